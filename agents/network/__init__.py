@@ -1,0 +1,4 @@
+"""Bridge, veth pairs, pod addresses, routes between hosts, host ports.
+
+Services are ``agents.proxy``; names are ``agents.dns``.
+"""

@@ -1,0 +1,43 @@
+"""The ``orca`` command: one module a subcommand, loaded only when it is called.
+
+Wiring lives here; what the parts do lives in their own rooms.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+# subcommand -> (module, attribute, one line of help)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "server": ("orca.cli.server", "command", "Run the API server, controllers and scheduler."),
+    "lab": ("orca.cli.lab", "command", "Run a cluster of many hosts on this machine."),
+    "kubeconfig": ("orca.cli.kubeconfig", "command", "Print the admin kubeconfig."),
+    "token": ("orca.cli.token", "command", "Make and list join tokens for hosts."),
+    "validate": ("orca.cli.validate", "command", "Check manifests against the Kubernetes schema."),
+    "version": ("orca.cli.version", "command", "Print the version."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module only when it is used, so that ``orca lab status`` does not load gRPC."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        found: click.Command = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """orca: a container orchestrator that serves the Kubernetes API and drives Docker on hosts."""
