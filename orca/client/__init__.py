@@ -1,4 +1,4 @@
-"""How every component reads and writes: Client, Informer, WorkQueue, EventRecorder, LeaderElector.
+"""How every component of orca reads and writes the cluster: Client, Informer, WorkQueue, EventRecorder, LeaderElector.
 
-No knowledge of kinds beyond the resource table.
+Never here: knowledge of one kind, storage, HTTP serving, or decisions of a controller.
 """
