@@ -1,12 +1,13 @@
 """The one interface through which components use the API, whatever the transport.
 
-Transports: `orca.client.http.HttpsClient` (agents, tools), `orca.server.local.LocalClient` (controllers and scheduler inside
-`orca server`) and `orca.client.fake.FakeClient` (tests). They pass the same contract tests.
+Transports: `orca.client.http.HttpsClient` (agents, tools), `orca.server.local.LocalClient` (controllers and
+scheduler inside `orca server`) and `orca.client.fake.FakeClient` (tests). They pass the same contract tests.
 
-Every method raises `orca.api.errors.ApiError` for what the server answered, and for a server that cannot be reached an
-`ApiError` with code 503 (reason ServiceUnavailable), so that callers know one family of errors only.
+Every method raises `orca.api.errors.ApiError` for what the server answered, and for a server that cannot be reached
+an `ApiError` with code 503 (reason ServiceUnavailable), so that callers know one family of errors only.
 
-Objects that come out of a client are FROZEN by convention: other components may hold the same dict. Build a new one to change.
+Objects that come out of a client are FROZEN by convention: other components may hold the same dict. Build a new one
+to change.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from orca.api.objects import Obj
 from orca.api.resources import Resource
 
 PatchKind = Literal["merge", "json", "strategic", "apply"]
-"""Content types: merge (RFC 7386), json (RFC 6902, the patch is a list), strategic, apply (server-side apply, force)."""
+"""merge (RFC 7386), json (RFC 6902, the patch is a list), strategic, apply (server-side apply, forced)."""
+
+Patch = Obj | list[Obj]
 
 Propagation = Literal["", "Background", "Foreground", "Orphan"]
 
@@ -57,8 +60,9 @@ class WatchStream(ABC):
             async for event in events:
                 ...
 
-    The connection is made at the first `__anext__`. Iteration ends without an error when the server closes the stream (resume with
-    the last resourceVersion seen) and raises ApiError 410 when `since` is too old (list again), 503 when the peer went away.
+    The connection is made at the first `__anext__`. Iteration ends without an error when the server closes the stream
+    (resume with the last resourceVersion seen) and raises ApiError 410 when `since` is too old (list again), 503 when
+    the peer went away.
     """
 
     @abstractmethod
@@ -91,7 +95,7 @@ class Client(ABC):
     async def list(
         self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 0
     ) -> ObjectList:
-        """All matching objects. `limit` > 0 is a page size: pages are fetched and joined, the answer is always complete."""
+        """All matching objects. `limit` > 0 is a page size; pages are joined, the answer is always complete."""
 
     @abstractmethod
     def watch(
@@ -112,14 +116,14 @@ class Client(ABC):
 
     @abstractmethod
     async def update(self, resource: Resource, obj: Obj, *, subresource: str = "") -> Obj:
-        """Replaces, by the object's own name and namespace. ApiError 409 Conflict when its resourceVersion is set and old."""
+        """Replaces, by the object's own name and namespace. 409 Conflict when its resourceVersion is set and old."""
 
     @abstractmethod
     async def patch(
         self,
         resource: Resource,
         name: str,
-        patch: Obj | list[Obj],
+        patch: Patch,
         namespace: str = "",
         *,
         kind: PatchKind = "merge",
@@ -139,8 +143,8 @@ class Client(ABC):
         grace_seconds: int | None = None,
         propagation: Propagation = "",
     ) -> Obj:
-        """Deletes or, with finalizers or a grace period, marks for deletion. 404 when absent, 409 when a precondition fails.
-        Answers the object, or a Status when it is gone."""
+        """Deletes or, with finalizers or a grace period, marks for deletion. 404 when absent, 409 when a precondition
+        fails. Answers the object, or a Status when it is gone."""
 
     @abstractmethod
     async def delete_collection(
@@ -159,6 +163,5 @@ class Client(ABC):
     async def create_sub(self, resource: Resource, name: str, namespace: str, subresource: str, body: Obj) -> Obj:
         """POST to a subresource: binding, eviction, token."""
 
-    async def aclose(self) -> None:
-        """Frees connections. Nothing to do by default, not every transport holds any."""
-        return None
+    async def aclose(self) -> None:  # noqa: B027 - transports without connections have nothing to do
+        """Frees connections."""

@@ -42,8 +42,8 @@ class SystemClock:
 class VirtualClock:
     """Time that stands still until a test moves it with `advance`.
 
-    `advance` first lets every task run until it has nothing to do, then wakes sleepers in the order of their deadlines, and lets
-    the tasks settle after each; a test therefore sees the same interleaving on every run.
+    `advance` first lets every task run until it has nothing to do, then wakes sleepers in the order of their deadlines,
+    and lets the tasks settle after each; a test therefore sees the same interleaving on every run.
     """
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
