@@ -1,0 +1,203 @@
+"""A host of the lab: its private mount and UTS namespaces, and the services that run in it under supervision.
+
+A *holder* process keeps the namespaces alive, as a machine that is switched on does. Inside, ``/run``, ``/tmp`` and the
+state directories of engine, server and agent are the host's own, so that every program uses its ordinary paths. Each
+service runs under a shell loop that starts it again when it dies, as systemd does on real hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from orca.lab import cgroups
+from orca.lab.layout import Host, LabError
+from orca.lab.shell import run
+
+# Paths inside a host that are its own: path -> directory below the host's state directory.
+OWN_DIRECTORIES = {
+    "/var/lib/docker": "docker",
+    "/var/lib/orca": "orca",
+    "/var/lib/orca-agent": "orca-agent",
+    "/etc/orca": "etc-orca",
+    "/etc/docker": "etc-docker",
+}
+RESTART_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A program that a host runs: its name, its command line and what to set in its environment."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+def is_running(host: Host) -> bool:
+    """True while the host is switched on."""
+    return _alive(_read_pid(host, "holder"))
+
+
+def switch_on(host: Host) -> None:
+    """Make the host's namespaces; a host that is on stays as it is."""
+    if is_running(host):
+        return
+    for name in ("log", "pid", *OWN_DIRECTORIES.values()):
+        (host.state / name).mkdir(parents=True, exist_ok=True)
+    for path in OWN_DIRECTORIES:
+        os.makedirs(path, exist_ok=True)
+    (host.state / "hosts").write_text(
+        "127.0.0.1\tlocalhost\n" + "".join(f"{h.address}\t{h.name}\n" for h in host.lab.hosts)
+    )
+    (host.state / "resolv.conf").touch()
+    shutil.rmtree(host.state / "pid")
+    (host.state / "pid").mkdir()
+    ready = host.state / "pid" / "holder"
+    script = "\n".join(
+        [
+            "set -e",
+            cgroups.enter_command(host.cgroup),
+            "mount --make-rshared /",
+            "mount -t tmpfs -o mode=755 tmpfs /run",
+            "mount -t tmpfs -o mode=1777 tmpfs /tmp",
+            "mkdir -p /run/lock /run/netns",
+            *(f"mount --bind {host.state / own} {path}" for path, own in OWN_DIRECTORIES.items()),
+            f"mount --bind {host.state / 'hosts'} /etc/hosts",
+            f"mount --bind {host.state / 'resolv.conf'} /etc/resolv.conf",
+            f"hostname {host.name}",
+            f"echo $$ > {ready}.new && mv {ready}.new {ready}",
+            "exec sleep infinity",
+        ]
+    )
+    log = host.log("holder").open("ab")
+    subprocess.Popen(
+        [
+            *("nsenter", f"--net=/run/netns/{host.netns}"),
+            *("unshare", "--mount", "--uts", "--propagation", "private"),
+            *("/bin/sh", "-c", script),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 10
+    while not ready.exists():
+        if time.monotonic() > deadline:
+            raise LabError(f"{host.name} did not start: {host.log('holder').read_text()[-400:]}")
+        time.sleep(0.01)
+
+
+def enter(host: Host) -> list[str]:
+    """The command prefix that runs a program inside the host; raises ``LabError`` when it is switched off."""
+    holder = _read_pid(host, "holder")
+    if not _alive(holder):
+        raise LabError(f"{host.name} is switched off; start it with: orca lab start {host.name}")
+    return ["nsenter", "--target", str(holder), "--mount", "--uts", "--net", "--wd=/"]
+
+
+def call(host: Host, *argv: str, timeout: float = 60.0, check: bool = True, text: str | None = None) -> str:
+    """Run a program inside the host and return its output; raises ``LabError`` when it fails."""
+    return run(*enter(host), *argv, timeout=timeout, check=check, text=text)
+
+
+def root(host: Host) -> Path:
+    """The host's file system as this machine sees it; raises ``LabError`` when the host is switched off."""
+    holder = _read_pid(host, "holder")
+    if not _alive(holder):
+        raise LabError(f"{host.name} is switched off")
+    return Path(f"/proc/{holder}/root")
+
+
+def start_service(host: Host, service: Service) -> None:
+    """Start a service under its supervisor, unless it is there already."""
+    if _alive(_read_pid(host, f"{service.name}.supervisor")):
+        return
+    pid_file = host.pid_file(service.name)
+    script = "\n".join(
+        [
+            cgroups.enter_command(host.cgroup),
+            f"echo $$ > {pid_file}.supervisor",
+            'trap \'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 0\' TERM',
+            "while :; do",
+            *(f"  export {name}={shlex.quote(value)}" for name, value in service.environment),
+            f"  {shlex.join(service.argv)} &",
+            f"  child=$!; echo $child > {pid_file}",
+            '  wait "$child"',
+            f'  echo "$(date -u +%FT%TZ) {service.name} ended with $?; starting it again" >&2',
+            f"  sleep {RESTART_SECONDS}",
+            "done",
+        ]
+    )
+    log = host.log(service.name).open("ab")
+    subprocess.Popen(
+        [*enter(host), "/bin/sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+def stop_service(host: Host, name: str, *, seconds: float = 20.0) -> None:
+    """End a service and its supervisor in order: SIGTERM, and SIGKILL after ``seconds``."""
+    supervisor, child = _read_pid(host, f"{name}.supervisor"), _read_pid(host, name)
+    if _alive(supervisor):
+        os.kill(supervisor, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while _alive(supervisor) or _alive(child):
+        if time.monotonic() > deadline:
+            for pid in (supervisor, child):
+                if _alive(pid):
+                    os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(0.02)
+
+
+def service_pid(host: Host, name: str) -> int:
+    """Process id of a running service; raises ``LabError`` when it does not run."""
+    pid = _read_pid(host, name)
+    if not _alive(pid):
+        raise LabError(f"{name} does not run on {host.name}")
+    return pid
+
+
+def service_is_running(host: Host, name: str) -> bool:
+    return _alive(_read_pid(host, name))
+
+
+def kill_service(host: Host, name: str) -> None:
+    """SIGKILL a service; its supervisor starts it again."""
+    os.kill(service_pid(host, name), signal.SIGKILL)
+
+
+def cut_power(host: Host) -> None:
+    """SIGKILL everything on the host at once, containers included."""
+    left = cgroups.kill(host.cgroup)
+    if left:
+        raise LabError(f"{host.name}: processes {left} cannot be ended")
+
+
+def _read_pid(host: Host, name: str) -> int:
+    try:
+        return int(host.pid_file(name).read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _alive(pid: int) -> bool:
+    """True for a process that runs; a zombie does not."""
+    if pid <= 0:
+        return False
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False

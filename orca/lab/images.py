@@ -1,0 +1,233 @@
+"""Images made from Debian packages, for machines that cannot pull any; the same names and commands as upstream's.
+
+Run as ``python -m orca.lab.images``; ``scripts/build-images`` does. What is built already is not built again: an
+archive's name holds a hash of its recipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orca.lab import archive
+from orca.lab.layout import IMAGE_CACHE, LabError
+from orca.lab.shell import run
+
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+NGINX_CONF = """\
+user nginx;
+worker_processes auto;
+error_log /var/log/nginx/error.log notice;
+pid /run/nginx.pid;
+events { worker_connections 1024; }
+http {
+    include /etc/nginx/mime.types;
+    default_type application/octet-stream;
+    access_log /var/log/nginx/access.log;
+    sendfile on;
+    keepalive_timeout 65;
+    include /etc/nginx/conf.d/*.conf;
+}
+"""
+NGINX_SITE = """\
+server {
+    listen 80;
+    server_name localhost;
+    location / { root /usr/share/nginx/html; index index.html index.htm; }
+    error_page 500 502 503 504 /50x.html;
+    location = /50x.html { root /usr/share/nginx/html; }
+}
+"""
+ACCOUNTS = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
+    "nginx:x:101:101:nginx:/nonexistent:/bin/false\n",
+    "etc/group": "root:x:0:\nnogroup:x:65534:\nnginx:x:101:\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an image is made: ``packages`` unpacked, the ``keep`` patterns picked, ``files`` and ``links`` added."""
+
+    name: str
+    tags: tuple[str, ...]
+    packages: tuple[str, ...]
+    config: dict[str, Any]
+    keep: tuple[str, ...]
+    files: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    directories: tuple[str, ...] = ()
+    busybox: bool = False
+    tag_variable: str = ""
+
+    @property
+    def archive(self) -> Path:
+        parts = [self.name, self.tags, self.packages, self.config, self.keep, self.files, self.links, self.directories]
+        text = json.dumps([*parts, self.busybox, self.tag_variable], sort_keys=True)
+        return IMAGE_CACHE / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.tar"
+
+
+RECIPES = (
+    Recipe(
+        name="pause",
+        tags=("orca/pause:1",),
+        packages=("catatonit",),
+        keep=("usr/bin/catatonit",),
+        config={"Entrypoint": ["/usr/bin/catatonit", "-P"], "Env": [PATH]},
+    ),
+    Recipe(
+        name="busybox",
+        tags=("busybox:latest", "busybox:1.28", "busybox:1.36"),
+        packages=("busybox-static",),
+        keep=("bin/busybox",),
+        busybox=True,
+        files=ACCOUNTS,
+        directories=("tmp", "root", "var/www", "home"),
+        config={"Cmd": ["sh"], "Env": [PATH]},
+    ),
+    Recipe(
+        name="nginx",
+        tags=("nginx:latest", "nginx:1.22.1", "nginx:1.14.2", "nginx:1.16.1", "nginx:alpine"),
+        packages=(
+            "nginx",
+            "nginx-common",
+            "busybox-static",
+            "libc6",
+            "libcrypt1",
+            "libpcre2-8-0",
+            "libssl3",
+            "zlib1g",
+        ),
+        keep=(
+            "usr/sbin/nginx",
+            "usr/share/nginx/html",
+            "etc/nginx/mime.types",
+            "bin/busybox",
+            "lib64",
+            "lib/x86_64-linux-gnu/libc.so.6",
+            "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+            "lib/x86_64-linux-gnu/libm.so.6",
+            "lib/x86_64-linux-gnu/libdl.so.2",
+            "lib/x86_64-linux-gnu/libpthread.so.0",
+            "lib/x86_64-linux-gnu/libnss_files.so.2",
+            "lib/x86_64-linux-gnu/libz.so*",
+            "lib/x86_64-linux-gnu/libcrypt.so*",
+            "usr/lib/x86_64-linux-gnu/libpcre2-8.so*",
+            "usr/lib/x86_64-linux-gnu/libssl.so*",
+            "usr/lib/x86_64-linux-gnu/libcrypto.so*",
+        ),
+        busybox=True,
+        files={**ACCOUNTS, "etc/nginx/nginx.conf": NGINX_CONF, "etc/nginx/conf.d/default.conf": NGINX_SITE},
+        links={"var/log/nginx/access.log": "/dev/stdout", "var/log/nginx/error.log": "/dev/stderr"},
+        directories=("tmp", "root", "run", "var/log/nginx", "var/lib/nginx", "var/cache/nginx"),
+        config={
+            "Cmd": ["nginx", "-g", "daemon off;"],
+            "Env": [PATH],
+            "ExposedPorts": {"80/tcp": {}},
+            "StopSignal": "SIGQUIT",
+        },
+        tag_variable="NGINX_TAG",
+    ),
+)
+
+
+def build(recipe: Recipe) -> Path:
+    """Make the archive unless it is there and return its path; raises ``LabError`` when a package cannot be had."""
+    target = recipe.archive
+    if target.exists():
+        return target
+    IMAGE_CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="orca-image-") as scratch:
+        unpacked, tree = Path(scratch, "unpacked"), Path(scratch, "tree")
+        unpacked.mkdir()
+        tree.mkdir()
+        _unpack(recipe.packages, Path(scratch), unpacked)
+        _pick(recipe, unpacked, tree)
+        _finish(recipe, tree)
+        archive.write(target, tree, *_images(recipe))
+    return target
+
+
+def build_all(say: Callable[[str], None]) -> list[Path]:
+    """Make every archive that is missing and return all paths."""
+    for recipe in RECIPES:
+        if not recipe.archive.exists():
+            say(f"image {recipe.name}: from {', '.join(recipe.packages)}")
+        build(recipe)
+    return [recipe.archive for recipe in RECIPES]
+
+
+def _unpack(packages: tuple[str, ...], scratch: Path, into: Path) -> None:
+    try:
+        subprocess.run(
+            ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *packages],
+            cwd=scratch,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    except subprocess.CalledProcessError as failed:
+        raise LabError(f"apt-get download {' '.join(packages)}: {failed.stderr.strip()}") from failed
+    for package in sorted(scratch.glob("*.deb")):
+        run("dpkg-deb", "-x", str(package), str(into))
+
+
+def _pick(recipe: Recipe, unpacked: Path, tree: Path) -> None:
+    for pattern in recipe.keep:
+        found = sorted(unpacked.glob(pattern))
+        if not found and "*" not in pattern and not pattern.startswith("lib/"):
+            raise LabError(f"image {recipe.name}: {pattern} is in none of {', '.join(recipe.packages)}")
+        for source in found:
+            target = tree / source.relative_to(unpacked)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir() and not source.is_symlink():
+                shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+            else:
+                shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _finish(recipe: Recipe, tree: Path) -> None:
+    for directory in recipe.directories:
+        (tree / directory).mkdir(parents=True, exist_ok=True)
+    if (tree / "tmp").exists():
+        (tree / "tmp").chmod(0o1777)
+    for name, text in recipe.files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    for name, to in recipe.links.items():
+        (tree / name).symlink_to(to)
+    if recipe.busybox:
+        for applet in run(str(tree / "bin/busybox"), "--list").split():
+            if not (tree / "bin" / applet).exists():
+                (tree / "bin" / applet).symlink_to("busybox")
+
+
+def _images(recipe: Recipe) -> tuple[dict[str, tuple[str, ...]], dict[str, dict[str, Any]]]:
+    """Tags and configs by image: one image for all tags or, with ``tag_variable``, one a tag."""
+    if not recipe.tag_variable:
+        return {recipe.name: recipe.tags}, {recipe.name: recipe.config}
+    configs = {
+        tag: {**recipe.config, "Env": [*recipe.config["Env"], f"{recipe.tag_variable}={tag.partition(':')[2]}"]}
+        for tag in recipe.tags
+    }
+    return {tag: (tag,) for tag in recipe.tags}, configs
+
+
+def main() -> None:
+    """Build what is missing and print each image's archive and tags."""
+    build_all(lambda text: print(text, file=sys.stderr, flush=True))
+    for recipe in RECIPES:
+        print(f"{recipe.archive}\t{' '.join(recipe.tags)}")
+
+
+if __name__ == "__main__":
+    main()

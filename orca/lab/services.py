@@ -1,0 +1,68 @@
+"""The services of a lab's hosts as command lines: Docker Engine, ``orca server`` (with etcd) and ``orca-agent``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from orca.lab.host import Service
+from orca.lab.layout import POD_CIDR, SERVICE_CIDR, Host
+
+ENGINE, SERVER, AGENT = "engine", "server", "agent"
+# Parts that the fault verbs know: the word a person types -> the service it belongs to ("etcd" is the server's child).
+PARTS = (SERVER, AGENT, ENGINE, "etcd")
+
+
+def engine(host: Host) -> Service:
+    """Docker Engine of the host: no bridge, no rules of its own, and containers that outlive it."""
+    return Service(
+        ENGINE,
+        (
+            "dockerd",
+            "--bridge=none",
+            "--iptables=false",
+            "--ip6tables=false",
+            "--ip-forward=false",
+            "--ip-masq=false",
+            "--live-restore",
+            "--exec-opt=native.cgroupdriver=cgroupfs",
+            f"--cgroup-parent=/{host.cgroup}/docker",
+            "--log-level=warn",
+        ),
+    )
+
+
+def server(host: Host) -> Service:
+    """``orca server`` with its etcd, on the host's address."""
+    return Service(
+        SERVER,
+        (
+            command("orca"),
+            "server",
+            f"--advertise-address={host.address}",
+            f"--service-cluster-ip-range={SERVICE_CIDR}",
+            f"--cluster-cidr={POD_CIDR}",
+        ),
+    )
+
+
+def agent(host: Host, token: str) -> Service:
+    """``orca-agent``, joining with a token the first time and with its own certificate from then on."""
+    return Service(
+        AGENT,
+        (
+            command("orca-agent"),
+            f"--server={host.lab.server_url}",
+            f"--token={token}",
+            f"--node-ip={host.address}",
+            f"--hostname-override={host.name}",
+            f"--cgroup-parent=/{host.cgroup}",
+            *host.control_plane_args(),
+        ),
+    )
+
+
+def command(name: str) -> str:
+    """Path of one of our commands, beside the interpreter that runs the lab."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else name
