@@ -1,0 +1,99 @@
+"""Reading the plain JSON dicts that Kubernetes objects are.
+
+Objects handed out by caches are frozen by convention: nobody mutates them, a change starts from ``copy.deepcopy``.
+"""
+
+from typing import Any
+
+Obj = dict[str, Any]
+
+_NO_OBJECT: Obj = {}
+_NO_STRINGS: dict[str, str] = {}
+
+
+def meta(obj: Obj) -> Obj:
+    """``metadata`` of an object, an empty dict (not attached to it) when missing."""
+    return obj.get("metadata") or _NO_OBJECT
+
+
+def ensure_meta(obj: Obj) -> Obj:
+    """``metadata`` of a mutable object, created in place when missing."""
+    found = obj.get("metadata")
+    if found is None:
+        found = obj["metadata"] = {}
+    return found
+
+
+def name(obj: Obj) -> str:
+    """``metadata.name`` or ""."""
+    return meta(obj).get("name") or ""
+
+
+def namespace(obj: Obj) -> str:
+    """``metadata.namespace``; "" when cluster scoped."""
+    return meta(obj).get("namespace") or ""
+
+
+def uid(obj: Obj) -> str:
+    """``metadata.uid`` or ""."""
+    return meta(obj).get("uid") or ""
+
+
+def resource_version(obj: Obj) -> str:
+    """``metadata.resourceVersion`` or ""."""
+    return meta(obj).get("resourceVersion") or ""
+
+
+def labels(obj: Obj) -> dict[str, str]:
+    """``metadata.labels``, read only."""
+    return meta(obj).get("labels") or _NO_STRINGS
+
+
+def annotations(obj: Obj) -> dict[str, str]:
+    """``metadata.annotations``, read only."""
+    return meta(obj).get("annotations") or _NO_STRINGS
+
+
+def finalizers(obj: Obj) -> list[str]:
+    """``metadata.finalizers``, read only."""
+    return meta(obj).get("finalizers") or []
+
+
+def is_terminating(obj: Obj) -> bool:
+    """True once a deletion was requested."""
+    return bool(meta(obj).get("deletionTimestamp"))
+
+
+def owner_references(obj: Obj) -> list[Obj]:
+    """``metadata.ownerReferences``, read only."""
+    return meta(obj).get("ownerReferences") or []
+
+
+def controller_of(obj: Obj) -> Obj | None:
+    """The one owner reference with ``controller: true``."""
+    for reference in owner_references(obj):
+        if reference.get("controller"):
+            return reference
+    return None
+
+
+def key(obj: Obj) -> str:
+    """``namespace/name``, or ``name`` when cluster scoped."""
+    metadata = meta(obj)
+    space = metadata.get("namespace")
+    return f"{space}/{metadata.get('name', '')}" if space else metadata.get("name", "")
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Inverse of :func:`key`: (namespace or "", name)."""
+    space, slash, rest = key.partition("/")
+    return (space, rest) if slash else ("", space)
+
+
+def without_nulls(value: Any) -> Any:
+    """A copy without null members of mappings, as Go decodes absent and null alike; list items are kept."""
+    if isinstance(value, dict):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [without_nulls(v) for v in value]
+    return value
