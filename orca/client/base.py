@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from orca.api.objects import Obj
 from orca.api.resources import Resource
@@ -24,7 +24,7 @@ from orca.api.resources import Resource
 PatchKind = Literal["merge", "json", "strategic", "apply"]
 """merge (RFC 7386), json (RFC 6902, the patch is a list), strategic, apply (server-side apply, forced)."""
 
-Patch = Obj | list[Obj]
+Patch: TypeAlias = Obj | list[Obj]
 
 Propagation = Literal["", "Background", "Foreground", "Orphan"]
 
