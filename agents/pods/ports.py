@@ -1,0 +1,84 @@
+"""What the pods room needs from its neighbours, as protocols; tests bring small fakes, ``agents.cli`` the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from orca.api.objects import Obj
+
+
+class Network(Protocol):
+    """``agents.network.PodNetwork``."""
+
+    async def attach(
+        self, pod_uid: str, netns_pid: int, *, host_ports: Sequence[Obj] = (), hostname: str = ""
+    ) -> list[str]:
+        """Give the pod addresses and wire the namespace of ``netns_pid``; calling it again for the same pod (agent
+        restart, new sandbox) answers the same addresses. ``host_ports``: the pod's ``containers[].ports`` that have a
+        ``hostPort``. Raises an exception whose text is fit for an event."""
+
+    async def detach(self, pod_uid: str) -> None:
+        """Release everything of the pod; harmless when there is nothing."""
+
+
+class Volumes(Protocol):
+    """``agents.volumes.VolumeManager``."""
+
+    async def prepare(self, pod: Obj) -> Mapping[str, str | Path]:
+        """Make the pod's volumes ready: volume name -> host path. Idempotent. Raises an exception whose text is fit
+        for a FailedMount event, also for volume types that are not supported."""
+
+    async def teardown(self, pod_uid: str) -> None:
+        """Unmount and delete; harmless when there is nothing."""
+
+
+class Recorder(Protocol):
+    """``orca.client.EventRecorder``."""
+
+    def event(self, obj: Obj, kind: str, reason: str, message: str) -> None: ...
+
+
+class ServiceSource(Protocol):
+    """The part of an ``orca.client.Informer`` on Services that service environment variables need."""
+
+    def list(self) -> Iterable[Obj]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PodsConfig:
+    """Settings of the agent that concern pods. Paths are of the host; ``cluster_dns`` are nameserver addresses."""
+
+    node_name: str
+    host_ips: tuple[str, ...]
+    root: Path = Path("/var/lib/orca-agent")
+    pause_image: str = "orca/pause:1"
+    cgroup_parent: str = ""
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    parallel_starts: int = 4
+    """Engine calls that start containers in flight at once: more than the cores can chew makes every pod slower."""
+    log_max_size: str = "10m"
+    log_max_files: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRefs:
+    """Engine ids of one container of a pod: the newest (running or not) and the one before it."""
+
+    current: str
+    previous: str = ""
+    running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod of this host for the agent's HTTPS server. ``containers`` has an entry only for what was created."""
+
+    pod: Obj
+    containers: Mapping[str, ContainerRefs] = field(default_factory=dict)
+    pause_pid: int = 0
+    ips: tuple[str, ...] = ()
