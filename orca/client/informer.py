@@ -1,7 +1,8 @@
 """A local, indexed, always current copy of the objects a component cares about.
 
-List once, then watch; a closed watch resumes from the last resourceVersion, an expired one (410) lists again and reports
-only the differences. There is no periodic resync: handlers hear of changes, and whoever wants to act later uses a timer.
+List once, then watch; a closed watch resumes from the last resourceVersion, an expired one (410) lists again and
+reports only the differences. There is no periodic resync: handlers hear of changes, and whoever wants to act later
+uses a timer.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
 import structlog
 
@@ -22,6 +24,8 @@ log = structlog.get_logger()
 
 Indexer = Callable[[Obj], Iterable[str]]
 """Names the values under which an object is found with `by_index`."""
+
+Objects: TypeAlias = list[Obj]
 
 FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
@@ -83,10 +87,10 @@ class Informer:
     def get(self, object_key: str) -> Obj | None:
         return self._objects.get(object_key)
 
-    def list(self) -> list[Obj]:
+    def list(self) -> Objects:
         return list(self._objects.values())
 
-    def by_index(self, name: str, value: str) -> list[Obj]:
+    def by_index(self, name: str, value: str) -> Objects:
         """Objects for which indexer `name` gave `value`. KeyError when there is no such indexer."""
         return list(self._index[name].get(value, {}).values())
 

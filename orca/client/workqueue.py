@@ -1,7 +1,7 @@
 """The queue under every controller: keys in, one worker a key, failures again with exponential backoff.
 
-Guarantees: a key is worked on by one worker at a time; adding a waiting key twice works on it once; adding a key that is
-being worked on works on it once more afterwards, so no change is ever missed.
+Guarantees: a key is worked on by one worker at a time; adding a waiting key twice works on it once; adding a key that
+is being worked on works on it once more afterwards, so no change is ever missed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,207 @@
+"""Telling people what happened: Events, without ever slowing down or failing the work they tell about.
+
+As client-go's correlator does (facts from k8s.io/client-go tools/record): an event that repeats becomes one object
+whose `count` grows; more than ten different messages of one reason on one object within ten minutes are combined into
+one; a source that keeps talking about one object is held to a burst of 25 and then one event every five minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from orca.api.builtin import EVENTS
+from orca.api.errors import ApiError, is_not_found
+from orca.api.objects import Obj, meta, name, namespace, uid
+from orca.api.times import format_time
+from orca.client.base import Client
+from orca.client.clock import Clock, SystemClock
+
+log = structlog.get_logger()
+
+COMBINE_AFTER = 10
+COMBINE_WITHIN = 600.0
+COMBINED = "(combined from similar events): "
+SPAM_BURST = 25
+SPAM_REFILL_SECONDS = 300.0
+REMEMBERED = 4096
+QUEUED = 1000
+ATTEMPTS = 5
+
+Identity = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The stored event that repetitions are counted on."""
+
+    name: str
+    count: int = 0
+    first: str = ""
+    created: bool = False
+
+
+@dataclass(slots=True)
+class _Tokens:
+    left: float = SPAM_BURST
+    at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Similar:
+    messages: set[str] = field(default_factory=set)
+    at: float = 0.0
+
+
+class _Recent(OrderedDict[Identity, Any]):
+    """The last REMEMBERED entries; the least recently used goes first."""
+
+    def touch(self, identity: Identity, fresh: Any) -> Any:
+        if identity in self:
+            self.move_to_end(identity)
+        else:
+            self[identity] = fresh
+            if len(self) > REMEMBERED:
+                self.popitem(last=False)
+        return self[identity]
+
+
+class EventRecorder:
+    """Records events of one component. `event` never waits and never raises; sending goes on in the background.
+
+    When the queue of unsent events is full the newest is dropped: events are best effort.
+    """
+
+    def __init__(self, client: Client, component: str, host: str = "", *, clock: Clock | None = None) -> None:
+        self._client = client
+        self._component = component
+        self._host = host
+        self._clock = clock or SystemClock()
+        self._seen = _Recent()
+        self._similar = _Recent()
+        self._tokens = _Recent()
+        self._queue: deque[tuple[_Seen, Obj]] = deque()
+        self._sender: asyncio.Task[None] | None = None
+
+    def event(self, obj: Obj, kind: str, reason: str, message: str, *, field_path: str = "") -> None:
+        """Tells that `reason` happened to `obj`. `kind` is Normal or Warning; `field_path` names a part of the object,
+        as in "spec.containers{nginx}". Must be called inside the event loop."""
+        reference = _reference(obj, field_path)
+        about = tuple(str(reference.get(part, "")) for part in ("kind", "namespace", "name", "uid"))
+        if not self._allowed(about):
+            return
+        about = (*about, field_path)
+        message = message[:1024]
+        similar: _Similar = self._similar.touch((*about, kind, reason), _Similar())
+        elapsed = self._clock.monotonic()
+        if elapsed - similar.at > COMBINE_WITHIN:
+            similar.messages.clear()
+        similar.at = elapsed
+        similar.messages.add(message)
+        identity: Identity = (*about, kind, reason, message)
+        if len(similar.messages) > COMBINE_AFTER:
+            similar.messages = set(list(similar.messages)[:COMBINE_AFTER])
+            message = COMBINED + message
+            identity = (*about, kind, reason, COMBINED)
+        self._enqueue(identity, reference, kind, reason, message)
+
+    def _allowed(self, identity: Identity) -> bool:
+        tokens: _Tokens = self._tokens.touch(identity, _Tokens(at=self._clock.monotonic()))
+        elapsed = self._clock.monotonic()
+        tokens.left = min(SPAM_BURST, tokens.left + (elapsed - tokens.at) / SPAM_REFILL_SECONDS)
+        tokens.at = elapsed
+        if tokens.left < 1:
+            return False
+        tokens.left -= 1
+        return True
+
+    def _enqueue(self, identity: Identity, reference: Obj, kind: str, reason: str, message: str) -> None:
+        if len(self._queue) >= QUEUED:
+            log.warning("event dropped, too many are waiting", reason=reason, message=message)
+            return
+        moment = self._clock.now()
+        stamp = format_time(moment)
+        fresh = _Seen(f"{reference['name']}.{int(moment.timestamp() * 1e6) * 1000 + len(self._seen) % 1000:x}")
+        seen: _Seen = self._seen.touch(identity, fresh)
+        seen.count += 1
+        seen.first = seen.first or stamp
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": seen.name, "namespace": reference.get("namespace") or "default"},
+            "involvedObject": reference,
+            "reason": reason,
+            "message": message,
+            "source": {"component": self._component, **({"host": self._host} if self._host else {})},
+            "firstTimestamp": seen.first,
+            "lastTimestamp": stamp,
+            "count": seen.count,
+            "type": kind,
+            "eventTime": None,
+            "reportingComponent": self._component,
+            "reportingInstance": self._host,
+        }
+        self._queue.append((seen, event))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.get_running_loop().create_task(self._send_all())
+
+    async def flush(self) -> None:
+        """Returns when everything recorded so far has been sent or dropped."""
+        if self._sender is not None:
+            await asyncio.wait({self._sender})
+
+    async def _send_all(self) -> None:
+        while self._queue:
+            seen, event = self._queue.popleft()
+            for attempt in range(ATTEMPTS):
+                try:
+                    await self._send(seen, event)
+                    break
+                except ApiError as error:
+                    if error.code not in (429, 500, 503, 504):
+                        # Refused for good, e.g. the namespace is being deleted.
+                        log.debug("event refused", reason=event["reason"], error=str(error))
+                        break
+                    await self._clock.sleep(min(0.5 * 2**attempt, 10))
+            else:
+                log.warning("event lost, the server cannot be reached", reason=event["reason"])
+
+    async def _send(self, seen: _Seen, event: Obj) -> None:
+        space = event["metadata"]["namespace"]
+        if seen.created:
+            counted = {part: event[part] for part in ("count", "lastTimestamp", "message")}
+            try:
+                await self._client.patch(EVENTS, seen.name, counted, space, kind="merge")
+            except ApiError as error:
+                if not is_not_found(error):
+                    raise
+                # It lived out its hour: tell it anew.
+                seen.created = False
+            else:
+                return
+        await self._client.create(EVENTS, event, space)
+        seen.created = True
+
+
+def _reference(obj: Obj, field_path: str) -> Obj:
+    """ObjectReference of `obj`; an object that already is one (no metadata) is taken as it is."""
+    if "metadata" not in obj:
+        found = {part: obj.get(part, "") for part in ("kind", "namespace", "name", "uid", "apiVersion")}
+    else:
+        found = {
+            "kind": obj.get("kind", ""),
+            "namespace": namespace(obj),
+            "name": name(obj),
+            "uid": uid(obj),
+            "apiVersion": obj.get("apiVersion", ""),
+        }
+        version = meta(obj).get("resourceVersion")
+        if version:
+            found["resourceVersion"] = version
+    if field_path:
+        found["fieldPath"] = field_path
+    return {part: value for part, value in found.items() if value}
