@@ -1,0 +1,1 @@
+"""Per-kind behaviour: importing this package registers every kind's strategy with ``orca.api.strategy``."""

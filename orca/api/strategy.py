@@ -1,0 +1,242 @@
+"""What happens to an object of a kind on its way in: resets, defaults, validation, generation.
+
+Kinds fill the registry with ``register(resource, defaults=…, validate_create=…, …)`` from modules under
+``orca.api.strategies``, which is imported on first use; several modules may each register their part of one kind.
+The order of a create is ``prepare_create``, ``apply_defaults``, ``validate_create``; of an update
+``apply_defaults(new)``, ``prepare_update``, ``validate_update``. Everything works in place on ``new``, which belongs
+to the caller; ``old`` is frozen.
+"""
+
+import importlib
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from orca.api import errors, metadata
+from orca.api.builtin import (
+    CRONJOBS,
+    CUSTOMRESOURCEDEFINITIONS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    ENDPOINTSLICES,
+    FLOWSCHEMAS,
+    INGRESSCLASSES,
+    INGRESSES,
+    JOBS,
+    MUTATINGADMISSIONPOLICIES,
+    MUTATINGADMISSIONPOLICYBINDINGS,
+    MUTATINGWEBHOOKCONFIGURATIONS,
+    NETWORKPOLICIES,
+    NODES,
+    PODDISRUPTIONBUDGETS,
+    PODS,
+    PODTEMPLATES,
+    PRIORITYCLASSES,
+    PRIORITYLEVELCONFIGURATIONS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    RESOURCESLICES,
+    STATEFULSETS,
+    VALIDATINGADMISSIONPOLICIES,
+    VALIDATINGADMISSIONPOLICYBINDINGS,
+    VALIDATINGWEBHOOKCONFIGURATIONS,
+)
+from orca.api.objects import Obj, ensure_meta, meta
+from orca.api.resources import Resource
+
+Defaults = Callable[[Obj], None]
+"""(obj) in place."""
+Prepare = Callable[[Obj], None]
+"""(obj) in place, after the generic part."""
+PrepareUpdate = Callable[[Obj, Obj, str], None]
+"""(new, old, subresource) in place, after the generic part, before the generation is decided."""
+ValidateCreate = Callable[[Obj], list[errors.FieldError]]
+"""(obj) -> errors; ``metadata`` is validated generically besides."""
+ValidateUpdate = Callable[[Obj, Obj, str], list[errors.FieldError]]
+"""(new, old, subresource) -> errors; immutable ``metadata`` is validated generically besides."""
+Graceful = Callable[[Obj], int | None]
+"""(obj) -> seconds of grace of a deletion that names none; None: deleted at once."""
+NameRule = Callable[[str], list[str]]
+"""(name) -> messages."""
+
+
+@dataclass(slots=True)
+class Strategy:
+    """Per-kind behaviour; None means nothing besides the generic part."""
+
+    defaults: Defaults | None = None
+    prepare_create: Prepare | None = None
+    prepare_update: PrepareUpdate | None = None
+    validate_create: ValidateCreate | None = None
+    validate_update: ValidateUpdate | None = None
+    graceful: Graceful | None = None
+    name_rule: NameRule | None = None
+    create_on_update: bool = False
+    generation: bool = False
+    status_fields: tuple[str, ...] = ("status",)
+
+
+_BY_ROW: dict[tuple[str, str, str], Strategy] = {}
+_PLAIN = Strategy()
+_CUSTOM = Strategy(generation=True)
+_loaded = False
+
+
+def register(resource: Resource, **parts: Any) -> None:
+    """Add parts (names of :class:`Strategy`'s fields) to the behaviour of a row (of its group, version and plural)."""
+    strategy = _BY_ROW.setdefault((resource.group, resource.version, resource.plural), Strategy())
+    for part, value in parts.items():
+        setattr(strategy, part, value)
+
+
+def of(resource: Resource) -> Strategy:
+    """The row's strategy."""
+    global _loaded
+    if not _loaded:
+        _loaded = True
+        importlib.import_module("orca.api.strategies")
+    found = _BY_ROW.get((resource.group, resource.version, resource.plural))
+    if found is not None:
+        return found
+    return _CUSTOM if resource.custom else _PLAIN
+
+
+def prepare_create(resource: Resource, obj: Obj) -> None:
+    """Remove what a client may not set: status, system metadata; start the generation."""
+    strategy = of(resource)
+    fields = ensure_meta(obj)
+    for field in metadata.SYSTEM_FIELDS:
+        fields.pop(field, None)
+    if resource.has("status"):
+        for field in strategy.status_fields:
+            obj.pop(field, None)
+    fields.pop("generation", None)
+    if strategy.generation:
+        fields["generation"] = 1
+    if strategy.prepare_create:
+        strategy.prepare_create(obj)
+
+
+def prepare_update(resource: Resource, new: Obj, old: Obj, subresource: str = "") -> None:
+    """Keep what this door may not change: status through the main one, everything else through ``status``.
+
+    Bumps ``metadata.generation`` when the desired state changed.
+    """
+    strategy = of(resource)
+    metadata.keep_system_fields(new, old)
+    if subresource == "status":
+        _only_status(resource, strategy, new, old)
+    elif resource.has("status"):
+        for field in strategy.status_fields:
+            _restore(new, old, field)
+    if strategy.prepare_update:
+        strategy.prepare_update(new, old, subresource)
+    fields = ensure_meta(new)
+    generation = meta(old).get("generation")
+    if generation is None:
+        fields.pop("generation", None)
+    else:
+        fields["generation"] = generation
+    if strategy.generation and subresource != "status" and _desire_changed(resource, strategy, new, old):
+        fields["generation"] = (generation or 0) + 1
+
+
+def _only_status(resource: Resource, strategy: Strategy, new: Obj, old: Obj) -> None:
+    for field in (set(new) | set(old)) - {*strategy.status_fields, "metadata", "apiVersion", "kind"}:
+        _restore(new, old, field)
+    kept = dict(meta(old)) if resource.custom else dict(meta(new))
+    for field in ("resourceVersion", "managedFields"):
+        if field in meta(new):
+            kept[field] = meta(new)[field]
+    if not resource.custom and resource not in _METADATA_BY_STATUS:
+        for field in ("labels", "ownerReferences", "finalizers"):
+            _restore(kept, meta(old), field)
+    new["metadata"] = kept
+
+
+def _restore(new: Obj, old: Obj, field: str) -> None:
+    if field in old:
+        new[field] = deepcopy(old[field])
+    else:
+        new.pop(field, None)
+
+
+def _desire_changed(resource: Resource, strategy: Strategy, new: Obj, old: Obj) -> bool:
+    passive = {*strategy.status_fields, "metadata", "apiVersion", "kind"}
+    if any(new.get(field) != old.get(field) for field in (set(new) | set(old)) - passive):
+        return True
+    return resource in _ANNOTATIONS_ARE_DESIRE and meta(new).get("annotations") != meta(old).get("annotations")
+
+
+def apply_defaults(resource: Resource, obj: Obj) -> None:
+    """Fill what the kind's API defaults, in place."""
+    strategy = of(resource)
+    if strategy.defaults:
+        strategy.defaults(obj)
+
+
+def validate_create(resource: Resource, obj: Obj) -> list[errors.FieldError]:
+    """Errors of a new object: metadata, then the kind's own."""
+    strategy = of(resource)
+    found = metadata.validate(resource, obj, strategy.name_rule)
+    if strategy.validate_create:
+        found += strategy.validate_create(obj)
+    return found
+
+
+def validate_update(resource: Resource, new: Obj, old: Obj, subresource: str = "") -> list[errors.FieldError]:
+    """Errors of a changed object: metadata, immutable metadata, then the kind's own."""
+    strategy = of(resource)
+    found = metadata.validate_update(resource, new, old)
+    if strategy.validate_update:
+        found += strategy.validate_update(new, old, subresource)
+    elif strategy.validate_create and not subresource:
+        found += strategy.validate_create(new)
+    return found
+
+
+def allow_create_on_update(resource: Resource) -> bool:
+    """Whether a PUT of a missing object creates it."""
+    return of(resource).create_on_update
+
+
+def graceful(resource: Resource, obj: Obj) -> int | None:
+    """Seconds of grace a deletion gets that names none; None for kinds that go at once."""
+    rule = of(resource).graceful
+    return rule(obj) if rule else None
+
+
+# Deployments count annotation changes as desired state: the rollout controller copies them to ReplicaSets.
+_ANNOTATIONS_ARE_DESIRE = {DEPLOYMENTS}
+# Kubelets label their nodes and annotate their pods through the status door.
+_METADATA_BY_STATUS = {NODES, PODS}
+
+for _row in (
+    CRONJOBS,
+    CUSTOMRESOURCEDEFINITIONS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    ENDPOINTSLICES,
+    FLOWSCHEMAS,
+    INGRESSCLASSES,
+    INGRESSES,
+    JOBS,
+    MUTATINGADMISSIONPOLICIES,
+    MUTATINGADMISSIONPOLICYBINDINGS,
+    MUTATINGWEBHOOKCONFIGURATIONS,
+    NETWORKPOLICIES,
+    PODDISRUPTIONBUDGETS,
+    PODS,
+    PODTEMPLATES,
+    PRIORITYCLASSES,
+    PRIORITYLEVELCONFIGURATIONS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    RESOURCESLICES,
+    STATEFULSETS,
+    VALIDATINGADMISSIONPOLICIES,
+    VALIDATINGADMISSIONPOLICYBINDINGS,
+    VALIDATINGWEBHOOKCONFIGURATIONS,
+):
+    register(_row, generation=True)
