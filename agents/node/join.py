@@ -1,0 +1,138 @@
+"""How a host becomes a node: from a join token to a kubeconfig with the node's own client certificate.
+
+The token `<id>.<secret>.<sha256 of the CA's public key>` proves both sides: the hash pins the cluster's CA, which is
+first fetched without verification from ConfigMap kube-public/cluster-info (as `kubeadm join` does with
+--discovery-token-ca-cert-hash); `<id>.<secret>` is a bootstrap token that may ask for a client certificate and nothing
+else. Everything here may be repeated: what is there already is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+import yaml
+
+from agents.node import certificates
+from agents.node.keyring import CLIENT, Keyring
+from agents.node.signing import request_certificate
+from orca.client.base import Client
+from orca.client.clock import Clock
+
+TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})\.(?:sha256:)?([0-9a-f]{64})")
+CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
+
+log = structlog.get_logger()
+
+
+class JoinError(Exception):
+    """The host cannot join as asked; the message says what a person should check."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """The three parts of the string that `orca token create` prints."""
+
+    token_id: str
+    secret: str
+    ca_hash: str
+
+    @classmethod
+    def parse(cls, text: str) -> JoinToken:
+        """Raises JoinError for anything else than `<id>.<secret>.<hash>`."""
+        match = TOKEN.fullmatch(text.strip())
+        if match is None:
+            raise JoinError("the join token must look like <id>.<secret>.<sha256 of the CA>; see: orca token create")
+        return cls(*match.groups())
+
+    @property
+    def bearer(self) -> str:
+        return f"{self.token_id}.{self.secret}"
+
+
+async def join(
+    keyring: Keyring,
+    *,
+    server: str,
+    token: str,
+    node_name: str,
+    clock: Clock,
+    connect: Callable[[Path], Client],
+) -> Path:
+    """Path of a kubeconfig that is good for this node, asking for a certificate when there is none yet.
+
+    `connect` makes a client from a kubeconfig. Raises JoinError, or ApiError for what the server refused.
+    """
+    have = keyring.certificate(CLIENT)
+    if have and have.common_name == f"system:node:{node_name}" and have.not_after > clock.now() and keyring.ca.exists():
+        _write_own_kubeconfig(keyring, server)
+        return keyring.kubeconfig
+    parsed = JoinToken.parse(token)
+    keyring.write(keyring.ca, await fetch_ca(server, parsed.ca_hash))
+    bootstrap = keyring.directory / "bootstrap-kubeconfig"
+    keyring.write_kubeconfig(bootstrap, server, {"token": parsed.bearer})
+    client = connect(bootstrap)
+    try:
+        log.info("asking for a client certificate", node=node_name, server=server)
+        issued = await request_certificate(
+            client, keyring, kind=CLIENT, node_name=node_name, signer=certificates.CLIENT_SIGNER, clock=clock
+        )
+    finally:
+        await client.aclose()
+    _write_own_kubeconfig(keyring, server)
+    bootstrap.unlink(missing_ok=True)
+    log.info("joined", node=node_name, until=issued.not_after.isoformat())
+    return keyring.kubeconfig
+
+
+def _write_own_kubeconfig(keyring: Keyring, server: str) -> None:
+    pair = str(keyring.pair(CLIENT))
+    keyring.write_kubeconfig(keyring.kubeconfig, server, {"client-certificate": pair, "client-key": pair})
+
+
+async def fetch_ca(server: str, ca_hash: str) -> bytes:
+    """The cluster's CA (PEM), accepted only when its public key has the pinned hash.
+
+    The connection that fetches it is not verified: the hash is what makes the answer trustworthy.
+    """
+    unverified = ssl.create_default_context()
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE
+    timeout = aiohttp.ClientTimeout(total=15)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(server.rstrip("/") + CLUSTER_INFO, ssl=unverified) as response,
+        ):
+            if response.status != 200:
+                raise JoinError(f"{server} answered {response.status} for cluster-info: is it an orca server?")
+            found = ca_of_cluster_info(await response.json())
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise JoinError(f"cannot reach {server}: {error or type(error).__name__}") from error
+    if not any(hmac.compare_digest(ca_hash, have) for have in certificates.public_key_hashes(found)):
+        raise JoinError(
+            f"the CA of {server} is not the one this token was made for: the token is of another cluster, "
+            "or somebody answers in the server's place"
+        )
+    return found
+
+
+def ca_of_cluster_info(config_map: dict[str, Any]) -> bytes:
+    """The CA bundle in a cluster-info ConfigMap: in its `kubeconfig` as kubeadm writes it, or plainly as `ca.crt`."""
+    data = config_map.get("data") or {}
+    if "kubeconfig" in data:
+        for cluster in (yaml.safe_load(data["kubeconfig"]) or {}).get("clusters") or []:
+            encoded = (cluster.get("cluster") or {}).get("certificate-authority-data")
+            if encoded:
+                return base64.b64decode(encoded)
+    if "ca.crt" in data:
+        return str(data["ca.crt"]).encode()
+    raise JoinError("cluster-info holds no CA certificate")

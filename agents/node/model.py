@@ -1,0 +1,214 @@
+"""The Node object, purely: facts of the host in, the object or its status out.
+
+Capacity is what the host has; allocatable leaves out what pods must not use: 100 MiB of memory and 10 % of the disk,
+the defaults of kubelet's hard eviction thresholds (memory.available<100Mi, nodefs.available<10%, nodefs.inodesFree<5%).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from agents.node.facts import HostFacts, Load
+from orca.api.objects import Obj
+from orca.api.times import format_time
+
+MEMORY_RESERVE = 100 << 20
+DISK_RESERVE = 0.10
+INODES_RESERVE = 0.05
+PIDS_RESERVE = 0.10
+MAX_IMAGES = 50
+MAX_IMAGE_NAMES = 5
+
+Taint = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What the person who started the agent decided."""
+
+    name: str
+    addresses: tuple[str, ...]
+    version: str
+    port: int = 10250
+    max_pods: int = 110
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[tuple[str, str, str], ...] = ()
+    """(key, value, effect)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image on this host: its names (digests and tags) and size in bytes."""
+
+    names: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is so at one moment. `problems` are the reasons why pods cannot run here now; none means ready."""
+
+    load: Load
+    engine: str
+    """`docker://<version>`, or "" while the engine is down."""
+    images: Sequence[Image] = ()
+    problems: Sequence[str] = ()
+
+
+def default_labels(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
+    """Labels that the agent owns."""
+    return {
+        "beta.kubernetes.io/arch": facts.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": facts.architecture,
+        "kubernetes.io/hostname": options.name,
+        "kubernetes.io/os": "linux",
+        **options.labels,
+    }
+
+
+def new_node(options: NodeOptions, facts: HostFacts, observed: Observation, now: datetime) -> Obj:
+    """The object with which a host registers."""
+    node: Obj = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": options.name,
+            "labels": default_labels(options, facts),
+            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+        },
+        "spec": {},
+        "status": status(options, facts, observed, previous={}, now=now),
+    }
+    if options.taints:
+        node["spec"]["taints"] = [_taint(*taint) for taint in options.taints]
+    return node
+
+
+def status(options: NodeOptions, facts: HostFacts, observed: Observation, *, previous: Obj, now: datetime) -> Obj:
+    """The status that should be there; conditions of others and their transition times are taken over."""
+    return {
+        "addresses": [
+            *({"type": "InternalIP", "address": address} for address in options.addresses),
+            {"type": "Hostname", "address": options.name},
+        ],
+        "capacity": capacity(options, facts),
+        "allocatable": allocatable(options, facts),
+        "conditions": conditions(previous.get("conditions") or [], observed, now),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": options.port}},
+        "images": [
+            {"names": list(image.names[:MAX_IMAGE_NAMES]), "sizeBytes": image.size}
+            for image in sorted(observed.images, key=lambda image: (-image.size, image.names))[:MAX_IMAGES]
+        ],
+        "nodeInfo": {
+            "architecture": facts.architecture,
+            "bootID": facts.boot_id,
+            # An engine that is down has not changed its version.
+            "containerRuntimeVersion": observed.engine
+            or (previous.get("nodeInfo") or {}).get("containerRuntimeVersion", "docker://unknown"),
+            "kernelVersion": facts.kernel,
+            "kubeProxyVersion": options.version,
+            "kubeletVersion": options.version,
+            "machineID": facts.machine_id,
+            "operatingSystem": "linux",
+            "osImage": facts.os_image,
+            "systemUUID": facts.system_uuid,
+        },
+    }
+
+
+def capacity(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
+    """Everything the host has, as quantities in the units kubelet uses."""
+    return {
+        "cpu": str(facts.cpus),
+        "ephemeral-storage": f"{facts.disk >> 10}Ki",
+        **{name: str(size) for name, size in facts.huge_pages},
+        "memory": f"{facts.memory >> 10}Ki",
+        "pods": str(options.max_pods),
+    }
+
+
+def allocatable(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
+    """What pods may ask for. Reserved huge pages are not ordinary memory any more."""
+    memory = facts.memory - MEMORY_RESERVE - sum(size for _, size in facts.huge_pages)
+    return {
+        **capacity(options, facts),
+        "ephemeral-storage": str(int(facts.disk * (1 - DISK_RESERVE))),
+        "memory": f"{max(memory, 0) >> 10}Ki",
+    }
+
+
+def conditions(previous: Sequence[Obj], observed: Observation, now: datetime) -> list[Obj]:
+    """The four conditions a kubelet reports, each with the time it last changed, followed by those of others."""
+    load = observed.load
+    stamp = format_time(now)
+    out_of_memory = load.memory_available < MEMORY_RESERVE
+    out_of_disk = load.disk_free < DISK_RESERVE or load.inodes_free < INODES_RESERVE
+    out_of_pids = load.pids_free < PIDS_RESERVE
+    wanted = [
+        _condition("MemoryPressure", out_of_memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory",
+                   "kubelet has insufficient memory available", "kubelet has sufficient memory available"),
+        _condition("DiskPressure", out_of_disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure",
+                   "kubelet has disk pressure", "kubelet has no disk pressure"),
+        _condition("PIDPressure", out_of_pids, "KubeletHasInsufficientPID", "KubeletHasSufficientPID",
+                   "kubelet has insufficient PID available", "kubelet has sufficient PID available"),
+        _condition("Ready", not observed.problems, "KubeletReady", "KubeletNotReady",
+                   "kubelet is posting ready status", _joined(observed.problems)),
+    ]
+    before = {condition["type"]: condition for condition in previous}
+    for condition in wanted:
+        old = before.pop(condition["type"], None)
+        same = old is not None and old.get("status") == condition["status"]
+        condition["lastHeartbeatTime"] = stamp
+        condition["lastTransitionTime"] = old.get("lastTransitionTime", stamp) if same and old else stamp
+    return [*before.values(), *wanted]
+
+
+def without_heartbeats(status_: Obj) -> Obj:
+    """The status as compared for a change: heartbeat times alone are none."""
+    return {
+        **status_,
+        "conditions": [
+            {key: value for key, value in condition.items() if key != "lastHeartbeatTime"}
+            for condition in status_.get("conditions") or []
+        ],
+    }
+
+
+def parse_taint(text: str) -> tuple[str, str, str]:
+    """`key[=value]:effect`; raises ValueError."""
+    key_value, colon, effect = text.rpartition(":")
+    key, _, value = key_value.partition("=")
+    if not colon or not key or effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
+        raise ValueError(f"invalid taint {text!r}: want <key>[=<value>]:NoSchedule|PreferNoSchedule|NoExecute")
+    return key, value, effect
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """`key=value,key=value`; raises ValueError."""
+    labels = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise ValueError(f"invalid label {part!r}: want <key>=<value>")
+        labels[key] = value
+    return labels
+
+
+def _taint(key: str, value: str, effect: str) -> Taint:
+    return {"key": key, "effect": effect, **({"value": value} if value else {})}
+
+
+def _joined(problems: Sequence[str]) -> str:
+    return problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+
+
+def _condition(kind: str, holds: bool, reason: str, other_reason: str, message: str, other_message: str) -> Obj:
+    return {
+        "type": kind,
+        "status": "True" if holds else "False",
+        "reason": reason if holds else other_reason,
+        "message": message if holds else other_message,
+    }

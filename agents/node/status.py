@@ -1,0 +1,161 @@
+"""Registers the host as a Node and keeps the object's status true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from agents.node import facts, model
+from agents.node.model import Image, NodeOptions, Observation
+from orca.api.builtin import NODES
+from orca.api.errors import ApiError, is_already_exists, is_not_found
+from orca.api.objects import Obj
+from orca.client.base import Client
+from orca.client.clock import Clock
+
+UPDATE_SECONDS = 10.0
+HEARTBEAT_SECONDS = 300.0
+RETRY_SECONDS = 2.0
+PROBE_SECONDS = 5.0
+ENGINE_DOWN = "container runtime is down"
+
+log = structlog.get_logger()
+
+Problem = Callable[[], str]
+"""Asked at every look: "" when all is well, else why pods cannot run here now."""
+
+
+class NodeReporter:
+    """Observes the host every 10 s; writes when something changed, and every 5 minutes anyway.
+
+    `engine_version` answers the engine's version or raises OSError-like failures while it is down; `images` lists what
+    the engine has. Both are given 5 s: a hung engine is one that is down.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        options: NodeOptions,
+        *,
+        root: Path,
+        clock: Clock,
+        engine_version: Callable[[], Awaitable[str]],
+        images: Callable[[], Awaitable[Sequence[Image]]],
+        problems: Sequence[Problem] = (),
+    ) -> None:
+        self._client = client
+        self._options = options
+        self._root = root
+        self._clock = clock
+        self._engine_version = engine_version
+        self._images = images
+        self._problems = problems
+        self._facts = facts.read_facts(root)
+        self._written: Obj | None = None
+        self._written_at: datetime | None = None
+        self._poked = asyncio.Event()
+        self.registered = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<NodeReporter {self._options.name}>"
+
+    def poke(self) -> None:
+        """Look again now: something that the status tells has changed."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.report()
+                pause = UPDATE_SECONDS
+            except ApiError as error:
+                log.warning("cannot report the node's status", node=self._options.name, error=error.message)
+                pause = RETRY_SECONDS
+            await self._pause(pause)
+
+    async def report(self) -> None:
+        """One look, and a write when it is needed. Raises ApiError."""
+        observed = await self._observe()
+        now = self._clock.now()
+        if self._written is None:
+            self._written = await self._register(observed, now)
+            self._written_at = now
+            self.registered.set()
+        previous = self._written.get("status") or {}
+        wanted = model.status(self._options, self._facts, observed, previous=previous, now=now)
+        changed = _differs(wanted, previous)
+        overdue = self._written_at is None or (now - self._written_at).total_seconds() >= HEARTBEAT_SECONDS
+        if not (changed or overdue):
+            return
+        try:
+            self._written = await self._client.patch(
+                NODES, self._options.name, {"status": wanted}, kind="strategic", subresource="status"
+            )
+            self._written_at = now
+        except ApiError as error:
+            if is_not_found(error):
+                # Removed while we run; the host is still here, so it registers again at the next look.
+                log.warning("the Node object is gone; registering again", node=self._options.name)
+                self._written = None
+            raise
+
+    async def _register(self, observed: Observation, now: datetime) -> Obj:
+        """The Node as the server has it, created when it was missing and with our labels in place."""
+        try:
+            node = await self._client.create(NODES, model.new_node(self._options, self._facts, observed, now))
+            log.info("registered", node=self._options.name)
+            return node
+        except ApiError as error:
+            if not is_already_exists(error):
+                raise
+        node = await self._client.get(NODES, self._options.name)
+        labels = model.default_labels(self._options, self._facts)
+        have = node["metadata"].get("labels") or {}
+        if any(have.get(key) != value for key, value in labels.items()):
+            node = await self._client.patch(NODES, self._options.name, {"metadata": {"labels": labels}}, kind="merge")
+        log.info("the node was registered before", node=self._options.name)
+        return node
+
+    async def _observe(self) -> Observation:
+        problems = [text for text in (problem() for problem in self._problems) if text]
+        engine, images = "", [Image(tuple(i["names"]), i["sizeBytes"]) for i in self._last_images()]
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                engine = f"docker://{await self._engine_version()}"
+                images = list(await self._images())
+        except Exception as error:
+            # Whatever an engine in trouble does, the answer here is the same: it is down.
+            log.debug("the engine does not answer", error=str(error) or type(error).__name__)
+            problems.insert(0, ENGINE_DOWN)
+        return Observation(load=facts.read_load(self._root), engine=engine, images=images, problems=problems)
+
+    def _last_images(self) -> Sequence[Obj]:
+        status = (self._written or {}).get("status") or {}
+        return status.get("images") or []
+
+    async def _pause(self, seconds: float) -> None:
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+        poked = asyncio.ensure_future(self._poked.wait())
+        try:
+            await asyncio.wait({sleeper, poked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            poked.cancel()
+        self._poked.clear()
+
+
+def _differs(wanted: Obj, previous: Obj) -> bool:
+    """True when a field of ours is not as wanted; conditions are compared by type, whatever their order."""
+
+    def comparable(status: Obj) -> Obj:
+        plain = model.without_heartbeats({key: status.get(key) for key in wanted})
+        plain["conditions"] = {condition["type"]: condition for condition in plain["conditions"]}
+        plain["images"] = plain.get("images") or []
+        return plain
+
+    return comparable(wanted) != comparable(previous)
