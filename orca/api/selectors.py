@@ -1,0 +1,376 @@
+"""Label and field selectors: parsed once, matched often.
+
+Reference: k8s.io/apimachinery ``labels``, ``fields`` and ``apis/meta/v1`` (LabelSelector); the supported fields are
+those of upstream's field label conversions.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orca.api import names
+from orca.api.errors import ApiError, bad_request
+from orca.api.objects import Obj, meta
+from orca.api.resources import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One condition. ``operator`` is one of ``in notin exists ! gt lt``; ``=`` is an ``in`` of one value."""
+
+    key: str
+    operator: str
+    values: frozenset[str] = frozenset()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels meet it; a missing key meets ``notin`` and ``!``."""
+        value = labels.get(self.key)
+        match self.operator:
+            case "in":
+                return value is not None and value in self.values
+            case "notin":
+                return value is None or value not in self.values
+            case "exists":
+                return value is not None
+            case "!":
+                return value is None
+        try:
+            left, right = int(value or ""), int(next(iter(self.values)))
+        except ValueError:
+            return False
+        return left > right if self.operator == "gt" else left < right
+
+    def __str__(self) -> str:
+        listed = ",".join(sorted(self.values))
+        match self.operator:
+            case "in" if len(self.values) == 1:
+                return f"{self.key}={listed}"
+            case "in" | "notin":
+                return f"{self.key} {self.operator} ({listed})"
+            case "exists":
+                return self.key
+            case "!":
+                return f"!{self.key}"
+        return f"{self.key}{'>' if self.operator == 'gt' else '<'}{listed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """All requirements hold. Without any it matches everything, unless ``nothing``."""
+
+    requirements: tuple[Requirement, ...] = ()
+    nothing: bool = False
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether a map of labels is selected."""
+        if self.nothing:
+            return False
+        return all(requirement.matches(labels) for requirement in self.requirements)
+
+    @property
+    def empty(self) -> bool:
+        """Selects everything."""
+        return not self.requirements and not self.nothing
+
+    def exact(self) -> dict[str, str]:
+        """The ``key=value`` part, for indexes."""
+        return {r.key: next(iter(r.values)) for r in self.requirements if r.operator == "in" and len(r.values) == 1}
+
+    def __str__(self) -> str:
+        return "<nothing>" if self.nothing else ",".join(str(requirement) for requirement in self.requirements)
+
+
+EVERYTHING = Selector()
+NOTHING = Selector(nothing=True)
+
+_TOKEN = re.compile(r"\s*(==|!=|=|!|>|<|\(|\)|,|[^\s!=<>(),]+)")
+
+
+def parse_label_selector(text: str) -> Selector:
+    """``a=b,c!=d,e in (f,g),h,!i,j>1``. Raises ApiError 400."""
+    tokens = _tokens(text)
+    requirements: list[Requirement] = []
+    position = 0
+    while position < len(tokens):
+        requirement, position = _requirement(tokens, position, text)
+        requirements.append(requirement)
+        if position < len(tokens):
+            if tokens[position] != ",":
+                raise _unparsable(text, f"found '{tokens[position]}', expected: ',' or 'end of string'")
+            position += 1
+            if position == len(tokens):
+                raise _unparsable(text, "found '', expected: identifier after ','")
+    return Selector(tuple(sorted(requirements, key=lambda r: r.key)))
+
+
+def _tokens(text: str) -> list[str]:
+    found, position = [], 0
+    stripped = text.rstrip()
+    while position < len(stripped):
+        match = _TOKEN.match(stripped, position)
+        if match is None:
+            raise _unparsable(text, f"found '{stripped[position]}'")
+        found.append(match[1])
+        position = match.end()
+    return found
+
+
+def _requirement(tokens: list[str], position: int, text: str) -> tuple[Requirement, int]:
+    def token(offset: int) -> str:
+        return tokens[position + offset] if position + offset < len(tokens) else ""
+
+    if token(0) == "!":
+        return _checked(token(1), "!", [], text), position + 2
+    key, operator = token(0), token(1)
+    if operator in ("", ","):
+        return _checked(key, "exists", [], text), position + 1
+    if operator in ("=", "==", "!=", ">", "<"):
+        value = token(2)
+        used = 3
+        if value in ("", ","):
+            value, used = "", 2
+        kind = {"!=": "notin", ">": "gt", "<": "lt"}.get(operator, "in")
+        return _checked(key, kind, [value], text), position + used
+    if operator in ("in", "notin"):
+        if token(2) != "(":
+            raise _unparsable(text, f"found '{token(2)}', expected: '('")
+        values, offset, word = [], 3, ""
+        while token(offset) != ")":
+            if position + offset >= len(tokens):
+                raise _unparsable(text, "found '', expected: ',', ')' or identifier")
+            if token(offset) == ",":
+                values.append(word)
+                word = ""
+            else:
+                word = token(offset)
+            offset += 1
+        values.append(word)
+        return _checked(key, operator, values, text), position + offset + 1
+    raise _unparsable(text, f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
+
+
+def _checked(key: str, operator: str, values: list[str], text: str) -> Requirement:
+    messages = names.qualified_name(key)
+    if messages:
+        raise _unparsable(text, f'key: Invalid value: "{key}": {"; ".join(messages)}')
+    for value in values:
+        if operator in ("gt", "lt"):
+            if not re.fullmatch(r"-?\d+", value):
+                raise _unparsable(text, "for 'Gt', 'Lt' operators, the value must be an integer")
+            continue
+        messages = names.label_value(value)
+        if messages:
+            raise _unparsable(text, f'values[0][{key}]: Invalid value: "{value}": {"; ".join(messages)}')
+    return Requirement(key, operator, frozenset(values))
+
+
+def _unparsable(text: str, why: str) -> ApiError:
+    return bad_request(f"unable to parse requirement: {why}")
+
+
+_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
+
+
+def from_label_selector(selector: Obj | None) -> Selector:
+    """From a ``metav1.LabelSelector``: None selects nothing, an empty one everything. Raises ValueError."""
+    if selector is None:
+        return NOTHING
+    requirements = [
+        Requirement(key, "in", frozenset((value or "",))) for key, value in (selector.get("matchLabels") or {}).items()
+    ]
+    for expression in selector.get("matchExpressions") or ():
+        operator = _OPERATORS.get(expression.get("operator") or "")
+        if operator is None:
+            raise ValueError(f'"{expression.get("operator")}" is not a valid label selector operator')
+        requirements.append(
+            Requirement(expression.get("key") or "", operator, frozenset(expression.get("values") or ()))
+        )
+    return Selector(tuple(sorted(requirements, key=lambda r: r.key)))
+
+
+def from_map(labels: Mapping[str, str] | None) -> Selector:
+    """From a plain map as Services and ReplicationControllers have: an empty one selects nothing there."""
+    if not labels:
+        return NOTHING
+    return Selector(tuple(Requirement(key, "in", frozenset((labels[key],))) for key in sorted(labels)))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRequirement:
+    """``path=value`` or ``path!=value``."""
+
+    path: str
+    value: str
+    equal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSelector:
+    """All requirements hold."""
+
+    requirements: tuple[FieldRequirement, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Selects everything."""
+        return not self.requirements
+
+    def exact(self, path: str) -> str | None:
+        """The one value ``path`` must have, for indexes and for names."""
+        for requirement in self.requirements:
+            if requirement.path == path and requirement.equal:
+                return requirement.value
+        return None
+
+    def __str__(self) -> str:
+        return ",".join(f"{r.path}{'=' if r.equal else '!='}{r.value}" for r in self.requirements)
+
+
+ALL_FIELDS = FieldSelector()
+
+
+def parse_field_selector(text: str, resource: Resource | None = None) -> FieldSelector:
+    """``a=b,c!=d``, with ``\\`` escaping. With a resource, unsupported fields are refused. Raises ApiError 400."""
+    requirements = []
+    for term in _split_escaped(text):
+        if not term:
+            continue
+        for operator in ("!=", "==", "="):
+            path, found, value = term.partition(operator)
+            if found:
+                break
+        else:
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
+        requirements.append(FieldRequirement(path, _unescape(value), operator != "!="))
+    if resource is not None:
+        supported = supported_fields(resource)
+        for requirement in requirements:
+            if requirement.path not in supported:
+                raise bad_request(f"field label not supported: {requirement.path}")
+    return FieldSelector(tuple(requirements))
+
+
+def _split_escaped(text: str) -> list[str]:
+    terms, current, escaped = [], "", False
+    for character in text:
+        if escaped:
+            current += character
+            escaped = False
+        elif character == "\\":
+            current += character
+            escaped = True
+        elif character == ",":
+            terms.append(current)
+            current = ""
+        else:
+            current += character
+    terms.append(current)
+    return terms
+
+
+def _unescape(value: str) -> str:
+    return re.sub(r"\\([\\,=])", r"\1", value)
+
+
+Getter = Callable[[Obj], str]
+
+
+def _path(*steps: str, default: str = "") -> Getter:
+    def get(obj: Obj) -> str:
+        value: Any = obj
+        for step in steps:
+            if not isinstance(value, dict):
+                return default
+            value = value.get(step)
+        return text_of(value, default)
+
+    return get
+
+
+def text_of(value: Any, default: str = "") -> str:
+    """A field's value as selectors compare it."""
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _named(paths: Iterable[str], **defaults: str) -> dict[str, Getter]:
+    return {path: _path(*path.split("."), default=defaults.get(path.replace(".", "_"), "")) for path in paths}
+
+
+def _pod_ip(obj: Obj) -> str:
+    status = obj.get("status") or {}
+    return status.get("podIP") or next((ip.get("ip", "") for ip in status.get("podIPs") or ()), "")
+
+
+def _event_source(obj: Obj) -> str:
+    return (obj.get("source") or {}).get("component") or obj.get("reportingComponent") or ""
+
+
+_METADATA: dict[str, Getter] = {
+    "metadata.name": lambda obj: meta(obj).get("name") or "",
+    "metadata.namespace": lambda obj: meta(obj).get("namespace") or "",
+}
+_INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+_EVENT_FIELDS: dict[str, Getter] = {
+    **{f"involvedObject.{field}": _path("involvedObject", field) for field in _INVOLVED},
+    **_named(("reason", "reportingComponent", "type")),
+    "source": _event_source,
+}
+_FIELDS: dict[tuple[str, str], dict[str, Getter]] = {
+    ("", "pods"): {
+        **_named(
+            (
+                "spec.nodeName",
+                "spec.restartPolicy",
+                "spec.schedulerName",
+                "spec.serviceAccountName",
+                "spec.hostNetwork",
+                "status.phase",
+                "status.nominatedNodeName",
+            ),
+            spec_hostNetwork="false",
+        ),
+        "status.podIP": _pod_ip,
+        "status.podIPs": _pod_ip,
+    },
+    ("", "events"): _EVENT_FIELDS,
+    ("events.k8s.io", "events"): {
+        **_EVENT_FIELDS,
+        **{f"regarding.{field}": _path("involvedObject", field) for field in _INVOLVED},
+        "reportingController": _event_source,
+    },
+    ("", "namespaces"): {"name": _METADATA["metadata.name"], **_named(("status.phase",))},
+    ("", "nodes"): _named(("spec.unschedulable",), spec_unschedulable="false"),
+    ("", "secrets"): _named(("type",)),
+    ("", "services"): _named(("spec.clusterIP", "spec.type")),
+    ("", "replicationcontrollers"): _named(("status.replicas",), status_replicas="0"),
+    ("", "persistentvolumes"): {"name": _METADATA["metadata.name"]},
+    ("", "persistentvolumeclaims"): {"name": _METADATA["metadata.name"]},
+    ("apps", "replicasets"): _named(("status.replicas",), status_replicas="0"),
+    ("batch", "jobs"): _named(("status.successful",), status_successful="0"),
+    ("certificates.k8s.io", "certificatesigningrequests"): _named(("spec.signerName",)),
+    ("networking.k8s.io", "ipaddresses"): {},
+    ("resource.k8s.io", "resourceslices"): _named(("spec.nodeName", "spec.driver")),
+}
+_SUPPORTED = {kind: {**_METADATA, **own} for kind, own in _FIELDS.items()}
+
+
+def supported_fields(resource: Resource) -> dict[str, Getter]:
+    """Field path -> how to read it, of a kind; every kind has ``metadata.name`` and ``metadata.namespace``."""
+    return _SUPPORTED.get((resource.group, resource.plural), _METADATA)
+
+
+def field_matches(resource: Resource, obj: Obj, selector: FieldSelector) -> bool:
+    """Whether an object's fields meet a selector made for its kind."""
+    if not selector.requirements:
+        return True
+    fields = supported_fields(resource)
+    for requirement in selector.requirements:
+        getter = fields.get(requirement.path)
+        if getter is None or (getter(obj) == requirement.value) != requirement.equal:
+            return False
+    return True
