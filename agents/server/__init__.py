@@ -1,4 +1,5 @@
-"""The agent's HTTPS: logs, exec, attach, port-forward, health.
+"""The agent's HTTPS server on :10250: logs, exec, attach, port-forward, pods, health, as a kubelet serves them.
 
-The API server is its only client; it decides nothing about pods.
+`spdy` holds protocol state without I/O, `spdy_session` moves its bytes; `websocket` and `remote` are what a command's
+streams look like in either protocol. Never here: how a container is run, or what a pod is.
 """
