@@ -1,0 +1,299 @@
+"""The schema of every kind: structural checks on the hot path, decode errors worded as upstream's, patch metadata.
+
+Definitions come from ``kubernetes-validate``'s data for v1.36. A definition with all it refers to is compiled on first
+use with ``jsonschema-rs`` into one strict validator (about 1 µs an object) that refuses wrong types and unknown fields
+alike; only objects it refuses are walked in Python to find out what to say. Required fields are not its business: as
+upstream, a missing one is a validation error (422), not a decode error (400).
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from importlib import resources as package_data
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from orca.api.errors import ApiError, bad_request
+from orca.api.objects import Obj
+from orca.api.resources import Resource
+from orca.api.structure import (
+    REF,
+    SCALARS,
+    Field,
+    Place,
+    Problem,
+    go_kind,
+    go_leaf,
+    leaf_problem,
+    mismatch,
+    references,
+    strict,
+    types_of,
+)
+
+_DATA = "kubernetes-json-schema/v1.36.0-local/_definitions.json"
+MAX_STRICT_ERRORS = 100
+
+
+class Schema:
+    """All definitions by name, e.g. ``io.k8s.api.core.v1.Pod``."""
+
+    def __init__(self) -> None:
+        self._validators: dict[str, Any] = {}
+        self._fields: dict[tuple[str, str], Field | None] = {}
+
+    @cached_property
+    def definitions(self) -> dict[str, Obj]:
+        """Name -> JSON Schema with upstream's ``x-kubernetes-*`` extensions; frozen."""
+        raw = package_data.files("kubernetes_validate").joinpath(_DATA).read_bytes()
+        return orjson.loads(raw)["$defs"]
+
+    def definition(self, name: str) -> Obj:
+        """One definition. Raises KeyError."""
+        return self.definitions[name]
+
+    def add(self, name: str, definition: Obj) -> None:
+        """Add or replace a definition (custom kinds)."""
+        self.definitions[name] = definition
+        self._validators.pop(name, None)
+        self._fields = {key: field for key, field in self._fields.items() if key[0] != name}
+
+    def is_valid(self, what: Resource | str, obj: Any) -> bool:
+        """Right types and no unknown field."""
+        name = what if isinstance(what, str) else what.definition
+        validator = self._validators.get(name)
+        if validator is None:
+            if name not in self.definitions:
+                return True
+            validator = self._validators[name] = jsonschema_rs.Draft202012Validator(self._compiled(name))
+        return validator.is_valid(obj)
+
+    def check(self, what: Resource | str, obj: Any) -> list[str]:
+        """Wrong types, worded as Go's decoder does; empty when all is well."""
+        return [problem.text for problem in self._problems(what, obj) if not problem.unknown]
+
+    def unknown_fields(self, what: Resource | str, obj: Any) -> list[str]:
+        """``unknown field "spec.foo"`` for every field no definition has."""
+        return [problem.text for problem in self._problems(what, obj) if problem.unknown]
+
+    def prune(self, what: Resource | str, obj: Any) -> list[str]:
+        """Remove unknown fields in place; their texts as :meth:`unknown_fields`."""
+        texts = []
+        for problem in self._problems(what, obj):
+            if problem.unknown:
+                problem.parent.pop(problem.key, None)
+                texts.append(problem.text)
+        return texts
+
+    def struct(self, name: str) -> Field:
+        """The root field of a definition; an unknown one is open."""
+        schema = self.definitions.get(name)
+        return self.resolve({"$ref": REF + name}) if schema is not None else Field("open", {})
+
+    def child(self, parent: Field, key: str) -> Field | None:
+        """The field ``key`` of a struct or map; anything in the open; None when a struct has no such field."""
+        if parent.kind == "open":
+            return parent
+        if parent.kind == "map":
+            return self.items(parent)
+        if parent.kind != "struct":
+            return None
+        if not parent.definition:
+            schema = parent.schema.get("properties", {}).get(key)
+            return None if schema is None else self.resolve(schema)
+        cache_key = (parent.definition, key)
+        if cache_key not in self._fields:
+            schema = parent.schema.get("properties", {}).get(key)
+            self._fields[cache_key] = None if schema is None else self.resolve(schema)
+        return self._fields[cache_key]
+
+    def items(self, parent: Field) -> Field:
+        """The element of a list or the value of a map."""
+        schema = parent.schema.get("items" if parent.kind == "list" else "additionalProperties")
+        return self.resolve(schema) if isinstance(schema, dict) else Field("open", {})
+
+    def resolve(self, schema: Obj) -> Field:
+        """A schema node as :class:`Field`; annotations beside a ``$ref`` win over those inside."""
+        target, name = schema, ""
+        reference = schema.get("$ref", "")
+        if reference:
+            name = reference.removeprefix(REF)
+            target = self.definitions[name]
+        extra: dict[str, Any] = {
+            "merge_key": schema.get("x-kubernetes-patch-merge-key", ""),
+            "strategies": tuple(s for s in schema.get("x-kubernetes-patch-strategy", "").split(",") if s),
+            "list_type": schema.get("x-kubernetes-list-type", ""),
+            "map_keys": tuple(schema.get("x-kubernetes-list-map-keys") or ()),
+            "map_type": schema.get("x-kubernetes-map-type") or target.get("x-kubernetes-map-type", ""),
+        }
+        if name in SCALARS:
+            return Field("leaf", target, name, **extra)
+        if "properties" in target:
+            return Field("struct", target, name, **extra)
+        kinds = types_of(target)
+        if "array" in kinds:
+            return Field("list", target, name, **extra)
+        if "additionalProperties" in target:
+            return Field("map", target, name, **extra)
+        if "object" in kinds or not kinds:
+            return Field("open", target, name, **extra)
+        return Field("leaf", target, name, **extra)
+
+    # -- compiling
+
+    def _compiled(self, name: str) -> Obj:
+        wanted, todo = {}, [name]
+        while todo:
+            current = todo.pop()
+            if current in wanted:
+                continue
+            wanted[current] = strict(current, self.definitions[current])
+            todo += references(wanted[current])
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$ref": REF + name, "$defs": wanted}
+
+    # -- explaining
+
+    def _problems(self, what: Resource | str, obj: Any) -> list[Problem]:
+        if self.is_valid(what, obj):
+            return []
+        name = what if isinstance(what, str) else what.definition
+        return list(self._walk(self.struct(name), obj, Place(name.rpartition(".")[2], "", ""), {}, ""))
+
+    def _walk(self, field: Field, value: Any, place: Place, parent: Obj, key: str) -> Iterator[Problem]:
+        if value is None or field.kind == "open":
+            return
+        if field.kind == "leaf":
+            text = leaf_problem(field, value, place)
+            if text:
+                yield Problem(text, False, parent, key)
+            return
+        if field.kind == "list" and isinstance(value, list):
+            items = self.items(field)
+            for index, item in enumerate(value):
+                yield from self._walk(items, item, place.item(index), parent, key)
+            return
+        if field.kind == "list" or not isinstance(value, dict):
+            yield Problem(mismatch(value, place, self._go_type(field)), False, parent, key)
+            return
+        struct = place.inside(field.definition.rpartition(".")[2]) if field.kind == "struct" else place
+        for name, inner in list(value.items()):
+            child = self.child(field, name)
+            if child is None:
+                yield Problem(f'unknown field "{struct.child(name).path}"', True, value, name)
+            else:
+                yield from self._walk(child, inner, struct.child(name, field.kind == "map"), value, name)
+
+    def _go_type(self, field: Field) -> str:
+        if field.definition:
+            *_, version, kind = field.definition.split(".")
+            return f"{version}.{kind}"
+        if field.kind == "list":
+            return "[]" + self._go_type(self.items(field))
+        if field.kind == "map":
+            return "map[string]" + self._go_type(self.items(field))
+        return go_leaf(field.schema)
+
+
+SCHEMA = Schema()
+"""The one schema; definitions are read on first use (about 10 ms)."""
+
+
+def undecodable(resource: Resource, why: str) -> ApiError:
+    """400 for a body that is no object of its kind."""
+    kind = resource.kind
+    return bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {why}')
+
+
+def duplicate_fields(raw: bytes) -> list[str]:
+    """``duplicate field "spec.replicas"`` for every JSON member that occurs twice. Raises ValueError."""
+    twice: list[str] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                found.setdefault(_MARK, []).append(name)
+            found[name] = value
+        return found
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, dict):
+            for name in value.pop(_MARK, ()):
+                twice.append(f'duplicate field "{path}{name}"')
+            for name, inner in value.items():
+                walk(inner, f"{path}{name}.")
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                walk(inner, f"{path[:-1]}[{index}].")
+
+    walk(json.loads(raw, object_pairs_hook=collect), "")
+    return twice
+
+
+_MARK = "\0twice"
+
+
+def decode(
+    resource: Resource, obj: Any, *, refuse_unknown: bool, warn: bool = False, definition: str = ""
+) -> tuple[Obj, list[str]]:
+    """A body as an object of its kind: nulls dropped, types checked, unknown fields pruned.
+
+    ``refuse_unknown`` raises for unknown fields, ``warn`` returns their texts as warnings. ``definition`` names the
+    body's schema where that is not the resource's (subresources). Raises ApiError 400.
+    """
+    name = definition or resource.definition
+    if not isinstance(obj, dict):
+        raise undecodable(
+            resource, f"json: cannot unmarshal {go_kind(obj)} into Go value of type {resource.version}.{resource.kind}"
+        )
+    obj = drop_nulls(name, obj)
+    if SCHEMA.is_valid(name, obj):
+        return obj, []
+    wrong = SCHEMA.check(name, obj)
+    if wrong:
+        raise undecodable(resource, wrong[0])
+    unknown = SCHEMA.prune(name, obj)
+    if unknown and refuse_unknown:
+        listed = ", ".join(unknown[:MAX_STRICT_ERRORS])
+        raise undecodable(resource, f"strict decoding error: {listed}")
+    return obj, unknown if warn else []
+
+
+def drop_nulls(definition: str, obj: Obj) -> Obj:
+    """Members that are null are absent; a null list item is its type's zero value. Open values keep theirs.
+
+    Returns ``obj`` itself when it holds no null.
+    """
+    if not _has_null(obj):
+        return obj
+    return _without_nulls(SCHEMA.struct(definition), obj)
+
+
+def _has_null(value: dict[str, Any] | list[Any]) -> bool:
+    if isinstance(value, dict):
+        return any(inner is None or (inner.__class__ in (dict, list) and _has_null(inner)) for inner in value.values())
+    return any(inner is None or (inner.__class__ in (dict, list) and _has_null(inner)) for inner in value)
+
+
+_ZERO: dict[str, Any] = {"struct": {}, "map": {}, "list": []}
+
+
+def _without_nulls(field: Field | None, value: Any) -> Any:
+    if field is None or field.kind in ("open", "leaf"):
+        return value
+    if isinstance(value, dict) and field.kind in ("struct", "map"):
+        return {
+            key: _without_nulls(SCHEMA.child(field, key), inner) for key, inner in value.items() if inner is not None
+        }
+    if isinstance(value, list) and field.kind == "list":
+        items = SCHEMA.items(field)
+        return [_zero(items) if inner is None else _without_nulls(items, inner) for inner in value]
+    return value
+
+
+def _zero(field: Field) -> Any:
+    if field.kind != "leaf":
+        return type(_ZERO.get(field.kind, {}))()
+    return {"int32": 0, "int64": 0, "bool": False, "float64": 0}.get(go_leaf(field.schema), "")

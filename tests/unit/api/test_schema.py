@@ -1,0 +1,89 @@
+"""Bodies are decoded as upstream does: same texts, same tolerance."""
+
+import pytest
+
+from orca.api.builtin import BUILTIN, DEPLOYMENTS, PODS, SECRETS
+from orca.api.errors import ApiError
+from orca.api.schema import SCHEMA, decode, duplicate_fields
+
+PREFIX = 'Pod in version "v1" cannot be handled as a Pod: '
+
+
+def refused(resource, body):
+    with pytest.raises(ApiError) as caught:
+        decode(resource, body, refuse_unknown=True)
+    assert caught.value.code == 400
+    return caught.value.message
+
+
+def test_every_row_has_a_definition_of_its_kind():
+    for row in BUILTIN:
+        kinds = SCHEMA.definition(row.definition)["x-kubernetes-group-version-kind"]
+        assert {"group": row.group, "version": row.version, "kind": row.kind} in kinds
+
+
+def test_every_definition_compiles():
+    for row in BUILTIN:
+        assert SCHEMA.is_valid(row, {})
+
+
+def test_a_good_body_is_the_same_object():
+    body = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": 1}}}]}}
+    decoded, warnings = decode(PODS, body, refuse_unknown=True)
+    assert decoded is body
+    assert warnings == []
+
+
+def test_nulls_are_absent():
+    body = {"metadata": {"name": "a", "creationTimestamp": None}, "spec": {"containers": [None]}, "status": None}
+    decoded, _ = decode(PODS, body, refuse_unknown=True)
+    assert decoded == {"metadata": {"name": "a"}, "spec": {"containers": [{}]}}
+
+
+def test_unknown_fields_are_named_with_their_path():
+    body = {"spec": {"foo": 1, "template": {"spec": {"containers": [{"imag": "x"}]}}}}
+    expected = 'unknown field "spec.foo", unknown field "spec.template.spec.containers[0].imag"'
+    assert refused(DEPLOYMENTS, body).endswith(f"strict decoding error: {expected}")
+
+
+def test_unknown_fields_are_pruned_and_warned_of():
+    decoded, warnings = decode(PODS, {"spec": {"foo": 1, "nodeName": "n"}}, refuse_unknown=False, warn=True)
+    assert decoded == {"spec": {"nodeName": "n"}}
+    assert warnings == ['unknown field "spec.foo"']
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (
+            {"spec": {"containers": [{"env": [{"value": 1}]}]}},
+            "json: cannot unmarshal number into Go struct field EnvVar.spec.containers.env.value of type string",
+        ),
+        (
+            {"spec": {"containers": {}}},
+            "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container",
+        ),
+        ({"spec": {"containers": [{"resources": {"limits": {"cpu": "1xx"}}}]}}, "quantities must match the regular"),
+        ({"spec": {"containers": [{"resources": {"limits": {"cpu": "1mm"}}}]}}, "unable to parse quantity's suffix"),
+        ({"metadata": {"creationTimestamp": "soon"}}, 'parsing time "soon" as'),
+        ([], "json: cannot unmarshal array into Go value of type v1.Pod"),
+    ],
+)
+def test_wrong_types_are_told_as_go_does(body, text):
+    assert refused(PODS, body).startswith(PREFIX + text)
+
+
+def test_numbers_that_do_not_fit():
+    text = "json: cannot unmarshal number 9999999999 into Go struct field DeploymentSpec.spec.replicas of type int32"
+    assert refused(DEPLOYMENTS, {"spec": {"replicas": 9999999999}}).endswith(text)
+
+
+def test_base64():
+    assert refused(SECRETS, {"data": {"a": "***"}}).endswith("illegal base64 data at input byte 0")
+    assert refused(SECRETS, {"data": {"a": "abc"}}).endswith("illegal base64 data at input byte 0")
+    decode(SECRETS, {"data": {"a": "YWJj", "b": ""}}, refuse_unknown=True)
+
+
+def test_duplicate_members():
+    raw = b'{"a":1,"spec":{"x":[{"y":1,"y":2}]},"a":2}'
+    assert duplicate_fields(raw) == ['duplicate field "a"', 'duplicate field "spec.x[0].y"']
