@@ -11,6 +11,10 @@ from pathlib import Path
 
 PAUSE = "orca/pause:1"
 BUSYBOX = "busybox:latest"
+APPLETS = """
+    sh ash cat echo sleep true false ls id env hostname httpd nc wget touch test grep kill ps printf mkdir rm head
+    date seq tail chmod chown stat mount df dd tr wc cut readlink ip nslookup top nohup awk sed sort uniq
+"""
 
 
 def archive(
@@ -22,7 +26,7 @@ def archive(
     command: Sequence[str] = (),
     user: str = "",
 ) -> bytes:
-    """A ``docker load`` archive of one layer; ``files`` are executables, ``links`` are symlinks, paths without leading /."""
+    """A ``docker load`` archive of one layer; ``files`` are executables, ``links`` symlinks; no leading /."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         for directory in ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "run", "var"):
@@ -56,7 +60,11 @@ def archive(
     manifest = json.dumps([{"Config": config_name, "RepoTags": [tag], "Layers": [f"{diff}/layer.tar"]}]).encode()
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for path, content in {config_name: config, f"{diff}/layer.tar": layer.getvalue(), "manifest.json": manifest}.items():
+        for path, content in {
+            config_name: config,
+            f"{diff}/layer.tar": layer.getvalue(),
+            "manifest.json": manifest,
+        }.items():
             entry = tarfile.TarInfo(path)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
@@ -70,13 +78,9 @@ def pause() -> bytes:
 
 def busybox() -> bytes:
     """``busybox:latest`` with the applets tests use."""
-    applets = (
-        "sh ash cat echo sleep true false ls id env hostname httpd nc wget touch test grep kill ps printf mkdir rm head "
-        "date seq tail chmod chown stat mount df dd tr wc cut readlink ip nslookup top nohup awk sed sort uniq"
-    ).split()
     return archive(
         BUSYBOX,
         {"bin/busybox": Path("/bin/busybox").read_bytes()},
-        links={f"bin/{applet}": "busybox" for applet in applets},
+        links={f"bin/{applet}": "busybox" for applet in APPLETS.split()},
         command=["sh"],
     )

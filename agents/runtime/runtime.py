@@ -1,0 +1,273 @@
+"""The seam to the engine: sandboxes, containers, exec and events, for callers that know pods and nothing of Docker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal as signals
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+import orjson
+
+from agents.runtime.engine import DEFAULT_SOCKET, Engine
+from agents.runtime.errors import (
+    EngineTimeout,
+    EngineUnavailable,
+    NameTaken,
+    NoSuchContainer,
+    RefusedByEngine,
+)
+from agents.runtime.images import Images
+from agents.runtime.model import (
+    POD_UID,
+    ContainerEvent,
+    ContainerInfo,
+    ContainerSpec,
+    ExecResult,
+    HostAbilities,
+    SandboxSpec,
+)
+from agents.runtime.translate import (
+    Json,
+    container_body,
+    container_info,
+    descendants,
+    host_capabilities,
+    sandbox_body,
+)
+
+_OUR_CONTAINERS = orjson.dumps({"label": [POD_UID]}).decode()
+_OUR_EVENTS = orjson.dumps(
+    {"type": ["container"], "event": ["create", "start", "die", "oom", "destroy"], "label": [POD_UID]}
+).decode()
+EXEC_OUTPUT_LIMIT = 10 * 1024
+STOP_SLACK_SECONDS = 60.0
+EXEC_REAP_SECONDS = 0.05
+
+
+class Runtime:
+    """One host's engine. Every method raises a ``RuntimeFailure`` and nothing else of the engine's."""
+
+    def __init__(self, socket_path: str = DEFAULT_SOCKET) -> None:
+        self.engine = Engine(socket_path)
+        self.images = Images(self.engine)
+        self._abilities: HostAbilities | None = None
+
+    def __repr__(self) -> str:
+        return f"<Runtime {self.engine!r}>"
+
+    @property
+    def socket_path(self) -> str:
+        return self.engine.socket_path
+
+    async def aclose(self) -> None:
+        """Close connections; containers stay as they are."""
+        await self.engine.aclose()
+
+    async def ping(self) -> None:
+        """Raises ``EngineUnavailable`` or ``EngineTimeout`` when the engine does not answer."""
+        await self.engine.call("GET", "/_ping", seconds=10)
+
+    async def abilities(self) -> HostAbilities:
+        """What this host can do; asked once."""
+        if self._abilities is None:
+            info = await self.engine.call("GET", "/info")
+            capabilities, full = host_capabilities(info["ServerVersion"])
+            self._abilities = HostAbilities(
+                capabilities=capabilities,
+                full_privileges=full,
+                engine_version=info["ServerVersion"],
+                api_version=(await self.engine.prefix()).rpartition("/v")[2],
+                cgroup_version=str(info.get("CgroupVersion", "1")),
+                storage_root=info["DockerRootDir"],
+                operating_system=info.get("OperatingSystem", ""),
+                kernel=info.get("KernelVersion", ""),
+            )
+        return self._abilities
+
+    # Containers
+
+    async def create_sandbox(self, spec: SandboxSpec) -> str:
+        """Create the pause container and answer its id; an unstarted leftover of the same name is replaced."""
+        return await self._create(spec.name, sandbox_body(spec, await self.abilities()))
+
+    async def create_container(self, spec: ContainerSpec) -> str:
+        """Create an app container and answer its id; an unstarted leftover of the same name is replaced.
+
+        Raises ``NoSuchImage``, ``NoSuchContainer`` (the sandbox went away), ``RefusedByEngine``.
+        """
+        return await self._create(spec.name, container_body(spec, await self.abilities()))
+
+    async def _create(self, name: str, body: Json) -> str:
+        try:
+            answer = await self.engine.call("POST", "/containers/create", params={"name": name}, body=body)
+        except NameTaken:
+            # A crash between create and start leaves one behind; one that ran is somebody's, and stays.
+            existing = await self.inspect(name)
+            if existing.state != "created":
+                raise
+            await self.remove(existing.id)
+            answer = await self.engine.call("POST", "/containers/create", params={"name": name}, body=body)
+        identifier: str = answer["Id"]
+        return identifier
+
+    async def start(self, container_id: str) -> None:
+        """Start a created container. Raises ``RefusedByEngine`` when its command cannot be run."""
+        try:
+            await self.engine.call("POST", f"/containers/{container_id}/start")
+        except RefusedByEngine as error:
+            raise RefusedByEngine(_first_line(str(error))) from error
+
+    async def stop(self, container_id: str, grace_seconds: float) -> None:
+        """Stop signal (the image's or the spec's, SIGTERM by default), after ``grace_seconds`` SIGKILL; returns when
+        the container is down. Harmless when it is down or gone."""
+        seconds = max(0, round(grace_seconds))
+        try:
+            await self.engine.call(
+                "POST",
+                f"/containers/{container_id}/stop",
+                params={"t": str(seconds)},
+                seconds=seconds + STOP_SLACK_SECONDS,
+            )
+        except NoSuchContainer:
+            return
+
+    async def kill(self, container_id: str, signal: str = "SIGKILL") -> None:
+        """Send a signal. Harmless when the container is down or gone."""
+        try:
+            await self.engine.call("POST", f"/containers/{container_id}/kill", params={"signal": signal})
+        except NoSuchContainer:
+            return
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and delete with anonymous volumes. Harmless when it is gone or being removed."""
+        try:
+            await self.engine.call("DELETE", f"/containers/{container_id}", params={"force": "1", "v": "1"})
+        except NoSuchContainer:
+            return
+        except RefusedByEngine as error:
+            if "already in progress" not in str(error):
+                raise
+
+    async def inspect(self, container_id: str) -> ContainerInfo:
+        """State of one container by id or name. Raises ``NoSuchContainer``."""
+        return container_info(await self.engine.call("GET", f"/containers/{container_id}/json"))
+
+    async def states(self) -> dict[str, str]:
+        """Every container of a pod, running or not: id -> ``running``, ``exited``, ``created`` …"""
+        raw = await self.engine.call("GET", "/containers/json", params={"all": "1", "filters": _OUR_CONTAINERS})
+        return {item["Id"]: item["State"] for item in raw}
+
+    async def inspect_all(self, *, parallel: int = 8) -> list[ContainerInfo]:
+        """Every container of a pod; those that vanish meanwhile are left out."""
+        gate = asyncio.Semaphore(parallel)
+
+        async def one(container_id: str) -> ContainerInfo | None:
+            async with gate:
+                try:
+                    return await self.inspect(container_id)
+                except NoSuchContainer:
+                    return None
+
+        found = await asyncio.gather(*(one(container_id) for container_id in await self.states()))
+        return [info for info in found if info is not None]
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[ContainerEvent]]:
+        """What happens to pods' containers from now on; list after entering, and nothing is missed.
+
+        Iteration raises ``EngineUnavailable`` when the engine goes away; it does not end by itself.
+        """
+        async with self.engine.stream("GET", "/events", params={"filters": _OUR_EVENTS}) as response:
+            yield _read_events(response)
+
+    async def exec(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        *,
+        seconds: float,
+        limit: int = EXEC_OUTPUT_LIMIT,
+        environment: Mapping[str, str] | None = None,
+    ) -> ExecResult:
+        """Run a command in a running container and wait for it. After ``seconds`` it and its children are killed and
+        ``TimeoutError`` is raised. Raises ``NoSuchContainer`` when the container does not run."""
+        created = await self.engine.call(
+            "POST",
+            f"/containers/{container_id}/exec",
+            body={
+                "Cmd": list(argv),
+                "AttachStdout": True,
+                "AttachStderr": True,
+                "Env": [f"{name}={value}" for name, value in (environment or {}).items()],
+            },
+        )
+        path = f"/exec/{created['Id']}"
+        output = bytearray()
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self.engine.stream("POST", f"{path}/start", body={"Detach": False, "Tty": False}) as response,
+            ):
+                await _read_frames(response.content, output, limit)
+        except TimeoutError:
+            await asyncio.shield(self._end_exec(path))
+            raise
+        except aiohttp.ClientError as error:
+            raise EngineUnavailable(str(error)) from error
+        state = await self.engine.call("GET", f"{path}/json")
+        code = state["ExitCode"]
+        return ExecResult(code=0 if code is None else int(code), output=bytes(output))
+
+    async def _end_exec(self, path: str) -> None:
+        """The engine has no call to end an exec: its process is killed from outside, children first."""
+        try:
+            state = await self.engine.call("GET", f"{path}/json", seconds=10)
+        except (NoSuchContainer, EngineUnavailable, EngineTimeout):
+            return
+        if not state["Running"] or not state["Pid"]:
+            return
+        # Children first, and a moment for their parent to reap them: orphans would stay zombies in a container whose
+        # first process does not reap. Then all that is left, with what it started meanwhile.
+        for pid in descendants(state["Pid"])[:-1]:
+            _kill(pid)
+        await asyncio.sleep(EXEC_REAP_SECONDS)
+        for pid in reversed(descendants(state["Pid"])):
+            _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signals.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+async def _read_events(response: aiohttp.ClientResponse) -> AsyncIterator[ContainerEvent]:
+    try:
+        async for line in response.content:
+            if line.strip():
+                raw = orjson.loads(line)
+                yield ContainerEvent(action=raw["Action"], id=raw["Actor"]["ID"], labels=raw["Actor"]["Attributes"])
+    except (aiohttp.ClientError, ConnectionError) as error:
+        raise EngineUnavailable(f"event stream: {error}") from error
+    raise EngineUnavailable("event stream ended")
+
+
+async def _read_frames(content: aiohttp.StreamReader, output: bytearray, limit: int) -> None:
+    """Frames of the engine's multiplexed stream: 1 byte stream, 3 zero, 4 length, then that much."""
+    while True:
+        try:
+            header = await content.readexactly(8)
+            data = await content.readexactly(int.from_bytes(header[4:], "big"))
+        except asyncio.IncompleteReadError:
+            return
+        if len(output) < limit:
+            output += data[: limit - len(output)]
+
+
+def _first_line(message: str) -> str:
+    """runc's errors end in a colon and ``unknown`` after the sentence that matters."""
+    return message.strip().removesuffix(": unknown")
