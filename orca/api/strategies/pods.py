@@ -1,0 +1,45 @@
+"""Pods: status at birth, quality of service, scheduling gates, graceful deletion."""
+
+from __future__ import annotations
+
+from orca.api.builtin import PODS
+from orca.api.objects import Obj
+from orca.api.strategies.qos import qos_class
+from orca.api.strategy import register
+
+
+def _prepare_create(obj: Obj) -> None:
+    spec = obj.get("spec") or {}
+    status: Obj = {"phase": "Pending", "qosClass": qos_class(spec)}
+    if spec.get("schedulingGates"):
+        status["conditions"] = [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+                "lastProbeTime": None,
+                "lastTransitionTime": None,
+            }
+        ]
+    obj["status"] = status
+
+
+def _prepare_update(new: Obj, old: Obj, subresource: str) -> None:
+    status = new.get("status")
+    before = (old.get("status") or {}).get("qosClass")
+    if subresource == "status" and status is not None and before and not status.get("qosClass"):
+        # The class is fixed at creation; an agent that leaves it out does not take it away.
+        status["qosClass"] = before
+
+
+def _graceful(obj: Obj) -> int | None:
+    """What the pod asks for; nothing to wait for when it never got a node or has already ended."""
+    spec = obj.get("spec") or {}
+    if not spec.get("nodeName") or (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return 0
+    seconds = spec.get("terminationGracePeriodSeconds")
+    return 30 if seconds is None else max(int(seconds), 1)
+
+
+register(PODS, prepare_create=_prepare_create, prepare_update=_prepare_update, graceful=_graceful)

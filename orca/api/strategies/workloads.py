@@ -1,0 +1,32 @@
+"""Jobs: the selector and the labels the API server gives them."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from orca.api.builtin import JOBS
+from orca.api.objects import Obj, ensure_meta
+from orca.api.strategy import register
+
+CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
+JOB_NAME = "batch.kubernetes.io/job-name"
+
+
+def _create_job(obj: Obj) -> None:
+    """A selector that no other job can share: by uid, which therefore has to be known here."""
+    obj["status"] = {}
+    spec = obj.setdefault("spec", {})
+    meta = ensure_meta(obj)
+    if spec.get("manualSelector") or spec.get("selector"):
+        return
+    uid = meta.setdefault("uid", str(uuid4()))
+    template = spec.get("template")
+    if template is None:
+        return
+    labels = ensure_meta(template).setdefault("labels", {})
+    name = meta.get("name") or ""
+    labels.update({CONTROLLER_UID: uid, JOB_NAME: name, "controller-uid": uid, "job-name": name})
+    spec["selector"] = {"matchLabels": {CONTROLLER_UID: uid}}
+
+
+register(JOBS, prepare_create=_create_job)
