@@ -52,7 +52,9 @@ class LabGroup(click.Group):
 
 
 def named(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab.")(function)
+    return click.option(
+        "--name", envvar="ORCA_LAB", default=DEFAULT_NAME, show_default=True, show_envvar=True, help="Which lab."
+    )(function)
 
 
 @click.group(cls=LabGroup, name="lab")

@@ -95,7 +95,7 @@ def title_of(url: str) -> str:
 
 @click.command()
 @click.argument("manifests")
-@click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab.")
+@click.option("--name", envvar="ORCA_LAB", default=DEFAULT_NAME, show_default=True, help="Which lab.")
 def main(manifests: str, name: str) -> None:
     """Apply MANIFESTS, wait for the rollout and fetch the page from every host."""
     try:

@@ -1,0 +1,22 @@
+"""``python -m tests.bench NAME`` prints a table of figures and the ratio to a peer or floor; slowness is no failure."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+BENCHES = {
+    "api": "GET, LIST, CREATE, PATCH and watch fan-out of the API server",
+    "pods": "create→Running one by one and in a burst, beside the same containers made by hand",
+}
+
+
+@click.command(help="Benches:\n\n" + "\n\n".join(f"{name}: {text}" for name, text in BENCHES.items()))
+@click.argument("name", type=click.Choice(list(BENCHES)))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def main(name: str, options: tuple[str, ...]) -> None:
+    importlib.import_module(f"tests.bench.{name}").command(list(options), standalone_mode=True)
+
+
+main(prog_name="python -m tests.bench")

@@ -1,0 +1,112 @@
+"""A lean HTTP/1.1 load client: prebuilt requests over kept-alive connections, so that it is not what is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Rate in requests/s, latencies in milliseconds, bytes received, answers that were not 2xx."""
+
+    rate: float
+    p50: float
+    p99: float
+    received: int
+    failed: int
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.buffer = bytearray()
+        self.waiting: asyncio.Future[int] | None = None
+        self.transport: asyncio.WriteTransport | None = None
+        self.received = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.waiting and not self.waiting.done():
+            self.waiting.set_exception(exc or ConnectionResetError("closed by the server"))
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        head = self.buffer.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        headers = bytes(self.buffer[:head]).lower()
+        at = headers.find(b"content-length:")
+        if at < 0:
+            complete = self.buffer.endswith(b"0\r\n\r\n")
+        else:
+            end = headers.find(b"\r\n", at)
+            length = int(headers[at + 15 : end if end > 0 else None])
+            complete = len(self.buffer) >= head + 4 + length
+        if complete and self.waiting:
+            self.received += len(self.buffer)
+            status = int(self.buffer[9:12])
+            self.buffer.clear()
+            self.waiting.set_result(status)
+
+    async def ask(self, request: bytes) -> int:
+        """Send one request; returns the status once the whole answer is there."""
+        assert self.transport is not None
+        self.waiting = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await self.waiting
+
+
+def request(method: str, path: str, host: str, body: bytes = b"", content_type: str = "application/json") -> bytes:
+    """An HTTP/1.1 request as bytes."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n"
+    if body:
+        head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"\r\n" + body
+
+
+async def run(
+    address: tuple[str, int],
+    tls: ssl.SSLContext,
+    make: Callable[[int], bytes],
+    *,
+    requests: int,
+    connections: int,
+) -> Figures:
+    """Send ``make(0) … make(requests-1)`` over that many connections as fast as they are answered."""
+    loop = asyncio.get_running_loop()
+    open_ = [
+        (await loop.create_connection(_Connection, *address, ssl=tls, server_hostname=""))[1]
+        for _ in range(connections)
+    ]
+    numbers = iter(range(requests))
+    latencies: list[float] = []
+    failed = 0
+
+    async def work(connection: _Connection) -> None:
+        nonlocal failed
+        for number in numbers:
+            began = time.perf_counter()
+            status = await connection.ask(make(number))
+            latencies.append(time.perf_counter() - began)
+            failed += not 200 <= status < 300
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work(connection) for connection in open_))
+    took = time.perf_counter() - began
+    for connection in open_:
+        assert connection.transport is not None
+        connection.transport.close()
+    latencies.sort()
+    return Figures(
+        rate=requests / took,
+        p50=1000 * latencies[len(latencies) // 2],
+        p99=1000 * latencies[int(len(latencies) * 0.99)],
+        received=sum(connection.received for connection in open_),
+        failed=failed,
+    )

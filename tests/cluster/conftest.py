@@ -1,0 +1,64 @@
+"""One lab for the whole run: a server and two agent hosts, beside whatever lab a user has up."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orca.lab.layout import Lab, load
+from tests.support import kubectl as kubectls
+from tests.support.kubectl import Kubectl, eventually
+
+LAB = "test"
+ORCA = str(Path(sys.executable).parent / "orca")
+_numbers = itertools.count(1)
+
+
+def orca(*argv: str, timeout: float = 180) -> str:
+    """Run the ``orca`` command; fails the test when it fails."""
+    done = subprocess.run([ORCA, *argv], capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, f"orca {' '.join(argv)} → {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """A lab of three hosts; ``ORCA_TEST_KEEP_LAB=1`` leaves it up for the next run."""
+    orca("lab", "up", "--name", LAB, "--hosts", "3")
+    yield load(LAB)
+    if not os.environ.get("ORCA_TEST_KEEP_LAB"):
+        orca("lab", "down", "--name", LAB)
+
+
+@pytest.fixture(scope="session")
+def admin(lab: Lab) -> Kubectl:
+    """The installed kubectl as administrator."""
+    return Kubectl(kubectls.current(), lab.kubeconfig)
+
+
+@pytest.fixture
+def kubectl(admin: Kubectl) -> Iterator[Kubectl]:
+    """The installed kubectl in a namespace of the test's own."""
+    yield from _own_namespace(admin)
+
+
+@pytest.fixture(params=["current", "debian"])
+def any_kubectl(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Kubectl]:
+    """Each supported kubectl in turn, in a namespace of the test's own."""
+    binary = kubectls.current() if request.param == "current" else kubectls.debian()
+    yield from _own_namespace(Kubectl(binary, lab.kubeconfig))
+
+
+def _own_namespace(kubectl: Kubectl) -> Iterator[Kubectl]:
+    name = f"test-{os.getpid()}-{next(_numbers)}"
+    kubectl("create", "namespace", name)
+    own = kubectl.within(name)
+    eventually(lambda: own.try_("get", "serviceaccount", "default").code == 0, what="the default service account")
+    yield own
+    kubectl("delete", "namespace", name, "--wait=false")

@@ -1,0 +1,90 @@
+"""A stranger's first minutes: a fresh clone, ``scripts/up``, ``scripts/down``, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+LAB = "fresh"
+SECONDS = 60
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    target = tmp_path / "orca"
+    subprocess.run(["git", "clone", "-q", str(PROJECT), str(target)], check=True)
+    yield target
+    subprocess.run(["scripts/down"], cwd=target, env=_environment(), check=False, capture_output=True)
+
+
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"} | {"ORCA_LAB": LAB}
+
+
+def _traces() -> dict[str, set[str]]:
+    """Everything that a lab could leave behind, by kind."""
+
+    def lines(*argv: str) -> set[str]:
+        return set(subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines())
+
+    processes = {
+        f"{pid.name} {(pid / 'cmdline').read_bytes().decode(errors='replace')}"
+        for pid in Path("/proc").iterdir()
+        if pid.name.isdigit() and _mentions_lab(pid)
+    }
+    return {
+        "namespaces": lines("ip", "netns"),
+        "links": {re.sub(r"^\d+: ", "", line) for line in lines("ip", "-o", "link")},
+        "nft": lines("nft", "list", "tables"),
+        "iptables": lines("iptables-save"),
+        "mounts": set(Path("/proc/self/mounts").read_text().splitlines()),
+        "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob(f"*/orca-{LAB}*")}
+        | {str(path) for path in Path("/sys/fs/cgroup").glob(f"orca-{LAB}*")},
+        "state": {str(path) for path in Path("/var/lib").glob(f"orca-lab-{LAB}*")},
+        "processes": processes,
+    }
+
+
+def _mentions_lab(pid: Path) -> bool:
+    try:
+        return f"orca-{LAB}" in (pid / "cgroup").read_text() or LAB.encode() in (pid / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _settled(traces: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Rule counters and packet counts change by themselves; the rules are what counts."""
+    strip = re.compile(r"\[\d+:\d+\]|^#.*")
+    return {**traces, "iptables": {strip.sub("", line) for line in traces["iptables"]} - {""}}
+
+
+def test_up_shows_the_page_from_every_host_and_down_leaves_nothing(clone: Path) -> None:
+    before = _settled(_traces())
+    began = time.monotonic()
+    up = subprocess.run(["scripts/up"], cwd=clone, env=_environment(), capture_output=True, text=True, check=False)
+    took = time.monotonic() - began
+    print(up.stdout)
+    assert up.returncode == 0, up.stdout + up.stderr
+    pages = re.findall(r"curl http://(\S+):30080 +→ +(.*)", up.stdout)
+    assert len(pages) == 3, up.stdout
+    assert {title for _, title in pages} == {"Welcome to nginx!"}
+    assert "export KUBECONFIG=" in up.stdout
+    assert took < SECONDS, f"{took:.0f} s"
+
+    began = time.monotonic()
+    again = subprocess.run(["scripts/up"], cwd=clone, env=_environment(), capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert time.monotonic() - began < took
+    assert "unchanged" in again.stdout
+
+    down = subprocess.run(["scripts/down"], cwd=clone, env=_environment(), capture_output=True, text=True, check=False)
+    assert down.returncode == 0, down.stdout + down.stderr
+    after = _settled(_traces())
+    assert {kind: after[kind] - before[kind] for kind in after if after[kind] - before[kind]} == {}
