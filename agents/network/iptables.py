@@ -1,0 +1,227 @@
+"""iptables as typed, printable transactions, and the one seam through which they reach the kernel.
+
+A :class:`Transaction` collects what shall change in which table and prints as ``iptables-restore --noflush`` input; it
+touches only chains it names. Rules are plain text in the form ``iptables-save`` prints them, without the leading
+``-A CHAIN``, so that what is there can be compared with what should be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agents.network.generation import RuleGeneration
+
+Rules = tuple[str, ...]
+Chains = Mapping[str, Rules]
+State = Mapping[str, Chains]
+"""table -> chain -> rules"""
+
+LOCK_WAIT_SECONDS = 5
+
+
+class IptablesError(Exception):
+    """iptables refused; the message carries its words and the line of input it did not like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A rule of ours in a chain of the kernel's, put first; ``rule`` as ``iptables-save`` prints it."""
+
+    table: str
+    chain: str
+    rule: str
+
+
+@dataclass(slots=True)
+class _Changes:
+    written: dict[str, Rules] = field(default_factory=dict)
+    edits: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.written or self.edits or self.dropped)
+
+
+@dataclass(slots=True)
+class Transaction:
+    """Changes to chains, by table. Within a table everything becomes visible in one step."""
+
+    tables: dict[str, _Changes] = field(default_factory=dict)
+
+    def write(self, table: str, chain: str, rules: Iterable[str]) -> None:
+        """Give the chain exactly these rules; makes it when it does not exist."""
+        self._of(table).written[chain] = tuple(rules)
+
+    def drop(self, table: str, chain: str) -> None:
+        """Remove a chain; nothing may refer to it any more when the transaction is done."""
+        self._of(table).dropped.append(chain)
+
+    def prepend(self, table: str, chain: str, rule: str) -> None:
+        self._of(table).edits.append(f"-I {chain} 1 {rule}")
+
+    def remove(self, table: str, chain: str, rule: str) -> None:
+        """Take one rule out; the whole transaction fails when it is not there."""
+        self._of(table).edits.append(f"-D {chain} {rule}")
+
+    @property
+    def chains_touched(self) -> int:
+        return sum(len(c.written) + len(c.dropped) for c in self.tables.values())
+
+    @property
+    def commits(self) -> int:
+        return sum(1 for changes in self.tables.values() if changes)
+
+    def __bool__(self) -> bool:
+        return any(self.tables.values())
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for table, changes in self.tables.items():
+            if not changes:
+                continue
+            lines.append(f"*{table}")
+            lines += [f":{chain} - [0:0]" for chain in (*changes.written, *changes.dropped)]
+            lines += changes.edits
+            for chain, rules in changes.written.items():
+                lines += [f"-A {chain} {rule}" for rule in rules]
+            lines += [f"-X {chain}" for chain in changes.dropped]
+            lines.append("COMMIT")
+        return "\n".join(lines) + "\n" if lines else ""
+
+    def _of(self, table: str) -> _Changes:
+        return self.tables.setdefault(table, _Changes())
+
+
+def difference(
+    there: State, wanted: State, *, jumps: Iterable[Jump] = (), owned: Callable[[str], bool] = lambda chain: False
+) -> Transaction:
+    """What turns ``there`` into ``wanted``: chains that differ are written, ``owned`` ones nobody wants are dropped,
+    jumps that are missing are put first and copies of them removed. The last of ``jumps`` ends up first in its chain.
+    """
+    transaction = Transaction()
+    for jump in jumps:
+        count = there.get(jump.table, {}).get(jump.chain, ()).count(jump.rule)
+        if count == 0:
+            transaction.prepend(jump.table, jump.chain, jump.rule)
+        for _ in range(count - 1):
+            transaction.remove(jump.table, jump.chain, jump.rule)
+    for table, chains in wanted.items():
+        present = there.get(table, {})
+        for chain, rules in chains.items():
+            if present.get(chain) != rules:
+                transaction.write(table, chain, rules)
+    for table, present in there.items():
+        for chain in present:
+            if chain not in wanted.get(table, {}) and owned(chain):
+                transaction.drop(table, chain)
+    return transaction
+
+
+def parse_save(text: str) -> dict[str, dict[str, Rules]]:
+    """``iptables-save`` output as table -> chain -> rules."""
+    tables: dict[str, dict[str, list[str]]] = {}
+    chains: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("-A "):
+            chain, _, rule = line[3:].partition(" ")
+            chains.setdefault(chain, []).append(rule)
+        elif line.startswith(":"):
+            chains.setdefault(line[1:].split(" ", 1)[0], [])
+        elif line.startswith("*"):
+            chains = tables.setdefault(line[1:], {})
+    return {table: {chain: tuple(rules) for chain, rules in found.items()} for table, found in tables.items()}
+
+
+class Iptables:
+    """Runs ``iptables-restore`` and ``iptables-save`` of this host, one at a time.
+
+    Share one between everything that writes rules in a process: it tells its own changes from those of others.
+    Raises ``IptablesError`` when the tools are missing.
+    """
+
+    def __init__(self) -> None:
+        path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
+        restore, save = shutil.which("iptables-restore", path=path), shutil.which("iptables-save", path=path)
+        if not restore or not save:
+            raise IptablesError("iptables-restore and iptables-save are not installed: apt-get install iptables")
+        self._restore: str = restore
+        self._save: str = save
+        self._lock = asyncio.Lock()
+        self.legacy = "legacy" in os.path.realpath(restore)
+        self._generation = RuleGeneration()
+        self._expected = self._read_generation()
+        self._foreign = 0
+
+    async def apply(self, transaction: Transaction) -> None:
+        """Load the transaction; nothing is run for an empty one. Raises ``IptablesError``."""
+        if not transaction:
+            return
+        async with self._lock:
+            self.foreign_changes()
+            before = self._expected
+            try:
+                await self._run((self._restore, "--noflush", "--wait", str(LOCK_WAIT_SECONDS)), str(transaction))
+            finally:
+                self._expected = self._read_generation()
+            if before is not None and self._expected is not None and self._expected - before > transaction.commits:
+                self._foreign += 1
+
+    async def check(self, transaction: Transaction) -> None:
+        """Have the real tool parse the transaction without loading it."""
+        await self._run((self._restore, "--noflush", "--test", "--wait", str(LOCK_WAIT_SECONDS)), str(transaction))
+
+    async def state(self, *tables: str) -> dict[str, dict[str, Rules]]:
+        """What the kernel has, for the tables named."""
+        found: dict[str, dict[str, Rules]] = {}
+        for table in tables:
+            found.update(parse_save(await self._run((self._save, "-t", table), "")))
+            found.setdefault(table, {})
+        return found
+
+    def foreign_changes(self) -> int:
+        """A number that grows whenever somebody else may have changed rules; costs some microseconds.
+
+        Where the kernel cannot tell (legacy iptables) it grows with every call.
+        """
+        if self._lock.locked() and self._expected is None:
+            return self._foreign
+        now = self._read_generation()
+        if now is None or now != self._expected:
+            self._foreign += 1
+            self._expected = now
+        return self._foreign
+
+    def _read_generation(self) -> int | None:
+        return None if self.legacy else self._generation.read()
+
+    async def _run(self, argv: Sequence[str], text: str) -> str:
+        # Input as a file in memory: a pipe would break when the tool ends before it has read everything.
+        with os.fdopen(os.memfd_create("iptables"), "w+") as source:
+            source.write(text)
+            source.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+        try:
+            output, errors = await process.communicate()
+        except asyncio.CancelledError:
+            # A half-read transaction must not be left behind as an orphan that commits later.
+            process.kill()
+            await process.wait()
+            raise
+        if process.returncode != 0:
+            raise IptablesError(_explain(errors.decode(errors="replace"), text) or f"{argv[0]} failed")
+        return output.decode(errors="replace")
+
+
+def _explain(errors: str, text: str) -> str:
+    said = " / ".join(line for line in errors.strip().splitlines() if line and not line.startswith("Try "))
+    lines = text.splitlines()
+    for word in errors.replace(":", " ").split():
+        if word.isdigit() and 0 < int(word) <= len(lines):
+            return f"{said} (input: {lines[int(word) - 1]})"
+    return said
