@@ -208,12 +208,21 @@ class SpdyConnection:
         side = "server" if self._server else "client"
         return f"<SpdyConnection {side}, {len(self._streams)} streams>"
 
+    @property
+    def pending(self) -> int:
+        """Bytes that `take` would give."""
+        return sum(map(len, self._output))
+
+    def knows(self, stream_id: int) -> bool:
+        """True while at least one half of the stream is open."""
+        return stream_id in self._streams
+
     def statistics(self) -> dict[str, int | bool]:
         """Counts for debugging and tests."""
         return {
             "streams": len(self._streams),
             "buffered": len(self._input),
-            "to_send": sum(map(len, self._output)),
+            "to_send": self.pending,
             "windows": self._keeps_windows,
         }
 
