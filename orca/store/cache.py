@@ -1,0 +1,222 @@
+"""The watch cache: what is, and what happened lately, per storage prefix. Pure memory, no I/O, no clock of its own.
+
+Invariants of a bucket, all kept by `Bucket.record`:
+- `order` holds exactly the keys of `entries`, sorted;
+- every change with `floor` < revision <= now is in `ring`, so any state since `floor` can be rebuilt by undoing;
+- every index that has been asked for once holds exactly the current entries.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from orca.api.objects import Obj
+from orca.store.entries import Change, Entry
+
+if TYPE_CHECKING:
+    from orca.store.watch import Watch
+
+Predicate = Callable[[Obj], bool]
+Hint = tuple[str, str]
+"""(name of an indexer, value): narrows a list or watch; the predicate still decides."""
+
+RING_LEAST = 256
+RING_MOST = 20_000
+RING_SECONDS = 300.0
+
+
+def _node_name(obj: Obj) -> tuple[str, ...]:
+    return ((obj.get("spec") or {}).get("nodeName") or "",)
+
+
+def _owners(obj: Obj) -> tuple[str, ...]:
+    return tuple(owner["uid"] for owner in obj["metadata"].get("ownerReferences") or ())
+
+
+INDEXERS: dict[str, Callable[[Obj], tuple[str, ...]]] = {"spec.nodeName": _node_name, "owner": _owners}
+
+
+class Bucket:
+    """All objects under one storage prefix, e.g. /registry/core/pods."""
+
+    def __init__(self, storage: str, floor: int) -> None:
+        self.storage = storage
+        self.entries: dict[str, Entry] = {}
+        self.order: list[str] = []
+        self.floor = floor
+        self.ring: deque[Change] = deque()
+        self._indexes: dict[str, dict[str, dict[str, Entry]]] = {}
+        self._watches: dict[Hint, set[Watch]] = {}
+        self._hints: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Bucket {self.storage}: {len(self.entries)}, ring of {len(self.ring)}>"
+
+    # --- changing ----------------------------------------------------------------------------------------------------
+
+    def load(self, entries: Iterable[Entry]) -> None:
+        """The first content; `entries` in any order."""
+        self.entries = {entry.key: entry for entry in entries}
+        self.order = sorted(self.entries)
+
+    def record(self, key: str, entry: Entry | None, revision: int, now: float) -> Change | None:
+        """Takes one step and tells the watches. `entry` None deletes. None when nothing was there to delete."""
+        previous = self.entries.get(key)
+        if entry is None:
+            if previous is None:
+                return None
+            del self.entries[key]
+            del self.order[bisect_left(self.order, key)]
+        else:
+            if previous is None:
+                insort(self.order, key)
+            self.entries[key] = entry
+        self._reindex(key, previous, entry)
+        change = Change(revision, entry, previous, now)
+        self.ring.append(change)
+        self._trim(now)
+        if self._watches:
+            self._tell(change)
+        return change
+
+    def remember(self, change: Change) -> None:
+        """Adds history from before the load; called in order of revisions, before any `record`."""
+        self.ring.append(change)
+
+    def forget(self, revision: int) -> None:
+        """Gives up everything that happened up to `revision`."""
+        self.ring.clear()
+        self.floor = max(self.floor, revision)
+
+    def _trim(self, now: float) -> None:
+        ring = self.ring
+        while len(ring) > RING_LEAST and (len(ring) > RING_MOST or now - ring[0].at > RING_SECONDS):
+            self.floor = ring.popleft().revision
+
+    def _reindex(self, key: str, previous: Entry | None, entry: Entry | None) -> None:
+        for name, index in self._indexes.items():
+            indexer = INDEXERS[name]
+            if previous is not None:
+                for value in indexer(previous.obj):
+                    held = index.get(value)
+                    if held is not None:
+                        held.pop(key, None)
+                        if not held:
+                            del index[value]
+            if entry is not None:
+                for value in indexer(entry.obj):
+                    index.setdefault(value, {})[key] = entry
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def select(self, namespace: str = "", start: str = "", hint: Hint | None = None) -> Iterator[Entry]:
+        """Current entries in key order, from key `start` on."""
+        if hint is not None:
+            found = self._index(hint[0]).get(hint[1], {})
+            for key in sorted(found):
+                if key >= start and (not namespace or found[key].namespace == namespace):
+                    yield found[key]
+            return
+        entries = self.entries
+        if not namespace and not start:
+            yield from map(entries.__getitem__, self.order)
+            return
+        first, last = 0, len(self.order)
+        if namespace:
+            # "0" is the character after "/".
+            first, last = bisect_left(self.order, f"{namespace}/"), bisect_left(self.order, f"{namespace}0")
+        first = max(first, bisect_left(self.order, start))
+        for at in range(first, last):
+            yield entries[self.order[at]]
+
+    def past(self, revision: int) -> dict[str, Entry | None] | None:
+        """What differs from now in the state at `revision`: key -> entry then (None: was not there).
+        None when that is older than what we remember."""
+        if revision < self.floor:
+            return None
+        differs: dict[str, Entry | None] = {}
+        for change in reversed(self.ring):
+            if change.revision <= revision:
+                break
+            shown = change.entry or change.previous
+            assert shown is not None
+            differs[shown.key] = change.previous
+        return differs
+
+    def _index(self, name: str) -> dict[str, dict[str, Entry]]:
+        index = self._indexes.get(name)
+        if index is None:
+            index = self._indexes[name] = {}
+            indexer = INDEXERS[name]
+            for key, entry in self.entries.items():
+                for value in indexer(entry.obj):
+                    index.setdefault(value, {})[key] = entry
+        return index
+
+    # --- watches -----------------------------------------------------------------------------------------------------
+
+    def changes_since(self, revision: int) -> list[Change] | None:
+        """Changes after `revision`, oldest first; None when some are forgotten."""
+        if revision < self.floor:
+            return None
+        found: list[Change] = []
+        for change in reversed(self.ring):
+            if change.revision <= revision:
+                break
+            found.append(change)
+        found.reverse()
+        return found
+
+    def attach(self, watch: Watch) -> None:
+        self._watches.setdefault(watch.channel, set()).add(watch)
+        if watch.channel[0] in INDEXERS:
+            self._hints[watch.channel[0]] = self._hints.get(watch.channel[0], 0) + 1
+
+    def detach(self, watch: Watch) -> None:
+        group = self._watches.get(watch.channel)
+        if group is None or watch not in group:
+            return
+        group.discard(watch)
+        if not group:
+            del self._watches[watch.channel]
+        if watch.channel[0] in INDEXERS:
+            self._hints[watch.channel[0]] -= 1
+            if not self._hints[watch.channel[0]]:
+                del self._hints[watch.channel[0]]
+
+    def watches(self) -> list[Watch]:
+        return [watch for group in self._watches.values() for watch in group]
+
+    def _tell(self, change: Change) -> None:
+        shown = change.entry or change.previous
+        assert shown is not None
+        channels: set[Hint] = {("", ""), ("namespace", shown.namespace), ("name", shown.key)}
+        for name in self._hints:
+            for state in (change.entry, change.previous):
+                if state is not None:
+                    channels.update((name, value) for value in INDEXERS[name](state.obj))
+        for channel in channels:
+            group = self._watches.get(channel)
+            if group:
+                # A watch that overflows detaches itself.
+                for watch in tuple(group):
+                    watch.offer(change)
+
+
+class Cache:
+    """All buckets, and how far they have come (`revision`)."""
+
+    def __init__(self) -> None:
+        self.buckets: dict[str, Bucket] = {}
+        self.revision = 0
+        self.floor = 0
+
+    def bucket(self, storage: str) -> Bucket:
+        """The bucket of a storage prefix, empty when nothing was ever stored there."""
+        found = self.buckets.get(storage)
+        if found is None:
+            found = self.buckets[storage] = Bucket(storage, self.floor)
+        return found

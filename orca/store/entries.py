@@ -1,0 +1,149 @@
+"""Stored objects as bytes: what is written to etcd, what is answered to clients, what watchers are sent.
+
+Values in etcd are compact JSON without resourceVersion (the revision is only known once written) and begin with
+apiVersion, kind and metadata, so that the resourceVersion can be put in place by splicing, without parsing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from orca.api.objects import Obj
+
+_METADATA = b'"metadata":{'
+_VERSION = b'"metadata":{"resourceVersion":"'
+
+
+def encode(obj: Obj) -> bytes:
+    """The value stored for `obj`: without resourceVersion."""
+    metadata = obj["metadata"]
+    if "resourceVersion" in metadata:
+        metadata = {field: value for field, value in metadata.items() if field != "resourceVersion"}
+    head = {"apiVersion": obj.get("apiVersion", ""), "kind": obj.get("kind", ""), "metadata": metadata}
+    return orjson.dumps(head | {field: value for field, value in obj.items() if field not in head})
+
+
+def place(value: bytes, revision: int) -> bytes:
+    """A stored value as clients see it, with resourceVersion in place."""
+    # A quote inside apiVersion or kind would be escaped, so the first match is the object's own metadata.
+    at = value.index(_METADATA) + len(_METADATA)
+    return b'%b"resourceVersion":"%d",%b' % (value[:at], revision, value[at:])
+
+
+def replace(raw: bytes, revision: int) -> bytes:
+    """`raw` with another resourceVersion; for the last state of a deleted object."""
+    at = raw.index(_VERSION) + len(_VERSION)
+    return b"%b%d%b" % (raw[:at], revision, raw[raw.index(b'"', at) :])
+
+
+class Entry:
+    """One object at one revision. `raw` is its JSON with resourceVersion; `obj` (frozen) is parsed when needed."""
+
+    __slots__ = ("_obj", "name", "namespace", "raw", "revision")
+
+    def __init__(self, namespace: str, name: str, revision: int, obj: Obj | None, raw: bytes) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.revision = revision
+        self.raw = raw
+        self._obj = obj
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.key} at {self.revision}>"
+
+    @property
+    def obj(self) -> Obj:
+        found = self._obj
+        if found is None:
+            found = self._obj = orjson.loads(self.raw)
+        return found
+
+    @property
+    def key(self) -> str:
+        """ "namespace/name" or "name"."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    def give_version(self) -> None:
+        """Puts the revision into an object that was built before it was known; only before anyone has seen it."""
+        if self._obj is not None:
+            metadata = {**self._obj["metadata"], "resourceVersion": str(self.revision)}
+            self._obj = {**self._obj, "metadata": metadata}
+
+    def at(self, revision: int) -> Entry:
+        """The same state under another revision, as a deletion shows it."""
+        return Entry(self.namespace, self.name, revision, None, replace(self.raw, revision))
+
+
+class Change:
+    """One step in the life of an object: `entry` is the new state (None: deleted), `previous` the one before.
+
+    What watchers are sent is made once per type and shared, however many of them there are.
+    """
+
+    __slots__ = ("_events", "at", "entry", "previous", "revision")
+
+    def __init__(self, revision: int, entry: Entry | None, previous: Entry | None, at: float = 0.0) -> None:
+        self.revision = revision
+        self.at = at  # monotonic seconds at which we heard of it
+        self.entry = entry
+        self.previous = previous
+        self._events: dict[str, Event] = {}
+
+    def __repr__(self) -> str:
+        return f"<Change {self.revision}: {self.previous} -> {self.entry}>"
+
+    def event(self, kind: str) -> Event:
+        """The event of type `kind` for this change."""
+        found = self._events.get(kind)
+        if found is None:
+            shown = self.entry
+            if kind == "DELETED":
+                # Upstream shows the last state that matched, under the revision of the change.
+                assert self.previous is not None
+                shown = self.previous.at(self.revision)
+            assert shown is not None
+            found = self._events[kind] = Event(kind, shown)
+        return found
+
+
+class Event:
+    """What a watcher is sent. `line` is the encoded JSON line, made once and shared by all watchers."""
+
+    __slots__ = ("_line", "entry", "type")
+
+    def __init__(self, kind: str, entry: Entry) -> None:
+        self.type = kind
+        self.entry = entry
+        self._line: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<Event {self.type} {self.entry}>"
+
+    @property
+    def line(self) -> bytes:
+        found = self._line
+        if found is None:
+            found = self._line = b'{"type":"%b","object":%b}\n' % (self.type.encode(), self.entry.raw)
+        return found
+
+
+def bookmark(api_version: str, kind: str, revision: int, *, initial_end: bool = False) -> Event:
+    """A BOOKMARK: everything up to `revision` has been sent. `initial_end` marks the end of the initial events."""
+    metadata: Obj = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if initial_end:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    obj = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+    return Event("BOOKMARK", Entry("", "", revision, obj, orjson.dumps(obj)))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a consistent list at `revision`, in key order. `continue_` is "" on the last page; `remaining` is None
+    when not counted (last page, or selectors in use)."""
+
+    entries: list[Entry]
+    revision: int
+    continue_: str = ""
+    remaining: int | None = None

@@ -1,0 +1,247 @@
+"""etcd over its gRPC stubs (as generated in aetcd): transactions, ranges, leases, compaction, one watch.
+
+Why not aetcd's own client: it keeps one deadline for everything, cannot page, and hides header revisions. Errors of the
+transport are translated here, once, by what the caller should do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from aetcd import rpc
+
+CALL_SECONDS = 5.0
+PAGE = 1000
+UNLIMITED = -1
+_OPTIONS = [
+    ("grpc.max_receive_message_length", UNLIMITED),
+    ("grpc.max_send_message_length", UNLIMITED),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.lb_policy_name", "round_robin"),
+    # Another etcd at the same address must not be reached over a connection shared with its predecessor.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
+class EtcdError(Exception):
+    """etcd refused or failed a request in a way that trying again does not heal."""
+
+
+class EtcdUnavailable(EtcdError):
+    """No answer: nothing is known about what a write did. Try again later."""
+
+
+class EtcdCompacted(EtcdError):
+    """The revision asked for is no longer kept. `oldest` is the first that is, 0 when unknown."""
+
+    def __init__(self, oldest: int = 0) -> None:
+        super().__init__(f"compacted up to {oldest}")
+        self.oldest = oldest
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    key: bytes
+    value: bytes
+    revision: int
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Outcome of a compare-and-write at `revision`; when it lost, `current` is what is there (None: nothing)."""
+
+    won: bool
+    revision: int
+    current: KeyValue | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One watch event. `value` is None for a deletion; `previous` only when the watch asked for it."""
+
+    key: bytes
+    revision: int
+    value: bytes | None
+    created: bool
+    previous: KeyValue | None
+
+
+def end_of(prefix: bytes) -> bytes:
+    """The range end that covers every key starting with `prefix`."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+class Etcd:
+    """A connection to one etcd cluster. `endpoints` like "127.0.0.1:2379" or "https://host:2379"."""
+
+    def __init__(self, endpoints: str | Sequence[str], *, credentials: grpc.ChannelCredentials | None = None) -> None:
+        named = [endpoints] if isinstance(endpoints, str) else list(endpoints)
+        self.addresses = [address.split("://", 1)[-1].rstrip("/") for one in named for address in one.split(",")]
+        self._credentials = credentials
+        self._channel: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Etcd {','.join(self.addresses)}>"
+
+    def open(self) -> None:
+        """Makes the channel; connects when first used."""
+        literal = all(address.rsplit(":", 1)[0].replace(".", "").isdigit() for address in self.addresses)
+        target = "ipv4:" + ",".join(self.addresses) if literal else self.addresses[0]
+        if self._credentials is not None:
+            self._channel = rpc.secure_channel(target, self._credentials, options=_OPTIONS)
+        else:
+            self._channel = rpc.insecure_channel(target, options=_OPTIONS)
+        self._kv = rpc.KVStub(self._channel)
+        self._watch = rpc.WatchStub(self._channel)
+        self._lease = rpc.LeaseStub(self._channel)
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def get(self, key: bytes) -> tuple[KeyValue | None, int]:
+        """The newest value and the cluster's revision (linearizable)."""
+        answer = await self._call(self._kv.Range, rpc.RangeRequest(key=key))
+        return (_pair(answer.kvs[0]) if answer.kvs else None), answer.header.revision
+
+    async def revision(self, key: bytes) -> int:
+        """The cluster's revision now (linearizable)."""
+        answer = await self._call(self._kv.Range, rpc.RangeRequest(key=key, keys_only=True, limit=1))
+        revision: int = answer.header.revision
+        return revision
+
+    async def pages(
+        self, start: bytes, end: bytes, revision: int = 0, page: int = PAGE
+    ) -> AsyncIterator[tuple[list[KeyValue], int]]:
+        """(values, revision) of [start, end) at one revision: the one given or, for 0, that of the first page.
+        Raises EtcdCompacted."""
+        while True:
+            request = rpc.RangeRequest(key=start, range_end=end, limit=page, revision=revision)
+            answer = await self._call(self._kv.Range, request, seconds=30)
+            revision = revision or answer.header.revision
+            found = [_pair(pair) for pair in answer.kvs]
+            yield found, revision
+            if not answer.more:
+                return
+            start = found[-1].key + b"\0"
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    async def put(self, key: bytes, value: bytes, expected: int, lease: int = 0) -> Written:
+        """Writes when the key's last revision is `expected` (0: when there is none)."""
+        put = rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease))
+        return await self._compare(key, expected, put)
+
+    async def delete(self, key: bytes, expected: int) -> Written:
+        """Deletes when the key's last revision is `expected`."""
+        delete = rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
+        return await self._compare(key, expected, delete)
+
+    async def _compare(self, key: bytes, expected: int, operation: Any) -> Written:
+        equal = rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=key, mod_revision=expected)
+        look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
+        answer = await self._call(
+            self._kv.Txn, rpc.TxnRequest(compare=[equal], success=[operation], failure=[look])
+        )
+        if answer.succeeded:
+            return Written(True, answer.header.revision, None)
+        found = answer.responses[0].response_range.kvs
+        return Written(False, answer.header.revision, _pair(found[0]) if found else None)
+
+    async def tick(self, key: bytes) -> int:
+        """Writes a key nobody reads; answers the revision, which every watch must reach."""
+        answer = await self._call(self._kv.Put, rpc.PutRequest(key=key, value=b""))
+        revision: int = answer.header.revision
+        return revision
+
+    async def grant(self, seconds: int) -> int:
+        """A lease; keys attached to it vanish after `seconds`."""
+        answer = await self._call(self._lease.LeaseGrant, rpc.LeaseGrantRequest(TTL=seconds))
+        lease: int = answer.ID
+        return lease
+
+    async def compact(self, revision: int) -> None:
+        """Forgets what was before `revision`. Raises EtcdCompacted when that has been done already."""
+        await self._call(self._kv.Compact, rpc.CompactionRequest(revision=revision), seconds=30)
+
+    # --- watching ----------------------------------------------------------------------------------------------------
+
+    async def watch(
+        self, start: bytes, end: bytes, since: int, *, previous: bool = False, opened: Callable[[], None] | None = None
+    ) -> AsyncIterator[list[Seen]]:
+        """Batches of events from revision `since` on, for ever; `opened` is called when etcd has confirmed the watch.
+        Raises EtcdCompacted or EtcdUnavailable."""
+        create = rpc.WatchCreateRequest(key=start, range_end=end, start_revision=since, prev_kv=previous)
+        ended = asyncio.Event()
+
+        async def requests() -> AsyncIterator[Any]:
+            yield rpc.WatchRequest(create_request=create)
+            await ended.wait()
+
+        stream = self._watch.Watch(requests())
+        try:
+            async for answer in stream:
+                if answer.compact_revision:
+                    raise EtcdCompacted(answer.compact_revision + 1)
+                if answer.canceled:
+                    raise EtcdUnavailable(answer.cancel_reason or "watch cancelled")
+                if answer.created and opened is not None:
+                    opened()
+                if answer.events:
+                    yield [_seen(event) for event in answer.events]
+            raise EtcdUnavailable("watch ended")
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+        finally:
+            ended.set()
+            stream.cancel()
+
+    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, seconds: float = CALL_SECONDS) -> Any:
+        """One request. While no connection can be made nothing was sent, so it is tried again for `seconds`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while True:
+            try:
+                return await method(request, timeout=max(deadline - loop.time(), 0.05))
+            except grpc.aio.AioRpcError as error:
+                if not _never_sent(error) or loop.time() + 0.1 > deadline:
+                    raise _translated(error) from error
+            await asyncio.sleep(0.05)
+
+
+def _never_sent(error: grpc.aio.AioRpcError) -> bool:
+    if error.code() is not rpc.StatusCode.UNAVAILABLE:
+        return False
+    details = error.details() or ""
+    return "failed to connect" in details or "Connection refused" in details
+
+
+def _translated(error: grpc.aio.AioRpcError) -> EtcdError:
+    details = error.details() or ""
+    if "compacted" in details:
+        return EtcdCompacted()
+    if error.code() in (rpc.StatusCode.UNAVAILABLE, rpc.StatusCode.DEADLINE_EXCEEDED, rpc.StatusCode.CANCELLED):
+        return EtcdUnavailable(f"etcd: {details}")
+    return EtcdError(f"etcd: {error.code().name}: {details}")
+
+
+def _pair(pair: Any) -> KeyValue:
+    return KeyValue(pair.key, pair.value, pair.mod_revision, pair.create_revision == pair.mod_revision)
+
+
+def _seen(event: Any) -> Seen:
+    pair = event.kv
+    previous = _pair(event.prev_kv) if event.HasField("prev_kv") else None
+    value = None if event.type else pair.value
+    return Seen(pair.key, pair.mod_revision, value, pair.create_revision == pair.mod_revision, previous)

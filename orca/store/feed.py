@@ -1,0 +1,288 @@
+"""Keeps the cache following etcd: first load with recent history, one watch over the whole prefix, resumption.
+
+The cache never goes backwards and never skips: a broken watch resumes at the next revision; when etcd has compacted
+that away, everything is listed again and the differences become changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+
+import structlog
+
+from orca.api.errors import timeout
+from orca.client.clock import Clock
+from orca.store.cache import Cache
+from orca.store.entries import Change, Entry, place
+from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, KeyValue, Seen, end_of
+
+log = structlog.get_logger()
+
+HISTORY = 10_000
+"""How many revisions before the start are read back, so that watches resume across a restart of the server."""
+STALL_SECONDS = 2.0
+WAIT_SECONDS = 10.0
+
+
+class Feed:
+    """`prefix` is the root of all storage, b"/registry/"."""
+
+    def __init__(self, etcd: Etcd, cache: Cache, clock: Clock, prefix: bytes = b"/registry/") -> None:
+        self._etcd = etcd
+        self._cache = cache
+        self._clock = clock
+        self._prefix = prefix
+        self._end = end_of(prefix)
+        self._tick_key = prefix + b".orca/tick"
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self._stream: asyncio.Task[None] | None = None
+        self._own: dict[bytes, tuple[bytes, Entry]] = {}
+        self.connected = False
+
+    def __repr__(self) -> str:
+        return f"<Feed at {self._cache.revision}, {'following' if self.connected else 'cut off'}>"
+
+    # --- own writes --------------------------------------------------------------------------------------------------
+
+    def expect(self, key: bytes, value: bytes, entry: Entry) -> None:
+        """Announces a write about to be made, so that its event need not be parsed; `complete` finishes `entry`."""
+        self._own[key] = (value, entry)
+
+    def settle(self, key: bytes, value: bytes, revision: int, fallback: Entry) -> Entry:
+        """The entry of an own write that succeeded at `revision`: the very one the cache holds or will hold."""
+        storage, object_key = self._split(key)
+        held = self._cache.bucket(storage).entries.get(object_key)
+        if held is not None and held.revision == revision:
+            return held
+        return complete(fallback, value, revision)
+
+    def unexpect(self, key: bytes, entry: Entry) -> None:
+        """The write was not made."""
+        if key in self._own and self._own[key][1] is entry:
+            del self._own[key]
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    async def wait(self, revision: int, seconds: float = WAIT_SECONDS) -> None:
+        """Returns when the cache has reached `revision`. ApiError 504 when it does not within `seconds`."""
+        if revision <= self._cache.revision:
+            return
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (revision, next(self._order), reached))
+        done, _ = await asyncio.wait({reached}, timeout=min(STALL_SECONDS, seconds))
+        if not done and seconds > STALL_SECONDS:
+            # etcd answers writes but our watch stands still: its connection is dead without saying so.
+            self._restart()
+            await asyncio.wait({reached}, timeout=seconds - STALL_SECONDS)
+        if not reached.done():
+            reached.cancel()
+            raise timeout(f"the cache did not reach revision {revision} in {seconds:g}s")
+
+    def _reached(self, revision: int) -> None:
+        self._cache.revision = revision
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= revision:
+            _, _, reached = heapq.heappop(waiting)
+            if not reached.done():
+                reached.set_result(None)
+
+    async def tick(self) -> None:
+        """Makes etcd move, so that a watch over a shared etcd shows how far it is."""
+        await self._etcd.tick(self._tick_key)
+
+    # --- following ---------------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Reads everything. Raises EtcdError when etcd cannot be reached."""
+        found: dict[str, list[Entry]] = {}
+        revision = 0
+        async for pairs, at in self._etcd.pages(self._prefix, self._end):
+            revision = at
+            for pair in pairs:
+                storage, key = self._split(pair.key)
+                if key:
+                    found.setdefault(storage, []).append(_entry(key, pair.value, pair.revision))
+        self._cache.floor = revision
+        for storage, entries in found.items():
+            self._cache.bucket(storage).load(entries)
+        self._reached(revision)
+        await self._recall(revision)
+        log.info("loaded", objects=sum(map(len, found.values())), revision=revision, remembered=self._cache.floor)
+
+    async def _recall(self, revision: int) -> None:
+        """Fills the rings with what happened before the load."""
+        caught_up = await self._etcd.tick(self._tick_key)
+        since = max(revision - HISTORY, 1)
+        while since <= revision:
+            try:
+                async with asyncio.timeout(30):
+                    changes = await self._history(since, revision, caught_up)
+            except EtcdCompacted as error:
+                since = max(error.oldest, since + 1) if error.oldest else revision + 1
+                continue
+            except TimeoutError:
+                return
+            self._cache.floor = since - 1
+            for bucket in self._cache.buckets.values():
+                bucket.floor = since - 1
+            for storage, change in changes:
+                bucket = self._cache.bucket(storage)
+                if change is None:
+                    bucket.forget(revision)
+                elif change.revision > bucket.floor:
+                    bucket.remember(change)
+            return
+
+    async def _history(self, since: int, until: int, caught_up: int) -> list[tuple[str, Change | None]]:
+        """Changes in [since, until]; None for one whose previous state is no longer known."""
+        changes: list[tuple[str, Change | None]] = []
+        last: dict[bytes, Entry] = {}
+        now = self._clock.monotonic()
+        async for batch in self._etcd.watch(self._prefix, self._end, since, previous=True):
+            for seen in batch:
+                if seen.revision >= caught_up:
+                    return changes
+                storage, key = self._split(seen.key)
+                if not key or seen.revision > until:
+                    continue
+                previous = last.pop(seen.key, None)
+                if previous is None and seen.previous is not None:
+                    previous = _entry(key, seen.previous.value, seen.previous.revision)
+                if previous is None and not seen.created:
+                    changes.append((storage, None))
+                    continue
+                entry = None
+                if seen.value is not None:
+                    held = self._cache.bucket(storage).entries.get(key)
+                    same = held is not None and held.revision == seen.revision
+                    entry = held if same else _entry(key, seen.value, seen.revision)
+                    assert entry is not None
+                    last[seen.key] = entry
+                changes.append((storage, Change(seen.revision, entry, previous, now)))
+        return changes
+
+    async def run(self) -> None:
+        """Follows until cancelled."""
+        pause = 0.05
+        while True:
+            self._stream = asyncio.ensure_future(self._follow())
+            try:
+                await asyncio.wait({self._stream})
+            finally:
+                self._stream.cancel()
+            self.connected = False
+            if not self._stream.cancelled():
+                error = self._stream.exception()
+                if isinstance(error, EtcdCompacted):
+                    await self._try_resync()
+                elif error is not None and not isinstance(error, EtcdError):
+                    raise error
+                else:
+                    log.warning("watch of etcd interrupted", error=str(error))
+            await self._clock.sleep(pause)
+
+    def _restart(self) -> None:
+        if self._stream is not None:
+            log.warning("watch of etcd stands still, opening another", revision=self._cache.revision)
+            self._stream.cancel()
+
+    async def _follow(self) -> None:
+        revision = await self._etcd.revision(self._tick_key)
+        if revision < self._cache.revision:
+            log.error("etcd has lost data, starting from what it has", etcd=revision, ours=self._cache.revision)
+            await self._start_over()
+
+        def opened() -> None:
+            self.connected = True
+
+        since = self._cache.revision + 1
+        async for batch in self._etcd.watch(self._prefix, self._end, since, opened=opened):
+            self._take(batch)
+
+    def _take(self, batch: list[Seen]) -> None:
+        cache, now = self._cache, self._clock.monotonic()
+        for seen in batch:
+            if seen.revision <= cache.revision:
+                # Only possible in the first batch after resuming within one revision.
+                continue
+            storage, key = self._split(seen.key)
+            if not key:
+                continue
+            bucket = cache.bucket(storage)
+            if seen.value is None:
+                bucket.record(key, None, seen.revision, now)
+                continue
+            own = self._own.pop(seen.key, None)
+            if own is not None and own[0] == seen.value:
+                entry = complete(own[1], seen.value, seen.revision)
+            else:
+                entry = _entry(key, seen.value, seen.revision)
+            bucket.record(key, entry, seen.revision, now)
+        self._reached(max(batch[-1].revision, cache.revision))
+
+    async def _try_resync(self) -> None:
+        try:
+            await self._resync()
+        except EtcdError as error:
+            log.warning("listing etcd anew failed", error=str(error))
+
+    async def _resync(self) -> None:
+        """Lists everything and turns the differences into changes, in the order of their revisions."""
+        log.warning("watch of etcd fell behind compaction, listing anew", revision=self._cache.revision)
+        found: dict[bytes, KeyValue] = {}
+        revision = 0
+        async for pairs, at in self._etcd.pages(self._prefix, self._end):
+            revision = at
+            found.update((pair.key, pair) for pair in pairs)
+        self._apply(found, revision)
+
+    def _apply(self, found: dict[bytes, KeyValue], revision: int) -> None:
+        now = self._clock.monotonic()
+        for pair in sorted(found.values(), key=lambda pair: pair.revision):
+            storage, key = self._split(pair.key)
+            if not key:
+                continue
+            bucket = self._cache.bucket(storage)
+            held = bucket.entries.get(key)
+            if held is None or held.revision != pair.revision:
+                bucket.record(key, _entry(key, pair.value, pair.revision), pair.revision, now)
+        # Last, so that what a watcher sees never goes back in revisions.
+        for bucket in self._cache.buckets.values():
+            root = bucket.storage.encode() + b"/"
+            for key in [key for key in bucket.entries if root + key.encode() not in found]:
+                bucket.record(key, None, revision, now)
+        # In between is unknown: whoever resumes from there has to list.
+        self._cache.floor = revision
+        for bucket in self._cache.buckets.values():
+            bucket.forget(revision)
+        self._reached(revision)
+
+    async def _start_over(self) -> None:
+        for bucket in self._cache.buckets.values():
+            for watch in bucket.watches():
+                watch.close()
+        self._cache.revision = 0
+        await self._resync()
+
+    def _split(self, key: bytes) -> tuple[str, str]:
+        """(storage, "namespace/name" or "name"); "" for keys that are not objects."""
+        parts = key.decode().split("/", 4)
+        return ("/".join(parts[:4]), parts[4]) if len(parts) == 5 else ("", "")
+
+
+def complete(entry: Entry, value: bytes, revision: int) -> Entry:
+    """An announced entry with its revision, which its write has just got. Completing twice is harmless."""
+    if entry.revision != revision:
+        entry.revision = revision
+        entry.raw = place(value, revision)
+        entry.give_version()
+    return entry
+
+
+def _entry(key: str, value: bytes, revision: int) -> Entry:
+    namespace, _, name = key.rpartition("/")
+    return Entry(namespace, name, revision, None, place(value, revision))
+

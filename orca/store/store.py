@@ -1,0 +1,451 @@
+"""The facade over etcd and the watch cache that the API server reads and writes through.
+
+Writes are compare-and-put on the object's revision. Reads come from the cache and are never older than the last write
+acknowledged to anyone: own writes are known; with `shared=True` (several servers on one etcd) every fresh read first
+asks etcd for its revision, one question for all reads that wait at that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+import structlog
+
+from orca.api import errors
+from orca.api.errors import ApiError
+from orca.api.objects import Obj, name, namespace
+from orca.api.resources import Resource
+from orca.client.clock import Clock, SystemClock
+from orca.store.cache import Cache, Hint, Predicate
+from orca.store.entries import Entry, Page, bookmark, encode, place
+from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Written, end_of
+from orca.store.feed import Feed
+from orca.store.leases import Leases
+from orca.store.paging import ContinueExpired, Position
+from orca.store.paging import decode as decode_position
+from orca.store.paging import encode as encode_position
+from orca.store.watch import Watch
+
+log = structlog.get_logger()
+
+COMPACT_SECONDS = 300.0
+BOOKMARK_SECONDS = 60.0
+TICK_SECONDS = 0.05
+FUTURE_SECONDS = 3.0
+CONFLICTS = 50
+
+Expected = tuple[str, str]
+"""(uid or "", resourceVersion or ""): what the object must be for a write to happen."""
+ChangeObject = Callable[[Obj], Obj | Awaitable[Obj | None] | None]
+Objects: TypeAlias = list[Obj]
+T = TypeVar("T")
+
+
+class Store:
+    """All objects of the cluster. `endpoints` are etcd's, e.g. "127.0.0.1:2379"."""
+
+    def __init__(
+        self, endpoints: str | Sequence[str] | Etcd, *, clock: Clock | None = None, shared: bool = False
+    ) -> None:
+        self._etcd = endpoints if isinstance(endpoints, Etcd) else Etcd(endpoints)
+        self._clock = clock or SystemClock()
+        self._shared = shared
+        self._cache = Cache()
+        self._feed = Feed(self._etcd, self._cache, self._clock)
+        self._leases = Leases(self._etcd, self._clock)
+        self._known = 0
+        self._latest: asyncio.Future[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Store on {self._etcd}: {self._feed}>"
+
+    async def start(self, seconds: float = 30) -> None:
+        """Connects and loads. ApiError 503 when etcd does not answer within `seconds`."""
+        self._etcd.open()
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        await self._feed.load()
+                        break
+                    except EtcdUnavailable as error:
+                        log.info("waiting for etcd", error=str(error))
+                        await self._clock.sleep(0.2)
+        except TimeoutError as error:
+            raise errors.service_unavailable(f"{self._etcd} does not answer") from error
+        for work in (self._feed.run(), self._compact(), self._bookmark()):
+            self._tasks.append(asyncio.create_task(work))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for bucket in self._cache.buckets.values():
+            for watch in bucket.watches():
+                watch.close()
+        await self._etcd.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the cache follows etcd."""
+        return self._feed.connected
+
+    @property
+    def revision(self) -> int:
+        """How far the cache has come."""
+        return self._cache.revision
+
+    async def ping(self) -> None:
+        """For health checks. ApiError 503 when etcd does not answer."""
+        await self._ask(self._etcd.revision(b"/registry/.orca/tick"))
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    async def create(self, resource: Resource, obj: Obj) -> Entry:
+        """Stores a new object; `obj` is frozen from here on. ApiError 409 AlreadyExists."""
+        written, entry = await self._put(resource, obj, 0)
+        if not written.won:
+            self._learn(written)
+            raise errors.already_exists(resource, name(obj))
+        return entry
+
+    async def update(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        change: ChangeObject,
+        *,
+        expected: Expected | None = None,
+    ) -> Entry:
+        """Stores what `change` makes of the current object; None or an equal object writes nothing.
+
+        `change` may be called again when another writer was faster, unless `expected` names a resourceVersion: then
+        that is a conflict (ApiError 409). ApiError 404 when there is none. `change` may be a coroutine function.
+        """
+        current = await self.get(resource, namespace, name)
+        for _ in range(CONFLICTS):
+            _check(resource, current, expected)
+            made = change(current.obj)
+            new = await made if inspect.isawaitable(made) else made
+            if new is None or new == current.obj:
+                return current
+            written, entry = await self._put(resource, new, current.revision)
+            if written.won:
+                return entry
+            current = self._other(resource, name, written)
+        raise errors.conflict(resource, name)
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        *,
+        check: Callable[[Obj], None] | None = None,
+        expected: Expected | None = None,
+    ) -> Entry:
+        """Removes an object and answers its last state. `check` sees the current one and raises to refuse."""
+        current = await self.get(resource, namespace, name)
+        key = _key(resource, namespace, name)
+        for _ in range(CONFLICTS):
+            _check(resource, current, expected)
+            if check is not None:
+                check(current.obj)
+            written = await self._ask(self._etcd.delete(key, current.revision))
+            if written.won:
+                self._learn(written)
+                return current.at(written.revision)
+            current = self._other(resource, name, written)
+        raise errors.conflict(resource, name)
+
+    async def _put(self, resource: Resource, obj: Obj, revision: int) -> tuple[Written, Entry]:
+        key = _key(resource, namespace(obj), name(obj))
+        value = encode(obj)
+        entry = Entry(namespace(obj), name(obj), -1, obj, value)
+        self._feed.expect(key, value, entry)
+        written: Written | None = None
+        try:
+            written = await self._ask(self._put_with_lease(resource, key, value, revision))
+        finally:
+            if written is None or not written.won:
+                self._feed.unexpect(key, entry)
+        if written.won:
+            self._learn(written)
+            entry = self._feed.settle(key, value, written.revision, entry)
+        return written, entry
+
+    async def _put_with_lease(self, resource: Resource, key: bytes, value: bytes, revision: int) -> Written:
+        if not resource.ttl:
+            return await self._etcd.put(key, value, revision)
+        lease = await self._leases.lease(resource.ttl)
+        try:
+            return await self._etcd.put(key, value, revision, lease)
+        except EtcdError as error:
+            if "lease not found" not in str(error):
+                raise
+        self._leases.forget(resource.ttl)
+        return await self._etcd.put(key, value, revision, await self._leases.lease(resource.ttl))
+
+    def _learn(self, written: Written) -> None:
+        """Later reads must show this."""
+        revision = written.revision if written.won else written.current.revision if written.current else 0
+        self._known = max(self._known, revision)
+
+    def _other(self, resource: Resource, name: str, written: Written) -> Entry:
+        """What another writer has put there meanwhile."""
+        self._learn(written)
+        if written.current is None:
+            raise errors.not_found(resource, name)
+        return _entry(resource, written.current)
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def get(self, resource: Resource, namespace: str, name: str, *, fresh: bool = True) -> Entry:
+        """ApiError 404 when there is none. With `fresh=False` whatever the cache shows, without waiting."""
+        if fresh:
+            await self.fresh()
+        key = f"{namespace}/{name}" if namespace else name
+        found = self._cache.bucket(resource.storage).entries.get(key)
+        if found is None:
+            raise errors.not_found(resource, name)
+        return found
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        predicate: Predicate | None = None,
+        hint: Hint | None = None,
+        limit: int = 0,
+        continue_: str = "",
+        resource_version: str = "",
+        match: str = "",
+    ) -> Page:
+        """Objects in key order. `hint` narrows by an index ("spec.nodeName" or "owner", value) before `predicate`.
+
+        `resource_version` and `match` ("", "Exact", "NotOlderThan") as in the API. ApiError 400 for what is not a
+        token or version, 410 when the state asked for is forgotten, 504 for a revision that is not there yet.
+        """
+        start = ""
+        exact: int | None = None
+        if continue_:
+            position = decode_position(continue_)
+            start = position.start
+            if position.revision > 0:
+                exact = position.revision
+                await self._feed.wait(exact)
+        version = _version(resource_version)
+        if exact is None and version > 0:
+            await self._future(version)
+            if match == "Exact" or (not match and limit and not continue_):
+                exact = version
+        elif resource_version != "0":
+            await self.fresh()
+        revision = self._cache.revision
+        if exact is not None and exact < revision:
+            entries = await self._past(resource, namespace, start, exact, hint, paging=bool(continue_))
+            revision = exact
+        else:
+            entries = self._cache.bucket(resource.storage).select(namespace, start, hint)
+        return _page(entries, predicate, limit, revision)
+
+    def watch(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        name: str = "",
+        since: int | None = None,
+        predicate: Predicate | None = None,
+        hint: Hint | None = None,
+        bookmarks: bool = False,
+        initial_end: bool = False,
+    ) -> Watch:
+        """Changes after revision `since`; None: first an ADDED for everything there is, closed by an annotated
+        bookmark with `initial_end`. Await `start()` on it to learn early of a `since` that is too old (410)."""
+        return Watch(
+            resource,
+            self._cache,
+            namespace=namespace,
+            name=name,
+            since=since,
+            predicate=predicate,
+            hint=hint,
+            bookmarks=bookmarks,
+            initial_end=initial_end,
+            fresh=self.fresh,
+        )
+
+    def peek(self, resource: Resource, namespace: str, name: str) -> Obj | None:
+        """What the cache shows now; for decisions that tolerate milliseconds (authorisation, admission)."""
+        key = f"{namespace}/{name}" if namespace else name
+        found = self._cache.bucket(resource.storage).entries.get(key)
+        return found.obj if found is not None else None
+
+    def peek_list(self, resource: Resource, namespace: str = "", *, hint: Hint | None = None) -> Objects:
+        """Like `peek`, all of a namespace, or of the cluster for ""."""
+        return [entry.obj for entry in self._cache.bucket(resource.storage).select(namespace, hint=hint)]
+
+    def count(self, resource: Resource) -> int:
+        """How many there are."""
+        return len(self._cache.bucket(resource.storage).entries)
+
+    async def fresh(self) -> None:
+        """Returns when the cache shows every write that was acknowledged before this call."""
+        if self._shared:
+            if self._latest is None:
+                self._latest = asyncio.ensure_future(self._ask_latest())
+            await asyncio.shield(self._latest)
+        if self._known > self._cache.revision:
+            await self._feed.wait(self._known)
+
+    async def _ask_latest(self) -> None:
+        await asyncio.sleep(0)
+        # Who comes after the question was asked needs a question of his own.
+        self._latest = None
+        revision = await self._ask(self._etcd.revision(b"/registry/.orca/tick"))
+        if revision <= self._cache.revision:
+            return
+        try:
+            await self._feed.wait(revision, TICK_SECONDS)
+        except ApiError:
+            # Somebody else's keys moved etcd on: move it ourselves, then the watch shows how far it is.
+            await self._ask(self._feed.tick())
+            await self._feed.wait(revision)
+
+    async def _future(self, revision: int) -> None:
+        """Waits a little for a revision another server has told of."""
+        try:
+            await self._feed.wait(revision, FUTURE_SECONDS)
+        except ApiError as error:
+            text = f"Too large resource version: {revision}, current: {self._cache.revision}"
+            late = errors.timeout(text, retry_after=1)
+            cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+            late.details = {**(late.details or {}), "causes": [cause]}
+            raise late from error
+
+    async def _past(
+        self, resource: Resource, namespace: str, start: str, revision: int, hint: Hint | None, *, paging: bool
+    ) -> Iterator[Entry]:
+        """The state at `revision`: by undoing what we remember, else from etcd, else ApiError 410."""
+        bucket = self._cache.bucket(resource.storage)
+        differs = bucket.past(revision)
+        if differs is not None:
+            if not differs:
+                return bucket.select(namespace, start, hint)
+            kept = [entry for entry in bucket.select(namespace, start) if entry.key not in differs]
+            kept += [then for then in differs.values() if then is not None and _within(then, namespace, start)]
+            return iter(sorted(kept, key=lambda entry: entry.key))
+        root = resource.storage.encode() + b"/"
+        prefix = root + (f"{namespace}/".encode() if namespace else b"")
+        found: list[Entry] = []
+        try:
+            async for pairs, _ in self._etcd.pages(max(prefix, root + start.encode()), end_of(prefix), revision):
+                found += [_entry(resource, pair) for pair in pairs]
+        except EtcdCompacted as error:
+            if paging:
+                raise ContinueExpired(Position(revision, start)) from error
+            raise errors.expired(f"The resourceVersion for the provided list is too old: {revision}") from error
+        except EtcdError as error:
+            raise _told(error) from error
+        return iter(found)
+
+    # --- background --------------------------------------------------------------------------------------------------
+
+    async def _compact(self) -> None:
+        """Drops what is older than five minutes from etcd."""
+        old = 0
+        while True:
+            await self._clock.sleep(COMPACT_SECONDS)
+            try:
+                if old:
+                    await self._etcd.compact(old)
+            except EtcdCompacted:
+                log.debug("compacted by another server", revision=old)
+            except EtcdError as error:
+                log.warning("compaction failed", error=str(error))
+            old = self._cache.revision
+
+    async def _bookmark(self) -> None:
+        """Tells quiet watchers how far they are, so that they resume from there."""
+        while True:
+            await self._clock.sleep(BOOKMARK_SECONDS)
+            for bucket in list(self._cache.buckets.values()):
+                for watch in bucket.watches():
+                    if watch.bookmarks:
+                        resource = watch.resource
+                        watch.push(bookmark(resource.api_version, resource.kind, self._cache.revision))
+
+    async def _ask(self, request: Awaitable[T]) -> T:
+        try:
+            return await request
+        except EtcdError as error:
+            raise _told(error) from error
+
+
+def _told(error: EtcdError) -> ApiError:
+    """etcd's failure as the API tells it."""
+    if isinstance(error, EtcdUnavailable):
+        if "Deadline" in str(error):
+            return errors.timeout(f"request did not complete within requested timeout - {error}", retry_after=1)
+        return errors.service_unavailable(str(error))
+    if "request is too large" in str(error):
+        return errors.too_large(1_572_864)
+    return errors.internal(str(error))
+
+
+def _key(resource: Resource, namespace: str, name: str) -> bytes:
+    return (f"{resource.storage}/{namespace}/{name}" if namespace else f"{resource.storage}/{name}").encode()
+
+
+def _entry(resource: Resource, pair: KeyValue) -> Entry:
+    key = pair.key.decode()[len(resource.storage) + 1 :]
+    namespace, _, name = key.rpartition("/")
+    return Entry(namespace, name, pair.revision, None, place(pair.value, pair.revision))
+
+
+def _check(resource: Resource, current: Entry, expected: Expected | None) -> None:
+    if expected is None:
+        return
+    uid, version = expected
+    metadata = current.obj["metadata"]
+    if uid and uid != metadata.get("uid"):
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.get('uid')}"
+        raise errors.conflict(resource, current.name, why)
+    if version and version != str(current.revision):
+        raise errors.conflict(resource, current.name)
+
+
+def _version(text: str) -> int:
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit():
+        raise errors.bad_request(f'invalid resource version "{text}"')
+    return int(text)
+
+
+def _within(entry: Entry, namespace: str, start: str) -> bool:
+    return (not namespace or entry.namespace == namespace) and entry.key >= start
+
+
+def _page(entries: Iterator[Entry], predicate: Predicate | None, limit: int, revision: int) -> Page:
+    if not limit:
+        found = list(entries) if predicate is None else [entry for entry in entries if predicate(entry.obj)]
+        return Page(found, revision)
+    found = []
+    for entry in entries:
+        if predicate is not None and not predicate(entry.obj):
+            continue
+        if len(found) == limit:
+            token = encode_position(Position(revision, f"{found[-1].key}\0"))
+            remaining = None if predicate is not None else 1 + sum(1 for _ in entries)
+            return Page(found, revision, token, remaining)
+        found.append(entry)
+    return Page(found, revision)

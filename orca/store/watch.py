@@ -1,0 +1,178 @@
+"""One watcher: a bounded queue of shared events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+
+from orca.api.errors import expired
+from orca.api.resources import Resource
+from orca.store.cache import Bucket, Cache, Hint, Predicate
+from orca.store.entries import Change, Event, bookmark
+
+BUFFER = 20_000
+
+
+class Watch:
+    """Events of one resource as one watcher sees them.
+
+    Iterate, or take everything that is pending with `batch` (one write to a socket instead of many). `start` may be
+    called first to have "too old" (ApiError 410) raised before anything is answered. A watcher that lets `BUFFER`
+    events pile up is ended: iteration stops, and it resumes from the last resourceVersion it has seen.
+    """
+
+    def __init__(
+        self,
+        resource: Resource,
+        cache: Cache,
+        *,
+        namespace: str,
+        name: str,
+        since: int | None,
+        predicate: Predicate | None,
+        hint: Hint | None,
+        bookmarks: bool,
+        initial_end: bool,
+        fresh: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.resource = resource
+        self.bookmarks = bookmarks
+        self.channel: Hint = ("", "")
+        if hint is not None:
+            self.channel = hint
+        elif name:
+            self.channel = ("name", f"{namespace}/{name}" if namespace else name)
+        elif namespace:
+            self.channel = ("namespace", namespace)
+        self.overflowed = False
+        self._cache = cache
+        self._bucket: Bucket = cache.bucket(resource.storage)
+        self._namespace = namespace
+        self._name = name
+        self._since = since
+        self._predicate = predicate
+        self._hint = hint
+        self._initial_end = initial_end
+        self._fresh = fresh
+        self._pending: deque[Event] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._started = False
+        self._ended = False
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else f"{len(self._pending)} pending"
+        return f"<Watch {self.resource.group_resource} {self.channel}: {state}>"
+
+    async def start(self) -> None:
+        """Attaches to the cache; again is harmless. ApiError 410 when `since` is older than what is remembered."""
+        if self._started:
+            return
+        self._started = True
+        if self._since is None:
+            # The initial events must not be older than a write that was acknowledged before we were asked.
+            await self._fresh()
+            self._begin()
+        else:
+            missed = self._bucket.changes_since(self._since)
+            if missed is None:
+                self._ended = True
+                raise expired(f"too old resource version: {self._since} ({self._bucket.floor})")
+            for change in missed:
+                self.offer(change)
+        if not self._ended:
+            self._bucket.attach(self)
+
+    def _begin(self) -> None:
+        for entry in self._bucket.select(self._namespace, hint=self._hint):
+            if self._name and entry.name != self._name:
+                continue
+            if self._predicate is None or self._predicate(entry.obj):
+                self._pending.append(Event("ADDED", entry))
+        self._since = self._cache.revision
+        if self._initial_end:
+            self._pending.append(
+                bookmark(self.resource.api_version, self.resource.kind, self._cache.revision, initial_end=True)
+            )
+
+    def offer(self, change: Change) -> None:
+        """Takes a change, turned into what it means to this watcher's selector."""
+        if self._since is not None and change.revision <= self._since:
+            return
+        shown = change.entry or change.previous
+        assert shown is not None
+        if (self._namespace and shown.namespace != self._namespace) or (self._name and shown.name != self._name):
+            return
+        matches = self._predicate
+        was = change.previous is not None and (matches is None or matches(change.previous.obj))
+        now = change.entry is not None and (matches is None or matches(change.entry.obj))
+        if now:
+            self.push(change.event("MODIFIED" if was else "ADDED"))
+        elif was:
+            self.push(change.event("DELETED"))
+
+    def push(self, event: Event) -> None:
+        if self._ended:
+            return
+        self._pending.append(event)
+        if len(self._pending) > BUFFER:
+            self.overflowed = True
+            self._pending.clear()
+            self.close()
+        elif self._waiter is not None:
+            self._wake()
+
+    async def batch(self) -> list[Event]:
+        """All pending events, at least one; [] once the watch has ended. ApiError 410 at the first call."""
+        if not self._started:
+            await self.start()
+        while not self._pending:
+            if self._ended:
+                return []
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        events = list(self._pending)
+        self._pending.clear()
+        return events
+
+    def close(self) -> None:
+        """Ends it; what is pending can still be read."""
+        self._ended = True
+        self._bucket.detach(self)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        if not self._pending:
+            if not self._started:
+                await self.start()
+            while not self._pending:
+                if self._ended:
+                    raise StopAsyncIteration
+                self._waiter = asyncio.get_running_loop().create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+        return self._pending.popleft()
+
+    async def aclose(self) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Watch:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

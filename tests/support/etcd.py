@@ -1,0 +1,93 @@
+"""A private etcd on loopback for tests: free ports, its own temporary directory, killable and startable again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+
+def free_port() -> int:
+    """A TCP port nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PrivateEtcd:
+    """One etcd process. `endpoint` stays the same across `kill` and `start`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._client, self._peer = free_port(), free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self._client}"
+
+    async def start(self) -> None:
+        """Returns once it accepts connections."""
+        client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self._peer}"
+        arguments = {
+            "name": "test",
+            "data-dir": str(self._directory / "data"),
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"test={peer}",
+            "quota-backend-bytes": str(4 << 30),
+            "log-level": "error",
+        }
+        log = (self._directory / "log").open("ab")
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - starts at once, and ends with the test
+            ["etcd", *(f"--{name}={value}" for name, value in arguments.items())], stdout=log, stderr=log
+        )
+        log.close()
+        for _ in range(200):
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self._client)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+        raise RuntimeError(f"etcd did not start: {(self._directory / 'log').read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """As `kill -9`."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Stands still, keeping its connections."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+
+@asynccontextmanager
+async def private_etcd() -> AsyncIterator[PrivateEtcd]:
+    """A running etcd, gone with all its data afterwards."""
+    with tempfile.TemporaryDirectory(prefix="orca-etcd-") as directory:
+        etcd = PrivateEtcd(Path(directory))
+        try:
+            await etcd.start()
+            yield etcd
+        finally:
+            etcd.thaw()
+            etcd.kill()
