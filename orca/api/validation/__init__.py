@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 
 from orca.api.validation import kindnames, registry
 from orca.api.validation.kindnames import NameRule
+from orca.api.validation.pods import spec as _pod_spec
+from orca.api.validation.pods import updates as _pod_updates
 from orca.api.validation.registry import CreateRule, Errors, Obj, UpdateRule
 
 if TYPE_CHECKING:
     from orca.api.resources import Resource
 
 __all__ = ["create_of", "name_rule_of", "update_of", "validate_create", "validate_update"]
+
+# Importing a module registers its kinds.
+_ROOMS = (_pod_spec, _pod_updates)
 
 
 def create_of(resource: Resource) -> CreateRule | None:

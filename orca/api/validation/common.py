@@ -1,0 +1,177 @@
+"""Checks that many kinds share. Each appends what it finds to ``out``, so that a good object costs no lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from orca.api import names
+from orca.api.errors import FieldError
+from orca.api.metadata import validate_labels
+from orca.api.quantity import Quantity
+from orca.api.selectors import from_label_selector
+from orca.api.validation.registry import Errors, Obj
+
+NON_NEGATIVE = "must be greater than or equal to 0"
+IMMUTABLE = "field is immutable"
+PROTOCOLS = ("SCTP", "TCP", "UDP")
+
+
+def choice(value: Any, allowed: Sequence[str], path: str, out: Errors, *, required: bool = False) -> None:
+    """*value* is one of *allowed*; an empty one is an error only when *required*."""
+    if not value:
+        if required:
+            out.append(FieldError.required(path))
+    elif value not in allowed:
+        out.append(FieldError.not_supported(path, value, allowed))
+
+
+def messages(found: Iterable[str], value: Any, path: str, out: Errors) -> None:
+    """One Invalid error for each message."""
+    for text in found:
+        out.append(FieldError.invalid(path, value, text))
+
+
+def non_negative(obj: Obj, key: str, path: str, out: Errors) -> None:
+    """``obj[key]``, when it is there, is not below 0."""
+    value = obj.get(key)
+    if value is not None and value < 0:
+        out.append(FieldError.invalid(f"{path}.{key}", value, NON_NEGATIVE))
+
+
+def positive(obj: Obj, key: str, path: str, out: Errors) -> None:
+    """``obj[key]``, when it is there, is above 0."""
+    value = obj.get(key)
+    if value is not None and value <= 0:
+        out.append(FieldError.invalid(f"{path}.{key}", value, "must be greater than zero"))
+
+
+def required(obj: Obj, key: str, path: str, out: Errors, detail: str = "") -> bool:
+    """``obj[key]`` is there and not empty; whether it is."""
+    if obj.get(key):
+        return True
+    out.append(FieldError.required(f"{path}.{key}", detail))
+    return False
+
+
+def immutable(new: Any, old: Any, path: str, out: Errors) -> None:
+    """*new* equals *old*; null, empty and missing are one."""
+    if new != old and (new or old):
+        out.append(FieldError.invalid(path, new, IMMUTABLE))
+
+
+def port(value: Any, path: str, out: Errors) -> None:
+    """A port number or an IANA port name."""
+    if isinstance(value, str):
+        messages(names.port_name(value), value, path, out)
+    elif not isinstance(value, int) or not 1 <= value <= 65535:
+        out.append(FieldError.invalid(path, value if value is not None else 0, names.in_range(1, 65535)))
+
+
+def int_or_percent(value: Any, path: str, out: Errors) -> None:
+    """A number that is not negative, or a percentage."""
+    if isinstance(value, str):
+        messages(names.percent(value), value, path, out)
+    elif value is not None and value < 0:
+        out.append(FieldError.invalid(path, value, NON_NEGATIVE))
+
+
+def is_percent(value: Any) -> bool:
+    """Whether *value* is a well-formed percentage."""
+    return isinstance(value, str) and not names.percent(value)
+
+
+def percent_at_most_100(value: Any, path: str, out: Errors) -> None:
+    """A percentage does not exceed 100 %."""
+    if is_percent(value) and int(value[:-1]) > 100:
+        out.append(FieldError.invalid(path, value, "must not be greater than 100%"))
+
+
+@lru_cache(maxsize=8192)
+def parse_quantity(text: str) -> Quantity:
+    """The quantity *text* says. Raises ValueError."""
+    return Quantity.parse(text)
+
+
+def quantity(value: Any, path: str, out: Errors) -> Quantity | None:
+    """*value* as a quantity, or None after an error."""
+    try:
+        return parse_quantity(value if isinstance(value, str) else str(value))
+    except ValueError as error:
+        out.append(FieldError.invalid(path, value, str(error)))
+        return None
+
+
+def non_negative_quantity(value: Any, path: str, out: Errors) -> Quantity | None:
+    """*value* as a quantity that is not below 0, or None after an error."""
+    found = quantity(value, path, out)
+    if found is not None and found.value < 0:
+        out.append(FieldError.invalid(path, value, NON_NEGATIVE))
+        return None
+    return found
+
+
+def labels(values: Obj | None, path: str, out: Errors) -> None:
+    """A map of labels."""
+    if values:
+        out += validate_labels(values, path)
+
+
+_SELECTOR_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+
+
+def label_selector(selector: Obj | None, path: str, out: Errors) -> None:
+    """A metav1.LabelSelector."""
+    if not selector:
+        return
+    labels(selector.get("matchLabels"), f"{path}.matchLabels", out)
+    for i, rule in enumerate(selector.get("matchExpressions") or ()):
+        at = f"{path}.matchExpressions[{i}]"
+        operator, values = rule.get("operator"), rule.get("values")
+        if operator in ("In", "NotIn"):
+            if not values:
+                out.append(FieldError.required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+        elif operator in ("Exists", "DoesNotExist"):
+            if values:
+                out.append(
+                    FieldError.forbidden(
+                        f"{at}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                    )
+                )
+        else:
+            out.append(FieldError.invalid(f"{at}.operator", operator or "", "not a valid selector operator"))
+        messages(names.qualified_name(rule.get("key") or ""), rule.get("key") or "", f"{at}.key", out)
+        for j, value in enumerate(values or ()):
+            messages(names.label_value(value), value, f"{at}.values[{j}]", out)
+
+
+def selector_matches(selector: Obj | None, values: Obj | None) -> bool | None:
+    """Whether *selector* selects *values*; None when it is malformed or empty."""
+    if not selector or not (selector.get("matchLabels") or selector.get("matchExpressions")):
+        return None
+    try:
+        return from_label_selector(selector).matches(values or {})
+    except ValueError:
+        return None
+
+
+def subdomain(value: str | None, path: str, out: Errors) -> None:
+    """An RFC 1123 subdomain, when there is one."""
+    if value:
+        messages(names.dns1123_subdomain(value), value, path, out)
+
+
+def relative_path(value: str, path: str, out: Errors) -> None:
+    """A path that stays below where it starts."""
+    if value.startswith("/"):
+        out.append(FieldError.invalid(path, value, "must be a relative path"))
+    if ".." in value and ".." in value.split("/"):
+        out.append(FieldError.invalid(path, value, "must not contain '..'"))
+
+
+def local_path(value: str, path: str, out: Errors) -> None:
+    """As ``relative_path``, and no part of the first name is ``..`` followed by more."""
+    relative_path(value, path, out)
+    if value.startswith("..") and not value.startswith("../") and value != "..":
+        out.append(FieldError.invalid(path, value, "must not start with '..'"))

@@ -1,0 +1,1 @@
+"""Pods and pod templates: one module a concern, ``spec.py`` puts them together."""
