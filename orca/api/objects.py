@@ -5,6 +5,8 @@ Objects handed out by caches are frozen by convention: nobody mutates them, a ch
 
 from typing import Any
 
+import orjson
+
 Obj = dict[str, Any]
 
 _NO_OBJECT: Obj = {}
@@ -97,3 +99,8 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nulls(v) for v in value]
     return value
+
+
+def thaw(obj: Obj) -> Obj:
+    """A deep copy that may be changed; several times faster than ``copy.deepcopy`` for JSON."""
+    return orjson.loads(orjson.dumps(obj))
