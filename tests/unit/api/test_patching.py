@@ -130,17 +130,10 @@ def test_lists_without_strategy_are_replaced():
     assert new["spec"]["containers"][0]["args"] == ["3"]
 
 
-def test_scalars_lists_merge_and_delete():
+def test_lists_of_scalars_merge_and_delete():
     old = {"metadata": {"finalizers": ["a/x", "b/y"]}}
-    assert (
-        strategic_merge(POD, old, {"metadata": {"finalizers": ["c/z"]}})["metadata"]["finalizers"]
-        == [
-            "a/x",
-            "b/y",
-            "c/z",
-        ]
-        or True
-    )
+    added = strategic_merge(POD, old, {"metadata": {"finalizers": ["c/z"]}})
+    assert added["metadata"]["finalizers"] == ["c/z", "a/x", "b/y"]
     removed = strategic_merge(POD, old, {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a/x"]}})
     assert removed["metadata"]["finalizers"] == ["b/y"]
 
@@ -175,7 +168,7 @@ def test_retain_keys_must_list_what_the_patch_sets():
         strategic_merge(
             DEPLOYMENTS.definition, {"spec": {}}, {"spec": {"strategy": {"$retainKeys": ["a"], "type": "x"}}}
         )
-    assert caught.value.code == 400 or caught.value.code == 422
+    assert caught.value.code == 422
 
 
 def test_service_ports_merge_by_port():
