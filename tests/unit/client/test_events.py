@@ -1,0 +1,78 @@
+"""Events are counted, combined and held back as client-go does."""
+
+from __future__ import annotations
+
+from orca.api import errors
+from orca.api.builtin import EVENTS
+from orca.api.objects import Obj
+from orca.api.resources import Resource
+from orca.client.clock import VirtualClock
+from orca.client.events import COMBINED, EventRecorder
+from orca.client.fake import FakeClient
+
+POD: Obj = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "namespace": "shop", "uid": "u1", "resourceVersion": "7"},
+}
+
+
+def recorder() -> tuple[FakeClient, VirtualClock, EventRecorder]:
+    clock = VirtualClock()
+    client = FakeClient(clock=clock)
+    return client, clock, EventRecorder(client, "kubelet", "node-1", clock=clock)
+
+
+async def test_a_repeated_event_is_counted() -> None:
+    client, clock, events = recorder()
+    for version in range(3):
+        changed = {**POD, "metadata": {**POD["metadata"], "resourceVersion": str(version)}}
+        events.event(changed, "Warning", "BackOff", "Back-off restarting failed container")
+        await clock.advance(5)
+    await events.flush()
+    (event,) = client.objects(EVENTS)
+    assert event["count"] == 3
+    assert event["firstTimestamp"] == "2026-01-01T00:00:00Z"
+    assert event["lastTimestamp"] == "2026-01-01T00:00:10Z"
+    assert event["metadata"]["namespace"] == "shop"
+    assert event["involvedObject"]["uid"] == "u1"
+    assert event["source"] == {"component": "kubelet", "host": "node-1"}
+
+
+async def test_many_different_messages_are_combined() -> None:
+    client, _, events = recorder()
+    for number in range(15):
+        events.event(POD, "Normal", "Pulling", f"message {number}")
+    await events.flush()
+    found = client.objects(EVENTS)
+    assert len(found) == 11
+    combined = [event for event in found if event["message"].startswith(COMBINED)]
+    assert [event["count"] for event in combined] == [5]
+
+
+async def test_a_chatterbox_is_held_back() -> None:
+    client, clock, events = recorder()
+    for number in range(40):
+        events.event(POD, "Normal", f"Reason{number}", "x")
+    await events.flush()
+    assert len(client.objects(EVENTS)) == 25
+    await clock.advance(300)
+    events.event(POD, "Normal", "Later", "x")
+    await events.flush()
+    assert len(client.objects(EVENTS)) == 26
+
+
+async def test_an_unreachable_server_delays_and_a_refusal_drops() -> None:
+    client, clock, events = recorder()
+    refusals = [errors.service_unavailable("down"), errors.forbidden(EVENTS, "x", "namespace is terminating")]
+
+    def refuse(verb: str, resource: Resource, key: str, subresource: str) -> None:
+        if refusals:
+            raise refusals.pop(0)
+
+    client.intercepts.append(refuse)
+    events.event(POD, "Normal", "Dropped", "x")
+    await clock.advance(1)
+    events.event(POD, "Normal", "Kept", "x")
+    await events.flush()
+    assert [event["reason"] for event in client.objects(EVENTS)] == ["Kept"]
