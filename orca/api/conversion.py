@@ -40,14 +40,12 @@ def needs_conversion(resource: Resource) -> bool:
 
 def to_stored(resource: Resource, obj: Obj) -> Obj:
     """An object of the served version as it is stored; itself where both are one."""
-    convert = _TO_STORED.get(resource)
-    return convert(obj) if convert else obj
+    return convert(obj, resource.stored_as)
 
 
 def from_stored(resource: Resource, obj: Obj) -> Obj:
     """A stored object in the served version; itself where both are one."""
-    convert = _FROM_STORED.get(resource)
-    return convert(obj) if convert else obj
+    return convert(obj, resource.api_version)
 
 
 def _renamed(obj: Obj, names: dict[str, str], api_version: str) -> Obj:
@@ -142,5 +140,17 @@ def _assembled(row: Resource, obj: Obj, annotations: dict[str, str], spec: Obj, 
     return found
 
 
-_TO_STORED: dict[Resource, Convert] = {EVENTS_V1: _event_to_core, HORIZONTALPODAUTOSCALERS_V1: _scaler_to_v2}
-_FROM_STORED: dict[Resource, Convert] = {EVENTS_V1: _event_from_core, HORIZONTALPODAUTOSCALERS_V1: _scaler_to_v1}
+def convert(obj: Obj, api_version: str) -> Obj:
+    """``obj`` in another version of its kind; itself when it is that version already."""
+    if obj.get("apiVersion") == api_version:
+        return obj
+    change = _BETWEEN.get((obj.get("kind") or "", obj.get("apiVersion") or "", api_version))
+    return change(obj) if change else {**obj, "apiVersion": api_version}
+
+
+_BETWEEN: dict[tuple[str, str, str], Convert] = {
+    ("Event", "events.k8s.io/v1", "v1"): _event_to_core,
+    ("Event", "v1", "events.k8s.io/v1"): _event_from_core,
+    ("HorizontalPodAutoscaler", "autoscaling/v1", "autoscaling/v2"): _scaler_to_v2,
+    ("HorizontalPodAutoscaler", "autoscaling/v2", "autoscaling/v1"): _scaler_to_v1,
+}

@@ -297,6 +297,11 @@ class Store:
         """How many there are."""
         return len(self._cache.bucket(resource.storage).entries)
 
+    def last_change(self, resource: Resource) -> int:
+        """Revision of the newest change the cache saw under the kind's prefix: while it stays, nothing changed."""
+        bucket = self._cache.bucket(resource.storage)
+        return bucket.ring[-1].revision if bucket.ring else bucket.floor
+
     async def fresh(self) -> None:
         """Returns when the cache shows every write that was acknowledged before this call."""
         if self._shared:
