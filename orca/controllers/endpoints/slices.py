@@ -1,0 +1,219 @@
+"""Which EndpointSlices a Service should have, with as few writes as possible. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from orca.api.builtin import ENDPOINTSLICES, SERVICES
+from orca.api.objects import Obj, annotations, controller_of, is_terminating, labels, meta, name, namespace, uid
+from orca.controllers import podstate
+from orca.controllers.cache import SERVICE_NAME_LABEL
+from orca.controllers.claims import owner_reference
+from orca.controllers.endpoints import model
+
+MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
+MANAGER = "endpointslice-controller.k8s.io"
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
+PER_SLICE = 100
+
+EndpointKey = tuple[str, str]
+"""(uid of the pod, address)."""
+
+
+@dataclass(slots=True)
+class Group:
+    """All endpoints of a Service with one address family and one set of port numbers: they share slices."""
+
+    address_type: str
+    ports: list[Obj]
+    endpoints: dict[EndpointKey, Obj] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Plan:
+    """Slices to write."""
+
+    create: list[Obj] = field(default_factory=list)
+    update: list[Obj] = field(default_factory=list)
+    delete: list[Obj] = field(default_factory=list)
+
+
+def endpoint_of(service: Obj, pod: Obj, address: str, zones: Mapping[str, str]) -> Obj:
+    """One endpoint. `zones`: node name -> zone."""
+    ready, terminating = podstate.is_ready(pod), is_terminating(pod)
+    endpoint: Obj = {
+        "addresses": [address],
+        "conditions": {
+            "ready": bool(service["spec"].get("publishNotReadyAddresses")) or (ready and not terminating),
+            "serving": ready,
+            "terminating": terminating,
+        },
+        "targetRef": model.target_reference(pod),
+    }
+    node = pod["spec"].get("nodeName")
+    if node:
+        endpoint["nodeName"] = node
+        if zones.get(node):
+            endpoint["zone"] = zones[node]
+    hostname = model.hostname_of(service, pod)
+    if hostname:
+        endpoint["hostname"] = hostname
+    return endpoint
+
+
+def desired(service: Obj, pods: Sequence[Obj], zones: Mapping[str, str]) -> list[Group]:
+    """Groups with the endpoints the Service should have now."""
+    groups: dict[tuple[str, str], Group] = {}
+    for family in model.families(service):
+        for pod in pods:
+            address = model.address_of(pod, family) if model.contributes(pod, terminating=True) else None
+            ports = model.ports_of(service, pod)
+            if address is None or (not ports and not model.is_headless(service)):
+                continue
+            group = groups.setdefault((family, _ports_key(ports)), Group(family, ports))
+            group.endpoints[uid(pod), address] = endpoint_of(service, pod, address, zones)
+    found = list(groups.values())
+    _add_hints(service, found)
+    for family in model.families(service):
+        if not any(group.address_type == family for group in found):
+            # A Service without endpoints has one empty slice, so that readers know it was looked at.
+            found.append(Group(family, []))
+    return found
+
+
+def _add_hints(service: Obj, groups: Sequence[Group]) -> None:
+    """`trafficDistribution`: keep traffic in the zone or on the node, when every endpoint's place is known."""
+    wish = service["spec"].get("trafficDistribution")
+    if wish not in ("PreferClose", "PreferSameZone", "PreferSameNode"):
+        return
+    for group in groups:
+        serving = [e for e in group.endpoints.values() if e["conditions"]["ready"]]
+        if not all(endpoint.get("zone") for endpoint in serving) and wish != "PreferSameNode":
+            continue
+        for endpoint in serving:
+            hints: Obj = {}
+            if endpoint.get("zone"):
+                hints["forZones"] = [{"name": endpoint["zone"]}]
+            if wish == "PreferSameNode" and endpoint.get("nodeName"):
+                hints["forNodes"] = [{"name": endpoint["nodeName"]}]
+            if hints:
+                endpoint["hints"] = hints
+
+
+def plan(service: Obj, existing: Sequence[Obj], groups: Sequence[Group], trigger_time: str = "") -> Plan:
+    """Moves `existing` slices of the Service to `groups`. `trigger_time` goes into what is written."""
+    todo = Plan()
+    usable: list[Obj] = []
+    for found in existing:
+        if is_terminating(found):
+            continue
+        owner = controller_of(found)
+        (usable if owner is not None and owner["uid"] == uid(service) else todo.delete).append(found)
+    by_key: dict[tuple[str, str], list[Obj]] = {}
+    for found in usable:
+        by_key.setdefault((found["addressType"], _ports_key(found.get("ports") or [])), []).append(found)
+    wanted_labels = _labels(service)
+    for group in groups:
+        mine = by_key.pop((group.address_type, _ports_key(group.ports)), [])
+        _plan_group(service, group, mine, wanted_labels, trigger_time, todo)
+    for left in by_key.values():
+        todo.delete += left
+    return todo
+
+
+def _plan_group(
+    service: Obj, group: Group, existing: list[Obj], wanted_labels: dict[str, str], trigger_time: str, todo: Plan
+) -> None:
+    waiting = dict(group.endpoints)
+    kept: list[tuple[Obj, list[Obj], bool]] = []  # slice, its endpoints, whether it differs
+    for found in existing:
+        endpoints, changed = [], False
+        for endpoint in found.get("endpoints") or ():
+            wanted = waiting.pop(_key(endpoint), None)
+            changed |= wanted != endpoint
+            if wanted is not None:
+                endpoints.append(wanted)
+        kept.append((found, endpoints, changed))
+    pending = list(waiting.values())
+    kept = _fill(kept, pending)
+    if not group.endpoints and kept:
+        # All but one empty slice go.
+        todo.delete += [found for found, _, _ in kept[1:]]
+        kept = kept[:1]
+    for found, endpoints, changed in kept:
+        if not endpoints and group.endpoints:
+            todo.delete.append(found)
+        elif changed or labels(found) != wanted_labels:
+            todo.update.append(_updated(found, endpoints, wanted_labels, trigger_time))
+    while pending or (not group.endpoints and not kept):
+        batch, pending = pending[:PER_SLICE], pending[PER_SLICE:]
+        todo.create.append(_new(service, group, batch, wanted_labels, trigger_time))
+        if not group.endpoints:
+            break
+
+
+def _fill(kept: list[tuple[Obj, list[Obj], bool]], pending: list[Obj]) -> list[tuple[Obj, list[Obj], bool]]:
+    """Puts `pending` (emptied as far as it goes) into slices written anyway, or all into the fullest with room."""
+    for _, endpoints, changed in kept:
+        if changed and endpoints:
+            take = PER_SLICE - len(endpoints)
+            endpoints += pending[:take]
+            del pending[:take]
+    if pending:
+        roomy = [i for i, (_, endpoints, _) in enumerate(kept) if len(endpoints) + len(pending) <= PER_SLICE]
+        if roomy:
+            index = max(roomy, key=lambda i: len(kept[i][1]))
+            found, endpoints, _ = kept[index]
+            kept[index] = (found, endpoints + pending, True)
+            pending.clear()
+    return kept
+
+
+def _key(endpoint: Obj) -> EndpointKey:
+    return (endpoint.get("targetRef") or {}).get("uid", ""), (endpoint.get("addresses") or [""])[0]
+
+
+def _ports_key(ports: Sequence[Obj]) -> str:
+    return json.dumps(sorted(({k: v for k, v in p.items() if v} for p in ports), key=str), sort_keys=True)
+
+
+def _labels(service: Obj) -> dict[str, str]:
+    found = {k: v for k, v in labels(service).items() if k != model.HEADLESS_LABEL}
+    found[SERVICE_NAME_LABEL] = name(service)
+    found[MANAGED_BY_LABEL] = MANAGER
+    if model.is_headless(service):
+        found[model.HEADLESS_LABEL] = ""
+    return found
+
+
+def _stamped(found: Mapping[str, str], trigger_time: str) -> dict[str, str]:
+    rest = {k: v for k, v in found.items() if k != TRIGGER_TIME}
+    return {**rest, TRIGGER_TIME: trigger_time} if trigger_time else rest
+
+
+def _updated(found: Obj, endpoints: list[Obj], wanted_labels: dict[str, str], trigger_time: str) -> Obj:
+    metadata = {**meta(found), "labels": wanted_labels}
+    stamped = _stamped(annotations(found), trigger_time)
+    metadata.pop("annotations", None)
+    if stamped:
+        metadata["annotations"] = stamped
+    return {**found, "metadata": metadata, "endpoints": endpoints}
+
+
+def _new(service: Obj, group: Group, endpoints: list[Obj], wanted_labels: dict[str, str], trigger_time: str) -> Obj:
+    metadata: Obj = {
+        "generateName": f"{name(service)}-",
+        "namespace": namespace(service),
+        "labels": wanted_labels,
+        "ownerReferences": [owner_reference(SERVICES, service)],
+    }
+    if trigger_time:
+        metadata["annotations"] = {TRIGGER_TIME: trigger_time}
+    return {
+        "apiVersion": ENDPOINTSLICES.api_version,
+        "kind": ENDPOINTSLICES.kind,
+        "metadata": metadata,
+        "addressType": group.address_type,
+        "ports": group.ports,
+        "endpoints": endpoints,
+    }

@@ -1,0 +1,74 @@
+"""Runs all controllers beside each other while this process is leader."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from orca.client.base import Client
+from orca.client.clock import Clock
+from orca.controllers.cache import Caches
+from orca.controllers.config import ControllersConfig
+from orca.controllers.deployment import DeploymentController
+from orca.controllers.endpoints import EndpointsController, EndpointSliceController
+from orca.controllers.harness import Context
+from orca.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+
+log = structlog.get_logger()
+
+FIRST_RESTART, LAST_RESTART = 1.0, 60.0
+
+
+class Runnable(Protocol):
+    """A controller as the manager sees it: constructed with the Context, started again after a crash."""
+
+    name: str
+
+    async def run(self) -> None:
+        """Until cancelled."""
+
+
+CONTROLLERS: tuple[type[Runnable], ...] = (
+    DeploymentController,
+    ReplicaSetController,
+    ReplicationControllerController,
+    EndpointSliceController,
+    EndpointsController,
+)
+
+
+async def run_all(client: Client, *, clock: Clock, config: ControllersConfig) -> None:
+    """Runs every controller until cancelled; call it only while holding leadership.
+
+    All work is level-triggered: it may be cancelled at any point and started again here or elsewhere. `client` is an
+    administrator's. An error of one controller is logged, and that controller started again with growing pauses; the
+    others do not notice. Returns never; raises only CancelledError.
+    """
+    context = Context(client, clock, config, Caches(client, clock))
+    controllers: Sequence[Runnable] = [
+        kind(context)  # type: ignore[call-arg]
+        for kind in CONTROLLERS
+        if kind.name not in config.disabled
+    ]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(context.caches.run(), name="caches")
+        await context.caches.synced()
+        log.info("controllers start", controllers=[controller.name for controller in controllers])
+        for controller in controllers:
+            group.create_task(_keep_running(controller, clock), name=controller.name)
+
+
+async def _keep_running(controller: Runnable, clock: Clock) -> None:
+    pause = FIRST_RESTART
+    while True:
+        started = clock.monotonic()
+        try:
+            await controller.run()
+            log.error("controller ended, starting it again", controller=controller.name)
+        except Exception:
+            log.exception("controller crashed, starting it again", controller=controller.name)
+        if clock.monotonic() - started > LAST_RESTART:
+            pause = FIRST_RESTART
+        await clock.sleep(pause)
+        pause = min(pause * 2, LAST_RESTART)

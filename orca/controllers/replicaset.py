@@ -1,0 +1,207 @@
+"""ReplicaSet and ReplicationController: keep `spec.replicas` pods alive. Both differ only in kind and selector."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from orca.api.builtin import PODS, REPLICASETS, REPLICATIONCONTROLLERS
+from orca.api.errors import is_not_found
+from orca.api.objects import Obj, controller_of, is_terminating, key, labels, namespace, uid
+from orca.api.resources import Resource
+from orca.api.selectors import Selector, from_label_selector
+from orca.controllers import conditions, podstate
+from orca.controllers.claims import claim
+from orca.controllers.harness import (
+    DONE,
+    Coalescer,
+    Context,
+    Controller,
+    Outcome,
+    RetryAfter,
+    gather_all,
+    owner_key,
+    slow_start,
+)
+from orca.controllers.podcontrol import PodControl, namespace_is_terminating, pod_from_template
+
+BURST = 500
+"""Most pods created or deleted in one look."""
+COALESCE = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many pods to make, which to delete."""
+
+    create: int = 0
+    delete: tuple[Obj, ...] = ()
+
+
+def plan(replicaset: Obj, pods: Sequence[Obj], crowd: dict[str, int], now: datetime) -> Plan:
+    """`pods` are those the set controls; `crowd` counts, by node, the active pods of all sets of the same owner."""
+    if is_terminating(replicaset):
+        return Plan()
+    active = [pod for pod in pods if podstate.is_active(pod)]
+    missing = wanted(replicaset) - len(active)
+    if missing >= 0:
+        return Plan(create=min(missing, BURST))
+    return Plan(delete=tuple(podstate.deletion_order(active, crowd, now)[: min(-missing, BURST)]))
+
+
+def wanted(replicaset: Obj) -> int:
+    """`spec.replicas`, 1 when not given."""
+    replicas = replicaset["spec"].get("replicas")
+    return 1 if replicas is None else int(replicas)
+
+
+def selector_of(replicaset: Obj) -> Selector:
+    """The selector; that of a ReplicationController is a plain map."""
+    selector = replicaset["spec"].get("selector") or {}
+    if replicaset.get("kind") == REPLICATIONCONTROLLERS.kind:
+        return from_label_selector({"matchLabels": selector})
+    return from_label_selector(selector)
+
+
+def new_status(replicaset: Obj, pods: Sequence[Obj], failure: tuple[str, str] | None, now: datetime) -> Obj:
+    """The status that describes `pods`; `failure` is (reason, message) of what could not be done just now."""
+    old = replicaset.get("status") or {}
+    min_ready = replicaset["spec"].get("minReadySeconds") or 0
+    template_labels = (replicaset["spec"].get("template") or {}).get("metadata", {}).get("labels") or {}
+    counted: Counter[str] = Counter()
+    for pod in pods:
+        if not podstate.is_active(pod):
+            counted["terminating"] += is_terminating(pod) and not podstate.is_finished(pod)
+            continue
+        counted["replicas"] += 1
+        counted["labeled"] += template_labels.items() <= labels(pod).items()
+        remaining = podstate.available_in(pod, min_ready, now)
+        counted["ready"] += podstate.is_ready(pod)
+        counted["available"] += remaining == 0
+    status: Obj = {"replicas": counted["replicas"]}
+    for part, count in (
+        ("fullyLabeledReplicas", counted["labeled"]),
+        ("readyReplicas", counted["ready"]),
+        ("availableReplicas", counted["available"]),
+    ):
+        if count:
+            status[part] = count
+    if replicaset.get("kind") == REPLICASETS.kind:
+        status["terminatingReplicas"] = counted["terminating"]
+    status["observedGeneration"] = replicaset["metadata"].get("generation", 0)
+    found = old.get("conditions") or []
+    if failure is None:
+        found = conditions.without(found, "ReplicaFailure")
+    else:
+        found = conditions.put(found, conditions.build("ReplicaFailure", "True", *failure, now))
+    if found:
+        status["conditions"] = found
+    return status
+
+
+def next_look(replicaset: Obj, pods: Sequence[Obj], now: datetime) -> float | None:
+    """Seconds until the next ready pod becomes available, None when none is waiting for that."""
+    min_ready = replicaset["spec"].get("minReadySeconds") or 0
+    waits = (podstate.available_in(pod, min_ready, now) for pod in pods if podstate.is_active(pod))
+    return min((wait for wait in waits if wait), default=None)
+
+
+class ReplicaSetController(Controller):
+    """Reconciles one of the two kinds."""
+
+    name = "replicaset-controller"
+    resource: Resource = REPLICASETS
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._sets = self.caches.of(self.resource)
+        self._pods = self.caches.of(PODS)
+        self._control = PodControl(self._pods, self.recorder)
+        self._soon = Coalescer(self.queue, self.clock, COALESCE)
+        self._sets.informer.on_add(self.enqueue)
+        self._sets.informer.on_update(lambda _, new: self.enqueue(new))
+        self._sets.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
+        self._pods.informer.on_add(self._pod_changed)
+        self._pods.informer.on_update(self._pod_updated)
+        self._pods.informer.on_delete(self._pod_changed)
+
+    def _pod_updated(self, old: Obj, new: Obj) -> None:
+        if controller_of(old) != controller_of(new):
+            self._pod_changed(old)
+        self._pod_changed(new)
+
+    def _pod_changed(self, pod: Obj) -> None:
+        if controller_of(pod) is not None:
+            found = owner_key(self._sets, self.resource.kind, pod)
+            if found is not None:
+                self._soon.add(found)
+            return
+        for candidate in self._sets.by_index("namespace", namespace(pod)):
+            if selector_of(candidate).matches(labels(pod)):
+                self._soon.add(key(candidate))
+
+    async def sync(self, key: str) -> Outcome:
+        """One look at one set."""
+        found = self._sets.get(key)
+        if found is None:
+            return DONE
+        # Items of lists may come without their kind, which tells the two kinds apart.
+        replicaset = found if "kind" in found else {**found, "kind": self.resource.kind}
+        pods = await claim(self._sets, replicaset, self._pods, selector_of(replicaset), podstate.is_active)
+        now = self.clock.now()
+        todo = plan(replicaset, pods, self._crowd(replicaset, pods), now)
+        failure, errors = await self._apply(replicaset, todo)
+        await self._write_status(replicaset, new_status(replicaset, pods, failure, now))
+        if errors:
+            return RetryAfter()
+        if todo.create or todo.delete:
+            # The watch will report what was written, and more may be left than one burst.
+            self._soon.add(key)
+        wait = next_look(replicaset, pods, now)
+        return DONE if wait is None else RetryAfter(wait)
+
+    def _crowd(self, replicaset: Obj, pods: Sequence[Obj]) -> dict[str, int]:
+        """Active pods by node of this set and of those with the same owner, as ReplicaSets of one Deployment are."""
+        if wanted(replicaset) >= sum(map(podstate.is_active, pods)):
+            return {}
+        owner = controller_of(replicaset)
+        related = list(pods)
+        if owner is not None:
+            for sibling in self._sets.by_index("owner", owner["uid"]):
+                if uid(sibling) != uid(replicaset):
+                    related += self._pods.by_index("owner", uid(sibling))
+        return Counter(pod["spec"].get("nodeName") or "" for pod in related if podstate.is_active(pod))
+
+    async def _apply(self, replicaset: Obj, todo: Plan) -> tuple[tuple[str, str] | None, list[BaseException]]:
+        """Answers the failure to show in the status, and the errors to retry."""
+        if todo.create:
+            template = replicaset["spec"].get("template") or {}
+            _, errors = await slow_start(
+                todo.create,
+                lambda: self._control.create(replicaset, pod_from_template(self.resource, replicaset, template)),
+            )
+            reason = "FailedCreate"
+        else:
+            errors = await gather_all(self._control.delete(replicaset, pod) for pod in todo.delete)
+            reason = "FailedDelete"
+        errors = [error for error in errors if not namespace_is_terminating(error)]
+        return ((reason, str(errors[0])) if errors else None), errors
+
+    async def _write_status(self, replicaset: Obj, status: Obj) -> None:
+        if status == {k: v for k, v in (replicaset.get("status") or {}).items() if v or k in _ALWAYS}:
+            return
+        try:
+            await self._sets.update({**replicaset, "status": status}, subresource="status")
+        except Exception as error:
+            if not is_not_found(error):
+                raise
+
+
+_ALWAYS = frozenset({"replicas", "terminatingReplicas", "observedGeneration"})
+
+
+class ReplicationControllerController(ReplicaSetController):
+    """The older kind, unchanged in behaviour."""
+
+    name = "replication-controller"
+    resource = REPLICATIONCONTROLLERS
