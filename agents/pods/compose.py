@@ -1,0 +1,213 @@
+"""A pod's spec to the specs of its sandbox and containers. Pure, except that termination files are only named here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.pods.containers import spec_of
+from agents.pods.environment import ConfigError
+from agents.pods.expansion import expand
+from agents.pods.files import hostname_of
+from agents.pods.memory import container_hash
+from agents.pods.ports import PodsConfig
+from agents.pods.resources import limits_of, oom_score
+from agents.pods.security import security_of
+from agents.runtime import model
+from agents.runtime.model import ContainerSpec, ImageInfo, Mount, SandboxSpec, Security
+from orca.api.objects import Obj, name, namespace, uid
+
+DEFAULT_TERMINATION_PATH = "/dev/termination-log"
+SAFE_SYSCTLS = (
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+)
+_PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
+
+
+@dataclass(frozen=True, slots=True)
+class PodFiles:
+    """Paths below the pod's directory on this host, ``<root>/pods/<uid>``."""
+
+    directory: Path
+
+    @property
+    def hosts(self) -> Path:
+        return self.directory / "etc-hosts"
+
+    @property
+    def resolver(self) -> Path:
+        return self.directory / "resolv.conf"
+
+    def termination(self, container: str, attempt: int) -> Path:
+        """Where a container writes its last words."""
+        return self.directory / "containers" / container / str(attempt)
+
+
+def pod_files(config: PodsConfig, pod_uid: str) -> PodFiles:
+    return PodFiles(config.root / "pods" / pod_uid)
+
+
+def container_name(pod: Obj, container: str, attempt: int) -> str:
+    """The engine's name, as dockershim made it."""
+    return f"k8s_{container}_{name(pod)}_{namespace(pod)}_{uid(pod)}_{attempt}"
+
+
+def _labels(pod: Obj, container: str, attempt: int) -> dict[str, str]:
+    return {
+        model.POD_NAME: name(pod),
+        model.POD_NAMESPACE: namespace(pod),
+        model.POD_UID: uid(pod),
+        model.CONTAINER_NAME: container,
+        model.ATTEMPT: str(attempt),
+    }
+
+
+def refuse_unsupported(pod: Obj) -> None:
+    """Raises ``ConfigError`` for what this agent would otherwise have to ignore."""
+    spec = spec_of(pod)
+    if spec.get("hostUsers") is False:
+        raise ConfigError("hostUsers: false is not supported: Docker Engine has no user namespace for one pod alone")
+    if (spec.get("os") or {}).get("name", "linux") != "linux":
+        raise ConfigError(f"pod OS {spec['os']['name']} is not supported on this linux node")
+    if spec.get("resourceClaims"):
+        raise ConfigError("resourceClaims are not supported by this node")
+    for item in (spec.get("securityContext") or {}).get("sysctls") or ():
+        if item["name"] not in SAFE_SYSCTLS:
+            raise ConfigError(f'forbidden sysctl: "{item["name"]}" not allowlisted')
+        if spec.get("hostNetwork") and item["name"].startswith("net."):
+            raise ConfigError(f'forbidden sysctl: "{item["name"]}" not allowed with host net enabled')
+    for container in spec.get("containers") or ():
+        if container.get("volumeDevices"):
+            raise ConfigError(f"container {container['name']}: volumeDevices are not supported")
+
+
+def sandbox_spec(pod: Obj, attempt: int, config: PodsConfig) -> SandboxSpec:
+    """The pause container."""
+    spec = spec_of(pod)
+    shared = spec.get("securityContext") or {}
+    return SandboxSpec(
+        name=container_name(pod, model.SANDBOX_NAME, attempt),
+        image=config.pause_image,
+        labels={**_labels(pod, model.SANDBOX_NAME, attempt), model.CONTAINER_TYPE: "podsandbox"},
+        hostname=hostname_of(pod, config.cluster_domain),
+        host_network=bool(spec.get("hostNetwork")),
+        host_pid=bool(spec.get("hostPID")),
+        host_ipc=bool(spec.get("hostIPC")),
+        sysctls={item["name"]: item["value"] for item in shared.get("sysctls") or ()},
+        cgroup_parent=config.cgroup_parent,
+        security=Security(seccomp="unconfined"),
+    )
+
+
+def container_spec(
+    pod: Obj,
+    container: Obj,
+    *,
+    attempt: int,
+    sandbox_id: str,
+    image: ImageInfo | None,
+    environment: Mapping[str, str],
+    volumes: Mapping[str, str | Path],
+    config: PodsConfig,
+    node_memory: int,
+) -> ContainerSpec:
+    """One app container. Raises ``ConfigError`` for what cannot be."""
+    spec = spec_of(pod)
+    files = pod_files(config, uid(pod))
+    termination_path = container.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH
+    mounts = _volume_mounts(container, volumes, environment)
+    targets = {mount.target for mount in mounts}
+    for source, target in ((files.hosts, "/etc/hosts"), (files.resolver, "/etc/resolv.conf")):
+        if target not in targets:
+            mounts.append(Mount(str(source), target))
+    mounts.append(Mount(str(files.termination(container["name"], attempt)), termination_path))
+    labels = _labels(pod, container["name"], attempt)
+    labels |= {
+        model.CONTAINER_TYPE: "container",
+        model.SANDBOX_ID: sandbox_id,
+        model.HASH: container_hash(container),
+        model.TERMINATION_PATH: termination_path,
+        model.TERMINATION_POLICY: container.get("terminationMessagePolicy") or "File",
+    }
+    if spec.get("terminationGracePeriodSeconds") is not None:
+        labels[model.GRACE_PERIOD] = str(spec["terminationGracePeriodSeconds"])
+    command, args = container.get("command"), container.get("args")
+    return ContainerSpec(
+        name=container_name(pod, container["name"], attempt),
+        image=container["image"],
+        labels=labels,
+        sandbox_id=sandbox_id,
+        command=tuple(expand(word, environment) for word in command) if command else None,
+        args=tuple(expand(word, environment) for word in args) if args else None,
+        environment=tuple(f"{key}={value}" for key, value in environment.items()),
+        working_dir=container.get("workingDir") or "",
+        mounts=tuple(mounts),
+        tty=bool(container.get("tty")),
+        stdin=bool(container.get("stdin")),
+        stdin_once=bool(container.get("stdinOnce")),
+        ports=tuple(
+            f"{port['containerPort']}/{(port.get('protocol') or 'TCP').lower()}"
+            for port in container.get("ports") or ()
+        ),
+        host_network=bool(spec.get("hostNetwork")),
+        host_pid=bool(spec.get("hostPID")),
+        host_ipc=bool(spec.get("hostIPC")),
+        share_processes=bool(spec.get("shareProcessNamespace")),
+        resources=limits_of(container),
+        security=security_of(pod, container, image, config.root / "seccomp"),
+        oom_score_adj=oom_score(pod, container, node_memory),
+        stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or "",
+        cgroup_parent=config.cgroup_parent,
+        log_max_size=config.log_max_size,
+        log_max_files=config.log_max_files,
+    )
+
+
+def _volume_mounts(container: Obj, volumes: Mapping[str, str | Path], environment: Mapping[str, str]) -> list[Mount]:
+    mounts = []
+    for mount in container.get("volumeMounts") or ():
+        if mount["name"] not in volumes:
+            raise ConfigError(f"volumeMount {mount['name']}: volume is not ready")
+        source = str(volumes[mount["name"]])
+        sub = mount.get("subPath") or ""
+        if mount.get("subPathExpr"):
+            sub = expand(mount["subPathExpr"], environment)
+            if "$(" in sub:
+                raise ConfigError(f"failed to expand subPathExpr {mount['subPathExpr']!r}")
+        if sub:
+            source = sub_path(source, sub)
+        if mount.get("recursiveReadOnly") == "Enabled":
+            raise ConfigError(f"volumeMount {mount['name']}: recursiveReadOnly is not supported by this engine")
+        mounts.append(
+            Mount(
+                source,
+                mount["mountPath"],
+                read_only=bool(mount.get("readOnly")),
+                propagation=_PROPAGATION.get(mount.get("mountPropagation") or "", ""),
+            )
+        )
+    return mounts
+
+
+def sub_path(volume: str, sub: str) -> str:
+    """A path inside a volume; raises ``ConfigError`` when it would leave it. What does not exist becomes a directory,
+    as upstream does."""
+    root = Path(volume).resolve()
+    path = (root / sub).resolve()
+    if path != root and root not in path.parents:
+        raise ConfigError(f'subPath "{sub}" leads out of the volume')
+    if not path.exists():
+        path.mkdir(parents=True, mode=0o750)
+    return str(path)

@@ -1,0 +1,132 @@
+"""Reading one container of a pod: spec beside what was observed. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from agents.pods.memory import LONG_AGO, Memory, container_hash
+from agents.runtime.model import HASH, SANDBOX_ID, ContainerInfo
+from orca.api.objects import Obj
+
+START_ERROR_CODE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a container ended."""
+
+    exit_code: int
+    reason: str
+    message: str
+    at: datetime
+
+
+def spec_of(pod: Obj) -> Obj:
+    """``spec``, an empty dict when missing."""
+    found: Obj = pod.get("spec") or {}
+    return found
+
+
+def init_containers(pod: Obj) -> list[Obj]:
+    """``spec.initContainers``: regular ones and sidecars, in order."""
+    return spec_of(pod).get("initContainers") or []
+
+
+def main_containers(pod: Obj) -> list[Obj]:
+    """``spec.containers``."""
+    return spec_of(pod).get("containers") or []
+
+
+def every_container(pod: Obj) -> list[Obj]:
+    """Init and main containers."""
+    return [*init_containers(pod), *main_containers(pod)]
+
+
+def find_container(pod: Obj, name: str) -> Obj | None:
+    """A container of the spec by name."""
+    return next((container for container in every_container(pod) if container["name"] == name), None)
+
+
+def is_sidecar(container: Obj) -> bool:
+    """An init container that stays: ``restartPolicy: Always``."""
+    return container.get("restartPolicy") == "Always"
+
+
+def restart_policy(pod: Obj) -> str:
+    return spec_of(pod).get("restartPolicy") or "Always"
+
+
+def ended(info: ContainerInfo) -> Ended | None:
+    """None while a container runs or was only created; one that could not be started has ended with 128."""
+    if info.state == "exited":
+        at = info.finished_at or info.started_at or info.created_at or LONG_AGO
+        if info.oom_killed:
+            return Ended(info.exit_code, "OOMKilled", info.error, at)
+        return Ended(info.exit_code, "Completed" if info.exit_code == 0 else "Error", info.error, at)
+    if info.state == "created" and info.error:
+        return Ended(START_ERROR_CODE, "StartError", info.error, info.created_at or LONG_AGO)
+    return None
+
+
+def may_restart(policy: str, end: Ended) -> bool:
+    """Whether a container that ended is started again under this policy."""
+    return policy == "Always" or (policy == "OnFailure" and end.exit_code != 0)
+
+
+def policy_of(pod: Obj, container: Obj, *, init: bool) -> str:
+    """Restart policy of one container; a regular init container never runs again after success."""
+    if init and is_sidecar(container):
+        return "Always"
+    policy = restart_policy(pod)
+    return "OnFailure" if init and policy == "Always" else policy
+
+
+def is_changed(container: Obj, info: ContainerInfo) -> bool:
+    """The spec asks for another container than the one that was made."""
+    label = info.labels.get(HASH)
+    return label is not None and label != container_hash(container)
+
+
+def is_started(container: Obj, info: ContainerInfo, memory: Memory) -> bool:
+    """``status.containerStatuses[].started``: runs, postStart ended, startup probe succeeded."""
+    if not info.running or info.id in memory.hooks:
+        return False
+    if not container.get("startupProbe"):
+        return True
+    results = memory.probes.get(info.id)
+    return results is not None and results.startup is True
+
+
+def is_ready(container: Obj, info: ContainerInfo, memory: Memory) -> bool:
+    """``status.containerStatuses[].ready`` of a main container or sidecar."""
+    if not is_started(container, info, memory):
+        return False
+    if not container.get("readinessProbe"):
+        return True
+    results = memory.probes.get(info.id)
+    return results is not None and results.readiness is True
+
+
+def in_sandbox(info: ContainerInfo | None, memory: Memory) -> bool:
+    """The container belongs to the present sandbox; those of one before it count for nothing in init order."""
+    return info is not None and memory.sandbox is not None and info.labels.get(SANDBOX_ID, "") == memory.sandbox.id
+
+
+def api_status(pod: Obj, name: str) -> Obj:
+    """What the API has as status of a container, {} when nothing."""
+    status = pod.get("status") or {}
+    for group in ("containerStatuses", "initContainerStatuses"):
+        for item in status.get(group) or ():
+            if item.get("name") == name:
+                found: Obj = item
+                return found
+    return {}
+
+
+def next_attempt(pod: Obj, name: str, info: ContainerInfo | None) -> int:
+    """Number of the next container of that name; continues from the API when the engine has lost them all."""
+    if info is not None:
+        return info.attempt + 1 if ended(info) is not None or info.running else info.attempt
+    known = api_status(pod, name)
+    return int(known.get("restartCount", 0)) + 1 if known.get("containerID") else 0

@@ -1,0 +1,515 @@
+"""What to do next for a pod: a pure decision from its object, what is known of it, and the time.
+
+The worker calls :func:`plan` whenever anything changed, starts the actions that are not running yet, and calls again
+when they end. A decision never waits for an answer; it says when it wants to be asked again (``wake_at``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from agents.pods.containers import (
+    ended,
+    every_container,
+    in_sandbox,
+    init_containers,
+    is_changed,
+    is_sidecar,
+    is_started,
+    main_containers,
+    may_restart,
+    next_attempt,
+    policy_of,
+    restart_policy,
+    spec_of,
+)
+from agents.pods.lifecycle import Life, move
+from agents.pods.memory import Doom, Memory, container_hash
+from agents.runtime.model import ContainerInfo
+from orca.api.objects import Obj, meta
+from orca.api.times import parse_time
+
+KEPT_PER_CONTAINER = 2
+"""The newest attempt and the one before it, for ``kubectl logs --previous``."""
+MINIMUM_GRACE = 1.0
+DEFAULT_GRACE = 30.0
+SIDECAR_GRACE = 2.0
+KILL_SLACK = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something to do; at most one action of a key runs at a time."""
+
+    @property
+    def key(self) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class MakeSandbox(Action):
+    """Create and start the pause container and wire it."""
+
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Wire(Action):
+    """Attach a sandbox that was found running to the network again; answers its addresses."""
+
+    @property
+    def key(self) -> str:
+        return "network"
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareVolumes(Action):
+    @property
+    def key(self) -> str:
+        return "volumes"
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureImage(Action):
+    """Have the image of a container that is to be started, by its pull policy."""
+
+    container: str
+
+    @property
+    def key(self) -> str:
+        return f"image:{self.container}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer(Action):
+    container: str
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"start:{self.container}"
+
+
+@dataclass(frozen=True, slots=True)
+class StopContainer(Action):
+    """preStop, stop signal, SIGKILL after ``grace`` seconds in all."""
+
+    container: str
+    id: str
+    grace: float
+    why: str
+
+    @property
+    def key(self) -> str:
+        return f"stop:{self.container}"
+
+
+@dataclass(frozen=True, slots=True)
+class KillContainer(Action):
+    """The grace period was shortened or has run out although a stop is under way."""
+
+    id: str
+
+    @property
+    def key(self) -> str:
+        return f"kill:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remove(Action):
+    """Delete a container that is not needed any more (a sandbox may still run)."""
+
+    id: str
+
+    @property
+    def key(self) -> str:
+        return f"remove:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Action):
+    """Give back addresses and volumes; with ``files`` everything else the pod has on this host."""
+
+    files: bool
+
+    @property
+    def key(self) -> str:
+        return "release"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteObject(Action):
+    """Last status, then delete the object from the API with grace 0."""
+
+    @property
+    def key(self) -> str:
+        return "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a container is not there yet: reason and message of its ``waiting`` state."""
+
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A decision. ``doom`` is set when this host gives the pod up (deadline)."""
+
+    life: Life
+    actions: tuple[Action, ...]
+    wake_at: datetime | None = None
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    doom: Doom | None = None
+
+
+def plan(pod: Obj, memory: Memory, now: datetime) -> Plan:
+    """Decide. Raises ``IllegalMove`` on a bug."""
+    return _Planner(pod, memory, now).decide()
+
+
+def is_deleting(pod: Obj, memory: Memory) -> bool:
+    """The object is marked for deletion or already gone."""
+    return memory.removed or bool(meta(pod).get("deletionTimestamp"))
+
+
+def grace_of(pod: Obj, memory: Memory) -> float:
+    """Seconds a pod has to end: the deletion's when there is one, otherwise the spec's."""
+    seconds = meta(pod).get("deletionGracePeriodSeconds") if is_deleting(pod, memory) else None
+    if seconds is None:
+        seconds = spec_of(pod).get("terminationGracePeriodSeconds")
+    return max(float(DEFAULT_GRACE if seconds is None else seconds), MINIMUM_GRACE)
+
+
+class _Planner:
+    def __init__(self, pod: Obj, memory: Memory, now: datetime) -> None:
+        self.pod = pod
+        self.memory = memory
+        self.now = now
+        self.actions: list[Action] = []
+        self.waiting: dict[str, Waiting] = {}
+        self.wake_at: datetime | None = None
+        self.doom = memory.doom
+        self.ready = False
+        self.starting = any(key.startswith("start:") for key in memory.in_flight)
+
+    def decide(self) -> Plan:
+        self._check_deadline()
+        if self._is_over():
+            life = self._take_down()
+        else:
+            life = self._keep_up()
+        return Plan(
+            life=move(self.memory.life, life),
+            actions=tuple(self.actions),
+            wake_at=self.wake_at,
+            waiting=self.waiting,
+            doom=self.doom,
+        )
+
+    # Which way
+
+    def _check_deadline(self) -> None:
+        seconds = spec_of(self.pod).get("activeDeadlineSeconds")
+        started = (self.pod.get("status") or {}).get("startTime")
+        began = parse_time(started) if started else self.memory.first_seen
+        if seconds is None or began is None or self.memory.life in (Life.FINISHED, Life.RELEASING, Life.GONE):
+            return
+        end = began + timedelta(seconds=seconds)
+        if self.now < end:
+            self._wake(end)
+        elif self.doom is None:
+            self.doom = Doom("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+
+    def _is_over(self) -> bool:
+        if is_deleting(self.pod, self.memory) or self.doom is not None:
+            return True
+        if self.memory.life in (Life.STOPPING, Life.FINISHED, Life.RELEASING, Life.GONE):
+            return True
+        if (self.pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            return True
+        return self._work_is_done()
+
+    def _work_is_done(self) -> bool:
+        """No main container runs or will; or an init container failed for good."""
+        for container in init_containers(self.pod):
+            info = self.memory.newest(container["name"])
+            end = ended(info) if info is not None else None
+            if (
+                end is not None
+                and not is_sidecar(container)
+                and end.exit_code != 0
+                and restart_policy(self.pod) == "Never"
+                and not self._busy(container)
+            ):
+                return True
+        for container in main_containers(self.pod):
+            info = self.memory.newest(container["name"])
+            end = ended(info) if info is not None else None
+            if info is None or end is None or self._busy(container) or is_changed(container, info):
+                return False
+            if may_restart(policy_of(self.pod, container, init=False), end):
+                return False
+        return bool(main_containers(self.pod))
+
+    # Down
+
+    def _take_down(self) -> Life:
+        memory, deleting = self.memory, is_deleting(self.pod, self.memory)
+        if memory.life is Life.GONE:
+            return Life.GONE
+        if self._stop_everything():
+            return Life.STOPPING
+        if not deleting:
+            for info in self._sandboxes():
+                self._remove(info)
+            if not memory.released and "release" not in memory.in_flight and self._may_retry("release"):
+                self.actions.append(Release(files=False))
+            return Life.FINISHED
+        for info in memory.everything():
+            self._remove(info)
+        if not memory.cleaned and "release" not in memory.in_flight and self._may_retry("release"):
+            self.actions.append(Release(files=True))
+        if not memory.cleaned:
+            return Life.RELEASING
+        if memory.removed or memory.deleted:
+            left = memory.everything() or memory.in_flight
+            return Life.RELEASING if left else move(memory.life, Life.GONE)
+        if not self._sandboxes() and "delete" not in memory.in_flight and self._may_retry("delete"):
+            self.actions.append(DeleteObject())
+        return Life.RELEASING
+
+    def _stop_everything(self) -> bool:
+        """Stop what runs: main containers at once, then sidecars from the last to the first. True while any is left."""
+        memory = self.memory
+        grace = grace_of(self.pod, memory)
+        deadline = (memory.stopping_since or self.now) + timedelta(seconds=grace)
+        running = {info.id: info for info in memory.all_containers() if info.running}
+        order = [container["name"] for container in init_containers(self.pod) if is_sidecar(container)]
+        sidecars = [info for info in running.values() if info.container in order]
+        mains = [info for info in running.values() if info.container not in order]
+        if mains:
+            for info in mains:
+                self._stop(info, grace, "", deadline)
+        elif sidecars and not self._stopping_or_starting():
+            last = max(sidecars, key=lambda info: order.index(info.container))
+            left = max((deadline - self.now).total_seconds(), SIDECAR_GRACE)
+            self._stop(last, left, "", deadline + timedelta(seconds=SIDECAR_GRACE))
+        return bool(running) or self._stopping_or_starting()
+
+    def _stopping_or_starting(self) -> bool:
+        keys = self.memory.in_flight
+        return any(key.startswith(("start:", "stop:", "kill:")) or key in ("sandbox", "network") for key in keys)
+
+    def _stop(self, info: ContainerInfo, grace: float, why: str, deadline: datetime) -> None:
+        since = self.memory.in_flight.get(f"stop:{info.container}")
+        if since is None and f"start:{info.container}" not in self.memory.in_flight:
+            if self._may_retry(f"stop:{info.container}"):
+                self.actions.append(StopContainer(info.container, info.id, grace, why))
+            return
+        if since is None:
+            return
+        # The stop under way may have been given a longer grace than is left now.
+        overdue = deadline + timedelta(seconds=KILL_SLACK)
+        if self.now < overdue:
+            self._wake(overdue)
+        elif f"kill:{info.id}" not in self.memory.in_flight and self._may_retry(f"kill:{info.id}"):
+            self.actions.append(KillContainer(info.id))
+
+    def _remove(self, info: ContainerInfo) -> None:
+        key = f"remove:{info.id}"
+        if key not in self.memory.in_flight and self._may_retry(key):
+            self.actions.append(Remove(info.id))
+
+    def _sandboxes(self) -> list[ContainerInfo]:
+        current = [self.memory.sandbox] if self.memory.sandbox is not None else []
+        return [*current, *self.memory.old_sandboxes.values()]
+
+    # Up
+
+    def _keep_up(self) -> Life:
+        memory = self.memory
+        for old in memory.old_sandboxes.values():
+            self._remove(old)
+        up = self._have_sandbox()
+        if memory.volumes is None and "volumes" not in memory.in_flight and self._may_retry("volumes"):
+            self.actions.append(PrepareVolumes())
+        self.ready = up and memory.volumes is not None
+        if self._initialize():
+            for container in main_containers(self.pod):
+                self._tend(container, policy_of(self.pod, container, init=False))
+        self._prune()
+        return Life.RUNNING if self.ready else Life.PREPARING
+
+    def _have_sandbox(self) -> bool:
+        """True when the sandbox runs and is wired."""
+        memory, sandbox = self.memory, self.memory.sandbox
+        if "sandbox" in memory.in_flight:
+            return False
+        if sandbox is not None and sandbox.running:
+            if not memory.wired and "network" not in memory.in_flight and self._may_retry("network"):
+                self.actions.append(Wire())
+            return memory.wired
+        orphans = [info for info in memory.all_containers() if info.running]
+        for info in orphans:
+            # Its network namespace has lost its holder; it goes and comes again in the new sandbox.
+            self._stop(
+                info, grace_of(self.pod, memory), "Pod sandbox changed, it will be killed and re-created.", self.now
+            )
+        if not orphans and not self._stopping_or_starting() and self._may_retry("sandbox"):
+            self.actions.append(MakeSandbox(attempt=sandbox.attempt + 1 if sandbox is not None else 0))
+        return False
+
+    def _initialize(self) -> bool:
+        """Tend init containers in order; True when the main containers may run."""
+        memory = self.memory
+        begun = any(in_sandbox(memory.newest(container["name"]), memory) for container in main_containers(self.pod))
+        for container in init_containers(self.pod):
+            info = memory.newest(container["name"])
+            current = info if in_sandbox(info, memory) else None
+            if is_sidecar(container):
+                self._tend(container, "Always")
+                if not begun and (current is None or not is_started(container, current, memory)):
+                    return False
+                continue
+            if begun:
+                continue
+            end = ended(current) if current is not None else None
+            if end is not None and end.exit_code == 0:
+                continue
+            self._tend(container, policy_of(self.pod, container, init=True), fresh=current is None)
+            return False
+        return True
+
+    def _tend(self, container: Obj, policy: str, *, fresh: bool = False) -> None:
+        """Keep one container as it should be. ``fresh``: run it even though one of an older sandbox has ended."""
+        name, memory = container["name"], self.memory
+        info = memory.newest(name)
+        if self._busy(container):
+            return
+        if info is not None and info.running:
+            self._check_running(container, info)
+            return
+        end = ended(info) if info is not None else None
+        if info is not None and end is not None and not fresh and not is_changed(container, info):
+            if not may_restart(policy, end):
+                return
+            crash = memory.crashes.get(container_hash(container))
+            ready_at = crash.ready_at(end.at, self.now) if crash is not None else end.at
+            if crash is not None and ready_at > self.now:
+                self._wake(ready_at)
+                self.waiting[name] = Waiting(
+                    "CrashLoopBackOff",
+                    f"back-off {_duration(crash.seconds)} restarting failed container={name} pod={_pod_id(self.pod)}",
+                )
+                return
+        self._start(container, info)
+
+    def _check_running(self, container: Obj, info: ContainerInfo) -> None:
+        name = container["name"]
+        grace = grace_of(self.pod, self.memory)
+        results = self.memory.probes.get(info.id)
+        if is_changed(container, info):
+            why = f"Container {name} definition changed, will be restarted"
+        elif results is not None and results.startup is False:
+            why, grace = (
+                f"Container {name} failed startup probe, will be restarted",
+                _grace(container, "startup", grace),
+            )
+        elif results is not None and results.liveness is False:
+            why, grace = (
+                f"Container {name} failed liveness probe, will be restarted",
+                _grace(container, "liveness", grace),
+            )
+        else:
+            return
+        self._stop(info, grace, why, self.now + timedelta(seconds=grace))
+
+    def _start(self, container: Obj, info: ContainerInfo | None) -> None:
+        name, memory = container["name"], self.memory
+        failure = memory.failures.get(f"start:{name}")
+        if failure is not None and failure.retry_at > self.now:
+            self.waiting[name] = Waiting(failure.reason, failure.message)
+            self._wake(failure.retry_at)
+            return
+        if name not in memory.images:
+            self._want_image(container)
+            return
+        if not self.ready or self.starting:
+            return
+        self.starting = True  # one after the other, as the spec's order promises
+        self.actions.append(StartContainer(name, next_attempt(self.pod, name, info)))
+
+    def _want_image(self, container: Obj) -> None:
+        name = container["name"]
+        failure = self.memory.failures.get(f"image:{name}")
+        if failure is not None and failure.retry_at > self.now:
+            reason, message = failure.reason, failure.message
+            turn = failure.retry_at - timedelta(seconds=failure.seconds / 2)
+            if reason == "ErrImagePull" and self.now >= turn:
+                reason, message = (
+                    "ImagePullBackOff",
+                    f'Back-off pulling image "{container.get("image", "")}": ErrImagePull: {message}',
+                )
+            self._wake(failure.retry_at if self.now >= turn else turn)
+            self.waiting[name] = Waiting(reason, message)
+            return
+        if failure is not None:
+            self.waiting[name] = Waiting(failure.reason, failure.message)
+        if f"image:{name}" not in self.memory.in_flight:
+            self.actions.append(EnsureImage(name))
+
+    def _prune(self) -> None:
+        """Remove attempts nobody can ask for any more, and containers the spec does not know."""
+        names = {container["name"] for container in every_container(self.pod)}
+        for name, known in self.memory.containers.items():
+            for info in known[KEPT_PER_CONTAINER:] if name in names else ():
+                if not info.running:
+                    self._remove(info)
+
+    # Helpers
+
+    def _busy(self, container: Obj) -> bool:
+        name = container["name"]
+        return f"start:{name}" in self.memory.in_flight or f"stop:{name}" in self.memory.in_flight
+
+    def _may_retry(self, key: str) -> bool:
+        failure = self.memory.failures.get(key)
+        if failure is None or failure.retry_at <= self.now:
+            return True
+        self._wake(failure.retry_at)
+        return False
+
+    def _wake(self, at: datetime) -> None:
+        if self.wake_at is None or at < self.wake_at:
+            self.wake_at = at
+
+
+def _grace(container: Obj, probe: str, default: float) -> float:
+    seconds = (container.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds")
+    return default if seconds is None else max(float(seconds), MINIMUM_GRACE)
+
+
+def _pod_id(pod: Obj) -> str:
+    """As upstream's messages name a pod."""
+    metadata = meta(pod)
+    return f"{metadata.get('name')}_{metadata.get('namespace')}({metadata.get('uid')})"
+
+
+def _duration(seconds: float) -> str:
+    """As Go prints durations: ``10s``, ``1m20s``, ``5m0s``."""
+    whole = int(seconds)
+    return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60}s"
+
+
+def keys(actions: Iterable[Action]) -> list[str]:
+    """Keys of actions, in order."""
+    return [action.key for action in actions]

@@ -1,0 +1,242 @@
+"""``status`` of a pod from its spec, what was observed and what was decided. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from agents.pods import conditions
+from agents.pods.containers import (
+    api_status,
+    ended,
+    in_sandbox,
+    init_containers,
+    is_ready,
+    is_sidecar,
+    is_started,
+    main_containers,
+    restart_policy,
+)
+from agents.pods.lifecycle import Life
+from agents.pods.memory import LONG_AGO, Memory
+from agents.pods.plan import Plan, Waiting, is_deleting
+from agents.pods.resources import qos_class
+from agents.runtime.model import ContainerInfo
+from orca.api.objects import Obj, meta
+from orca.api.times import format_time
+
+LOST = {
+    "exitCode": 137,
+    "reason": "ContainerStatusUnknown",
+    "message": "The container could not be located when the pod was terminated",
+}
+
+
+def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ips: Sequence[str]) -> Obj:
+    """The whole status this host stands for; conditions of others are not in it."""
+    before: Obj = pod.get("status") or {}
+    over = decided.life in (Life.FINISHED, Life.RELEASING, Life.GONE)
+    lost = over and (is_deleting(pod, memory) or decided.doom is not None)
+    begun = any(memory.newest(container["name"]) is not None for container in main_containers(pod))
+    init = [_init_status(pod, container, memory, decided, lost) for container in init_containers(pod)]
+    main = [_main_status(pod, container, memory, decided, lost) for container in main_containers(pod)]
+    phase = pod_phase(pod, init, main, over=over)
+    if decided.doom is not None or before.get("phase") == "Failed":
+        phase = "Failed"
+    elif before.get("phase") == "Succeeded":
+        phase = "Succeeded"
+    elif lost and phase not in ("Succeeded", "Failed"):
+        phase = "Failed"
+    status: Obj = {
+        "phase": phase,
+        "qosClass": before.get("qosClass") or qos_class(pod),
+        "startTime": before.get("startTime") or format_time(memory.first_seen or now),
+        "hostIP": host_ips[0],
+        "hostIPs": [{"ip": address} for address in host_ips],
+        "containerStatuses": main,
+    }
+    if init:
+        status["initContainerStatuses"] = init
+    if meta(pod).get("generation"):
+        status["observedGeneration"] = meta(pod)["generation"]
+    if memory.ips:
+        status["podIP"] = memory.ips[0]
+        status["podIPs"] = [{"ip": address} for address in memory.ips]
+    if decided.doom is not None:
+        status["reason"], status["message"] = decided.doom.reason, decided.doom.message
+    sidecars = [item for item, spec in zip(init, init_containers(pod), strict=True) if is_sidecar(spec)]
+    existing = before.get("conditions") or []
+    of_containers = conditions.containers_ready([*sidecars, *main], phase)
+    wired = memory.sandbox is not None and memory.sandbox.running and memory.wired
+    wanted = [
+        conditions.condition("PodReadyToStartContainers", wired),
+        conditions.initialized(pod, init, phase, begun=begun),
+        conditions.ready(pod, of_containers, existing),
+        of_containers,
+        conditions.condition("PodScheduled", True),
+    ]
+    status["conditions"] = conditions.stamped(wanted, existing, pod, now)
+    return status
+
+
+def pod_phase(pod: Obj, init: Sequence[Obj], main: Sequence[Obj], *, over: bool) -> str:
+    """Phase from container statuses, as upstream counts them; ``over``: nothing runs and nothing will again."""
+    pending_init = failed_init = 0
+    for spec, item in zip(init_containers(pod), init, strict=True):
+        state, last = item["state"], item.get("lastState") or {}
+        done = state.get("terminated") or (last.get("terminated") if "waiting" in state else None)
+        if is_sidecar(spec):
+            pending_init += 0 if item.get("started") or done else 1
+        elif done is None:
+            pending_init += 1
+        elif done["exitCode"] != 0:
+            failed_init += 1
+    if failed_init and restart_policy(pod) == "Never":
+        return "Failed"
+    running = waiting = stopped = succeeded = 0
+    for item in main:
+        state, last = item["state"], item.get("lastState") or {}
+        if "running" in state:
+            running += 1
+        elif "terminated" in state:
+            stopped += 1
+            succeeded += state["terminated"]["exitCode"] == 0
+        elif last.get("terminated"):
+            stopped += 1
+        else:
+            waiting += 1
+    if over and not running and not waiting and stopped:
+        return "Succeeded" if stopped == succeeded else "Failed"
+    if (pending_init or failed_init) and not running and not stopped:
+        return "Pending"
+    if waiting:
+        return "Pending"
+    if running:
+        return "Running"
+    policy = restart_policy(pod)
+    if policy == "Always":
+        return "Running"
+    if stopped == succeeded:
+        return "Succeeded"
+    return "Failed" if policy == "Never" else "Running"
+
+
+def _main_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: bool) -> Obj:
+    status = _container_status(pod, container, memory, decided, lost)
+    info = memory.newest(container["name"])
+    if info is not None:
+        status["started"] = is_started(container, info, memory)
+        status["ready"] = is_ready(container, info, memory)
+    return status
+
+
+def _init_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: bool) -> Obj:
+    if is_sidecar(container):
+        return _main_status(pod, container, memory, decided, lost)
+    status = _container_status(pod, container, memory, decided, lost)
+    info = memory.newest(container["name"])
+    end = ended(info) if info is not None else None
+    status["ready"] = end is not None and end.exit_code == 0
+    return status
+
+
+def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: bool) -> Obj:
+    name = container["name"]
+    known = memory.containers.get(name) or []
+    info = known[0] if known else None
+    before = api_status(pod, name)
+    status: Obj = {
+        "name": name,
+        "image": info.image if info is not None else container.get("image", ""),
+        "imageID": "",
+        "ready": False,
+        "started": False,
+        "restartCount": info.attempt if info is not None else int(before.get("restartCount", 0)),
+        "state": {},
+        "lastState": {},
+    }
+    if info is None:
+        if lost or (memory.life in (Life.FINISHED, Life.RELEASING) and before.get("state")):
+            # Already removed: what was written when it ended stays; one that never ended is lost.
+            return _kept(before, status)
+        status["state"] = {"waiting": _waiting(pod, container, memory, decided)}
+        return status
+    image = memory.image_details.get(info.image_id)
+    status["imageID"] = image.pull_id if image is not None else before.get("imageID") or f"docker://{info.image_id}"
+    status["containerID"] = f"docker://{info.id}"
+    resources = container.get("resources") or {}
+    if resources:
+        status["resources"] = resources
+        if resources.get("requests"):
+            status["allocatedResources"] = resources["requests"]
+    previous = known[1] if len(known) > 1 else None
+    end = ended(info)
+    if info.running:
+        status["state"] = {"running": {"startedAt": _time(info.started_at)}}
+    elif end is not None and name in decided.waiting:
+        status["state"] = {"waiting": _as_waiting(decided.waiting[name])}
+        previous = info
+    elif end is not None:
+        status["state"] = {"terminated": terminated(info, memory.messages)}
+    elif lost:
+        status["state"] = {"terminated": dict(LOST)}
+    else:
+        status["state"] = {"waiting": _waiting(pod, container, memory, decided)}
+    if previous is not None and ended(previous) is not None:
+        status["lastState"] = {"terminated": terminated(previous, memory.messages)}
+    return status
+
+
+def _kept(before: Obj, empty: Obj) -> Obj:
+    if (before.get("state") or {}).get("terminated"):
+        return dict(before)
+    return {**empty, **before, "ready": False, "started": False, "state": {"terminated": dict(LOST)}}
+
+
+def terminated(info: ContainerInfo, messages: Mapping[str, str]) -> Obj:
+    """A ``terminated`` state."""
+    end = ended(info)
+    assert end is not None, f"{info.name} has not ended"
+    state: Obj = {
+        "exitCode": end.exit_code,
+        "reason": end.reason,
+        "containerID": f"docker://{info.id}",
+        "startedAt": _time(info.started_at),
+        "finishedAt": _time(end.at),
+    }
+    message = messages.get(info.id) or end.message
+    if message:
+        state["message"] = message
+    return state
+
+
+def _waiting(pod: Obj, container: Obj, memory: Memory, decided: Plan) -> Obj:
+    name = container["name"]
+    if name in decided.waiting:
+        return _as_waiting(decided.waiting[name])
+    if init_containers(pod) and not _init_done(pod, memory):
+        return {"reason": "PodInitializing"}
+    return {"reason": "ContainerCreating"}
+
+
+def _init_done(pod: Obj, memory: Memory) -> bool:
+    for container in init_containers(pod):
+        info = memory.newest(container["name"])
+        if info is None or not in_sandbox(info, memory):
+            return False
+        end = ended(info)
+        if is_sidecar(container):
+            if not is_started(container, info, memory):
+                return False
+        elif end is None or end.exit_code != 0:
+            return False
+    return True
+
+
+def _as_waiting(why: Waiting) -> Obj:
+    return {"reason": why.reason, "message": why.message} if why.message else {"reason": why.reason}
+
+
+def _time(when: datetime | None) -> str:
+    """A container that never ran shows the epoch, as upstream."""
+    return format_time(when or LONG_AGO)
