@@ -30,6 +30,14 @@ _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
+_NOT_CONNECTED = (
+    "failed to connect",
+    "Connection refused",
+    "connections to all backends failing",
+    "connection attempt timed out",
+)
+"""What gRPC says when it has no connection on which a request could have been sent."""
+
 
 class EtcdError(Exception):
     """etcd refused or failed a request in a way that trying again does not heal."""
@@ -224,7 +232,7 @@ def _never_sent(error: grpc.aio.AioRpcError) -> bool:
     if error.code() is not rpc.StatusCode.UNAVAILABLE:
         return False
     details = error.details() or ""
-    return "failed to connect" in details or "Connection refused" in details
+    return any(sign in details for sign in _NOT_CONNECTED)
 
 
 def _translated(error: grpc.aio.AioRpcError) -> EtcdError:

@@ -1,0 +1,145 @@
+"""etcd dies, stalls or forgets: nothing acknowledged is lost, nothing hangs, every change arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from orca.api.builtin import CONFIGMAPS
+from orca.api.errors import ApiError
+from orca.store import Store
+from tests.api.store.test_store import take
+from tests.api.store.things import config, with_data
+from tests.support.etcd import PrivateEtcd, private_etcd
+
+
+@pytest.fixture
+async def etcd() -> AsyncIterator[PrivateEtcd]:
+    async with private_etcd() as running:
+        yield running
+
+
+async def test_kill_and_continue_under_load(store: Store, etcd: PrivateEtcd) -> None:
+    acknowledged: list[str] = []
+    failures: list[int] = []
+    watch = store.watch(CONFIGMAPS, since=store.revision)
+    await watch.start()
+    stop = False
+
+    async def write(writer: int) -> None:
+        number = 0
+        while not stop:
+            name = f"load-{writer}-{number}"
+            number += 1
+            try:
+                await store.create(CONFIGMAPS, config(name))
+                acknowledged.append(name)
+            except ApiError as error:
+                failures.append(error.code)
+                await asyncio.sleep(0.01)
+
+    writers = [asyncio.create_task(write(number)) for number in range(8)]
+    for _ in range(2):
+        await asyncio.sleep(0.4)
+        etcd.kill()
+        await asyncio.sleep(0.2)
+        await etcd.start()
+    await asyncio.sleep(1.5)
+    stop = True
+    await asyncio.gather(*writers)
+    before = len(acknowledged)
+    assert before > 100
+    assert set(failures) <= {503, 504}
+    await store.create(CONFIGMAPS, config("last"))
+    found = {entry.name for entry in (await store.list(CONFIGMAPS)).entries}
+    assert set(acknowledged) <= found
+    seen = await take(watch, len(found))
+    names = [event.entry.name for event in seen]
+    assert len(names) == len(set(names))
+    assert set(names) == found
+    revisions = [event.entry.revision for event in seen]
+    assert revisions == sorted(revisions)
+
+
+async def test_requests_fail_while_etcd_is_away_and_reads_go_on(store: Store, etcd: PrivateEtcd) -> None:
+    await store.create(CONFIGMAPS, config("there"))
+    await store.fresh()
+    etcd.kill()
+    begun = time.monotonic()
+    with pytest.raises(ApiError) as caught:
+        await store.create(CONFIGMAPS, config("lost"))
+    assert caught.value.code in (503, 504)
+    assert time.monotonic() - begun < 8
+    assert (await store.get(CONFIGMAPS, "default", "there")).name == "there"
+    assert not store.ready
+    await etcd.start()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await store.create(CONFIGMAPS, config("again"))
+                break
+            except ApiError:
+                await asyncio.sleep(0.1)
+    assert (await store.get(CONFIGMAPS, "default", "again")).name == "again"
+    assert store.ready
+
+
+async def test_a_stalled_etcd_times_out_and_recovers(store: Store, etcd: PrivateEtcd) -> None:
+    etcd.freeze()
+    with pytest.raises(ApiError) as caught:
+        await store.create(CONFIGMAPS, config("stalled"))
+    assert caught.value.code in (503, 504)
+    etcd.thaw()
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await store.create(CONFIGMAPS, config("after"))
+                break
+            except ApiError:
+                await asyncio.sleep(0.2)
+    assert (await store.get(CONFIGMAPS, "default", "after")).name == "after"
+
+
+async def test_compacted_while_cut_off_lists_anew_and_tells_the_difference(store: Store, etcd: PrivateEtcd) -> None:
+    for name in ("kept", "changed", "removed"):
+        await store.create(CONFIGMAPS, config(name))
+    await store.fresh()
+    watch = store.watch(CONFIGMAPS, since=store.revision)
+    await watch.start()
+    since = store.revision
+    another = Store(etcd.endpoint)
+    await another.start()
+    # Hold the first store's watch while the world moves on and forgets.
+    gate = asyncio.Event()
+    follow = store._feed._follow
+
+    async def held() -> None:
+        await gate.wait()
+        await follow()
+
+    store._feed._follow = held  # type: ignore[method-assign]
+    store._feed._restart()
+    await asyncio.sleep(0.2)
+    await another.update(CONFIGMAPS, "default", "changed", lambda obj: with_data(obj, a="1"))
+    await another.delete(CONFIGMAPS, "default", "removed")
+    await another.create(CONFIGMAPS, config("made"))
+    await another.create(CONFIGMAPS, config("brief"))
+    await another.delete(CONFIGMAPS, "default", "brief")
+    await another.fresh()
+    await another._etcd.compact(another.revision)
+    await another.close()
+    gate.set()
+    events = await take(watch, 3)
+    assert {(event.type, event.entry.name) for event in events} == {
+        ("MODIFIED", "changed"),
+        ("ADDED", "made"),
+        ("DELETED", "removed"),
+    }
+    with pytest.raises(ApiError) as caught:
+        await store.watch(CONFIGMAPS, since=since).start()
+    assert caught.value.code == 410
+    await store.create(CONFIGMAPS, config("goes-on"))
+    assert (await take(watch, 1))[0].entry.name == "goes-on"
