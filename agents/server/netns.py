@@ -35,7 +35,9 @@ async def open_connection(pid: int, port: int) -> tuple[asyncio.StreamReader, as
             return await asyncio.open_connection(sock=made)
         except OSError as error:
             made.close()
-            failure = failure or OSError(error.errno, f"dial tcp {host}:{port}: {error.strerror or error}")
+            # The event loop words it in its own way; say what the system says.
+            reason = os.strerror(error.errno).lower() if error.errno else "i/o timeout"
+            failure = failure or OSError(error.errno, f"dial tcp {host}:{port}: connect: {reason}")
         except BaseException:
             made.close()
             raise

@@ -1,0 +1,210 @@
+"""Logs, exec, attach, cp and port-forward through the agent's server, driven by both kubectls on a real engine."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pty
+import re
+import socket
+import struct
+import subprocess
+import termios
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.cluster.agenthost import AgentHost
+from tests.support import images
+from tests.support import kubectl as kubectls
+from tests.support.engine import PrivateEngine
+from tests.support.kubectl import Kubectl
+
+MEGABYTES = 100
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[PrivateEngine]:
+    engine = PrivateEngine(f"streams-{os.getpid()}")
+    try:
+        engine.start()
+        for archive in (images.pause(), images.busybox()):
+            engine.docker("load", text=archive)
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture(scope="module")
+def host(engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentHost]:
+    host = AgentHost(engine, tmp_path_factory.mktemp("agent"))
+    host.start()
+    yield host
+    host.stop()
+
+
+@pytest.fixture(params=["current", "debian"])
+def kubectl(request: pytest.FixtureRequest, host: AgentHost) -> Kubectl:
+    return Kubectl(kubectls.current() if request.param == "current" else kubectls.debian(), host.kubeconfig)
+
+
+def test_exec_separates_the_outputs_and_passes_the_exit_code_on(kubectl: Kubectl) -> None:
+    done = kubectl.try_("exec", "one", "-c", "app", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.code, done.out) == (7, "out\n")
+    assert done.err.startswith("err\n")
+    assert kubectl("exec", "one", "-c", "app", "--", "echo", "a b", "c").strip() == "a b c"
+
+
+def test_exec_reads_stdin_to_its_end(kubectl: Kubectl) -> None:
+    assert kubectl("exec", "-i", "one", "-c", "app", "--", "wc", "-c", stdin=b"x" * 300_000).strip() == "300000"
+
+
+def test_exec_of_a_program_that_is_not_there_fails(kubectl: Kubectl) -> None:
+    done = kubectl.try_("exec", "one", "-c", "app", "--", "no-such-program")
+    assert done.code != 0
+    assert "no-such-program" in done.out + done.err
+
+
+def test_exec_ends_although_the_client_still_sends(kubectl: Kubectl) -> None:
+    done = kubectl.try_("exec", "-i", "one", "-c", "app", "--", "head", "-c", "4", stdin=b"abcd" * 2_000_000)
+    assert (done.code, done.out) == (0, "abcd")
+
+
+def test_exec_in_a_terminal_has_its_size_and_the_exit_code(kubectl: Kubectl) -> None:
+    leader, follower = pty.openpty()
+    fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
+    script = "read line; busybox stty size; test -t 0 && exit 5"
+    process = subprocess.Popen(
+        [*kubectl.argv, "exec", "-it", "one", "-c", "app", "--", "sh", "-c", script],
+        stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+    )
+    os.close(follower)
+    time.sleep(1)
+    os.write(leader, b"\r")
+    output = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            output += chunk
+    except OSError:
+        pass
+    assert process.wait(5) == 5
+    assert b"31 97" in output
+
+
+def test_a_hundred_megabytes_arrive_intact_in_both_directions(kubectl: Kubectl, tmp_path: Path) -> None:
+    source, back = tmp_path / "source", tmp_path / "back"
+    with source.open("wb") as file:
+        for _ in range(MEGABYTES):
+            file.write(os.urandom(1 << 20))
+    began = time.monotonic()
+    kubectl("cp", str(source), "one:/tmp/copy", "-c", "app", timeout=120)
+    there = time.monotonic()
+    kubectl("cp", "one:/tmp/copy", str(back), "-c", "app", timeout=120)
+    print(f"to the pod {there - began:.1f} s, back {time.monotonic() - there:.1f} s")
+    assert _digest(source) == _digest(back)
+    kubectl("exec", "one", "-c", "app", "--", "rm", "/tmp/copy")
+
+
+def test_attach_types_into_the_container(kubectl: Kubectl) -> None:
+    process = subprocess.Popen(
+        [*kubectl.argv, "attach", "-i", "one", "-c", "shell"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        process.stdin.write(b"echo $((40+2))x\n")
+        process.stdin.flush()
+        seen = b""
+        while b"42x" not in seen:
+            chunk = os.read(process.stdout.fileno(), 4096)
+            assert chunk, seen
+            seen += chunk
+    finally:
+        process.terminate()
+        process.wait(5)
+
+
+def test_logs_in_all_their_forms(kubectl: Kubectl) -> None:
+    assert kubectl("logs", "one", "-c", "app").split() == ["started", "oops"]
+    assert kubectl("logs", "one", "-c", "app", "--tail=1").split() == ["oops"]
+    assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z started\n", kubectl("logs", "one", "-c", "app", "--timestamps"))
+    assert kubectl("logs", "one", "-c", "app", "--limit-bytes=4") == "star"
+    assert kubectl("logs", "one", "-c", "app", "--since=1h").split() == ["started", "oops"]
+    done = kubectl.try_("logs", "one", "-c", "app", "-p")
+    assert done.code == 1
+    assert "BadRequest" in done.err
+
+
+def test_logs_follow_until_the_client_leaves(kubectl: Kubectl, host: AgentHost) -> None:
+    process = subprocess.Popen([*kubectl.argv, "logs", "-f", "one", "-c", "app"], stdout=subprocess.PIPE)
+    assert process.stdout
+    assert [process.stdout.readline() for _ in range(2)] == [b"started\n", b"oops\n"]
+    assert process.poll() is None
+    process.terminate()
+    process.wait(5)
+
+
+def test_port_forward_serves_many_connections(kubectl: Kubectl, host: AgentHost) -> None:
+    process = subprocess.Popen(
+        [*kubectl.argv, "port-forward", "pod/one", ":8080"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        assert process.stdout
+        match = re.search(rb"127\.0\.0\.1:(\d+)", process.stdout.readline())
+        assert match
+        url = f"http://127.0.0.1:{int(match[1])}/"
+        for _ in range(20):
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                assert answer.read() == b"hello-from-pod\n"
+    finally:
+        process.terminate()
+        process.wait(5)
+
+
+def test_port_forward_to_a_closed_port_says_so(kubectl: Kubectl) -> None:
+    process = subprocess.Popen(
+        [*kubectl.argv, "port-forward", "pod/one", ":81"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        assert process.stdout
+        match = re.search(rb"127\.0\.0\.1:(\d+)", process.stdout.readline())
+        assert match
+        with socket.create_connection(("127.0.0.1", int(match[1])), timeout=5) as connection:
+            connection.sendall(b"x")
+            connection.settimeout(5)
+            assert connection.recv(1) == b""
+        text = b""
+        while b"connection refused" not in text:
+            line = process.stdout.readline()
+            assert line, text
+            text += line
+    finally:
+        process.terminate()
+        process.wait(5)
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "certificate", "expected"),
+    [
+        ("nobody", "", False, 401),
+        ("system:node:other", "system:nodes", True, 403),
+        ("kube-apiserver-kubelet-client", "", True, 200),
+        ("root", "system:masters", True, 200),
+    ],
+)
+async def test_only_the_api_server_and_administrators_get_in(
+    host: AgentHost, name: str, group: str, certificate: bool, expected: int
+) -> None:
+    tls = host.client_tls(name.replace(":", "-"), group, subject=name, certificate=certificate)
+    async with aiohttp.ClientSession() as session, session.get(f"https://127.0.0.1:{host.port}/pods", ssl=tls) as got:
+        assert got.status == expected
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
