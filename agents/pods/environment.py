@@ -14,8 +14,9 @@ from typing import Any
 
 from agents.pods.containers import find_container, spec_of
 from agents.pods.expansion import expand
+from orca.api import objects
 from orca.api.names import env_var_name
-from orca.api.objects import Obj, annotations, labels, meta, name, namespace
+from orca.api.objects import Obj, meta, name, namespace
 from orca.api.quantity import Quantity
 
 
@@ -165,7 +166,10 @@ def field_value(pod: Obj, path: str, place: Place) -> str:
     }
     if path in simple:
         return str(simple[path])
-    for prefix, values in (("metadata.labels", labels(pod)), ("metadata.annotations", annotations(pod))):
+    for prefix, values in (
+        ("metadata.labels", objects.labels(pod)),
+        ("metadata.annotations", objects.annotations(pod)),
+    ):
         if path.startswith(f"{prefix}['") and path.endswith("']"):
             return values.get(path[len(prefix) + 2 : -2], "")
     raise ConfigError(f"field path {path} is not supported")

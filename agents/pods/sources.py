@@ -1,0 +1,58 @@
+"""ConfigMaps and Secrets that containers refer to, fetched when a container starts."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agents.pods.environment import Sources, wanted_sources
+from orca.api.builtin import CONFIGMAPS, SECRETS
+from orca.api.errors import ApiError, is_not_found
+from orca.api.objects import Obj, namespace
+from orca.api.resources import Resource
+from orca.client import Client
+
+
+class SourceReader:
+    """Many containers that ask for the same object at the same moment are one request; nothing is kept longer, so that
+    a restarted container sees the present values."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._asking: dict[tuple[Resource, str, str], asyncio.Task[Obj | None]] = {}
+
+    async def read(self, pod: Obj, container: Obj) -> Sources:
+        """What exists of the objects the container's environment refers to. Raises ``ApiError``."""
+        config_maps, secrets = wanted_sources(container)
+        if not config_maps and not secrets:
+            return Sources()
+        space = namespace(pod)
+        wanted = [(CONFIGMAPS, name) for name in sorted(config_maps)] + [(SECRETS, name) for name in sorted(secrets)]
+        found = await asyncio.gather(*(self._get(resource, space, name) for resource, name in wanted))
+        sources: dict[Resource, dict[str, Obj]] = {CONFIGMAPS: {}, SECRETS: {}}
+        for (resource, name), obj in zip(wanted, found, strict=True):
+            if obj is not None:
+                sources[resource][name] = obj
+        return Sources(sources[CONFIGMAPS], sources[SECRETS])
+
+    async def _get(self, resource: Resource, space: str, name: str) -> Obj | None:
+        key = (resource, space, name)
+        task = self._asking.get(key)
+        if task is None:
+            task = asyncio.create_task(self._fetch(resource, space, name), name=f"get {resource.plural} {space}/{name}")
+            self._asking[key] = task
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _fetch(self, resource: Resource, space: str, name: str) -> Obj | None:
+        try:
+            return await self._client.get(resource, name, space)
+        except ApiError as error:
+            if is_not_found(error):
+                return None
+            raise
+
+    async def pull_secrets(self, pod: Obj) -> list[Obj]:
+        """``imagePullSecrets`` of the pod that exist. Raises ``ApiError``."""
+        names = [item["name"] for item in (pod.get("spec") or {}).get("imagePullSecrets") or () if item.get("name")]
+        found = await asyncio.gather(*(self._get(SECRETS, namespace(pod), name) for name in names))
+        return [obj for obj in found if obj is not None]

@@ -1,0 +1,190 @@
+"""One try of a handler: exec, httpGet, tcpSocket or grpc. Used by probes and by lifecycle hooks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+
+from agents.probes import grpc
+from agents.runtime.errors import RuntimeFailure
+from agents.runtime.model import ExecResult
+from orca.api.objects import Obj
+
+USER_AGENT = "kube-probe/1.36"
+BODY_LIMIT = 10 * 1024
+MAXIMUM_REDIRECTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Result of one try; ``text`` is upstream's message for the event."""
+
+    ok: bool
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A container to be asked. ``container`` is its spec: named ports are looked up there."""
+
+    container_id: str
+    container: Obj
+    address: str
+
+
+class Executor(Protocol):
+    """The part of the runtime that handlers need."""
+
+    async def exec(self, container_id: str, argv: Sequence[str], *, seconds: float) -> ExecResult: ...
+
+
+class Handlers:
+    """Runs handlers from the host's network into pods. One per agent; sockets are never reused between tries."""
+
+    def __init__(self, runtime: Executor) -> None:
+        self._runtime = runtime
+        self._session: aiohttp.ClientSession | None = None
+        self._tls = ssl.create_default_context()
+        self._tls.check_hostname = False
+        self._tls.verify_mode = ssl.CERT_NONE
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def run(self, handler: Obj, target: Target, seconds: float) -> Outcome:
+        """Try once, for at most ``seconds``; never raises for what the container does."""
+        if "exec" in handler:
+            return await self._exec(handler["exec"], target, seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                if "httpGet" in handler:
+                    return await self._http(handler["httpGet"], target)
+                if "tcpSocket" in handler:
+                    return await self._tcp(handler["tcpSocket"], target)
+                if "grpc" in handler:
+                    return await grpc.check(target.address, handler["grpc"])
+        except TimeoutError:
+            return Outcome(False, self._timeout_text(handler, target))
+        return Outcome(False, f"missing probe handler: {', '.join(sorted(handler))}")
+
+    async def _exec(self, action: Obj, target: Target, seconds: float) -> Outcome:
+        command = action.get("command") or []
+        try:
+            result = await self._runtime.exec(target.container_id, command, seconds=seconds)
+        except TimeoutError:
+            return Outcome(False, f'command timed out: "{" ".join(command)}" timed out after {_go_seconds(seconds)}')
+        except RuntimeFailure as error:
+            return Outcome(False, str(error))
+        text = result.output.decode(errors="replace")
+        if result.code in (126, 127) and "OCI runtime exec failed" in text:
+            return Outcome(False, text.strip())
+        return Outcome(result.code == 0, text)
+
+    async def _http(self, action: Obj, target: Target) -> Outcome:
+        url = _url(action, target)
+        headers = {"User-Agent": USER_AGENT, "Accept": "*/*"}
+        for header in action.get("httpHeaders") or ():
+            headers[header["name"]] = header["value"]
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=True, ssl=self._tls),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        host = urlsplit(url).hostname
+        for _ in range(MAXIMUM_REDIRECTS):
+            try:
+                async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+                    body = await response.content.read(BODY_LIMIT)
+                    status, location = response.status, response.headers.get("Location")
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                return Outcome(False, f'Get "{url}": {dial_error(error, url)}')
+            if status in (301, 302, 303, 307, 308) and location:
+                following = urljoin(url, location)
+                if urlsplit(following).hostname != host:
+                    return Outcome(True, "Probe terminated redirects, Response body: " + body.decode(errors="replace"))
+                url = following
+                continue
+            if 200 <= status < 400:
+                return Outcome(True, body.decode(errors="replace"))
+            return Outcome(False, f"HTTP probe failed with statuscode: {status}")
+        return Outcome(False, f'Get "{url}": stopped after {MAXIMUM_REDIRECTS} redirects')
+
+    async def _tcp(self, action: Obj, target: Target) -> Outcome:
+        host = action.get("host") or target.address
+        port = port_number(action["port"], target.container)
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError as error:
+            return Outcome(False, f"dial tcp {_join(host, port)}: {_reason(error)}")
+        writer.close()
+        return Outcome(True)
+
+    def _timeout_text(self, handler: Obj, target: Target) -> str:
+        if "httpGet" in handler:
+            return (
+                f'Get "{_url(handler["httpGet"], target)}": context deadline exceeded '
+                "(Client.Timeout exceeded while awaiting headers)"
+            )
+        if "tcpSocket" in handler:
+            action = handler["tcpSocket"]
+            host = action.get("host") or target.address
+            return f"dial tcp {_join(host, port_number(action['port'], target.container))}: i/o timeout"
+        return (
+            f'timeout: failed to connect service "{_join(target.address, handler["grpc"]["port"])}" within the timeout'
+        )
+
+
+def port_number(port: Any, container: Obj) -> int:
+    """A number, or the ``containerPort`` of that name (0 when there is none: nothing answers there)."""
+    if isinstance(port, int):
+        return port
+    for item in container.get("ports") or ():
+        if item.get("name") == port:
+            return int(item["containerPort"])
+    return int(port) if str(port).isdigit() else 0
+
+
+def _url(action: Obj, target: Target) -> str:
+    scheme = (action.get("scheme") or "HTTP").lower()
+    path = action.get("path") or "/"
+    if not path.startswith("/"):
+        path = "/" + path
+    return (
+        f"{scheme}://{_join(action.get('host') or target.address, port_number(action['port'], target.container))}{path}"
+    )
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def dial_error(error: Exception, url: str) -> str:
+    """As Go's net package would say it."""
+    parts = urlsplit(url)
+    cause = getattr(error, "os_error", None) or error
+    if isinstance(cause, OSError) and cause.errno:
+        return f"dial tcp {parts.netloc}: {_reason(cause)}"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "EOF"
+    return str(error)
+
+
+def _reason(error: OSError) -> str:
+    if not error.errno:
+        return str(error)
+    text = os.strerror(error.errno).lower()
+    return f"connect: {text}"
+
+
+def _go_seconds(seconds: float) -> str:
+    return f"{seconds:g}s"

@@ -1,0 +1,93 @@
+"""Runs the probes of containers, a task a probe; verdicts go to a callback, every failure to another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from agents.probes.handlers import Handlers, Outcome, Target
+from agents.probes.tracker import Kind, ProbeSpec, Tracker, probe_specs
+from orca.client.clock import Clock
+
+log = structlog.get_logger()
+
+OnVerdict = Callable[[str, Kind, bool], None]
+"""(container id, kind, verdict): called when a verdict changes."""
+OnFailure = Callable[[str, Kind, str], None]
+"""(container id, kind, text): called at every failed try, for the Unhealthy event."""
+
+
+class ContainerProbes:
+    """All probes of one running container."""
+
+    def __init__(
+        self,
+        handlers: Handlers,
+        clock: Clock,
+        target: Target,
+        started_at: datetime,
+        on_verdict: OnVerdict,
+        on_failure: OnFailure,
+    ) -> None:
+        self._handlers = handlers
+        self._clock = clock
+        self._target = target
+        self._started_at = started_at
+        self._on_verdict = on_verdict
+        self._on_failure = on_failure
+        self._started = asyncio.Event()
+        self._tasks: dict[Kind, asyncio.Task[None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<ContainerProbes {self._target.container_id[:12]} {sorted(self._tasks)}>"
+
+    def start(self, *, started: bool) -> None:
+        """Begin. ``started``: the startup probe has succeeded before (an agent that adopts the container)."""
+        specs = probe_specs(self._target.container)
+        if "startup" not in specs or started:
+            self._started.set()
+            specs.pop("startup", None)
+        for kind, spec in specs.items():
+            name = f"probe {kind} {self._target.container_id[:12]}"
+            self._tasks[kind] = asyncio.create_task(self._run(spec), name=name)
+
+    async def stop(self, *kinds: Kind) -> None:
+        """End these probes, all of them when none is named; a try under way is abandoned."""
+        chosen = [self._tasks.pop(kind) for kind in kinds or tuple(self._tasks) if kind in self._tasks]
+        for task in chosen:
+            task.cancel()
+        for task in chosen:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self, spec: ProbeSpec) -> None:
+        if spec.kind != "startup":
+            await self._started.wait()
+        tracker = Tracker(spec)
+        due = (self._started_at - self._clock.now()).total_seconds() + spec.initial_delay
+        if due > 0:
+            await self._clock.sleep(due)
+        while not tracker.over:
+            began = self._clock.monotonic()
+            outcome = await self._try(spec)
+            changed = tracker.feed(outcome.ok)
+            if not outcome.ok:
+                self._on_failure(self._target.container_id, spec.kind, outcome.text)
+            if changed and tracker.verdict is not None:
+                if spec.kind == "startup" and tracker.verdict:
+                    self._started.set()
+                self._on_verdict(self._target.container_id, spec.kind, tracker.verdict)
+            if not tracker.over:
+                await self._clock.sleep(max(spec.period - (self._clock.monotonic() - began), 0))
+
+    async def _try(self, spec: ProbeSpec) -> Outcome:
+        try:
+            return await self._handlers.run(spec.handler, self._target, spec.timeout)
+        except Exception as error:
+            # A probe that cannot be run at all counts as failed, and must not end probing.
+            log.exception("probe broke", container=self._target.container_id[:12], kind=spec.kind)
+            return Outcome(False, f"probe errored: {error}")
