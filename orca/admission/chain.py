@@ -1,0 +1,100 @@
+"""The chain: what a plugin sees of a request, and the two passes over all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from orca.api.errors import ApiError, forbidden
+from orca.api.objects import Obj
+from orca.api.resources import Resource
+from orca.auth.identity import UserInfo
+
+CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+
+
+@dataclass(slots=True)
+class Attributes:
+    """One write. ``obj`` is ours to change in the first pass (None for DELETE), ``old`` is frozen.
+
+    ``name`` may be empty on a create with ``generateName``.
+    """
+
+    operation: str
+    resource: Resource
+    namespace: str
+    name: str
+    obj: Obj | None
+    old: Obj | None
+    user: UserInfo
+    subresource: str = ""
+    dry_run: bool = False
+    options: Obj = field(default_factory=dict)
+
+    def of(self, resource: Resource, *operations: str, subresource: str = "") -> bool:
+        """Whether this is one of ``operations`` on that kind (or on its subresource)."""
+        return self.resource is resource and self.subresource == subresource and self.operation in operations
+
+    def forbidden(self, why: str) -> ApiError:
+        """403 about the object of this request."""
+        return forbidden(self.resource, self.name, why)
+
+
+class Cluster(Protocol):
+    """What plugins may read: the store's cached side, and one fresh read."""
+
+    def peek(self, resource: Resource, namespace: str, name: str, /) -> Obj | None:
+        """One object as the cache shows it."""
+
+    def peek_list(
+        self, resource: Resource, namespace: str = "", /, *, hint: tuple[str, str] | None = None
+    ) -> list[Obj]:
+        """All objects of a namespace, or of the cluster."""
+
+    def last_change(self, resource: Resource, /) -> int:
+        """While this stays equal, nothing of the kind changed."""
+
+    async def get(self, resource: Resource, namespace: str, name: str, /) -> Any:
+        """An entry with ``obj``, never older than the last acknowledged write. Raises ApiError 404."""
+
+
+class Plugin(Protocol):
+    """One rule. Raises ApiError to refuse the request."""
+
+    async def admit(self, attrs: Attributes) -> None:
+        """First pass: may change ``attrs.obj`` in place."""
+
+    async def validate(self, attrs: Attributes) -> None:
+        """Second pass, on the final object: may only refuse."""
+
+
+class Chain:
+    """Plugins in order; a plugin may have either method or both."""
+
+    def __init__(self, plugins: Sequence[Any] = ()) -> None:
+        self._admit = tuple(plugin.admit for plugin in plugins if hasattr(plugin, "admit"))
+        self._validate = tuple(plugin.validate for plugin in plugins if hasattr(plugin, "validate"))
+
+    async def admit(self, attrs: Attributes) -> None:
+        """Let every plugin change the object. Raises ApiError."""
+        for admit in self._admit:
+            await admit(attrs)
+
+    async def validate(self, attrs: Attributes) -> None:
+        """Let every plugin refuse the final object. Raises ApiError."""
+        for validate in self._validate:
+            await validate(attrs)
+
+
+async def find(cluster: Cluster, resource: Resource, namespace: str, name: str) -> Obj | None:
+    """An object as the cache shows it, asked for afresh when it shows none: just created ones count."""
+    found = cluster.peek(resource, namespace, name)
+    if found is not None:
+        return found
+    try:
+        entry = await cluster.get(resource, namespace, name)
+    except ApiError as error:
+        if error.code == 404:
+            return None
+        raise
+    obj: Obj = entry.obj
+    return obj

@@ -1,0 +1,155 @@
+"""What a node's agent may do: a fixed list, narrowed to its own Node, its own pods and what these refer to.
+
+Besides what upstream grants kubelets, nodes may watch all Nodes, EndpointSlices, Namespaces and NetworkPolicies: the
+agent also routes between hosts, proxies Services and serves DNS.
+Reference: k8s.io/kubernetes ``plugin/pkg/auth/authorizer/node``.
+"""
+
+from collections.abc import Iterator
+
+from orca.api.builtin import PODS
+from orca.api.objects import Obj, name, namespace
+from orca.auth.identity import NO_OPINION, Action, Decision, Reader, UserInfo, node_of
+
+_READ = frozenset({"get", "list", "watch"})
+_CHANGE = frozenset({"update", "patch"})
+_OK = Decision(True)
+LEASE_NAMESPACE = "kube-node-lease"
+
+# (group, resource/subresource) -> verbs, without further conditions
+_GRANTS: dict[tuple[str, str], frozenset[str]] = {
+    ("", "nodes"): _READ | {"create"},
+    ("", "pods"): _READ | {"create"},
+    ("", "services"): _READ,
+    ("", "endpoints"): _READ,
+    ("", "namespaces"): _READ,
+    ("", "persistentvolumes"): frozenset({"get"}),
+    ("", "events"): frozenset({"create", "update", "patch"}),
+    ("events.k8s.io", "events"): frozenset({"create", "update", "patch"}),
+    ("discovery.k8s.io", "endpointslices"): _READ,
+    ("networking.k8s.io", "networkpolicies"): _READ,
+    ("node.k8s.io", "runtimeclasses"): _READ,
+    ("storage.k8s.io", "csidrivers"): _READ,
+    ("storage.k8s.io", "volumeattachments"): frozenset({"get"}),
+    ("certificates.k8s.io", "certificatesigningrequests"): _READ | {"create"},
+    ("certificates.k8s.io", "certificatesigningrequests/selfnodeclient"): frozenset({"create"}),
+    ("authentication.k8s.io", "tokenreviews"): frozenset({"create"}),
+    ("authorization.k8s.io", "subjectaccessreviews"): frozenset({"create"}),
+    ("authorization.k8s.io", "localsubjectaccessreviews"): frozenset({"create"}),
+    ("resource.k8s.io", "resourceslices"): _READ | {"create", "update", "patch", "delete", "deletecollection"},
+}
+
+
+class NodeAuthorizer:
+    """Has an opinion only of users ``system:node:<name>`` in group ``system:nodes``."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def authorize(self, user: UserInfo, action: Action) -> Decision:
+        """Allowed, or no opinion with the reason why not."""
+        node = node_of(user)
+        if not node or action.path:
+            return NO_OPINION
+        key = (action.group, action.full_resource)
+        verbs = _GRANTS.get(key)
+        if verbs and action.verb in verbs:
+            return _OK
+        reason = self._refusal(node, key, action)
+        return Decision(False, reason) if reason else _OK
+
+    def _refusal(self, node: str, key: tuple[str, str], action: Action) -> str:
+        """Why not; "" when it may."""
+        match key:
+            case ("", "nodes" | "nodes/status") if action.verb in _CHANGE:
+                return "" if action.name == node else f'node "{node}" can only modify its own node object'
+            case ("", "pods/status") if action.verb in _CHANGE:
+                return self._own_pod(node, action)
+            case ("", "pods") if action.verb in ("delete", *_CHANGE):
+                return self._own_pod(node, action)
+            case ("", "pods/eviction") if action.verb == "create":
+                return self._own_pod(node, action)
+            case ("", "secrets" | "configmaps" | "persistentvolumeclaims") if action.verb in _READ:
+                if not action.name:
+                    return "can only read individual resources of this type"
+                return self._referred(node, action, action.resource)
+            case ("", "persistentvolumeclaims/status") if action.verb in ("get", *_CHANGE):
+                return self._referred(node, action, "persistentvolumeclaims")
+            case ("", "serviceaccounts/token") if action.verb == "create":
+                return self._referred(node, action, "serviceaccounts")
+            case ("", "serviceaccounts") if action.verb == "get":
+                return self._referred(node, action, "serviceaccounts")
+            case ("resource.k8s.io", "resourceclaims") if action.verb == "get":
+                return self._referred(node, action, "resourceclaims")
+            case ("coordination.k8s.io", "leases"):
+                return _own_lease(node, action)
+            case ("storage.k8s.io", "csinodes"):
+                if action.verb == "create" or action.name == node:
+                    return ""
+                return f'can only access CSINode with the same name as the requesting node "{node}"'
+        return f'node "{node}" cannot {action.verb} {action.full_resource}'
+
+    def _own_pod(self, node: str, action: Action) -> str:
+        pod = self._reader.peek(PODS, action.namespace, action.name)
+        if pod is None or (pod.get("spec") or {}).get("nodeName") == node:
+            return ""
+        return f'node "{node}" can only change pods bound to itself'
+
+    def _referred(self, node: str, action: Action, kind: str) -> str:
+        for pod in self._reader.peek_list(PODS, hint=("spec.nodeName", node)):
+            if namespace(pod) == action.namespace and action.name in _references(pod, kind):
+                return ""
+        return f"no relationship found between node '{node}' and this object"
+
+
+def _own_lease(node: str, action: Action) -> str:
+    if action.namespace != LEASE_NAMESPACE:
+        return f'can only access leases in the "{LEASE_NAMESPACE}" system namespace'
+    if action.verb in ("create",) or (action.verb in ("get", "update", "patch", "delete") and action.name == node):
+        return ""
+    return f'can only access node lease with the same name as the requesting node "{node}"'
+
+
+def _references(pod: Obj, kind: str) -> Iterator[str]:
+    spec = pod.get("spec") or {}
+    if kind == "serviceaccounts":
+        yield spec.get("serviceAccountName") or "default"
+        return
+    if kind == "resourceclaims":
+        for claim in (pod.get("status") or {}).get("resourceClaimStatuses") or ():
+            yield claim.get("resourceClaimName") or ""
+        for claim in spec.get("resourceClaims") or ():
+            yield claim.get("resourceClaimName") or ""
+        return
+    volumes = spec.get("volumes") or ()
+    if kind == "persistentvolumeclaims":
+        for volume in volumes:
+            yield (volume.get("persistentVolumeClaim") or {}).get("claimName") or ""
+            if volume.get("ephemeral"):
+                yield f"{name(pod)}-{volume.get('name')}"
+        return
+    secret = kind == "secrets"
+    if secret:
+        for pull in spec.get("imagePullSecrets") or ():
+            yield pull.get("name") or ""
+    source, field, key = ("secret", "secretName", "secret") if secret else ("configMap", "name", "configMap")
+    for volume in volumes:
+        yield (volume.get(source) or {}).get(field) or ""
+        for projected in (volume.get("projected") or {}).get("sources") or ():
+            yield (projected.get(key) or {}).get("name") or ""
+        if secret:
+            yield from _volume_secrets(volume)
+    from_all, from_one = ("secretRef", "secretKeyRef") if secret else ("configMapRef", "configMapKeyRef")
+    for group in ("initContainers", "containers", "ephemeralContainers"):
+        for container in spec.get(group) or ():
+            for source_of in container.get("envFrom") or ():
+                yield (source_of.get(from_all) or {}).get("name") or ""
+            for variable in container.get("env") or ():
+                yield ((variable.get("valueFrom") or {}).get(from_one) or {}).get("name") or ""
+
+
+def _volume_secrets(volume: Obj) -> Iterator[str]:
+    for kind in ("cephfs", "flexVolume", "rbd", "scaleIO", "storageos", "iscsi"):
+        yield ((volume.get(kind) or {}).get("secretRef") or {}).get("name") or ""
+    yield (volume.get("azureFile") or {}).get("secretName") or ""
+    yield ((volume.get("csi") or {}).get("nodePublishSecretRef") or {}).get("name") or ""
