@@ -8,7 +8,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orca.api.validation import kindnames, registry
+from orca.api.validation import (
+    admissionregistration,
+    batch,
+    certificates,
+    core,
+    devices,
+    endpoints,
+    extensions,
+    flowcontrol,
+    kindnames,
+    networking,
+    nodes,
+    policy,
+    rbac,
+    registry,
+    reviews,
+    services,
+    storage,
+    volumes,
+    workloads,
+)
 from orca.api.validation.kindnames import NameRule
 from orca.api.validation.pods import spec as _pod_spec
 from orca.api.validation.pods import updates as _pod_updates
@@ -20,7 +40,27 @@ if TYPE_CHECKING:
 __all__ = ["create_of", "name_rule_of", "update_of", "validate_create", "validate_update"]
 
 # Importing a module registers its kinds.
-_ROOMS = (_pod_spec, _pod_updates)
+_ROOMS = (
+    _pod_spec,
+    _pod_updates,
+    admissionregistration,
+    batch,
+    certificates,
+    core,
+    devices,
+    endpoints,
+    extensions,
+    flowcontrol,
+    networking,
+    nodes,
+    policy,
+    rbac,
+    reviews,
+    services,
+    storage,
+    volumes,
+    workloads,
+)
 
 
 def create_of(resource: Resource) -> CreateRule | None:

@@ -130,7 +130,7 @@ def pod_spec(spec: Obj, path: str, out: Errors, *, template: bool) -> None:
 
 
 def template(obj: Obj | None, path: str, out: Errors, *, restart: tuple[str, ...] = ("Always",)) -> None:
-    """A PodTemplateSpec whose restartPolicy is one of *restart*."""
+    """A PodTemplateSpec whose restartPolicy is one of *restart*; with an empty one the caller judges that."""
     if obj is None:
         out.append(FieldError.required(path))
         return
@@ -143,7 +143,7 @@ def template(obj: Obj | None, path: str, out: Errors, *, restart: tuple[str, ...
         text = "ephemeral containers not allowed in pod template"
         out.append(FieldError.forbidden(f"{path}.spec.ephemeralContainers", text))
     policy = spec.get("restartPolicy")
-    if policy in _RESTART and policy not in restart:
+    if restart and policy in _RESTART and policy not in restart:
         out.append(FieldError.not_supported(f"{path}.spec.restartPolicy", policy, restart))
 
 

@@ -1,0 +1,320 @@
+"""ConfigMaps, Secrets, ServiceAccounts, Namespaces, quotas, limits and events."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+
+from orca.api import names
+from orca.api.errors import FieldError
+from orca.api.validation import common
+from orca.api.validation.pods.resources import is_native
+from orca.api.validation.registry import Errors, Obj, on_create, on_update
+
+MAX_BYTES = 1024 * 1024
+_DOCKER_CFG, _DOCKER_JSON = "kubernetes.io/dockercfg", "kubernetes.io/dockerconfigjson"
+_ACCOUNT = "kubernetes.io/service-account.name"
+
+
+@on_create("", "ConfigMap")
+def config_map(obj: Obj) -> Errors:
+    """A ConfigMap: sound keys, each in one map only, 1 MiB altogether."""
+    out: Errors = []
+    data, binary = obj.get("data") or {}, obj.get("binaryData") or {}
+    size = 0
+    for key, value in data.items():
+        common.messages(names.config_key(key), key, f"data[{key}]", out)
+        if key in binary:
+            out.append(FieldError.invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
+        size += len(value.encode()) if isinstance(value, str) else 0
+    for key, value in binary.items():
+        common.messages(names.config_key(key), key, f"binaryData[{key}]", out)
+        size += len(value or "") * 3 // 4
+    if size > MAX_BYTES:
+        out.append(FieldError.too_long("", "", MAX_BYTES))
+    return out
+
+
+def _frozen(new: Obj, old: Obj, keys: tuple[str, ...], out: Errors) -> None:
+    if not old.get("immutable"):
+        return
+    if not new.get("immutable"):
+        out.append(FieldError.forbidden("immutable", "field is immutable when `immutable` is set"))
+    for key in keys:
+        if (new.get(key) or {}) != (old.get(key) or {}):
+            out.append(FieldError.forbidden(key, "field is immutable when `immutable` is set"))
+
+
+@on_update("", "ConfigMap")
+def config_map_update(new: Obj, old: Obj, subresource: str) -> Errors:
+    """A changed ConfigMap; an immutable one stays."""
+    out: Errors = []
+    _frozen(new, old, ("data", "binaryData"), out)
+    return out + config_map(new)
+
+
+def _decoded(text: str, path: str, out: Errors) -> bytes | None:
+    try:
+        return base64.b64decode(text or "", validate=True)
+    except (binascii.Error, ValueError) as error:
+        out.append(FieldError.invalid(path, "<contents redacted>", f"illegal base64 data: {error}"))
+        return None
+
+
+def _docker(data: dict[str, bytes], key: str, out: Errors) -> None:
+    path = f"data[{key}]"
+    if key not in data:
+        out.append(FieldError.required(path))
+        return
+    try:
+        json.loads(data[key])
+    except ValueError as error:
+        out.append(FieldError.invalid(path, "<secret contents redacted>", str(error)))
+
+
+@on_create("", "Secret")
+def secret(obj: Obj) -> Errors:
+    """A Secret: sound keys, 1 MiB altogether, and what its type demands."""
+    out: Errors = []
+    data: dict[str, bytes] = {}
+    for key, value in (obj.get("data") or {}).items():
+        common.messages(names.config_key(key), key, f"data[{key}]", out)
+        plain = _decoded(value, f"data[{key}]", out)
+        if plain is not None:
+            data[key] = plain
+    if sum(map(len, data.values())) > MAX_BYTES:
+        out.append(FieldError.too_long("data", "", MAX_BYTES))
+    kind = obj.get("type")
+    annotations = obj["metadata"].get("annotations") or {}
+    if kind == "kubernetes.io/service-account-token":
+        if not annotations.get(_ACCOUNT):
+            out.append(FieldError.required(f"metadata.annotations[{_ACCOUNT}]"))
+    elif kind == _DOCKER_CFG:
+        _docker(data, ".dockercfg", out)
+    elif kind == _DOCKER_JSON:
+        _docker(data, ".dockerconfigjson", out)
+    elif kind == "kubernetes.io/basic-auth":
+        if "username" not in data and "password" not in data:
+            out.append(FieldError.required("data[username]"))
+            out.append(FieldError.required("data[password]"))
+    elif kind == "kubernetes.io/ssh-auth":
+        if not data.get("ssh-privatekey"):
+            out.append(FieldError.required("data[ssh-privatekey]"))
+    elif kind == "kubernetes.io/tls":
+        for key in ("tls.crt", "tls.key"):
+            if key not in data:
+                out.append(FieldError.required(f"data[{key}]"))
+    return out
+
+
+@on_update("", "Secret")
+def secret_update(new: Obj, old: Obj, subresource: str) -> Errors:
+    """A changed Secret; its type stays, and an immutable one stays whole."""
+    out: Errors = []
+    common.immutable(new.get("type"), old.get("type"), "type", out)
+    _frozen(new, old, ("data",), out)
+    return out + secret(new)
+
+
+@on_create("", "Namespace")
+def namespace(obj: Obj) -> Errors:
+    """A Namespace."""
+    out: Errors = []
+    for finalizer in (obj.get("spec") or {}).get("finalizers") or ():
+        wrong = names.qualified_name(finalizer)
+        common.messages(wrong, finalizer, "spec.finalizers", out)
+        if not wrong and "/" not in finalizer and finalizer != "kubernetes":
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            out.append(FieldError.invalid("spec.finalizers", finalizer, text))
+    return out
+
+
+@on_update("", "Namespace")
+def namespace_update(new: Obj, old: Obj, subresource: str) -> Errors:
+    """A changed Namespace."""
+    if subresource == "status":
+        phase = (new.get("status") or {}).get("phase")
+        deleted = bool(new["metadata"].get("deletionTimestamp"))
+        if deleted != (phase == "Terminating"):
+            allowed = "'Terminating' if `deletionTimestamp` is not empty" if deleted else \
+                "'Active' if `deletionTimestamp` is empty"  # fmt: skip
+            return [FieldError.invalid("status.Phase", phase, f"may only be {allowed}")]
+        return []
+    return namespace(new) if subresource == "finalize" else []
+
+
+def quota_name(name: str, path: str, out: Errors) -> None:
+    """The name of something a quota counts."""
+    wrong = names.qualified_name(name)
+    common.messages(wrong, name, path, out)
+    if wrong or "/" in name or name.startswith("count/"):
+        return
+    known = ("cpu", "memory", "ephemeral-storage", "storage", "pods", "services", "replicationcontrollers",
+             "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims", "services.nodeports",
+             "services.loadbalancers")  # fmt: skip
+    plain = name.removeprefix("requests.").removeprefix("limits.")
+    if plain not in known and not plain.startswith("hugepages-"):
+        out.append(FieldError.invalid(path, name, "must be a standard resource type or fully qualified"))
+
+
+_SCOPES = ("BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass",
+           "Terminating", "VolumeAttributesClass")  # fmt: skip
+
+
+@on_create("", "ResourceQuota")
+def resource_quota(obj: Obj) -> Errors:
+    """A ResourceQuota."""
+    out: Errors = []
+    spec = obj.get("spec") or {}
+    for key, value in (spec.get("hard") or {}).items():
+        quota_name(key, f"spec.hard[{key}]", out)
+        found = common.non_negative_quantity(value, f"spec.hard[{key}]", out)
+        whole = not key.rpartition("requests.")[2].startswith(("cpu", "memory", "storage", "ephemeral", "limits."))
+        if found is not None and whole and "/" not in key and found.value != found.value.to_integral_value():
+            out.append(FieldError.invalid(f"spec.hard[{key}]", value, "must be an integer"))
+    scopes = spec.get("scopes") or []
+    for scope in scopes:
+        if scope not in _SCOPES:
+            out.append(FieldError.invalid("spec.scopes", scopes, "unsupported scope"))
+    for pair in (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")):
+        if all(scope in scopes for scope in pair):
+            out.append(FieldError.invalid("spec.scopes", scopes, "conflicting scopes"))
+    for i, rule in enumerate((spec.get("scopeSelector") or {}).get("matchExpressions") or ()):
+        at = f"spec.scopeSelector.matchExpressions[{i}]"
+        if rule.get("scopeName") not in _SCOPES:
+            out.append(FieldError.invalid(f"{at}.scopeName", rule.get("scopeName") or "", "unsupported scope"))
+        operator, values = rule.get("operator"), rule.get("values")
+        if operator in ("In", "NotIn") and not values:
+            text = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+            out.append(FieldError.required(f"{at}.values", text))
+        elif operator in ("Exists", "DoesNotExist") and values:
+            text = "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector"
+            out.append(FieldError.invalid(f"{at}.values", values, text))
+        elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
+            out.append(FieldError.invalid(f"{at}.operator", operator or "", "not a valid selector operator"))
+    return out
+
+
+@on_update("", "ResourceQuota")
+def resource_quota_update(new: Obj, old: Obj, subresource: str) -> Errors:
+    """A changed ResourceQuota; its scopes stay."""
+    if subresource == "status":
+        return []
+    out = resource_quota(new)
+    wanted, before = new.get("spec") or {}, old.get("spec") or {}
+    if sorted(wanted.get("scopes") or ()) != sorted(before.get("scopes") or ()):
+        out.append(FieldError.invalid("spec.scopes", wanted.get("scopes"), common.IMMUTABLE))
+    return out
+
+
+_ITEM_KEYS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
+
+
+@on_create("", "LimitRange")
+def limit_range(obj: Obj) -> Errors:
+    """A LimitRange: each type once, and min ≤ default request ≤ default ≤ max."""
+    out: Errors = []
+    seen = set()
+    for i, item in enumerate((obj.get("spec") or {}).get("limits") or ()):
+        at = f"spec.limits[{i}]"
+        kind = item.get("type") or ""
+        common.messages(names.qualified_name(kind), kind, f"{at}.type", out)
+        if kind in seen:
+            out.append(FieldError.duplicate(f"{at}.type", kind))
+        seen.add(kind)
+        if kind == "Pod":
+            for key in ("default", "defaultRequest"):
+                if item.get(key):
+                    text = "may not be specified when `type` is 'Pod'"
+                    out.append(FieldError.forbidden(f"{at}.{key}", text))
+        if kind == "PersistentVolumeClaim" and "storage" not in {**(item.get("min") or {}), **(item.get("max") or {})}:
+            text = "either minimum or maximum storage value is required, but neither was provided"
+            out.append(FieldError.required(at, text))
+        _limit_item(item, at, out)
+    return out
+
+
+def _limit_item(item: Obj, path: str, out: Errors) -> None:
+    for name in {key for part in _ITEM_KEYS for key in item.get(part) or ()}:
+        found = {}
+        for part in _ITEM_KEYS:
+            value = (item.get(part) or {}).get(name)
+            if value is not None:
+                amount = common.non_negative_quantity(value, f"{path}.{part}[{name}]", out)
+                if amount is not None:
+                    found[part] = amount.value
+        for low, high in (("min", "max"), ("min", "defaultRequest"), ("defaultRequest", "max"),
+                          ("defaultRequest", "default"), ("min", "default"), ("default", "max")):  # fmt: skip
+            if low in found and high in found and found[low] > found[high]:
+                words = {"defaultRequest": "default request value", "default": "default value"}
+                shown_low, shown_high = words.get(low, f"{low} value"), words.get(high, f"{high} value")
+                value = item[low][name]
+                text = f"{shown_low} {value} is greater than {shown_high} {item[high][name]}"
+                out.append(FieldError.invalid(f"{path}.{low}[{name}]", value, text))
+        ratio = found.get("maxLimitRequestRatio")
+        if ratio is not None and ratio < 1:
+            value = item["maxLimitRequestRatio"][name]
+            text = f"ratio {value} is less than 1"
+            out.append(FieldError.invalid(f"{path}.maxLimitRequestRatio[{name}]", value, text))
+        if not is_native(name) and "default" in found and found["default"] != found["default"].to_integral_value():
+            out.append(FieldError.invalid(f"{path}.default[{name}]", item["default"][name], "must be an integer"))
+
+
+@on_create("", "Event")
+def event(obj: Obj) -> Errors:
+    """A core Event lives in the namespace of what it is about."""
+    out: Errors = []
+    space = obj["metadata"].get("namespace") or ""
+    about = (obj.get("involvedObject") or {}).get("namespace") or ""
+    if (about and space != about) or (not about and space not in ("default", "kube-system", "")):
+        text = "does not match event.namespace"
+        out.append(FieldError.invalid("involvedObject.namespace", about, text))
+    if obj.get("eventTime"):
+        out += _new_style(obj, "reportingComponent", "message")
+    return out
+
+
+def _new_style(obj: Obj, controller_key: str, note_key: str) -> Errors:
+    out: Errors = []
+    controller = obj.get(controller_key)
+    if not controller:
+        out.append(FieldError.required(controller_key))
+    else:
+        common.messages(names.qualified_name(controller), controller, controller_key, out)
+    for key, value, limit in (
+        ("reportingInstance", obj.get("reportingInstance"), 128),
+        ("action", obj.get("action"), 128),
+        ("reason", obj.get("reason"), 128),
+    ):
+        if not value:
+            out.append(FieldError.required(key))
+        elif len(value) > limit:
+            out.append(FieldError.invalid(key, "", f"can have at most {limit} characters"))
+    if len(obj.get(note_key) or "") > 1024:
+        out.append(FieldError.invalid(note_key, "", "can have at most 1024 characters"))
+    return out
+
+
+@on_create("events.k8s.io", "Event")
+def event_v1(obj: Obj) -> Errors:
+    """An events.k8s.io Event."""
+    if not obj.get("eventTime"):
+        return [FieldError.required("eventTime")]
+    out = _new_style(obj, "reportingController", "note")
+    if obj.get("type") not in ("Normal", "Warning"):
+        out.append(FieldError.invalid("type", "", f"has invalid value: {obj.get('type') or ''}"))
+    return out
+
+
+@on_update("", "Event")
+@on_update("events.k8s.io", "Event")
+def event_update(new: Obj, old: Obj, subresource: str) -> Errors:
+    """A changed Event: only how often it was seen may change, which both groups count for themselves."""
+    return []
+
+
+@on_create("", "ServiceAccount")
+def service_account(obj: Obj) -> Errors:
+    """A ServiceAccount: metadata is all there is to judge."""
+    return []

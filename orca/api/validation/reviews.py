@@ -1,0 +1,80 @@
+"""Bodies that are answered and never stored: access reviews, token requests, bindings, evictions."""
+
+from __future__ import annotations
+
+from orca.api.errors import FieldError
+from orca.api.validation.registry import Errors, Obj, on_create
+
+_AUTHORIZATION = "authorization.k8s.io"
+
+
+def _attributes(spec: Obj, out: Errors) -> None:
+    given = [key for key in ("resourceAttributes", "nonResourceAttributes") if spec.get(key) is not None]
+    if len(given) == 2:
+        text = "cannot be specified in combination with resourceAttributes"
+        out.append(FieldError.invalid("spec.nonResourceAttributes", spec["nonResourceAttributes"], text))
+    elif not given:
+        text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        out.append(FieldError.invalid("spec.resourceAttributes", None, text))
+
+
+@on_create(_AUTHORIZATION, "SubjectAccessReview")
+def subject_access_review(obj: Obj) -> Errors:
+    """May someone do something."""
+    out: Errors = []
+    spec = obj.get("spec") or {}
+    _attributes(spec, out)
+    if not spec.get("user") and not spec.get("groups"):
+        text = "at least one of user or group must be specified"
+        out.append(FieldError.invalid("spec.user", spec.get("user") or "", text))
+    return out
+
+
+@on_create(_AUTHORIZATION, "LocalSubjectAccessReview")
+def local_subject_access_review(obj: Obj) -> Errors:
+    """May someone do something in this namespace."""
+    out = subject_access_review(obj)
+    spec = obj.get("spec") or {}
+    space = (spec.get("resourceAttributes") or {}).get("namespace") or ""
+    if space != (obj["metadata"].get("namespace") or ""):
+        text = "must match metadata.namespace"
+        out.append(FieldError.invalid("spec.resourceAttributes.namespace", space, text))
+    if spec.get("nonResourceAttributes") is not None:
+        text = "disallowed on this kind of request"
+        out.append(FieldError.invalid("spec.nonResourceAttributes", spec["nonResourceAttributes"], text))
+    return out
+
+
+@on_create(_AUTHORIZATION, "SelfSubjectAccessReview")
+def self_subject_access_review(obj: Obj) -> Errors:
+    """May I do something."""
+    out: Errors = []
+    _attributes(obj.get("spec") or {}, out)
+    return out
+
+
+@on_create("authentication.k8s.io", "TokenRequest")
+def token_request(obj: Obj) -> Errors:
+    """A token for a service account."""
+    out: Errors = []
+    seconds = (obj.get("spec") or {}).get("expirationSeconds")
+    if seconds is not None:
+        if seconds < 600:
+            text = "may not specify a duration less than 10 minutes"
+            out.append(FieldError.invalid("spec.expirationSeconds", seconds, text))
+        elif seconds > 1 << 32:
+            text = "may not specify a duration larger than 2^32 seconds"
+            out.append(FieldError.invalid("spec.expirationSeconds", seconds, text))
+    return out
+
+
+@on_create("", "Binding")
+def binding(obj: Obj) -> Errors:
+    """A pod's binding to a node."""
+    out: Errors = []
+    target = obj.get("target") or {}
+    if target.get("kind") and target["kind"] != "Node":
+        out.append(FieldError.not_supported("target.kind", target["kind"], ("Node", "<empty>")))
+    if not target.get("name"):
+        out.append(FieldError.required("target.name"))
+    return out

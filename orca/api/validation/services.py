@@ -1,0 +1,267 @@
+"""Services: ports, addresses, types, and what may not change once it was given."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from orca.api import names
+from orca.api.errors import FieldError
+from orca.api.validation import common
+from orca.api.validation.registry import Errors, Obj, on_create, on_update
+
+_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_POLICIES = ("Cluster", "Local")
+_MAX_AFFINITY = 86400
+_AGENT_PORT = 10250
+
+
+def non_special(address: str, path: str, out: Errors) -> None:
+    """Not unspecified, loopback, link-local or a link-local multicast address."""
+    ip = ipaddress.ip_address(address)
+    if ip.is_unspecified:
+        out.append(FieldError.invalid(path, address, f"may not be unspecified ({address})"))
+    if ip.is_loopback:
+        out.append(FieldError.invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)"))
+    if ip.is_link_local:
+        text = "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+        out.append(FieldError.invalid(path, address, text))
+    if ip in ipaddress.ip_network("224.0.0.0/24" if ip.version == 4 else "ff02::/10"):
+        text = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
+        out.append(FieldError.invalid(path, address, text))
+
+
+def _ports(spec: Obj, out: Errors, *, headless: bool) -> None:
+    ports = spec.get("ports") or []
+    kind = spec.get("type")
+    seen_names: set[str] = set()
+    seen_ports: set[tuple[str, int]] = set()
+    seen_node_ports: set[tuple[str, int]] = set()
+    for i, port in enumerate(ports):
+        at = f"spec.ports[{i}]"
+        name, number, protocol = port.get("name"), port.get("port") or 0, port.get("protocol")
+        if not name:
+            if len(ports) > 1:
+                out.append(FieldError.required(f"{at}.name"))
+        else:
+            common.messages(names.dns1123_label(name), name, f"{at}.name", out)
+            if name in seen_names:
+                out.append(FieldError.duplicate(f"{at}.name", name))
+            seen_names.add(name)
+        if not 1 <= number <= 65535:
+            out.append(FieldError.invalid(f"{at}.port", number, names.in_range(1, 65535)))
+        common.choice(protocol, common.PROTOCOLS, f"{at}.protocol", out, required=True)
+        if kind != "ExternalName" or port.get("targetPort") is not None:
+            common.port(port.get("targetPort"), f"{at}.targetPort", out)
+        app = port.get("appProtocol")
+        if app:
+            common.messages(names.qualified_name(app), app, f"{at}.appProtocol", out)
+        node_port = port.get("nodePort") or 0
+        if node_port:
+            if kind == "ClusterIP":
+                text = "may not be used when `type` is 'ClusterIP'"
+                out.append(FieldError.forbidden(f"{at}.nodePort", text))
+            elif not 1 <= node_port <= 65535:
+                out.append(FieldError.invalid(f"{at}.nodePort", node_port, names.in_range(1, 65535)))
+            if (str(protocol), node_port) in seen_node_ports:
+                out.append(FieldError.duplicate(f"{at}.nodePort", node_port))
+            seen_node_ports.add((str(protocol), node_port))
+        if (str(protocol), number) in seen_ports:
+            out.append(FieldError.duplicate(at, {"protocol": protocol, "port": number}))
+        seen_ports.add((str(protocol), number))
+        if kind == "LoadBalancer" and number == _AGENT_PORT:
+            text = f"may not expose port {_AGENT_PORT} externally since it is used by kubelet"
+            out.append(FieldError.invalid(at, number, text))
+
+
+def _cluster_ips(spec: Obj, out: Errors) -> None:
+    first, listed = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
+    if spec.get("type") == "ExternalName":
+        for key in ("clusterIPs", "ipFamilies"):
+            if spec.get(key):
+                out.append(FieldError.forbidden(f"spec.{key}", "may not be set for ExternalName services"))
+        if spec.get("ipFamilyPolicy") is not None:
+            text = "may not be set for ExternalName services"
+            out.append(FieldError.forbidden("spec.ipFamilyPolicy", text))
+        return
+    if listed:
+        if first and first != listed[0]:
+            text = "first value must match `clusterIP`"
+            out.append(FieldError.invalid("spec.clusterIPs", listed, text))
+        elif not first:
+            text = "must be empty when `clusterIP` is not specified"
+            out.append(FieldError.required("spec.clusterIP", text))
+    if len(listed) > 2:
+        text = "may only hold up to 2 values"
+        out.append(FieldError.invalid("spec.clusterIPs", listed, text))
+    for i, value in enumerate(listed or ([first] if first else [])):
+        path = f"spec.clusterIPs[{i}]"
+        if value == "None":
+            if len(listed) > 1:
+                out.append(FieldError.invalid("spec.clusterIPs", listed, "'None' must be the first and only value"))
+            continue
+        common.messages(names.ip_address(value), value, path, out)
+    families = spec.get("ipFamilies") or []
+    for i, family in enumerate(families):
+        if family not in ("IPv4", "IPv6"):
+            out.append(FieldError.not_supported(f"spec.ipFamilies[{i}]", family, ("IPv4", "IPv6")))
+        elif family in families[:i]:
+            out.append(FieldError.duplicate(f"spec.ipFamilies[{i}]", family))
+    policy = spec.get("ipFamilyPolicy")
+    common.choice(policy, ("SingleStack", "PreferDualStack", "RequireDualStack"), "spec.ipFamilyPolicy", out)
+
+
+def _affinity(spec: Obj, out: Errors) -> None:
+    affinity = spec.get("sessionAffinity")
+    config, at = spec.get("sessionAffinityConfig"), "spec.sessionAffinityConfig"
+    common.choice(affinity, ("ClientIP", "None"), "spec.sessionAffinity", out, required=True)
+    if affinity == "None" and config is not None:
+        out.append(FieldError.forbidden(at, "must not be set when session affinity is None"))
+    if affinity != "ClientIP":
+        return
+    text = "when session affinity type is ClientIP"
+    if config is None:
+        out.append(FieldError.required(at, text))
+    elif config.get("clientIP") is None:
+        out.append(FieldError.required(f"{at}.clientIP", text))
+    elif config["clientIP"].get("timeoutSeconds") is None:
+        out.append(FieldError.required(f"{at}.clientIP.timeoutSeconds", text))
+    else:
+        seconds = config["clientIP"]["timeoutSeconds"]
+        if not 0 < seconds <= _MAX_AFFINITY:
+            text = f"must be greater than 0 and less than {_MAX_AFFINITY}"
+            out.append(FieldError.invalid(f"{at}.clientIP.timeoutSeconds", seconds, text))
+
+
+def _traffic(spec: Obj, out: Errors) -> None:
+    kind, external = spec.get("type"), spec.get("externalTrafficPolicy")
+    external_ips = kind == "ClusterIP" and bool(spec.get("externalIPs"))
+    if external:
+        if kind not in ("NodePort", "LoadBalancer") and not external_ips:
+            text = "may only be set for externally-accessible services"
+            out.append(FieldError.invalid("spec.externalTrafficPolicy", external, text))
+        else:
+            common.choice(external, _POLICIES, "spec.externalTrafficPolicy", out)
+    elif kind in ("NodePort", "LoadBalancer"):
+        out.append(FieldError.required("spec.externalTrafficPolicy"))
+    internal = spec.get("internalTrafficPolicy")
+    if internal is None:
+        if kind in ("NodePort", "LoadBalancer", "ClusterIP"):
+            out.append(FieldError.required("spec.internalTrafficPolicy"))
+    else:
+        common.choice(internal, _POLICIES, "spec.internalTrafficPolicy", out)
+    common.choice(
+        spec.get("trafficDistribution"), ("PreferClose", "PreferSameNode", "PreferSameZone"),
+        "spec.trafficDistribution", out,
+    )  # fmt: skip
+    health = spec.get("healthCheckNodePort") or 0
+    if health < 0 or health > 65535:
+        out.append(FieldError.invalid("spec.healthCheckNodePort", health, names.in_range(0, 65535)))
+    elif health and not (kind == "LoadBalancer" and external == "Local"):
+        text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        out.append(FieldError.invalid("spec.healthCheckNodePort", health, text))
+
+
+def _load_balancer(spec: Obj, out: Errors) -> None:
+    kind = spec.get("type")
+    ranges = spec.get("loadBalancerSourceRanges")
+    if ranges:
+        at = "spec.loadBalancerSourceRanges"
+        if kind != "LoadBalancer":
+            out.append(FieldError.forbidden(at, "may only be used when `type` is 'LoadBalancer'"))
+        for i, value in enumerate(ranges):
+            common.messages(names.cidr(value.strip()), value, f"{at}[{i}]", out)
+    if kind == "LoadBalancer":
+        if spec.get("allocateLoadBalancerNodePorts") is None:
+            out.append(FieldError.required("spec.allocateLoadBalancerNodePorts"))
+    elif spec.get("allocateLoadBalancerNodePorts") is not None:
+        text = "may only be used when `type` is 'LoadBalancer'"
+        out.append(FieldError.forbidden("spec.allocateLoadBalancerNodePorts", text))
+    name = spec.get("loadBalancerClass")
+    if name is not None:
+        if kind != "LoadBalancer":
+            text = "may only be used when `type` is 'LoadBalancer'"
+            out.append(FieldError.forbidden("spec.loadBalancerClass", text))
+        common.messages(names.qualified_name(name), name, "spec.loadBalancerClass", out)
+
+
+def _external_name(spec: Obj, out: Errors) -> None:
+    if spec.get("clusterIP"):
+        out.append(FieldError.forbidden("spec.clusterIP", "may not be set for ExternalName services"))
+    value = (spec.get("externalName") or "").removesuffix(".")
+    if value:
+        common.messages(names.dns1123_subdomain(value), value, "spec.externalName", out)
+    else:
+        out.append(FieldError.required("spec.externalName"))
+
+
+@on_create("", "Service")
+def service(obj: Obj) -> Errors:
+    """A Service."""
+    out: Errors = []
+    spec = obj.get("spec") or {}
+    kind = spec.get("type")
+    headless = spec.get("clusterIP") == "None"
+    if not spec.get("ports") and not headless and kind != "ExternalName":
+        out.append(FieldError.required("spec.ports"))
+    if kind in ("LoadBalancer", "NodePort") and headless:
+        article = f"may not be set to 'None' for {kind} services"
+        out.append(FieldError.invalid("spec.clusterIPs[0]", "None", article))
+    if kind == "ExternalName":
+        _external_name(spec, out)
+    _ports(spec, out, headless=headless)
+    common.labels(spec.get("selector"), "spec.selector", out)
+    _affinity(spec, out)
+    _cluster_ips(spec, out)
+    for i, address in enumerate(spec.get("externalIPs") or ()):
+        wrong = names.ip_address(address)
+        common.messages(wrong, address, f"spec.externalIPs[{i}]", out)
+        if not wrong:
+            non_special(address, f"spec.externalIPs[{i}]", out)
+    common.choice(kind, _TYPES, "spec.type", out, required=True)
+    _load_balancer(spec, out)
+    _traffic(spec, out)
+    return out
+
+
+def load_balancer_status(state: Obj, path: str, out: Errors) -> None:
+    """``status.loadBalancer`` of a Service or an Ingress."""
+    for i, ingress in enumerate(state.get("ingress") or ()):
+        at = f"{path}.ingress[{i}]"
+        address, host, mode = ingress.get("ip"), ingress.get("hostname"), ingress.get("ipMode")
+        if address:
+            common.messages(names.ip_address(address), address, f"{at}.ip", out)
+        if mode is not None:
+            if not address:
+                text = "may not be specified when `ip` is not set"
+                out.append(FieldError.forbidden(f"{at}.ipMode", text))
+            common.choice(mode, ("Proxy", "VIP"), f"{at}.ipMode", out)
+        if host:
+            common.messages(names.dns1123_subdomain(host), host, f"{at}.hostname", out)
+            if not names.ip_address(host):
+                text = "must be a DNS name, not an IP address"
+                out.append(FieldError.invalid(f"{at}.hostname", host, text))
+
+
+@on_update("", "Service")
+def service_update(new: Obj, old: Obj, subresource: str) -> Errors:
+    """A changed Service: its primary address stays, unless it turns to or from ExternalName."""
+    out: Errors = []
+    if subresource == "status":
+        balancer = (new.get("status") or {}).get("loadBalancer") or {}
+        if balancer.get("ingress") and (new.get("spec") or {}).get("type") != "LoadBalancer":
+            text = 'may only be used when `spec.type` is "LoadBalancer"'
+            out.append(FieldError.forbidden("status.loadBalancer.ingress", text))
+        load_balancer_status(balancer, "status.loadBalancer", out)
+        return out
+    wanted, before = new.get("spec") or {}, old.get("spec") or {}
+    if "ExternalName" not in (wanted.get("type"), before.get("type")):
+        had = before.get("clusterIPs") or ([before["clusterIP"]] if before.get("clusterIP") else [])
+        has = wanted.get("clusterIPs") or ([wanted["clusterIP"]] if wanted.get("clusterIP") else [])
+        if had and (not has or has[0] != had[0]):
+            text = "primary clusterIP can not be unset" if not has else "may not change once set"
+            out.append(FieldError.invalid("spec.clusterIPs[0]", has or None, text))
+    same_type = wanted.get("type") == before.get("type") == "LoadBalancer"
+    if same_type and wanted.get("loadBalancerClass") != before.get("loadBalancerClass"):
+        text = "may not change once set"
+        out.append(FieldError.invalid("spec.loadBalancerClass", wanted.get("loadBalancerClass"), text))
+    return out + service(new)
