@@ -1,0 +1,288 @@
+"""``orca server``: etcd, certificates, the API, and — while leader — controllers and scheduler, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib
+import ipaddress
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+import uvloop
+
+from orca.api.errors import ApiError
+from orca.auth import StaticTokens
+from orca.auth.authorization import MODES
+from orca.auth.kubeconfig import write_kubeconfig
+from orca.auth.pki import ensure_pki
+from orca.cli.etcd import EtcdChild, EtcdMissing
+from orca.cli.logs import set_up_logging
+from orca.client.clock import SystemClock
+from orca.client.leader import LeaderElector
+from orca.server.assembly import ApiServer, PortTaken, ServerConfig
+from orca.store import Store
+
+log = structlog.get_logger()
+
+RESTART_SECONDS = 1.0
+
+
+class Unusable(click.ClickException):
+    """The server cannot start; the message tells the user what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the command line says."""
+
+    data_dir: Path
+    etcd_servers: str
+    bind_address: str
+    secure_port: int
+    advertise_address: str
+    service_cidr: str
+    node_ports: tuple[int, int]
+    cluster_cidr: str
+    token_auth_file: Path | None
+    client_ca_file: Path | None
+    authorization_modes: tuple[str, ...]
+    kubeconfig: Path
+    controllers: bool
+
+
+def _cidr(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _port_range(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
+    low, _, high = value.partition("-")
+    if low.isdigit() and high.isdigit() and 0 < int(low) <= int(high) < 65536:
+        return int(low), int(high)
+    raise click.BadParameter(f"{value!r} is not a range of ports like 30000-32767")
+
+
+def _modes(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    modes = tuple(part.strip() for part in value.split(",") if part.strip())
+    unknown = [mode for mode in modes if mode not in MODES]
+    if unknown or not modes:
+        raise click.BadParameter(f"unknown mode {', '.join(unknown)!r}; known are {', '.join(MODES)}")
+    return modes
+
+
+_path = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+@click.command("server", context_settings={"show_default": True})
+@click.option("--data-dir", type=click.Path(path_type=Path), default=Path("/var/lib/orca"), help="State: etcd, pki.")
+@click.option(
+    "--etcd-servers", default="", help="An etcd cluster to use, comma separated; without one, a child process."
+)
+@click.option("--bind-address", default="0.0.0.0", help="Address to listen on.")
+@click.option("--secure-port", type=click.IntRange(1, 65535), default=6443, help="Port to listen on.")
+@click.option(
+    "--advertise-address", default="", help="Address clients and hosts reach this server at.", show_default="guessed"
+)
+@click.option(
+    "--service-cluster-ip-range", "service_cidr", default="10.96.0.0/16", callback=_cidr, help="Service addresses."
+)
+@click.option(
+    "--service-node-port-range",
+    "node_ports",
+    default="30000-32767",
+    callback=_port_range,
+    help="Ports of NodePort Services.",
+)
+@click.option("--cluster-cidr", default="10.244.0.0/16", callback=_cidr, help="Pod addresses.")
+@click.option("--token-auth-file", type=_path, default=None, help='CSV of static tokens: token,user,uid,"groups".')
+@click.option("--client-ca-file", type=_path, default=None, help="A further CA whose client certificates are accepted.")
+@click.option(
+    "--authorization-mode", "authorization_modes", default="Node,RBAC", callback=_modes, help="Authorizers, in order."
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/orca/kubeconfig"),
+    help="Admin kubeconfig to write.",
+)
+@click.option("--controllers/--no-controllers", default=True, help="Run controllers and scheduler while leader.")
+@click.option("--v", "verbosity", type=int, default=2, help="Log level: 0 warnings, 2 normal, 4 debug.")
+def command(verbosity: int, **values: Any) -> None:
+    """Run the API server, controllers and scheduler."""
+    set_up_logging(verbosity)
+    flags = Flags(**{**values, "advertise_address": values["advertise_address"] or guess_address()})
+    try:
+        uvloop.run(_run(flags))
+    except Unusable:
+        raise
+    except (PortTaken, EtcdMissing) as error:
+        raise Unusable(str(error)) from error
+    except PermissionError as error:
+        raise Unusable(f"{error.strerror}: {error.filename}; run as root or choose another --data-dir") from error
+
+
+def guess_address() -> str:
+    """The address the default route leaves by; nothing is sent."""
+    for probe, family in (("192.0.2.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6)):
+        with socket.socket(family, socket.SOCK_DGRAM) as one:
+            try:
+                one.connect((probe, 9))
+                return str(one.getsockname()[0])
+            except OSError:
+                continue
+    return "127.0.0.1"
+
+
+async def _run(flags: Flags) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_Lock(flags.data_dir))
+        working = asyncio.create_task(_serve(flags, stack))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not working.done():
+            log.info("stopping")
+            working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        if not working.cancelled() and working.exception() is not None:
+            raise working.exception() or AssertionError
+
+
+async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
+    """Everything, until cancelled; ``stack`` undoes it in reverse order."""
+    clock = SystemClock()
+    endpoint: str | list[str] = [one.strip() for one in flags.etcd_servers.split(",") if one.strip()]
+    keeping: list[asyncio.Task[None]] = []
+    if not endpoint:
+        etcd = EtcdChild(flags.data_dir / "etcd")
+        await etcd.start()
+        stack.push_async_callback(etcd.stop)
+        keeping.append(asyncio.create_task(etcd.keep_running()))
+        stack.push_async_callback(_cancel, keeping)
+        endpoint = etcd.endpoint
+    service_address = str(ipaddress.ip_network(flags.service_cidr)[1])
+    names = [flags.advertise_address, service_address, socket.gethostname()]
+    pki = await asyncio.to_thread(ensure_pki, flags.data_dir / "pki", names, clock=clock)
+    store = Store(endpoint, clock=clock, shared=bool(flags.etcd_servers))
+    stack.push_async_callback(store.close)
+    try:
+        await store.start()
+    except ApiError as error:
+        raise Unusable(f"no etcd to store anything in: {error.message}") from error
+    server = ApiServer(_config(flags), pki, store, clock)
+    stack.push_async_callback(server.stop)
+    await server.start()
+    url = f"https://{_bracketed(flags.advertise_address)}:{flags.secure_port}"
+    write_kubeconfig(flags.kubeconfig, server=url, ca=pki.ca.cert.read_bytes(), pair=pki.admin, user="admin")
+    log.info("ready", url=url, kubeconfig=str(flags.kubeconfig))
+    if not flags.controllers:
+        await asyncio.Event().wait()
+
+    async def lead() -> None:
+        await asyncio.gather(
+            _keep(lambda: _controllers(server, flags, clock)), _keep(lambda: _scheduler(server, clock))
+        )
+
+    elector = LeaderElector(server.client, "orca-controllers", _identity(flags.data_dir), lead, clock=clock)
+    await _keep(elector.run)
+
+
+def _config(flags: Flags) -> ServerConfig:
+    try:
+        tokens = [StaticTokens.from_file(flags.token_auth_file)] if flags.token_auth_file else []
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+    return ServerConfig(
+        bind_address=flags.bind_address,
+        port=flags.secure_port,
+        advertise_address=flags.advertise_address,
+        service_cidr=flags.service_cidr,
+        node_ports=flags.node_ports,
+        authorization_modes=flags.authorization_modes,
+        client_ca_file=flags.client_ca_file,
+        token_methods=tokens,
+    )
+
+
+async def _controllers(server: ApiServer, flags: Flags, clock: SystemClock) -> None:
+    module = importlib.import_module("orca.controllers")
+    config = module.ControllersConfig(
+        table=server.table,
+        cluster_cidr=flags.cluster_cidr,
+        ca_cert_path=flags.data_dir / "pki" / "ca.crt",
+        ca_key_path=flags.data_dir / "pki" / "ca.key",
+    )
+    await module.run_all(server.client, clock=clock, config=config)
+
+
+async def _scheduler(server: ApiServer, clock: SystemClock) -> None:
+    module = importlib.import_module("orca.scheduler")
+    await module.run(server.client, clock=clock, config=None)
+
+
+async def _keep(work: Callable[[], Awaitable[None]]) -> None:
+    """Run a component for as long as we are; one that crashes starts again without taking the API down."""
+    while True:
+        try:
+            await work()
+            return
+        except Exception:
+            log.exception("a component crashed, starting it again")
+            await asyncio.sleep(RESTART_SECONDS)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _identity(data_dir: Path) -> str:
+    """Stable across restarts: the data directory's lock keeps a second holder out, so a restart leads again at once."""
+    path = data_dir / "identity"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        made = f"{socket.gethostname()}_{uuid.uuid4()}"
+        path.write_text(made + "\n")
+        return made
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+class _Lock:
+    """One server a data directory. Raises Unusable when another one runs."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "lock"
+        self._file = -1
+
+    def __enter__(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise Unusable(f"another orca server runs on {self._path.parent}") from None
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)

@@ -1,0 +1,173 @@
+"""One API server put together: store and certificates in, a listening socket and a local client out."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from orca.admission import default_chain
+from orca.api.builtin import BUILTIN
+from orca.auth import Authenticator, Authorizer, UserInfo, build_authorizer
+from orca.auth.authentication import TokenMethod
+from orca.auth.identity import AUTHENTICATED, MASTERS
+from orca.auth.pki import PkiPaths
+from orca.client.clock import Clock
+from orca.server.allocation import ServiceAllocator
+from orca.server.app import App, Parts
+from orca.server.bootstrap import ClusterFacts, bootstrap, keep_kubernetes_service
+from orca.server.connection import KEEPALIVE_SECONDS, ConnectionFactory
+from orca.server.discovery import Discovery
+from orca.server.health import Health
+from orca.server.hosts import Hosts
+from orca.server.identity import Gate
+from orca.server.local import LocalClient
+from orca.server.metrics import Metrics
+from orca.server.openapi import OpenApi
+from orca.server.splice import Splicer
+from orca.server.verbs import Core, Verbs
+from orca.store import Store
+
+log = structlog.get_logger()
+
+BACKLOG = 1024
+HANDSHAKE_SECONDS = 10.0
+DRAIN_SECONDS = 3.0
+REPAIR_SECONDS = 60.0
+LOOPBACK_USER = UserInfo("system:apiserver", groups=(MASTERS, AUTHENTICATED))
+
+
+class PortTaken(Exception):
+    """Somebody else listens there; the message says where."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Flags of ``orca server`` that concern the API. ``node_ports`` is an inclusive range."""
+
+    bind_address: str = "0.0.0.0"
+    port: int = 6443
+    advertise_address: str = "127.0.0.1"
+    service_cidr: str = "10.96.0.0/16"
+    node_ports: tuple[int, int] = (30000, 32767)
+    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    client_ca_file: Path | None = None
+    token_methods: Sequence[TokenMethod] = field(default_factory=tuple)
+
+
+class ApiServer:
+    """``start`` serves, ``stop`` drains. ``client`` acts as the server itself."""
+
+    def __init__(self, config: ServerConfig, pki: PkiPaths, store: Store, clock: Clock) -> None:
+        self.config = config
+        self.table = BUILTIN.copy()
+        self._pki = pki
+        self._store = store
+        self._tasks: list[asyncio.Task[None]] = []
+        self.services = ServiceAllocator(store, config.service_cidr, config.node_ports)
+        admission = default_chain(store)
+        self.core = Core(store, self.table, admission, clock, self.services)
+        self.verbs = Verbs(self.core)
+        self.client = LocalClient(self.verbs, LOOPBACK_USER)
+        self.authenticator = Authenticator(config.token_methods, clock=clock)
+        self.authorizer: Authorizer = build_authorizer(config.authorization_modes, store)
+        self.health = Health()
+        self.health.add("etcd", store.ping)
+        self.health.add("informer-sync", self._synced, ready_only=True)
+        self._splicer = Splicer(Hosts(store, self._agent_tls()), admission)
+        self.tls = self._serving_tls()
+        self._app = App(
+            Parts(
+                table=self.table,
+                verbs=self.verbs,
+                gate=Gate(self.authenticator, self.authorizer),
+                health=self.health,
+                discovery=Discovery(self.table, f"{config.advertise_address}:{config.port}"),
+                openapi=OpenApi(self.table),
+                metrics=Metrics(self.table, store),
+                splicer=self._splicer,
+                clock=clock,
+            )
+        )
+        self._factory: ConnectionFactory | None = None
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Bootstrap, then listen. Raises PortTaken, ApiError 503 when the store is away."""
+        facts = self._facts()
+        await bootstrap(self.client, facts, ())
+        loop = asyncio.get_running_loop()
+        self._factory = ConnectionFactory(self._app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
+        try:
+            self._listener = await loop.create_server(
+                self._factory,
+                self.config.bind_address,
+                self.config.port,
+                ssl=self.tls,
+                backlog=BACKLOG,
+                reuse_address=True,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+        except OSError as error:
+            where = f"{self.config.bind_address}:{self.config.port}"
+            if error.errno == errno.EADDRINUSE:
+                raise PortTaken(f"{where} is taken by another program; choose another --secure-port") from error
+            raise PortTaken(f"cannot listen on {where}: {error.strerror}") from error
+        self._tasks.append(asyncio.create_task(self._repair(facts)))
+        log.info("serving", address=self.config.bind_address, port=self.config.port)
+
+    async def stop(self) -> None:
+        """Refuse new connections, let requests finish for a moment, then close everything."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+        if self._factory is not None:
+            self._factory.pre_shutdown()
+            await self._factory.shutdown(DRAIN_SECONDS)
+        await self._splicer.close()
+
+    async def _repair(self, facts: ClusterFacts) -> None:
+        while True:
+            await asyncio.sleep(REPAIR_SECONDS)
+            try:
+                await keep_kubernetes_service(self.client, facts)
+            except Exception:
+                # Whatever it was, the next round tries again.
+                log.warning("the kubernetes Service could not be checked", exc_info=True)
+
+    async def _synced(self) -> None:
+        if not self._store.ready:
+            raise OSError("the cache does not follow etcd")
+
+    def _facts(self) -> ClusterFacts:
+        return ClusterFacts(
+            address=self.config.advertise_address,
+            port=self.config.port,
+            service_address=self.services.first_address,
+            service_cidr=self.config.service_cidr,
+            ca_pem=self._pki.ca.cert.read_text(),
+            front_proxy_ca_pem=self._pki.front_proxy_ca.cert.read_text(),
+        )
+
+    def _serving_tls(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._pki.apiserver.cert, self._pki.apiserver.key)
+        context.load_verify_locations(self._pki.ca.cert)
+        if self.config.client_ca_file is not None:
+            context.load_verify_locations(self.config.client_ca_file)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    def _agent_tls(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_cert_chain(self._pki.kubelet_client.cert, self._pki.kubelet_client.key)
+        context.load_verify_locations(self._pki.ca.cert)
+        return context

@@ -1,0 +1,175 @@
+"""Request bodies: read within limits, decoded from JSON or YAML, duplicate fields found.
+
+Duplicates matter to ``fieldValidation``; finding them must not cost the common case a second parse, see
+``duplicate_fields``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import orjson
+import yaml
+from aiohttp import web
+
+from orca.api import schema
+from orca.api.errors import ApiError, bad_request, too_large, unsupported_media_type
+from orca.api.objects import Obj
+
+LIMIT = 3 * 1024 * 1024  # bytes, as kube-apiserver
+READ_SECONDS = 30.0  # a client that stops sending half-way loses its connection
+YAML_NODE_LIMIT = 1_000_000  # after aliases are expanded
+JSON_MEDIA = "application/json"
+YAML_MEDIA = ("application/yaml", "application/x-yaml", "text/yaml")
+OBJECT_MEDIA = (JSON_MEDIA, "application/yaml")
+_SPACED_COLON = re.compile(rb'"\s+:')
+
+
+async def read_body(request: web.BaseRequest, limit: int = LIMIT) -> bytes:
+    """The whole body. Raises ApiError 413 above ``limit`` bytes, 408 when it does not arrive in time."""
+    length = request.content_length
+    if length is not None and length > limit:
+        raise too_large(limit)
+    if not request.can_read_body:
+        return b""
+    chunks: list[bytes] = []
+    total = 0
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            while True:
+                chunk = await request.content.readany()
+                if not chunk:
+                    break
+                total += len(chunk)
+                if total > limit:
+                    raise too_large(limit)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise ApiError(408, "Timeout", "the request body did not arrive in time") from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def media_of(request: web.BaseRequest) -> str:
+    """The body's media type without parameters; JSON when the client does not say."""
+    header = request.headers.get("Content-Type", "")
+    return header.partition(";")[0].strip().lower() or JSON_MEDIA
+
+
+def decode_object(raw: bytes, media: str, expected: str = "") -> Obj:
+    """The JSON object in ``raw``. ``expected`` is the kind named in errors. Raises ApiError 400 or 415."""
+    value = decode(raw, media, expected)
+    if not isinstance(value, dict):
+        raise bad_request(
+            f"{_unrecognized(expected)}: couldn't get version/kind; json parse error: json: cannot unmarshal "
+            f"{_go_type(value)} into Go value of type struct"
+        )
+    return value
+
+
+def decode(raw: bytes, media: str, expected: str = "") -> Any:
+    """The JSON value in ``raw``, which is JSON or YAML by ``media``."""
+    if media == JSON_MEDIA:
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError as problem:
+            why = "unexpected end of JSON input" if not raw.strip() else str(problem)
+            raise bad_request(
+                f"{_unrecognized(expected)}: couldn't get version/kind; json parse error: {why}"
+            ) from None
+    if media in YAML_MEDIA:
+        return _decode_yaml(raw)
+    raise unsupported_media_type(OBJECT_MEDIA)
+
+
+def _unrecognized(expected: str) -> str:
+    return f"the object provided is unrecognized (must be of type {expected})" if expected else "the body is malformed"
+
+
+def _go_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return {str: "string", int: "number", float: "number", list: "array"}.get(type(value), "null")
+
+
+class _YamlLoader(yaml.CSafeLoader):
+    """Safe YAML as the Kubernetes tools read it: timestamps stay strings, keys are strings, duplicates are noted."""
+
+    duplicates: list[str]
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
+            if key in seen:
+                self.duplicates.append(str(key))
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_YamlLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _decode_yaml(raw: bytes, duplicates: list[str] | None = None) -> Any:
+    try:
+        loader = _YamlLoader(raw)
+        loader.duplicates = [] if duplicates is None else duplicates
+        try:
+            value = loader.get_single_data()
+        finally:
+            loader.dispose()
+        return _json_value(value, [YAML_NODE_LIMIT])
+    except yaml.YAMLError as problem:
+        raise bad_request(f"error converting YAML to JSON: yaml: {_yaml_problem(problem)}") from None
+    except (RecursionError, UnicodeDecodeError, ValueError):
+        raise bad_request("error converting YAML to JSON: yaml: document is malformed or nested too deep") from None
+
+
+def _yaml_problem(problem: yaml.YAMLError) -> str:
+    if isinstance(problem, yaml.MarkedYAMLError) and problem.problem_mark is not None:
+        return f"line {problem.problem_mark.line + 1}: {problem.problem or problem.context}"
+    return str(problem).partition("\n")[0]
+
+
+def _json_value(value: Any, budget: list[int]) -> Any:
+    """A copy with string keys and without shared parts; ``budget`` bounds what aliases may expand to."""
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise bad_request("error converting YAML to JSON: yaml: document contains excessive aliasing")
+    if isinstance(value, dict):
+        return {_json_key(key): _json_value(item, budget) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(item, budget) for item in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return str(value)
+
+
+def _json_key(key: Any) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    return key if isinstance(key, str) else str(key)
+
+
+def duplicate_fields(raw: bytes, media: str, decoded: Any) -> list[str]:
+    """``duplicate field "spec"`` for every member that occurs twice in one mapping of ``raw``.
+
+    A JSON document without duplicates has as many ``":`` as its re-encoding (inside strings both have the same),
+    provided no blank stands before a colon; only when the counts differ is the document parsed again in Python.
+    """
+    if media == JSON_MEDIA:
+        if raw.count(b'":') == orjson.dumps(decoded).count(b'":') and not _SPACED_COLON.search(raw):
+            return []
+        try:
+            return schema.duplicate_fields(raw)
+        except (RecursionError, ValueError):
+            return []
+    found: list[str] = []
+    _decode_yaml(raw, found)
+    return [f'duplicate field "{name}"' for name in found]

@@ -1,0 +1,282 @@
+"""Objects every cluster starts with, kept there: namespaces, RBAC defaults, the ``kubernetes`` Service, cluster-info.
+
+Runs through the same verbs as everybody, creates what is missing and repairs what must be so; on a cluster that has
+everything it only reads.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import orjson
+import yaml
+
+from orca.api.builtin import (
+    CLUSTERROLES,
+    CONFIGMAPS,
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    NAMESPACES,
+    PRIORITYCLASSES,
+    ROLEBINDINGS,
+    ROLES,
+    SERVICECIDRS,
+    SERVICES,
+)
+from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
+from orca.api.objects import Obj, annotations, name, namespace
+from orca.api.resources import Resource
+from orca.client.base import Client
+
+NAMESPACE_NAMES = ("kube-system", "kube-public", "kube-node-lease", "default")
+_AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+_CLUSTER_INFO = "cluster-info"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What the objects tell. ``address`` is where clients reach this server."""
+
+    address: str
+    port: int
+    service_address: str
+    service_cidr: str
+    ca_pem: str
+    front_proxy_ca_pem: str = ""
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"https://{host}:{self.port}"
+
+
+async def bootstrap(client: Client, facts: ClusterFacts, rbac: Iterable[tuple[Resource, Obj]]) -> None:
+    """Make it so. ``rbac`` are default roles and bindings. Raises ApiError 503 when the store is away."""
+    for space in NAMESPACE_NAMES:
+        await _ensure(client, NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    for resource, obj in rbac:
+        await _ensure_rbac(client, resource, obj)
+    for resource, obj in _fixed(facts):
+        await _ensure(client, resource, obj)
+    await keep_kubernetes_service(client, facts)
+
+
+async def keep_kubernetes_service(client: Client, facts: ClusterFacts) -> None:
+    """The ``kubernetes`` Service leads to this server; called again from time to time."""
+    await _ensure(client, SERVICES, _service(facts))
+    if ip_address(facts.address).is_loopback:
+        return  # nobody but this machine could follow such endpoints, and the API refuses them
+    await _ensure_same(client, ENDPOINTS, _endpoints(facts), ("subsets",))
+    await _ensure_same(client, ENDPOINTSLICES, _endpoint_slice(facts), ("endpoints", "ports"))
+
+
+async def _find(client: Client, resource: Resource, obj: Obj) -> Obj | None:
+    try:
+        return await client.get(resource, name(obj), namespace(obj))
+    except ApiError as error:
+        if is_not_found(error):
+            return None
+        raise
+
+
+async def _ensure(client: Client, resource: Resource, obj: Obj) -> None:
+    if await _find(client, resource, obj) is not None:
+        return
+    try:
+        await client.create(resource, obj)
+    except ApiError as error:
+        if not is_already_exists(error):
+            raise
+
+
+async def _ensure_same(client: Client, resource: Resource, obj: Obj, fields: tuple[str, ...]) -> None:
+    present = await _find(client, resource, obj)
+    if present is None:
+        await _ensure(client, resource, obj)
+    elif any(present.get(field) != obj.get(field) for field in fields):
+        try:
+            await client.update(resource, {**present, **{field: obj.get(field) for field in fields}})
+        except ApiError as error:
+            if not is_conflict(error):
+                raise
+
+
+async def _ensure_rbac(client: Client, resource: Resource, obj: Obj) -> None:
+    """Missing rules and subjects come back, added ones stay; ``autoupdate: "false"`` keeps our hands off."""
+    present = await _find(client, resource, obj)
+    if present is None:
+        await _ensure(client, resource, obj)
+        return
+    if annotations(present).get(_AUTO_UPDATE) == "false":
+        return
+    field = "rules" if resource in (CLUSTERROLES, ROLES) else "subjects"
+    have = [_canonical(one) for one in present.get(field) or ()]
+    missing = [one for one in obj.get(field) or () if _canonical(one) not in have]
+    if missing and not present.get("aggregationRule"):
+        await client.update(resource, {**present, field: [*(present.get(field) or ()), *missing]})
+
+
+def _canonical(part: Obj) -> Obj:
+    """Without what defaults add and order changes."""
+    return {
+        key: sorted(value) if isinstance(value, list) else value
+        for key, value in part.items()
+        if value and key != "apiGroup"
+    }
+
+
+# -- the objects
+
+
+def _fixed(facts: ClusterFacts) -> Iterable[tuple[Resource, Obj]]:
+    yield from ((PRIORITYCLASSES, one) for one in _priority_classes())
+    yield (
+        SERVICECIDRS,
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": [facts.service_cidr]},
+        },
+    )
+    yield CONFIGMAPS, _cluster_info(facts)
+    yield from _cluster_info_access()
+    yield CONFIGMAPS, _extension_authentication(facts)
+
+
+def _priority_classes() -> Iterable[Obj]:
+    for class_name, value, who in (
+        ("system-node-critical", 2000001000, "must not be moved from their current node"),
+        (
+            "system-cluster-critical",
+            2000000000,
+            "must run in the cluster, but can be moved to another node if necessary",
+        ),
+    ):
+        yield {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": class_name},
+            "value": value,
+            "description": f"Used for system critical pods that {who}.",
+        }
+
+
+def _cluster_info(facts: ClusterFacts) -> Obj:
+    """What a host that wants to join may read without credentials: the server's address and CA."""
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": "",
+                "cluster": {"certificate-authority-data": _base64(facts.ca_pem), "server": facts.url},
+            }
+        ],
+        "contexts": None,
+        "current-context": "",
+        "preferences": {},
+        "users": None,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": _CLUSTER_INFO, "namespace": "kube-public"},
+        "data": {"kubeconfig": yaml.safe_dump(kubeconfig, sort_keys=False)},
+    }
+
+
+def _cluster_info_access() -> Iterable[tuple[Resource, Obj]]:
+    role = "kubeadm:bootstrap-signer-clusterinfo"  # the name tools know it by
+    where = {"name": role, "namespace": "kube-public"}
+    version = "rbac.authorization.k8s.io/v1"
+    group = "rbac.authorization.k8s.io"
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [_CLUSTER_INFO], "verbs": ["get"]}
+    yield ROLES, {"apiVersion": version, "kind": "Role", "metadata": where, "rules": [rule]}
+    yield (
+        ROLEBINDINGS,
+        {
+            "apiVersion": version,
+            "kind": "RoleBinding",
+            "metadata": where,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": role},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": "system:anonymous"}],
+        },
+    )
+
+
+def _extension_authentication(facts: ClusterFacts) -> Obj:
+    """How aggregated API servers recognise us and our clients."""
+    data = {"client-ca-file": facts.ca_pem}
+    if facts.front_proxy_ca_pem:
+        data |= {
+            "requestheader-client-ca-file": facts.front_proxy_ca_pem,
+            "requestheader-allowed-names": orjson.dumps(["front-proxy-client"]).decode(),
+            "requestheader-username-headers": orjson.dumps(["X-Remote-User"]).decode(),
+            "requestheader-group-headers": orjson.dumps(["X-Remote-Group"]).decode(),
+            "requestheader-extra-headers-prefix": orjson.dumps(["X-Remote-Extra-"]).decode(),
+        }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": data,
+    }
+
+
+def _service(facts: ClusterFacts) -> Obj:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": facts.service_address,
+            "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "targetPort": facts.port, "protocol": "TCP"}],
+        },
+    }
+
+
+def _endpoints(facts: ClusterFacts) -> Obj:
+    return {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [
+            {
+                "addresses": [{"ip": facts.address}],
+                "ports": [{"name": "https", "port": facts.port, "protocol": "TCP"}],
+            }
+        ],
+    }
+
+
+def _endpoint_slice(facts: ClusterFacts) -> Obj:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv6" if ":" in facts.address else "IPv4",
+        "endpoints": [{"addresses": [facts.address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": facts.port, "protocol": "TCP"}],
+    }
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode()

@@ -1,0 +1,101 @@
+"""One client connection: aiohttp's protocol plus what an API server needs of the transport.
+
+Adds the client's certificate, callbacks when the peer goes away (idle watches must not linger), and a raw mode in
+which bytes are handed on unparsed (exec, attach, port-forward after ``101 Switching Protocols``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+KEEPALIVE_SECONDS = 120.0  # longer than the 90 s of Go clients, so that they close first; bounds half-sent headers too
+
+
+class RawPeer:
+    """Where raw bytes of a connection go; every method is called synchronously from the event loop."""
+
+    def feed(self, data: bytes) -> None:
+        """Bytes arrived."""
+
+    def closed(self) -> None:
+        """The connection is gone."""
+
+    def pause(self) -> None:
+        """Our buffer towards the connection is full: stop producing."""
+
+    def resume(self) -> None:
+        """The buffer has room again."""
+
+
+class Connection(RequestHandler):
+    """See the module's docstring. ``peer_der`` is the verified client certificate, or None."""
+
+    __slots__ = ("_lost", "_raw", "peer_der")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.peer_der: bytes | None = None
+        self._lost: dict[object, Callable[[], None]] = {}
+        self._raw: RawPeer | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tls = cast("ssl.SSLObject | None", transport.get_extra_info("ssl_object"))
+        if tls is not None:
+            self.peer_der = tls.getpeercert(binary_form=True)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        for callback in list(self._lost.values()):
+            callback()
+        if self._raw is not None:
+            self._raw.closed()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._raw is not None:
+            self._raw.feed(data)
+        else:
+            super().data_received(data)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._raw is not None:
+            self._raw.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._raw is not None:
+            self._raw.resume()
+
+    def watch_loss(self, key: object, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once when the peer goes away; ``forget_loss(key)`` takes it back."""
+        self._lost[key] = callback
+
+    def forget_loss(self, key: object) -> None:
+        """Undo ``watch_loss``."""
+        self._lost.pop(key, None)
+
+    def go_raw(self, peer: RawPeer) -> None:
+        """From now on bytes go to ``peer``; what was received behind the request head is handed over at once."""
+        self._raw = peer
+        tail, self._message_tail = self._message_tail, b""
+        if tail:
+            peer.feed(tail)
+
+
+class ConnectionFactory(web.Server):
+    """Makes a :class:`Connection` for each accepted socket."""
+
+    def __call__(self) -> Connection:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+def connection_of(request: web.BaseRequest) -> Connection:
+    """The connection a request came by."""
+    return cast(Connection, request.protocol)

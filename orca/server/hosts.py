@@ -1,0 +1,126 @@
+"""Where pods, nodes and services are reached from the API server."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+from orca.api.builtin import ENDPOINTSLICES, NODES, PODS, SERVICES
+from orca.api.errors import ApiError, bad_request, internal, not_found, service_unavailable
+from orca.api.objects import Obj, labels, name, namespace
+from orca.server.tunnel import Endpoint
+from orca.store import Store
+
+AGENT_PORT = 10250
+_SERVICE_LABEL = "kubernetes.io/service-name"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An endpoint and the scheme spoken there."""
+
+    endpoint: Endpoint
+    scheme: str
+
+
+class Hosts:
+    """Addresses from the store. ``agent_tls`` carries our client certificate and trusts the cluster's CA."""
+
+    def __init__(self, store: Store, agent_tls: ssl.SSLContext) -> None:
+        self._store = store
+        self._agent_tls = agent_tls
+        self._insecure = ssl.create_default_context()
+        self._insecure.check_hostname = False
+        self._insecure.verify_mode = ssl.CERT_NONE
+
+    async def pod(self, space: str, pod_name: str) -> Obj:
+        """Raises ApiError 404."""
+        return (await self._store.get(PODS, space, pod_name)).obj
+
+    def agent_of(self, pod: Obj) -> Endpoint:
+        """The agent that runs the pod. Raises ApiError 400 when nobody does."""
+        node = (pod.get("spec") or {}).get("nodeName")
+        if not node:
+            raise bad_request(f"pod {name(pod)} does not have a host assigned")
+        return self.agent(node)
+
+    def agent(self, node_name: str) -> Endpoint:
+        """Raises ApiError 404 for an unknown node, 500 for one without address."""
+        node = self._store.peek(NODES, "", node_name)
+        if node is None:
+            raise not_found(NODES, node_name)
+        status = node.get("status") or {}
+        by_type = {one.get("type"): one.get("address") for one in reversed(status.get("addresses") or [])}
+        address = by_type.get("InternalIP") or by_type.get("ExternalIP") or by_type.get("Hostname")
+        if not address:
+            raise internal(f"no preferred addresses found; known addresses: {status.get('addresses') or []}")
+        port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or AGENT_PORT
+        return Endpoint(address, port, self._agent_tls, node_name)
+
+    # -- proxying
+
+    async def pod_destination(self, space: str, text: str) -> Destination:
+        """For ``[scheme:]name[:port]``. Raises ApiError 400, 404, 503."""
+        scheme, pod_name, port = split_target(text)
+        pod = await self.pod(space, pod_name)
+        address = (pod.get("status") or {}).get("podIP")
+        if not address:
+            raise service_unavailable(f"address not allowed: pod {pod_name} has no address yet")
+        number = _port_of_pod(pod, port)
+        return self._destination(scheme, address, number)
+
+    async def service_destination(self, space: str, text: str) -> Destination:
+        """A ready endpoint of ``[scheme:]name[:port]``. Raises ApiError 400, 404, 503."""
+        scheme, service_name, wanted = split_target(text)
+        service = (await self._store.get(SERVICES, space, service_name)).obj
+        port_name = _service_port(service, wanted)
+        for piece in self._store.peek_list(ENDPOINTSLICES, space):
+            if labels(piece).get(_SERVICE_LABEL) != service_name:
+                continue
+            port = next((p for p in piece.get("ports") or () if (p.get("name") or "") == port_name), None)
+            if port is None:
+                continue
+            for endpoint in piece.get("endpoints") or ():
+                if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses"):
+                    return self._destination(scheme, endpoint["addresses"][0], port["port"])
+        raise service_unavailable(f'no endpoints available for service "{text}"')
+
+    def _destination(self, scheme: str, address: str, port: int) -> Destination:
+        return Destination(Endpoint(address, port, self._insecure if scheme == "https" else None), scheme)
+
+
+def split_target(text: str) -> tuple[str, str, str]:
+    """``[scheme:]name[:port]`` -> (scheme, name, port or ""). Raises ApiError 400."""
+    parts = text.split(":")
+    if len(parts) == 3 and parts[0] in ("http", "https", ""):
+        return parts[0] or "http", parts[1], parts[2]
+    if len(parts) == 2:
+        return "http", parts[0], parts[1]
+    if len(parts) == 1:
+        return "http", parts[0], ""
+    raise bad_request(f"invalid proxy target {text!r}")
+
+
+def _port_of_pod(pod: Obj, port: str) -> int:
+    ports = [one for container in pod["spec"].get("containers") or () for one in container.get("ports") or ()]
+    if not port:
+        return int(ports[0]["containerPort"]) if ports else 80
+    if port.isdigit():
+        return int(port)
+    for one in ports:
+        if one.get("name") == port:
+            return int(one["containerPort"])
+    raise ApiError(400, "BadRequest", f"pod {namespace(pod)}/{name(pod)} has no port named {port!r}")
+
+
+def _service_port(service: Obj, wanted: str) -> str:
+    """The port's name ("" for the unnamed one)."""
+    ports = (service.get("spec") or {}).get("ports") or []
+    if not wanted and len(ports) == 1:
+        return ports[0].get("name") or ""
+    for port in ports:
+        if wanted and wanted in (port.get("name"), str(port.get("port"))):
+            return port.get("name") or ""
+        if not wanted and not port.get("name"):
+            return ""
+    raise service_unavailable(f'no service port "{wanted}" found for service "{name(service)}"')

@@ -1,0 +1,271 @@
+"""HTTP for the verbs: one set of handlers for every row of the resource table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from orca.api.errors import ApiError, bad_request, method_not_allowed, no_such_page, unsupported_media_type
+from orca.api.objects import Obj
+from orca.api.resources import Resource, Subresource
+from orca.client.clock import Clock
+from orca.server import bodies, patch_media
+from orca.server.negotiation import Form
+from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
+from orca.server.representation import check_include, transform, transform_list
+from orca.server.request import Request
+from orca.server.responses import json_response, list_body, pack, value_response, warning_header
+from orca.server.verbs import Call, Verbs
+from orca.server.watching import serve_watch
+from orca.store import Entry
+
+_OPTION_KINDS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
+
+
+class ObjectHandlers:
+    """Answers requests whose target is a resource."""
+
+    def __init__(self, verbs: Verbs, clock: Clock) -> None:
+        self._verbs = verbs
+        self._clock = clock
+
+    async def handle(self, request: Request, verb: str) -> web.StreamResponse:
+        """``verb`` is Kubernetes' (get, list, watch, create, …). Raises ApiError."""
+        target = request.target
+        resource = target.resource
+        assert resource is not None
+        if target.subresource:
+            sub = resource.subresource(target.subresource)
+            if sub is None:
+                raise no_such_page()
+            if verb not in sub.verbs:
+                raise method_not_allowed()
+            return await self._subresource(request, resource, sub, verb)
+        if verb not in resource.verbs:
+            raise method_not_allowed()
+        match verb:
+            case "get":
+                return await self._get(request, resource)
+            case "list":
+                return await self._list(request, resource)
+            case "watch":
+                return await self._watch(request, resource)
+            case "create":
+                return await self._create(request, resource)
+            case "update":
+                return await self._update(request, resource)
+            case "patch":
+                return await self._patch(request, resource)
+            case "delete":
+                return await self._delete(request, resource)
+            case _:
+                return await self._delete_collection(request, resource)
+
+    # -- reading
+
+    async def _get(self, request: Request, resource: Resource) -> web.Response:
+        target = request.target
+        form = request.form
+        entry = await self._verbs.get(
+            resource, target.name, target.namespace, resource_version=request.query.get("resourceVersion", "")
+        )
+        return self._entry(request, resource, entry, form=form)
+
+    def _entry(
+        self, request: Request, resource: Resource, entry: Entry, *, status: int = 200, form: Form | None = None
+    ) -> web.Response:
+        form = form or request.form
+        if form.plain_json and not request.pretty:
+            return json_response(entry.raw, status)
+        return self._value(request, resource, entry.obj, form, status)
+
+    def _value(self, request: Request, resource: Resource, obj: Obj, form: Form, status: int = 200) -> web.Response:
+        if form.kind:
+            include = check_include(request.query.get("includeObject", ""))
+            obj = transform(resource, obj, form, include, self._clock.now())
+        return value_response(obj, form, status=status, pretty=request.pretty)
+
+    async def _list(self, request: Request, resource: Resource) -> web.Response:
+        form = request.form
+        options = self._list_options(request)
+        page = await self._verbs.list(resource, _space(request), options)
+        if form.plain_json and not request.pretty:
+            body = list_body(
+                resource.api_version,
+                resource.list_kind,
+                (entry.raw for entry in page.entries),
+                revision=page.revision,
+                continue_=page.continue_,
+                remaining=page.remaining,
+            )
+            return pack(json_response(body), request.accept_encoding)
+        metadata: Obj = {"resourceVersion": str(page.revision)}
+        if page.continue_:
+            metadata["continue"] = page.continue_
+            if page.remaining is not None:
+                metadata["remainingItemCount"] = page.remaining
+        include = check_include(request.query.get("includeObject", ""))
+        objs = [entry.obj for entry in page.entries]
+        made = transform_list(resource, objs, form, include, self._clock.now(), metadata)
+        return pack(value_response(made, form, pretty=request.pretty), request.accept_encoding)
+
+    async def _watch(self, request: Request, resource: Resource) -> web.StreamResponse:
+        form = request.form
+        include = check_include(request.query.get("includeObject", "")) if form.kind else ""
+        options = self._list_options(request)
+        events = await self._verbs.watch(resource, _space(request), options)
+        return await serve_watch(request, resource, events, options, form, include, self._clock)
+
+    def _list_options(self, request: Request) -> ListOptions:
+        options = ListOptions.from_query(request.query)
+        if request.target.name:  # /api/v1/watch/... and ?watch=1 on one object
+            options.fields = f"metadata.name={request.target.name}"
+        return options
+
+    # -- writing
+
+    def _call(self, request: Request) -> Call:
+        return Call(request.user, WriteOptions.from_query(request.query, _OPTION_KINDS.get(request.method, "")))
+
+    async def _body(self, request: Request, kind: str) -> tuple[Obj, list[str]]:
+        """The body as an object, and texts about its duplicate fields."""
+        media = bodies.media_of(request.http)
+        if media != bodies.JSON_MEDIA and media not in bodies.YAML_MEDIA:
+            raise unsupported_media_type(bodies.OBJECT_MEDIA)
+        raw = await bodies.read_body(request.http)
+        obj = bodies.decode_object(raw, media, kind)
+        if request.query.get("fieldValidation") == "Ignore":
+            return obj, []
+        return obj, bodies.duplicate_fields(raw, media, obj)
+
+    def _warned(self, response: web.Response, call: Call) -> web.Response:
+        for text in dict.fromkeys(call.options.warnings):
+            response.headers.add("Warning", warning_header(text))
+        return response
+
+    async def _create(self, request: Request, resource: Resource) -> web.Response:
+        form = request.form
+        call = self._call(request)
+        obj, duplicates = await self._body(request, resource.kind)
+        if resource.virtual:
+            made = await self._verbs.create_virtual(call, resource, request.target.namespace, obj, duplicates)
+            return self._warned(value_response(made, form, status=201, pretty=request.pretty), call)
+        entry = await self._verbs.create(call, resource, request.target.namespace, obj, duplicates)
+        return self._warned(self._entry(request, resource, entry, status=201, form=form), call)
+
+    async def _update(self, request: Request, resource: Resource, subresource: str = "") -> web.Response:
+        form = request.form
+        call = self._call(request)
+        target = request.target
+        obj, duplicates = await self._body(request, resource.kind)
+        written = await self._verbs.update(
+            call, resource, target.name, target.namespace, obj, duplicates, subresource=subresource
+        )
+        status = 201 if written.created else 200
+        return self._warned(self._entry(request, resource, written.entry, status=status, form=form), call)
+
+    async def _patch_body(self, request: Request) -> tuple[Any, str]:
+        media = bodies.media_of(request.http)
+        if media not in patch_media.ACCEPTED:
+            raise unsupported_media_type(patch_media.ACCEPTED)
+        raw = await bodies.read_body(request.http)
+        return bodies.decode(raw, bodies.JSON_MEDIA), media
+
+    async def _patch(self, request: Request, resource: Resource, subresource: str = "") -> web.Response:
+        form = request.form
+        call = self._call(request)
+        target = request.target
+        body, media = await self._patch_body(request)
+        entry = await self._verbs.patch(
+            call, resource, target.name, target.namespace, body, media, subresource=subresource
+        )
+        return self._warned(self._entry(request, resource, entry, form=form), call)
+
+    async def _delete_options(self, request: Request) -> DeleteOptions:
+        raw = await bodies.read_body(request.http)
+        if not raw.strip():
+            return DeleteOptions.from_query(request.query)
+        media = bodies.media_of(request.http)
+        options = DeleteOptions.from_body(bodies.decode_object(raw, media, "DeleteOptions"))
+        if request.query.get("dryRun"):
+            options.dry_run = options.dry_run or DeleteOptions.from_query(request.query).dry_run
+        return options
+
+    async def _delete(self, request: Request, resource: Resource) -> web.Response:
+        form = request.form
+        target = request.target
+        options = await self._delete_options(request)
+        call = Call(request.user)
+        call.options.dry_run = options.dry_run
+        deleted = await self._verbs.delete(call, resource, target.name, target.namespace, options)
+        accepted = not deleted.gone and options.orphan_dependents is False
+        status = 202 if accepted else 200
+        if deleted.entry is not None:
+            return self._entry(request, resource, deleted.entry, status=status, form=form)
+        return value_response(deleted.status, Form(form.media), status=status, pretty=request.pretty)
+
+    async def _delete_collection(self, request: Request, resource: Resource) -> web.Response:
+        form = request.form
+        selection = self._list_options(request)
+        options = await self._delete_options(request)
+        call = Call(request.user)
+        call.options.dry_run = options.dry_run
+        page = await self._verbs.delete_collection(call, resource, _space(request), selection, options)
+        metadata = {"resourceVersion": str(page.revision)}
+        objs = [entry.obj for entry in page.entries]
+        include = check_include(request.query.get("includeObject", "")) if form.kind else ""
+        made = transform_list(resource, objs, form, include, self._clock.now(), metadata)
+        return pack(value_response(made, form, pretty=request.pretty), request.accept_encoding)
+
+    # -- subresources
+
+    async def _subresource(
+        self, request: Request, resource: Resource, sub: Subresource, verb: str
+    ) -> web.StreamResponse:
+        target = request.target
+        if sub.name == "scale":
+            return await self._scale(request, resource, verb)
+        if verb == "create":
+            return await self._create_sub(request, resource, sub)
+        if verb == "get":
+            return await self._get(request, resource)
+        if verb == "update":
+            return await self._update(request, resource, sub.name)
+        if verb == "patch":
+            return await self._patch(request, resource, sub.name)
+        raise ApiError(405, "MethodNotAllowed", f"{verb} of {target.subresource} is not served")
+
+    async def _scale(self, request: Request, resource: Resource, verb: str) -> web.Response:
+        form, target = request.form, request.target
+        call = self._call(request)
+        if verb == "get":
+            scale = await self._verbs.get_scale(resource, target.name, target.namespace)
+        elif verb == "update":
+            obj, duplicates = await self._body(request, "Scale")
+            scale = await self._verbs.update_scale(call, resource, target.name, target.namespace, obj, duplicates)
+        else:
+            body, media = await self._patch_body(request)
+            scale = await self._verbs.patch_scale(call, resource, target.name, target.namespace, body, media)
+        return self._warned(self._value(request, resource, scale, Form(form.media)), call)
+
+    async def _create_sub(self, request: Request, resource: Resource, sub: Subresource) -> web.Response:
+        form, target = request.form, request.target
+        call = self._call(request)
+        obj, duplicates = await self._body(request, sub.kind or resource.kind)
+        if not target.name:
+            raise bad_request("name must be provided")
+        made = await self._verbs.create_sub(call, resource, target.name, target.namespace, sub.name, obj, duplicates)
+        status = int(made.get("code") or 201) if made.get("kind") == "Status" else 201
+        return self._warned(value_response(made, Form(form.media), status=status, pretty=request.pretty), call)
+
+
+def _space(request: Request) -> str:
+    """The namespace to look in: a Namespace itself is looked up among all."""
+    resource = request.target.resource
+    return request.target.namespace if resource is not None and resource.namespaced else ""
+
+
+def is_watch(request: Request) -> bool:
+    """Whether a GET asks for a stream."""
+    return request.target.watch or (bool(request.query) and flag(request.query, "watch"))

@@ -1,0 +1,49 @@
+"""One request on its way through the handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from multidict import MultiDict
+
+from orca.auth import UserInfo
+from orca.server.negotiation import PLAIN, Form, negotiate
+from orca.server.options import flag
+from orca.server.paths import Target
+
+_NO_QUERY: Mapping[str, str] = MultiDict()
+
+
+def parse_query(text: str) -> Mapping[str, str]:
+    """The query string as a multidict; blank values are kept."""
+    return MultiDict(parse_qsl(text, keep_blank_values=True)) if text else _NO_QUERY
+
+
+@dataclass(slots=True)
+class Request:
+    """``http`` is the transport's view, the rest is ours: who asks for what."""
+
+    http: web.BaseRequest
+    method: str
+    target: Target
+    query: Mapping[str, str]
+    query_text: str
+    user: UserInfo
+    audit_id: str
+
+    @property
+    def form(self) -> Form:
+        """The negotiated form of the answer. Raises ApiError 406."""
+        accept = self.http.headers.get("Accept", "")
+        return negotiate(accept) if accept else PLAIN
+
+    @property
+    def pretty(self) -> bool:
+        return bool(self.query) and flag(self.query, "pretty")
+
+    @property
+    def accept_encoding(self) -> str:
+        return self.http.headers.get("Accept-Encoding", "")

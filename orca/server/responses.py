@@ -1,0 +1,85 @@
+"""Answers as bytes: objects, lists, Status, in the form that was negotiated."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import yaml
+from aiohttp import web
+from multidict import CIMultiDict
+
+from orca.api.errors import ApiError
+from orca.api.objects import Obj
+from orca.server.negotiation import YAML, Form
+
+GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
+_JSON_HEADERS = {"Content-Type": "application/json"}
+
+
+def encode(value: Any, form: Form, *, pretty: bool = False) -> bytes:
+    """``value`` as JSON or YAML."""
+    if form.media == YAML:
+        return yaml.dump(value, Dumper=yaml.CSafeDumper, default_flow_style=False, sort_keys=False).encode()
+    if pretty:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def json_response(body: bytes, status: int = 200) -> web.Response:
+    """The hot path: bytes that are JSON already."""
+    return web.Response(body=body, status=status, headers=_JSON_HEADERS)
+
+
+def value_response(value: Any, form: Form, *, status: int = 200, pretty: bool = False) -> web.Response:
+    """Any JSON value in a negotiated form."""
+    return web.Response(body=encode(value, form, pretty=pretty), status=status, headers={"Content-Type": form.media})
+
+
+def pack(response: web.Response, accept_encoding: str) -> web.Response:
+    """Compress a big answer when the client offers gzip. Level 4, as kube-apiserver: the rest is not worth the time."""
+    body = response.body
+    if isinstance(body, bytes) and len(body) >= GZIP_FROM and "gzip" in accept_encoding:
+        response.body = gzip.compress(body, compresslevel=4)
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+    return response
+
+
+def list_body(
+    api_version: str, kind: str, raws: Iterable[bytes], *, revision: int, continue_: str, remaining: int | None
+) -> bytes:
+    """A List around objects that are encoded already."""
+    metadata: Obj = {"resourceVersion": str(revision)}
+    if continue_:
+        metadata["continue"] = continue_
+        if remaining is not None:
+            metadata["remainingItemCount"] = remaining
+    head = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
+        kind.encode(),
+        api_version.encode(),
+        orjson.dumps(metadata),
+    )
+    return b"".join((head, b",".join(raws), b"]}\n"))
+
+
+def error_response(error: ApiError, form: Form) -> web.Response:
+    """A Status with its HTTP code; Retry-After where the error asks for patience."""
+    headers: CIMultiDict[str] = CIMultiDict({"Content-Type": form.media})
+    retry = (error.details or {}).get("retryAfterSeconds")
+    if retry:
+        headers["Retry-After"] = str(retry)
+    return web.Response(body=encode(error.status(), form), status=error.code, headers=headers)
+
+
+def success_status(details: Obj) -> Obj:
+    """What a completed deletion answers."""
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def warning_header(text: str) -> str:
+    """One Warning header (RFC 7234, code 299) as the Kubernetes clients parse it."""
+    safe = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+    return f'299 - "{safe}"'

@@ -1,0 +1,62 @@
+"""Is a body what this door takes? Group, version and kind; types of fields; unknown and duplicate fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orca.api.errors import bad_request
+from orca.api.objects import Obj, ensure_meta
+from orca.api.resources import Resource, Subresource
+from orca.api.schema import decode, undecodable
+from orca.server.options import WriteOptions
+
+
+def check_kind(obj: Obj, api_version: str, kind: str) -> None:
+    """Complete ``apiVersion`` and ``kind`` where the body leaves them open. Raises ApiError 400 for other ones."""
+    said_version, said_kind = obj.get("apiVersion"), obj.get("kind")
+    if said_version == api_version and said_kind == kind:
+        return
+    if not said_version:
+        obj["apiVersion"] = api_version
+    elif said_version != api_version:
+        raise bad_request(
+            f"the API version in the data ({said_version}) does not match the expected API version ({api_version})"
+        )
+    if not said_kind:
+        obj["kind"] = kind
+    elif said_kind != kind:
+        version = api_version.rpartition("/")[2]
+        raise bad_request(
+            f'{said_kind} in version "{version}" cannot be handled as a {kind}: '
+            f"converting ({api_version}.{said_kind}) to ({api_version}.{kind}): unknown conversion"
+        )
+
+
+def accept(
+    resource: Resource,
+    obj: Obj,
+    options: WriteOptions,
+    *,
+    subresource: Subresource | None = None,
+    duplicates: Sequence[str] = (),
+) -> Obj:
+    """A decoded body as an object of its kind, without what the kind does not know.
+
+    ``duplicates`` are texts like ``duplicate field "spec"``. Raises ApiError 400 for another kind, for a field of the
+    wrong type, and with ``fieldValidation=Strict`` for unknown or duplicate fields; with ``Warn`` they become warnings.
+    """
+    if subresource is not None and subresource.kind:
+        check_kind(obj, subresource.api_version, subresource.kind)
+        definition = subresource.definition
+    else:
+        check_kind(obj, resource.api_version, resource.kind)
+        definition = resource.definition
+    obj, unknown = decode(resource, obj, refuse_unknown=False, warn=True, definition=definition)
+    ensure_meta(obj)
+    problems = [*duplicates, *unknown]
+    if not problems or options.field_validation == "Ignore":
+        return obj
+    if options.field_validation == "Strict":
+        raise undecodable(resource, "strict decoding error: " + ", ".join(problems))
+    options.warnings.extend(problems)
+    return obj

@@ -1,0 +1,135 @@
+"""What every verb needs, and the few steps they share: copies, dry-run answers, admission attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from orca.admission import Attributes, Chain
+from orca.api.conversion import convert
+from orca.api.objects import Obj, meta, name, namespace
+from orca.api.resources import Resource, ResourceTable
+from orca.auth import UserInfo
+from orca.client.clock import Clock
+from orca.server.options import WriteOptions
+from orca.store import Entry, Store
+
+if TYPE_CHECKING:
+    from orca.server.allocation import ServiceAllocator
+
+VirtualHandler = Callable[["Call", Obj], Awaitable[Obj]]
+"""(call, body) -> answer of a kind that is computed, never stored (reviews)."""
+
+
+@dataclass(slots=True)
+class Call:
+    """Who asks, and with which options. One per request."""
+
+    user: UserInfo
+    options: WriteOptions = field(default_factory=WriteOptions)
+    trusted: bool = False  # our own components: their bodies are well formed
+
+    @property
+    def dry_run(self) -> bool:
+        return self.options.dry_run
+
+
+@dataclass(slots=True)
+class Core:
+    """The parts verbs work on."""
+
+    store: Store
+    table: ResourceTable
+    admission: Chain
+    clock: Clock
+    services: ServiceAllocator
+    virtual: dict[str, VirtualHandler] = field(default_factory=dict)  # by group_resource
+
+    async def read(self, resource: Resource, space: str, object_name: str) -> Entry:
+        """The newest object in the version ``resource`` serves. Raises ApiError 404."""
+        return served(resource, await self.store.get(resource, space, object_name))
+
+    async def write_new(self, resource: Resource, obj: Obj) -> Entry:
+        """Store a new object. Raises ApiError 409 AlreadyExists."""
+        return served(resource, await self.store.create(resource, stored(resource, obj)))
+
+    async def replace(self, resource: Resource, current: Entry, new: Obj) -> Entry:
+        """Store ``new`` in place of ``current``. Raises ApiError 409 Conflict when that is not the newest any more."""
+        made = stored(resource, new)
+        expected = (meta(current.obj)["uid"], version_of(current.obj))
+        return served(
+            resource,
+            await self.store.update(resource, current.namespace, current.name, lambda _: made, expected=expected),
+        )
+
+    async def remove(self, resource: Resource, current: Entry) -> Entry:
+        """Remove ``current`` from the store. Raises ApiError 409 Conflict when it is not the newest any more."""
+        expected = (meta(current.obj)["uid"], version_of(current.obj))
+        gone = await self.store.delete(resource, current.namespace, current.name, expected=expected)
+        return served(resource, gone)
+
+    def attributes(
+        self,
+        call: Call,
+        operation: str,
+        resource: Resource,
+        space: str,
+        object_name: str,
+        obj: Obj | None,
+        old: Obj | None,
+        *,
+        subresource: str = "",
+        options: Obj | None = None,
+    ) -> Attributes:
+        """Admission's view of one write."""
+        return Attributes(
+            operation=operation,
+            resource=resource,
+            subresource=subresource,
+            namespace=space,
+            name=object_name,
+            obj=obj,
+            old=old,
+            user=call.user,
+            dry_run=call.dry_run,
+            options=options or {},
+        )
+
+
+def served(resource: Resource, entry: Entry) -> Entry:
+    """A stored entry in the version ``resource`` serves."""
+    if resource.api_version == resource.stored_as:
+        return entry
+    obj = convert(entry.obj, resource.api_version)
+    return Entry(entry.namespace, entry.name, entry.revision, obj, orjson.dumps(obj))
+
+
+def stored(resource: Resource, obj: Obj) -> Obj:
+    """An object as it is stored."""
+    return obj if resource.api_version == resource.stored_as else convert(obj, resource.stored_as)
+
+
+def copy_object(obj: Obj) -> Obj:
+    """A deep copy; by way of bytes, which is several times as fast as copy.deepcopy."""
+    copied: Obj = orjson.loads(orjson.dumps(obj))
+    return copied
+
+
+def copy_entry(entry: Entry) -> Obj:
+    """A mutable copy of a stored object, resourceVersion included."""
+    copied: Obj = orjson.loads(entry.raw)
+    return copied
+
+
+def unstored(obj: Obj, revision: int = 0) -> Entry:
+    """An Entry for an answer that was computed but not written (dry run)."""
+    return Entry(namespace(obj), name(obj), revision, obj, orjson.dumps(obj))
+
+
+def version_of(obj: Obj) -> str:
+    """``metadata.resourceVersion``; "" and "0" both mean none."""
+    version: Any = meta(obj).get("resourceVersion")
+    return "" if not version or version == "0" else str(version)

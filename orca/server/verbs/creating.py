@@ -1,0 +1,110 @@
+"""create: from a checked body to a stored object.
+
+Order as upstream: defaults, mutating admission, system metadata, validation, validating admission, write.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+
+from orca.admission import Attributes
+from orca.api import strategy
+from orca.api.builtin import SERVICES
+from orca.api.errors import ApiError, already_exists, bad_request, invalid, is_already_exists, is_not_found
+from orca.api.objects import Obj, ensure_meta, meta, name, namespace
+from orca.api.resources import Resource
+from orca.api.times import format_time
+from orca.server.verbs.core import Call, Core, unstored, version_of
+from orca.store import Entry
+
+# Upstream's alphabet for generated names: no vowels and no look-alikes.
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX = 5
+_GENERATED_MAX = 63
+_NAME_ATTEMPTS = 8
+
+
+def generated_name(stem: str) -> str:
+    """``stem`` with a random suffix, cut so that the whole still is a label."""
+    suffix = "".join(secrets.choice(_ALPHABET) for _ in range(_SUFFIX))
+    return stem[: _GENERATED_MAX - _SUFFIX] + suffix
+
+
+def settle_identity(resource: Resource, obj: Obj, space: str, object_name: str = "") -> None:
+    """Make body and path agree on namespace and name, in place. Raises ApiError 400 when they contradict."""
+    fields = ensure_meta(obj)
+    if resource.namespaced:
+        said = fields.get("namespace")
+        if not said:
+            fields["namespace"] = space
+        elif said != space:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    elif fields.get("namespace") == "":
+        del fields["namespace"]
+    if object_name:
+        said = fields.get("name")
+        if not said:
+            fields["name"] = object_name
+        elif said != object_name:
+            raise bad_request(f"the name of the object ({said}) does not match the name on the URL ({object_name})")
+
+
+async def create(core: Core, call: Call, resource: Resource, space: str, obj: Obj) -> Entry:
+    """Create ``obj``, which becomes ours. Raises ApiError 400, 403, 409 AlreadyExists, 422."""
+    if version_of(obj):
+        raise bad_request("resourceVersion should not be set on objects to be created")
+    settle_identity(resource, obj, space)
+    fields = ensure_meta(obj)
+    for attempt in range(_NAME_ATTEMPTS):
+        stem = fields.get("generateName") or ""
+        generated = bool(stem) and not fields.get("name")
+        try:
+            return await _create_once(core, call, resource, space, obj, generated)
+        except Exception as error:
+            if not generated or not is_already_exists(error) or attempt == _NAME_ATTEMPTS - 1:
+                raise
+            del fields["name"]
+    raise AssertionError("unreachable")
+
+
+async def _create_once(core: Core, call: Call, resource: Resource, space: str, obj: Obj, generated: bool) -> Entry:
+    fields = ensure_meta(obj)
+    strategy.prepare_create(resource, obj)
+    strategy.apply_defaults(resource, obj)
+    attributes = core.attributes(call, "CREATE", resource, space, fields.get("name") or "", obj, None)
+    await core.admission.admit(attributes)
+    assert attributes.obj is not None
+    obj = attributes.obj
+    fields = ensure_meta(obj)
+    if generated:
+        fields["name"] = generated_name(fields["generateName"])
+        attributes.name = fields["name"]
+    fields["uid"] = str(uuid.uuid4())
+    fields["creationTimestamp"] = format_time(core.clock.now())
+    if resource is SERVICES:
+        async with core.services.lock:
+            core.services.assign(obj, None)
+            return await _finish(core, call, resource, obj, attributes)
+    return await _finish(core, call, resource, obj, attributes)
+
+
+async def _finish(core: Core, call: Call, resource: Resource, obj: Obj, attributes: Attributes) -> Entry:
+    problems = strategy.validate_create(resource, obj)
+    if problems:
+        raise invalid(resource, meta(obj).get("name") or "", problems)
+    await core.admission.validate(attributes)
+    if call.dry_run:
+        await _must_be_absent(core, resource, obj)
+        return unstored(obj)
+    return await core.write_new(resource, obj)
+
+
+async def _must_be_absent(core: Core, resource: Resource, obj: Obj) -> None:
+    try:
+        await core.read(resource, namespace(obj), name(obj))
+    except ApiError as error:
+        if is_not_found(error):
+            return
+        raise
+    raise already_exists(resource, name(obj))

@@ -1,0 +1,180 @@
+"""The verbs of the API as one object: checks bodies, then hands to the verb's module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orca.api.builtin import NAMESPACES, PODS
+from orca.api.errors import ApiError, method_not_allowed, no_such_page
+from orca.api.objects import Obj
+from orca.api.resources import Resource
+from orca.server.options import DeleteOptions, ListOptions
+from orca.server.verbs import namespaces, pods, scaling
+from orca.server.verbs.accept import accept
+from orca.server.verbs.core import Call, Core
+from orca.server.verbs.creating import create, settle_identity
+from orca.server.verbs.deleting import Deleted, delete, delete_entries
+from orca.server.verbs.patches import patch
+from orca.server.verbs.reading import list_page, open_watch
+from orca.server.verbs.updating import Written, update
+from orca.store import Entry, Page, Watch
+
+
+class Verbs:
+    """What can be done to objects, whoever asks. Every method raises ApiError.
+
+    Bodies become ours: callers hand over objects nobody else holds. Entries that come out are frozen.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    # -- reading
+
+    async def get(self, resource: Resource, object_name: str, space: str = "", *, resource_version: str = "") -> Entry:
+        """One object; ``resource_version="0"`` allows any age."""
+        if resource.virtual:
+            return await self._virtual_get(resource, object_name)
+        if not resource.namespaced:
+            space = ""
+        if resource_version and resource_version != "0":
+            # Not older than: wait for it as a list does.
+            await self.core.store.list(
+                resource, space, limit=1, resource_version=resource_version, match="NotOlderThan"
+            )
+        return await self.core.read(resource, space, object_name)
+
+    async def _virtual_get(self, resource: Resource, object_name: str) -> Entry:
+        for entry in (await self.list(resource, "", ListOptions())).entries:
+            if entry.name == object_name:
+                return entry
+        raise ApiError(404, "NotFound", f'{resource.group_resource} "{object_name}" not found')
+
+    async def list(self, resource: Resource, space: str, options: ListOptions) -> Page:
+        """A page of a consistent list."""
+        return await list_page(self.core, resource, space, options)
+
+    async def watch(self, resource: Resource, space: str, options: ListOptions) -> Watch:
+        """A started watch."""
+        return await open_watch(self.core, resource, space, options)
+
+    # -- writing
+
+    async def create(
+        self, call: Call, resource: Resource, space: str, obj: Obj, duplicates: Sequence[str] = ()
+    ) -> Entry:
+        """Store a new object."""
+        obj = accept(resource, obj, call.options, duplicates=duplicates)
+        return await create(self.core, call, resource, space, obj)
+
+    async def create_virtual(
+        self, call: Call, resource: Resource, space: str, obj: Obj, duplicates: Sequence[str] = ()
+    ) -> Obj:
+        """Answer a kind that is computed (reviews, legacy bindings)."""
+        obj = accept(resource, obj, call.options, duplicates=duplicates)
+        settle_identity(resource, obj, space)
+        handler = self.core.virtual.get(resource.group_resource)
+        if handler is None:
+            raise method_not_allowed()
+        return await handler(call, obj)
+
+    async def update(
+        self,
+        call: Call,
+        resource: Resource,
+        object_name: str,
+        space: str,
+        obj: Obj,
+        duplicates: Sequence[str] = (),
+        *,
+        subresource: str = "",
+    ) -> Written:
+        """Replace an object or its subresource part."""
+        obj = accept(resource, obj, call.options, duplicates=duplicates)
+        if not resource.namespaced:
+            space = ""
+        if resource is NAMESPACES and subresource == "finalize":
+            return await namespaces.finalize(self.core, call, object_name, obj)
+        return await update(self.core, call, resource, space, object_name, obj, subresource=subresource)
+
+    async def patch(
+        self,
+        call: Call,
+        resource: Resource,
+        object_name: str,
+        space: str,
+        body: Any,
+        media: str,
+        *,
+        subresource: str = "",
+    ) -> Entry:
+        """Change part of an object."""
+        if not resource.namespaced:
+            space = ""
+        return await patch(self.core, call, resource, space, object_name, body, media, subresource=subresource)
+
+    async def delete(
+        self, call: Call, resource: Resource, object_name: str, space: str, options: DeleteOptions
+    ) -> Deleted:
+        """Delete an object or mark it for deletion."""
+        if not resource.namespaced:
+            space = ""
+        return await delete(self.core, call, resource, space, object_name, options)
+
+    async def delete_collection(
+        self, call: Call, resource: Resource, space: str, selection: ListOptions, options: DeleteOptions
+    ) -> Page:
+        """Delete all that match; answers what was found."""
+        page = await self.list(resource, space, selection)
+        await delete_entries(self.core, call, resource, page.entries, options)
+        return page
+
+    # -- subresources
+
+    async def get_scale(self, resource: Resource, object_name: str, space: str) -> Obj:
+        """The Scale of an object with replicas."""
+        return await scaling.get_scale(self.core, resource, space, object_name)
+
+    async def update_scale(
+        self,
+        call: Call,
+        resource: Resource,
+        object_name: str,
+        space: str,
+        obj: Obj,
+        duplicates: Sequence[str] = (),
+    ) -> Obj:
+        """Set replicas."""
+        return await scaling.update_scale(self.core, call, resource, space, object_name, obj, duplicates)
+
+    async def patch_scale(
+        self, call: Call, resource: Resource, object_name: str, space: str, body: Any, media: str
+    ) -> Obj:
+        """Patch replicas."""
+        return await scaling.patch_scale(self.core, call, resource, space, object_name, body, media)
+
+    async def create_sub(
+        self,
+        call: Call,
+        resource: Resource,
+        object_name: str,
+        space: str,
+        subresource: str,
+        obj: Obj,
+        duplicates: Sequence[str] = (),
+    ) -> Obj:
+        """POST to binding, eviction or token."""
+        sub = resource.subresource(subresource)
+        if sub is None or "create" not in sub.verbs:
+            raise no_such_page()
+        obj = accept(resource, obj, call.options, subresource=sub, duplicates=duplicates)
+        if resource is PODS and subresource == "binding":
+            return await pods.bind(self.core, call, space, object_name, obj)
+        if resource is PODS and subresource == "eviction":
+            return await pods.evict(self.core, call, space, object_name, obj)
+        handler = self.core.virtual.get(f"{resource.group_resource}/{subresource}")
+        if handler is None:
+            raise method_not_allowed()
+        settle_identity(resource, obj, space, object_name)
+        return await handler(call, obj)

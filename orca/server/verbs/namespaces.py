@@ -1,0 +1,28 @@
+"""The end of a namespace: its controller takes the finalizers off when the content is gone."""
+
+from __future__ import annotations
+
+from orca.api.builtin import NAMESPACES
+from orca.api.errors import conflict
+from orca.api.objects import Obj, finalizers, meta
+from orca.server.verbs.core import Call, Core, copy_entry, unstored, version_of
+from orca.server.verbs.updating import Written
+
+
+async def finalize(core: Core, call: Call, object_name: str, body: Obj) -> Written:
+    """Set ``spec.finalizers``; the last one gone, the namespace is. Raises ApiError 404, 409."""
+    wanted = (body.get("spec") or {}).get("finalizers") or []
+    current = await core.read(NAMESPACES, "", object_name)
+    new = copy_entry(current)
+    spec = new.setdefault("spec", {})
+    if wanted:
+        spec["finalizers"] = list(wanted)
+    else:
+        spec.pop("finalizers", None)
+    if version_of(body) and version_of(body) != version_of(current.obj):
+        raise conflict(NAMESPACES, object_name)
+    if call.dry_run:
+        return Written(unstored(new, current.revision))
+    if meta(new).get("deletionTimestamp") and not wanted and not finalizers(new):
+        return Written(await core.remove(NAMESPACES, current))
+    return Written(await core.replace(NAMESPACES, current, new))

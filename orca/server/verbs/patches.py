@@ -1,0 +1,80 @@
+"""patch: JSON (RFC 6902), merge (RFC 7386) and strategic merge, as candidates for the update loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from orca.api.errors import ApiError, FieldError, bad_request, invalid, unsupported_media_type
+from orca.api.objects import Obj
+from orca.api.patching import json_patch, merge_patch, strategic_merge
+from orca.api.resources import Resource
+from orca.server.options import WriteOptions
+from orca.server.patch_media import ACCEPTED, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
+from orca.server.verbs.accept import accept
+from orca.server.verbs.core import Call, Core, copy_entry
+from orca.server.verbs.updating import modify
+from orca.store import Entry
+
+_MAX_OPERATIONS = 10_000
+
+
+def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media: str) -> Obj:
+    """``obj``, which is ours, with the patch applied. Raises ApiError 400, 415 or 422."""
+    if media == JSON_PATCH:
+        if not isinstance(patch, list):
+            raise bad_request("error decoding patch: json: cannot unmarshal the patch into a list of operations")
+        if len(patch) > _MAX_OPERATIONS:
+            raise ApiError(
+                413,
+                "RequestEntityTooLarge",
+                f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(patch)}",
+            )
+        return json_patch(obj, patch)
+    if not isinstance(patch, dict):
+        raise bad_request("error decoding patch: the patch is not an object")
+    if media == MERGE_PATCH:
+        return merge_patch(obj, patch)
+    if media == STRATEGIC_PATCH and not resource.custom:
+        return strategic_merge(definition, obj, patch)
+    accepted = (JSON_PATCH, MERGE_PATCH) if resource.custom else ACCEPTED
+    raise unsupported_media_type(accepted)
+
+
+def accept_patched(resource: Resource, patched: Any, options: WriteOptions) -> Obj:
+    """The result must still be an object of its kind, with fields of the right types. Raises ApiError 422."""
+    if not isinstance(patched, dict):
+        raise bad_request("the patched value is not an object")
+    try:
+        return accept(resource, patched, options)
+    except ApiError as problem:
+        if "strict decoding error" in problem.message:
+            raise
+        name = str((patched.get("metadata") or {}).get("name") or "")
+        raise invalid(resource, name, [FieldError.invalid("patch", "", problem.message)]) from None
+
+
+async def patch(
+    core: Core,
+    call: Call,
+    resource: Resource,
+    space: str,
+    object_name: str,
+    body: Any,
+    media: str,
+    *,
+    subresource: str = "",
+) -> Entry:
+    """Patch an object or its status. Raises ApiError 400, 404, 409, 415, 422."""
+    if media not in ACCEPTED:
+        raise unsupported_media_type(ACCEPTED)
+    encoded = orjson.dumps(body)
+
+    def candidate(current: Entry) -> Obj:
+        call.options.warnings.clear()
+        # Patching may move parts of the patch into the object; each attempt gets its own copy.
+        patched = apply_patch(resource, resource.definition, copy_entry(current), orjson.loads(encoded), media)
+        return accept_patched(resource, patched, call.options)
+
+    return await modify(core, call, resource, space, object_name, candidate, subresource=subresource)

@@ -1,0 +1,105 @@
+"""The scale subresource: one autoscaling/v1 view of everything that has replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from orca.api.builtin import SCALE
+from orca.api.errors import FieldError, conflict, invalid_kind
+from orca.api.objects import Obj, ensure_meta, meta, name
+from orca.api.resources import Resource
+from orca.api.selectors import from_label_selector
+from orca.server.verbs.accept import accept
+from orca.server.verbs.core import Call, Core, copy_entry, version_of
+from orca.server.verbs.patches import apply_patch
+from orca.server.verbs.updating import modify
+from orca.store import Entry
+
+_SHARED_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+def scale_of(obj: Obj) -> Obj:
+    """The Scale of an object with ``spec.replicas``."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    scale_status: Obj = {"replicas": status.get("replicas", 0)}
+    selector = _selector_text(spec.get("selector"))
+    if selector:
+        scale_status["selector"] = selector
+    fields = meta(obj)
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: fields[key] for key in _SHARED_METADATA if key in fields},
+        "spec": {"replicas": spec["replicas"]} if spec.get("replicas") else {},
+        "status": scale_status,
+    }
+
+
+def _selector_text(selector: Obj | None) -> str:
+    if not selector:
+        return ""
+    if "matchLabels" in selector or "matchExpressions" in selector:
+        return str(from_label_selector(selector))
+    return ",".join(f"{key}={value}" for key, value in sorted(selector.items()))  # ReplicationController
+
+
+def _with_scale(resource: Resource, obj: Obj, scale: Obj) -> Obj:
+    """``obj``, ours, with the replicas of ``scale``. Raises ApiError 409, 422."""
+    fields = scale.get("metadata") or {}
+    if fields.get("name") and fields["name"] != name(obj):
+        problem = FieldError.invalid("metadata.name", fields["name"], "field is immutable")
+        raise invalid_kind("autoscaling", "Scale", name(obj), [problem])
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    if replicas < 0:
+        problem = FieldError.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise invalid_kind("autoscaling", "Scale", name(obj), [problem])
+    if version_of(scale) and version_of(scale) != version_of(obj):
+        raise conflict(resource, name(obj))
+    if fields.get("uid") and fields["uid"] != meta(obj)["uid"]:
+        why = f"Precondition failed: UID in precondition: {fields['uid']}, UID in object meta: {meta(obj)['uid']}"
+        raise conflict(resource, name(obj), why)
+    obj.setdefault("spec", {})["replicas"] = replicas
+    if version_of(scale):
+        ensure_meta(obj)["resourceVersion"] = version_of(scale)
+    return obj
+
+
+async def get_scale(core: Core, resource: Resource, space: str, object_name: str) -> Obj:
+    """The current Scale. Raises ApiError 404."""
+    return scale_of((await core.read(resource, space, object_name)).obj)
+
+
+async def update_scale(
+    core: Core,
+    call: Call,
+    resource: Resource,
+    space: str,
+    object_name: str,
+    body: Obj,
+    duplicates: Sequence[str] = (),
+) -> Obj:
+    """Set the replicas. Raises ApiError 400, 404, 409, 422."""
+    scale = accept(resource, body, call.options, subresource=SCALE, duplicates=duplicates)
+
+    def candidate(current: Entry) -> Obj:
+        return _with_scale(resource, copy_entry(current), scale)
+
+    return scale_of((await modify(core, call, resource, space, object_name, candidate)).obj)
+
+
+async def patch_scale(
+    core: Core, call: Call, resource: Resource, space: str, object_name: str, body: Any, media: str
+) -> Obj:
+    """Patch the Scale. Raises ApiError 400, 404, 409, 415, 422."""
+    encoded = orjson.dumps(body)
+
+    def candidate(current: Entry) -> Obj:
+        scale = apply_patch(resource, SCALE.definition, scale_of(current.obj), orjson.loads(encoded), media)
+        call.options.warnings.clear()
+        scale = accept(resource, scale, call.options, subresource=SCALE)
+        return _with_scale(resource, copy_entry(current), scale)
+
+    return scale_of((await modify(core, call, resource, space, object_name, candidate)).obj)

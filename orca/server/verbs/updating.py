@@ -1,0 +1,175 @@
+"""update and patch: from what is stored and what is wanted to a new stored object.
+
+One loop serves both. It reads the newest object, lets the caller make a candidate from it, runs admission and
+validation and writes on the condition that nobody wrote in between; if somebody did, it starts over, unless the
+client pinned a resourceVersion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orca.admission import Attributes
+from orca.api import strategy
+from orca.api.builtin import NAMESPACES, SERVICES
+from orca.api.errors import ApiError, FieldError, conflict, invalid, is_conflict, is_not_found
+from orca.api.objects import Obj, ensure_meta, finalizers, meta
+from orca.api.resources import Resource
+from orca.server.verbs.core import Call, Core, copy_object, unstored, version_of
+from orca.server.verbs.creating import create, settle_identity
+from orca.store import Entry
+
+MakeCandidate = Callable[[Entry], Obj]
+"""(current) -> a mutable candidate of our own; called again after every lost race."""
+
+_ATTEMPTS = 64
+_ALWAYS_PINNED = frozenset(
+    {
+        "leases.coordination.k8s.io",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "apiservices.apiregistration.k8s.io",
+        "poddisruptionbudgets.policy",
+        "runtimeclasses.node.k8s.io",
+        "flowschemas.flowcontrol.apiserver.k8s.io",
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    }
+)
+"""Kinds whose full update must name the version it replaces (upstream: AllowUnconditionalUpdate is false)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An update's result; ``created`` when the kind allows a PUT to create."""
+
+    entry: Entry
+    created: bool = False
+
+
+async def update(
+    core: Core, call: Call, resource: Resource, space: str, object_name: str, body: Obj, *, subresource: str = ""
+) -> Written:
+    """Replace an object, or its ``subresource`` part, by ``body``.
+
+    Raises ApiError 400, 404, 409 Conflict, 422.
+    """
+    settle_identity(resource, body, space, object_name)
+    version = version_of(body)
+
+    def candidate(_: Entry) -> Obj:
+        return body if version else copy_object(body)
+
+    try:
+        if not version and not subresource and _needs_version(resource) and not call.trusted:
+            await core.read(resource, space, object_name)
+            problem = FieldError.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            raise invalid(resource, object_name, [problem])
+        return Written(await modify(core, call, resource, space, object_name, candidate, subresource=subresource))
+    except ApiError as error:
+        if not is_not_found(error) or subresource or not strategy.allow_create_on_update(resource):
+            raise
+        if version or meta(body).get("uid"):
+            raise
+        return Written(await create(core, call, resource, space, body), created=True)
+
+
+def _needs_version(resource: Resource) -> bool:
+    return resource.custom or resource.group_resource in _ALWAYS_PINNED
+
+
+class _LostRace(Exception):
+    """Somebody wrote between our read and our write."""
+
+
+async def modify(
+    core: Core,
+    call: Call,
+    resource: Resource,
+    space: str,
+    object_name: str,
+    candidate: MakeCandidate,
+    *,
+    subresource: str = "",
+) -> Entry:
+    """The loop behind update and patch; see the module's docstring.
+
+    A candidate that names another resourceVersion than the current one is a conflict; so a client that pinned one
+    gets its conflict at the latest when the loop starts over.
+    """
+    for attempt in range(_ATTEMPTS):
+        current = await core.read(resource, space, object_name)
+        new = candidate(current)
+        fields, before = ensure_meta(new), meta(current.obj)
+        if fields.get("uid") and fields["uid"] != before["uid"]:
+            why = f"Precondition failed: UID in precondition: {fields['uid']}, UID in object meta: {before['uid']}"
+            raise conflict(resource, object_name, why)
+        if version_of(new) and version_of(new) != before["resourceVersion"]:
+            raise conflict(resource, object_name)
+        fields["resourceVersion"] = before["resourceVersion"]
+        try:
+            return await _modify_once(core, call, resource, current, new, subresource)
+        except _LostRace:
+            # Give the winner's event time to arrive, then spread out.
+            await asyncio.sleep(0.001 * min(attempt, 10))
+    raise conflict(resource, object_name)
+
+
+async def _modify_once(core: Core, call: Call, resource: Resource, current: Entry, new: Obj, subresource: str) -> Entry:
+    old = current.obj
+    settle_identity(resource, new, current.namespace, current.name)
+    strategy.apply_defaults(resource, new)
+    strategy.prepare_update(resource, new, old, subresource)
+    attributes = core.attributes(
+        call, "UPDATE", resource, current.namespace, current.name, new, old, subresource=subresource
+    )
+    await core.admission.admit(attributes)
+    assert attributes.obj is not None
+    new = attributes.obj
+    if resource is SERVICES and not subresource:
+        async with core.services.lock:
+            core.services.assign(new, old)
+            return await _finish(core, call, resource, current, new, subresource, attributes)
+    return await _finish(core, call, resource, current, new, subresource, attributes)
+
+
+async def _finish(
+    core: Core,
+    call: Call,
+    resource: Resource,
+    current: Entry,
+    new: Obj,
+    subresource: str,
+    attributes: Attributes,
+) -> Entry:
+    old = current.obj
+    problems = strategy.validate_update(resource, new, old, subresource)
+    if problems:
+        raise invalid(resource, current.name, problems)
+    await core.admission.validate(attributes)
+    if new == old:
+        return current
+    try:
+        if _last_finalizer_left(resource, new):
+            return unstored(new, current.revision) if call.dry_run else await core.remove(resource, current)
+        if call.dry_run:
+            return unstored(new, current.revision)
+        return await core.replace(resource, current, new)
+    except ApiError as error:
+        if is_conflict(error):
+            raise _LostRace from error
+        raise
+
+
+def _last_finalizer_left(resource: Resource, new: Obj) -> bool:
+    """Whether this update completes a deletion that was waiting for finalizers only."""
+    fields = meta(new)
+    if not fields.get("deletionTimestamp") or fields.get("deletionGracePeriodSeconds") or finalizers(new):
+        return False
+    return not (resource is NAMESPACES and (new.get("spec") or {}).get("finalizers"))

@@ -1,0 +1,98 @@
+"""Watch streams over HTTP: JSON lines, shared between watchers wherever the form allows.
+
+A plain JSON watch writes the line the store encoded once; what is ready at the same time goes out in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import orjson
+from aiohttp import web
+
+from orca.api.errors import ApiError
+from orca.api.resources import Resource
+from orca.client.clock import Clock
+from orca.server.connection import connection_of
+from orca.server.negotiation import YAML, Form
+from orca.server.options import ListOptions
+from orca.server.representation import transform
+from orca.server.request import Request
+from orca.server.verbs.core import served
+from orca.store import Event, Watch
+
+MIN_SECONDS = 1800  # a watch without timeoutSeconds ends after half an hour to an hour, so that load spreads
+
+
+async def serve_watch(
+    request: Request,
+    resource: Resource,
+    watch: Watch,
+    options: ListOptions,
+    form: Form,
+    include: str,
+    clock: Clock,
+) -> web.StreamResponse:
+    """Stream events until the time is over, the peer goes away or the store ends the watch."""
+    if form.media == YAML:
+        raise ApiError(406, "NotAcceptable", "watches are served as JSON only")
+    connection = connection_of(request.http)
+    task = asyncio.current_task()
+    assert task is not None
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+    if request.http.version >= (1, 1):
+        response.enable_chunked_encoding()
+    seconds = options.timeout_seconds
+    if not seconds or seconds < 0:
+        seconds = MIN_SECONDS + random.randrange(MIN_SECONDS)
+    connection.watch_loss(task, task.cancel)
+    try:
+        await response.prepare(request.http)
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    batch = await watch.batch()
+                    if not batch:
+                        break
+                    await response.write(b"".join([_line(event, resource, form, include, clock) for event in batch]))
+        except TimeoutError:
+            pass
+        except ApiError as error:
+            await response.write(_error_line(error))
+        await response.write_eof()
+    except (ConnectionResetError, asyncio.CancelledError):
+        if not request.http.transport or request.http.transport.is_closing():
+            return response  # the peer went away; nothing is left to say
+        raise
+    finally:
+        connection.forget_loss(task)
+        await watch.aclose()
+    return response
+
+
+def _line(event: Event, resource: Resource, form: Form, include: str, clock: Clock) -> bytes:
+    if event.type != "BOOKMARK" and resource.api_version != resource.stored_as:
+        entry = served(resource, event.entry)
+        if not form.kind:
+            return b'{"type":"%b","object":%b}\n' % (event.type.encode(), entry.raw)
+        obj = entry.obj
+    elif not form.kind:
+        return event.line
+    else:
+        obj = event.entry.obj
+    if event.type == "BOOKMARK":
+        obj = {
+            **obj,
+            "kind": "PartialObjectMetadata" if form.kind != "Table" else "Table",
+            "apiVersion": f"meta.k8s.io/{form.version}",
+        }
+        if form.kind == "Table":
+            obj = {**obj, "columnDefinitions": None, "rows": []}
+    else:
+        obj = transform(resource, obj, form, include, clock.now())
+    return orjson.dumps({"type": event.type, "object": obj}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _error_line(error: ApiError) -> bytes:
+    return orjson.dumps({"type": "ERROR", "object": error.status()}, option=orjson.OPT_APPEND_NEWLINE)
