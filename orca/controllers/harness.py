@@ -88,17 +88,18 @@ class Controller:
             outcome = await self.sync(object_key)
         except ApiError as error:
             if not is_conflict(error) and error.code not in UNAVAILABLE:
-                self._tell(object_key, error)
+                self.tell(object_key, error)
             elif error.retry_after:
                 return RetryAfter(error.retry_after)
             return RetryAfter()
         except Exception as error:
-            self._tell(object_key, error)
+            self.tell(object_key, error)
             return RetryAfter()
         self._told.discard(object_key)
         return outcome
 
-    def _tell(self, object_key: str, error: Exception) -> None:
+    def tell(self, object_key: str, error: BaseException) -> None:
+        """Logs a failure: with its traceback the first time, briefly until the key succeeds."""
         if object_key not in self._told:
             self._told.add(object_key)
             log.error("reconcile failed", controller=self.name, key=object_key, exc_info=error)

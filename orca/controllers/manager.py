@@ -8,11 +8,18 @@ import structlog
 
 from orca.client.base import Client
 from orca.client.clock import Clock
+from orca.controllers.bootstraptokens import BootstrapTokenCleaner
 from orca.controllers.cache import Caches
+from orca.controllers.certificates import CertificatesController
 from orca.controllers.config import ControllersConfig
 from orca.controllers.deployment import DeploymentController
 from orca.controllers.endpoints import EndpointsController, EndpointSliceController
+from orca.controllers.garbage import GarbageCollector
 from orca.controllers.harness import Context
+from orca.controllers.namespacedefaults import RootCAController, ServiceAccountsController
+from orca.controllers.namespaces import NamespaceController
+from orca.controllers.nodes import NodeIpamController, NodeLifecycleController, TaintEvictionController
+from orca.controllers.podgc import PodGarbageCollector
 from orca.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 
 log = structlog.get_logger()
@@ -35,6 +42,16 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     ReplicationControllerController,
     EndpointSliceController,
     EndpointsController,
+    NamespaceController,
+    ServiceAccountsController,
+    RootCAController,
+    GarbageCollector,
+    PodGarbageCollector,
+    NodeIpamController,
+    NodeLifecycleController,
+    TaintEvictionController,
+    CertificatesController,
+    BootstrapTokenCleaner,
 )
 
 

@@ -1,0 +1,108 @@
+"""Pods nobody else will ever remove: on nodes that are gone, never scheduled, or finished long ago by the thousand."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orca.api.builtin import NODES, PODS
+from orca.api.errors import ApiError, is_conflict, is_not_found
+from orca.api.objects import Obj, is_terminating, key, name
+from orca.controllers import conditions, podstate
+from orca.controllers.harness import Context, Controller, gather_all
+
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+PERIOD = 20.0
+QUARANTINE = 40.0
+"""Seconds a node must have been missing before its pods go: a node may be deleted and registered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A pod to delete at once; with a `message` it is first marked as failed for the DisruptionTarget reason."""
+
+    pod: Obj
+    message: str = ""
+
+
+def plan(pods: Sequence[Obj], gone: Collection[str], out_of_service: Collection[str], threshold: int) -> list[Doomed]:
+    """`gone`: names of nodes known not to exist; `out_of_service`: nodes an administrator gave up (tainted, not ready);
+    `threshold`: how many finished pods may stay, 0 for any number."""
+    doomed: dict[str, Doomed] = {}
+    for pod in pods:
+        node = pod["spec"].get("nodeName")
+        if node in gone:
+            doomed[key(pod)] = Doomed(pod, "PodGC: node no longer exists")
+        elif is_terminating(pod) and not node:
+            doomed[key(pod)] = Doomed(pod)
+        elif is_terminating(pod) and node in out_of_service:
+            doomed[key(pod)] = Doomed(pod, "PodGC: node is out of service")
+    finished = [pod for pod in pods if podstate.is_finished(pod)]
+    if threshold > 0 and len(finished) > threshold:
+        finished.sort(key=lambda pod: (podstate.created_at(pod), name(pod)))
+        for pod in finished[: len(finished) - threshold]:
+            doomed.setdefault(key(pod), Doomed(pod))
+    return list(doomed.values())
+
+
+def is_out_of_service(node: Obj) -> bool:
+    """Not ready, and tainted as never coming back with its present state."""
+    tainted = any(taint.get("key") == OUT_OF_SERVICE for taint in node["spec"].get("taints") or ())
+    return tainted and conditions.status_of(node, "Ready") != "True"
+
+
+class PodGarbageCollector(Controller):
+    """Looks every 20 seconds; the only controller that goes over all pods, because it is about those nobody watches."""
+
+    name = "pod-garbage-collector-controller"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._pods = self.caches.of(PODS)
+        self._nodes = self.caches.of(NODES)
+        self._missing: dict[str, datetime] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.clock.sleep(PERIOD)
+            await self.collect()
+
+    async def collect(self) -> None:
+        """One look at all pods."""
+        pods = self._pods.all()
+        gone = await self._gone_nodes({pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")})
+        given_up = {name(node) for node in self._nodes.all() if is_out_of_service(node)}
+        doomed = plan(pods, gone, given_up, self.context.config.terminated_pod_threshold)
+        for error in await gather_all(self._delete(one) for one in doomed):
+            if not is_conflict(error):
+                self.tell("pods", error)
+
+    async def _gone_nodes(self, used: Iterable[str]) -> set[str]:
+        """Nodes that have been missing for the quarantine and that the server does not know either."""
+        now = self.clock.now()
+        missing = {node for node in used if self._nodes.get(node) is None}
+        self._missing = {node: self._missing.get(node, now) for node in missing}
+        gone = set()
+        for node, since in self._missing.items():
+            if now - since < timedelta(seconds=QUARANTINE):
+                continue
+            try:
+                await self.client.get(NODES, node)
+            except ApiError as error:
+                if is_not_found(error):
+                    gone.add(node)
+        return gone
+
+    async def _delete(self, doomed: Doomed) -> None:
+        pod = doomed.pod
+        if doomed.message and not podstate.is_finished(pod):
+            status = pod.get("status") or {}
+            target = conditions.build("DisruptionTarget", "True", "DeletionByPodGC", doomed.message, self.clock.now())
+            changed = {**status, "phase": "Failed", "conditions": conditions.put(status.get("conditions"), target)}
+            try:
+                pod = await self._pods.update({**pod, "status": changed}, subresource="status")
+            except ApiError as error:
+                if is_not_found(error):
+                    return
+                raise
+        await self._pods.delete(pod, grace_seconds=0)
