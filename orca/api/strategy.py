@@ -108,7 +108,7 @@ def prepare_create(resource: Resource, obj: Obj) -> None:
     fields = ensure_meta(obj)
     for field in metadata.SYSTEM_FIELDS:
         fields.pop(field, None)
-    if resource.has("status"):
+    if resource.has("status") and resource not in _BORN_WITH_STATUS:
         for field in strategy.status_fields:
             obj.pop(field, None)
     fields.pop("generation", None)
@@ -125,7 +125,7 @@ def prepare_update(resource: Resource, new: Obj, old: Obj, subresource: str = ""
     """
     strategy = of(resource)
     metadata.keep_system_fields(new, old)
-    if subresource == "status":
+    if subresource in ("status", "approval"):
         _only_status(resource, strategy, new, old)
     elif resource.has("status"):
         for field in strategy.status_fields:
@@ -211,6 +211,8 @@ def graceful(resource: Resource, obj: Obj) -> int | None:
 _ANNOTATIONS_ARE_DESIRE = {DEPLOYMENTS}
 # Kubelets label their nodes and annotate their pods through the status door.
 _METADATA_BY_STATUS = {NODES, PODS}
+# Agents register their node with what it can do.
+_BORN_WITH_STATUS = {NODES}
 
 for _row in (
     CRONJOBS,

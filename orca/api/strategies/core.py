@@ -15,6 +15,8 @@ from orca.api.builtin import (
     LEASES,
     LIMITRANGES,
     NAMESPACES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
     ROLEBINDINGS,
     ROLES,
     SERVICES,
@@ -48,13 +50,46 @@ def _create_crd(obj: Obj) -> None:
     obj["status"] = {"storedVersions": stored, "conditions": None, "acceptedNames": {"plural": "", "kind": ""}}
 
 
+def _update_crd(new: Obj, old: Obj, subresource: str) -> None:
+    """A version that becomes the storage version is remembered as stored."""
+    if subresource:
+        return
+    status = new.setdefault("status", {})
+    stored = status.get("storedVersions") or []
+    for version in (new.get("spec") or {}).get("versions") or ():
+        if version.get("storage") and version.get("name") not in stored:
+            status["storedVersions"] = [*stored, version["name"]]
+
+
 def _create_request(obj: Obj) -> None:
     obj["status"] = {}
 
 
+def _update_request(new: Obj, old: Obj, subresource: str) -> None:
+    """What was asked for stays; ``approval`` decides and ``status`` signs, neither does the other's part."""
+    if "spec" in old:
+        new["spec"] = deepcopy(old["spec"])
+    if subresource == "approval":
+        conditions = (new.get("status") or {}).get("conditions")
+        new["status"] = deepcopy(old.get("status") or {})
+        if conditions is not None:
+            new["status"]["conditions"] = conditions
+
+
+def _create_pending(obj: Obj) -> None:
+    obj["status"] = {"phase": "Pending"}
+
+
+def _create_service(obj: Obj) -> None:
+    obj["status"] = {"loadBalancer": {}}
+
+
 register(NAMESPACES, prepare_create=_create_namespace, prepare_update=_update_namespace)
-register(CERTIFICATESIGNINGREQUESTS, prepare_create=_create_request)
-register(CUSTOMRESOURCEDEFINITIONS, prepare_create=_create_crd)
+register(CERTIFICATESIGNINGREQUESTS, prepare_create=_create_request, prepare_update=_update_request)
+register(CUSTOMRESOURCEDEFINITIONS, prepare_create=_create_crd, prepare_update=_update_crd)
+register(PERSISTENTVOLUMES, prepare_create=_create_pending)
+register(PERSISTENTVOLUMECLAIMS, prepare_create=_create_pending)
+register(SERVICES, prepare_create=_create_service)
 for _row in (
     ENDPOINTS,
     EVENTS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from orca.api.builtin import PODS
 from orca.api.objects import Obj
 from orca.api.strategies.qos import qos_class
@@ -31,6 +33,9 @@ def _prepare_update(new: Obj, old: Obj, subresource: str) -> None:
     if subresource == "status" and status is not None and before and not status.get("qosClass"):
         # The class is fixed at creation; an agent that leaves it out does not take it away.
         status["qosClass"] = before
+    if subresource == "ephemeralcontainers":
+        added = (new.get("spec") or {}).get("ephemeralContainers")
+        new["spec"] = {**deepcopy(old.get("spec") or {}), "ephemeralContainers": added or []}
 
 
 def _graceful(obj: Obj) -> int | None:
@@ -39,7 +44,9 @@ def _graceful(obj: Obj) -> int | None:
     if not spec.get("nodeName") or (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
         return 0
     seconds = spec.get("terminationGracePeriodSeconds")
-    return 30 if seconds is None else max(int(seconds), 1)
+    if seconds is None:
+        return 30
+    return int(seconds) if seconds >= 0 else 1
 
 
 register(PODS, prepare_create=_prepare_create, prepare_update=_prepare_update, graceful=_graceful)

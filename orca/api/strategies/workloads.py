@@ -16,15 +16,13 @@ def _create_job(obj: Obj) -> None:
     """A selector that no other job can share: by uid, which therefore has to be known here."""
     obj["status"] = {}
     spec = obj.setdefault("spec", {})
-    meta = ensure_meta(obj)
-    if spec.get("manualSelector") or spec.get("selector"):
-        return
-    uid = meta.setdefault("uid", str(uuid4()))
     template = spec.get("template")
-    if template is None:
+    own = (spec.get("selector") or {}).get("matchLabels") or {}
+    if spec.get("manualSelector") or template is None or (spec.get("selector") and set(own) != {CONTROLLER_UID}):
         return
+    meta = ensure_meta(obj)
+    uid, name = meta.setdefault("uid", str(uuid4())), meta.get("name") or ""
     labels = ensure_meta(template).setdefault("labels", {})
-    name = meta.get("name") or ""
     labels.update({CONTROLLER_UID: uid, JOB_NAME: name, "controller-uid": uid, "job-name": name})
     spec["selector"] = {"matchLabels": {CONTROLLER_UID: uid}}
 

@@ -11,6 +11,7 @@ from orca.api.validation.cron import schedule_error
 from orca.api.validation.pods import spec as pods
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
 
+_CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 _ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 _ZONE = re.compile(r"^[A-Za-z0-9+\-_/]{1,}$")
 _MAX_INDEXED = 100_000
@@ -123,6 +124,10 @@ def job(obj: Obj) -> Errors:
     selector = spec.get("selector")
     if selector is None:
         out.append(FieldError.required("spec.selector"))
+    elif not spec.get("manualSelector"):
+        wanted = {"matchLabels": {_CONTROLLER_UID: obj["metadata"].get("uid")}}
+        if {key: value for key, value in selector.items() if value} != wanted:
+            out.append(FieldError.invalid("spec.selector", selector, "`selector` not auto-generated"))
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     if selector and common.selector_matches(selector, labels) is False:
         text = "`selector` does not match template `labels`"

@@ -10,11 +10,12 @@ import uuid
 
 from orca.admission import Attributes
 from orca.api import strategy
-from orca.api.builtin import SERVICES
+from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, SERVICES
 from orca.api.errors import ApiError, already_exists, bad_request, invalid, is_already_exists, is_not_found
 from orca.api.objects import Obj, ensure_meta, meta, name, namespace
 from orca.api.resources import Resource
 from orca.api.times import format_time
+from orca.auth import UserInfo
 from orca.server.verbs.core import Call, Core, unstored, version_of
 from orca.store import Entry
 
@@ -70,23 +71,38 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
 
 async def _create_once(core: Core, call: Call, resource: Resource, space: str, obj: Obj, generated: bool) -> Entry:
     fields = ensure_meta(obj)
-    strategy.prepare_create(resource, obj)
     strategy.apply_defaults(resource, obj)
+    if generated:
+        fields["name"] = generated_name(fields["generateName"])
     attributes = core.attributes(call, "CREATE", resource, space, fields.get("name") or "", obj, None)
     await core.admission.admit(attributes)
     assert attributes.obj is not None
     obj = attributes.obj
+    # After admission, so that what is derived (quality of service, generated labels) follows what it changed.
+    strategy.prepare_create(resource, obj)
     fields = ensure_meta(obj)
-    if generated:
-        fields["name"] = generated_name(fields["generateName"])
-        attributes.name = fields["name"]
-    fields["uid"] = str(uuid.uuid4())
+    fields.setdefault("uid", str(uuid.uuid4()))
     fields["creationTimestamp"] = format_time(core.clock.now())
+    if resource is CERTIFICATESIGNINGREQUESTS:
+        _stamp_requester(obj, attributes.user)
     if resource is SERVICES:
         async with core.services.lock:
             core.services.assign(obj, None)
             return await _finish(core, call, resource, obj, attributes)
     return await _finish(core, call, resource, obj, attributes)
+
+
+def _stamp_requester(obj: Obj, user: UserInfo) -> None:
+    """Who asks for a certificate is who sent the request, whatever it says."""
+    spec = obj.setdefault("spec", {})
+    for field, value in (("username", user.name), ("uid", user.uid), ("groups", list(user.groups))):
+        if value:
+            spec[field] = value
+        else:
+            spec.pop(field, None)
+    spec.pop("extra", None)
+    if user.extra:
+        spec["extra"] = {key: list(values) for key, values in user.extra.items()}
 
 
 async def _finish(core: Core, call: Call, resource: Resource, obj: Obj, attributes: Attributes) -> Entry:
