@@ -18,7 +18,6 @@ import os
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
@@ -35,9 +34,6 @@ from orca.api.objects import Obj, namespace, uid
 from orca.api.quantity import Quantity
 from orca.client.base import Client
 from orca.client.clock import Clock
-from orca.client.informer import Informer
-
-T = TypeVar("T")
 
 ROTATION_CHECK_SECONDS = 30.0
 DEFAULT_TOKEN_SECONDS = 3600
@@ -111,8 +107,8 @@ class VolumeManager:
             await asyncio.to_thread(self._remove, pod_uid)
         self._locks.pop(pod_uid, None)
 
-    async def orphans(self, live: Collection[str]) -> set[str]:
-        """Tear down what belongs to pods that are not in `live` (uids); answers which."""
+    async def orphans(self, live: Collection[str]) -> None:
+        """Tear down what belongs to pods that are not in `live` (uids)."""
 
         def present() -> set[str]:
             found = set()
@@ -122,15 +118,12 @@ class VolumeManager:
                 found |= {entry.name for entry in self._memory_root.iterdir()}
             return found
 
-        gone = await asyncio.to_thread(present) - set(live)
-        for pod_uid in gone:
+        for pod_uid in await asyncio.to_thread(present) - set(live):
+            log.info("removing the volumes of a pod that is gone", pod=pod_uid)
             await self.teardown(pod_uid)
-        return gone
 
-    async def run(self, pods: Informer | None = None) -> None:
-        """Carries changes into volumes until cancelled; `pods` (of this host) tells of new labels and annotations."""
-        if pods is not None:
-            pods.on_update(lambda _, new: self.update(new))
+    async def run(self) -> None:
+        """Carries changes into volumes until cancelled."""
         rotation = asyncio.create_task(self._rotate())
         try:
             while True:

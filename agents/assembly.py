@@ -1,0 +1,320 @@
+"""The agent of one host, put together: every room is handed its neighbours here, and runs under supervision.
+
+Order of life: identity (join) → Node object and heartbeat → network, once the controller has given the node its podCIDR
+→ pods and services. What has no need of another part never waits for it: the lease beats on a client of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.metadata
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+import yaml
+
+from agents.network import NetworkError, PodNetwork
+from agents.node import facts
+from agents.node.join import JoinError, join
+from agents.node.keyring import CLIENT, SERVING, Keyring
+from agents.node.lease import LeaseHeart
+from agents.node.model import Image, NodeOptions, allocatable
+from agents.node.signing import CertificateRefused, Rotation
+from agents.node.status import NodeReporter
+from agents.node.supervise import Supervisor
+from agents.pods import PodManager
+from agents.pods.environment import Place
+from agents.pods.ports import PodsConfig, PodView
+from agents.proxy import Proxy
+from agents.runtime import Runtime
+from agents.server.app import AgentServer
+from agents.volumes import VolumeManager
+from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
+from orca.api.errors import ApiError
+from orca.api.objects import Obj
+from orca.client.base import Client
+from orca.client.clock import Clock
+from orca.client.events import EventRecorder
+from orca.client.http import HttpsClient
+from orca.client.informer import Informer
+
+KUBERNETES_VERSION = "v1.36.0"
+JOIN_RETRY_SECONDS = 2.0
+NETWORK_RETRY_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """The flags of `orca-agent`. Either `kubeconfig`, or `server` and (the first time) `token`."""
+
+    node_name: str
+    server: str = ""
+    token: str = ""
+    kubeconfig: Path | None = None
+    node_ip: str = ""
+    root: Path = Path("/var/lib/orca-agent")
+    docker_socket: str = "/run/docker.sock"
+    cgroup_parent: str = ""
+    pause_image: str = "orca/pause:1"
+    proxy_mode: str = "auto"
+    cluster_dns: tuple[str, ...] = ("10.96.0.10",)
+    cluster_domain: str = "cluster.local"
+    cluster_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/16"
+    taints: tuple[tuple[str, str, str], ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    max_pods: int = 110
+    port: int = 10250
+
+
+def version() -> str:
+    """What the node reports as kubeletVersion."""
+    return f"{KUBERNETES_VERSION}+orca.{importlib.metadata.version('orca')}"
+
+
+class Agent:
+    """Everything that runs on one host. `run` until cancelled; containers outlive it."""
+
+    def __init__(self, options: AgentOptions, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._parts = Supervisor(clock)
+        self._keyring = Keyring(options.root / "pki")
+        self._network_up = asyncio.Event()
+        self._network_problem = "cni plugin not initialized"
+        self._pods: PodManager | None = None
+
+    def __repr__(self) -> str:
+        return f"<Agent of {self._options.node_name}>"
+
+    async def run(self) -> None:
+        options = self._options
+        # Files other than those made for pods are nobody else's business.
+        os.umask(0o022)
+        options.root.mkdir(mode=0o750, parents=True, exist_ok=True)
+        kubeconfig = await self._identity()
+        api, heart = self._connect(kubeconfig), self._connect(kubeconfig)
+        runtime = Runtime(options.docker_socket)
+        try:
+            self._start(api, heart, runtime)
+            await asyncio.Event().wait()
+        finally:
+            await self._parts.stop()
+            await runtime.aclose()
+            await api.aclose()
+            await heart.aclose()
+
+    async def _identity(self) -> Path:
+        """The kubeconfig given, or the one that joining gives; joins until it works."""
+        options = self._options
+        if options.kubeconfig is not None:
+            ca = await asyncio.to_thread(_ca_of, options.kubeconfig)
+            self._keyring.write(self._keyring.ca, ca)
+            return options.kubeconfig
+        failure = ""
+        while True:
+            try:
+                return await join(
+                    self._keyring,
+                    server=options.server,
+                    token=options.token,
+                    node_name=options.node_name,
+                    clock=self._clock,
+                    connect=self._connect,
+                )
+            except (JoinError, ApiError, CertificateRefused) as error:
+                if str(error) != failure:
+                    failure = str(error)
+                    log.warning("cannot join yet", server=options.server, error=failure)
+                await self._clock.sleep(JOIN_RETRY_SECONDS)
+
+    def _connect(self, kubeconfig: Path) -> HttpsClient:
+        return HttpsClient.from_kubeconfig(kubeconfig, agent="orca-agent", clock=self._clock)
+
+    def _start(self, api: HttpsClient, heart: Client, runtime: Runtime) -> None:
+        """Make every part and start it."""
+        options, clock, parts = self._options, self._clock, self._parts
+        towards = urlsplit(api.server).hostname or "127.0.0.1"
+        address = options.node_ip or facts.default_address(towards) or "127.0.0.1"
+        node_options = NodeOptions(
+            name=options.node_name,
+            addresses=tuple(address.split(",")),
+            version=version(),
+            port=options.port,
+            max_pods=options.max_pods,
+            labels=options.labels,
+            taints=options.taints,
+        )
+
+        # Identity and signs of life.
+        reporter = NodeReporter(
+            heart,
+            node_options,
+            root=options.root,
+            clock=clock,
+            engine_version=lambda: _engine_version(runtime),
+            images=lambda: _images(runtime),
+            problems=(self._network_not_ready,),
+        )
+        parts.add("node", reporter.run)
+        parts.add("lease", LeaseHeart(heart, options.node_name, clock=clock).run)
+
+        # Caches that several parts read.
+        nodes, services, slices = (
+            Informer(api, resource, clock=clock) for resource in (NODES, SERVICES, ENDPOINTSLICES)
+        )
+        for informer in (nodes, services, slices):
+            parts.add(f"informer {informer.resource.plural}", informer.run)
+
+        # Network, services, volumes, pods.
+        network = PodNetwork(
+            options.root,
+            options.node_name,
+            cluster_cidr=options.cluster_cidr,
+            service_cidr=options.service_cidr,
+            local_addresses=options.cluster_dns,
+            clock=clock,
+        )
+        parts.add("network", lambda: self._run_network(network, nodes, reporter))
+        proxy = Proxy(
+            services,
+            slices,
+            options.node_name,
+            mode=options.proxy_mode,
+            cluster_cidr=options.cluster_cidr,
+            local_addresses=options.cluster_dns,
+            iptables=network.iptables,
+            clock=clock,
+        )
+        parts.add("proxy", proxy.run)
+        host_facts = facts.read_facts(options.root)
+        place = Place(options.node_name, node_options.addresses, (), allocatable(node_options, host_facts))
+        volumes = VolumeManager(api, root=options.root, clock=clock, place=lambda pod: place)
+        parts.add("volumes", volumes.run)
+
+        def make_pods() -> PodManager:
+            return PodManager(
+                client=api,
+                runtime=runtime,
+                network=network,
+                volumes=volumes,
+                recorder=EventRecorder(api, "kubelet", options.node_name, clock=clock),
+                config=PodsConfig(
+                    node_name=options.node_name,
+                    host_ips=node_options.addresses,
+                    root=options.root,
+                    pause_image=options.pause_image,
+                    cgroup_parent=options.cgroup_parent,
+                    cluster_dns=options.cluster_dns,
+                    cluster_domain=options.cluster_domain,
+                ),
+                clock=clock,
+                services=services,
+                node=lambda: nodes.get(options.node_name),
+            )
+
+        async def run_pods() -> None:
+            # A manager is used once: one that failed leaves handlers behind in its caches.
+            await self._network_up.wait()
+            self._pods = make_pods()
+            self._pods.pods.on_update(lambda _, new: volumes.update(new))
+            await self._pods.run()
+
+        parts.add("pods", run_pods)
+
+        # The server, with its certificate.
+        server = AgentServer(_NewestPods(self), runtime.engine, clock=clock, port=options.port)
+        names = (options.node_name, *node_options.addresses)
+        serving = Rotation(
+            api,
+            self._keyring,
+            kind=SERVING,
+            node_name=options.node_name,
+            clock=clock,
+            names=names,
+            on_renewed=lambda: server.reload(self._keyring.pair(SERVING)),
+        )
+
+        async def run_server() -> None:
+            while serving.due_in() <= 0 and self._keyring.certificate(SERVING) is None:
+                await clock.sleep(0.2)
+            await server.run(pair=self._keyring.pair(SERVING), ca=self._keyring.ca)
+
+        parts.add("certificate of the server", serving.run)
+        parts.add("server", run_server)
+        if options.kubeconfig is None:
+            own = Rotation(api, self._keyring, kind=CLIENT, node_name=options.node_name, clock=clock)
+            parts.add("certificate of the client", own.run)
+
+    async def _run_network(self, network: PodNetwork, nodes: Informer, reporter: NodeReporter) -> None:
+        """Start the network as soon as the node has what it needs, then keep it."""
+        await nodes.synced()
+        while not network.ready:
+            node = nodes.get(self._options.node_name)
+            try:
+                if node is not None:
+                    await network.start(node)
+                    break
+            except NetworkError as error:
+                if str(error) != self._network_problem:
+                    log.info("the pod network is not up yet", reason=str(error))
+                self._network_problem = str(error)
+            await self._clock.sleep(NETWORK_RETRY_SECONDS)
+        self._network_problem = ""
+        self._network_up.set()
+        reporter.poke()
+        await network.run(nodes)
+
+    def _network_not_ready(self) -> str:
+        if not self._network_problem:
+            return ""
+        return (
+            "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+            f"message:docker: network plugin is not ready: {self._network_problem}"
+        )
+
+    @property
+    def pods(self) -> PodManager | None:
+        """The manager that runs now; None before the network is up."""
+        return self._pods
+
+
+class _NewestPods:
+    """What the server asks, answered by the pod manager of the moment."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def find(self, namespace: str, name: str) -> PodView | None:
+        return self._agent.pods.find(namespace, name) if self._agent.pods else None
+
+    def list(self) -> Iterable[PodView]:
+        return self._agent.pods.list() if self._agent.pods else ()
+
+
+async def _engine_version(runtime: Runtime) -> str:
+    answer: Obj = await runtime.engine.call("GET", "/version", seconds=5)
+    return str(answer["Version"])
+
+
+async def _images(runtime: Runtime) -> list[Image]:
+    return [Image((*image.digests, *image.tags), image.size) for image in await runtime.images.list()]
+
+
+def _ca_of(kubeconfig: Path) -> bytes:
+    """The CA in a kubeconfig, by which the agent's server knows the API server. Raises JoinError."""
+    parsed = yaml.safe_load(kubeconfig.read_text()) or {}
+    for entry in parsed.get("clusters") or []:
+        cluster = entry.get("cluster") or {}
+        if cluster.get("certificate-authority-data"):
+            return base64.b64decode(cluster["certificate-authority-data"])
+        if cluster.get("certificate-authority"):
+            return (kubeconfig.parent / cluster["certificate-authority"]).read_bytes()
+    raise JoinError(f"{kubeconfig} names no CA")

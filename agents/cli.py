@@ -1,0 +1,129 @@
+"""The `orca-agent` command: makes a host a node of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import click
+import structlog
+import uvloop
+
+from agents.assembly import Agent, AgentOptions
+from agents.node.model import parse_labels, parse_taint
+from orca.client.clock import SystemClock
+
+LEVELS = ((4, logging.DEBUG), (0, logging.INFO))
+
+
+def _taints(context: click.Context, parameter: click.Parameter, text: str) -> tuple[tuple[str, str, str], ...]:
+    try:
+        return tuple(parse_taint(part) for part in text.split(",") if part)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _labels(context: click.Context, parameter: click.Parameter, text: str) -> dict[str, str]:
+    try:
+        return parse_labels(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command()
+@click.option("--server", default="", help="URL of the API server, to join with --token.")
+@click.option("--token", default="", envvar="ORCA_TOKEN", help="Join token, as `orca token create` prints it.")
+@click.option("--kubeconfig", type=click.Path(dir_okay=False, path_type=Path), default=None,
+              help="Kubeconfig of this node, instead of --server and --token.")
+@click.option("--hostname-override", default="", help="Name of the node; the host's name otherwise.")
+@click.option("--node-ip", default="", help="Address of the node; otherwise the one it reaches the server from.")
+@click.option("--root-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("/var/lib/orca-agent"),
+              show_default=True, help="Where the agent keeps its state.")
+@click.option("--docker-socket", default="/run/docker.sock", show_default=True, help="Socket of Docker Engine.")
+@click.option("--cgroup-parent", default="", help="Cgroup below which pods run.")
+@click.option("--pause-image", default="orca/pause:1", show_default=True, help="Image that holds a pod's namespaces.")
+@click.option("--proxy-mode", default="auto", show_default=True, help="How services are written into the kernel.")
+@click.option("--cluster-dns", default="10.96.0.10", show_default=True, help="Address of the cluster's DNS.")
+@click.option("--cluster-domain", default="cluster.local", show_default=True)
+@click.option("--cluster-cidr", default="10.244.0.0/16", show_default=True, help="Addresses of all pods.")
+@click.option("--service-cluster-ip-range", default="10.96.0.0/16", show_default=True, help="Addresses of services.")
+@click.option("--register-with-taints", default="", callback=_taints, help="key[=value]:effect, separated by commas.")
+@click.option("--node-labels", default="", callback=_labels, help="key=value, separated by commas.")
+@click.option("--max-pods", default=110, show_default=True)
+@click.option("--port", default=10250, show_default=True, help="Port of the agent's server.")
+@click.option("--v", "verbosity", default=0, show_default=True, help="Log level; 4 and more is for debugging.")
+def main(
+    server: str,
+    token: str,
+    kubeconfig: Path | None,
+    hostname_override: str,
+    node_ip: str,
+    root_dir: Path,
+    docker_socket: str,
+    cgroup_parent: str,
+    pause_image: str,
+    proxy_mode: str,
+    cluster_dns: str,
+    cluster_domain: str,
+    cluster_cidr: str,
+    service_cluster_ip_range: str,
+    register_with_taints: tuple[tuple[str, str, str], ...],
+    node_labels: dict[str, str],
+    max_pods: int,
+    port: int,
+    verbosity: int,
+) -> None:
+    """Run this host as a node of an orca cluster, until SIGTERM. Containers go on without the agent."""
+    if kubeconfig is None and not server:
+        raise click.UsageError("give --server and --token, or --kubeconfig")
+    if os.geteuid() != 0:
+        raise click.ClickException("orca-agent must be run as root")
+    level = next(level for least, level in LEVELS if verbosity >= least)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+    )
+    options = AgentOptions(
+        node_name=(hostname_override or socket.gethostname()).lower(),
+        server=server.rstrip("/"),
+        token=token,
+        kubeconfig=kubeconfig,
+        node_ip=node_ip,
+        root=root_dir,
+        docker_socket=docker_socket.removeprefix("unix://"),
+        cgroup_parent=cgroup_parent,
+        pause_image=pause_image,
+        proxy_mode=proxy_mode,
+        cluster_dns=tuple(filter(None, cluster_dns.split(","))),
+        cluster_domain=cluster_domain,
+        cluster_cidr=cluster_cidr,
+        service_cidr=service_cluster_ip_range,
+        taints=register_with_taints,
+        labels=node_labels,
+        max_pods=max_pods,
+        port=port,
+    )
+    uvloop.run(_run(options))
+
+
+async def _run(options: AgentOptions) -> None:
+    """Until SIGTERM or SIGINT; a second one does not wait for anything."""
+    loop = asyncio.get_running_loop()
+    agent = asyncio.create_task(Agent(options, SystemClock()).run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.cancel)
+    try:
+        await agent
+    except asyncio.CancelledError:
+        structlog.get_logger().info("the agent ends; containers go on")
