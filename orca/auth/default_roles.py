@@ -1,12 +1,12 @@
-"""The roles and bindings every cluster starts with, as facts; the server writes them when it starts.
+"""The roles and bindings every cluster starts with, as facts; :mod:`orca.auth.bootstrap` writes them.
 
 Names and contents are upstream's bootstrap policy; the bindings for joining nodes are kubeadm's, under our name.
 """
 
-from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES
+from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES
 from orca.api.objects import Obj, name
 from orca.api.resources import Resource
-from orca.auth.identity import AUTHENTICATED, MASTERS, NODES, SERVICE_ACCOUNTS, UNAUTHENTICATED
+from orca.auth.identity import ANONYMOUS, AUTHENTICATED, MASTERS, NODES, SERVICE_ACCOUNTS, UNAUTHENTICATED
 from orca.auth.rbac import effective_rules
 
 NODE_TOKEN_GROUP = "system:bootstrappers:orca:default-node-token"
@@ -228,6 +228,7 @@ _JOIN_BINDINGS = {
     "orca:node-autoapprove-bootstrap": (f"system:certificates.k8s.io:{_CSR}:nodeclient", NODE_TOKEN_GROUP),
     "orca:node-autoapprove-certificate-rotation": (f"system:certificates.k8s.io:{_CSR}:selfnodeclient", NODES),
 }
+CLUSTER_INFO_ROLE = "orca:bootstrap-signer-clusterinfo"
 
 
 def _role(role: str, rules: list[Obj], labels: dict[str, str] | None = None) -> Obj:
@@ -279,9 +280,29 @@ def cluster_role_bindings() -> list[Obj]:
     return [*groups, *users, _binding("system:kube-dns", "system:kube-dns", [dns]), *joins]
 
 
+def cluster_info_access() -> list[tuple[Resource, Obj]]:
+    """Role and binding in kube-public that let anybody read the ConfigMap cluster-info, which joining starts with."""
+    place = {"name": CLUSTER_INFO_ROLE, "namespace": "kube-public"}
+    role: Obj = {
+        "apiVersion": f"{_API_GROUP}/v1",
+        "kind": "Role",
+        "metadata": dict(place),
+        "rules": [_rule("get", "core", "configmaps", "cluster-info")],
+    }
+    binding: Obj = {
+        "apiVersion": f"{_API_GROUP}/v1",
+        "kind": "RoleBinding",
+        "metadata": dict(place),
+        "roleRef": {"apiGroup": _API_GROUP, "kind": "Role", "name": CLUSTER_INFO_ROLE},
+        "subjects": [_subject("User", ANONYMOUS)],
+    }
+    return [(ROLES, role), (ROLEBINDINGS, binding)]
+
+
 def default_policy() -> list[tuple[Resource, Obj]]:
     """Everything, in the order to write it."""
     return [
         *((CLUSTERROLES, role) for role in cluster_roles()),
         *((CLUSTERROLEBINDINGS, binding) for binding in cluster_role_bindings()),
+        *cluster_info_access(),
     ]

@@ -2,6 +2,7 @@
 
 from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, PODS, ROLEBINDINGS, ROLES
 from orca.auth import Action, UserInfo, build_authorizer
+from orca.auth.bootstrap import reconciled
 from orca.auth.default_roles import cluster_roles, default_policy
 from tests.unit.auth.fakes import Reader, made
 
@@ -103,6 +104,8 @@ def test_default_policy():
     assert authorizer.authorize(nobody, Action("get", path="/version")).allowed
     assert not authorizer.authorize(nobody, Action("get", path="/api")).allowed
     assert authorizer.authorize(ANNA, Action("get", path="/apis/apps/v1")).allowed
+    assert allowed(authorizer, nobody, "get", "configmaps", space="kube-public", name="cluster-info")
+    assert not allowed(authorizer, nobody, "list", "configmaps", space="kube-public")
     assert allowed(authorizer, ANNA, "create", "selfsubjectaccessreviews", group="authorization.k8s.io")
     joining = UserInfo("system:bootstrap:abc", groups=("system:bootstrappers:orca:default-node-token",))
     assert allowed(authorizer, joining, "create", "certificatesigningrequests", group="certificates.k8s.io")
@@ -128,6 +131,15 @@ def test_roles_aggregate_what_is_added_later():
     reader.put(ROLEBINDINGS, made(f"{RBAC}/v1", "RoleBinding", "b", "d", roleRef=reference, subjects=[subject]))
     assert allowed(authorizer, ANNA, "get", "crontabs", group="stable", space="d")
     assert allowed(authorizer, ANNA, "delete", "secrets", space="d", name="x")
+
+
+def test_default_roles_regain_what_they_lost_and_keep_what_they_gained():
+    wanted = next(role for role in cluster_roles() if role["metadata"]["name"] == "system:basic-user")
+    extra = rule(["get"], [""], ["pods"])
+    current = {**wanted, "rules": [wanted["rules"][0], extra]}
+    merged = reconciled(CLUSTERROLES, current, wanted)
+    assert merged["rules"] == [wanted["rules"][0], extra, wanted["rules"][1]]
+    assert reconciled(CLUSTERROLES, merged, wanted) is None
 
 
 def test_nodes_have_their_own_things_only():
