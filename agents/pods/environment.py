@@ -190,8 +190,8 @@ def resource_value(pod: Obj, container: Obj, reference: Obj, place: Place) -> st
         amount = place.allocatable.get(resource)
     amount = "0" if amount is None else amount
     divisor = reference.get("divisor") or "1"
-    unit = Quantity.parse("1" if str(divisor) == "0" else divisor).milli()
-    return str(math.ceil(Quantity.parse(amount).milli() / unit))
+    unit = Quantity.parse("1" if str(divisor) == "0" else divisor).milli
+    return str(math.ceil(Quantity.parse(amount).milli / unit))
 
 
 def service_environment(pod: Obj, services: Iterable[Obj]) -> dict[str, str]:

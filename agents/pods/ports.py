@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,9 @@ class Network(Protocol):
     async def detach(self, pod_uid: str) -> None:
         """Release everything of the pod; harmless when there is nothing."""
 
+    async def reconcile(self, live: Collection[str]) -> None:
+        """Release what belongs to none of these pods (uids)."""
+
 
 class Volumes(Protocol):
     """``agents.volumes.VolumeManager``."""
@@ -34,11 +37,14 @@ class Volumes(Protocol):
     async def teardown(self, pod_uid: str) -> None:
         """Unmount and delete; harmless when there is nothing."""
 
+    async def orphans(self, live: Collection[str]) -> None:
+        """Unmount and delete what belongs to none of these pods (uids)."""
+
 
 class Recorder(Protocol):
     """``orca.client.EventRecorder``."""
 
-    def event(self, obj: Obj, kind: str, reason: str, message: str) -> None: ...
+    def event(self, obj: Obj, kind: str, reason: str, message: str, *, field_path: str = "") -> None: ...
 
 
 class ServiceSource(Protocol):

@@ -47,7 +47,7 @@ def qos_class(pod: Obj) -> str:
 def limits_of(container: Obj) -> Resources:
     """Shares from the request, quota and memory from the limits."""
     request, limit = amounts(container, "requests"), amounts(container, "limits")
-    cpu = request.get("cpu", limit.get("cpu", 0))
+    cpu: int = request["cpu"] if "cpu" in request else limit.get("cpu", 0)
     shares = min(max(cpu * SHARES_PER_CPU // 1000, MINIMUM_SHARES), MAXIMUM_SHARES)
     most: int = limit.get("cpu", 0)
     quota = max(most * CPU_PERIOD // 1000, MINIMUM_QUOTA) if most else 0

@@ -9,7 +9,7 @@ from orca.api.builtin import CONFIGMAPS, SECRETS
 from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, namespace
 from orca.api.resources import Resource
-from orca.client import Client
+from orca.client.base import Client
 
 
 class SourceReader:

@@ -57,6 +57,11 @@ class Images:
         self._known[reference] = (time.monotonic(), info)
         return info
 
+    def recent(self, reference: str) -> ImageInfo | None:
+        """The last answer of :meth:`inspect`, however old."""
+        kept = self._known.get(reference)
+        return kept[1] if kept is not None else None
+
     async def exists(self, reference: str) -> bool:
         """True when the image is on this host."""
         try:

@@ -43,6 +43,7 @@ _OUR_EVENTS = orjson.dumps(
     {"type": ["container"], "event": ["create", "start", "die", "oom", "destroy"], "label": [POD_UID]}
 ).decode()
 EXEC_OUTPUT_LIMIT = 10 * 1024
+LOG_TAIL_LIMIT = 256 * 1024
 STOP_SLACK_SECONDS = 60.0
 EXEC_REAP_SECONDS = 0.05
 
@@ -154,6 +155,21 @@ class Runtime:
     async def inspect(self, container_id: str) -> ContainerInfo:
         """State of one container by id or name. Raises ``NoSuchContainer``."""
         return container_info(await self.engine.call("GET", f"/containers/{container_id}/json"))
+
+    async def log_tail(self, container_id: str, lines: int) -> bytes:
+        """The last lines a container wrote, stdout and stderr in order."""
+        output = bytearray()
+        info = await self.engine.call("GET", f"/containers/{container_id}/json")
+        params = {"stdout": "1", "stderr": "1", "tail": str(lines)}
+        async with (
+            asyncio.timeout(10),
+            self.engine.stream("GET", f"/containers/{container_id}/logs", params=params) as response,
+        ):
+            if info["Config"]["Tty"]:
+                output += await response.read()
+            else:
+                await _read_frames(response.content, output, LOG_TAIL_LIMIT)
+        return bytes(output)
 
     async def states(self) -> dict[str, str]:
         """Every container of a pod, running or not: id -> ``running``, ``exited``, ``created`` …"""

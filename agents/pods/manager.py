@@ -1,0 +1,311 @@
+"""All pods of this host: who has a worker, and which of them hears of what happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+import structlog
+
+from agents.pods.gate import Gate
+from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Volumes
+from agents.pods.sources import SourceReader
+from agents.pods.tools import Tools
+from agents.pods.worker import PodWorker
+from agents.probes.handlers import Handlers
+from agents.runtime import Runtime, model
+from agents.runtime.errors import EngineUnavailable, NoSuchContainer, RuntimeFailure
+from agents.runtime.model import ContainerInfo
+from orca.api.builtin import PODS
+from orca.api.errors import ApiError, is_not_found
+from orca.api.objects import Obj, key, uid
+from orca.client.base import Client
+from orca.client.clock import Clock, SystemClock
+from orca.client.informer import Informer
+
+log = structlog.get_logger()
+
+Found: TypeAlias = list[ContainerInfo]
+
+RESYNC_SECONDS = 60.0
+"""Events tell everything; this comparison with the engine is for what an engine forgot to tell."""
+FIRST_RETRY = 0.1
+LAST_RETRY = 5.0
+PARALLEL_REMOVALS = 4
+
+
+class PodManager:
+    """``run()`` until cancelled; ``find`` and ``list`` answer from memory at any time."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        runtime: Runtime,
+        network: Network,
+        volumes: Volumes,
+        recorder: Recorder,
+        config: PodsConfig,
+        clock: Clock | None = None,
+        services: ServiceSource | None = None,
+        node: Callable[[], Obj | None] = lambda: None,
+        pods: Informer | None = None,
+    ) -> None:
+        """``services`` and ``node`` answer from caches of the caller; ``pods`` is an informer of this node's pods when
+        somebody else needs it too (the caller then runs it)."""
+        clock = clock or SystemClock()
+        self._client = client
+        self._runtime = runtime
+        self._clock = clock
+        self._owns_informer = pods is None
+        self.pods = pods or Informer(client, PODS, fields=f"spec.nodeName={config.node_name}", clock=clock)
+        self._handlers = Handlers(runtime)
+        self._tools = Tools(
+            client=client,
+            runtime=runtime,
+            network=network,
+            volumes=volumes,
+            recorder=recorder,
+            clock=clock,
+            config=config,
+            handlers=self._handlers,
+            sources=SourceReader(client),
+            services=services.list if services is not None else tuple,
+            node=node,
+            gate=Gate(config.parallel_starts),
+            removals=Gate(PARALLEL_REMOVALS),
+        )
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._finished: set[str] = set()
+        """Pods that are gone here while their object is still kept by finalizers."""
+
+    def __repr__(self) -> str:
+        return f"<PodManager {len(self._workers)} pods>"
+
+    # Being asked
+
+    def find(self, pod_namespace: str, pod_name: str) -> PodView | None:
+        """The newest pod of that name on this host."""
+        wanted = f"{pod_namespace}/{pod_name}"
+        found = [worker for worker in self._workers.values() if key(worker.pod) == wanted]
+        if not found:
+            return None
+        present = self.pods.get(wanted)
+        for worker in found:
+            if present is not None and worker.uid == uid(present):
+                return worker.view()
+        return found[-1].view()
+
+    def list(self) -> Iterable[PodView]:
+        """Every pod that has something on this host."""
+        return [worker.view() for worker in self._workers.values()]
+
+    # Running
+
+    async def run(self) -> None:
+        """Adopt what runs, then follow API and engine until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            try:
+                if self._owns_informer:
+                    group.create_task(self.pods.run(), name="informer pods")
+                await self.pods.synced()
+                group.create_task(self._follow_engine(), name="engine events")
+                group.create_task(self._resync(), name="engine resync")
+                await asyncio.Event().wait()
+            finally:
+                await self._stop_workers()
+                await self._handlers.aclose()
+
+    async def _stop_workers(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Engine
+
+    async def _follow_engine(self) -> None:
+        """Events while the engine is there; at each (re)connection everything is compared first."""
+        delay, first = FIRST_RETRY, True
+        while True:
+            try:
+                async with self._runtime.events() as events:
+                    delay = FIRST_RETRY
+                    await self._compare(await self._runtime.inspect_all())
+                    if first:
+                        first = False
+                        self._follow_api()
+                        await self._clear_leftovers()
+                    async for event in events:
+                        worker = self._workers.get(event.pod_uid)
+                        if worker is not None:
+                            worker.happened(event)
+                        elif event.action in ("create", "start"):
+                            await self._look_at_stranger(event.id)
+            except EngineUnavailable as error:
+                log.warning("engine is away", error=str(error))
+            except RuntimeFailure as error:
+                log.warning("engine answers badly", error=str(error))
+            await self._clock.sleep(delay)
+            delay = min(delay * 2, LAST_RETRY)
+
+    async def _resync(self) -> None:
+        while True:
+            await self._clock.sleep(RESYNC_SECONDS)
+            try:
+                states = await self._runtime.states()
+                known = {info.id: info for worker in self._workers.values() for info in worker.memory.everything()}
+                changed = [
+                    identifier
+                    for identifier, state in states.items()
+                    if identifier not in known or known[identifier].running != (state == "running")
+                ]
+                found = []
+                for identifier in changed:
+                    try:
+                        found.append(await self._runtime.inspect(identifier))
+                    except NoSuchContainer:
+                        continue
+                await self._take(found)
+                for identifier in known.keys() - states.keys():
+                    self._forget(identifier)
+            except RuntimeFailure as error:
+                log.warning("engine cannot be compared", error=str(error))
+
+    async def _compare(self, containers: Found) -> None:
+        """Everything the engine has, against everything we know."""
+        present = {info.id for info in containers}
+        for worker in list(self._workers.values()):
+            for info in worker.memory.everything():
+                if info.id not in present:
+                    worker.forget(info.id)
+        await self._take(containers)
+
+    async def _take(self, containers: Iterable[ContainerInfo]) -> None:
+        """Give containers to their pods' workers; those of unknown pods get one that takes them down."""
+        groups: dict[str, Found] = {}
+        for info in containers:
+            groups.setdefault(info.pod_uid, []).append(info)
+        by_uid = {uid(pod): pod for pod in self.pods.list()}
+        for pod_uid, group in groups.items():
+            worker = self._workers.get(pod_uid)
+            if worker is None:
+                pod = by_uid.get(pod_uid)
+                if pod is None:
+                    if await self._exists(group[0]):
+                        continue  # the watch is behind; the next comparison finds it
+                    worker = self._employ(_remains(group), removed=True)
+                else:
+                    worker = self._employ(pod)
+            for info in group:
+                known = worker.memory.find(info.id)
+                if known is None or known != info:
+                    worker.adopt(info)
+
+    async def _exists(self, info: ContainerInfo) -> bool:
+        """Whether the pod of a container is in the API and still ours, asked directly: killing is not undone."""
+        space, pod_name = info.labels.get(model.POD_NAMESPACE, ""), info.labels.get(model.POD_NAME, "")
+        try:
+            pod = await self._client.get(PODS, pod_name, space)
+        except ApiError as error:
+            return not is_not_found(error)
+        return uid(pod) == info.pod_uid
+
+    async def _look_at_stranger(self, container_id: str) -> None:
+        try:
+            await self._take([await self._runtime.inspect(container_id)])
+        except NoSuchContainer:
+            return
+
+    def _forget(self, container_id: str) -> None:
+        for worker in self._workers.values():
+            if worker.memory.find(container_id) is not None:
+                worker.forget(container_id)
+
+    async def _clear_leftovers(self) -> None:
+        """Addresses and volumes of pods that went while no agent was there."""
+        live = set(self._workers)
+        for clear in (self._tools.network.reconcile, self._tools.volumes.orphans):
+            try:
+                await clear(live)
+            except Exception as error:
+                # Leftovers cost space, not correctness: the next start of the agent tries again.
+                log.warning("leftovers stay", error=str(error))
+
+    # API
+
+    def _follow_api(self) -> None:
+        self.pods.on_add(self._seen)
+        self.pods.on_update(lambda _, new: self._seen(new))
+        self.pods.on_delete(self._gone)
+
+    def _seen(self, pod: Obj) -> None:
+        worker = self._workers.get(uid(pod))
+        if worker is not None:
+            worker.take_object(pod)
+        elif uid(pod) not in self._finished:
+            self._employ(pod)
+
+    def _gone(self, last: Obj) -> None:
+        self._finished.discard(uid(last))
+        worker = self._workers.get(uid(last))
+        if worker is not None:
+            worker.object_removed(last)
+
+    def _employ(self, pod: Obj, *, removed: bool = False) -> PodWorker:
+        worker = PodWorker(pod, self._tools, removed=removed)
+        self._workers[worker.uid] = worker
+        self._tasks[worker.uid] = asyncio.create_task(self._work(worker), name=f"pod {key(pod)}")
+        return worker
+
+    async def _work(self, worker: PodWorker) -> None:
+        while True:
+            try:
+                await worker.run()
+            except Exception:
+                # Loud, and alone: the other pods go on, and this one gets a new worker that observes anew.
+                log.exception("worker broke", pod=key(worker.pod))
+                await self._clock.sleep(LAST_RETRY)
+                worker = PodWorker(worker.pod, self._tools, removed=worker.memory.removed)
+                self._workers[worker.uid] = worker
+                await self._readopt(worker)
+                continue
+            break
+        self._workers.pop(worker.uid, None)
+        self._tasks.pop(worker.uid, None)
+        present = self.pods.get(key(worker.pod))
+        if present is not None and uid(present) == worker.uid:
+            self._finished.add(worker.uid)
+
+    async def _readopt(self, worker: PodWorker) -> None:
+        while True:
+            try:
+                for info in await self._runtime.inspect_all():
+                    if info.pod_uid == worker.uid:
+                        worker.adopt(info)
+                return
+            except RuntimeFailure as error:
+                log.warning("engine cannot be asked", error=str(error))
+                await self._clock.sleep(LAST_RETRY)
+
+
+def _remains(containers: Found) -> Obj:
+    """A pod object for containers whose pod is gone: names and grace period from labels."""
+    labels = containers[0].labels
+    grace = next((info.labels[model.GRACE_PERIOD] for info in containers if model.GRACE_PERIOD in info.labels), "")
+    names = sorted({info.container for info in containers if not info.is_sandbox})
+    pod: Obj = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": labels.get(model.POD_NAME, ""),
+            "namespace": labels.get(model.POD_NAMESPACE, ""),
+            "uid": labels.get(model.POD_UID, ""),
+        },
+        "spec": {"containers": [{"name": container, "image": ""} for container in names]},
+    }
+    if grace.isdigit():
+        pod["spec"]["terminationGracePeriodSeconds"] = int(grace)
+    return pod

@@ -1,0 +1,118 @@
+"""Writes a pod's status: only differences, one write at a time, the newest wanted state, until it is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from agents.pods.patch import status_patch
+from orca.api.builtin import PODS
+from orca.api.errors import ApiError, is_conflict, is_not_found
+from orca.api.objects import Obj, key, name, namespace
+from orca.client.base import Client
+from orca.client.clock import Clock
+
+log = structlog.get_logger()
+
+QUIET_SECONDS = 1.0
+"""How long a pod that is merely being created may wait for its first write: most run before, and need only one."""
+FIRST_RETRY = 0.2
+LAST_RETRY = 10.0
+_DULL = ("ContainerCreating", "PodInitializing")
+
+
+class StatusReporter:
+    """For one pod. ``current`` answers the newest object known, ``stored`` is given what the API answered."""
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        current: Callable[[], Obj],
+        stored: Callable[[Obj], None],
+        gone: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._current = current
+        self._stored = stored
+        self._gone = gone
+        self._wanted: Obj | None = None
+        self._urgent = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def offer(self, status: Obj) -> None:
+        """The status as it should be from now on."""
+        self._wanted = status
+        if status_patch(self._current(), self._current().get("status") or {}, status) is None:
+            return
+        self._idle.clear()
+        self._changed.set()
+        if not is_dull(status):
+            self._urgent.set()
+
+    async def flushed(self) -> None:
+        """Returns when the last offer is in the API, or the pod is gone from it."""
+        if not self._idle.is_set():
+            self._urgent.set()
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._changed.wait()
+            if not self._urgent.is_set():
+                await self._linger()
+            self._changed.clear()
+            self._urgent.clear()
+            await self._write()
+            if not self._changed.is_set():
+                self._idle.set()
+
+    async def _linger(self) -> None:
+        timer = asyncio.ensure_future(self._clock.sleep(QUIET_SECONDS))
+        urgent = asyncio.ensure_future(self._urgent.wait())
+        try:
+            await asyncio.wait({timer, urgent}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            urgent.cancel()
+
+    async def _write(self) -> None:
+        delay = FIRST_RETRY
+        while True:
+            pod, wanted = self._current(), self._wanted
+            assert wanted is not None
+            patch = status_patch(pod, pod.get("status") or {}, wanted)
+            if patch is None:
+                return
+            try:
+                stored = await self._client.patch(
+                    PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status"
+                )
+            except ApiError as error:
+                if is_not_found(error) or is_conflict(error):
+                    # Another pod has the name by now, or none: this one's status interests nobody.
+                    self._gone()
+                    return
+                log.warning("status not written, trying again", pod=key(pod), error=str(error))
+                await self._clock.sleep(delay)
+                delay = min(delay * 2, LAST_RETRY)
+                continue
+            self._stored(stored)
+            return
+
+
+def is_dull(status: Obj) -> bool:
+    """Nothing but creation under way: no hurry to tell."""
+    if status["phase"] != "Pending":
+        return False
+    for item in [*(status.get("initContainerStatuses") or ()), *status["containerStatuses"]]:
+        waiting = item["state"].get("waiting")
+        if waiting is None or waiting["reason"] not in _DULL:
+            return False
+    return True

@@ -1,0 +1,355 @@
+"""One task a pod: notice, decide, start what was decided, tell the API; then wait for the next thing to happen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from agents.pods import plan as plans
+from agents.pods.actions import Actions
+from agents.pods.containers import every_container, find_container
+from agents.pods.lifecycle import Life
+from agents.pods.memory import Memory, ProbeResults, adopted_crash, container_hash
+from agents.pods.plan import Action, Plan, is_deleting, plan
+from agents.pods.ports import ContainerRefs, PodView
+from agents.pods.reporter import StatusReporter
+from agents.pods.status import build_status
+from agents.pods.subject import Subject
+from agents.pods.tools import Tools
+from agents.probes.handlers import Target
+from agents.probes.prober import ContainerProbes
+from agents.probes.tracker import Kind, probe_specs
+from agents.runtime.errors import RuntimeFailure
+from agents.runtime.model import CONTAINER_NAME, ContainerEvent, ContainerInfo
+from orca.api.builtin import PODS
+from orca.api.errors import ApiError, is_conflict, is_not_found
+from orca.api.objects import Obj, key, meta, name, namespace, uid
+
+log = structlog.get_logger()
+
+BROKEN_RETRY = 5.0
+
+
+class PodWorker:
+    """The pod ``pod`` on this host, from first sight until nothing is left of it."""
+
+    def __init__(self, pod: Obj, tools: Tools, *, removed: bool = False) -> None:
+        self._tools = tools
+        self._wake = asyncio.Event()
+        self.memory = Memory(first_seen=tools.clock.now(), removed=removed)
+        self._subject = Subject(pod, self.memory, tools.clock, tools.recorder, self._wake.set)
+        self._actions = Actions(self._subject, tools, self._stop_probes)
+        self._reporter = StatusReporter(
+            tools.client, tools.clock, lambda: self._subject.pod, self.take_object, self._object_gone
+        )
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._probes: dict[str, ContainerProbes] = {}
+        self._timer: asyncio.Task[None] | None = None
+        self._timer_at: datetime | None = None
+        self._backing_off: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        life = self.memory.life.value if self.memory.life else "new"
+        return f"<PodWorker {key(self.pod)} {life}, doing {sorted(self.memory.in_flight)}>"
+
+    @property
+    def pod(self) -> Obj:
+        """The newest object known."""
+        return self._subject.pod
+
+    @property
+    def uid(self) -> str:
+        return uid(self._subject.pod)
+
+    # What happens to it
+
+    def take_object(self, pod: Obj) -> None:
+        """A state of the object from watch or answer; an older one than known is ignored."""
+        if uid(pod) != self.uid or _version(pod) < _version(self.pod):
+            return
+        self._subject.pod = pod
+        self._wake.set()
+
+    def object_removed(self, last: Obj) -> None:
+        """The object is gone from the API: end whatever runs."""
+        if uid(last) == self.uid:
+            self.take_object(last)
+            self._object_gone()
+
+    def _object_gone(self) -> None:
+        self.memory.removed = True
+        self._wake.set()
+
+    def adopt(self, info: ContainerInfo) -> None:
+        """A container found when agent or engine came up, or one that changed unnoticed."""
+        task_key = f"look:{info.id}"
+        self._spawn(task_key, self._look(self._adopt(info), self._tasks.get(task_key)))
+
+    async def _adopt(self, info: ContainerInfo) -> None:
+        first = self.memory.find(info.id) is None
+        await self._actions.take_in(info)
+        if first and not info.is_sandbox and self.memory.newest(info.container) is info:
+            container = find_container(self.pod, info.container)
+            crash = adopted_crash(info, self._tools.clock.now())
+            if container is not None and crash is not None:
+                self.memory.crashes.setdefault(container_hash(container), crash)
+
+    def forget(self, container_id: str) -> None:
+        """A container is gone from the engine."""
+        self.memory.forget(container_id)
+        self._wake.set()
+
+    def happened(self, event: ContainerEvent) -> None:
+        """An engine event. What our own actions cause they observe themselves."""
+        if event.action == "destroy":
+            if f"remove:{event.id}" not in self.memory.in_flight:
+                self.forget(event.id)
+            return
+        if event.action in ("create", "start") and (
+            self.memory.busy("start:") or "sandbox" in self.memory.in_flight or self.memory.find(event.id) is not None
+        ):
+            return
+        container = event.labels.get(CONTAINER_NAME, "")
+        if f"remove:{event.id}" in self.memory.in_flight or f"stop:{container}" in self.memory.in_flight:
+            return
+        task_key = f"look:{event.id}"
+        self._spawn(task_key, self._look(self._actions.look(event.id), self._tasks.get(task_key)))
+
+    # The loop
+
+    async def run(self) -> None:
+        """Until the pod is gone."""
+        reporting = asyncio.create_task(self._reporter.run(), name=f"status {key(self.pod)}")
+        try:
+            while self.memory.life is not Life.GONE:
+                self._wake.clear()
+                if not any(running.startswith("look:") for running in self._tasks):
+                    # Never decide on half of what was just found.
+                    self._decide()
+                if self.memory.life is not Life.GONE:
+                    await self._wake.wait()
+        finally:
+            await self._end(reporting)
+
+    def _decide(self) -> None:
+        now = self._tools.clock.now()
+        decided = plan(self.pod, self.memory, now)
+        if decided.doom is not None and self.memory.doom is None:
+            self.memory.doom = decided.doom
+            self._subject.tell(decided.doom.reason, decided.doom.message, warning=False)
+        if decided.life is Life.STOPPING and self.memory.stopping_since is None:
+            self.memory.stopping_since = now
+        if is_deleting(self.pod, self.memory):
+            self._drop_preparations()
+        if decided.life is not self.memory.life:
+            log.debug("pod moves", pod=key(self.pod), to=decided.life.value)
+        self.memory.life = decided.life
+        for action in decided.actions:
+            self.memory.in_flight[action.key] = now
+            self._spawn(action.key, self._perform(action))
+        self._tell_backoff(decided)
+        self._tend_probes()
+        if not self.memory.removed and not self.memory.deleted:
+            self._reporter.offer(build_status(self.pod, self.memory, decided, now, self._tools.config.host_ips))
+        self._arm(decided.wake_at)
+
+    async def _perform(self, action: Action) -> None:
+        try:
+            if isinstance(action, plans.DeleteObject):
+                await self._delete_object()
+            else:
+                await self._actions.run(action)
+        except Exception as error:
+            # A bug in one action must not leave the pod without a worker.
+            log.exception("action broke", pod=key(self.pod), action=action.key)
+            self._subject.failed(action.key, "InternalError", repr(error), first=BROKEN_RETRY)
+
+    async def _look(self, work: Awaitable[None], before: asyncio.Task[None] | None) -> None:
+        """One look at a container at a time: a later answer must not be overtaken by an earlier one."""
+        try:
+            if before is not None:
+                await asyncio.wait({before})
+            await work
+        except RuntimeFailure as error:
+            log.warning("cannot look at container", pod=key(self.pod), error=str(error))
+
+    def _spawn(self, task_key: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` beside the loop; the loop decides again when it ends, however it ends."""
+        task = asyncio.create_task(work, name=f"{task_key} {key(self.pod)}")
+        self._tasks[task_key] = task
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if self._tasks.get(task_key) is done:
+                del self._tasks[task_key]
+                self.memory.in_flight.pop(task_key, None)
+            self._wake.set()
+
+        task.add_done_callback(ended)
+
+    def _drop_preparations(self) -> None:
+        """A pod that is to go needs neither images nor volumes; a pull may hang for long."""
+        for task_key, task in list(self._tasks.items()):
+            if task_key == "volumes" or task_key.startswith("image:"):
+                task.cancel()
+
+    def _arm(self, at: datetime | None) -> None:
+        if at == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = at
+        if at is not None:
+            self._timer = asyncio.create_task(self._sleep_until(at), name=f"timer {key(self.pod)}")
+
+    async def _sleep_until(self, at: datetime) -> None:
+        await self._tools.clock.sleep((at - self._tools.clock.now()).total_seconds())
+        self._timer, self._timer_at = None, None
+        self._wake.set()
+
+    async def _end(self, reporting: asyncio.Task[None]) -> None:
+        """Leave no task behind. Containers stay: another agent adopts them."""
+        self._arm(None)
+        for container_id in list(self._probes):
+            await self._stop_probes(container_id)
+        mine = [reporting, *self._tasks.values()]
+        for task in mine:
+            task.cancel()
+        await asyncio.gather(*mine, return_exceptions=True)
+
+    # Telling
+
+    async def _delete_object(self) -> None:
+        await self._reporter.flushed()
+        if self.memory.removed:
+            return
+        try:
+            await self._tools.client.delete(PODS, name(self.pod), namespace(self.pod), uid=self.uid, grace_seconds=0)
+        except ApiError as error:
+            if not is_not_found(error) and not is_conflict(error):
+                self._subject.failed("delete", "", str(error), last=10.0)
+                return
+        self.memory.deleted = True
+
+    def _tell_backoff(self, decided: Plan) -> None:
+        """One event each time a container begins to wait."""
+        now_waiting = {
+            container: why.reason
+            for container, why in decided.waiting.items()
+            if why.reason in ("CrashLoopBackOff", "ImagePullBackOff")
+        }
+        for container, reason in now_waiting.items():
+            if self._backing_off.get(container) == reason:
+                continue
+            spec = find_container(self.pod, container) or {}
+            metadata = meta(self.pod)
+            if reason == "ImagePullBackOff":
+                text = f'Back-off pulling image "{spec.get("image", "")}"'
+                self._subject.tell("BackOff", text, container=container)
+                self._subject.tell("Failed", "Error: ImagePullBackOff", container=container, warning=True)
+                continue
+            text = (
+                f"Back-off restarting failed container {container} in pod "
+                f"{metadata.get('name')}_{metadata.get('namespace')}({metadata.get('uid')})"
+            )
+            self._subject.tell("BackOff", text, container=container, warning=True)
+        self._backing_off = now_waiting
+
+    # Probes
+
+    def _tend_probes(self) -> None:
+        """Running containers are probed, others are not."""
+        for container in every_container(self.pod):
+            info = self.memory.newest(container["name"])
+            if (
+                info is None
+                or not info.running
+                or info.id in self._probes
+                or info.id in self.memory.hooks
+                or is_deleting(self.pod, self.memory)
+                or f"stop:{info.container}" in self.memory.in_flight
+                or not self.memory.wired
+                or not probe_specs(container)
+            ):
+                continue
+            self._begin_probes(container, info)
+        for container_id in list(self._probes):
+            info = self.memory.find(container_id)
+            if info is None or not info.running:
+                self._spawn(f"probes:{container_id}", self._stop_probes(container_id))
+
+    def _begin_probes(self, container: Obj, info: ContainerInfo) -> None:
+        address = self.memory.ips[0] if self.memory.ips else ""
+        probes = ContainerProbes(
+            self._tools.handlers,
+            self._tools.clock,
+            Target(info.id, container, address),
+            info.started_at or self._tools.clock.now(),
+            self._verdict,
+            self._probe_failed,
+        )
+        self._probes[info.id] = probes
+        known = self._told_before(container["name"], info.id)
+        if known:
+            # An agent that was restarted: what the API was told stays true until a probe says otherwise.
+            self.memory.probes[info.id] = ProbeResults(
+                startup=True if known.get("started") and container.get("startupProbe") else None,
+                readiness=True if known.get("ready") and container.get("readinessProbe") else None,
+            )
+        probes.start(started=bool(known.get("started")))
+
+    def _told_before(self, container: str, container_id: str) -> Obj:
+        status = self.pod.get("status") or {}
+        for group in ("containerStatuses", "initContainerStatuses"):
+            for item in status.get(group) or ():
+                if item.get("name") == container and item.get("containerID") == f"docker://{container_id}":
+                    found: Obj = item
+                    return found
+        return {}
+
+    def _verdict(self, container_id: str, kind: Kind, ok: bool) -> None:
+        results = self.memory.probes.get(container_id) or ProbeResults()
+        match kind:
+            case "startup":
+                results = replace(results, startup=ok)
+            case "liveness":
+                results = replace(results, liveness=ok)
+            case "readiness":
+                results = replace(results, readiness=ok)
+        self.memory.probes[container_id] = results
+        self._wake.set()
+
+    def _probe_failed(self, container_id: str, kind: Kind, text: str) -> None:
+        info = self.memory.find(container_id)
+        if info is not None and info.running:
+            self._subject.tell(
+                "Unhealthy", f"{kind.capitalize()} probe failed: {text}", container=info.container, warning=True
+            )
+
+    async def _stop_probes(self, container_id: str) -> None:
+        probes = self._probes.pop(container_id, None)
+        if probes is not None:
+            await probes.stop()
+
+    # Being asked
+
+    def view(self) -> PodView:
+        """For the agent's HTTPS server."""
+        containers = {}
+        for container_name, known in self.memory.containers.items():
+            if known:
+                previous = known[1].id if len(known) > 1 else ""
+                containers[container_name] = ContainerRefs(known[0].id, previous, known[0].running)
+        sandbox = self.memory.sandbox
+        pid = sandbox.pid if sandbox is not None and sandbox.running else 0
+        return PodView(self.pod, containers, pid, self.memory.ips)
+
+
+def _version(pod: Obj) -> int:
+    text = meta(pod).get("resourceVersion") or "0"
+    return int(text) if text.isdigit() else 0
