@@ -1,0 +1,28 @@
+"""Which nodes a pod may run on: one module a rule, named as kube-scheduler's plugin.
+
+A rule looks at all nodes at once and tells which fail and why; nothing here prefers one node to another.
+"""
+
+from orca.scheduler.filters.base import Failure, Filter, Task
+from orca.scheduler.filters.inter_pod_affinity import InterPodAffinity
+from orca.scheduler.filters.node_affinity import NodeAffinity
+from orca.scheduler.filters.node_name import NodeName
+from orca.scheduler.filters.node_ports import NodePorts
+from orca.scheduler.filters.node_resources_fit import NodeResourcesFit
+from orca.scheduler.filters.node_unschedulable import NodeUnschedulable
+from orca.scheduler.filters.pod_topology_spread import PodTopologySpread
+from orca.scheduler.filters.taint_toleration import TaintToleration
+
+FILTERS: tuple[Filter, ...] = (
+    NodeUnschedulable(),
+    NodeName(),
+    TaintToleration(),
+    NodeAffinity(),
+    NodePorts(),
+    NodeResourcesFit(),
+    PodTopologySpread(),
+    InterPodAffinity(),
+)
+"""In the order of kube-scheduler: a node is told the first rule it fails."""
+
+__all__ = ["FILTERS", "Failure", "Filter", "Task"]

@@ -1,0 +1,57 @@
+"""What every filter is given and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from orca.api.objects import Obj, key, labels, namespace
+from orca.api.selectors import Selector
+from orca.scheduler.shape import Shape, shape_of
+from orca.scheduler.snapshot import Mask, Node, Snapshot
+
+
+@dataclass(slots=True)
+class Task:
+    """One pod to be placed. `default_selector` finds its siblings when it names no spread constraints of its own."""
+
+    pod: Obj
+    shape: Shape
+    default_selector: Selector | None = None
+    key: str = field(init=False)
+    namespace: str = field(init=False)
+    labels: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key, self.namespace, self.labels = key(self.pod), namespace(self.pod), labels(self.pod)
+
+    @classmethod
+    def of(cls, pod: Obj, default_selector: Selector | None = None) -> Task:
+        return cls(pod, shape_of(pod), default_selector)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Nodes (rows) that fail for one reason. `final`: removing other pods from them would not help."""
+
+    nodes: Mask
+    reason: str
+    final: bool
+
+
+class Filter(Protocol):
+    """`check` names the nodes among `among` that fail; a node may be named with several reasons."""
+
+    name: str
+
+    def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]: ...
+
+
+def where(snapshot: Snapshot, holds: Callable[[Node], bool]) -> Mask:
+    """Rows whose node a condition holds for."""
+    return np.fromiter(
+        (node is not None and holds(node) for node in snapshot.nodes), dtype=bool, count=snapshot.size
+    )

@@ -1,0 +1,24 @@
+"""NodeUnschedulable: cordoned nodes take only pods that tolerate the cordon's taint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orca.api.objects import Obj
+from orca.scheduler.filters.base import Failure, Task, where
+from orca.scheduler.filters.taint_toleration import tolerates
+from orca.scheduler.snapshot import Mask, Snapshot
+
+CORDON: Obj = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+
+
+class NodeUnschedulable:
+    name = "NodeUnschedulable"
+
+    def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
+        if any(tolerates(one, CORDON) for one in task.shape.tolerations):
+            return
+        cordoned = snapshot.remembered(
+            task.shape, self.name, lambda: where(snapshot, lambda node: node.unschedulable)
+        )
+        yield Failure(cordoned & among, "node(s) were unschedulable", final=True)

@@ -1,0 +1,161 @@
+"""Pods waiting for a node: ready ones by priority, failed ones after a backoff, hopeless ones until something changes.
+
+Reference: kube-scheduler's scheduling queue (active, backoff, unschedulable). Backoff 1 s doubling to 10 s; whatever
+waits for a change is tried again after five minutes at the latest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from dataclasses import dataclass, field
+
+from orca.api.objects import Obj, uid
+from orca.client.clock import Clock
+
+FIRST_BACKOFF = 1.0
+LAST_BACKOFF = 10.0
+FORGOTTEN_SECONDS = 300.0
+FLUSH_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A pod that has no node yet. `rules` are the filters that failed it last time."""
+
+    pod: Obj
+    since: float
+    attempts: int = 0
+    failed_at: float = 0.0
+    rules: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def backoff(self) -> float:
+        """Seconds to wait after the last failure."""
+        if not self.attempts:
+            return 0.0
+        return float(min(FIRST_BACKOFF * 2 ** min(self.attempts - 1, 10), LAST_BACKOFF))
+
+
+class SchedulingQueue:
+    """Keyed by pod uid. A pod is in at most one of: active, backing off, parked."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[str, Waiting] = {}
+        self._active: list[tuple[int, float, int, str]] = []
+        self._backing_off: list[tuple[float, int, str]] = []
+        self._parked: set[str] = set()
+        self._in_active: set[str] = set()
+        self._in_backoff: set[str] = set()
+        self._order = itertools.count()
+        self._woken = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return (
+            f"<SchedulingQueue {len(self._in_active)} active, {len(self._in_backoff)} backing off, "
+            f"{len(self._parked)} parked>"
+        )
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, pod: Obj) -> None:
+        """Takes a new pod, or the newer state of one that waits; a changed one that is parked is tried again."""
+        waiting = self._known.get(uid(pod))
+        if waiting is None:
+            self._known[uid(pod)] = Waiting(pod, self._clock.monotonic())
+            self._activate(uid(pod))
+            return
+        changed = waiting.pod["spec"] != pod["spec"] or waiting.pod["metadata"].get("labels") != pod["metadata"].get(
+            "labels"
+        )
+        waiting.pod = pod
+        if changed and uid(pod) in self._parked:
+            self._unpark(uid(pod))
+
+    def remove(self, pod_uid: str) -> None:
+        """The pod is gone, or has its node."""
+        self._known.pop(pod_uid, None)
+        self._parked.discard(pod_uid)
+        self._in_active.discard(pod_uid)
+        self._in_backoff.discard(pod_uid)
+
+    def pop(self) -> Waiting | None:
+        """The most important ready pod, None when there is none. It stays known until `remove` or `failed`."""
+        while self._active:
+            _, _, _, pod_uid = heapq.heappop(self._active)
+            if pod_uid in self._in_active:
+                self._in_active.discard(pod_uid)
+                return self._known[pod_uid]
+        return None
+
+    def failed(self, pod_uid: str, rules: frozenset[str]) -> None:
+        """No node fits: park it until something happens that may help. Without rules (an error, not a verdict) it
+        comes back by itself after its backoff."""
+        waiting = self._known.get(pod_uid)
+        if waiting is None:
+            return
+        waiting.attempts += 1
+        waiting.failed_at = self._clock.monotonic()
+        waiting.rules = rules
+        if rules:
+            self._parked.add(pod_uid)
+        else:
+            self._delay(pod_uid)
+
+    def helped(self, rules: frozenset[str] | None) -> None:
+        """Something happened that may help pods failed by any of `rules` (None: every pod)."""
+        for pod_uid in list(self._parked):
+            if rules is None or self._known[pod_uid].rules & rules:
+                self._unpark(pod_uid)
+
+    async def ready(self) -> None:
+        """Returns when `pop` may have a pod."""
+        while True:
+            self._ripen()
+            if self._in_active:
+                return
+            self._woken.clear()
+            now = self._clock.monotonic()
+            pause = self._backing_off[0][0] - now if self._backing_off else FLUSH_SECONDS
+            sleep = asyncio.ensure_future(self._clock.sleep(max(min(pause, FLUSH_SECONDS), 0.001)))
+            woken = asyncio.ensure_future(self._woken.wait())
+            try:
+                await asyncio.wait({sleep, woken}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sleep.cancel()
+                woken.cancel()
+
+    def _ripen(self) -> None:
+        now = self._clock.monotonic()
+        while self._backing_off and self._backing_off[0][0] <= now:
+            _, _, pod_uid = heapq.heappop(self._backing_off)
+            if pod_uid in self._in_backoff:
+                self._in_backoff.discard(pod_uid)
+                self._activate(pod_uid)
+        for pod_uid in list(self._parked):
+            if now - self._known[pod_uid].failed_at > FORGOTTEN_SECONDS:
+                self._unpark(pod_uid)
+
+    def _unpark(self, pod_uid: str) -> None:
+        self._parked.discard(pod_uid)
+        waiting = self._known[pod_uid]
+        if self._clock.monotonic() >= waiting.failed_at + waiting.backoff:
+            self._activate(pod_uid)
+        else:
+            self._delay(pod_uid)
+
+    def _delay(self, pod_uid: str) -> None:
+        waiting = self._known[pod_uid]
+        self._in_backoff.add(pod_uid)
+        heapq.heappush(self._backing_off, (waiting.failed_at + waiting.backoff, next(self._order), pod_uid))
+        self._woken.set()
+
+    def _activate(self, pod_uid: str) -> None:
+        waiting = self._known[pod_uid]
+        priority = int(waiting.pod["spec"].get("priority") or 0)
+        self._in_active.add(pod_uid)
+        heapq.heappush(self._active, (-priority, waiting.since, next(self._order), pod_uid))
+        self._woken.set()

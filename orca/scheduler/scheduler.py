@@ -1,0 +1,244 @@
+"""The scheduler at work: watches keep the snapshot and the queue current, one loop decides, bindings go out beside it.
+
+A decision is taken in one go without waiting, so nothing changes under it; what it chose is counted at once ("assumed")
+and taken back when the binding fails. Pods of other schedulers and pods with scheduling gates are left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import structlog
+
+from orca.api.builtin import NAMESPACES, NODES, PODS
+from orca.api.errors import ApiError, is_conflict, is_not_found
+from orca.api.objects import Obj, is_terminating, key, name, namespace, uid
+from orca.api.times import format_time
+from orca.client.base import Client
+from orca.client.clock import Clock
+from orca.client.events import EventRecorder
+from orca.client.informer import Informer
+from orca.scheduler.decision import Decision, decide
+from orca.scheduler.filters import Task
+from orca.scheduler.queue import SchedulingQueue
+from orca.scheduler.siblings import Siblings
+from orca.scheduler.snapshot import Snapshot
+
+log = structlog.get_logger()
+
+EXPLANATIONS = 2000
+FREED = frozenset(("NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity"))
+JOINED = frozenset(("PodTopologySpread", "InterPodAffinity"))
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """`bindings`: how many are under way at the same time."""
+
+    name: str = "default-scheduler"
+    bindings: int = 32
+
+
+class Scheduler:
+    """Run it with `run`; `explain` tells how the last decision about a pod came about."""
+
+    def __init__(self, client: Client, *, clock: Clock, config: SchedulerConfig | None = None) -> None:
+        self.config = config or SchedulerConfig()
+        self.snapshot = Snapshot()
+        self.queue = SchedulingQueue(clock)
+        self._client = client
+        self._clock = clock
+        self._events = EventRecorder(client, self.config.name, clock=clock)
+        self._pods = Informer(client, PODS, clock=clock)
+        self._nodes = Informer(client, NODES, clock=clock)
+        self._namespaces = Informer(client, NAMESPACES, clock=clock)
+        self._siblings = Siblings(client, clock)
+        self._explanations: OrderedDict[str, Decision] = OrderedDict()
+        self._assumed: dict[str, str] = {}
+        self._slots = asyncio.Semaphore(self.config.bindings)
+        self._bindings: set[asyncio.Task[None]] = set()
+        self._turn = 0
+        self._listen()
+
+    def __repr__(self) -> str:
+        return f"<Scheduler {self.config.name}: {self.snapshot}, {self.queue}>"
+
+    def explain(self, pod_key: str) -> Decision | None:
+        """The last decision about "namespace/name"."""
+        return self._explanations.get(pod_key)
+
+    async def run(self) -> None:
+        """Schedules until cancelled."""
+        informers = [self._nodes, self._pods, self._namespaces, *self._siblings.informers]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for informer in informers:
+                    group.create_task(informer.run())
+                for informer in informers:
+                    await informer.synced()
+                log.info("scheduling", name=self.config.name, nodes=len(self._nodes), pods=len(self._pods))
+                while True:
+                    await self.queue.ready()
+                    await self._one()
+        finally:
+            for binding in self._bindings:
+                binding.cancel()
+
+    # --- what happens in the cluster ---------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        self._pods.on_add(self._pod)
+        self._pods.on_update(lambda _, pod: self._pod(pod))
+        self._pods.on_delete(self._pod_gone)
+        self._nodes.on_add(self._node_added)
+        self._nodes.on_update(self._node_changed)
+        self._nodes.on_delete(lambda node: self.snapshot.remove_node(name(node)))
+        self._namespaces.on_add(self.snapshot.set_namespace)
+        self._namespaces.on_update(lambda _, space: self.snapshot.set_namespace(space))
+        self._namespaces.on_delete(lambda space: self.snapshot.remove_namespace(name(space)))
+
+    def _pod(self, pod: Obj) -> None:
+        spec = pod["spec"]
+        over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        if over:
+            self._pod_gone(pod)
+        elif spec.get("nodeName"):
+            known = self.snapshot.placed.get(uid(pod))
+            self._assumed.pop(uid(pod), None)
+            self.queue.remove(uid(pod))
+            self.snapshot.place(pod, spec["nodeName"])
+            if known is None or known.labels != self.snapshot.placed[uid(pod)].labels:
+                self.queue.helped(JOINED)
+        elif self._mine(pod):
+            if uid(pod) not in self._assumed:
+                self.queue.add(pod)
+        else:
+            self.queue.remove(uid(pod))
+
+    def _mine(self, pod: Obj) -> bool:
+        spec = pod["spec"]
+        wanted = spec.get("schedulerName") or "default-scheduler"
+        return wanted == self.config.name and not spec.get("schedulingGates") and not is_terminating(pod)
+
+    def _pod_gone(self, pod: Obj) -> None:
+        self.queue.remove(uid(pod))
+        self._assumed.pop(uid(pod), None)
+        if self.snapshot.remove(uid(pod)) is not None:
+            self.queue.helped(FREED)
+
+    def _node_added(self, node: Obj) -> None:
+        self.snapshot.set_node(node)
+        self.queue.helped(None)
+
+    def _node_changed(self, old: Obj, node: Obj) -> None:
+        self.snapshot.set_node(node)
+        rules = set()
+        if (old.get("status") or {}).get("allocatable") != (node.get("status") or {}).get("allocatable"):
+            rules.add("NodeResourcesFit")
+        if old["metadata"].get("labels") != node["metadata"].get("labels"):
+            rules |= {"NodeAffinity", "PodTopologySpread", "InterPodAffinity"}
+        for part, names in (("taints", {"TaintToleration"}), ("unschedulable", {"NodeUnschedulable"})):
+            if (old.get("spec") or {}).get(part) != (node.get("spec") or {}).get(part):
+                rules |= names | {"PodTopologySpread"}
+        if rules:
+            self.queue.helped(frozenset(rules))
+
+    # --- deciding ----------------------------------------------------------------------------------------------------
+
+    async def _one(self) -> None:
+        await self._slots.acquire()
+        waiting = self.queue.pop()
+        if waiting is None:
+            self._slots.release()
+            return
+        pod = waiting.pod
+        try:
+            decision = self._decide(pod)
+        except Exception:
+            # A pod that cannot be judged must not stop the others.
+            log.exception("deciding failed", pod=key(pod))
+            self.queue.failed(uid(pod), frozenset())
+            self._slots.release()
+            return
+        if decision.node:
+            self.snapshot.place(pod, decision.node)
+            self._assumed[uid(pod)] = decision.node
+            work = self._bind(pod, decision.node)
+        else:
+            self.queue.failed(uid(pod), frozenset(decision.rules) or frozenset(("NoNodes",)))
+            work = self._tell(pod, decision)
+        task = asyncio.create_task(work)
+        self._bindings.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._bindings.discard(task)
+        self._slots.release()
+
+    def _decide(self, pod: Obj) -> Decision:
+        selector = None
+        if not pod["spec"].get("topologySpreadConstraints"):
+            selector = self._siblings.selector(pod)
+        self._turn += 1
+        decision = decide(Task.of(pod, selector), self.snapshot, self._turn)
+        decision.at = self._clock.now()
+        self._explanations[key(pod)] = decision
+        self._explanations.move_to_end(key(pod))
+        if len(self._explanations) > EXPLANATIONS:
+            self._explanations.popitem(last=False)
+        return decision
+
+    async def _bind(self, pod: Obj, node: str) -> None:
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name(pod), "namespace": namespace(pod), "uid": uid(pod)},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
+        try:
+            await self._client.create_sub(PODS, name(pod), namespace(pod), "binding", binding)
+        except ApiError as error:
+            self._unassume(pod)
+            if not is_not_found(error):
+                report = log.debug if is_conflict(error) else log.warning
+                report("binding failed", pod=key(pod), node=node, error=str(error))
+                self.queue.failed(uid(pod), frozenset())
+                self._events.event(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
+            return
+        except asyncio.CancelledError:
+            self._unassume(pod)
+            raise
+        # From here on the watch confirms it; until then it stays assumed.
+        self.queue.remove(uid(pod))
+        self._events.event(pod, "Normal", "Scheduled", f"Successfully assigned {key(pod)} to {node}")
+
+    def _unassume(self, pod: Obj) -> None:
+        if self._assumed.pop(uid(pod), None) is not None:
+            self.snapshot.remove(uid(pod))
+            self.queue.helped(FREED)
+
+    async def _tell(self, pod: Obj, decision: Decision) -> None:
+        """The event, and the condition when it says something new."""
+        message = decision.message()
+        self._events.event(pod, "Warning", "FailedScheduling", message)
+        conditions = (pod.get("status") or {}).get("conditions") or []
+        old: Obj = next((one for one in conditions if one["type"] == "PodScheduled"), {})
+        if (old.get("status"), old.get("reason"), old.get("message")) == ("False", "Unschedulable", message):
+            return
+        moment = format_time(self._clock.now())
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": message,
+            "lastProbeTime": None,
+            "lastTransitionTime": moment if old.get("status") != "False" else old.get("lastTransitionTime", moment),
+        }
+        patch = {"metadata": {"uid": uid(pod)}, "status": {"conditions": [condition]}}
+        try:
+            await self._client.patch(PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status")
+        except ApiError as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                log.warning("condition not written", pod=key(pod), error=str(error))

@@ -1,0 +1,23 @@
+"""Which of the possible nodes is best: one function a rule, 0 to 100 for each row, weighted as kube-scheduler does.
+
+Nothing here excludes a node.
+"""
+
+from orca.scheduler.scores.affinity import node_affinity, pod_affinity
+from orca.scheduler.scores.base import Score
+from orca.scheduler.scores.images import image_locality
+from orca.scheduler.scores.resources import balanced_allocation, least_allocated
+from orca.scheduler.scores.spread import topology_spread
+from orca.scheduler.scores.taints import taint_toleration
+
+SCORES: tuple[Score, ...] = (
+    Score("TaintToleration", 3, taint_toleration),
+    Score("NodeAffinity", 2, node_affinity),
+    Score("PodTopologySpread", 2, topology_spread),
+    Score("InterPodAffinity", 2, pod_affinity),
+    Score("NodeResourcesFit", 1, least_allocated),
+    Score("NodeResourcesBalancedAllocation", 1, balanced_allocation),
+    Score("ImageLocality", 1, image_locality),
+)
+
+__all__ = ["SCORES", "Score"]

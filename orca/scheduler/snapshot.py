@@ -1,0 +1,326 @@
+"""The cluster as arrays over nodes, updated by what changed; a decision never walks all pods.
+
+Every node has a slot (row); freed slots are used again. `alive` says which rows are nodes. Amounts are int64: cpu in
+thousandths, everything else in bytes or pieces. Invariant: `used`, `nonzero`, `ports` and every counter of `counts` are
+the sums over exactly the pods in `placed` whose node has a slot.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orca.api.objects import Obj, is_terminating, labels, name, namespace, uid
+from orca.api.selectors import Selector
+from orca.scheduler.shape import HostPort, PodTerm, Shape, amounts, shape_of
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+"""Indices of rows."""
+
+RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
+CPU, MEMORY, STORAGE, PODS = range(4)
+HOSTNAME = "kubernetes.io/hostname"
+COUNTERS = 1000
+MEMORY_ANSWERS = 10_000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What decisions need of one node."""
+
+    name: str
+    labels: dict[str, str]
+    taints: tuple[Obj, ...]
+    unschedulable: bool
+    images: dict[str, int]
+    """image name -> size in bytes"""
+    obj: Obj
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A pod that occupies (or will occupy) a node."""
+
+    uid: str
+    key: str
+    namespace: str
+    labels: dict[str, str]
+    node: str
+    priority: int
+    terminating: bool
+    shape: Shape
+
+
+@dataclass(slots=True)
+class _Count:
+    """How many pods a question finds on each node."""
+
+    asks: Callable[[Placed], bool]
+    per_node: Ints
+
+
+@dataclass(slots=True)
+class Topology:
+    """The domains of one label: `domain[slot]` numbers them, -1 without the label."""
+
+    domain: Ints
+    size: int
+    names: list[str] = field(default_factory=list)
+
+
+class Snapshot:
+    """See the module's docstring. `version` changes whenever a node (not its pods) does."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.columns = {resource: number for number, resource in enumerate(RESOURCES)}
+        self.slots: dict[str, int] = {}
+        self.nodes: list[Node | None] = []
+        self.alive: Mask = np.zeros(0, dtype=bool)
+        self.allocatable: Ints = np.zeros((0, len(RESOURCES)), dtype=np.int64)
+        self.used: Ints = np.zeros((0, len(RESOURCES)), dtype=np.int64)
+        self.nonzero: Ints = np.zeros((0, 2), dtype=np.int64)
+        self.ports: list[Counter[HostPort]] = []
+        self.placed: dict[str, Placed] = {}
+        self.by_node: dict[str, dict[str, Placed]] = {}
+        self._counts: dict[object, _Count] = {}
+        self._topologies: dict[str, Topology] = {}
+        self._free: list[int] = []
+        self._memory: dict[tuple[Shape, str], object] = {}
+        self.namespaces: dict[str, dict[str, str]] = {}
+        self.image_nodes: Counter[str] = Counter()
+        self.anti: Counter[tuple[PodTerm, str]] = Counter()
+        """Required anti-affinity terms of placed pods, each with how many pods carry it."""
+
+    def __repr__(self) -> str:
+        return f"<Snapshot {len(self.slots)} nodes, {len(self.placed)} pods>"
+
+    @property
+    def size(self) -> int:
+        """Rows of the arrays, including free ones."""
+        return len(self.nodes)
+
+    # --- nodes -------------------------------------------------------------------------------------------------------
+
+    def set_node(self, obj: Obj) -> None:
+        """Takes a new or changed node."""
+        node = _node(obj)
+        slot = self.slots.get(node.name)
+        if slot is None:
+            slot = self._take_slot()
+            self.slots[node.name] = slot
+        old = self.nodes[slot]
+        if old is not None:
+            self.image_nodes.subtract(old.images.keys())
+        self.image_nodes.update(node.images.keys())
+        self.nodes[slot] = node
+        fresh = not self.alive[slot]
+        self.alive[slot] = True
+        self._set_allocatable(slot, (obj.get("status") or {}).get("allocatable") or {})
+        if fresh or old is None or _differs(old, node):
+            self._nodes_changed()
+        if fresh:
+            for placed in self.by_node.get(node.name, {}).values():
+                self._count(placed, slot, 1)
+
+    def remove_node(self, node_name: str) -> None:
+        """Its pods stay known: they count again when the node comes back."""
+        slot = self.slots.pop(node_name, None)
+        if slot is None:
+            return
+        old = self.nodes[slot]
+        if old is not None:
+            self.image_nodes.subtract(old.images.keys())
+        self.nodes[slot] = None
+        self.alive[slot] = False
+        for array in (self.allocatable, self.used, self.nonzero):
+            array[slot] = 0
+        self.ports[slot] = Counter()
+        for count in self._counts.values():
+            count.per_node[slot] = 0
+        self._free.append(slot)
+        self._nodes_changed()
+
+    def _nodes_changed(self) -> None:
+        self.version += 1
+        self._topologies.clear()
+        self._memory.clear()
+
+    def _take_slot(self) -> int:
+        if self._free:
+            return self._free.pop()
+        slot = len(self.nodes)
+        self.nodes.append(None)
+        self.ports.append(Counter())
+        more = slot + 1
+        self.alive = np.resize(self.alive, more)
+        self.alive[slot] = False
+        self.allocatable = _grown(self.allocatable, more)
+        self.used = _grown(self.used, more)
+        self.nonzero = _grown(self.nonzero, more)
+        for count in self._counts.values():
+            count.per_node = _grown(count.per_node, more)
+        return slot
+
+    def _set_allocatable(self, slot: int, quantities: dict[str, str]) -> None:
+        row = amounts(quantities)
+        for resource in row:
+            self.column(resource)
+        self.allocatable[slot] = 0
+        for resource, amount in row.items():
+            self.allocatable[slot, self.columns[resource]] = amount
+
+    def column(self, resource: str) -> int:
+        """The column of a resource, made when it is new."""
+        found = self.columns.get(resource)
+        if found is None:
+            found = self.columns[resource] = len(self.columns)
+            self.allocatable = np.pad(self.allocatable, ((0, 0), (0, 1)))
+            self.used = np.pad(self.used, ((0, 0), (0, 1)))
+        return found
+
+    def topology(self, key: str) -> Topology:
+        """The domains of a node label, as the nodes are now."""
+        found = self._topologies.get(key)
+        if found is None:
+            numbers: dict[str, int] = {}
+            domain = np.full(self.size, -1, dtype=np.int64)
+            for slot, node in enumerate(self.nodes):
+                if node is not None and key in node.labels:
+                    domain[slot] = numbers.setdefault(node.labels[key], len(numbers))
+            found = self._topologies[key] = Topology(domain, len(numbers), list(numbers))
+        return found
+
+    # --- pods --------------------------------------------------------------------------------------------------------
+
+    def place(self, pod: Obj, node: str) -> None:
+        """Counts a pod on a node; a pod already counted there (assumed earlier) is not counted twice."""
+        placed = Placed(
+            uid=uid(pod),
+            key=f"{namespace(pod)}/{name(pod)}",
+            namespace=namespace(pod),
+            labels=labels(pod),
+            node=node,
+            priority=int(pod["spec"].get("priority") or 0),
+            terminating=is_terminating(pod),
+            shape=shape_of(pod),
+        )
+        old = self.placed.get(placed.uid)
+        if old is not None:
+            if old == placed:
+                return
+            self.remove(placed.uid)
+        self.placed[placed.uid] = placed
+        self.by_node.setdefault(node, {})[placed.uid] = placed
+        self.anti.update((term, placed.namespace) for term in placed.shape.anti_affinity)
+        slot = self.slots.get(node)
+        if slot is not None:
+            self._count(placed, slot, 1)
+
+    def remove(self, pod_uid: str) -> Placed | None:
+        """Forgets a pod that is gone or over."""
+        placed = self.placed.pop(pod_uid, None)
+        if placed is None:
+            return None
+        pods = self.by_node[placed.node]
+        del pods[pod_uid]
+        if not pods:
+            del self.by_node[placed.node]
+        for term in placed.shape.anti_affinity:
+            self.anti[term, placed.namespace] -= 1
+            if not self.anti[term, placed.namespace]:
+                del self.anti[term, placed.namespace]
+        slot = self.slots.get(placed.node)
+        if slot is not None:
+            self._count(placed, slot, -1)
+        return placed
+
+    def _count(self, placed: Placed, slot: int, sign: int) -> None:
+        shape = placed.shape
+        for resource, amount in shape.requests.items():
+            column = self.column(resource)
+            self.used[slot, column] += sign * amount
+        self.used[slot, PODS] += sign
+        self.nonzero[slot, 0] += sign * shape.nonzero[0]
+        self.nonzero[slot, 1] += sign * shape.nonzero[1]
+        for port in shape.ports:
+            self.ports[slot][port] += sign
+            if not self.ports[slot][port]:
+                del self.ports[slot][port]
+        for count in self._counts.values():
+            if count.asks(placed):
+                count.per_node[slot] += sign
+
+    def counts(self, question: object, asks: Callable[[Placed], bool]) -> Ints:
+        """Pods per row for which `asks` holds; kept up to date under the hashable name `question` from then on."""
+        found = self._counts.get(question)
+        if found is None:
+            if len(self._counts) >= COUNTERS:
+                self._counts.pop(next(iter(self._counts)))
+            per_node = np.zeros(self.size, dtype=np.int64)
+            for node, pods in self.by_node.items():
+                slot = self.slots.get(node)
+                if slot is not None:
+                    per_node[slot] = sum(1 for placed in pods.values() if asks(placed))
+            found = self._counts[question] = _Count(asks, per_node)
+        return found.per_node
+
+    def matching(self, space: str, selector: Selector) -> Ints:
+        """Pods of a namespace that a selector matches and that stay, per row."""
+
+        def asks(placed: Placed) -> bool:
+            return placed.namespace == space and not placed.terminating and selector.matches(placed.labels)
+
+        return self.counts((space, selector), asks)
+
+    def remembered(self, shape: Shape, question: str, answer: Callable[[], T]) -> T:
+        """`answer()`, which depends on nodes and shape only, computed once until a node changes."""
+        found = self._memory.get((shape, question))
+        if found is None:
+            if len(self._memory) > MEMORY_ANSWERS:
+                self._memory.clear()
+            found = self._memory[shape, question] = answer()
+        return cast(T, found)
+
+    # --- namespaces --------------------------------------------------------------------------------------------------
+
+    def set_namespace(self, obj: Obj) -> None:
+        """Terms choose namespaces by their labels."""
+        if self.namespaces.get(name(obj)) != labels(obj):
+            self.namespaces[name(obj)] = labels(obj)
+            self._counts.clear()
+
+    def remove_namespace(self, space: str) -> None:
+        self.namespaces.pop(space, None)
+
+    def concerns(self, term: PodTerm, space: str) -> bool:
+        """Whether a term is about pods of namespace `space`."""
+        if space in term.namespaces:
+            return True
+        chosen = term.namespace_selector
+        return chosen is not None and chosen.matches(self.namespaces.get(space, {}))
+
+
+def _node(obj: Obj) -> Node:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    images = {one: int(image.get("sizeBytes") or 0) for image in status.get("images") or () for one in image["names"]}
+    taints = tuple(spec.get("taints") or ())
+    return Node(name(obj), labels(obj), taints, bool(spec.get("unschedulable")), images, obj)
+
+
+def _differs(old: Node, new: Node) -> bool:
+    parts = ("labels", "taints", "unschedulable", "images")
+    return any(getattr(old, part) != getattr(new, part) for part in parts)
+
+
+def _grown(array: Ints, rows: int) -> Ints:
+    return np.pad(array, ((0, rows - len(array)),) + ((0, 0),) * (array.ndim - 1))
