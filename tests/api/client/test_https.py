@@ -1,0 +1,71 @@
+"""The HTTPS client passes the contract against a real server, and survives its death."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from orca.api.builtin import CONFIGMAPS
+from orca.api.errors import ApiError
+from orca.api.objects import Obj
+from orca.client.base import Client
+from orca.client.http import HttpsClient
+from orca.client.informer import Informer
+from orca.client.kubeconfig import Endpoint
+from tests.api.client.conftest import RunningServer
+from tests.support.client_contract import ClientContract, config
+
+
+class TestHttps(ClientContract):
+    """All of the contract."""
+
+
+async def test_pages_are_joined(client: Client) -> None:
+    for number in range(7):
+        await client.create(CONFIGMAPS, config(f"joined-{number}", "default", part="joined"))
+    listed = await client.list(CONFIGMAPS, "default", labels="part=joined", limit=3)
+    assert [obj["metadata"]["name"] for obj in listed.items] == [f"joined-{number}" for number in range(7)]
+
+
+async def test_nobody_there_is_one_kind_of_error() -> None:
+    client = HttpsClient(Endpoint("http://127.0.0.1:9", None))
+    with pytest.raises(ApiError) as caught:
+        await client.get(CONFIGMAPS, "any", "default")
+    assert caught.value.code == 503
+    await client.aclose()
+
+
+async def test_informers_survive_a_kill_and_miss_nothing(
+    server: RunningServer, connect: Callable[[], HttpsClient]
+) -> None:
+    client = connect()
+    informer = Informer(client, CONFIGMAPS, namespace="default", labels="part=survivor")
+    added: list[str] = []
+    complete = asyncio.Event()
+
+    def arrived(obj: Obj) -> None:
+        added.append(obj["metadata"]["name"])
+        if len(added) == 60:
+            complete.set()
+
+    informer.on_add(arrived)
+    following = asyncio.create_task(informer.run())
+    await informer.synced()
+    for number in range(60):
+        while True:
+            try:
+                await client.create(CONFIGMAPS, config(f"survivor-{number}", "default", part="survivor"))
+                break
+            except ApiError as error:
+                if error.reason == "AlreadyExists":
+                    break
+                await asyncio.sleep(0.05)
+        if number == 30:
+            server.kill()
+            await server.start()
+    async with asyncio.timeout(20):
+        await complete.wait()
+    assert added == [f"survivor-{number}" for number in range(60)]
+    following.cancel()
