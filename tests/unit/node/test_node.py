@@ -1,0 +1,328 @@
+"""The Node object, its heartbeat and its certificates, over the fake API and in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from agents.node import certificates, model
+from agents.node.facts import HostFacts, Load, read_facts, read_load
+from agents.node.join import JoinError, JoinToken, ca_of_cluster_info
+from agents.node.keyring import CLIENT, SERVING, Keyring
+from agents.node.lease import LeaseHeart
+from agents.node.model import Image, NodeOptions, Observation
+from agents.node.signing import CertificateRefused, Rotation
+from agents.node.status import NodeReporter
+from agents.node.supervise import Supervisor
+from orca.api import errors
+from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, LEASES, NODES
+from orca.api.objects import Obj
+from orca.client.clock import VirtualClock
+from orca.client.fake import FakeClient
+
+OPTIONS = NodeOptions(
+    name="host-1", addresses=("172.30.0.11",), version="v1.36.0+orca.0.1.0", labels={"zone": "a"},
+    taints=(("dedicated", "x", "NoSchedule"),),
+)
+FACTS = HostFacts(
+    cpus=2, memory=8 << 30, disk=100 << 30, huge_pages=(("hugepages-2Mi", 0),), machine_id="m", system_uuid="s",
+    boot_id="b", kernel="6.1", os_image="Debian", architecture="amd64",
+)
+CALM = Load(memory_available=4 << 30, disk_free=0.5, inodes_free=0.5, pids_free=0.9)
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def observation(load: Load = CALM, problems: Sequence[str] = ()) -> Observation:
+    return Observation(load=load, engine="docker://20.10.24", images=[Image(("busybox:latest",), 5)], problems=problems)
+
+
+def test_a_new_node_says_what_the_host_is() -> None:
+    node = model.new_node(OPTIONS, FACTS, observation(), NOW)
+    assert node["metadata"]["labels"]["kubernetes.io/hostname"] == "host-1"
+    assert node["metadata"]["labels"]["zone"] == "a"
+    assert node["spec"]["taints"] == [{"key": "dedicated", "value": "x", "effect": "NoSchedule"}]
+    status = node["status"]
+    assert status["capacity"] == {
+        "cpu": "2", "ephemeral-storage": "104857600Ki", "hugepages-2Mi": "0", "memory": "8388608Ki", "pods": "110",
+    }
+    assert status["allocatable"]["memory"] == "8286208Ki"
+    assert status["addresses"] == [
+        {"type": "InternalIP", "address": "172.30.0.11"}, {"type": "Hostname", "address": "host-1"},
+    ]
+    assert status["nodeInfo"]["containerRuntimeVersion"] == "docker://20.10.24"
+    assert {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]} == {
+        "MemoryPressure": ("False", "KubeletHasSufficientMemory"),
+        "DiskPressure": ("False", "KubeletHasNoDiskPressure"),
+        "PIDPressure": ("False", "KubeletHasSufficientPID"),
+        "Ready": ("True", "KubeletReady"),
+    }
+
+
+def test_conditions_remember_when_they_changed_and_leave_those_of_others() -> None:
+    foreign = {"type": "NetworkUnavailable", "status": "False", "reason": "RouteCreated"}
+    first = model.conditions([foreign], observation(), NOW)
+    later = NOW + datetime.timedelta(minutes=1)
+    low = Load(memory_available=1 << 20, disk_free=0.05, inodes_free=0.5, pids_free=0.01)
+    second = {c["type"]: c for c in model.conditions(first, observation(low, ["a", "b"]), later)}
+    assert second["NetworkUnavailable"] == foreign
+    assert second["Ready"]["message"] == "[a, b]"
+    assert second["Ready"]["lastTransitionTime"] == "2026-01-01T00:01:00Z"
+    assert [second[kind]["status"] for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")] == ["True"] * 3
+    third = {c["type"]: c for c in model.conditions(list(second.values()), observation(low, ["a"]), NOW)}
+    assert third["Ready"]["lastTransitionTime"] == "2026-01-01T00:01:00Z"
+
+
+def test_this_host_can_be_read(tmp_path: Path) -> None:
+    facts, load = read_facts(tmp_path), read_load(tmp_path)
+    assert facts.cpus > 0
+    assert facts.memory > load.memory_available > 0
+    assert facts.boot_id
+    assert 0 < load.pids_free <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "taint"), [("a=b:NoSchedule", ("a", "b", "NoSchedule")), ("x/y:NoExecute", ("x/y", "", "NoExecute"))]
+)
+def test_taints(text: str, taint: tuple[str, str, str]) -> None:
+    assert model.parse_taint(text) == taint
+
+
+@pytest.mark.parametrize("text", ["a", "a:Never", ":NoSchedule"])
+def test_bad_taints(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid taint"):
+        model.parse_taint(text)
+
+
+class Engine:
+    """An engine that can be taken down."""
+
+    def __init__(self) -> None:
+        self.up = True
+
+    async def version(self) -> str:
+        if not self.up:
+            raise OSError("connection refused")
+        return "20.10.24"
+
+    async def images(self) -> list[Image]:
+        return [Image(("busybox:latest",), 5)]
+
+
+class Host:
+    def __init__(self, root: Path) -> None:
+        self.clock = VirtualClock()
+        self.client = FakeClient(clock=self.clock)
+        self.engine = Engine()
+        self.reporter = NodeReporter(
+            self.client, OPTIONS, root=root, clock=self.clock, engine_version=self.engine.version,
+            images=self.engine.images,
+        )
+
+    def ready(self) -> tuple[str, str, str]:
+        conditions = self.client.objects(NODES)[0]["status"]["conditions"]
+        ready = next(c for c in conditions if c["type"] == "Ready")
+        return ready["status"], ready["reason"], ready["message"]
+
+    def status_writes(self) -> int:
+        return len([call for call in self.client.calls if call[1] == "nodes/status"])
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr("agents.node.facts.read_load", lambda root: CALM)
+    return Host(tmp_path)
+
+
+async def test_the_status_is_written_when_it_changes_and_every_five_minutes(host: Host) -> None:
+    running = asyncio.create_task(host.reporter.run())
+    await host.clock.advance(295)
+    assert host.ready()[:2] == ("True", "KubeletReady")
+    assert host.status_writes() == 0
+    await host.clock.advance(20)
+    assert host.status_writes() == 1
+    host.engine.up = False
+    await host.clock.advance(10)
+    assert host.ready() == ("False", "KubeletNotReady", "container runtime is down")
+    assert host.status_writes() == 2
+    host.engine.up = True
+    host.reporter.poke()
+    await host.clock.settle()
+    assert host.ready()[:2] == ("True", "KubeletReady")
+    running.cancel()
+
+
+async def test_a_node_that_was_removed_registers_again(host: Host) -> None:
+    running = asyncio.create_task(host.reporter.run())
+    await host.clock.advance(1)
+    await host.client.delete(NODES, "host-1")
+    await host.clock.advance(310)
+    assert [node["metadata"]["name"] for node in host.client.objects(NODES)] == ["host-1"]
+    running.cancel()
+
+
+async def test_a_node_that_exists_keeps_its_taints_and_gets_its_labels(host: Host) -> None:
+    host.client.seed(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "host-1"}, "spec": {}})
+    await host.reporter.report()
+    node = host.client.objects(NODES)[0]
+    assert "taints" not in node["spec"]
+    assert node["metadata"]["labels"]["kubernetes.io/arch"]
+    assert node["status"]["capacity"]["pods"] == "110"
+
+
+async def test_the_lease_is_renewed_every_ten_seconds_whatever_happens_to_it() -> None:
+    clock = VirtualClock()
+    client = FakeClient(clock=clock)
+    node = client.seed(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "host-1"}})
+    running = asyncio.create_task(LeaseHeart(client, "host-1", clock=clock).run())
+    await clock.advance(25)
+
+    def lease() -> Obj:
+        return client.objects(LEASES)[0]
+
+    assert lease()["spec"]["renewTime"] == "2026-01-01T00:00:20.000000Z"
+    assert lease()["spec"]["leaseDurationSeconds"] == 40
+    assert lease()["metadata"]["ownerReferences"][0]["uid"] == node["metadata"]["uid"]
+    await client.delete(LEASES, "host-1", "kube-node-lease")
+    await clock.advance(10)
+    assert lease()["spec"]["renewTime"] > "2026-01-01T00:00:29"
+    outage = [True]
+
+    def fail(verb: str, *rest: object) -> None:
+        if outage:
+            raise errors.service_unavailable("down")
+
+    client.intercepts.append(fail)
+    await clock.advance(30)
+    outage.clear()
+    await clock.advance(1.5)
+    assert lease()["spec"]["renewTime"] > "2026-01-01T00:01:04"
+    running.cancel()
+
+
+def authority() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(NOW).not_valid_after(NOW + datetime.timedelta(days=3650))
+    return key, builder.sign(key, hashes.SHA256())
+
+
+async def sign_all(client: FakeClient, clock: VirtualClock) -> None:
+    """A signer: what `orca.controllers` does."""
+    key, ca = authority()
+    async with client.watch(CERTIFICATESIGNINGREQUESTS) as events:
+        async for event in events:
+            if event.type != "ADDED":
+                continue
+            request = x509.load_pem_x509_csr(base64.b64decode(event.obj["spec"]["request"]))
+            builder = x509.CertificateBuilder().subject_name(request.subject).issuer_name(ca.subject)
+            builder = builder.public_key(request.public_key()).serial_number(x509.random_serial_number())
+            builder = builder.not_valid_before(clock.now()).not_valid_after(clock.now() + datetime.timedelta(days=10))
+            for extension in request.extensions:
+                builder = builder.add_extension(extension.value, extension.critical)
+            issued = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+            await client.patch(
+                CERTIFICATESIGNINGREQUESTS, event.obj["metadata"]["name"],
+                {"status": {"certificate": base64.b64encode(issued).decode()}}, subresource="status",
+            )
+
+
+async def test_a_certificate_is_asked_for_kept_and_renewed(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    client = FakeClient(clock=clock)
+    signer = asyncio.create_task(sign_all(client, clock))
+    keyring = Keyring(tmp_path / "pki")
+    renewals: list[int] = []
+    names = ("host-1", "172.30.0.11")
+    rotation = Rotation(
+        client, keyring, kind=SERVING, node_name="host-1", clock=clock, names=names,
+        on_renewed=lambda: renewals.append(1),
+    )
+    running = asyncio.create_task(rotation.run())
+    await clock.advance(5)
+    facts = keyring.certificate(SERVING)
+    assert facts
+    assert facts.names == set(names)
+    assert keyring.pair(SERVING).stat().st_mode & 0o777 == 0o600
+    request = client.objects(CERTIFICATESIGNINGREQUESTS)[0]
+    assert request["spec"]["usages"] == ["digital signature", "server auth"]
+    await clock.advance(6.9 * 86400)
+    assert len(renewals) == 1
+    await clock.advance(2.2 * 86400)
+    assert len(renewals) == 2
+    # Another name needs another certificate, at once.
+    moved = Rotation(client, keyring, kind=SERVING, node_name="host-1", clock=clock, names=("host-1", "172.30.0.99"))
+    assert moved.due_in() == 0
+    running.cancel()
+    signer.cancel()
+
+
+async def test_a_denied_request_is_told_and_asked_anew_with_another_key(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    client = FakeClient(clock=clock)
+    keyring = Keyring(tmp_path / "pki")
+    rotation = Rotation(client, keyring, kind=CLIENT, node_name="host-1", clock=clock)
+    asking = asyncio.create_task(rotation.ensure())
+    await clock.settle()
+    first = client.objects(CERTIFICATESIGNINGREQUESTS)[0]["metadata"]["name"]
+    denied = {"status": {"conditions": [{"type": "Denied", "status": "True", "message": "not you"}]}}
+    await client.patch(CERTIFICATESIGNINGREQUESTS, first, denied, subresource="status")
+    with pytest.raises(CertificateRefused, match="not you"):
+        await asking
+    again = asyncio.create_task(rotation.ensure())
+    await clock.settle()
+    assert len(client.objects(CERTIFICATESIGNINGREQUESTS)) == 2
+    again.cancel()
+
+
+def test_join_tokens() -> None:
+    text = f"abcdef.0123456789abcdef.{'a' * 64}"
+    assert JoinToken.parse(text + "\n").bearer == "abcdef.0123456789abcdef"
+    for bad in ("", "abcdef.0123456789abcdef", text[:-1], text.upper()):
+        with pytest.raises(JoinError):
+            JoinToken.parse(bad)
+
+
+def test_the_ca_is_found_in_both_forms_of_cluster_info() -> None:
+    _, certificate = authority()
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    encoded = base64.b64encode(pem).decode()
+    kubeconfig = f"clusters: [{{name: '', cluster: {{certificate-authority-data: {encoded}}}}}]"
+    assert ca_of_cluster_info({"data": {"kubeconfig": kubeconfig}}) == pem
+    assert ca_of_cluster_info({"data": {"ca.crt": pem.decode()}}) == pem
+    assert len(certificates.public_key_hashes(pem)) == 1
+    with pytest.raises(JoinError):
+        ca_of_cluster_info({"data": {}})
+
+
+async def test_a_part_that_fails_starts_again_and_the_others_go_on() -> None:
+    clock = VirtualClock()
+    parts = Supervisor(clock)
+    starts: list[float] = []
+    beats: list[float] = []
+
+    async def broken() -> None:
+        starts.append(clock.monotonic())
+        raise RuntimeError("on purpose")
+
+    async def steady() -> None:
+        while True:
+            beats.append(clock.monotonic())
+            await clock.sleep(1)
+
+    parts.add("broken", broken)
+    parts.add("steady", steady)
+    await clock.advance(10)
+    assert starts == [0, 0.5, 1.5, 3.5, 7.5]
+    assert len(beats) == 11
+    await parts.stop()
+    assert len(beats) == 11
