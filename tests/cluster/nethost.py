@@ -11,7 +11,15 @@ from typing import Any
 import structlog
 import uvloop
 
-from agents.network import PodNetwork
+from agents.network import Iptables, PodNetwork
+from agents.network.generation import RuleGeneration
+from agents.proxy import Proxy
+from orca.api.builtin import ENDPOINTSLICES, SERVICES
+from orca.api.objects import key
+from orca.client.fake import FakeClient
+from orca.client.informer import Informer
+
+KINDS = {"Service": SERVICES, "EndpointSlice": ENDPOINTSLICES}
 
 
 class HostProcess:
@@ -19,6 +27,70 @@ class HostProcess:
 
     def __init__(self) -> None:
         self.network: PodNetwork | None = None
+        self.client = FakeClient()
+        self.proxy: Proxy | None = None
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def apply(self, objects: list[dict[str, Any]]) -> float:
+        """Create or replace objects in this host's own API; returns the seconds until the rules are in the kernel."""
+        began = time.perf_counter()
+        known = {(obj["kind"], key(obj)) for kind in KINDS.values() for obj in self.client.objects(kind)}
+        for obj in objects:
+            resource = KINDS[obj["kind"]]
+            if (obj["kind"], key(obj)) in known:
+                await self.client.update(resource, obj)
+            else:
+                await self.client.create(resource, obj, obj["metadata"]["namespace"])
+        await self._rules_written()
+        return time.perf_counter() - began
+
+    async def delete(self, kind: str, name: str, namespace: str = "default") -> float:
+        began = time.perf_counter()
+        await self.client.delete(KINDS[kind], name, namespace)
+        await self._rules_written()
+        return time.perf_counter() - began
+
+    async def start_proxy(self, node_name: str, mode: str = "auto") -> float:
+        """Seconds until the first rules are complete."""
+        began = time.perf_counter()
+        self.services, self.slices = Informer(self.client, SERVICES), Informer(self.client, ENDPOINTSLICES)
+        iptables = self.network.iptables if self.network else Iptables()
+        self.proxy = Proxy(self.services, self.slices, node_name, mode=mode, iptables=iptables)
+        self.tasks += [asyncio.create_task(work) for work in (self.services.run(), self.slices.run())]
+        self.tasks.append(asyncio.create_task(self.proxy.run()))
+        await self.proxy.synced()
+        return time.perf_counter() - began
+
+    async def apply_status(self, obj: dict[str, Any]) -> None:
+        await self.client.update(KINDS[obj["kind"]], obj, subresource="status")
+        await self._rules_written()
+
+    async def heal_rules(self) -> None:
+        assert self.proxy
+        await self.proxy._writer.restore()
+
+    async def generation(self) -> int | None:
+        return RuleGeneration().read()
+
+    async def stop_proxy(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.tasks = []
+
+    async def clean_proxy(self) -> None:
+        await self.stop_proxy()
+        assert self.proxy
+        await self.proxy.cleanup()
+
+    async def _rules_written(self) -> None:
+        if not self.proxy or not self.tasks:
+            return
+        for informer, resource in ((self.services, SERVICES), (self.slices, ENDPOINTSLICES)):
+            last = max((int(obj["metadata"]["resourceVersion"]) for obj in self.client.objects(resource)), default=0)
+            while int(informer.resource_version) < last:  # noqa: ASYNC110 (the event is on its way to the informer)
+                await asyncio.sleep(0)
+        await self.proxy.settled()
 
     async def start_network(self, root: str, node: dict[str, Any]) -> float:
         if not self.network:
