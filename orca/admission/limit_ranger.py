@@ -1,0 +1,151 @@
+"""LimitRanger: a namespace's LimitRanges give containers default requests and limits, and bound what may be asked for.
+
+Reference: k8s.io/kubernetes ``plugin/pkg/admission/limitranger``.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster
+from orca.api.builtin import LIMITRANGES, PERSISTENTVOLUMECLAIMS, PODS
+from orca.api.errors import ApiError
+from orca.api.objects import Obj
+from orca.api.quantity import Quantity
+
+Amounts = dict[str, str]
+
+
+class LimitRanger:
+    """As upstream's plugin of this name."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def admit(self, attrs: Attributes) -> None:
+        """Fills requests and limits of new pods' containers."""
+        if not attrs.of(PODS, CREATE) or attrs.obj is None:
+            return
+        for limit in self._limits(attrs.namespace, "Container"):
+            for container in _containers(attrs.obj):
+                _fill(container, limit)
+
+    async def validate(self, attrs: Attributes) -> None:
+        """Raises ApiError 403 with every bound that is broken."""
+        if attrs.obj is None or attrs.subresource:
+            return
+        broken: list[str] = []
+        if attrs.of(PODS, CREATE):
+            for limit in self._limits(attrs.namespace, "Container"):
+                for container in _containers(attrs.obj):
+                    broken += _problems("Container", limit, *_resources(container))
+            for limit in self._limits(attrs.namespace, "Pod"):
+                broken += _problems("Pod", limit, *_pod_total(attrs.obj))
+        elif attrs.of(PERSISTENTVOLUMECLAIMS, CREATE, UPDATE):
+            requests, _ = _resources(attrs.obj.get("spec") or {})
+            for limit in self._limits(attrs.namespace, "PersistentVolumeClaim"):
+                broken += _problems("PersistentVolumeClaim", limit, requests, None)
+        if broken:
+            raise _refused(attrs, broken)
+
+    def _limits(self, namespace: str, kind: str) -> Iterator[Obj]:
+        for limit_range in self._cluster.peek_list(LIMITRANGES, namespace):
+            for limit in (limit_range.get("spec") or {}).get("limits") or ():
+                if limit.get("type") == kind:
+                    yield limit
+
+
+def _refused(attrs: Attributes, broken: list[str]) -> ApiError:
+    return attrs.forbidden(broken[0] if len(broken) == 1 else f"[{', '.join(broken)}]")
+
+
+def _containers(pod: Obj) -> list[Obj]:
+    spec = pod.get("spec") or {}
+    return [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+
+
+def _resources(holder: Obj) -> tuple[Amounts, Amounts]:
+    found = holder.get("resources") or {}
+    return found.get("requests") or {}, found.get("limits") or {}
+
+
+def _fill(container: Obj, limit: Obj) -> None:
+    defaults, default_requests = limit.get("default") or {}, limit.get("defaultRequest") or {}
+    if not defaults and not default_requests:
+        return
+    resources = container.setdefault("resources", {})
+    own = dict(resources.get("limits") or {})
+    # A request follows the container's own limit before it follows the range's default.
+    requests = {**default_requests, **own, **(resources.get("requests") or {})}
+    limits = {**defaults, **own}
+    for field, amounts in (("limits", limits), ("requests", requests)):
+        if amounts:
+            resources[field] = amounts
+
+
+def _pod_total(pod: Obj) -> tuple[Amounts, Amounts]:
+    spec = pod.get("spec") or {}
+    totals: list[Amounts] = []
+    for side in (0, 1):
+        running: dict[str, Quantity] = {}
+        for container in spec.get("containers") or ():
+            for resource, amount in _resources(container)[side].items():
+                added = Quantity.parse(amount)
+                running[resource] = running[resource] + added if resource in running else added
+        for container in spec.get("initContainers") or ():
+            for resource, amount in _resources(container)[side].items():
+                peak = Quantity.parse(amount)
+                if resource not in running or peak.value > running[resource].value:
+                    running[resource] = peak
+        totals.append({resource: str(amount) for resource, amount in running.items()})
+    return totals[0], totals[1]
+
+
+def _problems(kind: str, limit: Obj, requests: Amounts, limits: Amounts | None) -> Iterator[str]:
+    for resource, bound in (limit.get("min") or {}).items():
+        yield from _below(kind, resource, bound, requests, limits)
+    for resource, bound in (limit.get("max") or {}).items():
+        yield from _above(kind, resource, bound, requests, limits)
+    for resource, bound in (limit.get("maxLimitRequestRatio") or {}).items():
+        yield from _ratio(kind, resource, bound, requests, limits or {})
+
+
+def _below(kind: str, resource: str, bound: Any, requests: Amounts, limits: Amounts | None) -> Iterator[str]:
+    text = f"minimum {resource} usage per {kind} is {Quantity.parse(bound)}"
+    asked = requests.get(resource)
+    if asked is None:
+        yield f"{text}.  No request is specified"
+    elif Quantity.parse(asked).value < Quantity.parse(bound).value:
+        yield f"{text}, but request is {Quantity.parse(asked)}"
+    elif limits and resource in limits and Quantity.parse(limits[resource]).value < Quantity.parse(bound).value:
+        yield f"{text}, but limit is {Quantity.parse(limits[resource])}"
+
+
+def _beyond(amount: Any, bound: Any) -> bool:
+    return Quantity.parse(amount).value > Quantity.parse(bound).value
+
+
+def _above(kind: str, resource: str, bound: Any, requests: Amounts, limits: Amounts | None) -> Iterator[str]:
+    text = f"maximum {resource} usage per {kind} is {Quantity.parse(bound)}"
+    if limits is None:
+        if resource in requests and _beyond(requests[resource], bound):
+            yield f"{text}, but request is {Quantity.parse(requests[resource])}"
+        return
+    if resource not in limits:
+        yield f"{text}.  No limit is specified"
+    elif _beyond(limits[resource], bound):
+        yield f"{text}, but limit is {Quantity.parse(limits[resource])}"
+    elif resource in requests and _beyond(requests[resource], bound):
+        yield f"{text}, but request is {Quantity.parse(requests[resource])}"
+
+
+def _ratio(kind: str, resource: str, bound: Any, requests: Amounts, limits: Amounts) -> Iterator[str]:
+    asked, allowed = requests.get(resource), limits.get(resource)
+    text = f"{resource} max limit to request ratio per {kind} is {Quantity.parse(bound)}"
+    if asked is None or not Quantity.parse(asked).value:
+        yield f"{text}, but no request is specified or request is 0"
+    elif allowed is None or not Quantity.parse(allowed).value:
+        yield f"{text}, but no limit is specified or limit is 0"
+    else:
+        ratio = Quantity.parse(allowed).value / Quantity.parse(asked).value
+        if ratio > Quantity.parse(bound).value:
+            yield f"{text}, but provided ratio is {ratio:.6f}"

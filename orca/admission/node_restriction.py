@@ -1,0 +1,149 @@
+"""NodeRestriction: what the node authorizer cannot see from a URL, judged on the object.
+
+Nodes create only their own Node and mirror pods bound to themselves, and cannot give themselves taints or labels that
+others rely on for isolation.
+Reference: k8s.io/kubernetes ``plugin/pkg/admission/noderestriction``.
+"""
+
+from orca.admission.chain import CREATE, DELETE, UPDATE, Attributes, Cluster
+from orca.admission.service_account import MIRROR
+from orca.api.builtin import LEASES, NODES, PODS, SERVICEACCOUNTS
+from orca.api.objects import Obj, annotations, labels, owner_references, uid
+from orca.auth.identity import node_of
+
+_ROLE = "node-role.kubernetes.io/"
+_RESERVED = "node-restriction.kubernetes.io"
+_KUBELET_PREFIXES = ("kubelet.kubernetes.io", "node.kubernetes.io")
+_KUBELET_LABELS = frozenset(
+    {
+        "kubernetes.io/hostname",
+        "kubernetes.io/arch",
+        "kubernetes.io/os",
+        "beta.kubernetes.io/instance-type",
+        "beta.kubernetes.io/arch",
+        "beta.kubernetes.io/os",
+        "node.kubernetes.io/instance-type",
+        "failure-domain.beta.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+    }
+)
+
+
+class NodeRestriction:
+    """As upstream's plugin of this name; concerns only users in ``system:nodes``."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def admit(self, attrs: Attributes) -> None:
+        """Raises ApiError 403."""
+        node = node_of(attrs.user)
+        if not node:
+            return
+        if attrs.resource is PODS:
+            self._pod(node, attrs)
+        elif attrs.resource is NODES:
+            _node(node, attrs)
+        elif attrs.resource is SERVICEACCOUNTS and attrs.subresource == "token":
+            self._token(node, attrs)
+        elif attrs.resource is LEASES and attrs.operation == CREATE and attrs.name != node:
+            text = f'can only access node lease with the same name as the requesting node "{node}"'
+            raise attrs.forbidden(text)
+
+    def _pod(self, node: str, attrs: Attributes) -> None:
+        if attrs.subresource == "" and attrs.operation == CREATE and attrs.obj is not None:
+            _mirror_pod(self._cluster, node, attrs, attrs.obj)
+        elif attrs.subresource == "eviction" or attrs.operation == DELETE:
+            pod = attrs.old or self._cluster.peek(PODS, attrs.namespace, attrs.name)
+            if pod is not None and _place(pod) != node:
+                raise attrs.forbidden(f'node "{node}" can only delete pods with spec.nodeName set to itself')
+        elif attrs.subresource == "status" and attrs.old is not None and attrs.obj is not None:
+            if _place(attrs.old) != node:
+                text = f'node "{node}" can only update pod status for pods with spec.nodeName set to itself'
+                raise attrs.forbidden(text)
+            if labels(attrs.old) != labels(attrs.obj):
+                raise attrs.forbidden(f'node "{node}" cannot update labels through pod status')
+        elif attrs.operation == UPDATE:
+            raise attrs.forbidden(f'node "{node}" cannot update pods')
+
+    def _token(self, node: str, attrs: Attributes) -> None:
+        reference = ((attrs.obj or {}).get("spec") or {}).get("boundObjectRef") or {}
+        if reference.get("kind") != "Pod" or not reference.get("name"):
+            raise attrs.forbidden(f'node "{node}" requested token not bound to a pod')
+        if not reference.get("uid"):
+            raise attrs.forbidden(f'node "{node}" requested token with a pod binding without a uid')
+        pod = self._cluster.peek(PODS, attrs.namespace, reference["name"])
+        if pod is None or uid(pod) != reference["uid"]:
+            raise attrs.forbidden(f'node "{node}" requested token bound to a pod that does not exist')
+        if _place(pod) != node:
+            raise attrs.forbidden(f'node "{node}" requested token bound to a pod scheduled on a different node')
+
+
+def _place(pod: Obj) -> str:
+    return (pod.get("spec") or {}).get("nodeName") or ""
+
+
+def _mirror_pod(cluster: Cluster, node: str, attrs: Attributes, pod: Obj) -> None:
+    spec = pod.get("spec") or {}
+    if MIRROR not in annotations(pod):
+        raise attrs.forbidden(f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods')
+    if _place(pod) != node:
+        raise attrs.forbidden(f'node "{node}" can only create pods with spec.nodeName set to itself')
+    if spec.get("serviceAccountName"):
+        raise attrs.forbidden(f'node "{node}" can not create pods that reference a service account')
+    for volume in spec.get("volumes") or ():
+        for kind in ("secret", "configMap", "projected", "persistentVolumeClaim"):
+            if volume.get(kind):
+                raise attrs.forbidden(f'node "{node}" can not create pods that reference {kind} volumes')
+    own = cluster.peek(NODES, "", node)
+    for owner in owner_references(pod):
+        if (
+            owner.get("kind") != "Node"
+            or owner.get("name") != node
+            or (own is not None and owner.get("uid") != uid(own))
+        ):
+            text = f'node "{node}" can only create pods with an owner reference set to itself'
+            raise attrs.forbidden(text)
+
+
+def _node(node: str, attrs: Attributes) -> None:
+    if attrs.operation not in (CREATE, UPDATE) or attrs.obj is None:
+        return
+    if attrs.name and attrs.name != node:
+        raise attrs.forbidden(f'node "{node}" is not allowed to modify node "{attrs.name}"')
+    before = attrs.old or {}
+    if attrs.operation == UPDATE:
+        old_taints = (before.get("spec") or {}).get("taints") or []
+        if ((attrs.obj.get("spec") or {}).get("taints") or []) != old_taints:
+            raise attrs.forbidden(f'node "{node}" is not allowed to modify taints')
+    changed = _changed(labels(before), labels(attrs.obj))
+    reserved = sorted(key for key in changed if _is_reserved(key))
+    if reserved:
+        raise attrs.forbidden(f'node "{node}" is not allowed to modify labels: {", ".join(reserved)}')
+    # Unlike upstream, a node may name its role when it joins (nothing else labels a server's host), never later.
+    role = _ROLE if attrs.operation == CREATE else "\0"
+    unknown = sorted(key for key in changed if _is_foreign(key) and not key.startswith(role))
+    if unknown:
+        verb = "set" if attrs.operation == CREATE else "modify"
+        listed = ", ".join(unknown)
+        raise attrs.forbidden(f'node "{node}" is not allowed to {verb} the following labels: {listed}')
+
+
+def _changed(old: dict[str, str], new: dict[str, str]) -> set[str]:
+    return {key for key in {*old, *new} if old.get(key) != new.get(key)}
+
+
+def _is_reserved(key: str) -> bool:
+    prefix = key.partition("/")[0] if "/" in key else ""
+    return prefix == _RESERVED or prefix.endswith("." + _RESERVED)
+
+
+def _is_foreign(key: str) -> bool:
+    """A label of Kubernetes' own name space that is not for nodes to set."""
+    prefix = key.partition("/")[0] if "/" in key else ""
+    ours = any(prefix == domain or prefix.endswith("." + domain) for domain in ("kubernetes.io", "k8s.io"))
+    if not ours or key in _KUBELET_LABELS:
+        return False
+    return not any(prefix == allowed or prefix.endswith("." + allowed) for allowed in _KUBELET_PREFIXES)
