@@ -92,7 +92,7 @@ class Actions:
             async with self._tools.gate.enter(SANDBOX):
                 sandbox_id = await runtime.create_sandbox(sandbox_spec(subject.pod, attempt, self._tools.config))
                 await runtime.start(sandbox_id)
-            subject.memory.wired = False
+            subject.memory.wired = subject.memory.rewire = False
             subject.memory.observe(await runtime.inspect(sandbox_id))
         except (EngineUnavailable, EngineTimeout):
             raise
@@ -137,7 +137,7 @@ class Actions:
                 return
             memory.ips = tuple(addresses)
         self._write_files()
-        memory.wired = True
+        memory.wired, memory.rewire = True, False
         subject.succeeded("network")
 
     def _write_files(self) -> None:

@@ -113,6 +113,8 @@ class Memory:
     """By name in the spec, newest attempt first."""
     wired: bool = False
     """The network room has attached the present sandbox."""
+    rewire: bool = False
+    """It was attached by an agent before this one: attach again to make sure; for the status it is wired meanwhile."""
     ips: tuple[str, ...] = ()
     volumes: Mapping[str, str | Path] | None = None
     images: dict[str, ImageInfo] = field(default_factory=dict)
@@ -165,7 +167,7 @@ class Memory:
     def forget(self, container_id: str) -> None:
         """A container was removed."""
         if self.sandbox is not None and self.sandbox.id == container_id:
-            self.sandbox, self.wired = None, False
+            self.sandbox, self.wired, self.rewire = None, False, False
         self.old_sandboxes.pop(container_id, None)
         for known in self.containers.values():
             known[:] = [info for info in known if info.id != container_id]

@@ -25,11 +25,12 @@ def status_patch(pod: Obj, before: Obj, wanted: Obj) -> Obj | None:
         if name in before and name not in wanted and before.get("phase") != "Failed":
             changes[name] = None
     known = {item.get("type"): _comparable(item) for item in before.get("conditions") or ()}
-    conditions = [
-        item
-        for item in wanted.get("conditions") or ()
-        if item["type"] in OWN and _differs(known.get(item["type"]), item)
-    ]
+    conditions = []
+    for item in wanted.get("conditions") or ():
+        old = known.get(item["type"])
+        if item["type"] in OWN and _differs(old, item):
+            # Items merge by type: what is not said any more has to be taken away.
+            conditions.append({**item, **{name: None for name in old or () if name not in item}})
     if conditions:
         changes["conditions"] = conditions
     if not changes:

@@ -355,9 +355,10 @@ class _Planner:
         if "sandbox" in memory.in_flight:
             return False
         if sandbox is not None and sandbox.running:
-            if not memory.wired and "network" not in memory.in_flight and self._may_retry("network"):
+            wired = memory.wired and not memory.rewire
+            if not wired and "network" not in memory.in_flight and self._may_retry("network"):
                 self.actions.append(Wire())
-            return memory.wired
+            return wired
         orphans = [info for info in memory.all_containers() if info.running]
         for info in orphans:
             # Its network namespace has lost its holder; it goes and comes again in the new sandbox.

@@ -48,11 +48,12 @@ class StatusReporter:
     def offer(self, status: Obj) -> None:
         """The status as it should be from now on."""
         self._wanted = status
-        if status_patch(self._current(), self._current().get("status") or {}, status) is None:
+        patch = status_patch(self._current(), self._current().get("status") or {}, status)
+        if patch is None:
             return
         self._idle.clear()
         self._changed.set()
-        if not is_dull(status):
+        if not is_dull(status) and not _only_generations(patch["status"], self._current().get("status") or {}):
             self._urgent.set()
 
     async def flushed(self) -> None:
@@ -116,3 +117,11 @@ def is_dull(status: Obj) -> bool:
         if waiting is None or waiting["reason"] not in _DULL:
             return False
     return True
+
+
+def _only_generations(changes: Obj, before: Obj) -> bool:
+    """The patch says nothing but which generation of the spec was seen (a deletion raises it too)."""
+    if not set(changes) <= {"observedGeneration", "conditions"}:
+        return False
+    known = {item.get("type"): item.get("status") for item in before.get("conditions") or ()}
+    return all(known.get(item["type"]) == item["status"] for item in changes.get("conditions") or ())

@@ -67,7 +67,8 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     sidecars = [item for item, spec in zip(init, init_containers(pod), strict=True) if is_sidecar(spec)]
     existing = before.get("conditions") or []
     of_containers = conditions.containers_ready([*sidecars, *main], phase)
-    wired = memory.sandbox is not None and memory.sandbox.running and memory.wired
+    # Once nothing runs the sandbox is on its way out: said with the same write that tells how the containers ended.
+    wired = not over and memory.sandbox is not None and memory.sandbox.running and memory.wired
     wanted = [
         conditions.condition("PodReadyToStartContainers", wired),
         conditions.initialized(pod, init, phase, begun=begun),
@@ -142,6 +143,7 @@ def _init_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: 
 
 def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: bool) -> Obj:
     name = container["name"]
+    over = decided.life in (Life.FINISHED, Life.RELEASING, Life.GONE)
     known = memory.containers.get(name) or []
     info = known[0] if known else None
     before = api_status(pod, name)
@@ -156,7 +158,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
         "lastState": {},
     }
     if info is None:
-        if lost or (memory.life in (Life.FINISHED, Life.RELEASING) and before.get("state")):
+        if lost or (over and (before.get("state") or {}).get("terminated")):
             # Already removed: what was written when it ended stays; one that never ended is lost.
             return _kept(before, status)
         status["state"] = {"waiting": _waiting(pod, container, memory, decided)}

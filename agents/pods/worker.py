@@ -93,6 +93,10 @@ class PodWorker:
     async def _adopt(self, info: ContainerInfo) -> None:
         first = self.memory.find(info.id) is None
         await self._actions.take_in(info)
+        if first and info.is_sandbox and info.running and self.memory.sandbox is info:
+            told = (self.pod.get("status") or {}).get("podIPs") or ()
+            self.memory.ips = tuple(item["ip"] for item in told)
+            self.memory.wired = self.memory.rewire = bool(told)
         if first and not info.is_sandbox and self.memory.newest(info.container) is info:
             container = find_container(self.pod, info.container)
             crash = adopted_crash(info, self._tools.clock.now())

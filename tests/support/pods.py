@@ -29,7 +29,8 @@ class HostNetwork:
             f"{inside} ip link show eth0 >/dev/null 2>&1 && exit 0; set -e; "
             f"ip -n {self._netns} link del {link} 2>/dev/null || true; "
             f"ip -n {self._netns} link add {link} type veth peer name eth0 netns {netns_pid}; "
-            f"ip -n {self._netns} addr add 10.244.7.1 peer {address} dev {link}; ip -n {self._netns} link set {link} up; "
+            f"ip -n {self._netns} addr add 10.244.7.1 peer {address} dev {link}; "
+            f"ip -n {self._netns} link set {link} up; "
             f"{inside} ip addr add {address} peer 10.244.7.1 dev eth0; {inside} ip link set eth0 up; "
             f"{inside} ip link set lo up"
         )
