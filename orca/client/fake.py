@@ -381,7 +381,7 @@ class FakeWatch(WatchStream):
 
 def _keep_other_half(resource: Resource, new: Obj, current: Obj, subresource: str) -> None:
     """An update of status changes only status; an update of the object never does."""
-    if subresource == "status":
+    if subresource in ("status", "approval"):
         status = new.get("status")
         metadata = {**new["metadata"]}
         new.clear()

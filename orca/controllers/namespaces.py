@@ -127,7 +127,7 @@ class NamespaceController(Controller):
     async def sync(self, key: str) -> Outcome:
         """One namespace."""
         space = self._namespaces.get(key)
-        if space is None or not is_terminating(space) or FINALIZER not in (space["spec"].get("finalizers") or ()):
+        if space is None or not is_terminating(space) or FINALIZER not in _finalizers(space):
             return DONE
         if (space.get("status") or {}).get("phase") != "Terminating":
             status = {**(space.get("status") or {}), "phase": "Terminating"}
@@ -175,10 +175,15 @@ class NamespaceController(Controller):
             await self._namespaces.update(changed, subresource="status")
 
     async def _finalize(self, space: Obj) -> None:
-        rest = [finalizer for finalizer in space["spec"]["finalizers"] if finalizer != FINALIZER]
+        rest = [finalizer for finalizer in _finalizers(space) if finalizer != FINALIZER]
         changed = {**space, "spec": {**space["spec"], "finalizers": rest}}
         try:
             await self._namespaces.update(changed, subresource="finalize")
         except ApiError as error:
             if not is_not_found(error):
                 raise
+
+
+def _finalizers(space: Obj) -> list[str]:
+    """`spec.finalizers`, which hold a namespace until they are taken away through its subresource."""
+    return (space.get("spec") or {}).get("finalizers") or []

@@ -9,6 +9,7 @@ from orca.api.errors import ApiError, is_conflict, is_not_found
 from orca.api.objects import Obj, is_terminating, key, name
 from orca.controllers import conditions, podstate
 from orca.controllers.harness import Context, Controller, gather_all
+from orca.controllers.nodes.taints import spec_of
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 PERIOD = 20.0
@@ -46,7 +47,7 @@ def plan(pods: Sequence[Obj], gone: Collection[str], out_of_service: Collection[
 
 def is_out_of_service(node: Obj) -> bool:
     """Not ready, and tainted as never coming back with its present state."""
-    tainted = any(taint.get("key") == OUT_OF_SERVICE for taint in node["spec"].get("taints") or ())
+    tainted = any(taint.get("key") == OUT_OF_SERVICE for taint in spec_of(node).get("taints") or ())
     return tainted and conditions.status_of(node, "Ready") != "True"
 
 

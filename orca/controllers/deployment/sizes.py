@@ -184,8 +184,11 @@ def spread(limits: Limits, active: Sequence[Member]) -> Sizes:
             part = _share(limits, member, to_add - added)
             sizes[member.uid] += part
             added += part
-        largest = ordered[0].uid
-        sizes[largest] = max(sizes[largest] + to_add - added, 0)
+        for member in ordered:
+            # The largest takes what rounding left, the next what would make it negative.
+            rest = max(to_add - added, -sizes[member.uid])
+            sizes[member.uid] += rest
+            added += rest
     return sizes
 
 

@@ -118,7 +118,22 @@ def plan(service: Obj, existing: Sequence[Obj], groups: Sequence[Group], trigger
         _plan_group(service, group, mine, wanted_labels, trigger_time, todo)
     for left in by_key.values():
         todo.delete += left
+    _recycle(service, todo)
     return todo
+
+
+def _recycle(service: Obj, todo: Plan) -> None:
+    """One update instead of a creation and a deletion; readers never see the Service without the slice."""
+    for found in list(todo.delete):
+        owner = controller_of(found)
+        if owner is None or owner["uid"] != uid(service):
+            continue
+        made = next((made for made in todo.create if made["addressType"] == found["addressType"]), None)
+        if made is not None:
+            todo.create.remove(made)
+            todo.delete.remove(found)
+            kept = {**meta(found), **{k: v for k, v in meta(made).items() if k != "generateName"}}
+            todo.update.append({**found, **made, "metadata": kept})
 
 
 def _plan_group(

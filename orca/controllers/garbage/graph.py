@@ -110,7 +110,7 @@ class Graph:
         for added in current - former:
             self._dependents.setdefault(added, set()).add(node.uid)
         look = {owner for owner in former | current if self._waits(owner)}
-        if look or any(owner not in self._nodes for owner in current):
+        if look or not all(self._is_owner(owner, node) for owner in current):
             look.add(node.uid)
         if node.deleting and (node.foreground or node.orphan):
             look.add(node.uid)
@@ -133,6 +133,10 @@ class Graph:
         """Forgets a resource that is no longer served, without judging its dependents."""
         for identity in [identity for identity, node in self._nodes.items() if node.resource == resource]:
             self.remove(identity)
+
+    def _is_owner(self, owner: str, dependent: Node) -> bool:
+        found = self._nodes.get(owner)
+        return found is not None and found.namespace in ("", dependent.namespace)
 
     def _waits(self, identity: str) -> bool:
         owner = self._nodes.get(identity)

@@ -110,7 +110,7 @@ class NodeLifecycleController(Controller):
         wait = self._eviction_wait() if taints.awaits_eviction(node) else 0.0
         wanted = taints.adjusted(node, now, may_evict=not wait)
         if wanted is not None:
-            spec = {**node["spec"], "taints": wanted}
+            spec = {**taints.spec_of(node), "taints": wanted}
             if not wanted:
                 del spec["taints"]
             await self._nodes.update({**node, "spec": spec})
@@ -127,6 +127,6 @@ def _relevant(node: Obj) -> tuple[object, ...]:
     found = (node.get("status") or {}).get("conditions") or ()
     return (
         [(one["type"], one["status"]) for one in found],
-        node["spec"].get("taints"),
-        node["spec"].get("unschedulable"),
+        taints.spec_of(node).get("taints"),
+        taints.spec_of(node).get("unschedulable"),
     )

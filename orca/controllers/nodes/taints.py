@@ -23,6 +23,11 @@ _NO_SCHEDULE = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE, *_OF_CONDITION.
 _NO_EXECUTE = frozenset({NOT_READY, UNREACHABLE})
 
 
+def spec_of(node: Obj) -> Obj:
+    """`spec`, which a node that was just registered may lack."""
+    return node.get("spec") or {}
+
+
 def is_ours(taint: Obj) -> bool:
     """It is put and taken away by conditions; others belong to people."""
     effect, key = taint.get("effect"), taint.get("key")
@@ -43,7 +48,7 @@ def required(node: Obj) -> set[tuple[str, str]]:
     for kind, key in _OF_CONDITION.items():
         if conditions.status_of(node, kind) == "True":
             found.add((key, "NoSchedule"))
-    if node["spec"].get("unschedulable"):
+    if spec_of(node).get("unschedulable"):
         found.add((UNSCHEDULABLE, "NoSchedule"))
     return found
 
@@ -51,7 +56,7 @@ def required(node: Obj) -> set[tuple[str, str]]:
 def adjusted(node: Obj, now: datetime, *, may_evict: bool) -> list[Obj] | None:
     """The node's taints as they should be; None when they are. Without `may_evict` no NoExecute taint is added to a
     node that has none of ours yet; taints that are no longer called for go in any case."""
-    current: list[Obj] = list(node["spec"].get("taints") or ())
+    current: list[Obj] = list(spec_of(node).get("taints") or ())
     wanted = required(node)
     evicting = any(is_ours(taint) and taint["effect"] == "NoExecute" for taint in current)
     if not may_evict and not evicting:
@@ -66,7 +71,7 @@ def awaits_eviction(node: Obj) -> bool:
     """Its conditions call for a NoExecute taint and it has none of ours."""
     if not any(effect == "NoExecute" for _, effect in required(node)):
         return False
-    return not any(is_ours(t) and t["effect"] == "NoExecute" for t in node["spec"].get("taints") or ())
+    return not any(is_ours(t) and t["effect"] == "NoExecute" for t in spec_of(node).get("taints") or ())
 
 
 class Disruption(Enum):

@@ -112,6 +112,7 @@ class Cluster:
         """Whether the host gets a pod running and ready."""
         self.ready_after = 1.0
         self.cut_off: set[str] = set()
+        self.background: list[asyncio.Task[None]] = []
         self._address = 0
 
     async def settle(self, seconds: float = 0.0) -> None:
@@ -208,12 +209,16 @@ async def running(
         await cluster.settle(0.1)
         yield cluster
     finally:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        await _end([*tasks, *cluster.background])
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancels them; an error of one is the test's."""
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
 
 
 @asynccontextmanager
@@ -231,6 +236,4 @@ async def running_one(
         await cluster.settle()
         yield cluster, controller
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks)
