@@ -8,7 +8,7 @@ one; a source that keeps talking about one object is held to a burst of 25 and t
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,8 @@ COMBINED = "(combined from similar events): "
 SPAM_BURST = 25
 SPAM_REFILL_SECONDS = 300.0
 REMEMBERED = 4096
-QUEUED = 1000
+QUEUED = 10_000
+SENDERS = 4
 ATTEMPTS = 5
 
 Identity = tuple[str, ...]
@@ -73,7 +74,8 @@ class _Recent(OrderedDict[Identity, Any]):
 class EventRecorder:
     """Records events of one component. `event` never waits and never raises; sending goes on in the background.
 
-    When the queue of unsent events is full the newest is dropped: events are best effort.
+    What has not been sent yet and happens again is only counted: a slow server means fewer writes, not a longer queue.
+    When too many different events are waiting the newest is dropped: events are best effort.
     """
 
     def __init__(self, client: Client, component: str, host: str = "", *, clock: Clock | None = None) -> None:
@@ -84,8 +86,9 @@ class EventRecorder:
         self._seen = _Recent()
         self._similar = _Recent()
         self._tokens = _Recent()
-        self._queue: deque[tuple[_Seen, Obj]] = deque()
-        self._sender: asyncio.Task[None] | None = None
+        self._unsent: OrderedDict[str, tuple[_Seen, Obj]] = OrderedDict()
+        self._busy: set[str] = set()
+        self._senders: set[asyncio.Task[None]] = set()
 
     def event(self, obj: Obj, kind: str, reason: str, message: str, *, field_path: str = "") -> None:
         """Tells that `reason` happened to `obj`. `kind` is Normal or Warning; `field_path` names a part of the object,
@@ -120,7 +123,7 @@ class EventRecorder:
         return True
 
     def _enqueue(self, identity: Identity, reference: Obj, kind: str, reason: str, message: str) -> None:
-        if len(self._queue) >= QUEUED:
+        if len(self._unsent) >= QUEUED:
             log.warning("event dropped, too many are waiting", reason=reason, message=message)
             return
         moment = self._clock.now()
@@ -145,30 +148,45 @@ class EventRecorder:
             "reportingComponent": self._component,
             "reportingInstance": self._host,
         }
-        self._queue.append((seen, event))
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.get_running_loop().create_task(self._send_all())
+        self._unsent[seen.name] = (seen, event)
+        if len(self._senders) < SENDERS:
+            sender = asyncio.get_running_loop().create_task(self._send_all())
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
 
     async def flush(self) -> None:
         """Returns when everything recorded so far has been sent or dropped."""
-        if self._sender is not None:
-            await asyncio.wait({self._sender})
+        while self._senders:
+            await asyncio.wait(set(self._senders))
+
+    def _next(self) -> tuple[_Seen, Obj] | None:
+        """The oldest event whose stored object nobody is writing."""
+        for event_name in self._unsent:
+            if event_name not in self._busy:
+                return self._unsent.pop(event_name)
+        return None
 
     async def _send_all(self) -> None:
-        while self._queue:
-            seen, event = self._queue.popleft()
-            for attempt in range(ATTEMPTS):
-                try:
-                    await self._send(seen, event)
-                    break
-                except ApiError as error:
-                    if error.code not in (429, 500, 503, 504):
-                        # Refused for good, e.g. the namespace is being deleted.
-                        log.debug("event refused", reason=event["reason"], error=str(error))
-                        break
-                    await self._clock.sleep(min(0.5 * 2**attempt, 10))
-            else:
-                log.warning("event lost, the server cannot be reached", reason=event["reason"])
+        while (found := self._next()) is not None:
+            seen, event = found
+            self._busy.add(seen.name)
+            try:
+                await self._try_to_send(seen, event)
+            finally:
+                self._busy.discard(seen.name)
+
+    async def _try_to_send(self, seen: _Seen, event: Obj) -> None:
+        for attempt in range(ATTEMPTS):
+            try:
+                await self._send(seen, event)
+                return
+            except ApiError as error:
+                if error.code not in (429, 500, 503, 504):
+                    # Refused for good, e.g. the namespace is being deleted.
+                    log.debug("event refused", reason=event["reason"], error=str(error))
+                    return
+                await self._clock.sleep(min(0.5 * 2**attempt, 10))
+        log.warning("event lost, the server cannot be reached", reason=event["reason"])
 
     async def _send(self, seen: _Seen, event: Obj) -> None:
         space = event["metadata"]["namespace"]

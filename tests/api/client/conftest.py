@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -53,6 +54,14 @@ class RunningServer:
                 if self._process.poll() is not None:
                     raise RuntimeError((self._directory / "log").read_text()[-4000:])
                 await asyncio.sleep(0.05)
+
+    def kill_etcd(self) -> None:
+        """Only the child that stores."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for child in children:
+            if Path(f"/proc/{child}/comm").read_text().strip() == "etcd":
+                os.kill(int(child), signal.SIGKILL)
 
     def kill(self) -> None:
         if self._process is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from orca.api.builtin import CONFIGMAPS
+from orca.api.builtin import CONFIGMAPS, SERVICEACCOUNTS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.client.base import Client
@@ -20,6 +21,13 @@ from tests.support.client_contract import ClientContract, config
 
 class TestHttps(ClientContract):
     """All of the contract."""
+
+    @pytest.fixture(autouse=True)
+    async def account(self, client: HttpsClient) -> None:
+        """Pods need their namespace's service account, which a controller makes elsewhere."""
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        with suppress(ApiError):
+            await client.create(SERVICEACCOUNTS, account, "default")
 
 
 async def test_pages_are_joined(client: Client) -> None:
@@ -69,3 +77,36 @@ async def test_informers_survive_a_kill_and_miss_nothing(
         await complete.wait()
     assert added == [f"survivor-{number}" for number in range(60)]
     following.cancel()
+
+
+async def test_etcd_may_die_under_load(server: RunningServer, client: HttpsClient) -> None:
+    listed = await client.list(CONFIGMAPS, "default")
+    acknowledged: list[str] = []
+    failures: list[int] = []
+
+    async def write(writer: int) -> None:
+        for number in range(80):
+            name = f"dying-{writer}-{number}"
+            try:
+                await client.create(CONFIGMAPS, config(name, "default", part="dying"))
+                acknowledged.append(name)
+            except ApiError as error:
+                failures.append(error.code)
+            if (writer, number) == (0, 30):
+                server.kill_etcd()
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(write(number) for number in range(4)))
+    assert set(failures) <= {503, 504}
+    found = await client.list(CONFIGMAPS, "default", labels="part=dying")
+    names = {obj["metadata"]["name"] for obj in found.items}
+    assert set(acknowledged) <= names
+    seen: list[str] = []
+    async with asyncio.timeout(10), client.watch(CONFIGMAPS, "default", since=listed.resource_version) as events:
+        async for event in events:
+            if event.type == "ADDED":
+                seen.append(event.obj["metadata"]["name"])
+            if len(seen) == len(names):
+                break
+    assert sorted(seen) == sorted(names)
+    assert len(failures) < 20
