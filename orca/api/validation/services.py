@@ -25,7 +25,8 @@ def non_special(address: str, path: str, out: Errors) -> None:
     if ip.is_link_local:
         text = "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
         out.append(FieldError.invalid(path, address, text))
-    if ip in ipaddress.ip_network("224.0.0.0/24" if ip.version == 4 else "ff02::/10"):
+    packed = ip.packed
+    if packed[:3] == b"\xe0\x00\x00" if ip.version == 4 else packed[0] == 0xFF and packed[1] & 0x0F == 2:
         text = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
         out.append(FieldError.invalid(path, address, text))
 

@@ -100,10 +100,12 @@ def deployment_update(new: Obj, old: Obj, subresource: str) -> Errors:
         total = state.get("replicas") or 0
         for key in ("updatedReplicas", "readyReplicas", "availableReplicas"):
             if (state.get(key) or 0) > total:
-                out.append(FieldError.invalid(f"status.{key}", state[key], "cannot be greater than status.replicas"))
+                out.append(
+                    FieldError.invalid(f"status.{key}", state.get(key) or 0, "cannot be greater than status.replicas")
+                )
         if (state.get("availableReplicas") or 0) > (state.get("readyReplicas") or 0):
             text = "cannot be greater than readyReplicas"
-            out.append(FieldError.invalid("status.availableReplicas", state["availableReplicas"], text))
+            out.append(FieldError.invalid("status.availableReplicas", state.get("availableReplicas") or 0, text))
         return out
     out += deployment(new)
     common.immutable((new.get("spec") or {}).get("selector"), old["spec"].get("selector"), "spec.selector", out)
@@ -140,10 +142,12 @@ def _replica_status(state: Obj, out: Errors) -> None:
     total = state.get("replicas") or 0
     for key in keys[1:]:
         if (state.get(key) or 0) > total:
-            out.append(FieldError.invalid(f"status.{key}", state[key], "cannot be greater than status.replicas"))
+            out.append(
+                FieldError.invalid(f"status.{key}", state.get(key) or 0, "cannot be greater than status.replicas")
+            )
     if (state.get("availableReplicas") or 0) > (state.get("readyReplicas") or 0):
         text = "cannot be greater than readyReplicas"
-        out.append(FieldError.invalid("status.availableReplicas", state["availableReplicas"], text))
+        out.append(FieldError.invalid("status.availableReplicas", state.get("availableReplicas") or 0, text))
 
 
 @on_create("", "ReplicationController")
