@@ -161,7 +161,7 @@ class Iptables:
         if not transaction:
             return
         async with self._lock:
-            self.foreign_changes()
+            self._observe()
             before = self._expected
             try:
                 await self._run((self._restore, "--noflush", "--wait", str(LOCK_WAIT_SECONDS)), str(transaction))
@@ -187,13 +187,16 @@ class Iptables:
 
         Where the kernel cannot tell (legacy iptables) it grows with every call.
         """
-        if self._lock.locked() and self._expected is None:
-            return self._foreign
+        # While a transaction of ours is on its way the generation says nothing; `apply` judges it at the end.
+        if not self._lock.locked():
+            self._observe()
+        return self._foreign
+
+    def _observe(self) -> None:
         now = self._read_generation()
         if now is None or now != self._expected:
             self._foreign += 1
             self._expected = now
-        return self._foreign
 
     def _read_generation(self) -> int | None:
         return None if self.legacy else self._generation.read()

@@ -63,6 +63,8 @@ class PodNetwork:
         self._mtu = 1500
         self._routes: tuple[NodeRoute, ...] | None = None
         self._rules_lock = asyncio.Lock()
+        self._nodes_changed = asyncio.Event()
+        self._followed: Informer | None = None
         self.problems: dict[str, str] = {}
         """What keeps pods from reaching pods: other node's name -> why, for the node's NetworkUnavailable condition."""
 
@@ -94,9 +96,12 @@ class PodNetwork:
         self._node_ip = node_ip
         leases, last = self._file.read()
         allocator = Allocator(ipaddress.IPv4Network(cidr), leases, last)
-        for link in await self._in_thread(lambda wiring: wiring.pod_links()):
-            allocator.adopt(link.uid, Lease(link.ip, link.name))
-        await self._in_thread(lambda wiring: self._ensure_links(wiring, allocator))
+        try:
+            for link in await self._in_thread(lambda wiring: wiring.pod_links()):
+                allocator.adopt(link.uid, Lease(link.ip, link.name))
+            await self._in_thread(lambda wiring: self._ensure_links(wiring, allocator))
+        except OSError as error:
+            raise NetworkError(f"cannot set up the host's links: {error.strerror or error}") from error
         self._allocator = allocator
         await self._sync_rules()
         log.info("pod network is up", range=cidr, pods=len(allocator.leases), mtu=self._mtu)
@@ -157,8 +162,10 @@ class PodNetwork:
 
     async def run(self, nodes: Informer) -> None:
         """Follow the nodes, and put back what somebody else took away. Runs until cancelled; call ``start`` before."""
-        changed = asyncio.Event()
-        nodes.on_change(lambda _: changed.set())
+        changed = self._nodes_changed
+        if self._followed is not nodes:
+            self._followed = nodes
+            nodes.on_change(lambda _: changed.set())
         await nodes.synced()
         await self.set_nodes(nodes.list())
         foreign = self.iptables.foreign_changes()
@@ -171,6 +178,7 @@ class PodNetwork:
             else:
                 changed.clear()
                 await self.set_nodes(nodes.list())
+                await self._follow_own(nodes.get(self._node_name))
 
     async def cleanup(self) -> None:
         """Remove every trace: links, routes, rules, the file of addresses."""
@@ -191,6 +199,15 @@ class PodNetwork:
             await self._in_thread(lambda wiring: wiring.close())
             self._wiring = None
         self._thread.shutdown(wait=False)
+
+    async def _follow_own(self, node: Obj | None) -> None:
+        """A node that was deleted and registered again may have another range: serve that one."""
+        if node is None or self._allocator is None or not pod_cidr(node) or not internal_ip(node):
+            return
+        if pod_cidr(node) != str(self._allocator.network) or internal_ip(node) != self._node_ip:
+            await self.start(node)
+            if stale := self.stale_pods:
+                log.error("pods keep addresses of the node's former range until they are made anew", pods=sorted(stale))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,6 @@
 Pod addresses and routes belong to ``agents.network``. `Proxy` (``runner.py``) is the way in.
 """
 
-from agents.proxy.runner import Proxy, ProxyModeError, check_mode
+from agents.proxy.runner import Proxy, ProxyModeError, check_mode, remove_rules
 
-__all__ = ["Proxy", "ProxyModeError", "check_mode"]
+__all__ = ["Proxy", "ProxyModeError", "check_mode", "remove_rules"]

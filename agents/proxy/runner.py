@@ -69,6 +69,7 @@ class Proxy:
         self._synced = asyncio.Event()
         self._idle = asyncio.Event()
         self._busy = False
+        self._following = False
         self._udp: dict[str, tuple[ServicePort, ...]] = {}
         self.last_sync_seconds = 0.0
 
@@ -105,12 +106,15 @@ class Proxy:
                 await self._clock.sleep(RETRY_SECONDS)
 
     async def cleanup(self) -> None:
-        """Remove every chain of ours."""
+        """Remove every chain of ours; `run` must have ended."""
         await self._writer.remove_everything()
 
     # --- what changed ------------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
+        if self._following:
+            return
+        self._following = True
         self._services.on_change(lambda service: self._mark(key(service)))
         self._slices.on_add(self._slice_is)
         self._slices.on_update(self._slice_changed)
@@ -189,8 +193,18 @@ class Proxy:
         service = self._services.get(service_key)
         if service is None:
             return ()
-        ports = service_ports(service, self._slices_of.get(service_key, {}).values(), self._node_name)
+        try:
+            ports = service_ports(service, self._slices_of.get(service_key, {}).values(), self._node_name)
+        except (KeyError, TypeError, ValueError) as error:
+            # The API lets nothing of the kind pass; still, one bad object must not stop all others.
+            log.error("a service cannot be understood", service=service_key, error=repr(error))
+            return ()
         return tuple(port for port in ports if port.cluster_ip not in self._local_addresses)
+
+
+async def remove_rules(iptables: Iptables | None = None) -> None:
+    """Take away every service rule from this host, whoever has left it; for uninstalling."""
+    await IptablesWriter(iptables or Iptables(), cluster_cidr="").remove_everything()
 
 
 def check_mode(mode: str) -> None:

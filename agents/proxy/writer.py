@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from agents.network.iptables import Iptables, IptablesError, Rules, Transaction, difference
+from agents.network.iptables import Iptables, Rules, Transaction, difference
 from agents.proxy import iptables as layout
 from agents.proxy.iptables import Fragment
 from agents.proxy.model import ServicePort
@@ -93,7 +93,8 @@ class IptablesWriter:
     async def _load(self, transaction: Transaction) -> None:
         try:
             await self._iptables.apply(transaction)
-        except IptablesError:
+        except BaseException:
+            # Also when cancelled: what has reached the kernel is not known any more.
             self._written = None
             raise
 

@@ -69,6 +69,10 @@ class HostProcess:
         assert self.proxy
         await self.proxy._writer.restore()
 
+    async def foreign_changes(self) -> int:
+        assert self.network
+        return self.network.iptables.foreign_changes()
+
     async def generation(self) -> int | None:
         return RuleGeneration().read()
 

@@ -256,6 +256,18 @@ def test_flushed_and_deleted_rules_heal(cluster: Cluster, web: str) -> None:
     assert cluster.lab.ask(host.ip, 30080)[0].startswith("host-")
 
 
+def test_own_writes_are_not_taken_for_foreign_ones(cluster: Cluster, web: str) -> None:
+    host = cluster.first
+    host.call("heal_rules")
+    before = host.call("foreign_changes")
+    host.pod("with-port", host_ports=[{"containerPort": 80, "hostPort": 8099}])
+    cluster.apply(service("own", "10.96.1.20", HTTP), endpoints("own", cluster.servers, HTTP_TARGET))
+    cluster.delete("own")
+    assert host.call("foreign_changes") == before
+    host.run("iptables", "-t", "nat", "-N", "PASSING-BY")
+    assert host.call("foreign_changes") == before + 1
+
+
 def test_foreign_rules_stay(cluster: Cluster, web: str) -> None:
     host = cluster.first
     host.run("iptables", "-t", "nat", "-N", "SOMEBODY-ELSES")

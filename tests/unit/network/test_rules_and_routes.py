@@ -29,9 +29,16 @@ def test_difference_writes_only_what_differs() -> None:
     wanted = {"nat": {"MINE": ("-s 10.0.0.1/32 -j RETURN",), "NEW": ("-j RETURN",)}}
     jumps = (Jump("nat", "PREROUTING", "-j MINE"), Jump("nat", "OUTPUT", "-j MINE"))
     change = difference(parse_save(SAVED), wanted, jumps=jumps, owned=lambda chain: chain in ("MINE", "OLD"))
-    assert str(change) == (
-        "*nat\n:NEW - [0:0]\n:OLD - [0:0]\n-D PREROUTING -j MINE\n-I OUTPUT 1 -j MINE\n-A NEW -j RETURN\n-X OLD\nCOMMIT\n"
-    )
+    assert str(change).splitlines() == [
+        "*nat",
+        ":NEW - [0:0]",
+        ":OLD - [0:0]",
+        "-D PREROUTING -j MINE",
+        "-I OUTPUT 1 -j MINE",
+        "-A NEW -j RETURN",
+        "-X OLD",
+        "COMMIT",
+    ]
     assert change.commits == 1
 
 
