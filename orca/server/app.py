@@ -75,7 +75,7 @@ class App:
                 target,
                 parse_query(query_text),
                 query_text,
-                await self._parts.gate.user(http),
+                self._parts.gate.user(http),
                 audit_id,
             )
             if target.is_object_path:

@@ -15,8 +15,10 @@ from orca.admission import default_chain
 from orca.api.builtin import BUILTIN
 from orca.auth import Authenticator, Authorizer, UserInfo, build_authorizer
 from orca.auth.authentication import TokenMethod
+from orca.auth.bootstrap_tokens import BootstrapTokens
 from orca.auth.identity import AUTHENTICATED, MASTERS
 from orca.auth.pki import PkiPaths
+from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
 from orca.client.clock import Clock
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
@@ -29,6 +31,7 @@ from orca.server.identity import Gate
 from orca.server.local import LocalClient
 from orca.server.metrics import Metrics
 from orca.server.openapi import OpenApi
+from orca.server.reviews import Reviews
 from orca.server.splice import Splicer
 from orca.server.verbs import Core, Verbs
 from orca.store import Store
@@ -74,8 +77,14 @@ class ApiServer:
         self.core = Core(store, self.table, admission, clock, self.services)
         self.verbs = Verbs(self.core)
         self.client = LocalClient(self.verbs, LOOPBACK_USER)
-        self.authenticator = Authenticator(config.token_methods, clock=clock)
+        keys = Keys.load(pki.service_account_key)
+        account_tokens = ServiceAccountTokens(keys, store, clock)
+        methods = [*config.token_methods, account_tokens, BootstrapTokens(store, clock)]
+        self.authenticator = Authenticator(methods, clock=clock)
         self.authorizer: Authorizer = build_authorizer(config.authorization_modes, store)
+        issuer = TokenIssuer(keys, store, clock)
+        reviews = Reviews(self.core, self.authenticator, self.authorizer, issuer, account_tokens)
+        self.core.virtual.update(reviews.handlers)
         self.health = Health()
         self.health.add("etcd", store.ping)
         self.health.add("informer-sync", self._synced, ready_only=True)
@@ -100,7 +109,7 @@ class ApiServer:
     async def start(self) -> None:
         """Bootstrap, then listen. Raises PortTaken, ApiError 503 when the store is away."""
         facts = self._facts()
-        await bootstrap(self.client, facts, ())
+        await bootstrap(self.client, facts)
         loop = asyncio.get_running_loop()
         self._factory = ConnectionFactory(self._app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
         try:

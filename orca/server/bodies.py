@@ -17,13 +17,14 @@ from aiohttp import web
 from orca.api import schema
 from orca.api.errors import ApiError, bad_request, too_large, unsupported_media_type
 from orca.api.objects import Obj
+from orca.server import protobuf
 
 LIMIT = 3 * 1024 * 1024  # bytes, as kube-apiserver
 READ_SECONDS = 30.0  # a client that stops sending half-way loses its connection
 YAML_NODE_LIMIT = 1_000_000  # after aliases are expanded
 JSON_MEDIA = "application/json"
 YAML_MEDIA = ("application/yaml", "application/x-yaml", "text/yaml")
-OBJECT_MEDIA = (JSON_MEDIA, "application/yaml")
+OBJECT_MEDIA = (JSON_MEDIA, "application/yaml", protobuf.MEDIA)
 _SPACED_COLON = re.compile(rb'"\s+:')
 
 

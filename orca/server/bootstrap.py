@@ -15,20 +15,20 @@ import orjson
 import yaml
 
 from orca.api.builtin import (
+    CLUSTERROLEBINDINGS,
     CLUSTERROLES,
     CONFIGMAPS,
     ENDPOINTS,
     ENDPOINTSLICES,
     NAMESPACES,
     PRIORITYCLASSES,
-    ROLEBINDINGS,
-    ROLES,
     SERVICECIDRS,
     SERVICES,
 )
 from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
-from orca.api.objects import Obj, annotations, name, namespace
+from orca.api.objects import Obj, meta, name, namespace
 from orca.api.resources import Resource
+from orca.auth.default_roles import default_policy
 from orca.client.base import Client
 
 NAMESPACE_NAMES = ("kube-system", "kube-public", "kube-node-lease", "default")
@@ -53,11 +53,11 @@ class ClusterFacts:
         return f"https://{host}:{self.port}"
 
 
-async def bootstrap(client: Client, facts: ClusterFacts, rbac: Iterable[tuple[Resource, Obj]]) -> None:
-    """Make it so. ``rbac`` are default roles and bindings. Raises ApiError 503 when the store is away."""
+async def bootstrap(client: Client, facts: ClusterFacts) -> None:
+    """Make it so. Raises ApiError 503 when the store is away."""
     for space in NAMESPACE_NAMES:
         await _ensure(client, NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
-    for resource, obj in rbac:
+    for resource, obj in default_policy():
         await _ensure_rbac(client, resource, obj)
     for resource, obj in _fixed(facts):
         await _ensure(client, resource, obj)
@@ -110,22 +110,30 @@ async def _ensure_rbac(client: Client, resource: Resource, obj: Obj) -> None:
     if present is None:
         await _ensure(client, resource, obj)
         return
-    if annotations(present).get(_AUTO_UPDATE) == "false":
+    if (
+        resource not in (CLUSTERROLES, CLUSTERROLEBINDINGS)
+        or (meta(present).get("annotations") or {}).get(_AUTO_UPDATE) == "false"
+    ):
         return
-    field = "rules" if resource in (CLUSTERROLES, ROLES) else "subjects"
-    have = [_canonical(one) for one in present.get(field) or ()]
-    missing = [one for one in obj.get(field) or () if _canonical(one) not in have]
-    if missing and not present.get("aggregationRule"):
-        await client.update(resource, {**present, field: [*(present.get(field) or ()), *missing]})
+    new = dict(present)
+    for field in ("rules", "subjects"):
+        have = [_set_fields(one) for one in present.get(field) or ()]
+        missing = [one for one in obj.get(field) or () if _set_fields(one) not in have]
+        if missing:
+            new[field] = [*(present.get(field) or ()), *missing]
+    if "aggregationRule" in obj:
+        new["aggregationRule"] = obj["aggregationRule"]
+    if new != present:
+        try:
+            await client.update(resource, new)
+        except ApiError as error:
+            if not is_conflict(error):  # another server of this cluster starts at the same time
+                raise
 
 
-def _canonical(part: Obj) -> Obj:
-    """Without what defaults add and order changes."""
-    return {
-        key: sorted(value) if isinstance(value, list) else value
-        for key, value in part.items()
-        if value and key != "apiGroup"
-    }
+def _set_fields(part: Obj) -> Obj:
+    """Without the empty fields a stored one may have gained."""
+    return {key: value for key, value in part.items() if value}
 
 
 # -- the objects
@@ -143,7 +151,6 @@ def _fixed(facts: ClusterFacts) -> Iterable[tuple[Resource, Obj]]:
         },
     )
     yield CONFIGMAPS, _cluster_info(facts)
-    yield from _cluster_info_access()
     yield CONFIGMAPS, _extension_authentication(facts)
 
 
@@ -167,7 +174,7 @@ def _priority_classes() -> Iterable[Obj]:
 
 def _cluster_info(facts: ClusterFacts) -> Obj:
     """What a host that wants to join may read without credentials: the server's address and CA."""
-    kubeconfig = {
+    kubeconfig: Obj = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
@@ -187,25 +194,6 @@ def _cluster_info(facts: ClusterFacts) -> Obj:
         "metadata": {"name": _CLUSTER_INFO, "namespace": "kube-public"},
         "data": {"kubeconfig": yaml.safe_dump(kubeconfig, sort_keys=False)},
     }
-
-
-def _cluster_info_access() -> Iterable[tuple[Resource, Obj]]:
-    role = "kubeadm:bootstrap-signer-clusterinfo"  # the name tools know it by
-    where = {"name": role, "namespace": "kube-public"}
-    version = "rbac.authorization.k8s.io/v1"
-    group = "rbac.authorization.k8s.io"
-    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [_CLUSTER_INFO], "verbs": ["get"]}
-    yield ROLES, {"apiVersion": version, "kind": "Role", "metadata": where, "rules": [rule]}
-    yield (
-        ROLEBINDINGS,
-        {
-            "apiVersion": version,
-            "kind": "RoleBinding",
-            "metadata": where,
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": role},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": "system:anonymous"}],
-        },
-    )
 
 
 def _extension_authentication(facts: ClusterFacts) -> Obj:

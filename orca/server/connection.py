@@ -41,7 +41,7 @@ class Connection(RequestHandler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.peer_der: bytes | None = None
-        self._lost: dict[object, Callable[[], None]] = {}
+        self._lost: dict[object, Callable[[], object]] = {}
         self._raw: RawPeer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -73,7 +73,7 @@ class Connection(RequestHandler):
         if self._raw is not None:
             self._raw.resume()
 
-    def watch_loss(self, key: object, callback: Callable[[], None]) -> None:
+    def watch_loss(self, key: object, callback: Callable[[], object]) -> None:
         """Call ``callback`` once when the peer goes away; ``forget_loss(key)`` takes it back."""
         self._lost[key] = callback
 

@@ -8,6 +8,7 @@ from orca.api.errors import ApiError, forbidden, quote
 from orca.api.selectors import parse_field_selector
 from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
 from orca.server.connection import connection_of
+from orca.server.impersonation import impersonated
 from orca.server.paths import Target
 
 # Probes must work before anybody has a credential, as upstream's --authorization-always-allow-paths.
@@ -42,9 +43,12 @@ class Gate:
         self._authenticator = authenticator
         self._authorizer = authorizer
 
-    async def user(self, request: web.BaseRequest) -> UserInfo:
+    def user(self, request: web.BaseRequest) -> UserInfo:
         """Raises ApiError 401 for credentials nobody vouches for; no credentials are the anonymous user."""
-        return self._authenticator.authenticate(credentials_of(request))
+        user = self._authenticator.authenticate(credentials_of(request))
+        if any(key[:12].lower() == "impersonate-" for key in request.headers):
+            return impersonated(user, request.headers, self.check)
+        return user
 
     def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "") -> None:
         """Raises ApiError 403."""

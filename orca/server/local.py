@@ -11,14 +11,14 @@ from typing import Any
 import orjson
 
 from orca.api.errors import bad_request
-from orca.api.objects import Obj, meta, namespace
+from orca.api.objects import Obj, meta, namespace, thaw
 from orca.api.resources import Resource
 from orca.auth import UserInfo
 from orca.client.base import Client, ObjectList, Patch, PatchKind, Propagation, WatchEvent, WatchStream
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions
 from orca.server.patch_media import BY_KIND
 from orca.server.verbs import Call, Verbs
-from orca.server.verbs.core import copy_object, served
+from orca.server.verbs.core import served
 from orca.store import Event, Watch
 
 
@@ -61,14 +61,14 @@ class LocalClient(Client):
 
     async def create(self, resource: Resource, obj: Obj, namespace: str = "") -> Obj:
         space = namespace or _space(resource, obj)
-        copy = copy_object(obj)
+        copy = thaw(obj)
         if resource.virtual:
             return await self._verbs.create_virtual(self._call(), resource, space, copy)
         return (await self._verbs.create(self._call(), resource, space, copy)).obj
 
     async def update(self, resource: Resource, obj: Obj, *, subresource: str = "") -> Obj:
         name, space = meta(obj).get("name") or "", _space(resource, obj)
-        copy = copy_object(obj)
+        copy = thaw(obj)
         if subresource == "scale":
             return await self._verbs.update_scale(self._call(), resource, name, space, copy)
         written = await self._verbs.update(self._call(), resource, name, space, copy, subresource=subresource)
@@ -125,7 +125,7 @@ class LocalClient(Client):
         await self._verbs.delete_collection(self._call(), resource, namespace, selection, options)
 
     async def create_sub(self, resource: Resource, name: str, namespace: str, subresource: str, body: Obj) -> Obj:
-        return await self._verbs.create_sub(self._call(), resource, name, namespace, subresource, copy_object(body))
+        return await self._verbs.create_sub(self._call(), resource, name, namespace, subresource, thaw(body))
 
 
 class LocalWatch(WatchStream):

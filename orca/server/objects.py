@@ -6,11 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
+from orca.api.builtin import SCALE
 from orca.api.errors import ApiError, bad_request, method_not_allowed, no_such_page, unsupported_media_type
 from orca.api.objects import Obj
 from orca.api.resources import Resource, Subresource
 from orca.client.clock import Clock
-from orca.server import bodies, patch_media
+from orca.server import bodies, patch_media, protobuf
 from orca.server.negotiation import Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
 from orca.server.representation import check_include, transform, transform_list
@@ -20,6 +21,7 @@ from orca.server.verbs import Call, Verbs
 from orca.server.watching import serve_watch
 from orca.store import Entry
 
+DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 _OPTION_KINDS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
 
 
@@ -128,9 +130,11 @@ class ObjectHandlers:
     def _call(self, request: Request) -> Call:
         return Call(request.user, WriteOptions.from_query(request.query, _OPTION_KINDS.get(request.method, "")))
 
-    async def _body(self, request: Request, kind: str) -> tuple[Obj, list[str]]:
+    async def _body(self, request: Request, kind: str, definition: str) -> tuple[Obj, list[str]]:
         """The body as an object, and texts about its duplicate fields."""
         media = bodies.media_of(request.http)
+        if media == protobuf.MEDIA:
+            return protobuf.decode_body(await bodies.read_body(request.http), definition), []
         if media != bodies.JSON_MEDIA and media not in bodies.YAML_MEDIA:
             raise unsupported_media_type(bodies.OBJECT_MEDIA)
         raw = await bodies.read_body(request.http)
@@ -147,7 +151,7 @@ class ObjectHandlers:
     async def _create(self, request: Request, resource: Resource) -> web.Response:
         form = request.form
         call = self._call(request)
-        obj, duplicates = await self._body(request, resource.kind)
+        obj, duplicates = await self._body(request, resource.kind, resource.definition)
         if resource.virtual:
             made = await self._verbs.create_virtual(call, resource, request.target.namespace, obj, duplicates)
             return self._warned(value_response(made, form, status=201, pretty=request.pretty), call)
@@ -158,7 +162,7 @@ class ObjectHandlers:
         form = request.form
         call = self._call(request)
         target = request.target
-        obj, duplicates = await self._body(request, resource.kind)
+        obj, duplicates = await self._body(request, resource.kind, resource.definition)
         written = await self._verbs.update(
             call, resource, target.name, target.namespace, obj, duplicates, subresource=subresource
         )
@@ -187,7 +191,10 @@ class ObjectHandlers:
         if not raw.strip():
             return DeleteOptions.from_query(request.query)
         media = bodies.media_of(request.http)
-        options = DeleteOptions.from_body(bodies.decode_object(raw, media, "DeleteOptions"))
+        if media == protobuf.MEDIA:
+            options = DeleteOptions.from_body(protobuf.decode_body(raw, DELETE_OPTIONS))
+        else:
+            options = DeleteOptions.from_body(bodies.decode_object(raw, media, "DeleteOptions"))
         if request.query.get("dryRun"):
             options.dry_run = options.dry_run or DeleteOptions.from_query(request.query).dry_run
         return options
@@ -242,7 +249,7 @@ class ObjectHandlers:
         if verb == "get":
             scale = await self._verbs.get_scale(resource, target.name, target.namespace)
         elif verb == "update":
-            obj, duplicates = await self._body(request, "Scale")
+            obj, duplicates = await self._body(request, "Scale", SCALE.definition)
             scale = await self._verbs.update_scale(call, resource, target.name, target.namespace, obj, duplicates)
         else:
             body, media = await self._patch_body(request)
@@ -252,7 +259,7 @@ class ObjectHandlers:
     async def _create_sub(self, request: Request, resource: Resource, sub: Subresource) -> web.Response:
         form, target = request.form, request.target
         call = self._call(request)
-        obj, duplicates = await self._body(request, sub.kind or resource.kind)
+        obj, duplicates = await self._body(request, sub.kind or resource.kind, sub.definition or resource.definition)
         if not target.name:
             raise bad_request("name must be provided")
         made = await self._verbs.create_sub(call, resource, target.name, target.namespace, sub.name, obj, duplicates)

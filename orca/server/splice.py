@@ -15,7 +15,7 @@ from aiohttp import web
 from orca.admission import Attributes, Chain
 from orca.api.builtin import NODES, PODS, SERVICES
 from orca.api.errors import ApiError, bad_request, no_such_page
-from orca.api.objects import Obj, annotations, name
+from orca.api.objects import Obj, meta, name
 from orca.api.resources import Resource
 from orca.server.connection import connection_of
 from orca.server.hosts import Destination, Hosts
@@ -233,7 +233,7 @@ def pod_container(pod: Obj, wanted: str) -> str:
         raise bad_request(f"container {wanted} is not valid for pod {name(pod)}")
     if len(regular) == 1 and not init and not ephemeral:
         return str(regular[0])
-    preferred = annotations(pod).get(_DEFAULT_CONTAINER)
+    preferred = (meta(pod).get("annotations") or {}).get(_DEFAULT_CONTAINER)
     if preferred in regular:
         return str(preferred)
     if len(regular) == 1:

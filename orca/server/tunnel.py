@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from aiohttp import web
 
@@ -47,8 +48,8 @@ class _Upstream(asyncio.Protocol):
         self.lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # Not an isinstance check: uvloop's TLS transport is no subclass of asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self.client is not None:

@@ -136,7 +136,7 @@ def _v2_media(accept: str) -> str:
     if not accept:
         return "application/json"
     for wanted in media_ranges(accept):
-        if wanted.media.startswith("application/com.github.") and "openapi.spec.v2@v1.0+protobuf" in wanted.media:
+        if wanted.media.replace("@", ".") == gnostic.MEDIA:
             return gnostic.MEDIA
         if wanted.media in _WILDCARDS or wanted.media == "application/json":
             return "application/json"

@@ -165,7 +165,8 @@ def _operation(row: Resource, verb: str, *, sub: Subresource | None = None, ever
         result = STATUS
     elif sub is not None and sub.name == "log":
         result = ""
-    body, media = "", ("*/*",)
+    body: str = ""
+    media: tuple[str, ...] = ("*/*",)
     if verb in ("create", "update"):
         body = definition
     elif verb == "patch":

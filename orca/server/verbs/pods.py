@@ -15,11 +15,11 @@ from orca.api.errors import (
     invalid_kind,
     is_conflict,
 )
-from orca.api.objects import Obj, labels, meta, name
+from orca.api.objects import Obj, labels, meta, name, thaw
 from orca.api.selectors import from_label_selector
 from orca.api.times import format_time
 from orca.server.options import DeleteOptions
-from orca.server.verbs.core import Call, Core, copy_object
+from orca.server.verbs.core import Call, Core
 from orca.server.verbs.deleting import delete
 from orca.store import Entry
 
@@ -138,7 +138,7 @@ async def _take_one(core: Core, budget: Obj, pod_name: str, *, dry_run: bool) ->
         raise _refused(budget, why, 0)
     if dry_run:
         return
-    new = copy_object(budget)
+    new = thaw(budget)
     new["status"]["disruptionsAllowed"] -= 1
     new["status"].setdefault("disruptedPods", {})[pod_name] = format_time(core.clock.now())
     expected = (meta(budget)["uid"], meta(budget)["resourceVersion"])

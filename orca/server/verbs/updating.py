@@ -15,9 +15,9 @@ from orca.admission import Attributes
 from orca.api import strategy
 from orca.api.builtin import NAMESPACES, SERVICES
 from orca.api.errors import ApiError, FieldError, conflict, invalid, is_conflict, is_not_found
-from orca.api.objects import Obj, ensure_meta, finalizers, meta
+from orca.api.objects import Obj, ensure_meta, finalizers, meta, thaw
 from orca.api.resources import Resource
-from orca.server.verbs.core import Call, Core, copy_object, unstored, version_of
+from orca.server.verbs.core import Call, Core, unstored, version_of
 from orca.server.verbs.creating import create, settle_identity
 from orca.store import Entry
 
@@ -64,7 +64,7 @@ async def update(
     version = version_of(body)
 
     def candidate(_: Entry) -> Obj:
-        return body if version else copy_object(body)
+        return body if version else thaw(body)
 
     try:
         if not version and not subresource and _needs_version(resource) and not call.trusted:

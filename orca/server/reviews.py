@@ -1,0 +1,191 @@
+"""Kinds that are answers, not objects: access reviews, token reviews, token requests, legacy bindings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orca.api.builtin import (
+    BINDINGS,
+    COMPONENTSTATUSES,
+    LOCALSUBJECTACCESSREVIEWS,
+    SELFSUBJECTACCESSREVIEWS,
+    SELFSUBJECTREVIEWS,
+    SELFSUBJECTRULESREVIEWS,
+    SERVICEACCOUNTS,
+    SUBJECTACCESSREVIEWS,
+    TOKENREVIEWS,
+)
+from orca.api.errors import ApiError, FieldError, bad_request, invalid
+from orca.api.objects import Obj, meta, name, namespace
+from orca.api.resources import Resource
+from orca.api.times import format_time
+from orca.auth import Action, Authenticator, Authorizer, UserInfo
+from orca.auth.authentication import authenticated
+from orca.auth.rbac import Rbac
+from orca.auth.service_accounts import ServiceAccountTokens, TokenIssuer
+from orca.server.verbs.core import Call, Core, VirtualHandler
+from orca.server.verbs.pods import bind
+
+
+class Reviews:
+    """Handlers of all virtual kinds; ``handlers`` goes into ``Core.virtual``."""
+
+    def __init__(
+        self,
+        core: Core,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        issuer: TokenIssuer,
+        account_tokens: ServiceAccountTokens,
+    ) -> None:
+        self._core = core
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._issuer = issuer
+        self._account_tokens = account_tokens
+        self._rbac = Rbac(core.store)
+
+    @property
+    def handlers(self) -> Mapping[str, VirtualHandler]:
+        """By group resource, subresources behind a slash."""
+        return {
+            BINDINGS.group_resource: self._bind,
+            COMPONENTSTATUSES.group_resource: self._not_creatable,
+            SUBJECTACCESSREVIEWS.group_resource: self._subject_access,
+            LOCALSUBJECTACCESSREVIEWS.group_resource: self._local_access,
+            SELFSUBJECTACCESSREVIEWS.group_resource: self._self_access,
+            SELFSUBJECTRULESREVIEWS.group_resource: self._self_rules,
+            SELFSUBJECTREVIEWS.group_resource: self._self,
+            TOKENREVIEWS.group_resource: self._token_review,
+            f"{SERVICEACCOUNTS.group_resource}/token": self._token_request,
+        }
+
+    async def _bind(self, call: Call, body: Obj) -> Obj:
+        if not name(body):
+            raise bad_request("name is required")
+        return await bind(self._core, call, namespace(body), name(body), body)
+
+    async def _not_creatable(self, _call: Call, _body: Obj) -> Obj:
+        raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+
+    # -- access
+
+    async def _subject_access(self, _call: Call, body: Obj) -> Obj:
+        spec = body.get("spec") or {}
+        if not spec.get("user") and not spec.get("groups"):
+            raise _invalid(
+                SUBJECTACCESSREVIEWS,
+                FieldError.invalid("spec.user", "", "at least one of user or group must be specified"),
+            )
+        return self._reviewed(body, _subject(spec), SUBJECTACCESSREVIEWS)
+
+    async def _local_access(self, _call: Call, body: Obj) -> Obj:
+        spec = body.get("spec") or {}
+        asked = spec.get("resourceAttributes") or {}
+        if spec.get("nonResourceAttributes"):
+            raise _invalid(
+                LOCALSUBJECTACCESSREVIEWS,
+                FieldError.invalid("spec.nonResourceAttributes", {}, "disallowed on this kind of request"),
+            )
+        if asked.get("namespace") != namespace(body):
+            raise _invalid(
+                LOCALSUBJECTACCESSREVIEWS,
+                FieldError.invalid(
+                    "spec.resourceAttributes.namespace",
+                    asked.get("namespace") or "",
+                    "must match metadata.namespace",
+                ),
+            )
+        return self._reviewed(body, _subject(spec), LOCALSUBJECTACCESSREVIEWS)
+
+    async def _self_access(self, call: Call, body: Obj) -> Obj:
+        return self._reviewed(body, call.user, SELFSUBJECTACCESSREVIEWS)
+
+    def _reviewed(self, body: Obj, user: UserInfo, resource: Resource) -> Obj:
+        decision = self._authorizer.authorize(user, _action(body.get("spec") or {}, resource))
+        status: Obj = {"allowed": decision.allowed}
+        if decision.denied:
+            status["denied"] = True
+        if decision.reason:
+            status["reason"] = decision.reason
+        return {**body, "status": status}
+
+    async def _self_rules(self, call: Call, body: Obj) -> Obj:
+        space = (body.get("spec") or {}).get("namespace") or ""
+        if not space:
+            raise bad_request("no namespace on request")
+        rules = self._rbac.rules_for(call.user, space)
+        if "system:masters" in call.user.groups:
+            rules = [
+                {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+                {"verbs": ["*"], "nonResourceURLs": ["*"]},
+                *rules,
+            ]
+        status = {
+            "resourceRules": [rule for rule in rules if "nonResourceURLs" not in rule],
+            "nonResourceRules": [rule for rule in rules if "nonResourceURLs" in rule],
+            "incomplete": False,
+        }
+        return {**body, "status": status}
+
+    # -- identity
+
+    async def _self(self, call: Call, body: Obj) -> Obj:
+        stamped = {**meta(body), "creationTimestamp": format_time(self._core.clock.now())}
+        return {**body, "metadata": stamped, "status": {"userInfo": call.user.to_api()}}
+
+    async def _token_review(self, _call: Call, body: Obj) -> Obj:
+        spec = body.get("spec") or {}
+        token = spec.get("token") or ""
+        if not token:
+            raise bad_request("token is required for TokenReview in authentication")
+        wanted = [audience for audience in spec.get("audiences") or () if audience]
+        return {**body, "status": self._review(token, wanted)}
+
+    def _review(self, token: str, wanted: list[str]) -> Obj:
+        if wanted:
+            found = self._account_tokens.review(token, wanted)
+            if found is None:
+                return {"user": {}, "error": "[invalid bearer token, token audiences do not match]"}
+            user, audiences = found
+            return {"authenticated": True, "user": authenticated(user).to_api(), "audiences": audiences}
+        known = self._authenticator.by_token(token)
+        if known is None:
+            return {"user": {}, "error": "invalid bearer token"}
+        return {"authenticated": True, "user": known.to_api(), "audiences": list(self._issuer.keys.audiences)}
+
+    async def _token_request(self, call: Call, body: Obj) -> Obj:
+        account = await self._core.read(SERVICEACCOUNTS, namespace(body), name(body))
+        if call.dry_run:
+            return body
+        await self._core.store.fresh()
+        return self._issuer.request(account.obj, body)
+
+
+def _invalid(resource: Resource, problem: FieldError) -> ApiError:
+    return invalid(resource, "", [problem])
+
+
+def _subject(spec: Obj) -> UserInfo:
+    extra = {key: tuple(values) for key, values in (spec.get("extra") or {}).items()}
+    return UserInfo(spec.get("user") or "", spec.get("uid") or "", tuple(spec.get("groups") or ()), extra)
+
+
+def _action(spec: Obj, resource: Resource) -> Action:
+    asked, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if bool(asked) == bool(path):
+        text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        if asked and path:
+            text = "cannot be specified in combination with resourceAttributes"
+        raise _invalid(resource, FieldError.invalid("spec.resourceAttributes", asked, text))
+    if path:
+        return Action(verb=path.get("verb") or "", path=path.get("path") or "")
+    assert asked
+    return Action(
+        verb=asked.get("verb") or "",
+        group=asked.get("group") or "",
+        resource=asked.get("resource") or "",
+        subresource=asked.get("subresource") or "",
+        name=asked.get("name") or "",
+        namespace=asked.get("namespace") or "",
+    )
