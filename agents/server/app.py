@@ -22,6 +22,7 @@ from agents.server import auth
 from agents.server.commands import Commands
 from agents.server.portforward import Forwarding
 from agents.server.remote import StreamOptions
+from orca.api.errors import ApiError
 from orca.api.objects import Obj, uid
 from orca.api.times import parse_time
 from orca.client.clock import Clock
@@ -112,6 +113,15 @@ class AgentServer:
     # --- logs -----------------------------------------------------------------------------------------------------
 
     async def _serve_logs(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._stream_logs(request)
+        except web.HTTPException as error:
+            # The API server hands answers on as they are: its clients expect a Status.
+            reason = {400: "BadRequest", 404: "NotFound"}.get(error.status, "InternalError")
+            status = ApiError(error.status, reason, error.text or error.reason).status()
+            return web.Response(status=error.status, body=orjson.dumps(status), content_type="application/json")
+
+    async def _stream_logs(self, request: web.Request) -> web.StreamResponse:
         view = self._find(request)
         container = _container(view, request.match_info["container"])
         options = self._log_options(request)

@@ -137,7 +137,7 @@ def test_logs_in_all_their_forms(kubectl: Kubectl) -> None:
     assert kubectl("logs", "one", "-c", "app", "--since=1h").split() == ["started", "oops"]
     done = kubectl.try_("logs", "one", "-c", "app", "-p")
     assert done.code == 1
-    assert "BadRequest" in done.err
+    assert done.err == 'Error from server (BadRequest): previous terminated container "app" in pod "one" not found\n'
 
 
 def test_logs_follow_until_the_client_leaves(kubectl: Kubectl, host: AgentHost) -> None:
