@@ -157,10 +157,6 @@ def container_spec(
         tty=bool(container.get("tty")),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
-        ports=tuple(
-            f"{port['containerPort']}/{(port.get('protocol') or 'TCP').lower()}"
-            for port in container.get("ports") or ()
-        ),
         host_network=bool(spec.get("hostNetwork")),
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),

@@ -121,8 +121,6 @@ def container_body(spec: ContainerSpec, abilities: HostAbilities) -> Json:
         body["User"] = spec.security.user
     if spec.stop_signal:
         body["StopSignal"] = spec.stop_signal
-    if spec.ports:
-        body["ExposedPorts"] = {port: {} for port in spec.ports}
     return body
 
 
