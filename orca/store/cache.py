@@ -24,7 +24,9 @@ Hint = tuple[str, str]
 """(name of an indexer, value): narrows a list or watch; the predicate still decides."""
 
 RING_LEAST = 256
-RING_MOST = 20_000
+RING_MOST = 10_000
+WARM = 500
+"""Changes that keep what was parsed and encoded for them; older ones keep only the stored bytes."""
 RING_SECONDS = 300.0
 
 
@@ -48,6 +50,7 @@ class Bucket:
         self.order: list[str] = []
         self.floor = floor
         self.ring: deque[Change] = deque()
+        self._warm: deque[Change] = deque()
         self._indexes: dict[str, dict[str, dict[str, Entry]]] = {}
         self._watches: dict[Hint, set[Watch]] = {}
         self._hints: dict[str, int] = {}
@@ -77,6 +80,7 @@ class Bucket:
         self._reindex(key, previous, entry)
         change = Change(revision, entry, previous, now)
         self.ring.append(change)
+        self._warm.append(change)
         self._trim(now)
         if self._watches:
             self._tell(change)
@@ -89,12 +93,15 @@ class Bucket:
     def forget(self, revision: int) -> None:
         """Gives up everything that happened up to `revision`."""
         self.ring.clear()
+        self._warm.clear()
         self.floor = max(self.floor, revision)
 
     def _trim(self, now: float) -> None:
         ring = self.ring
         while len(ring) > RING_LEAST and (len(ring) > RING_MOST or now - ring[0].at > RING_SECONDS):
             self.floor = ring.popleft().revision
+        while len(self._warm) > WARM:
+            self._warm.popleft().cool()
 
     def _reindex(self, key: str, previous: Entry | None, entry: Entry | None) -> None:
         for name, index in self._indexes.items():

@@ -71,6 +71,10 @@ class Entry:
             metadata = {**self._obj["metadata"], "resourceVersion": str(self.revision)}
             self._obj = {**self._obj, "metadata": metadata}
 
+    def forget_parsed(self) -> None:
+        """For states that are over: parsed, an object takes several times the room of its bytes."""
+        self._obj = None
+
     def at(self, revision: int) -> Entry:
         """The same state under another revision, as a deletion shows it."""
         return Entry(self.namespace, self.name, revision, None, replace(self.raw, revision))
@@ -93,6 +97,12 @@ class Change:
 
     def __repr__(self) -> str:
         return f"<Change {self.revision}: {self.previous} -> {self.entry}>"
+
+    def cool(self) -> None:
+        """Drops what can be made again: most watchers have long had this."""
+        self._events = {}
+        if self.previous is not None:
+            self.previous.forget_parsed()
 
     def event(self, kind: str) -> Event:
         """The event of type `kind` for this change."""
