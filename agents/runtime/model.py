@@ -98,7 +98,6 @@ class ContainerSpec:
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
-    """``80/tcp``: information only."""
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
