@@ -57,7 +57,7 @@ def server() -> Iterator[tuple[int, Path]]:
         port = free_port()
         argv = [str(Path(sys.executable).parent / "orca"), "server", f"--data-dir={directory}/data"]
         argv += [f"--secure-port={port}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"]
-        argv += [f"--kubeconfig={kubeconfig}", f"--etcd-port={free_port()}"]
+        argv += [f"--kubeconfig={kubeconfig}"]
         with Path(directory, "log").open("wb") as log:
             process = subprocess.Popen(argv, stdout=log, stderr=log)
         try:
