@@ -28,8 +28,7 @@ class _Connection(asyncio.Protocol):
         self.received = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self.transport = transport
+        self.transport = transport  # type: ignore[assignment]  # uvloop's are none by inheritance
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.waiting and not self.waiting.done():
