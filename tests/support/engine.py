@@ -8,7 +8,10 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from agents.runtime.translate import descendants
 
 BASE = Path("/var/tmp/orca-test-engine")
 
@@ -21,37 +24,43 @@ class PrivateEngine:
         self.netns = f"orca-t-{name}"
         self.directory = base / name
         self.socket = self.directory / "docker.sock"
+        self._holder: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
-        """Make the namespace (loopback up) and the directories."""
+        """Make the network namespace (loopback up), the directories, and a process that keeps the mount namespace: an
+        engine that is started again must find its mounts, and containers' shims, which outlive it, see the new ones."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not Path(f"/run/netns/{self.netns}").exists():
             subprocess.run(["ip", "netns", "add", self.netns], check=True)
             subprocess.run(["ip", "-n", self.netns, "link", "set", "lo", "up"], check=True)
+        if self._holder is not None:
+            return
+        ready = self.directory / "ready"
+        ready.unlink(missing_ok=True)
+        script = "set -e; mount --make-rprivate /; mount -t tmpfs -o mode=755 tmpfs /run; "
+        script += f"touch {ready}; exec sleep infinity"
+        command = ["nsenter", f"--net=/run/netns/{self.netns}", "unshare", "-m", "/bin/sh", "-c", script]
+        self._holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        _wait(ready.exists)
 
     def start(self, *extra: str) -> None:
         """Start the engine and wait until it answers; raises ``TimeoutError`` with the log's end when it does not."""
         self.prepare()
-        directory = self.directory
-        # /run is a directory of ours, so that it survives an engine restart: live restore needs containerd's state.
-        script = (
-            f"set -e; mount --make-rprivate /; mkdir -p {directory}/run; mount --bind {directory}/run /run; "
-            f"exec dockerd --bridge=none --iptables=false --live-restore --data-root {directory}/data "
-            f"--exec-root /run/docker --pidfile {directory}/docker.pid -H unix://{self.socket} {' '.join(extra)}"
-        )
-        log = (directory / "log").open("ab")
+        assert self._holder is not None
+        inside = ["nsenter", "--target", str(self._holder.pid), "--mount", "--net"]
+        # containerd dies with its engine; while it is a zombie its pid file makes the next engine wait for it in vain.
+        subprocess.run([*inside, "rm", "-f", "/run/docker/containerd/containerd.pid", "/run/docker.pid"], check=True)
+        log = (self.directory / "log").open("ab")
+        options = ["--bridge=none", "--iptables=false", "--live-restore", f"--data-root={self.directory / 'data'}"]
+        options += ["--exec-root=/run/docker", "--pidfile=/run/docker.pid", f"--host=unix://{self.socket}", *extra]
         self._process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{self.netns}", "unshare", "-m", "/bin/sh", "-c", script],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+            [*inside, "dockerd", *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         deadline = time.monotonic() + 30
         while not self.answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
-                raise TimeoutError((directory / "log").read_text()[-2000:])
+                raise TimeoutError((self.directory / "log").read_text()[-2000:])
             time.sleep(0.05)
 
     def answers(self) -> bool:
@@ -76,8 +85,24 @@ class PrivateEngine:
     def kill(self) -> None:
         """SIGKILL the engine; its containers stay."""
         if self._process is not None:
-            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
+
+    def power_off(self) -> None:
+        """End the engine, its containerd and every container at once, as a host that loses power does; data stay."""
+        if self._holder is None:
+            return
+        self.kill()
+        space = os.readlink(f"/proc/{self._holder.pid}/ns/mnt")
+        family = [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and _mount_space(entry) == space]
+        pids = {child for pid in family for child in descendants(pid)}
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self._holder.wait()
+        self._holder = None
 
     def stop(self) -> None:
         """Remove every container, then the engine, its files and its namespace."""
@@ -85,11 +110,27 @@ class PrivateEngine:
             ids = self.docker("ps", "-aq").split()
             if ids:
                 self.docker("rm", "-f", *ids)
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGTERM)
+            assert self._process is not None
+            self._process.terminate()
             try:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.kill()
+        self.power_off()
         subprocess.run(["ip", "netns", "del", self.netns], check=False, capture_output=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _wait(true: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the engine's namespaces were not made")
+        time.sleep(0.01)
+
+
+def _mount_space(pid: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""

@@ -1,0 +1,74 @@
+"""Pods when the engine or the host fails under them, on real engines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.cluster.podhost import PodHost, container, pod, pod_host, ready
+from tests.support import images
+from tests.support.engine import PrivateEngine
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[PrivateEngine]:
+    private = PrivateEngine(f"faults-{os.getpid()}")
+    private.start()
+    private.docker("load", text=images.pause())
+    private.docker("load", text=images.busybox())
+    yield private
+    private.stop()
+
+
+@pytest.fixture
+async def host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
+    async with pod_host(engine) as made:
+        yield made
+
+
+async def test_containers_outlive_an_engine_that_is_killed(host: PodHost) -> None:
+    await host.create(pod("kept"))
+    before = container((await host.running("kept"))["status"])
+    host.engine.kill()
+    await host.create(pod("new"))
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(host.engine.start)
+    await host.running("new", seconds=30)
+    assert container((await host.running("kept"))["status"]) == before
+    await host.delete("kept")
+    await host.delete("new")
+
+
+async def test_what_died_while_the_engine_was_away_is_noticed(host: PodHost) -> None:
+    await host.create(pod("died"))
+    await host.running("died")
+    info = next(item for item in await host.runtime.inspect_all() if item.container == "c")
+    host.engine.kill()
+    os.kill(info.pid, signal.SIGKILL)
+    await asyncio.to_thread(host.engine.start)
+    await host.until("died", lambda s: container(s)["restartCount"] == 1 and ready(s, "Ready"), seconds=30)
+    await host.delete("died")
+
+
+async def test_after_a_reboot_everything_is_started_again(host: PodHost) -> None:
+    await host.create(pod("back"))
+    await host.create(pod("job", restartPolicy="Never"))
+    address = (await host.running("back"))["status"]["podIP"]
+    await host.running("job")
+    await host.stop_agent()
+    host.engine.power_off()
+    await asyncio.to_thread(host.engine.start)
+    await host.start_agent()
+    status = (await host.until("back", lambda s: container(s)["restartCount"] == 1 and ready(s, "Ready"), seconds=30))[
+        "status"
+    ]
+    assert status["podIP"] == address
+    await host.until("job", lambda s: s["phase"] == "Failed", seconds=30)
+    await host.delete("back")
+    await host.delete("job")
