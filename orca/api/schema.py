@@ -266,7 +266,8 @@ def drop_nulls(definition: str, obj: Obj) -> Obj:
 
     Returns ``obj`` itself when it holds no null.
     """
-    if not _has_null(obj):
+    # Encoding finds out several times faster than walking; the word inside a string only costs the walk.
+    if b"null" not in orjson.dumps(obj) or not _has_null(obj):
         return obj
     return _without_nulls(SCHEMA.struct(definition), obj)
 
