@@ -47,7 +47,7 @@ def _update_namespace(new: Obj, old: Obj, subresource: str) -> None:
 def _create_crd(obj: Obj) -> None:
     versions = (obj.get("spec") or {}).get("versions") or []
     stored = [version.get("name") for version in versions if version.get("storage")]
-    obj["status"] = {"storedVersions": stored, "conditions": None, "acceptedNames": {"plural": "", "kind": ""}}
+    obj["status"] = {"storedVersions": stored, "conditions": [], "acceptedNames": {"plural": "", "kind": ""}}
 
 
 def _update_crd(new: Obj, old: Obj, subresource: str) -> None:
@@ -84,12 +84,26 @@ def _create_service(obj: Obj) -> None:
     obj["status"] = {"loadBalancer": {}}
 
 
+def _update_service(new: Obj, old: Obj, subresource: str) -> None:
+    """``clusterIP`` is the first of ``clusterIPs``: who changes or empties only the one means both."""
+    if subresource:
+        return
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    listed = spec.get("clusterIPs") or []
+    if not listed or listed != before.get("clusterIPs") or spec.get("clusterIP") == before.get("clusterIP"):
+        return
+    if spec.get("clusterIP"):
+        spec["clusterIPs"] = [spec["clusterIP"], *listed[1:]]
+    else:
+        del spec["clusterIPs"]
+
+
 register(NAMESPACES, prepare_create=_create_namespace, prepare_update=_update_namespace)
 register(CERTIFICATESIGNINGREQUESTS, prepare_create=_create_request, prepare_update=_update_request)
 register(CUSTOMRESOURCEDEFINITIONS, prepare_create=_create_crd, prepare_update=_update_crd)
 register(PERSISTENTVOLUMES, prepare_create=_create_pending)
 register(PERSISTENTVOLUMECLAIMS, prepare_create=_create_pending)
-register(SERVICES, prepare_create=_create_service)
+register(SERVICES, prepare_create=_create_service, prepare_update=_update_service)
 for _row in (
     ENDPOINTS,
     EVENTS,

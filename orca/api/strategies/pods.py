@@ -37,6 +37,24 @@ def _prepare_update(new: Obj, old: Obj, subresource: str) -> None:
         added = (new.get("spec") or {}).get("ephemeralContainers")
         new["spec"] = {**deepcopy(old.get("spec") or {}), "ephemeralContainers": added or []}
 
+    elif subresource == "resize":
+        new["spec"] = _resized(new.get("spec") or {}, old.get("spec") or {})
+
+
+def _resized(wanted: Obj, before: Obj) -> Obj:
+    """The old spec with the resources of *wanted*; other containers than before are left for validation to refuse."""
+    spec = deepcopy(before)
+    for key in ("containers", "initContainers"):
+        now = wanted.get(key) or []
+        if [one.get("name") for one in now] != [one.get("name") for one in spec.get(key) or ()]:
+            return wanted
+        for one, own in zip(now, spec.get(key) or (), strict=True):
+            for field in ("resources", "resizePolicy"):
+                own.pop(field, None)
+                if field in one:
+                    own[field] = one[field]
+    return spec
+
 
 def _graceful(obj: Obj) -> int | None:
     """What the pod asks for; nothing to wait for when it never got a node or has already ended."""

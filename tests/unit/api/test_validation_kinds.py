@@ -176,6 +176,8 @@ def test_refusals(resource, body, expected):
          ['spec.selector: Invalid value: {"matchLabels":{"app":"b"}}: field is immutable']),
         (builtin.SERVICES, SERVICE, {"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"]},
          ['spec.clusterIPs[0]: Invalid value: ["10.96.0.10"]: may not change once set']),
+        (builtin.SERVICES, SERVICE, {"clusterIP": "10.96.0.10"},
+         ['spec.clusterIPs[0]: Invalid value: ["10.96.0.10"]: may not change once set']),
         (builtin.SERVICES, SERVICE, {"type": "NodePort"}, []),
         (builtin.STATEFULSETS, workload(serviceName="s"), {"serviceName": "t"},
          ["spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "

@@ -161,7 +161,7 @@ def test_other_fields_may_not():
         "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing "
         "tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n"
     )
-    assert "+spec.nodeSelector: {'a': 'b'}" in found[0]
+    assert '+spec.nodeSelector: {"a": "b"}' in found[0]
 
 
 def test_containers_may_not_come_or_go():
@@ -192,8 +192,20 @@ def test_resize_takes_resources_only():
         obj["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
 
     assert changed(grow, "resize") == []
-    found = changed(lambda obj: obj["spec"]["containers"][0].update(image="j"), "resize")
+    assert changed(lambda obj: obj["spec"]["containers"][0].update(image="j"), "resize") == []
+    found = changed(lambda obj: obj["spec"]["containers"][0].update(name="other"), "resize")
     assert "only cpu and memory resources are mutable" in found[0]
+
+
+def test_resize_leaves_everything_else_as_it_was():
+    old = born(pod())
+    new = deepcopy(old)
+    new["spec"].update(nodeSelector={"a": "b"})
+    new["spec"]["containers"][0].update(image="j", resources={"requests": {"cpu": "1"}})
+    strategy.prepare_update(PODS, new, old, "resize")
+    assert "nodeSelector" not in new["spec"]
+    assert new["spec"]["containers"][0]["image"] == "i:1"
+    assert new["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "1"}}
 
 
 def test_ephemeral_containers_are_only_added():

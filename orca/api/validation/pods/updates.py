@@ -6,6 +6,7 @@ The main door takes images, a shorter deadline, more tolerations and, while the 
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from typing import Any
 
@@ -45,7 +46,7 @@ def differences(new: Any, old: Any, path: str) -> list[str]:
         for i, (left, right) in enumerate(zip(new, old, strict=True)):
             found += differences(left, right, f"{path}[{i}]")
         return found
-    return [f"{sign}{path}: {value}" for sign, value in (("-", old), ("+", new)) if value is not None]
+    return [f"{sign}{path}: {json.dumps(value)}" for sign, value in (("-", old), ("+", new)) if value is not None]
 
 
 def _images(new: list[Obj], old: list[Obj], path: str, out: Errors) -> bool:
