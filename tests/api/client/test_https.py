@@ -15,8 +15,8 @@ from orca.client.base import Client
 from orca.client.http import HttpsClient
 from orca.client.informer import Informer
 from orca.client.kubeconfig import Endpoint
-from tests.api.client.conftest import RunningServer
 from tests.support.client_contract import ClientContract, config
+from tests.support.server import RunningServer
 
 
 class TestHttps(ClientContract):
