@@ -84,11 +84,30 @@ def _create_service(obj: Obj) -> None:
     obj["status"] = {"loadBalancer": {}}
 
 
+def _faces_out(spec: Obj) -> bool:
+    return spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
+
+
+def _drop_of_old_type(spec: Obj, before: Obj) -> None:
+    """Fields that only the old type knows go with it, unless the client set them anew."""
+    gone: list[str] = []
+    if _faces_out(before) and not _faces_out(spec):
+        gone.append("externalTrafficPolicy")
+    if before.get("type") == "LoadBalancer" and spec.get("type") != "LoadBalancer":
+        gone += ["allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"]
+    if spec.get("type") == "ExternalName" and before.get("type") != "ExternalName":
+        gone += ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]
+    for field in gone:
+        if field in spec and spec[field] == before.get(field):
+            del spec[field]
+
+
 def _update_service(new: Obj, old: Obj, subresource: str) -> None:
     """``clusterIP`` is the first of ``clusterIPs``: who changes or empties only the one means both."""
     if subresource:
         return
     spec, before = new.get("spec") or {}, old.get("spec") or {}
+    _drop_of_old_type(spec, before)
     listed = spec.get("clusterIPs") or []
     if not listed or listed != before.get("clusterIPs") or spec.get("clusterIP") == before.get("clusterIP"):
         return

@@ -179,13 +179,6 @@ def autoscaler_update(new: Obj, old: Obj, subresource: str) -> Errors:
     return out
 
 
-def scale(obj: Obj) -> Errors:
-    """The body of a ``scale`` subresource."""
-    out: Errors = []
-    common.non_negative(obj.get("spec") or {}, "replicas", "spec", out)
-    return out
-
-
 @on_create("scheduling.k8s.io", "PriorityClass")
 def priority_class(obj: Obj) -> Errors:
     """A PriorityClass; names and values of the system are taken."""

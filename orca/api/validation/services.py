@@ -31,7 +31,7 @@ def non_special(address: str, path: str, out: Errors) -> None:
         out.append(FieldError.invalid(path, address, text))
 
 
-def _ports(spec: Obj, out: Errors, *, headless: bool) -> None:
+def _ports(spec: Obj, out: Errors) -> None:
     ports = spec.get("ports") or []
     kind = spec.get("type")
     seen_names: set[str] = set()
@@ -209,7 +209,7 @@ def service(obj: Obj) -> Errors:
         out.append(FieldError.invalid("spec.clusterIPs[0]", "None", article))
     if kind == "ExternalName":
         _external_name(spec, out)
-    _ports(spec, out, headless=headless)
+    _ports(spec, out)
     common.labels(spec.get("selector"), "spec.selector", out)
     _affinity(spec, out)
     _cluster_ips(spec, out)

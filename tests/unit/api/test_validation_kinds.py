@@ -179,6 +179,9 @@ def test_refusals(resource, body, expected):
         (builtin.SERVICES, SERVICE, {"clusterIP": "10.96.0.10"},
          ['spec.clusterIPs[0]: Invalid value: ["10.96.0.10"]: may not change once set']),
         (builtin.SERVICES, SERVICE, {"type": "NodePort"}, []),
+        (builtin.SERVICES, {"spec": {**SERVICE["spec"], "type": "NodePort"}}, {"type": "ClusterIP"}, []),
+        (builtin.SERVICES, {"spec": {**SERVICE["spec"], "type": "LoadBalancer"}}, {"type": "ClusterIP"}, []),
+        (builtin.SERVICES, SERVICE, {"type": "ExternalName", "externalName": "example.com"}, []),
         (builtin.STATEFULSETS, workload(serviceName="s"), {"serviceName": "t"},
          ["spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "
           "'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are "
