@@ -47,6 +47,14 @@ server {
     location = /50x.html { root /usr/share/nginx/html; }
 }
 """
+GLIBC = (
+    "lib64",
+    *(
+        f"lib/x86_64-linux-gnu/{library}"
+        for library in ("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0")
+    ),
+    "lib/x86_64-linux-gnu/libresolv.so.2",
+)
 ACCOUNTS = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
     "nginx:x:101:101:nginx:/nonexistent:/bin/false\n",
@@ -87,8 +95,9 @@ RECIPES = (
     Recipe(
         name="busybox",
         tags=("busybox:latest", "busybox:1.28", "busybox:1.36"),
-        packages=("busybox-static",),
-        keep=("bin/busybox",),
+        # Not busybox-static: resolving a name needs glibc's loadable modules and crashes without them.
+        packages=("busybox", "libc6"),
+        keep=("bin/busybox", *GLIBC),
         busybox=True,
         files=ACCOUNTS,
         directories=("tmp", "root", "var/www", "home"),
@@ -100,7 +109,7 @@ RECIPES = (
         packages=(
             "nginx",
             "nginx-common",
-            "busybox-static",
+            "busybox",
             "libc6",
             "libcrypt1",
             "libpcre2-8-0",
@@ -112,13 +121,7 @@ RECIPES = (
             "usr/share/nginx/html",
             "etc/nginx/mime.types",
             "bin/busybox",
-            "lib64",
-            "lib/x86_64-linux-gnu/libc.so.6",
-            "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
-            "lib/x86_64-linux-gnu/libm.so.6",
-            "lib/x86_64-linux-gnu/libdl.so.2",
-            "lib/x86_64-linux-gnu/libpthread.so.0",
-            "lib/x86_64-linux-gnu/libnss_files.so.2",
+            *GLIBC,
             "lib/x86_64-linux-gnu/libz.so*",
             "lib/x86_64-linux-gnu/libcrypt.so*",
             "usr/lib/x86_64-linux-gnu/libpcre2-8.so*",
