@@ -6,11 +6,13 @@ import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import structlog
 import uvloop
 
+from agents.dns import DnsServer
 from agents.network import Iptables, PodNetwork
 from agents.network.generation import RuleGeneration
 from agents.proxy import Proxy
@@ -75,6 +77,12 @@ class HostProcess:
 
     async def generation(self) -> int | None:
         return RuleGeneration().read()
+
+    async def start_dns(self, resolv_conf: str) -> None:
+        """Needs the proxy's informers."""
+        self.dns = DnsServer(self.services, self.slices, resolv_conf=Path(resolv_conf))
+        self.tasks.append(asyncio.create_task(self.dns.run()))
+        await self.dns.listening()
 
     async def stop_proxy(self) -> None:
         for task in self.tasks:
