@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import structlog
 import yaml
 
+from agents.dns import DnsServer
 from agents.network import NetworkError, PodNetwork
 from agents.node import facts
 from agents.node.join import JoinError, join
@@ -194,6 +195,15 @@ class Agent:
             clock=clock,
         )
         parts.add("proxy", proxy.run)
+        dns = DnsServer(
+            services,
+            slices,
+            addresses=options.cluster_dns,
+            domain=options.cluster_domain,
+            local_ranges=(options.cluster_cidr, options.service_cidr),
+            clock=clock,
+        )
+        parts.add("dns", dns.run)
         host_facts = facts.read_facts(options.root)
         place = Place(options.node_name, node_options.addresses, (), allocatable(node_options, host_facts))
         volumes = VolumeManager(api, root=options.root, clock=clock, place=lambda pod: place)
