@@ -14,7 +14,7 @@ SCALER = {
                 "type": "Resource",
                 "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}},
             },
-            {"type": "Pods", "pods": {"metric": {"name": "q"}, "target": {"type": "AverageValue", "averageValue": "1"}}},
+            {"type": "Pods", "pods": {"metric": {"name": "q"}, "target": {"type": "Value", "value": "1"}}},
         ],
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
     },

@@ -1,0 +1,122 @@
+"""Selectors: parsing, matching, supported fields."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orca.api.builtin import DEPLOYMENTS, EVENTS, EVENTS_V1, NODES, PODS
+from orca.api.errors import ApiError
+from orca.api.selectors import (
+    NOTHING,
+    field_matches,
+    from_label_selector,
+    from_map,
+    parse_field_selector,
+    parse_label_selector,
+)
+
+WEB = {"app": "web", "tier": "front", "weight": "5"}
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"),
+    [
+        ("", True),
+        ("app=web", True),
+        ("app==web", True),
+        ("app = web", True),
+        ("app!=web", False),
+        ("missing!=x", True),
+        ("app in (web,db)", True),
+        ("app notin (web)", False),
+        ("missing notin (x)", True),
+        ("app", True),
+        ("!app", False),
+        ("!missing", True),
+        ("weight>4", True),
+        ("weight<4", False),
+        ("app>4", False),
+        ("app=web,tier!=back", True),
+        ("app=web,tier=back", False),
+        ("app=", False),
+    ],
+)
+def test_label_selectors(text, matches):
+    assert parse_label_selector(text).matches(WEB) is matches
+
+
+@pytest.mark.parametrize("text", ["=a", "a=b,", ",a=b", "a in b", "a in (b", "a b", "a=b=c", "a>x", "-a=b", "a=b c"])
+def test_unreadable_label_selectors(text):
+    with pytest.raises(ApiError) as caught:
+        parse_label_selector(text)
+    assert caught.value.code == 400
+
+
+KEYS, VALUES = st.sampled_from(["a", "b", "x.io/c"]), st.sampled_from(["", "1", "v-2"])
+
+
+@given(st.dictionaries(KEYS, VALUES), st.dictionaries(KEYS, VALUES))
+def test_a_printed_selector_means_the_same(wanted, labels):
+    selector = parse_label_selector(",".join(f"{k}={v}" for k, v in wanted.items()))
+    assert selector.matches(labels) == all(labels.get(k) == v for k, v in wanted.items())
+    assert parse_label_selector(str(selector)) == selector
+    assert selector.exact() == wanted
+
+
+def test_selectors_of_objects():
+    expressions = [{"key": "tier", "operator": "In", "values": ["front"]}, {"key": "gone", "operator": "DoesNotExist"}]
+    assert from_label_selector({"matchLabels": {"app": "web"}, "matchExpressions": expressions}).matches(WEB)
+    assert from_label_selector({}).matches(WEB)
+    assert from_label_selector(None) is NOTHING
+    assert not from_map({}).matches(WEB)
+    assert from_map({"app": "web"}).matches(WEB)
+    with pytest.raises(ValueError, match="not a valid label selector operator"):
+        from_label_selector({"matchExpressions": [{"key": "a", "operator": "Like"}]})
+
+
+POD = {
+    "metadata": {"name": "p", "namespace": "d"},
+    "spec": {"nodeName": "n", "restartPolicy": "Always"},
+    "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"),
+    [
+        ("metadata.name=p", True),
+        ("metadata.namespace!=d", False),
+        ("spec.nodeName=n,status.phase=Running", True),
+        ("status.phase!=Running", False),
+        ("status.podIP=10.0.0.1", True),
+        ("spec.hostNetwork=false", True),
+        ("status.nominatedNodeName=", True),
+    ],
+)
+def test_field_selectors_of_pods(text, matches):
+    assert field_matches(PODS, POD, parse_field_selector(text, PODS)) is matches
+
+
+def test_unsupported_fields_are_refused():
+    with pytest.raises(ApiError) as caught:
+        parse_field_selector("spec.replicas=1", DEPLOYMENTS)
+    assert caught.value.code == 400
+    assert caught.value.message == "field label not supported: spec.replicas"
+
+
+def test_events_are_found_by_what_they_tell_of():
+    event = {"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "name": "p"}, "type": "Warning"}
+    assert field_matches(EVENTS, event, parse_field_selector("involvedObject.name=p,type!=Normal", EVENTS))
+    assert field_matches(EVENTS_V1, event, parse_field_selector("regarding.kind=Pod", EVENTS_V1))
+
+
+def test_absent_booleans_are_false():
+    assert field_matches(NODES, {"metadata": {}}, parse_field_selector("spec.unschedulable=false", NODES))
+    cordoned = {"spec": {"unschedulable": True}}
+    assert field_matches(NODES, cordoned, parse_field_selector("spec.unschedulable=true", NODES))
+
+
+def test_exact_fields_and_escapes():
+    selector = parse_field_selector(r"metadata.name=a\,b,spec.nodeName!=c")
+    assert selector.exact("metadata.name") == "a,b"
+    assert selector.exact("spec.nodeName") is None

@@ -1,0 +1,120 @@
+"""What the generic part of every kind's strategy keeps, resets and counts."""
+
+from orca.api import strategy
+from orca.api.builtin import CONFIGMAPS, DEPLOYMENTS, NODES
+from orca.api.objects import meta
+from orca.api.resources import Resource, Subresource
+
+CUSTOM = Resource(
+    group="x.io",
+    version="v1",
+    plural="things",
+    singular="thing",
+    kind="Thing",
+    namespaced=True,
+    definition="",
+    storage="/registry/x.io/things",
+    subresources=(Subresource("status", ("get", "patch", "update")),),
+    custom=True,
+)
+
+
+def stored(**fields):
+    metadata = {"name": "a", "namespace": "d", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 3}
+    return {"metadata": metadata, **fields}
+
+
+def test_a_new_object_has_no_past():
+    obj = stored(spec={}, status={"replicas": 3})
+    obj["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "5"}
+    strategy.prepare_create(DEPLOYMENTS, obj)
+    assert obj == {"metadata": {"name": "a", "namespace": "d", "generation": 1}, "spec": {}}
+
+
+def test_the_main_door_keeps_status_and_counts_generations():
+    old = stored(spec={"replicas": 1}, status={"replicas": 1})
+    new = {"metadata": {"name": "a"}, "spec": {"replicas": 2}, "status": {"replicas": 9}}
+    strategy.prepare_update(DEPLOYMENTS, new, old)
+    assert new["status"] == {"replicas": 1}
+    assert meta(new) == {**meta(old), "generation": 4}
+
+
+def test_labels_are_no_new_generation_but_annotations_of_deployments_are():
+    old = stored(spec={"replicas": 1})
+    new = {**old, "metadata": {**meta(old), "labels": {"a": "b"}}}
+    strategy.prepare_update(DEPLOYMENTS, new, old)
+    assert meta(new)["generation"] == 3
+    new["metadata"]["annotations"] = {"a": "b"}
+    strategy.prepare_update(DEPLOYMENTS, new, old)
+    assert meta(new)["generation"] == 4
+
+
+def test_the_status_door_changes_status_only():
+    old = stored(spec={"replicas": 1}, status={"replicas": 1})
+    old["metadata"]["labels"] = {"a": "b"}
+    new = {"metadata": {"name": "a", "labels": {"c": "d"}}, "spec": {"replicas": 2}, "status": {"replicas": 2}}
+    strategy.prepare_update(DEPLOYMENTS, new, old, "status")
+    assert new["spec"] == {"replicas": 1}
+    assert new["status"] == {"replicas": 2}
+    assert meta(new)["labels"] == {"a": "b"}
+    assert meta(new)["generation"] == 3
+
+
+def test_nodes_are_labelled_through_their_status():
+    old = stored(spec={}, status={})
+    new = {"metadata": {"name": "a", "labels": {"c": "d"}}, "spec": {}, "status": {"x": 1}}
+    strategy.prepare_update(NODES, new, old, "status")
+    assert meta(new)["labels"] == {"c": "d"}
+
+
+def test_kinds_without_status_or_generation():
+    obj = {"metadata": {"name": "a", "namespace": "d", "generation": 7}, "data": {}}
+    strategy.prepare_create(CONFIGMAPS, obj)
+    assert "generation" not in meta(obj)
+
+
+def test_custom_kinds_count_everything_but_status():
+    old = stored(spec={"a": 1}, extra=1, status={"x": 1})
+    new = {"metadata": {"name": "a"}, "spec": {"a": 1}, "extra": 2, "status": {"x": 2}}
+    strategy.prepare_update(CUSTOM, new, old)
+    assert meta(new)["generation"] == 4
+    assert new["status"] == {"x": 1}
+
+
+def test_identity_is_immutable():
+    old = stored(spec={})
+    new = {"metadata": {**meta(old), "uid": "other", "name": "b"}, "spec": {}}
+    fields = [error.field for error in strategy.validate_update(CUSTOM, new, old)]
+    assert fields == ["metadata.name", "metadata.uid"]
+
+
+def test_no_new_finalizers_on_the_way_out():
+    old = stored()
+    old["metadata"] |= {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": ["a/b"]}
+    new = {"metadata": {**meta(old), "finalizers": ["a/b", "c/d"]}}
+    (error,) = strategy.validate_update(CUSTOM, new, old)
+    assert str(error) == (
+        "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, "
+        'found new finalizers []string{"c/d"}'
+    )
+    new["metadata"]["finalizers"] = []
+    assert strategy.validate_update(CUSTOM, new, old) == []
+
+
+def test_bad_metadata_is_told_field_by_field():
+    obj = {"metadata": {"name": "A_", "labels": {"-": "x", "ok": "no good"}, "annotations": {"a b": "x"}}}
+    errors = strategy.validate_create(CUSTOM, obj)
+    assert [e.field for e in errors] == [
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.labels",
+        "metadata.labels",
+        "metadata.annotations",
+    ]
+
+
+def test_owners_are_complete_and_one_controls():
+    one = {"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "1", "controller": True}
+    obj = {"metadata": {"name": "a", "namespace": "d", "ownerReferences": [one, {**one, "name": "y", "uid": ""}]}}
+    fields = [error.field for error in strategy.validate_create(CUSTOM, obj)]
+    assert fields == ["metadata.ownerReferences.uid", "metadata.ownerReferences"]
