@@ -13,9 +13,6 @@ from orca.scheduler.scores import SCORES
 from orca.scheduler.snapshot import Floats, Rows, Snapshot
 
 NO_NODES = "no nodes available to schedule pods"
-HELPLESS = "Preemption is not helpful for scheduling"
-NO_VICTIMS = "No preemption victims found for incoming pod"
-NEVER = "not eligible due to preemptionPolicy=Never."
 
 
 @dataclass(slots=True)
@@ -34,7 +31,7 @@ class Decision:
     preemption: str = ""
 
     def message(self) -> str:
-        """As kube-scheduler tells it, without what preemption found."""
+        """As kube-scheduler tells it."""
         if not self.nodes:
             return NO_NODES
         counts = Counter(reason for reasons in self.reasons.values() for reason in reasons)
@@ -44,7 +41,7 @@ class Decision:
 
 
 def decide(task: Task, snapshot: Snapshot, turn: int = 0) -> Decision:
-    """The best node; among equals the choice rotates with `turn`, so that no node is always first."""
+    """The best node, without removing anybody. Among equals the choice rotates with `turn`: none is always first."""
     decision = Decision(task.key, len(snapshot.slots))
     fits = snapshot.alive.copy()
     for rule in FILTERS:
@@ -62,7 +59,6 @@ def decide(task: Task, snapshot: Snapshot, turn: int = 0) -> Decision:
                     decision.final.add(node.name)
         fits &= ~failed
         if not fits.any():
-            decision.preemption = _preemption(task, decision)
             return decision
     rows = np.flatnonzero(fits)
     decision.node = _best(task, snapshot, rows, turn, decision)
@@ -93,15 +89,3 @@ def _name(snapshot: Snapshot, slot: int) -> str:
     node = snapshot.nodes[slot]
     assert node is not None
     return node.name
-
-
-def _preemption(task: Task, decision: Decision) -> str:
-    """What looking for victims would find, when there are none of lower priority."""
-    if not decision.nodes:
-        return ""
-    if task.pod["spec"].get("preemptionPolicy") == "Never":
-        return NEVER
-    helpless = len(decision.final)
-    found = {NO_VICTIMS: decision.nodes - helpless, HELPLESS: helpless}
-    listed = sorted(f"{count} {reason}" for reason, count in found.items() if count)
-    return f"0/{decision.nodes} nodes are available: {', '.join(listed)}."

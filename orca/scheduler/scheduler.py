@@ -20,11 +20,13 @@ from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
 from orca.client.informer import Informer
+from orca.scheduler.budgets import Budgets
 from orca.scheduler.decision import Decision, decide
 from orca.scheduler.filters import Task
+from orca.scheduler.preemption import Preemption, find
 from orca.scheduler.queue import SchedulingQueue
 from orca.scheduler.siblings import Siblings
-from orca.scheduler.snapshot import Snapshot
+from orca.scheduler.snapshot import Placed, Snapshot
 
 log = structlog.get_logger()
 
@@ -55,6 +57,8 @@ class Scheduler:
         self._nodes = Informer(client, NODES, clock=clock)
         self._namespaces = Informer(client, NAMESPACES, clock=clock)
         self._siblings = Siblings(client, clock)
+        self._budgets = Budgets(client, clock)
+        self._nominated: dict[str, tuple[Obj, str]] = {}
         self._explanations: OrderedDict[str, Decision] = OrderedDict()
         self._assumed: dict[str, str] = {}
         self._slots = asyncio.Semaphore(self.config.bindings)
@@ -71,7 +75,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Schedules until cancelled."""
-        informers = [self._nodes, self._pods, self._namespaces, *self._siblings.informers]
+        informers = [self._nodes, self._pods, self._namespaces, *self._siblings.informers, self._budgets.informer]
         try:
             async with asyncio.TaskGroup() as group:
                 for informer in informers:
@@ -124,6 +128,7 @@ class Scheduler:
 
     def _pod_gone(self, pod: Obj) -> None:
         self.queue.remove(uid(pod))
+        self._nominated.pop(uid(pod), None)
         self._assumed.pop(uid(pod), None)
         if self.snapshot.remove(uid(pod)) is not None:
             self.queue.helped(FREED)
@@ -167,8 +172,9 @@ class Scheduler:
             self._assumed[uid(pod)] = decision.node
             work = self._bind(pod, decision.node)
         else:
+            preemption = self._preempt(pod, decision)
             self.queue.failed(uid(pod), frozenset(decision.rules) or frozenset(("NoNodes",)))
-            work = self._tell(pod, decision)
+            work = self._tell(pod, decision, preemption)
         task = asyncio.create_task(work)
         self._bindings.add(task)
         task.add_done_callback(self._done)
@@ -182,13 +188,41 @@ class Scheduler:
         if not pod["spec"].get("topologySpreadConstraints"):
             selector = self._siblings.selector(pod)
         self._turn += 1
-        decision = decide(Task.of(pod, selector), self.snapshot, self._turn)
+        # Room that was made for a pod of at least this priority is not free.
+        priority = int(pod["spec"].get("priority") or 0)
+        others = [
+            (other, node)
+            for other, node in self._nominated.values()
+            if uid(other) != uid(pod)
+            and uid(other) not in self.snapshot.placed
+            and int(other["spec"].get("priority") or 0) >= priority
+        ]
+        for other, node in others:
+            self.snapshot.place(other, node)
+        try:
+            decision = decide(Task.of(pod, selector), self.snapshot, self._turn)
+        finally:
+            for other, _ in others:
+                self.snapshot.remove(uid(other))
         decision.at = self._clock.now()
         self._explanations[key(pod)] = decision
         self._explanations.move_to_end(key(pod))
         if len(self._explanations) > EXPLANATIONS:
             self._explanations.popitem(last=False)
         return decision
+
+    def _preempt(self, pod: Obj, decision: Decision) -> Preemption:
+        nominated = self._nominated.get(uid(pod))
+        if nominated is not None:
+            leaving = (one for one in self.snapshot.by_node.get(nominated[1], {}).values() if one.terminating)
+            if any(one.priority < int(pod["spec"].get("priority") or 0) for one in leaving):
+                decision.preemption = "not eligible due to a terminating pod on the nominated node."
+                return Preemption()
+        preemption = find(Task.of(pod), self.snapshot, decision, self._budgets.protects)
+        decision.preemption = preemption.message
+        if preemption.node:
+            self._nominated[uid(pod)] = (pod, preemption.node)
+        return preemption
 
     async def _bind(self, pod: Obj, node: str) -> None:
         binding = {
@@ -212,6 +246,7 @@ class Scheduler:
             raise
         # From here on the watch confirms it; until then it stays assumed.
         self.queue.remove(uid(pod))
+        self._nominated.pop(uid(pod), None)
         self._events.event(pod, "Normal", "Scheduled", f"Successfully assigned {key(pod)} to {node}")
 
     def _unassume(self, pod: Obj) -> None:
@@ -219,13 +254,37 @@ class Scheduler:
             self.snapshot.remove(uid(pod))
             self.queue.helped(FREED)
 
-    async def _tell(self, pod: Obj, decision: Decision) -> None:
-        """The event, and the condition when it says something new."""
+    async def _end(self, pod: Obj, victim: Placed, node: str) -> None:
+        space, _, victim_name = victim.key.partition("/")
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{self.config.name}: preempting to accommodate a higher priority pod",
+            "lastTransitionTime": format_time(self._clock.now()),
+        }
+        patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
+        try:
+            await self._client.patch(PODS, victim_name, patch, space, kind="strategic", subresource="status")
+            await self._client.delete(PODS, victim_name, space, uid=victim.uid)
+        except ApiError as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                log.warning("preemption failed", victim=victim.key, error=str(error))
+            return
+        told = {"kind": "Pod", "apiVersion": "v1", "namespace": space, "name": victim_name, "uid": victim.uid}
+        self._events.event(told, "Normal", "Preempted", f"Preempted by pod {uid(pod)} on node {node}")
+
+    async def _tell(self, pod: Obj, decision: Decision, preemption: Preemption) -> None:
+        """The event, the condition when it says something new, and the end of the victims."""
+        for victim in preemption.victims:
+            if not victim.terminating:
+                await self._end(pod, victim, preemption.node)
         message = decision.message()
         self._events.event(pod, "Warning", "FailedScheduling", message)
         conditions = (pod.get("status") or {}).get("conditions") or []
         old: Obj = next((one for one in conditions if one["type"] == "PodScheduled"), {})
-        if (old.get("status"), old.get("reason"), old.get("message")) == ("False", "Unschedulable", message):
+        same = (old.get("status"), old.get("reason"), old.get("message")) == ("False", "Unschedulable", message)
+        if same and not preemption.node:
             return
         moment = format_time(self._clock.now())
         condition = {
@@ -236,7 +295,10 @@ class Scheduler:
             "lastProbeTime": None,
             "lastTransitionTime": moment if old.get("status") != "False" else old.get("lastTransitionTime", moment),
         }
-        patch = {"metadata": {"uid": uid(pod)}, "status": {"conditions": [condition]}}
+        status: Obj = {"conditions": [condition]}
+        if preemption.node:
+            status["nominatedNodeName"] = preemption.node
+        patch = {"metadata": {"uid": uid(pod)}, "status": status}
         try:
             await self._client.patch(PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status")
         except ApiError as error:

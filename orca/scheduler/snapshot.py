@@ -56,6 +56,7 @@ class Placed:
     labels: dict[str, str]
     node: str
     priority: int
+    started: str
     terminating: bool
     shape: Shape
 
@@ -211,6 +212,7 @@ class Snapshot:
             labels=labels(pod),
             node=node,
             priority=int(pod["spec"].get("priority") or 0),
+            started=(pod.get("status") or {}).get("startTime") or "",
             terminating=is_terminating(pod),
             shape=shape_of(pod),
         )
@@ -219,10 +221,14 @@ class Snapshot:
             if old == placed:
                 return
             self.remove(placed.uid)
+        self.put(placed)
+
+    def put(self, placed: Placed) -> None:
+        """Counts a pod that is not counted yet, e.g. one just removed to see what that would change."""
         self.placed[placed.uid] = placed
-        self.by_node.setdefault(node, {})[placed.uid] = placed
+        self.by_node.setdefault(placed.node, {})[placed.uid] = placed
         self.anti.update((term, placed.namespace) for term in placed.shape.anti_affinity)
-        slot = self.slots.get(node)
+        slot = self.slots.get(placed.node)
         if slot is not None:
             self._count(placed, slot, 1)
 

@@ -7,6 +7,7 @@ from typing import Any
 from orca.api.objects import Obj
 from orca.scheduler.decision import Decision, decide
 from orca.scheduler.filters import Task
+from orca.scheduler.preemption import find
 from orca.scheduler.snapshot import Snapshot
 
 
@@ -49,7 +50,11 @@ def cluster(*nodes: Obj, pods: dict[str, list[Obj]] | None = None) -> Snapshot:
 
 
 def choose(snapshot: Snapshot, wanted: Obj, turn: int = 0) -> Decision:
-    return decide(Task.of(wanted), snapshot, turn)
+    """A decision that also tells what preemption found."""
+    decision = decide(Task.of(wanted), snapshot, turn)
+    if not decision.node:
+        decision.preemption = find(Task.of(wanted), snapshot, decision, lambda placed: False).message
+    return decision
 
 
 def fits(snapshot: Snapshot, wanted: Obj) -> set[str]:
