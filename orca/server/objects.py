@@ -44,7 +44,8 @@ class ObjectHandlers:
             if verb not in sub.verbs:
                 raise method_not_allowed()
             return await self._subresource(request, resource, sub, verb)
-        if verb not in resource.verbs:
+        needs_name = verb in ("update", "patch")
+        if verb not in resource.verbs or (needs_name and not target.name) or (verb == "create" and target.name):
             raise method_not_allowed()
         match verb:
             case "get":

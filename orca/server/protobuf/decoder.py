@@ -40,6 +40,8 @@ def decode_body(raw: bytes, definition: str) -> Obj:
 def _decode(raw: bytes, definition: str) -> Obj:
     envelope = {number: value for number, _, value in _fields(raw)}
     type_meta = {number: _text(value) for number, _, value in _fields(envelope.get(1, b""))}
+    if not type_meta.get(2):
+        raise ValueError("couldn't get version/kind; the envelope names none")
     body = _message(name_of(definition), envelope.get(2, b""), 0)
     return {"apiVersion": type_meta.get(1, ""), "kind": type_meta.get(2, ""), **body}
 

@@ -1,0 +1,54 @@
+"""One real server for all API tests; what a test makes lives in a namespace of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.api.server.api import Api
+from tests.api.server.process import ServerProcess
+from tests.support import kubectl as kubectls
+from tests.support.kubectl import Kubectl
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Without controllers: nothing changes but what a test changes."""
+    process = ServerProcess(tmp_path_factory.mktemp("server"), "--no-controllers")
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def api(server: ServerProcess) -> AsyncIterator[Api]:
+    async with Api(server.kubeconfig) as one:
+        yield one
+
+
+@pytest.fixture
+async def anonymous(server: ServerProcess) -> AsyncIterator[Api]:
+    async with Api(server.kubeconfig, anonymous=True) as one:
+        yield one
+
+
+@pytest.fixture
+async def space(api: Api) -> str:
+    """A fresh namespace with the ServiceAccount that a controller would make."""
+    name = f"t{next(_numbers)}"
+    made = await api.post("/api/v1/namespaces", {"metadata": {"name": name}})
+    assert made.status == 201, made.raw
+    made = await api.post(f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})
+    assert made.status == 201, made.raw
+    return name
+
+
+@pytest.fixture(params=["current", "debian"])
+def kubectl(request: pytest.FixtureRequest, server: ServerProcess, space: str) -> Kubectl:
+    """Both kubectl binaries, in the test's namespace."""
+    binary = kubectls.current() if request.param == "current" else kubectls.debian()
+    return Kubectl(binary, server.kubeconfig, space)

@@ -1,0 +1,69 @@
+"""A real ``orca server`` as a process, with an etcd of its own, on a free port of loopback."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+from tests.support.ports import free_port
+
+
+class ServerProcess:
+    """``start`` returns when it is ready; data survives ``kill`` and ``stop``."""
+
+    def __init__(self, directory: Path, *flags: str, port: int = 0) -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        self.kubeconfig = directory / "kubeconfig"
+        self.log = directory / "log"
+        self._flags = flags
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        return [
+            str(Path(sys.executable).parent / "orca"),
+            "server",
+            f"--data-dir={self.directory / 'data'}",
+            f"--secure-port={self.port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--kubeconfig={self.kubeconfig}",
+            *self._flags,
+        ]
+
+    def start(self, seconds: float = 60) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
+        deadline = time.monotonic() + seconds
+        while not self._ready():
+            assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, f"the server is not ready:\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.05)
+
+    def _ready(self) -> bool:
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        try:
+            with urlopen(f"https://127.0.0.1:{self.port}/readyz", context=trusting, timeout=2) as answer:
+                return bool(answer.read() == b"ok" and self.kubeconfig.exists())
+        except OSError:
+            return False
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        code = self.process.wait(timeout=20)
+        self.process = None
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
