@@ -1,5 +1,6 @@
 """Which plugins run, in which order: as upstream's recommended order."""
 
+from orca.admission.certificates import CertificateApproval, CertificateSubjectRestriction
 from orca.admission.chain import Chain, Cluster
 from orca.admission.default_classes import DefaultIngressClass, DefaultStorageClass
 from orca.admission.default_toleration_seconds import DefaultTolerationSeconds
@@ -7,13 +8,16 @@ from orca.admission.limit_ranger import LimitRanger
 from orca.admission.namespace_lifecycle import NamespaceLifecycle
 from orca.admission.node_restriction import NodeRestriction
 from orca.admission.priority import Priority
+from orca.admission.rbac_escalation import RbacEscalation
 from orca.admission.service_account import ServiceAccount
 from orca.admission.taint_nodes import TaintNodesByCondition
+from orca.auth.authorization import Authorizer
 from orca.client.clock import Clock, SystemClock
 
 
-def default_chain(cluster: Cluster, *, clock: Clock | None = None) -> Chain:
-    """The plugins every server runs."""
+def default_chain(cluster: Cluster, *, authorizer: Authorizer | None = None, clock: Clock | None = None) -> Chain:
+    """The plugins every server runs; those that ask who may do what need ``authorizer``."""
+    guarded = (CertificateApproval(authorizer), RbacEscalation(cluster, authorizer)) if authorizer else ()
     return Chain(
         [
             NamespaceLifecycle(cluster),
@@ -25,5 +29,7 @@ def default_chain(cluster: Cluster, *, clock: Clock | None = None) -> Chain:
             DefaultTolerationSeconds(),
             DefaultStorageClass(cluster),
             DefaultIngressClass(cluster),
+            CertificateSubjectRestriction(),
+            *guarded,
         ]
     )

@@ -73,7 +73,8 @@ class ApiServer:
         self._store = store
         self._tasks: list[asyncio.Task[None]] = []
         self.services = ServiceAllocator(store, config.service_cidr, config.node_ports)
-        admission = default_chain(store)
+        self.authorizer: Authorizer = build_authorizer(config.authorization_modes, store)
+        admission = default_chain(store, authorizer=self.authorizer, clock=clock)
         self.core = Core(store, self.table, admission, clock, self.services)
         self.verbs = Verbs(self.core)
         self.client = LocalClient(self.verbs, LOOPBACK_USER)
@@ -81,7 +82,6 @@ class ApiServer:
         account_tokens = ServiceAccountTokens(keys, store, clock)
         methods = [*config.token_methods, account_tokens, BootstrapTokens(store, clock)]
         self.authenticator = Authenticator(methods, clock=clock)
-        self.authorizer: Authorizer = build_authorizer(config.authorization_modes, store)
         issuer = TokenIssuer(keys, store, clock)
         reviews = Reviews(self.core, self.authenticator, self.authorizer, issuer, account_tokens)
         self.core.virtual.update(reviews.handlers)

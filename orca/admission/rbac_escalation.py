@@ -1,0 +1,77 @@
+"""Nobody grants more than they hold, unless they may ``escalate`` (rules) or ``bind`` (bindings).
+
+Upstream checks this in the storage of the RBAC kinds ("policy based"); here it is a plugin like others.
+"""
+
+from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster, find
+from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES
+from orca.api.errors import not_found
+from orca.api.objects import Obj, name
+from orca.api.resources import Resource
+from orca.auth.authorization import Authorizer
+from orca.auth.escalation import shown, uncovered
+from orca.auth.identity import MASTERS, Action
+from orca.auth.rbac import Rbac, effective_rules
+
+_GROUP = "rbac.authorization.k8s.io"
+
+
+class RbacEscalation:
+    """Second pass only: judges what would be stored."""
+
+    def __init__(self, cluster: Cluster, authorizer: Authorizer) -> None:
+        self._cluster = cluster
+        self._authorizer = authorizer
+        self._rbac = Rbac(cluster)
+
+    async def validate(self, attrs: Attributes) -> None:
+        """Raises ApiError 403."""
+        if attrs.resource.group != _GROUP or attrs.obj is None or attrs.subresource:
+            return
+        if attrs.operation not in (CREATE, UPDATE) or MASTERS in attrs.user.groups:
+            return
+        if attrs.resource in (ROLES, CLUSTERROLES):
+            self._role(attrs, attrs.obj)
+        elif attrs.resource in (ROLEBINDINGS, CLUSTERROLEBINDINGS):
+            await self._binding(attrs, attrs.obj)
+
+    def _role(self, attrs: Attributes, role: Obj) -> None:
+        old = attrs.old or {}
+        if role.get("rules") == old.get("rules") and role.get("aggregationRule") == old.get("aggregationRule"):
+            return
+        if self._may(attrs, "escalate", attrs.resource, name(role)):
+            return
+        if role.get("aggregationRule") and role.get("aggregationRule") != old.get("aggregationRule"):
+            # What it will take in is anybody's guess, so only who holds everything may say so.
+            self._refuse_beyond(attrs, [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}])
+        self._refuse_beyond(attrs, role.get("rules") or [])
+
+    async def _binding(self, attrs: Attributes, binding: Obj) -> None:
+        old = attrs.old or {}
+        if binding.get("roleRef") == old.get("roleRef") and binding.get("subjects") == old.get("subjects"):
+            return
+        reference = binding.get("roleRef") or {}
+        resource = ROLES if reference.get("kind") == "Role" else CLUSTERROLES
+        wanted = reference.get("name") or ""
+        if self._may(attrs, "bind", resource, wanted):
+            return
+        role = await find(self._cluster, resource, attrs.namespace if resource is ROLES else "", wanted)
+        if role is None:
+            raise not_found(resource, wanted)
+        rules = role.get("rules") or []
+        if role.get("aggregationRule"):
+            rules = effective_rules(role, {name(one): one for one in self._cluster.peek_list(CLUSTERROLES)})
+        self._refuse_beyond(attrs, rules)
+
+    def _may(self, attrs: Attributes, verb: str, resource: Resource, wanted: str) -> bool:
+        action = Action(verb, _GROUP, resource.plural, "", wanted, attrs.namespace)
+        return self._authorizer.authorize(attrs.user, action).allowed
+
+    def _refuse_beyond(self, attrs: Attributes, rules: list[Obj]) -> None:
+        missing = uncovered(self._rbac.rules_for(attrs.user, attrs.namespace), rules)
+        if missing:
+            groups = " ".join(f'"{group}"' for group in attrs.user.groups)
+            raise attrs.forbidden(
+                f'user "{attrs.user.name}" (groups=[{groups}]) is attempting to grant RBAC permissions '
+                f"not currently held:\n{shown(missing)}"
+            )

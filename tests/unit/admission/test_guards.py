@@ -1,0 +1,133 @@
+"""Plugins that ask the authorizer: grants and signing requests."""
+
+import base64
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from orca.admission import Attributes
+from orca.admission.certificates import CertificateApproval, CertificateSubjectRestriction
+from orca.admission.rbac_escalation import RbacEscalation
+from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES
+from orca.api.errors import ApiError
+from orca.auth import UserInfo, build_authorizer
+from orca.auth.default_roles import default_policy
+from orca.auth.escalation import uncovered
+from tests.unit.auth.fakes import Reader, made
+
+RBAC = "rbac.authorization.k8s.io"
+ANNA = UserInfo("anna", groups=("system:authenticated",))
+MASTER = UserInfo("root", groups=("system:masters",))
+PODS = {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}
+
+
+@pytest.fixture
+def world():
+    """Anna is admin of namespace d."""
+    reader = Reader()
+    for resource, obj in default_policy():
+        reader.put(resource, obj)
+    reader.put(ROLEBINDINGS, binding("RoleBinding", "anna", "admin", space="d"))
+    return reader, RbacEscalation(reader, build_authorizer(["RBAC"], reader))
+
+
+def binding(kind, who, role, *, role_kind="ClusterRole", space=""):
+    reference = {"apiGroup": RBAC, "kind": role_kind, "name": role}
+    subjects = [{"apiGroup": RBAC, "kind": "User", "name": who}]
+    return made(f"{RBAC}/v1", kind, f"{role}-{who}", space, roleRef=reference, subjects=subjects)
+
+
+async def attempt(plugin, resource, obj, user=ANNA, *, old=None, space="d", sub=""):
+    operation = "UPDATE" if old else "CREATE"
+    await plugin.validate(Attributes(operation, resource, space, obj["metadata"]["name"], obj, old, user, sub))
+
+
+async def refused(*args, **kwargs):
+    with pytest.raises(ApiError) as caught:
+        await attempt(*args, **kwargs)
+    assert caught.value.code == 403
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("owned", "wanted", "missing"),
+    [
+        ([PODS], [PODS], 0),
+        ([PODS], [{**PODS, "verbs": ["get", "delete"]}], 1),
+        ([PODS], [{**PODS, "resources": ["pods", "secrets"]}], 2),
+        ([PODS], [{**PODS, "resourceNames": ["x"]}], 0),
+        ([{**PODS, "resourceNames": ["x"]}], [PODS], 2),
+        ([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}], [PODS], 0),
+        ([{"verbs": ["get"], "apiGroups": ["apps"], "resources": ["*/scale"]}], [PODS], 2),
+        ([{"verbs": ["get"], "nonResourceURLs": ["/a/*"]}], [{"verbs": ["get"], "nonResourceURLs": ["/a/b", "/b"]}], 1),
+    ],
+)
+def test_coverage(owned, wanted, missing):
+    assert len(uncovered(owned, wanted)) == missing
+
+
+async def test_an_admin_grants_what_admins_hold(world):
+    _, plugin = world
+    await attempt(plugin, ROLES, made(f"{RBAC}/v1", "Role", "r", "d", rules=[PODS]))
+    await attempt(plugin, ROLEBINDINGS, binding("RoleBinding", "bert", "view", space="d"))
+    await attempt(plugin, ROLEBINDINGS, binding("RoleBinding", "bert", "admin", space="d"))
+
+
+async def test_and_nothing_beyond(world):
+    _, plugin = world
+    nodes = {"verbs": ["delete"], "apiGroups": [""], "resources": ["nodes"]}
+    text = await refused(plugin, ROLES, made(f"{RBAC}/v1", "Role", "r", "d", rules=[PODS, nodes]))
+    assert text.endswith(
+        'user "anna" (groups=["system:authenticated"]) is attempting to grant RBAC permissions not currently held:\n'
+        '{APIGroups:[""], Resources:["nodes"], Verbs:["delete"]}'
+    )
+    await refused(plugin, ROLEBINDINGS, binding("RoleBinding", "anna", "cluster-admin", space="d"))
+    await refused(plugin, CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "anna", "view"), space="")
+    await refused(plugin, CLUSTERROLES, made(f"{RBAC}/v1", "ClusterRole", "r", rules=[PODS]), space="")
+
+
+async def test_masters_and_those_who_may_bind(world):
+    reader, plugin = world
+    await attempt(plugin, CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "x", "cluster-admin"), MASTER, space="")
+    bind = {"verbs": ["bind"], "apiGroups": [RBAC], "resources": ["clusterroles"], "resourceNames": ["view"]}
+    reader.put(CLUSTERROLES, made(f"{RBAC}/v1", "ClusterRole", "binder", rules=[bind]))
+    reader.put(CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "anna", "binder"))
+    await attempt(plugin, CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "x", "view"), space="")
+    await refused(plugin, CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "x", "cluster-admin"), space="")
+
+
+async def test_unchanged_rights_are_not_judged_again(world):
+    _, plugin = world
+    old = binding("RoleBinding", "x", "cluster-admin", space="d")
+    await attempt(plugin, ROLEBINDINGS, {**old, "metadata": {**old["metadata"], "labels": {"a": "b"}}}, old=old)
+
+
+def request(organization, signer):
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)])
+    built = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    pem = built.public_bytes(serialization.Encoding.PEM)
+    spec = {"signerName": signer, "request": base64.b64encode(pem).decode()}
+    return made("certificates.k8s.io/v1", "CertificateSigningRequest", "c", spec=spec)
+
+
+async def test_nobody_asks_to_be_a_master():
+    plugin = CertificateSubjectRestriction()
+    signer = "kubernetes.io/kube-apiserver-client"
+    await attempt(plugin, CERTIFICATESIGNINGREQUESTS, request("ops", signer), space="")
+    await refused(plugin, CERTIFICATESIGNINGREQUESTS, request("system:masters", signer), space="")
+
+
+async def test_approving_needs_the_signer(world):
+    reader, _ = world
+    plugin = CertificateApproval(build_authorizer(["RBAC"], reader))
+    old = request("ops", "kubernetes.io/kube-apiserver-client")
+    new = {**old, "status": {"conditions": [{"type": "Approved"}]}}
+    text = await refused(plugin, CERTIFICATESIGNINGREQUESTS, new, old=old, space="", sub="approval")
+    assert text.endswith('user not permitted to approve requests with signerName "kubernetes.io/kube-apiserver-client"')
+    role = "system:certificates.k8s.io:kube-apiserver-client-approver"
+    reader.put(CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "anna", role))
+    await attempt(plugin, CERTIFICATESIGNINGREQUESTS, new, old=old, space="", sub="approval")
