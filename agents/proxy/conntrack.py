@@ -1,15 +1,19 @@
 """Connections the kernel remembers and that lead to a UDP endpoint that is gone.
 
 TCP clients notice and connect anew; a UDP client that keeps its source port would be sent to the dead address for ever.
-The decision is pure (`stale`); `ConntrackTool` reads and deletes with the ``conntrack`` program.
+The decision is pure (`stale`); `ConntrackTable` reads and deletes through netlink, in a thread: with the ``conntrack``
+program every deleted kind of flow costs a process and another look at the whole table.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
-import shutil
-from collections.abc import Iterable, Mapping
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +21,15 @@ import structlog
 from agents.proxy.model import ServicePort
 
 log = structlog.get_logger()
+
+_NETFILTER = 12
+_GET, _DELETE = 0x101, 0x102
+_REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
+_ERROR, _DONE = 2, 3
+_TUPLE_ORIG, _TUPLE_REPLY, _ZONE = 1, 2, 18
+_IP, _PROTO = 1, 2
+_HEADER = struct.Struct("=IHHII")
+_UDP = 17
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,24 +43,6 @@ class Flow:
     @property
     def translated(self) -> bool:
         return self.destination != self.server
-
-
-def parse(text: str) -> set[Flow]:
-    """Flows in ``conntrack -L`` output: a line's first dst and dport were asked, its second src answers."""
-    found = set()
-    for line in text.splitlines():
-        destination, port, sources = "", 0, []
-        for word in line.split():
-            name, _, value = word.partition("=")
-            if name == "src":
-                sources.append(value)
-            elif name == "dst" and not destination:
-                destination = value
-            elif name == "dport" and not port and value.isdigit():
-                port = int(value)
-        if destination and port and len(sources) == 2:
-            found.add(Flow(destination, port, sources[1]))
-    return found
 
 
 def stale(flows: Iterable[Flow], ports: Iterable[ServicePort]) -> list[Flow]:
@@ -73,37 +68,98 @@ def stale(flows: Iterable[Flow], ports: Iterable[ServicePort]) -> list[Flow]:
     return sorted(found)
 
 
-class ConntrackTool:
-    """The ``conntrack`` program. Where it is missing, stale UDP flows end by their own timeout, and the log says so."""
+class ConntrackTable:
+    """The kernel's table of this host. Where it cannot be read, stale flows end by timeout, and the log says so."""
 
     def __init__(self) -> None:
-        path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
-        self._program = shutil.which("conntrack", path=path)
-        if not self._program:
-            log.warning("conntrack is not installed: UDP clients may go on using endpoints that are gone")
+        self._told = False
 
     async def sweep(self, services: Mapping[str, tuple[ServicePort, ...]]) -> int:
-        """Delete the stale UDP flows of these services; returns how many kinds were deleted."""
+        """Delete the stale UDP flows of these services; returns how many."""
         ports = [port for ports in services.values() for port in ports if port.protocol == "UDP"]
-        if not self._program or not ports:
+        if not ports:
             return 0
-        flows = parse(await self._run("-L", "-f", "ipv4", "-p", "udp"))
-        gone = stale(flows, ports)
-        for flow in gone:
-            await self._run(
-                "-D", "-f", "ipv4", "-p", "udp", "--orig-dst", flow.destination, "--orig-port-dst", str(flow.port),
-                "--reply-src", flow.server,
-            )  # fmt: skip
-        return len(gone)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, _sweep, ports)
+        except OSError as error:
+            if not self._told:
+                log.warning("UDP clients may go on using endpoints that are gone", reason=str(error))
+            self._told = True
+            return 0
 
-    async def _run(self, *arguments: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            self._program or "conntrack",
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        output, _ = await process.communicate()
-        # A failure means that the flow ended by itself meanwhile.
-        return output.decode(errors="replace")
+
+def _sweep(ports: list[ServicePort]) -> int:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with contextlib.closing(
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER)
+    ) as table:
+        table.settimeout(5.0)
+        table.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        table.bind((0, 0))
+        entries = list(_udp_entries(table))
+        gone = set(stale({flow for flow, _ in entries}, ports))
+        count = 0
+        for flow, identity in entries:
+            if flow in gone:
+                table.send(_message(_DELETE, _REQUEST | _ACK, identity))
+                code = -struct.unpack_from("=i", table.recv(65536), _HEADER.size)[0]
+                # One that has ended by itself meanwhile is gone as well.
+                if code not in (0, errno.ENOENT):
+                    raise OSError(code, os.strerror(code))
+                count += 1
+        return count
+
+
+def _udp_entries(table: socket.socket) -> Iterator[tuple[Flow, bytes]]:
+    """(flow, the attributes that name it to the kernel) of every UDP entry."""
+    table.send(_message(_GET, _REQUEST | _DUMP, b""))
+    while True:
+        data = table.recv(1 << 18)
+        offset = 0
+        while offset + _HEADER.size <= len(data):
+            length, kind, *_ = _HEADER.unpack_from(data, offset)
+            if kind == _DONE:
+                return
+            body = data[offset + _HEADER.size : offset + length]
+            if kind == _ERROR:
+                code = -struct.unpack_from("=i", body)[0]
+                raise OSError(code, f"the connection table cannot be read: {os.strerror(code)}")
+            if entry := read_entry(body[4:]):
+                yield entry
+            offset += (length + 3) & ~3
+
+
+def read_entry(body: bytes) -> tuple[Flow, bytes] | None:
+    """An entry of the dump, from its attributes; None when it is not IPv4 UDP."""
+    attributes = dict(_attributes(body))
+    original, reply = (dict(_attributes(attributes.get(each, b""))) for each in (_TUPLE_ORIG, _TUPLE_REPLY))
+    protocol = dict(_attributes(original.get(_PROTO, b"")))
+    if protocol.get(1) != bytes([_UDP]):
+        return None
+    asked, answered = (dict(_attributes(each.get(_IP, b""))) for each in (original, reply))
+    destination, server, port = asked.get(2, b""), answered.get(1, b""), protocol.get(3, b"")
+    if len(destination) != 4 or len(server) != 4 or len(port) != 2:
+        return None
+    identity = _attribute(_TUPLE_ORIG | 0x8000, attributes[_TUPLE_ORIG])
+    if _ZONE in attributes:
+        identity += _attribute(_ZONE, attributes[_ZONE])
+    return Flow(socket.inet_ntoa(destination), int.from_bytes(port, "big"), socket.inet_ntoa(server)), identity
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _attribute(kind: int, data: bytes) -> bytes:
+    return struct.pack("=HH", len(data) + 4, kind) + data + b"\0" * (-len(data) % 4)
+
+
+def _message(kind: int, flags: int, attributes: bytes) -> bytes:
+    head = _HEADER.pack(_HEADER.size + 4 + len(attributes), kind, flags, 1, 0)
+    return head + struct.pack(">BBH", socket.AF_INET, 0, 0) + attributes

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from agents.network.iptables import Iptables, IptablesError, Transaction
-from agents.proxy.conntrack import ConntrackTool
+from agents.proxy.conntrack import ConntrackTable
 from agents.proxy.model import ServicePort, service_key_of, service_ports
 from agents.proxy.writer import IptablesWriter
 from orca.api.objects import Obj, key
@@ -62,7 +62,7 @@ class Proxy:
         self._clock = clock or SystemClock()
         self._iptables = iptables or Iptables()
         self._writer = IptablesWriter(self._iptables, cluster_cidr=cluster_cidr)
-        self._conntrack = ConntrackTool()
+        self._conntrack = ConntrackTable()
         self._slices_of: dict[str, dict[str, Obj]] = {}
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()

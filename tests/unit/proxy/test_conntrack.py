@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from agents.proxy.conntrack import Flow, parse, stale
+import socket
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.proxy.conntrack import Flow, read_entry, stale
 from agents.proxy.model import Endpoint, ServicePort
 
-LISTED = """\
-udp      17 27 src=10.244.1.5 dst=10.96.0.9 sport=4444 dport=53 src=10.244.2.2 dst=10.244.1.5 sport=5353 dport=4444 mark=0 use=1
-udp      17 27 src=172.31.0.1 dst=172.31.0.11 sport=5 dport=30053 [UNREPLIED] src=10.244.2.2 dst=10.244.1.1 sport=5353 dport=9 mark=0 use=1
-"""  # noqa: E501
+FLOWS = [Flow("10.96.0.9", 53, "10.244.2.2"), Flow("172.31.0.11", 30053, "10.244.2.2")]
 DNS = ServicePort("default/dns", "", "UDP", 53, "10.96.0.9", node_port=30053, cluster=(Endpoint("10.244.2.2", 5353),))
 
 
-def test_parse() -> None:
-    assert parse(LISTED) == {Flow("10.96.0.9", 53, "10.244.2.2"), Flow("172.31.0.11", 30053, "10.244.2.2")}
-    assert parse("garbage\n\nudp 17 src=1.2.3.4\n") == set()
+def tlv(kind: int, data: bytes) -> bytes:
+    return struct.pack("=HH", len(data) + 4, kind) + data + b"\0" * (-len(data) % 4)
+
+
+def entry(protocol: int) -> bytes:
+    def side(kind: int, source: str, destination: str, ports: tuple[int, int]) -> bytes:
+        addresses = tlv(0x8001, tlv(1, socket.inet_aton(source)) + tlv(2, socket.inet_aton(destination)))
+        numbers = tlv(2, struct.pack(">H", ports[0])) + tlv(3, struct.pack(">H", ports[1]))
+        return tlv(0x8000 | kind, addresses + tlv(0x8002, tlv(1, bytes([protocol])) + numbers))
+
+    return side(1, "10.244.1.5", "10.96.0.9", (4444, 53)) + side(2, "10.244.2.2", "10.244.1.5", (5353, 4444))
+
+
+def test_entries_of_the_kernel() -> None:
+    found = read_entry(entry(17))
+    assert found
+    assert found[0] == FLOWS[0]
+    assert found[1] == entry(17)[: len(found[1])], "named by the question's side"
+    assert read_entry(entry(6)) is None
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_no_entry(data: bytes) -> None:
+    read_entry(data)
 
 
 def test_flows_to_living_endpoints_stay() -> None:
-    assert stale(parse(LISTED), [DNS]) == []
+    assert stale(FLOWS, [DNS]) == []
 
 
 def test_flows_to_gone_endpoints_go() -> None:
     moved = ServicePort(
         "default/dns", "", "UDP", 53, "10.96.0.9", node_port=30053, cluster=(Endpoint("10.244.1.7", 1),)
     )
-    assert len(stale(parse(LISTED), [moved])) == 2
+    assert len(stale(FLOWS, [moved])) == 2
     none = ServicePort("default/dns", "", "UDP", 53, "10.96.0.9", node_port=30053)
-    assert len(stale(parse(LISTED), [none])) == 2
+    assert len(stale(FLOWS, [none])) == 2
 
 
 def test_untranslated_flow_to_a_service_that_has_endpoints_now() -> None:
@@ -47,4 +71,4 @@ def test_flows_of_others_stay() -> None:
 
 def test_tcp_is_left_alone() -> None:
     web = ServicePort("default/web", "", "TCP", 53, "10.96.0.9")
-    assert stale(parse(LISTED), [web]) == []
+    assert stale(FLOWS, [web]) == []
