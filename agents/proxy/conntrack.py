@@ -89,7 +89,6 @@ class ConntrackTable:
 
 
 def _sweep(ports: list[ServicePort]) -> int:
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     with contextlib.closing(
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER)
     ) as table:
