@@ -35,7 +35,8 @@ TRANSITIONS: dict[Life, frozenset[Life]] = {
     Life.RUNNING: frozenset({Life.PREPARING, Life.STOPPING, Life.FINISHED, Life.RELEASING}),
     Life.STOPPING: frozenset({Life.FINISHED, Life.RELEASING}),
     Life.FINISHED: frozenset({Life.STOPPING, Life.RELEASING}),
-    Life.RELEASING: frozenset({Life.GONE}),
+    # Back to STOPPING when a container turns up that nobody knew of (an engine that was away).
+    Life.RELEASING: frozenset({Life.GONE, Life.STOPPING}),
     Life.GONE: frozenset(),
 }
 

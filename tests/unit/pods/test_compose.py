@@ -1,0 +1,258 @@
+"""Environment, files, security and limits: spec to what the engine is told."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.pods.compose import container_spec, refuse_unsupported, sandbox_spec, sub_path
+from agents.pods.credentials import credentials_for
+from agents.pods.environment import ConfigError, Place, Sources, build_environment
+from agents.pods.expansion import expand
+from agents.pods.files import Resolver, hostname_of, hosts_text, parse_resolver, resolver_for
+from agents.pods.images import pull_policy
+from agents.pods.ports import PodsConfig
+from agents.pods.resources import limits_of, oom_score, qos_class
+from agents.pods.security import security_of
+from agents.runtime.model import ImageInfo, Mount
+from orca.api.objects import Obj
+from tests.unit.pods.build import pod, spec_container
+
+PLACE = Place("n1", ("192.0.2.1",), ("10.0.0.9",), {"cpu": "4", "memory": "8Gi"})
+
+
+def environment(
+    container: Obj, services: list[Obj] | None = None, sources: Sources | None = None, **spec: Any
+) -> dict[str, str]:
+    return build_environment(pod(container, **spec), container, services or [], sources or Sources(), PLACE).values
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("$(A)", "1"),
+        ("$(A)$(B)", "1$(B)"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$A $", "$A $"),
+        ("a$(A", "a$(A"),
+        ("$()", "$()"),
+    ],
+)
+def test_expansion(text: str, result: str) -> None:
+    assert expand(text, {"A": "1"}) == result
+
+
+def test_environment_sources() -> None:
+    container = spec_container(
+        resources={"limits": {"memory": "64Mi"}},
+        env=[
+            {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+            {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+            {"name": "URL", "value": "http://$(DB_SERVICE_HOST):$(DB_SERVICE_PORT)/$(NAME)"},
+            {"name": "KEY", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "k"}}},
+            {"name": "NONE", "valueFrom": {"secretKeyRef": {"name": "no", "key": "k", "optional": True}}},
+        ],
+        envFrom=[{"secretRef": {"name": "s"}, "prefix": "S_"}, {"configMapRef": {"name": "no", "optional": True}}],
+    )
+    service = {
+        "metadata": {"name": "db", "namespace": "ns"},
+        "spec": {"clusterIP": "10.96.0.7", "ports": [{"name": "sql", "port": 5432}]},
+    }
+    sources = Sources({"cm": {"data": {"k": "v"}}}, {"s": {"data": {"p": base64.b64encode(b"x").decode()}}})
+    values = environment(container, [service], sources)
+    assert values["URL"] == "http://10.96.0.7:5432/web"
+    assert (values["MEM"], values["CPU"], values["KEY"], values["S_p"]) == ("64", "4", "v", "x")
+    assert "NONE" not in values
+    assert values["DB_PORT_5432_TCP_ADDR"] == "10.96.0.7"
+    assert values["DB_SERVICE_PORT_SQL"] == "5432"
+
+
+def test_service_links_can_be_turned_off_except_the_api_server() -> None:
+    services = [
+        {
+            "metadata": {"name": "kubernetes", "namespace": "default"},
+            "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 443}]},
+        },
+        {"metadata": {"name": "db", "namespace": "ns"}, "spec": {"clusterIP": "10.96.0.7", "ports": [{"port": 1}]}},
+    ]
+    values = environment(spec_container(), services, enableServiceLinks=False)
+    assert values["KUBERNETES_SERVICE_HOST"] == "10.96.0.1"
+    assert not [key for key in values if key.startswith("DB")]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"valueFrom": {"configMapKeyRef": {"name": "no", "key": "k"}}}, 'configmap "no" not found'),
+        ({"valueFrom": {"secretKeyRef": {"name": "no", "key": "k"}}}, 'secret "no" not found'),
+        ({"valueFrom": {"configMapKeyRef": {"name": "cm", "key": "z"}}}, "couldn't find key z in ConfigMap ns/cm"),
+    ],
+)
+def test_missing_sources_are_named(entry: Obj, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        environment(spec_container(env=[{"name": "X", **entry}]), sources=Sources({"cm": {"data": {}}}))
+
+
+def test_invalid_names_are_skipped_and_reported() -> None:
+    container = spec_container(envFrom=[{"configMapRef": {"name": "cm"}}])
+    sources = Sources({"cm": {"data": {"a=b": "1", "ok": "2"}}})
+    made = build_environment(pod(container), container, [], sources, PLACE)
+    assert made.values == {"ok": "2"}
+    assert made.skipped == {"configmap ns/cm": ["a=b"]}
+
+
+HOST = parse_resolver("# x\nnameserver 1.1.1.1\nsearch corp\noptions edns0\n")
+
+
+def test_resolver_by_policy() -> None:
+    first = resolver_for(pod(), HOST, ["10.96.0.10"], "cluster.local")
+    assert first.text() == (
+        "search ns.svc.cluster.local svc.cluster.local cluster.local corp\nnameserver 10.96.0.10\noptions ndots:5\n"
+    )
+    assert resolver_for(pod(dnsPolicy="Default"), HOST, ["10.96.0.10"], "x") == HOST
+    assert resolver_for(pod(hostNetwork=True), HOST, ["10.96.0.10"], "x") == HOST
+    none = pod(dnsPolicy="None", dnsConfig={"nameservers": ["9.9.9.9"], "options": [{"name": "ndots", "value": "2"}]})
+    assert resolver_for(none, HOST, ["10.96.0.10"], "x") == Resolver(("9.9.9.9",), (), ("ndots:2",))
+
+
+def test_hosts_and_hostname() -> None:
+    obj = pod(hostname="h", subdomain="s", hostAliases=[{"ip": "1.2.3.4", "hostnames": ["a", "b"]}])
+    text = hosts_text(obj, ["10.0.0.9"], "cluster.local", "")
+    assert "10.0.0.9\th.s.ns.svc.cluster.local\th\n" in text
+    assert text.endswith("# Entries added by HostAliases.\n1.2.3.4\ta\tb\n")
+    assert hostname_of(obj, "cluster.local") == "h"
+    assert hostname_of(pod(subdomain="s", setHostnameAsFQDN=True), "cluster.local") == "web.s.ns.svc.cluster.local"
+
+
+def resources(**kinds: dict[str, str]) -> Obj:
+    return spec_container(resources=kinds)
+
+
+@pytest.mark.parametrize(
+    ("container", "quality"),
+    [
+        (spec_container(), "BestEffort"),
+        (resources(requests={"cpu": "1"}), "Burstable"),
+        (resources(limits={"cpu": "1", "memory": "1Gi"}), "Guaranteed"),
+        (resources(limits={"cpu": "1", "memory": "1Gi"}, requests={"cpu": "1000m", "memory": "1024Mi"}), "Guaranteed"),
+        (resources(limits={"cpu": "1", "memory": "1Gi"}, requests={"cpu": "0.5"}), "Burstable"),
+        (resources(limits={"memory": "1Gi"}), "Burstable"),
+    ],
+)
+def test_quality_of_service(container: Obj, quality: str) -> None:
+    assert qos_class(pod(container)) == quality
+
+
+def test_limits_in_the_kernels_units() -> None:
+    limits = limits_of(resources(requests={"cpu": "250m"}, limits={"cpu": "500m", "memory": "64Mi"}))
+    assert (limits.cpu_shares, limits.cpu_quota, limits.cpu_period, limits.memory) == (256, 50_000, 100_000, 64 << 20)
+    assert limits_of(spec_container()).cpu_shares == 2
+    burstable = resources(requests={"memory": "1Gi"})
+    assert oom_score(pod(burstable), burstable, 4 << 30) == 750
+    assert oom_score(pod(spec_container()), spec_container(), 4 << 30) == 1000
+
+
+def secured(own: Obj | None = None, user: str = "", **shared: Any) -> Any:
+    container = spec_container(securityContext=own or {})
+    obj = pod(container, securityContext=shared)
+    return security_of(obj, container, ImageInfo("i", (), (), 0, user=user), Path("/nowhere"))
+
+
+def test_security_of_container_goes_over_pod() -> None:
+    made = secured(
+        {"runAsUser": 7, "capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False},
+        runAsUser=1,
+        runAsGroup=2,
+        fsGroup=3,
+    )
+    assert (made.user, made.groups, made.drop_capabilities, made.no_new_privileges) == ("7:2", ("3",), ("ALL",), True)
+    assert made.seccomp == "unconfined"
+    assert secured(seccompProfile={"type": "RuntimeDefault"}).seccomp == ""
+
+
+@pytest.mark.parametrize(("own", "user"), [({}, ""), ({}, "root"), ({}, "app"), ({"runAsUser": 0}, "7")])
+def test_root_is_refused_when_it_must_not_be(own: Obj, user: str) -> None:
+    with pytest.raises(ConfigError):
+        secured(own, user, runAsNonRoot=True)
+
+
+def test_non_root_images_are_taken() -> None:
+    assert secured({}, "1000:1000", runAsNonRoot=True).user == ""
+
+
+CONFIG = PodsConfig("n1", ("192.0.2.1",), root=Path("/r"))
+
+
+def test_container_spec(tmp_path: Path) -> None:
+    container = spec_container(
+        command=["run", "$(A)"],
+        volumeMounts=[{"name": "v", "mountPath": "/v", "readOnly": True, "mountPropagation": "HostToContainer"}],
+    )
+    made = container_spec(
+        pod(container),
+        container,
+        attempt=2,
+        sandbox_id="s",
+        image=None,
+        environment={"A": "1"},
+        volumes={"v": tmp_path},
+        config=CONFIG,
+        node_memory=0,
+    )
+    assert made.name == "k8s_c_web_ns_u1_2"
+    assert made.command == ("run", "1")
+    assert made.mounts == (
+        Mount(str(tmp_path), "/v", read_only=True, propagation="rslave"),
+        Mount("/r/pods/u1/etc-hosts", "/etc/hosts"),
+        Mount("/r/pods/u1/resolv.conf", "/etc/resolv.conf"),
+        Mount("/r/pods/u1/containers/c/2", "/dev/termination-log"),
+    )
+    assert sandbox_spec(pod(), 0, CONFIG).name == "k8s_POD_web_ns_u1_0"
+
+
+def test_sub_paths_stay_inside(tmp_path: Path) -> None:
+    assert sub_path(str(tmp_path), "a/b") == str(tmp_path / "a/b")
+    (tmp_path / "out").symlink_to("/etc")
+    for bad in ("../x", "out/passwd"):
+        with pytest.raises(ConfigError):
+            sub_path(str(tmp_path), bad)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"hostUsers": False},
+        {"resourceClaims": [{}]},
+        {"os": {"name": "windows"}},
+        {"securityContext": {"sysctls": [{"name": "kernel.panic", "value": "1"}]}},
+    ],
+)
+def test_unsupported_fields_are_refused(spec: Obj) -> None:
+    with pytest.raises(ConfigError):
+        refuse_unsupported(pod(**spec))
+
+
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [("a", "Always"), ("a:latest", "Always"), ("a:1", "IfNotPresent"), ("a@sha256:" + "0" * 64, "IfNotPresent")],
+)
+def test_pull_policy_by_tag(image: str, policy: str) -> None:
+    assert pull_policy({"image": image}) == policy
+
+
+def test_credentials_fit_their_registry() -> None:
+    auths = (
+        b'{"auths": {"reg.example:5000": {"username": "u", "password": "p"},'
+        b' "https://index.docker.io/v1/": {"auth": "YTpi"}}}'
+    )
+    secret = {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": base64.b64encode(auths).decode()}}
+    assert credentials_for("reg.example:5000/x/y:1", [secret])[0]["username"] == "u"
+    assert credentials_for("busybox", [secret])[0]["username"] == "a"
+    assert credentials_for("other.example/x", [secret]) == []
+    assert credentials_for("busybox", [{"type": "kubernetes.io/dockercfg", "data": {}}]) == []

@@ -1,0 +1,184 @@
+"""What a pod's status says, and the patches that write it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agents.pods.lifecycle import Life
+from agents.pods.memory import Memory, ProbeResults
+from agents.pods.patch import status_patch
+from agents.pods.plan import Plan, Waiting
+from agents.pods.reporter import is_dull
+from agents.pods.status import build_status
+from orca.api.objects import Obj
+from tests.unit.pods.build import IMAGE, T0, at, deleting, info, pod, spec_container, up
+
+C = spec_container()
+INIT = spec_container("i")
+
+
+def status_of(obj: Obj, memory: Memory, seconds: float = 10, **decided: Any) -> Obj:
+    life = decided.pop("life", memory.life or Life.PREPARING)
+    return build_status(obj, memory, Plan(life=life, actions=(), **decided), at(seconds), ["192.0.2.1"])
+
+
+def conditions(status: Obj) -> dict[str, str]:
+    return {item["type"]: item["status"] for item in status["conditions"]}
+
+
+def test_a_pod_being_made() -> None:
+    status = status_of(pod(), Memory(first_seen=T0))
+    assert status["phase"] == "Pending"
+    assert status["startTime"] == "2026-01-01T00:00:00Z"
+    assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
+    assert conditions(status) == {
+        "PodReadyToStartContainers": "False",
+        "Initialized": "True",
+        "Ready": "False",
+        "ContainersReady": "False",
+        "PodScheduled": "True",
+    }
+    assert is_dull(status)
+
+
+def test_a_running_pod() -> None:
+    memory = up(info(C, started=5))
+    memory.image_details[IMAGE.id] = IMAGE
+    status = status_of(pod(), memory)
+    assert status["phase"] == "Running"
+    assert (status["podIP"], status["podIPs"]) == ("10.0.0.9", [{"ip": "10.0.0.9"}])
+    assert status["hostIPs"] == [{"ip": "192.0.2.1"}]
+    assert status["containerStatuses"] == [
+        {
+            "name": "c",
+            "image": "app:1",
+            "imageID": "docker-pullable://app@sha256:bb",
+            "containerID": "docker://c-0",
+            "ready": True,
+            "started": True,
+            "restartCount": 0,
+            "state": {"running": {"startedAt": "2026-01-01T00:00:05Z"}},
+            "lastState": {},
+        }
+    ]
+    assert set(conditions(status).values()) == {"True"}
+    assert not is_dull(status)
+
+
+def test_crash_loop_shows_waiting_and_the_last_state() -> None:
+    memory = up(info(C, "exited", attempt=1, code=3, finished=7))
+    memory.messages["c-1"] = "last words"
+    status = status_of(pod(), memory, waiting={"c": Waiting("CrashLoopBackOff", "back-off")})
+    container = status["containerStatuses"][0]
+    assert container["state"] == {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
+    assert container["lastState"]["terminated"] == {
+        "exitCode": 3,
+        "reason": "Error",
+        "message": "last words",
+        "containerID": "docker://c-1",
+        "startedAt": "2026-01-01T00:00:00Z",
+        "finishedAt": "2026-01-01T00:00:07Z",
+    }
+    assert (container["restartCount"], status["phase"]) == (1, "Running")
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "over", "phase"),
+    [
+        ("Never", 0, True, "Succeeded"),
+        ("Never", 1, True, "Failed"),
+        ("OnFailure", 1, False, "Running"),
+        ("OnFailure", 0, True, "Succeeded"),
+        ("Always", 0, False, "Running"),
+    ],
+)
+def test_phase_of_ended_containers(policy: str, code: int, over: bool, phase: str) -> None:
+    memory = up(info(C, "exited", code=code, finished=1), life=Life.FINISHED if over else Life.RUNNING)
+    assert status_of(pod(restartPolicy=policy), memory)["phase"] == phase
+
+
+def test_oom_and_start_errors_have_their_reason() -> None:
+    memory = up(info(C, "exited", code=137, finished=1, oom_killed=True))
+    assert status_of(pod(), memory)["containerStatuses"][0]["state"]["terminated"]["reason"] == "OOMKilled"
+    memory = up(info(C, "created", error="no such file"))
+    state = status_of(pod(), memory)["containerStatuses"][0]["state"]["terminated"]
+    assert (state["exitCode"], state["reason"], state["message"]) == (128, "StartError", "no such file")
+
+
+def test_init_containers_hold_the_pod_pending() -> None:
+    memory = up(info(INIT))
+    status = status_of(pod(init=[INIT]), memory)
+    assert status["phase"] == "Pending"
+    assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
+    initialized = next(item for item in status["conditions"] if item["type"] == "Initialized")
+    assert (initialized["status"], initialized["reason"]) == ("False", "ContainersNotInitialized")
+    assert initialized["message"] == "containers with incomplete status: [i]"
+    memory.observe(info(INIT, "exited", finished=1))
+    memory.observe(info(C))
+    assert status_of(pod(init=[INIT]), memory)["phase"] == "Running"
+
+
+def test_readiness_needs_probe_and_gates() -> None:
+    container = spec_container(readinessProbe={"exec": {}})
+    memory = up(info(container))
+    gate = {"readinessGates": [{"conditionType": "ex/go"}]}
+    assert conditions(status_of(pod(container), memory))["Ready"] == "False"
+    memory.probes["c-0"] = ProbeResults(readiness=True)
+    assert conditions(status_of(pod(container), memory))["Ready"] == "True"
+    gated = pod(container, **gate)
+    status = status_of(gated, memory)
+    assert (conditions(status)["ContainersReady"], conditions(status)["Ready"]) == ("True", "False")
+    gated["status"] = {"conditions": [{"type": "ex/go", "status": "True"}]}
+    assert conditions(status_of(gated, memory))["Ready"] == "True"
+
+
+def test_a_pod_that_was_deleted_before_it_ran_is_failed() -> None:
+    status = status_of(deleting(pod()), up(), life=Life.RELEASING)
+    assert status["phase"] == "Failed"
+    assert status["containerStatuses"][0]["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+def test_containers_that_were_removed_keep_what_was_told() -> None:
+    told = {"name": "c", "state": {"terminated": {"exitCode": 0}}, "restartCount": 2, "ready": False}
+    obj = deleting(pod(status={"phase": "Succeeded", "containerStatuses": [told]}))
+    status = status_of(obj, up(life=Life.RELEASING))
+    assert status["containerStatuses"] == [told]
+    assert status["phase"] == "Succeeded"
+
+
+def test_transition_times_stay_while_the_status_does() -> None:
+    memory = up(info(C))
+    obj = pod()
+    obj["status"] = status_of(obj, memory, 10)
+    later = status_of(obj, memory, 99)
+    assert later == obj["status"]
+    assert status_patch(obj, obj["status"], later) is None
+
+
+def test_patches_hold_only_differences_and_only_own_conditions() -> None:
+    obj = pod()
+    obj["status"] = status_of(obj, up(info(C)), 10)
+    obj["status"]["conditions"].append({"type": "ex/go", "status": "True"})
+    wanted = status_of(obj, up(info(C, "exited", finished=20)), 20)
+    patch = status_patch(obj, obj["status"], wanted)
+    assert patch is not None
+    assert patch["metadata"] == {"uid": "u1"}
+    assert set(patch["status"]) == {"containerStatuses", "conditions"}
+    assert {item["type"] for item in patch["status"]["conditions"]} == {"Ready", "ContainersReady"}
+
+
+def test_a_condition_that_recovers_loses_its_reason() -> None:
+    obj = pod()
+    obj["status"] = status_of(obj, Memory(first_seen=T0), 1)
+    patch = status_patch(obj, obj["status"], status_of(obj, up(info(C)), 2))
+    assert patch is not None
+    ready = next(item for item in patch["status"]["conditions"] if item["type"] == "Ready")
+    assert (ready["status"], ready["reason"], ready["message"]) == ("True", None, None)
+
+
+def test_a_new_address_replaces_the_old_one() -> None:
+    patch = status_patch(pod(), {"podIPs": [{"ip": "1.1.1.1"}]}, {"podIPs": [{"ip": "2.2.2.2"}], "phase": "Running"})
+    assert patch is not None
+    assert patch["status"]["podIPs"] == [{"ip": "2.2.2.2"}, {"$patch": "replace"}]
