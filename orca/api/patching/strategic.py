@@ -10,7 +10,7 @@ from typing import Any
 
 from orca.api.errors import bad_request
 from orca.api.objects import Obj, thaw
-from orca.api.patching.failures import unappliable
+from orca.api.patching.failures import as_go, unappliable
 from orca.api.patching.order import reorder
 from orca.api.schema import SCHEMA, Field
 
@@ -110,7 +110,7 @@ def _merge_list(field: Field, original: list[Any], patch: list[Any], *, ordered:
     merged = list(original)
     for item in patch:
         if merge_key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {merge_key}")
+            raise bad_request(f"map: {as_go(item)} does not contain declared merge key: {merge_key}")
         position = _find(merged, merge_key, item[merge_key])
         if position is None:
             merged.append(_clean(item))
@@ -171,7 +171,9 @@ def _check_order(field: Field, key: str, patch: Any, order: Any) -> None:
         else:
             wanted, keys = item, order
         if wanted not in keys[position:]:
-            raise bad_request(f"The order in patch list:\n{patch}\n doesn't match {ORDER.rstrip('/')} list:\n{order}\n")
+            raise bad_request(
+                f"The order in patch list:\n{as_go(patch)}\n doesn't match {ORDER.rstrip('/')} list:\n{as_go(order)}\n"
+            )
         position = keys.index(wanted, position) + 1
 
 

@@ -199,3 +199,9 @@ def test_a_patch_of_containers_wins_and_loses_nothing(old, patch):
     assert len(images) == len(merged)
     order = [c["name"] for c in merged]
     assert [n for n in order if n in {c["name"] for c in patch}] == [c["name"] for c in patch]
+
+
+def test_items_need_their_merge_key():
+    with pytest.raises(ApiError) as caught:
+        strategic_merge(POD, pod({"name": "a"}), {"spec": {"containers": [{"image": "x"}]}})
+    assert caught.value.message == "map: map[image:x] does not contain declared merge key: name"
