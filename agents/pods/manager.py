@@ -59,6 +59,7 @@ class PodManager:
         self._runtime = runtime
         self._clock = clock
         self._owns_informer = pods is None
+        self._services = services
         self.pods = pods or Informer(client, PODS, fields=f"spec.nodeName={config.node_name}", clock=clock)
         self._handlers = Handlers(runtime)
         self._tools = Tools(
@@ -111,6 +112,8 @@ class PodManager:
                 if self._owns_informer:
                     group.create_task(self.pods.run(), name="informer pods")
                 await self.pods.synced()
+                if self._services is not None:
+                    await self._services.synced()
                 group.create_task(self._follow_engine(), name="engine events")
                 group.create_task(self._resync(), name="engine resync")
                 await asyncio.Event().wait()

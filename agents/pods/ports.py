@@ -52,6 +52,9 @@ class ServiceSource(Protocol):
 
     def list(self) -> Iterable[Obj]: ...
 
+    async def synced(self) -> None:
+        """Returns once the first list is there: a container started before would miss its variables for good."""
+
 
 @dataclass(frozen=True, slots=True)
 class PodsConfig:
