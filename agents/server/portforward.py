@@ -12,6 +12,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from aiohttp import WSMsgType, web
@@ -131,17 +132,17 @@ class Forwarding:
             asyncio.create_task(self._serve_channel(index, port, incoming[index], send))
             for index, port in enumerate(ports)
         ]
+        forwarding = asyncio.gather(*tasks, return_exceptions=True)
+        reading = asyncio.create_task(_distribute(socket, encoded, tasks, incoming))
         try:
-            async for message in socket:
-                content = _content(message.data, encoded) if message.type in (WSMsgType.BINARY, WSMsgType.TEXT) else b""
-                if content and content[0] % 2 == 0 and content[0] // 2 < len(ports):
-                    index = content[0] // 2
-                    if len(content) > 1 and not tasks[index].done():
-                        await incoming[index].put(content[1:])
+            # These channels cannot be closed one by one: when every port has ended, the WebSocket does.
+            ends: set[asyncio.Future[Any]] = {reading, forwarding}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            forwarding.cancel()
+            reading.cancel()
+            await asyncio.gather(reading, forwarding, return_exceptions=True)
+            await socket.close()
         return socket
 
     async def _serve_channel(
@@ -184,6 +185,19 @@ class Forwarding:
 
     def _describe(self, port: int, failure: OSError) -> str:
         return f"error forwarding port {port} to pod {self._pod}, uid {self._uid}: {failure.strerror or failure}"
+
+
+async def _distribute(
+    socket: web.WebSocketResponse, encoded: bool, tasks: list[asyncio.Task[None]], incoming: list[asyncio.Queue[bytes]]
+) -> None:
+    """Hand the client's messages to the ports they are for, until it goes."""
+    async for message in socket:
+        content = _content(message.data, encoded) if message.type in (WSMsgType.BINARY, WSMsgType.TEXT) else b""
+        if len(content) < 2 or content[0] % 2:
+            continue
+        index = content[0] // 2
+        if index < len(tasks) and not tasks[index].done():
+            await incoming[index].put(content[1:])
 
 
 def _content(data: bytes | str, encoded: bool) -> bytes:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from kubernetes import client, config, stream
 
 from tests.cluster.agenthost import AgentHost
 from tests.support import images
@@ -186,6 +187,29 @@ def test_port_forward_to_a_closed_port_says_so(kubectl: Kubectl) -> None:
     finally:
         process.terminate()
         process.wait(5)
+
+
+def test_the_python_client_runs_commands_and_forwards_ports(host: AgentHost) -> None:
+    api = client.CoreV1Api(config.new_client_from_config(str(host.kubeconfig)))
+    command = ["sh", "-c", "echo out; echo err >&2; read line; echo got $line; exit 9"]
+    running = stream.stream(
+        api.connect_get_namespaced_pod_exec, "one", "default", container="app", command=command,
+        stdin=True, stdout=True, stderr=True, tty=False, _preload_content=False,
+    )
+    running.write_stdin("hello\n")
+    running.run_forever(timeout=10)
+    assert (running.read_stdout(), running.read_stderr(), running.returncode) == ("out\ngot hello\n", "err\n", 9)
+
+    api = client.CoreV1Api(config.new_client_from_config(str(host.kubeconfig)))
+    ports = stream.portforward(api.connect_get_namespaced_pod_portforward, "one", "default", ports="8080,81")
+    connection = ports.socket(8080)
+    connection.settimeout(10)
+    connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    answer = b""
+    while chunk := connection.recv(4096):
+        answer += chunk
+    assert answer.endswith(b"hello-from-pod\n")
+    assert "connection refused" in ports.error(81)
 
 
 @pytest.mark.parametrize(
