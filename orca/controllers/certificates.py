@@ -9,6 +9,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from cryptography import x509
@@ -74,8 +75,12 @@ def read_request(text: str) -> Request:
     )
 
 
-def refusal(csr: Obj, request: Request, nodes: Sequence[Obj]) -> str | None:
-    """Why a request is left to a person; None when it may be approved."""
+def refusal(csr: Obj, request: Request, nodes: Sequence[Obj], reserved: Sequence[str] = ()) -> str | None:
+    """Why a request is left to a person; None when it may be approved.
+
+    `reserved` are networks no node can have an address of: a node with a certificate for the API's service address
+    could pose as the API server.
+    """
     spec = csr["spec"]
     usages = set(spec.get("usages") or ())
     user, groups = spec.get("username", ""), set(spec.get("groups") or ())
@@ -98,6 +103,10 @@ def refusal(csr: Obj, request: Request, nodes: Sequence[Obj]) -> str | None:
         return f"{user} may not ask for {request.common_name}"
     if not request.dns_names and not request.addresses:
         return "a serving certificate needs a name or an address"
+    for address in request.addresses:
+        for network in map(ip_network, reserved):
+            if ip_address(address) in network:
+                return f"{address} belongs to {network}, which is not for hosts"
     return _foreign_name(request, nodes)
 
 
@@ -198,6 +207,7 @@ class CertificatesController(Controller):
         self._requests = self.caches.of(CERTIFICATESIGNINGREQUESTS)
         self._nodes = self.caches.of(NODES)
         config = context.config
+        self._reserved = (config.service_cidr, config.cluster_cidr)
         self._signer: Signer | None = None
         if config.ca_cert_path is not None and config.ca_key_path is not None:
             self._signer = Signer(config.ca_cert_path, config.ca_key_path)
@@ -233,7 +243,7 @@ class CertificatesController(Controller):
         if csr["spec"]["signerName"] not in (NODE_CLIENT, NODE_SERVING):
             return csr
         try:
-            why = refusal(csr, read_request(csr["spec"]["request"]), self._nodes.all())
+            why = refusal(csr, read_request(csr["spec"]["request"]), self._nodes.all(), self._reserved)
         except ValueError as error:
             why = str(error)
         if why is not None:

@@ -33,6 +33,7 @@ class ControllersConfig:
 
     table: ResourceTable = BUILTIN
     cluster_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/16"
     node_cidr_mask_size: int = 24
     allocate_node_cidrs: bool = True
 

@@ -75,11 +75,13 @@ def member_of(replicaset: Obj) -> Member:
     status = replicaset.get("status") or {}
     found = annotations(replicaset)
     replicas = replicaset["spec"].get("replicas")
+    wanted = 1 if replicas is None else int(replicas)
     return Member(
         uid=uid(replicaset),
         created=podstate.created_at(replicaset),
-        replicas=1 if replicas is None else replicas,
-        available=status.get("availableReplicas") or 0,
+        replicas=wanted,
+        # A set that was just scaled down still reports pods that are already given up.
+        available=min(status.get("availableReplicas") or 0, wanted),
         actual=status.get("replicas") or 0,
         desired=_number(found, DESIRED),
         largest=_number(found, LARGEST),

@@ -90,6 +90,8 @@ def test_serving_certificates() -> None:
     assert _refused(csr(NODE_SERVING, NODE, names=["host-1"], addresses=["172.30.0.12"]), *known) is not None
     assert _refused(csr(NODE_SERVING, NODE, names=["host-2"]), *known) is not None
     assert _refused(csr(NODE_SERVING, NODE, names=["kubernetes.default"]), *known) is not None
+    api = csr(NODE_SERVING, NODE, names=["host-1"], addresses=["10.96.0.1"])
+    assert refusal(api, read_request(api["spec"]["request"]), known, ["10.96.0.0/16"]) is not None
 
 
 def ca(path: Path) -> tuple[x509.Certificate, ControllersConfig]:
