@@ -10,7 +10,6 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -76,6 +75,8 @@ class Recipe:
     directories: tuple[str, ...] = ()
     busybox: bool = False
     tag_variable: str = ""
+    everywhere: bool = True
+    """Loaded into every lab; others on demand, with ``orca lab load-image``."""
 
     @property
     def archive(self) -> Path:
@@ -95,7 +96,7 @@ RECIPES = (
     Recipe(
         name="busybox",
         tags=("busybox:latest", "busybox:1.28", "busybox:1.36"),
-        # Not busybox-static: resolving a name needs glibc's loadable modules and crashes without them.
+        # Not busybox-static: its applets could not load the C library's name service modules.
         packages=("busybox", "libc6"),
         keep=("bin/busybox", *GLIBC),
         busybox=True,
@@ -140,6 +141,23 @@ RECIPES = (
         },
         tag_variable="NGINX_TAG",
     ),
+    Recipe(
+        name="perl",
+        tags=("perl:latest", "perl:5"),
+        packages=("perl-base", "busybox", "libc6", "libcrypt1"),
+        keep=(
+            "usr/bin/perl",
+            "usr/lib/x86_64-linux-gnu/perl-base",
+            "bin/busybox",
+            *GLIBC,
+            "lib/x86_64-linux-gnu/libcrypt.so*",
+        ),
+        busybox=True,
+        files=ACCOUNTS,
+        directories=("tmp", "root"),
+        config={"Cmd": ["perl", "-de0"], "Env": [PATH]},
+        everywhere=False,
+    ),
 )
 
 
@@ -161,12 +179,13 @@ def build(recipe: Recipe) -> Path:
 
 
 def build_all(say: Callable[[str], None]) -> list[Path]:
-    """Make every archive that is missing and return all paths."""
-    for recipe in RECIPES:
+    """Make the archives that every lab gets, where they are missing, and return their paths."""
+    wanted = [recipe for recipe in RECIPES if recipe.everywhere]
+    for recipe in wanted:
         if not recipe.archive.exists():
             say(f"image {recipe.name}: from {', '.join(recipe.packages)}")
         build(recipe)
-    return [recipe.archive for recipe in RECIPES]
+    return [recipe.archive for recipe in wanted]
 
 
 def _unpack(packages: tuple[str, ...], scratch: Path, into: Path) -> None:
@@ -227,8 +246,8 @@ def _images(recipe: Recipe) -> tuple[dict[str, tuple[str, ...]], dict[str, dict[
 
 def main() -> None:
     """Build what is missing and print each image's archive and tags."""
-    build_all(lambda text: print(text, file=sys.stderr, flush=True))
     for recipe in RECIPES:
+        build(recipe)
         print(f"{recipe.archive}\t{' '.join(recipe.tags)}")
 
 

@@ -8,6 +8,7 @@ import threading
 
 from orca.lab.layout import Lab
 from tests.cluster import workloads
+from tests.cluster.conftest import LAB, orca
 from tests.support.kubectl import Kubectl, eventually
 
 REPLICAS = 4
@@ -63,7 +64,7 @@ def test_cluster_ip_from_a_pod_is_even_and_complete(kubectl: Kubectl, lab: Lab) 
     address = kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
     kubectl("apply", "-f", "-", stdin=workloads.text(workloads.pod("client")))
     kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
-    loop = f"for i in $(seq {REQUESTS}); do wget -T 3 -qO- http://{address}/ || echo; done"
+    loop = f"for i in $(seq {REQUESTS}); do timeout 3 wget -qO- http://{address}/ || echo; done"
     answers = kubectl("exec", "client", "--", "sh", "-c", loop, timeout=180).splitlines()
     assert len(answers) == REQUESTS
     _check_even(collections.Counter(answers))
@@ -96,7 +97,19 @@ def test_rolling_update_under_load_drops_at_most_one_in_a_thousand(kubectl: Kube
 
 
 def test_udp_and_several_ports(kubectl: Kubectl, lab: Lab) -> None:
-    echo = workloads.pod("echo", ["sh", "-c", "httpd -p 8081 -h /etc && while :; do nc -u -l -p 9000 -e cat; done"])
+    orca("lab", "load-image", "--name", LAB, "perl")
+    program = (
+        "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 9000, Proto => 'udp') or die;"
+        "while (defined(my $from = $s->recv(my $text, 1500))) { $s->send($text, 0, $from) }"
+    )
+    ask = (
+        "use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => shift, PeerPort => 7, Proto => 'udp') or die;"
+        "$s->send('ping'); alarm 2; $s->recv(my $text, 1500); print $text"
+    )
+    echo = workloads.pod("echo", ["sh", "-c", 'httpd -p 8081 -h /etc && exec perl -e "$PROGRAM"'])
+    echo["spec"]["containers"][0] |= {"image": "perl:5", "env": [{"name": "PROGRAM", "value": program}]}
+    client = workloads.pod("client")
+    client["spec"]["containers"][0]["image"] = "perl:5"
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -109,12 +122,14 @@ def test_udp_and_several_ports(kubectl: Kubectl, lab: Lab) -> None:
             ],
         },
     }
-    kubectl("apply", "-f", "-", stdin=workloads.text(echo, service, workloads.pod("client")))
+    kubectl("apply", "-f", "-", stdin=workloads.text(echo, service, client))
     kubectl("wait", "--for=condition=Ready", "pod/echo", "pod/client", "--timeout=60s")
     address = kubectl("get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}")
     inside = ["exec", "client", "--", "sh", "-c"]
-    eventually(lambda: "echo" in kubectl.try_(*inside, f"wget -T 2 -qO- http://{address}/hostname").out, what="TCP")
-    eventually(lambda: "ping" in kubectl.try_(*inside, f"echo ping | timeout 2 nc -u {address} 7").out, what="UDP echo")
+    eventually(
+        lambda: "echo" in kubectl.try_(*inside, f"timeout 2 wget -qO- http://{address}/hostname").out, what="TCP"
+    )
+    eventually(lambda: kubectl.try_("exec", "client", "--", "perl", "-e", ask, address).out == "ping", what="UDP echo")
 
 
 def test_a_service_without_endpoints_rejects_at_once(kubectl: Kubectl, lab: Lab) -> None:
@@ -123,7 +138,7 @@ def test_a_service_without_endpoints_rejects_at_once(kubectl: Kubectl, lab: Lab)
     address = kubectl("get", "service", "nobody", "-o", "jsonpath={.spec.clusterIP}")
 
     def refused() -> bool:
-        tried = kubectl.try_("exec", "client", "--", "wget", "-T", "5", "-qO-", f"http://{address}/")
+        tried = kubectl.try_("exec", "client", "--", "timeout", "5", "wget", "-qO-", f"http://{address}/")
         return "refused" in tried.err
 
     eventually(refused, seconds=10, what="connection refused")
@@ -134,7 +149,7 @@ def test_a_pod_reaches_itself_through_its_service(kubectl: Kubectl, lab: Lab) ->
     kubectl("rollout", "status", "deployment/solo", "--timeout=60s")
     name = kubectl("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
     address = kubectl("get", "service", "solo", "-o", "jsonpath={.spec.clusterIP}")
-    ask = ["exec", name, "--", "wget", "-T", "3", "-qO-", f"http://{address}/"]
+    ask = ["exec", name, "--", "timeout", "3", "wget", "-qO-", f"http://{address}/"]
     eventually(lambda: kubectl.try_(*ask).out.strip() == name, what="hairpin")
 
 
@@ -153,5 +168,5 @@ def test_pods_reach_each_other_across_hosts_without_nat(kubectl: Kubectl, lab: L
     kubectl("apply", "-f", "-", stdin=workloads.text(server, client))
     kubectl("wait", "--for=condition=Ready", "pod/server", "pod/client", "--timeout=60s")
     addresses = {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in kubectl.items("pods")}
-    ask = ["exec", "client", "--", "wget", "-T", "3", "-qO-", f"http://{addresses['server']}:8080/cgi-bin/who"]
+    ask = ["exec", "client", "--", "timeout", "3", "wget", "-qO-", f"http://{addresses['server']}:8080/cgi-bin/who"]
     eventually(lambda: addresses["client"] in kubectl.try_(*ask).out, what="the client's own address")
