@@ -19,7 +19,7 @@ Part = Callable[[], Awaitable[object]]
 
 
 class Supervisor:
-    """Parts by name. `stop` cancels them in the reverse of the order in which they were added."""
+    """Parts by name, each a task of its own."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -47,9 +47,11 @@ class Supervisor:
 
     async def stop(self, seconds: float = 10.0) -> None:
         """End every part; one that does not end in time is left behind with a warning."""
-        for name, task in reversed(self._tasks.items()):
+        for task in self._tasks.values():
             task.cancel()
-            _, pending = await asyncio.wait({task}, timeout=seconds)
-            if pending:
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=seconds)
+        for name, task in self._tasks.items():
+            if not task.done():
                 log.warning("a part of the agent does not end", part=name)
         self._tasks.clear()
