@@ -76,7 +76,7 @@ class Api:
         """One request; a body that is no bytes is sent as JSON. Header names: Accept_Encoding for Accept-Encoding."""
         assert self._session is not None
         data = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
-        sent = {key.replace("_", "-"): value for key, value in headers.items()}
+        sent = {"Accept-Encoding": "identity"} | {key.replace("_", "-"): value for key, value in headers.items()}
         if data is not None:
             sent.setdefault("Content-Type", media)
         async with self._session.request(method, self.url + path, data=data, headers=sent) as response:

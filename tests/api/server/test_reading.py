@@ -1,0 +1,171 @@
+"""Lists by pages, selectors, watches that resume, forms of answers, discovery and OpenAPI."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import Any
+
+import orjson
+import pytest
+
+from orca.api.builtin import BUILTIN
+from tests.api.server.api import Api
+
+
+async def fill(api: Api, space: str, count: int) -> str:
+    path = f"/api/v1/namespaces/{space}/configmaps"
+    for number in range(count):
+        labels = {"parity": "even" if number % 2 == 0 else "odd"}
+        answer = await api.post(path, {"metadata": {"name": f"c{number:02}", "labels": labels}, "data": {"n": "x"}})
+        assert answer.status == 201
+    return path
+
+
+def names(listed: Any) -> list[str]:
+    return [item["metadata"]["name"] for item in listed["items"]]
+
+
+async def test_pages_show_one_moment(api: Api, space: str) -> None:
+    path = await fill(api, space, 7)
+    first = (await api.get(f"{path}?limit=3")).json
+    assert names(first) == ["c00", "c01", "c02"]
+    assert first["metadata"]["remainingItemCount"] == 4
+    await api.delete(f"{path}/c05")
+    await api.post(path, {"metadata": {"name": "c99"}})
+    second = (await api.get(f"{path}?limit=3&continue={first['metadata']['continue']}")).json
+    third = (await api.get(f"{path}?limit=3&continue={second['metadata']['continue']}")).json
+    assert names(second) + names(third) == ["c03", "c04", "c05", "c06"]
+    assert "continue" not in third["metadata"]
+    assert third["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+
+async def test_selectors(api: Api, space: str) -> None:
+    path = await fill(api, space, 4)
+    assert names((await api.get(f"{path}?labelSelector=parity%3Dodd")).json) == ["c01", "c03"]
+    assert names((await api.get(f"{path}?labelSelector=parity+notin+(odd)")).json) == ["c00", "c02"]
+    assert names((await api.get(f"{path}?fieldSelector=metadata.name%3Dc02")).json) == ["c02"]
+    assert names((await api.get(f"{path}?fieldSelector=metadata.name!%3Dc02&limit=2")).json) == ["c00", "c01"]
+
+
+async def test_a_watch_follows_a_selector(api: Api, space: str) -> None:
+    path = await fill(api, space, 2)
+    since = (await api.get(path)).json["metadata"]["resourceVersion"]
+
+    async def change() -> None:
+        await api.patch(f"{path}/c01", {"metadata": {"labels": {"parity": "even"}}})
+        await api.patch(f"{path}/c01", {"data": {"n": "y"}})
+        await api.patch(f"{path}/c01", {"metadata": {"labels": {"parity": "odd"}}})
+
+    changing = asyncio.create_task(change())
+    seen = await api.events(f"{path}?watch=1&labelSelector=parity%3Deven&resourceVersion={since}", 3)
+    await changing
+    assert [event["type"] for event in seen] == ["ADDED", "MODIFIED", "DELETED"]
+
+
+async def test_a_watch_begins_with_what_there_is(api: Api, space: str) -> None:
+    path = await fill(api, space, 3)
+    seen = await api.events(
+        f"{path}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", 4
+    )
+    assert [event["type"] for event in seen] == ["ADDED", "ADDED", "ADDED", "BOOKMARK"]
+    assert seen[3]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    plain = await api.events(f"{path}?watch=true", 3)
+    assert [event["type"] for event in plain] == ["ADDED"] * 3
+
+
+async def test_a_watch_ends_in_time(api: Api, space: str) -> None:
+    async with asyncio.timeout(5):
+        answer = await api.get(f"/api/v1/namespaces/{space}/secrets?watch=1&timeoutSeconds=1")
+    assert (answer.status, answer.raw) == (200, b"")
+
+
+async def test_gzip_for_big_answers_only(api: Api, space: str) -> None:
+    path = f"/api/v1/namespaces/{space}/configmaps"
+    for number in range(4):
+        await api.post(path, {"metadata": {"name": f"big{number}"}, "data": {"text": "abc" * 20_000}})
+    packed = await api.get(path, Accept_Encoding="gzip")
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert len(orjson.loads(gzip.decompress(packed.raw))["items"]) == 4
+    assert "Content-Encoding" not in (await api.get(path, Accept_Encoding="identity")).headers
+    assert "Content-Encoding" not in (await api.get(f"{path}/big0", Accept_Encoding="gzip")).headers
+
+
+async def test_pretty_and_audit_id(api: Api) -> None:
+    answer = await api.get("/api/v1/namespaces/default?pretty=true", Audit_ID="mine")
+    assert b'\n  "kind"' in answer.raw or b'\n  "apiVersion"' in answer.raw
+    assert answer.headers["Audit-Id"] == "mine"
+
+
+@pytest.mark.parametrize("version", ["v2", "v2beta1"])
+async def test_aggregated_discovery(api: Api, version: str) -> None:
+    accept = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList,application/json"
+    core, groups = await api.get("/api", Accept=accept), await api.get("/apis", Accept=accept)
+    assert (
+        core.headers["Content-Type"] == f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+    )
+    shown = {
+        (group["metadata"].get("name", ""), one["version"], resource["resource"])
+        for document in (core.json, groups.json)
+        for group in document["items"]
+        for one in group["versions"]
+        for resource in one["resources"]
+    }
+    assert shown == {(row.group, row.version, row.plural) for row in BUILTIN}
+    again = await api.get("/apis", Accept=accept, If_None_Match=groups.headers["ETag"])
+    assert again.status == 304
+
+
+async def test_legacy_discovery(api: Api) -> None:
+    assert (await api.get("/api")).json["versions"] == ["v1"]
+    shown = {
+        (group["name"], version["version"])
+        for group in (await api.get("/apis")).json["groups"]
+        for version in group["versions"]
+    }
+    assert shown == {(row.group, row.version) for row in BUILTIN if row.group}
+    for group, version in (("", "v1"), *sorted(shown)):
+        path = f"/apis/{group}/{version}" if group else "/api/v1"
+        listed = (await api.get(path)).json
+        expected = {row.plural for row in BUILTIN.of_group_version(group, version)}
+        assert {one["name"] for one in listed["resources"] if "/" not in one["name"]} == expected
+    assert (await api.get("/apis/apps")).json["preferredVersion"] == {"groupVersion": "apps/v1", "version": "v1"}
+    assert (await api.get("/apis/nothing.example.com")).status == 404
+
+
+async def test_openapi_documents_are_closed(api: Api) -> None:
+    """Every reference leads somewhere, every row has its paths and its kind."""
+    index = (await api.get("/openapi/v3")).json["paths"]
+    seen = set()
+    for name, entry in index.items():
+        answer = await api.get(entry["serverRelativeURL"])
+        document = answer.json
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        schemas = document["components"]["schemas"]
+        missing = [ref for ref in references(document) if ref.rpartition("/")[2] not in schemas]
+        assert missing == [], name
+        seen |= {path.split("/")[-1] for path in document["paths"]}
+    assert {row.plural for row in BUILTIN if row is not None and row.plural != "bindings"} <= seen
+    swagger = (await api.get("/openapi/v2")).json
+    assert [ref for ref in references(swagger) if ref.rpartition("/")[2] not in swagger["definitions"]] == []
+    stale = await api.get("/openapi/v3/api/v1?hash=OLD")
+    assert stale.status in (200, 301)
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*(references(item) for item in value)) if value else set()
+    if not isinstance(value, dict):
+        return set()
+    own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+    return own.union(*(references(item) for item in value.values())) if value else own
+
+
+async def test_metrics_and_health(api: Api) -> None:
+    text = (await api.get("/metrics")).raw.decode()
+    assert "apiserver_request_total{" in text
+    assert 'apiserver_storage_objects{resource="namespaces"}' in text
+    verbose = (await api.get("/readyz?verbose")).raw.decode()
+    assert "[+]etcd ok" in verbose
+    assert verbose.endswith("readyz check passed\n")
+    assert (await api.get("/livez/etcd")).raw == b"ok"
