@@ -9,6 +9,7 @@ from orca.admission.namespace_lifecycle import NamespaceLifecycle
 from orca.admission.node_restriction import NodeRestriction
 from orca.admission.priority import Priority
 from orca.admission.rbac_escalation import RbacEscalation
+from orca.admission.resource_quota import ResourceQuota
 from orca.admission.service_account import ServiceAccount
 from orca.admission.taint_nodes import TaintNodesByCondition
 from orca.auth.authorization import Authorizer
@@ -17,12 +18,13 @@ from orca.client.clock import Clock, SystemClock
 
 def default_chain(cluster: Cluster, *, authorizer: Authorizer | None = None, clock: Clock | None = None) -> Chain:
     """The plugins every server runs; those that ask who may do what need ``authorizer``."""
+    clock = clock or SystemClock()
     guarded = (CertificateApproval(authorizer), RbacEscalation(cluster, authorizer)) if authorizer else ()
     return Chain(
         [
             NamespaceLifecycle(cluster),
             LimitRanger(cluster),
-            ServiceAccount(cluster, clock or SystemClock()),
+            ServiceAccount(cluster, clock),
             NodeRestriction(cluster),
             TaintNodesByCondition(),
             Priority(cluster),
@@ -31,5 +33,7 @@ def default_chain(cluster: Cluster, *, authorizer: Authorizer | None = None, clo
             DefaultIngressClass(cluster),
             CertificateSubjectRestriction(),
             *guarded,
+            # Last, so that nothing is held for what another plugin refuses.
+            ResourceQuota(cluster, clock),
         ]
     )

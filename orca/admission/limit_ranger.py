@@ -6,6 +6,7 @@ Reference: k8s.io/kubernetes ``plugin/pkg/admission/limitranger``.
 from collections.abc import Iterator
 from typing import Any
 
+from orca.admission.amounts import amounts_of, containers_of, pod_total
 from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster
 from orca.api.builtin import LIMITRANGES, PERSISTENTVOLUMECLAIMS, PODS
 from orca.api.errors import ApiError
@@ -26,7 +27,7 @@ class LimitRanger:
         if not attrs.of(PODS, CREATE) or attrs.obj is None:
             return
         for limit in self._limits(attrs.namespace, "Container"):
-            for container in _containers(attrs.obj):
+            for container in containers_of(attrs.obj):
                 _fill(container, limit)
 
     async def validate(self, attrs: Attributes) -> None:
@@ -36,12 +37,12 @@ class LimitRanger:
         broken: list[str] = []
         if attrs.of(PODS, CREATE):
             for limit in self._limits(attrs.namespace, "Container"):
-                for container in _containers(attrs.obj):
-                    broken += _problems("Container", limit, *_resources(container))
+                for container in containers_of(attrs.obj):
+                    broken += _problems("Container", limit, *amounts_of(container))
             for limit in self._limits(attrs.namespace, "Pod"):
-                broken += _problems("Pod", limit, *_pod_total(attrs.obj))
+                broken += _problems("Pod", limit, *_as_text(attrs.obj))
         elif attrs.of(PERSISTENTVOLUMECLAIMS, CREATE, UPDATE):
-            requests, _ = _resources(attrs.obj.get("spec") or {})
+            requests, _ = amounts_of(attrs.obj.get("spec") or {})
             for limit in self._limits(attrs.namespace, "PersistentVolumeClaim"):
                 broken += _problems("PersistentVolumeClaim", limit, requests, None)
         if broken:
@@ -58,16 +59,6 @@ def _refused(attrs: Attributes, broken: list[str]) -> ApiError:
     return attrs.forbidden(broken[0] if len(broken) == 1 else f"[{', '.join(broken)}]")
 
 
-def _containers(pod: Obj) -> list[Obj]:
-    spec = pod.get("spec") or {}
-    return [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
-
-
-def _resources(holder: Obj) -> tuple[Amounts, Amounts]:
-    found = holder.get("resources") or {}
-    return found.get("requests") or {}, found.get("limits") or {}
-
-
 def _fill(container: Obj, limit: Obj) -> None:
     defaults, default_requests = limit.get("default") or {}, limit.get("defaultRequest") or {}
     if not defaults and not default_requests:
@@ -82,22 +73,9 @@ def _fill(container: Obj, limit: Obj) -> None:
             resources[field] = amounts
 
 
-def _pod_total(pod: Obj) -> tuple[Amounts, Amounts]:
-    spec = pod.get("spec") or {}
-    totals: list[Amounts] = []
-    for side in (0, 1):
-        running: dict[str, Quantity] = {}
-        for container in spec.get("containers") or ():
-            for resource, amount in _resources(container)[side].items():
-                added = Quantity.parse(amount)
-                running[resource] = running[resource] + added if resource in running else added
-        for container in spec.get("initContainers") or ():
-            for resource, amount in _resources(container)[side].items():
-                peak = Quantity.parse(amount)
-                if resource not in running or peak.value > running[resource].value:
-                    running[resource] = peak
-        totals.append({resource: str(amount) for resource, amount in running.items()})
-    return totals[0], totals[1]
+def _as_text(pod: Obj) -> tuple[Amounts, Amounts]:
+    requests, limits = pod_total(pod)
+    return {key: str(one) for key, one in requests.items()}, {key: str(one) for key, one in limits.items()}
 
 
 def _problems(kind: str, limit: Obj, requests: Amounts, limits: Amounts | None) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """ServiceAccount: every pod runs as an account of its namespace and, unless that is off, gets a token of it mounted."""
 
-import secrets
+import random
 from typing import Any
 
 from orca.admission.chain import CREATE, Attributes, Cluster, find
@@ -76,7 +76,7 @@ def mount_token(spec: Obj) -> None:
     lacking = [container for container in containers if not _mounts(container)]
     if not lacking:
         return
-    volume = token_volume(_VOLUME_PREFIX + "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(5)))
+    volume = token_volume(_VOLUME_PREFIX + "".join(random.choices(SUFFIX_ALPHABET, k=5)))
     for container in lacking:
         mount = {"name": volume["name"], "readOnly": True, "mountPath": MOUNT_PATH}
         container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]

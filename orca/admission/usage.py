@@ -1,0 +1,152 @@
+"""What an object counts for in a ResourceQuota.
+
+Reference: k8s.io/kubernetes ``pkg/quota/v1/evaluator/core``.
+"""
+
+from orca.admission.amounts import Total, amounts_of, containers_of, pod_total
+from orca.api.builtin import (
+    CONFIGMAPS,
+    PERSISTENTVOLUMECLAIMS,
+    PODS,
+    REPLICATIONCONTROLLERS,
+    RESOURCEQUOTAS,
+    SECRETS,
+    SERVICES,
+)
+from orca.api.objects import Obj
+from orca.api.quantity import Quantity
+from orca.api.resources import Resource
+
+ONE = Quantity.parse("1")
+_BY_NAME = (CONFIGMAPS, PERSISTENTVOLUMECLAIMS, REPLICATIONCONTROLLERS, RESOURCEQUOTAS, SECRETS, SERVICES)
+_PLAIN_REQUESTS = ("cpu", "memory", "ephemeral-storage")
+_COMPUTE = {
+    *_PLAIN_REQUESTS,
+    *(f"{side}.{name}" for side in ("requests", "limits") for name in _PLAIN_REQUESTS),
+}
+_CLASS_SUFFIX = ".storageclass.storage.k8s.io/"
+
+
+def usage_of(resource: Resource, obj: Obj) -> Total:
+    """Quota name -> amount."""
+    found: Total = {f"count/{resource.group_resource}": ONE}
+    if resource in _BY_NAME:
+        found[resource.plural] = ONE
+    if resource is PODS:
+        found.update(_pod(obj))
+    elif resource is SERVICES:
+        found.update(_service(obj))
+    elif resource is PERSISTENTVOLUMECLAIMS:
+        found.update(_claim(obj))
+    return found
+
+
+def lacking(pod: Obj, hard: dict[str, str]) -> dict[str, list[str]]:
+    """Quota name -> containers without the request or limit that the quota makes obligatory."""
+    found: dict[str, list[str]] = {}
+    for key in sorted(hard):
+        if key not in _COMPUTE:
+            continue
+        side, _, amount = key.rpartition(".") if "." in key else ("requests", "", key)
+        for container in containers_of(pod):
+            requests, limits = amounts_of(container)
+            if amount not in (limits if side == "limits" else requests):
+                found.setdefault(key, []).append(container.get("name") or "")
+    return found
+
+
+def in_scopes(pod: Obj, quota: Obj) -> bool:
+    """Whether a quota's scopes and scope selector take in a pod."""
+    spec = quota.get("spec") or {}
+    if not all(_in_scope(pod, scope, "Exists", []) for scope in spec.get("scopes") or ()):
+        return False
+    return all(
+        _in_scope(pod, one.get("scopeName") or "", one.get("operator") or "", one.get("values") or [])
+        for one in (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
+    )
+
+
+def scoped(quota: Obj) -> bool:
+    """Whether a quota concerns pods only."""
+    spec = quota.get("spec") or {}
+    return bool(spec.get("scopes") or (spec.get("scopeSelector") or {}).get("matchExpressions"))
+
+
+def _in_scope(pod: Obj, scope: str, operator: str, values: list[str]) -> bool:
+    spec = pod.get("spec") or {}
+    match scope:
+        case "Terminating":
+            return spec.get("activeDeadlineSeconds") is not None
+        case "NotTerminating":
+            return spec.get("activeDeadlineSeconds") is None
+        case "BestEffort":
+            return _best_effort(pod)
+        case "NotBestEffort":
+            return not _best_effort(pod)
+        case "PriorityClass":
+            named = spec.get("priorityClassName") or ""
+            return {
+                "In": named in values,
+                "NotIn": named not in values,
+                "Exists": bool(named),
+                "DoesNotExist": not named,
+            }.get(operator, False)
+        case "CrossNamespacePodAffinity":
+            return _reaches_over(spec.get("affinity") or {})
+    return False
+
+
+def _best_effort(pod: Obj) -> bool:
+    return not any(
+        name in side for container in containers_of(pod) for side in amounts_of(container) for name in ("cpu", "memory")
+    )
+
+
+def _reaches_over(affinity: Obj) -> bool:
+    for kind in ("podAffinity", "podAntiAffinity"):
+        rules = affinity.get(kind) or {}
+        terms = list(rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ())
+        weighted = rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        terms += [one.get("podAffinityTerm") or {} for one in weighted]
+        if any(term.get("namespaces") or term.get("namespaceSelector") is not None for term in terms):
+            return True
+    return False
+
+
+def _pod(pod: Obj) -> Total:
+    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return {}
+    requests, limits = pod_total(pod)
+    found: Total = {"pods": ONE}
+    for name, amount in requests.items():
+        found[f"requests.{name}"] = amount
+        if name in _PLAIN_REQUESTS:
+            found[name] = amount
+    found.update({f"limits.{name}": amount for name, amount in limits.items()})
+    return found
+
+
+def _service(service: Obj) -> Total:
+    spec = service.get("spec") or {}
+    kind = spec.get("type") or "ClusterIP"
+    found: Total = {}
+    balanced = kind == "LoadBalancer"
+    if kind == "NodePort" or (balanced and spec.get("allocateLoadBalancerNodePorts") is not False):
+        found["services.nodeports"] = Quantity.parse(len(spec.get("ports") or ()))
+    if balanced:
+        found["services.loadbalancers"] = ONE
+    return found
+
+
+def _claim(claim: Obj) -> Total:
+    spec = claim.get("spec") or {}
+    found: Total = {}
+    asked = amounts_of(spec)[0].get("storage")
+    name = spec.get("storageClassName")
+    if asked is not None:
+        found["requests.storage"] = Quantity.parse(asked)
+    if name:
+        found[f"{name}{_CLASS_SUFFIX}persistentvolumeclaims"] = ONE
+        if asked is not None:
+            found[f"{name}{_CLASS_SUFFIX}requests.storage"] = Quantity.parse(asked)
+    return found
