@@ -11,9 +11,15 @@ from orca.client.clock import Clock
 from orca.controllers.bootstraptokens import BootstrapTokenCleaner
 from orca.controllers.cache import Caches
 from orca.controllers.certificates import CertificatesController
+from orca.controllers.clusterroles import ClusterRoleAggregationController
 from orca.controllers.config import ControllersConfig
 from orca.controllers.deployment import DeploymentController
-from orca.controllers.endpoints import EndpointsController, EndpointSliceController
+from orca.controllers.disruption import DisruptionController
+from orca.controllers.endpoints import (
+    EndpointsController,
+    EndpointSliceController,
+    EndpointSliceMirroringController,
+)
 from orca.controllers.garbage import GarbageCollector
 from orca.controllers.harness import Context
 from orca.controllers.namespacedefaults import RootCAController, ServiceAccountsController
@@ -21,6 +27,7 @@ from orca.controllers.namespaces import NamespaceController
 from orca.controllers.nodes import NodeIpamController, NodeLifecycleController, TaintEvictionController
 from orca.controllers.podgc import PodGarbageCollector
 from orca.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from orca.controllers.ttlafterfinished import TTLAfterFinishedController
 
 log = structlog.get_logger()
 
@@ -52,6 +59,10 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     TaintEvictionController,
     CertificatesController,
     BootstrapTokenCleaner,
+    EndpointSliceMirroringController,
+    ClusterRoleAggregationController,
+    DisruptionController,
+    TTLAfterFinishedController,
 )
 
 

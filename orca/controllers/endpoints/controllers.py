@@ -4,11 +4,11 @@ A change of a pod reaches its Services through an index over one pair of each se
 """
 
 from orca.api.builtin import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
-from orca.api.errors import is_already_exists, is_not_found
+from orca.api.errors import ApiError, is_already_exists, is_not_found
 from orca.api.objects import Obj, key, labels, namespace, uid
 from orca.api.times import format_micro, parse_time
 from orca.controllers import conditions
-from orca.controllers.cache import SERVICE_NAME_LABEL
+from orca.controllers.cache import SERVICE_NAME_LABEL, Cache
 from orca.controllers.endpoints import model, slices, subsets
 from orca.controllers.harness import DONE, Context, Controller, Outcome
 from orca.controllers.podcontrol import namespace_is_terminating
@@ -86,6 +86,20 @@ class ServiceFollower(Controller):
         return [pod for pod in smallest if model.selects(service, pod)]
 
 
+async def write_slices(cache: Cache, todo: slices.Plan) -> None:
+    """Carries the plan out; creations refused because the namespace goes are as they should be."""
+    for made in todo.create:
+        try:
+            await cache.create(made)
+        except ApiError as error:
+            if not namespace_is_terminating(error):
+                raise
+    for changed in todo.update:
+        await cache.update(changed)
+    for surplus in todo.delete:
+        await cache.delete(surplus)
+
+
 class EndpointSliceController(ServiceFollower):
     """Writes the EndpointSlices of Services with a selector."""
 
@@ -131,19 +145,9 @@ class EndpointSliceController(ServiceFollower):
             return DONE
         pods = self._pods_of(service)
         zones = self._zones({pod["spec"].get("nodeName") or "" for pod in pods})
-        todo = slices.plan(
-            service, existing, slices.desired(service, pods, zones), self._trigger.observe(service, pods)
-        )
-        for made in todo.create:
-            try:
-                await self._slices.create(made)
-            except Exception as error:
-                if not namespace_is_terminating(error):
-                    raise
-        for changed in todo.update:
-            await self._slices.update(changed)
-        for surplus in todo.delete:
-            await self._slices.delete(surplus)
+        groups = slices.desired(service, pods, zones)
+        changed_at = self._trigger.observe(service, pods)
+        await write_slices(self._slices, slices.plan(slices.of_service(service), existing, groups, changed_at))
         return DONE
 
     def _zones(self, names: set[str]) -> dict[str, str]:

@@ -20,6 +20,31 @@ EndpointKey = tuple[str, str]
 """(uid of the pod, address)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Whose slices they are: the object that owns them and the labels they carry."""
+
+    name: str
+    namespace: str
+    reference: Obj
+    labels: dict[str, str]
+
+    @property
+    def uid(self) -> str:
+        """Of the owner."""
+        return str(self.reference["uid"])
+
+
+def of_service(service: Obj) -> Parent:
+    """Slices made from a Service's pods."""
+    found = {k: v for k, v in labels(service).items() if k != model.HEADLESS_LABEL}
+    found[SERVICE_NAME_LABEL] = name(service)
+    found[MANAGED_BY_LABEL] = MANAGER
+    if model.is_headless(service):
+        found[model.HEADLESS_LABEL] = ""
+    return Parent(name(service), namespace(service), owner_reference(SERVICES, service), found)
+
+
 @dataclass(slots=True)
 class Group:
     """All endpoints of a Service with one address family and one set of port numbers: they share slices."""
@@ -100,33 +125,32 @@ def _add_hints(service: Obj, groups: Sequence[Group]) -> None:
                 endpoint["hints"] = hints
 
 
-def plan(service: Obj, existing: Sequence[Obj], groups: Sequence[Group], trigger_time: str = "") -> Plan:
-    """Moves `existing` slices of the Service to `groups`. `trigger_time` goes into what is written."""
+def plan(parent: Parent, existing: Sequence[Obj], groups: Sequence[Group], trigger_time: str = "") -> Plan:
+    """Moves `existing` slices to `groups`. `trigger_time` goes into what is written."""
     todo = Plan()
     usable: list[Obj] = []
     for found in existing:
         if is_terminating(found):
             continue
         owner = controller_of(found)
-        (usable if owner is not None and owner["uid"] == uid(service) else todo.delete).append(found)
+        (usable if owner is not None and owner["uid"] == parent.uid else todo.delete).append(found)
     by_key: dict[tuple[str, str], list[Obj]] = {}
     for found in usable:
         by_key.setdefault((found["addressType"], _ports_key(found.get("ports") or [])), []).append(found)
-    wanted_labels = _labels(service)
     for group in groups:
         mine = by_key.pop((group.address_type, _ports_key(group.ports)), [])
-        _plan_group(service, group, mine, wanted_labels, trigger_time, todo)
+        _plan_group(parent, group, mine, trigger_time, todo)
     for left in by_key.values():
         todo.delete += left
-    _recycle(service, todo)
+    _recycle(parent, todo)
     return todo
 
 
-def _recycle(service: Obj, todo: Plan) -> None:
+def _recycle(parent: Parent, todo: Plan) -> None:
     """One update instead of a creation and a deletion; readers never see the Service without the slice."""
     for found in list(todo.delete):
         owner = controller_of(found)
-        if owner is None or owner["uid"] != uid(service):
+        if owner is None or owner["uid"] != parent.uid:
             continue
         made = next((made for made in todo.create if made["addressType"] == found["addressType"]), None)
         if made is not None:
@@ -136,9 +160,7 @@ def _recycle(service: Obj, todo: Plan) -> None:
             todo.update.append({**found, **made, "metadata": kept})
 
 
-def _plan_group(
-    service: Obj, group: Group, existing: list[Obj], wanted_labels: dict[str, str], trigger_time: str, todo: Plan
-) -> None:
+def _plan_group(parent: Parent, group: Group, existing: list[Obj], trigger_time: str, todo: Plan) -> None:
     waiting = dict(group.endpoints)
     kept: list[tuple[Obj, list[Obj], bool]] = []  # slice, its endpoints, whether it differs
     for found in existing:
@@ -158,11 +180,11 @@ def _plan_group(
     for found, endpoints, changed in kept:
         if not endpoints and group.endpoints:
             todo.delete.append(found)
-        elif changed or labels(found) != wanted_labels:
-            todo.update.append(_updated(found, endpoints, wanted_labels, trigger_time))
+        elif changed or labels(found) != parent.labels:
+            todo.update.append(_updated(found, endpoints, parent.labels, trigger_time))
     while pending or (not group.endpoints and not kept):
         batch, pending = pending[:PER_SLICE], pending[PER_SLICE:]
-        todo.create.append(_new(service, group, batch, wanted_labels, trigger_time))
+        todo.create.append(_new(parent, group, batch, trigger_time))
         if not group.endpoints:
             break
 
@@ -192,15 +214,6 @@ def _ports_key(ports: Sequence[Obj]) -> str:
     return json.dumps(sorted(({k: v for k, v in p.items() if v} for p in ports), key=str), sort_keys=True)
 
 
-def _labels(service: Obj) -> dict[str, str]:
-    found = {k: v for k, v in labels(service).items() if k != model.HEADLESS_LABEL}
-    found[SERVICE_NAME_LABEL] = name(service)
-    found[MANAGED_BY_LABEL] = MANAGER
-    if model.is_headless(service):
-        found[model.HEADLESS_LABEL] = ""
-    return found
-
-
 def _stamped(found: Mapping[str, str], trigger_time: str) -> dict[str, str]:
     rest = {k: v for k, v in found.items() if k != TRIGGER_TIME}
     return {**rest, TRIGGER_TIME: trigger_time} if trigger_time else rest
@@ -215,12 +228,12 @@ def _updated(found: Obj, endpoints: list[Obj], wanted_labels: dict[str, str], tr
     return {**found, "metadata": metadata, "endpoints": endpoints}
 
 
-def _new(service: Obj, group: Group, endpoints: list[Obj], wanted_labels: dict[str, str], trigger_time: str) -> Obj:
+def _new(parent: Parent, group: Group, endpoints: list[Obj], trigger_time: str) -> Obj:
     metadata: Obj = {
-        "generateName": f"{name(service)}-",
-        "namespace": namespace(service),
-        "labels": wanted_labels,
-        "ownerReferences": [owner_reference(SERVICES, service)],
+        "generateName": f"{parent.name}-",
+        "namespace": parent.namespace,
+        "labels": parent.labels,
+        "ownerReferences": [parent.reference],
     }
     if trigger_time:
         metadata["annotations"] = {TRIGGER_TIME: trigger_time}

@@ -31,7 +31,7 @@ def many(count: int, **more: Any) -> list[Obj]:
 
 
 def _slices(svc: Obj, pods: list[Obj], existing: list[Obj] | None = None) -> slices.Plan:
-    return slices.plan(svc, existing or [], slices.desired(svc, pods, {"host-1": "zone-a"}))
+    return slices.plan(slices.of_service(svc), existing or [], slices.desired(svc, pods, {"host-1": "zone-a"}))
 
 
 def _stored(todo: slices.Plan, existing: list[Obj]) -> list[Obj]:
