@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from orca.api.builtin import PODS
 from tests.cluster.podhost import PodHost, container, pod, pod_host, ready
 from tests.support import images
 from tests.support.engine import PrivateEngine
@@ -72,3 +73,24 @@ async def test_after_a_reboot_everything_is_started_again(host: PodHost) -> None
     await host.until("job", lambda s: s["phase"] == "Failed", seconds=30)
     await host.delete("back")
     await host.delete("job")
+
+
+async def test_an_agent_killed_at_any_moment_of_a_pods_life_finishes_what_was_begun(host: PodHost) -> None:
+    """Every 30 ms of a start, and of an end, an agent dies; the next one goes on, and nothing is left or run twice."""
+    first = {"name": "i", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent", "command": ["true"]}
+    for step in range(20):
+        name = f"cut-{step}"
+        await host.create(pod(name, initContainers=[first]))
+        await asyncio.sleep(step * 0.03)
+        await host.stop_agent()
+        await host.start_agent()
+        made = await host.running(name)
+        assert container(made["status"])["restartCount"] == 0, step
+        mine = [info for info in await host.runtime.inspect_all() if info.pod_uid == made["metadata"]["uid"]]
+        assert sorted(info.container for info in mine) == ["POD", "c", "i"], step
+        await host.client.delete(PODS, name, "default")
+        await asyncio.sleep(0.9 + step * 0.02 if step % 2 else step * 0.03)
+        await host.stop_agent()
+        await host.start_agent()
+        await host.gone(made)
+    assert not list((host.root / "pods").iterdir())
