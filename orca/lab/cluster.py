@@ -49,6 +49,9 @@ def up(lab: Lab, *, archives: Iterable[Path], say: Progress) -> None:
             done.result()
     say("nodes: waiting until all are Ready")
     wait_for_nodes(lab)
+    # A node may not give itself a role; that is for administrators, as kubeadm does it.
+    role = "node-role.kubernetes.io/control-plane="
+    run("kubectl", f"--kubeconfig={lab.kubeconfig}", "label", "--overwrite", "node", lab.host(0).name, role)
 
 
 def boot(host: Host) -> None:

@@ -68,12 +68,9 @@ class Host:
 
     def control_plane_args(self) -> list[str]:
         """Agent flags that keep ordinary pods off the server, as kubeadm does; a lab of one host has no other place."""
-        if not self.is_server:
+        if not self.is_server or self.lab.size == 1:
             return []
-        args = ["--node-labels=node-role.kubernetes.io/control-plane="]
-        if self.lab.size > 1:
-            args.append("--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule")
-        return args
+        return ["--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule"]
 
 
 @dataclass(frozen=True, slots=True)
