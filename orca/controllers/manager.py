@@ -13,6 +13,7 @@ from orca.controllers.cache import Caches
 from orca.controllers.certificates import CertificatesController
 from orca.controllers.clusterroles import ClusterRoleAggregationController
 from orca.controllers.config import ControllersConfig
+from orca.controllers.daemonset import DaemonSetController
 from orca.controllers.deployment import DeploymentController
 from orca.controllers.disruption import DisruptionController
 from orca.controllers.endpoints import (
@@ -63,6 +64,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     ClusterRoleAggregationController,
     DisruptionController,
     TTLAfterFinishedController,
+    DaemonSetController,
 )
 
 

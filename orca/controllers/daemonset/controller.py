@@ -1,0 +1,170 @@
+"""Carries out the plan for one DaemonSet and keeps the history of its templates."""
+
+from collections.abc import Sequence
+
+from orca.api.builtin import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
+from orca.api.errors import is_already_exists, is_not_found
+from orca.api.objects import Obj, annotations, controller_of, key, labels, meta, namespace, uid
+from orca.api.selectors import Selector, from_label_selector
+from orca.controllers import controllerrevisions, podstate
+from orca.controllers.claims import claim
+from orca.controllers.controllerrevisions import HASH_LABEL
+from orca.controllers.daemonset.placement import aimed_at, place
+from orca.controllers.daemonset.plan import new_status, next_look, plan
+from orca.controllers.harness import (
+    DONE,
+    Coalescer,
+    Context,
+    Controller,
+    Outcome,
+    RetryAfter,
+    gather_all,
+    owner_key,
+    raise_first,
+    slow_start,
+)
+from orca.controllers.podcontrol import PodControl, namespace_is_terminating, pod_from_template
+
+BURST = 250
+GENERATION_LABEL = "pod-template-generation"
+
+
+class DaemonSetController(Controller):
+    """Looks at a DaemonSet when it, one of its pods or what matters of a node changes."""
+
+    name = "daemonset-controller"
+    resource = DAEMONSETS
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._sets = self.caches.of(DAEMONSETS)
+        self._pods = self.caches.of(PODS)
+        self._nodes = self.caches.of(NODES)
+        self._revisions = self.caches.of(CONTROLLERREVISIONS)
+        self._control = PodControl(self._pods, self.recorder)
+        self._soon = Coalescer(self.queue, self.clock, 0.03)
+        self._sets.informer.on_add(self.enqueue)
+        self._sets.informer.on_update(lambda _, new: self.enqueue(new))
+        self._sets.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
+        self._pods.informer.on_add(self._pod_changed)
+        self._pods.informer.on_update(self._pod_updated)
+        self._pods.informer.on_delete(self._pod_changed)
+        self._nodes.informer.on_add(self._all)
+        self._nodes.informer.on_update(self._node_updated)
+        self._nodes.informer.on_delete(self._all)
+
+    def _pod_updated(self, old: Obj, new: Obj) -> None:
+        if controller_of(old) != controller_of(new):
+            self._pod_changed(old)
+        self._pod_changed(new)
+
+    def _pod_changed(self, pod: Obj) -> None:
+        if controller_of(pod) is not None:
+            found = owner_key(self._sets, DAEMONSETS.kind, pod)
+            if found is not None:
+                self._soon.add(found)
+            return
+        for candidate in self._sets.by_index("namespace", namespace(pod)):
+            if _selector(candidate).matches(labels(pod)):
+                self._soon.add(key(candidate))
+
+    def _all(self, node: Obj) -> None:
+        del node
+        for found in self._sets.informer.list():
+            self._soon.add(key(found))
+
+    def _node_updated(self, old: Obj, new: Obj) -> None:
+        for found in self._sets.informer.list():
+            spec = found["spec"]["template"].get("spec") or {}
+            if place(spec, old) != place(spec, new):
+                self._soon.add(key(found))
+
+    async def sync(self, key: str) -> Outcome:
+        """One DaemonSet."""
+        daemonset = self._sets.get(key)
+        if daemonset is None:
+            return DONE
+        history = await claim(self._sets, daemonset, self._revisions, _selector(daemonset))
+        pods = await claim(self._sets, daemonset, self._pods, _selector(daemonset))
+        if meta(daemonset).get("deletionTimestamp"):
+            return DONE
+        current = await self._current_revision(daemonset, history)
+        if current is None:
+            return RetryAfter()
+        revision = controllerrevisions.hash_of(current)
+        nodes, now = self._nodes.all(), self.clock.now()
+        todo = plan(daemonset, nodes, pods, revision, now)
+        errors = await self._delete(daemonset, todo.delete, todo.failed)
+        errors += await self._create(daemonset, todo.create[:BURST], revision)
+        await self._write_status(daemonset, new_status(daemonset, nodes, pods, revision, now))
+        raise_first([error for error in errors if not namespace_is_terminating(error)])
+        await self._truncate(daemonset, history, pods, revision)
+        if todo.create or todo.delete:
+            self._soon.add(key)
+        wait = next_look(daemonset, pods, now)
+        return DONE if wait is None else RetryAfter(wait)
+
+    async def _current_revision(self, daemonset: Obj, history: Sequence[Obj]) -> Obj | None:
+        """The revision of the present template, written when it has to be; None: its name is taken, look again."""
+        revision, changed = controllerrevisions.current(DAEMONSETS, daemonset, history)
+        if not changed:
+            return revision
+        if uid(revision):
+            return await self._revisions.update(revision)
+        try:
+            return await self._revisions.create(revision)
+        except Exception as error:
+            if not is_already_exists(error):
+                raise
+        found = await self._revisions.fetch(revision)
+        if controllerrevisions.same(found, revision):
+            return None
+        status = daemonset.get("status") or {}
+        changed_status = {**status, "collisionCount": (status.get("collisionCount") or 0) + 1}
+        await self._sets.update({**daemonset, "status": changed_status}, subresource="status")
+        return None
+
+    async def _delete(self, daemonset: Obj, pods: Sequence[Obj], failed: Sequence[Obj]) -> list[BaseException]:
+        for pod in failed:
+            text = f"Found failed daemon pod {key(pod)} on node {pod['spec'].get('nodeName', '')}, will try to kill it"
+            kind = "Warning" if podstate.phase(pod) == "Failed" else "Normal"
+            reason = "FailedDaemonPod" if kind == "Warning" else "SucceededDaemonPod"
+            self.recorder.event(daemonset, kind, reason, text)
+        unique = {uid(pod): pod for pod in pods}
+        return await gather_all(self._control.delete(daemonset, pod) for pod in list(unique.values())[:BURST])
+
+    async def _create(self, daemonset: Obj, nodes: Sequence[str], revision: str) -> list[BaseException]:
+        template = daemonset["spec"]["template"]
+        remaining = iter(nodes)
+
+        async def create() -> None:
+            pod = pod_from_template(DAEMONSETS, daemonset, template)
+            pod["spec"] = aimed_at(pod["spec"], next(remaining))
+            found = pod["metadata"].setdefault("labels", {})
+            found[HASH_LABEL] = revision
+            generation = annotations(daemonset).get(controllerrevisions.TEMPLATE_GENERATION)
+            if generation:
+                found[GENERATION_LABEL] = generation
+            await self._control.create(daemonset, pod)
+
+        _, errors = await slow_start(len(nodes), create)
+        return errors
+
+    async def _truncate(self, daemonset: Obj, history: Sequence[Obj], pods: Sequence[Obj], revision: str) -> None:
+        limit = daemonset["spec"].get("revisionHistoryLimit", 10)
+        live = {revision, *(labels(pod).get(HASH_LABEL, "") for pod in pods)}
+        for old in controllerrevisions.surplus(history, live, limit):
+            await self._revisions.delete(old)
+
+    async def _write_status(self, daemonset: Obj, status: Obj) -> None:
+        if status == daemonset.get("status"):
+            return
+        try:
+            await self._sets.update({**daemonset, "status": status}, subresource="status")
+        except Exception as error:
+            if not is_not_found(error):
+                raise
+
+
+def _selector(daemonset: Obj) -> Selector:
+    return from_label_selector(daemonset["spec"].get("selector") or {})
