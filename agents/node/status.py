@@ -86,17 +86,23 @@ class NodeReporter:
             self._written = await self._register(observed, now)
             self._written_at = now
             self.registered.set()
+        else:
+            # What the server has now: others write it too, as the node controller does while this host is cut off.
+            self._written = await self._current()
         previous = self._written.get("status") or {}
         wanted = model.status(self._options, self._facts, observed, previous=previous, now=now)
         changed = _differs(wanted, previous)
         overdue = self._written_at is None or (now - self._written_at).total_seconds() >= HEARTBEAT_SECONDS
         if not (changed or overdue):
             return
+        self._written = await self._client.patch(
+            NODES, self._options.name, {"status": wanted}, kind="strategic", subresource="status"
+        )
+        self._written_at = now
+
+    async def _current(self) -> Obj:
         try:
-            self._written = await self._client.patch(
-                NODES, self._options.name, {"status": wanted}, kind="strategic", subresource="status"
-            )
-            self._written_at = now
+            return await self._client.get(NODES, self._options.name)
         except ApiError as error:
             if is_not_found(error):
                 # Removed while we run; the host is still here, so it registers again at the next look.
