@@ -33,6 +33,7 @@ SAFE_SYSCTLS = (
     "net.ipv4.tcp_rmem",
     "net.ipv4.tcp_wmem",
 )
+_FROM_API = frozenset({"configMap", "secret", "downwardAPI", "projected"})
 _PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
 
 
@@ -127,7 +128,7 @@ def container_spec(
     spec = spec_of(pod)
     files = pod_files(config, uid(pod))
     termination_path = container.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH
-    mounts = _volume_mounts(container, volumes, environment)
+    mounts = _volume_mounts(spec, container, volumes, environment)
     targets = {mount.target for mount in mounts}
     for source, target in ((files.hosts, "/etc/hosts"), (files.resolver, "/etc/resolv.conf")):
         if target not in targets:
@@ -171,8 +172,12 @@ def container_spec(
     )
 
 
-def _volume_mounts(container: Obj, volumes: Mapping[str, str | Path], environment: Mapping[str, str]) -> list[Mount]:
+def _volume_mounts(
+    spec: Obj, container: Obj, volumes: Mapping[str, str | Path], environment: Mapping[str, str]
+) -> list[Mount]:
     mounts = []
+    # What comes from the API is never writable, whatever the mount says: an update would undo the change.
+    from_api = {volume["name"] for volume in spec.get("volumes") or () if not _FROM_API.isdisjoint(volume)}
     for mount in container.get("volumeMounts") or ():
         if mount["name"] not in volumes:
             raise ConfigError(f"volumeMount {mount['name']}: volume is not ready")
@@ -190,7 +195,7 @@ def _volume_mounts(container: Obj, volumes: Mapping[str, str | Path], environmen
             Mount(
                 source,
                 mount["mountPath"],
-                read_only=bool(mount.get("readOnly")),
+                read_only=bool(mount.get("readOnly")) or mount["name"] in from_api,
                 propagation=_PROPAGATION.get(mount.get("mountPropagation") or "", ""),
             )
         )
