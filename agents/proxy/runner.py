@@ -68,6 +68,7 @@ class Proxy:
         self._wake = asyncio.Event()
         self._synced = asyncio.Event()
         self._idle = asyncio.Event()
+        self._changed = asyncio.Event()
         self._busy = False
         self._following = False
         self._udp: dict[str, tuple[ServicePort, ...]] = {}
@@ -79,6 +80,25 @@ class Proxy:
     async def synced(self) -> None:
         """Returns once the services known at the start are in the kernel."""
         await self._synced.wait()
+
+    async def released(self, ip: str) -> None:
+        """Returns once no Service sends new connections to ``ip`` any more, in this host's kernel too.
+
+        For a pod that is about to be stopped: its slice has to say so first, so bound the wait. An endpoint that still
+        gets traffic only because there is no other does not hold it up.
+        """
+        while self._is_ready_endpoint(ip):
+            self._changed.clear()
+            await self._changed.wait()
+        await self.settled()
+
+    def _is_ready_endpoint(self, ip: str) -> bool:
+        return any(
+            ip in (endpoint.get("addresses") or ()) and (endpoint.get("conditions") or {}).get("ready") is not False
+            for slices in self._slices_of.values()
+            for endpoint_slice in slices.values()
+            for endpoint in endpoint_slice.get("endpoints") or ()
+        )
 
     async def settled(self) -> None:
         """Returns once everything the informers have shown so far is in the kernel, and stale UDP flows are gone."""
@@ -123,6 +143,7 @@ class Proxy:
     def _mark(self, service: str) -> None:
         self._dirty.add(service)
         self._wake.set()
+        self._changed.set()
 
     def _slice_is(self, endpoint_slice: Obj) -> None:
         if owner := service_key_of(endpoint_slice):

@@ -67,6 +67,17 @@ class HostProcess:
         await self.client.update(KINDS[obj["kind"]], obj, subresource="status")
         await self._rules_written()
 
+    async def time_release(self, ip: str, objects: list[dict[str, Any]]) -> float:
+        """Seconds from the change that takes ``ip`` out until `released` says so."""
+        assert self.proxy
+        waiting = asyncio.create_task(self.proxy.released(ip))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        began = time.perf_counter()
+        await self.apply(objects)
+        await waiting
+        return time.perf_counter() - began
+
     async def heal_rules(self) -> None:
         assert self.proxy
         await self.proxy._writer.restore()

@@ -306,6 +306,21 @@ def test_change_is_live_within_50_ms(cluster: Cluster, web: str) -> None:
     assert sorted(taken)[len(taken) // 2] < 0.05
 
 
+def test_release_is_told_when_the_kernel_sends_nothing_more(cluster: Cluster) -> None:
+    leaving, staying = cluster.servers[0], cluster.servers[1]
+    both = endpoints("leave", [leaving, staying], HTTP_TARGET)
+    cluster.apply(service("leave", "10.96.1.21", HTTP), both)
+    gone = copy.deepcopy(both)
+    gone["endpoints"][0]["conditions"] = {"ready": False, "serving": True, "terminating": True}
+    # The pod serves in "web" too: that has to let it go as well.
+    web = endpoints("web", cluster.servers[1:], HTTP_TARGET, DNS_TARGET)
+    seconds = cluster.first.call("time_release", ip=leaving.ip, objects=[gone, web])
+    assert seconds < 1
+    assert leaving.name not in who(cluster.clients[0].ask("10.96.1.21", 80, count=30))
+    cluster.apply(endpoints("web", cluster.servers, HTTP_TARGET, DNS_TARGET))
+    cluster.delete("leave")
+
+
 def test_cleanup_leaves_nothing(cluster: Cluster) -> None:
     host = cluster.second
     host.call("clean_proxy")
