@@ -229,6 +229,7 @@ class Actions:
             volumes=memory.volumes,
             config=tools.config,
             node_memory=tools.node_memory(),
+            target_id=self._target(container),
         )
         termination = pod_files(tools.config, uid(subject.pod)).termination(name_in_spec, attempt)
         termination.parent.mkdir(parents=True, exist_ok=True)
@@ -248,6 +249,16 @@ class Actions:
                 raise _NotStarted from error
         subject.tell("Started", "Container started", container=name_in_spec)
         return container_id
+
+    def _target(self, container: Obj) -> str:
+        """The running container whose processes an ephemeral container is to see."""
+        wanted = container.get("targetContainerName")
+        if not wanted:
+            return ""
+        info = self._subject.memory.newest(wanted)
+        if info is None or not info.running:
+            raise ConfigError(f"target container {wanted} is not running")
+        return info.id
 
     async def _after_start(self, container: Obj, container_id: str) -> None:
         """Observe, then postStart."""
@@ -366,7 +377,8 @@ class Actions:
         subject.memory.released = True
         subject.succeeded("release")
         if files:
-            shutil.rmtree(pod_files(tools.config, pod_uid).directory, ignore_errors=True)
+            directory = pod_files(tools.config, pod_uid).directory
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
             subject.memory.cleaned = True
 
 

@@ -1,4 +1,4 @@
-"""A pod's spec to the specs of its sandbox and containers. Pure, except that termination files are only named here."""
+"""A pod's spec to the specs of its sandbox and containers. Pure, but for looking up (and making) sub paths of volumes."""
 
 from __future__ import annotations
 
@@ -82,6 +82,12 @@ def refuse_unsupported(pod: Obj) -> None:
         raise ConfigError("hostUsers: false is not supported: Docker Engine has no user namespace for one pod alone")
     if (spec.get("os") or {}).get("name", "linux") != "linux":
         raise ConfigError(f"pod OS {spec['os']['name']} is not supported on this linux node")
+    if spec.get("runtimeClassName"):
+        raise ConfigError(f'no runtime for "{spec["runtimeClassName"]}" is configured')
+    if spec.get("resources"):
+        raise ConfigError("resources of a whole pod are not supported by this node: set them on its containers")
+    if (spec.get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict":
+        raise ConfigError("supplementalGroupsPolicy Strict is not supported by Docker Engine")
     if spec.get("resourceClaims"):
         raise ConfigError("resourceClaims are not supported by this node")
     for item in (spec.get("securityContext") or {}).get("sysctls") or ():
@@ -123,8 +129,12 @@ def container_spec(
     volumes: Mapping[str, str | Path],
     config: PodsConfig,
     node_memory: int,
+    target_id: str = "",
 ) -> ContainerSpec:
-    """One app container. Raises ``ConfigError`` for what cannot be."""
+    """One app container; ``target_id`` is the container whose processes an ephemeral one is to see.
+
+    Raises ``ConfigError`` for what cannot be.
+    """
     spec = spec_of(pod)
     files = pod_files(config, uid(pod))
     termination_path = container.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH
@@ -161,7 +171,7 @@ def container_spec(
         host_network=bool(spec.get("hostNetwork")),
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
-        share_processes=bool(spec.get("shareProcessNamespace")),
+        process_namespace=target_id or (sandbox_id if spec.get("shareProcessNamespace") else ""),
         resources=limits_of(container),
         security=security_of(pod, container, image, config.root / "seccomp"),
         oom_score_adj=oom_score(pod, container, node_memory),

@@ -38,9 +38,14 @@ def main_containers(pod: Obj) -> list[Obj]:
     return spec_of(pod).get("containers") or []
 
 
+def ephemeral_containers(pod: Obj) -> list[Obj]:
+    """``spec.ephemeralContainers``: added while the pod runs, never restarted, without probes."""
+    return spec_of(pod).get("ephemeralContainers") or []
+
+
 def every_container(pod: Obj) -> list[Obj]:
-    """Init and main containers."""
-    return [*init_containers(pod), *main_containers(pod)]
+    """Init, main and ephemeral containers."""
+    return [*init_containers(pod), *main_containers(pod), *ephemeral_containers(pod)]
 
 
 def find_container(pod: Obj, name: str) -> Obj | None:
@@ -69,8 +74,13 @@ def ended(info: ContainerInfo) -> Ended | None:
     return None
 
 
-def may_restart(policy: str, end: Ended) -> bool:
-    """Whether a container that ended is started again under this policy."""
+def may_restart(container: Obj, policy: str, end: Ended) -> bool:
+    """Whether a container that ended is started again: the first of its own rules that fits, then its policy."""
+    for rule in container.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        listed = end.exit_code in (codes.get("values") or ())
+        if rule.get("action") == "Restart" and listed is (codes.get("operator") == "In"):
+            return True
     return policy == "Always" or (policy == "OnFailure" and end.exit_code != 0)
 
 
@@ -78,7 +88,7 @@ def policy_of(pod: Obj, container: Obj, *, init: bool) -> str:
     """Restart policy of one container; a regular init container never runs again after success."""
     if init and is_sidecar(container):
         return "Always"
-    policy = restart_policy(pod)
+    policy = container.get("restartPolicy") or restart_policy(pod)
     return "OnFailure" if init and policy == "Always" else policy
 
 
@@ -116,7 +126,7 @@ def in_sandbox(info: ContainerInfo | None, memory: Memory) -> bool:
 def api_status(pod: Obj, name: str) -> Obj:
     """What the API has as status of a container, {} when nothing."""
     status = pod.get("status") or {}
-    for group in ("containerStatuses", "initContainerStatuses"):
+    for group in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
         for item in status.get(group) or ():
             if item.get("name") == name:
                 found: Obj = item

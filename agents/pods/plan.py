@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from agents.pods.containers import (
     ended,
+    ephemeral_containers,
     every_container,
     in_sandbox,
     init_containers,
@@ -256,7 +257,7 @@ class _Planner:
             end = ended(info) if info is not None else None
             if info is None or end is None or self._busy(container) or is_changed(container, info):
                 return False
-            if may_restart(policy_of(self.pod, container, init=False), end):
+            if may_restart(container, policy_of(self.pod, container, init=False), end):
                 return False
         return bool(main_containers(self.pod))
 
@@ -346,6 +347,8 @@ class _Planner:
         if self._initialize():
             for container in main_containers(self.pod):
                 self._tend(container, policy_of(self.pod, container, init=False))
+            for container in ephemeral_containers(self.pod):
+                self._tend(container, "Never")
         self._prune()
         return Life.RUNNING if self.ready else Life.PREPARING
 
@@ -401,7 +404,7 @@ class _Planner:
             return
         end = ended(info) if info is not None else None
         if info is not None and end is not None and not fresh and not is_changed(container, info):
-            if not may_restart(policy, end):
+            if not may_restart(container, policy, end):
                 return
             crash = memory.crashes.get(container_hash(container))
             ready_at = crash.ready_at(end.at, self.now) if crash is not None else end.at

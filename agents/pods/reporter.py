@@ -10,7 +10,7 @@ import structlog
 from agents.pods.patch import status_patch
 from orca.api.builtin import PODS
 from orca.api.errors import ApiError, is_conflict, is_not_found
-from orca.api.objects import Obj, key, name, namespace
+from orca.api.objects import Obj, key, name, namespace, uid
 from orca.client.base import Client
 from orca.client.clock import Clock
 
@@ -96,8 +96,7 @@ class StatusReporter:
                     PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status"
                 )
             except ApiError as error:
-                if is_not_found(error) or is_conflict(error):
-                    # Another pod has the name by now, or none: this one's status interests nobody.
+                if (is_not_found(error) or is_conflict(error)) and await self._is_gone(pod):
                     self._gone()
                     return
                 log.warning("status not written, trying again", pod=key(pod), error=str(error))
@@ -106,6 +105,14 @@ class StatusReporter:
                 continue
             self._stored(stored)
             return
+
+    async def _is_gone(self, pod: Obj) -> bool:
+        """Another pod has the name by now, or none. Asked once more: a pod taken for gone is taken down."""
+        try:
+            present = await self._client.get(PODS, name(pod), namespace(pod))
+        except ApiError as error:
+            return is_not_found(error)
+        return uid(present) != uid(pod)
 
 
 def is_dull(status: Obj) -> bool:

@@ -9,6 +9,7 @@ from agents.pods import conditions
 from agents.pods.containers import (
     api_status,
     ended,
+    ephemeral_containers,
     in_sandbox,
     init_containers,
     is_ready,
@@ -57,6 +58,10 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     }
     if init:
         status["initContainerStatuses"] = init
+    if ephemeral_containers(pod):
+        status["ephemeralContainerStatuses"] = [
+            _container_status(pod, container, memory, decided, lost) for container in ephemeral_containers(pod)
+        ]
     if meta(pod).get("generation"):
         status["observedGeneration"] = meta(pod)["generation"]
     if memory.ips:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agents.pods.containers import init_containers
+from agents.pods.containers import ephemeral_containers, init_containers
 from agents.pods.memory import Failure, Memory, failed_again
 from agents.pods.ports import Recorder
 from orca.api.objects import Obj
@@ -28,7 +28,11 @@ class Subject:
         if not container:
             self.recorder.event(self.pod, kind, reason, message)
             return
-        group = "initContainers" if any(c["name"] == container for c in init_containers(self.pod)) else "containers"
+        group = "containers"
+        if any(item["name"] == container for item in init_containers(self.pod)):
+            group = "initContainers"
+        elif any(item["name"] == container for item in ephemeral_containers(self.pod)):
+            group = "ephemeralContainers"
         self.recorder.event(self.pod, kind, reason, message, field_path=f"spec.{group}{{{container}}}")
 
     def failed(self, key: str, reason: str, message: str, *, first: float = 0.5, last: float = 30.0) -> Failure:

@@ -101,7 +101,8 @@ class ContainerSpec:
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
-    share_processes: bool = False
+    process_namespace: str = ""
+    """Id of the container whose process namespace is joined (the sandbox when a pod shares one), "" for an own one."""
     resources: Resources = field(default_factory=Resources)
     security: Security = field(default_factory=Security)
     oom_score_adj: int = 0

@@ -74,8 +74,8 @@ def container_body(spec: ContainerSpec, abilities: HostAbilities) -> Json:
     }
     if spec.host_pid:
         host["PidMode"] = "host"
-    elif spec.share_processes:
-        host["PidMode"] = joined
+    elif spec.process_namespace:
+        host["PidMode"] = f"container:{spec.process_namespace}"
     if spec.host_network:
         host["UTSMode"] = "host"
     if spec.cgroup_parent:

@@ -229,6 +229,9 @@ def test_sub_paths_stay_inside(tmp_path: Path) -> None:
     [
         {"hostUsers": False},
         {"resourceClaims": [{}]},
+        {"runtimeClassName": "gvisor"},
+        {"resources": {"limits": {"cpu": "1"}}},
+        {"securityContext": {"supplementalGroupsPolicy": "Strict"}},
         {"os": {"name": "windows"}},
         {"securityContext": {"sysctls": [{"name": "kernel.panic", "value": "1"}]}},
     ],

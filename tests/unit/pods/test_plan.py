@@ -109,6 +109,23 @@ def test_restart_policy(policy: str, code: int, again: bool) -> None:
     assert (decided.life is Life.FINISHED) is not again
 
 
+def test_a_containers_own_restart_rules_come_first() -> None:
+    rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+    container = spec_container(restartPolicy="Never", restartPolicyRules=rules)
+    for code, again in ((42, True), (1, False)):
+        memory = up(info(container, "exited", code=code, finished=1))
+        decided = decide(pod(container), memory, 2)
+        assert (StartContainer("c", 1) in decided.actions) is again
+
+
+def test_ephemeral_containers_run_once_beside_the_others() -> None:
+    obj = pod(ephemeralContainers=[spec_container("dbg")])
+    memory = up(info(C))
+    assert decide(obj, memory).actions == (StartContainer("dbg", 0),)
+    memory.observe(info(spec_container("dbg"), "exited", finished=1))
+    assert decide(obj, memory, 2).actions == ()
+
+
 def test_a_crash_loop_waits_from_the_end_of_the_container() -> None:
     memory = up(info(C, "exited", attempt=1, code=1, started=100, finished=105))
     memory.crashes[container_hash(C)] = CrashBackoff(10, at(100))
@@ -145,7 +162,7 @@ def test_failures_are_retried_ever_slower() -> None:
 
 @pytest.mark.parametrize("probe", ["liveness", "startup"])
 def test_a_failed_probe_stops_the_container(probe: str) -> None:
-    container = spec_container(**{f"{probe}Probe": {"terminationGracePeriodSeconds": 3}})
+    container = {**C, f"{probe}Probe": {"terminationGracePeriodSeconds": 3}}
     memory = up(info(container))
     memory.probes["c-0"] = ProbeResults(**{probe: False})  # type: ignore[arg-type]
     assert decide(pod(container), memory).actions == (

@@ -123,11 +123,10 @@ def test_init_containers_hold_the_pod_pending() -> None:
 def test_readiness_needs_probe_and_gates() -> None:
     container = spec_container(readinessProbe={"exec": {}})
     memory = up(info(container))
-    gate = {"readinessGates": [{"conditionType": "ex/go"}]}
     assert conditions(status_of(pod(container), memory))["Ready"] == "False"
     memory.probes["c-0"] = ProbeResults(readiness=True)
     assert conditions(status_of(pod(container), memory))["Ready"] == "True"
-    gated = pod(container, **gate)
+    gated = pod(container, readinessGates=[{"conditionType": "ex/go"}])
     status = status_of(gated, memory)
     assert (conditions(status)["ContainersReady"], conditions(status)["Ready"]) == ("True", "False")
     gated["status"] = {"conditions": [{"type": "ex/go", "status": "True"}]}

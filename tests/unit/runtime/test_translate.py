@@ -44,7 +44,7 @@ SPEC = ContainerSpec(name="n", image="i", labels={}, sandbox_id="s")
 def test_containers_join_their_sandbox() -> None:
     host = container_body(SPEC, FULL)["HostConfig"]
     assert (host["NetworkMode"], host["IpcMode"], "PidMode" in host) == ("container:s", "container:s", False)
-    shared = container_body(replace(SPEC, share_processes=True), FULL)["HostConfig"]
+    shared = container_body(replace(SPEC, process_namespace="s"), FULL)["HostConfig"]
     assert shared["PidMode"] == "container:s"
     assert sandbox_body(SandboxSpec("n", "p", {}, "h"), FULL)["HostConfig"]["NetworkMode"] == "none"
     on_host = sandbox_body(SandboxSpec("n", "p", {}, "h", host_network=True), FULL)
