@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +65,9 @@ def switch_on(host: Host) -> None:
         [
             "set -e",
             cgroups.enter_command(host.cgroup),
+            *_own_tmp(host),
             "mount --make-rshared /",
             "mount -t tmpfs -o mode=755 tmpfs /run",
-            "mount -t tmpfs -o mode=1777 tmpfs /tmp",
             "mkdir -p /run/lock /run/netns",
             *(f"mount --bind {host.state / own} {path}" for path, own in OWN_DIRECTORIES.items()),
             f"mount --bind {host.state / 'hosts'} /etc/hosts",
@@ -93,6 +94,17 @@ def switch_on(host: Host) -> None:
         if time.monotonic() > deadline:
             raise LabError(f"{host.name} did not start: {host.log('holder').read_text()[-400:]}")
         time.sleep(0.01)
+
+
+def _own_tmp(host: Host) -> list[str]:
+    """Shell lines that give the host a ``/tmp`` of its own, in which the code that it runs is still seen."""
+    own = host.state / "tmp"
+    lines = [f"mkdir -p {own}", f"chmod 1777 {own}"]
+    for needed in {Path(sys.prefix), Path(__file__).parents[2]}:
+        if needed.is_relative_to("/tmp"):
+            seen = own / needed.relative_to("/tmp")
+            lines += [f"mkdir -p {seen}", f"mount --bind {needed} {seen}"]
+    return [*lines, f"mount --rbind {own} /tmp"]
 
 
 def enter(host: Host) -> list[str]:
