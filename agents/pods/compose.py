@@ -1,4 +1,4 @@
-"""A pod's spec to the specs of its sandbox and containers. Pure, but for looking up (and making) sub paths of volumes."""
+"""A pod's spec to the specs of its sandbox and containers. Pure, but for looking up (and making) volumes' sub paths."""
 
 from __future__ import annotations
 
