@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import fcntl
 import hashlib
 import os
@@ -17,9 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
+import orjson
 import pytest
 from kubernetes import client, config, stream
 
+from agents.runtime.engine import Engine
+from agents.runtime.logs import LogOptions, open_logs
 from tests.cluster.agenthost import AgentHost
 from tests.support import images
 from tests.support import kubectl as kubectls
@@ -227,6 +232,84 @@ async def test_only_the_api_server_and_administrators_get_in(
     tls = host.client_tls(name.replace(":", "-"), group, subject=name, certificate=certificate)
     async with aiohttp.ClientSession() as session, session.get(f"https://127.0.0.1:{host.port}/pods", ssl=tls) as got:
         assert got.status == expected
+
+
+class Socket:
+    """A WebSocket client that speaks the channel protocols by hand."""
+
+    def __init__(self, host: AgentHost, protocol: str, query: str, pod: str = "one") -> None:
+        self._url = f"https://127.0.0.1:{host.port}/exec/default/{pod}/app?{query}"
+        self._tls = host.client_tls("masters", "system:masters")
+        self._protocol = protocol
+
+    async def __aenter__(self) -> aiohttp.ClientWebSocketResponse:
+        self._session = aiohttp.ClientSession()
+        protocols = (self._protocol,) if self._protocol else ()
+        return await self._session.ws_connect(self._url, ssl=self._tls, protocols=protocols)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+
+async def test_a_v5_client_can_end_stdin(host: AgentHost) -> None:
+    query = "command=cat&input=1&output=1&error=1"
+    async with Socket(host, "v5.channel.k8s.io", query) as socket_:
+        assert socket_.protocol == "v5.channel.k8s.io"
+        assert await socket_.receive_bytes(timeout=5) == b"\x01"
+        await socket_.send_bytes(b"\x00hello")
+        assert await socket_.receive_bytes(timeout=5) == b"\x01hello"
+        await socket_.send_bytes(b"\xff\x00")
+        assert orjson.loads((await socket_.receive_bytes(timeout=5))[1:]) == {"metadata": {}, "status": "Success"}
+        assert (await socket_.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_a_browser_gets_text(host: AgentHost) -> None:
+    async with Socket(host, "v4.base64.channel.k8s.io", "command=echo&command=hi&output=1&error=1") as socket_:
+        texts = [await socket_.receive_str(timeout=5) for _ in range(3)]
+    assert texts[:2] == ["1", "1" + base64.b64encode(b"hi\n").decode()]
+    assert orjson.loads(base64.b64decode(texts[2][1:]))["status"] == "Success"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "query", "pod", "code"),
+    [
+        ("v9.channel.k8s.io", "command=ls&output=1", "one", 400),
+        ("v5.channel.k8s.io", "output=1", "one", 400),
+        ("v5.channel.k8s.io", "command=ls", "one", 400),
+        ("v5.channel.k8s.io", "command=ls&output=1", "other", 404),
+    ],
+)
+async def test_what_cannot_be_run_is_refused_before_the_upgrade(
+    host: AgentHost, protocol: str, query: str, pod: str, code: int
+) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with Socket(host, protocol, query, pod):
+            pass
+    assert refused.value.status == code
+
+
+async def test_a_terminal_that_goes_away_ends_its_shell(host: AgentHost, engine: PrivateEngine) -> None:
+    query = "command=sh&command=-c&command=echo%20here;sleep%20987&input=1&output=1&tty=1"
+    async with Socket(host, "v5.channel.k8s.io", query) as socket_:
+        await socket_.receive_bytes(timeout=5)
+        assert b"here" in await socket_.receive_bytes(timeout=5)
+        assert "sleep 987" in engine.docker("exec", "app", "ps")
+    async with asyncio.timeout(10):
+        while "sleep 987" in await asyncio.to_thread(engine.docker, "exec", "app", "ps"):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def test_logs_are_followed_across_rotation(host: AgentHost, engine: PrivateEngine) -> None:
+    script = "i=0; while [ $i -lt 1500 ]; do echo line-$i; i=$((i+1)); [ $((i%50)) = 0 ] && sleep 0.1; done; sleep 1"
+    options = ("--log-opt=max-size=10k", "--log-opt=max-file=3", "--network=none")
+    identity = engine.docker("run", "-d", *options, "busybox:latest", "sh", "-c", f"sleep 1; {script}").strip()
+    connection = Engine(str(engine.socket))
+    try:
+        async with open_logs(connection, identity, LogOptions(follow=True), tty=False) as chunks:
+            lines = b"".join([chunk async for chunk in chunks]).split()
+    finally:
+        await connection.aclose()
+    assert lines == [b"line-%d" % number for number in range(1500)]
 
 
 def _digest(path: Path) -> str:
