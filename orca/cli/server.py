@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import importlib
 import ipaddress
 import os
@@ -190,6 +191,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     await server.start()
     url = f"https://{_bracketed(flags.advertise_address)}:{flags.secure_port}"
     write_kubeconfig(flags.kubeconfig, server=url, ca=pki.ca.cert.read_bytes(), pair=pki.admin, user="admin")
+    _tune_collector()
     log.info("ready", url=url, kubeconfig=str(flags.kubeconfig))
     if not flags.controllers:
         await asyncio.Event().wait()
@@ -246,6 +248,13 @@ async def _keep(work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("a component crashed, starting it again")
             await asyncio.sleep(RESTART_SECONDS)
+
+
+def _tune_collector() -> None:
+    """Objects are JSON, which has no cycles: looking through the whole cache for some would only stop the world."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

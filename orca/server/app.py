@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +18,7 @@ from orca.api.resources import ResourceTable
 from orca.client.clock import Clock
 from orca.server.discovery import Discovery
 from orca.server.health import Health, version_info
+from orca.server.identifiers import new_uid
 from orca.server.identity import Gate, verb_of
 from orca.server.metrics import Metrics
 from orca.server.negotiation import PLAIN, Form, negotiate
@@ -64,7 +64,7 @@ class App:
         started = time.perf_counter()
         path, _, query_text = http.raw_path.partition("?")
         target = parse_path(path, self._parts.table)
-        audit_id = http.headers.get("Audit-ID") or str(uuid.uuid4())
+        audit_id = http.headers.get("Audit-ID") or new_uid()
         inflight = self._readonly if http.method in _READING else self._mutating
         inflight.inc()
         verb = http.method

@@ -6,7 +6,6 @@ Order as upstream: defaults, mutating admission, system metadata, validation, va
 from __future__ import annotations
 
 import secrets
-import uuid
 
 from orca.admission import Attributes
 from orca.api import strategy
@@ -16,6 +15,7 @@ from orca.api.objects import Obj, ensure_meta, meta, name, namespace
 from orca.api.resources import Resource
 from orca.api.times import format_time
 from orca.auth import UserInfo
+from orca.server.identifiers import new_uid
 from orca.server.verbs.core import Call, Core, unstored, version_of
 from orca.store import Entry
 
@@ -81,7 +81,7 @@ async def _create_once(core: Core, call: Call, resource: Resource, space: str, o
     # After admission, so that what is derived (quality of service, generated labels) follows what it changed.
     strategy.prepare_create(resource, obj)
     fields = ensure_meta(obj)
-    fields.setdefault("uid", str(uuid.uuid4()))
+    fields.setdefault("uid", new_uid())
     fields["creationTimestamp"] = format_time(core.clock.now())
     if resource is CERTIFICATESIGNINGREQUESTS:
         _stamp_requester(obj, attributes.user)
