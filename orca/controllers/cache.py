@@ -10,6 +10,8 @@ instead of the cached state. What is remembered needs no expiry: the watch alway
 import asyncio
 from collections.abc import Iterable, Mapping
 
+import structlog
+
 from orca.api.builtin import ENDPOINTSLICES, PODS, SERVICES
 from orca.api.errors import is_not_found
 from orca.api.objects import Obj, controller_of, key, labels, namespace, resource_version, uid
@@ -18,6 +20,9 @@ from orca.client.base import Client, Patch, PatchKind, Propagation
 from orca.client.clock import Clock
 from orca.client.informer import Indexer, Informer
 
+log = structlog.get_logger()
+
+RESTART = 1.0
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 
@@ -228,16 +233,51 @@ class Caches:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as self._group:
-            for resource, cache in self._caches.items():
-                self._start(resource, cache)
-            await asyncio.Event().wait()
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                for resource, cache in self._caches.items():
+                    self._start(resource, cache)
+                await asyncio.Event().wait()
+        finally:
+            self._group = None
 
-    async def synced(self) -> None:
-        """Returns once every cache asked for so far has its first list."""
-        for cache in list(self._caches.values()):
-            await cache.informer.synced()
+    def view(self) -> "CacheView":
+        """For one controller, which waits for the caches it uses and for no others."""
+        return CacheView(self)
 
     def _start(self, resource: Resource, cache: Cache) -> None:
         assert self._group is not None
-        self._tasks[resource] = self._group.create_task(cache.informer.run(), name=f"watch-{resource.group_resource}")
+        work = self._keep_watching(cache)
+        self._tasks[resource] = self._group.create_task(work, name=f"watch-{resource.group_resource}")
+
+    async def _keep_watching(self, cache: Cache) -> None:
+        """An informer survives what the server does; a fault of its own must not end all other watches."""
+        while True:
+            try:
+                await cache.informer.run()
+            except Exception:
+                log.exception("watch crashed, starting it again", resource=cache.resource.group_resource)
+            await self._clock.sleep(RESTART)
+
+
+class CacheView:
+    """The shared caches as one controller uses them."""
+
+    def __init__(self, caches: Caches) -> None:
+        self._caches = caches
+        self._used: dict[Resource, Cache] = {}
+
+    def of(self, resource: Resource) -> Cache:
+        """The cache of a resource."""
+        return self._used.setdefault(resource, self._caches.of(resource))
+
+    def drop(self, resource: Resource) -> None:
+        """The resource is no longer served."""
+        self._used.pop(resource, None)
+        self._caches.drop(resource)
+
+    async def synced(self) -> None:
+        """Returns once every cache used here has its first list: a resource that cannot be read holds up only those
+        who need it."""
+        for cache in list(self._used.values()):
+            await cache.informer.synced()

@@ -61,7 +61,7 @@ class Controller:
         self.context = context
         self.client = context.client
         self.clock = context.clock
-        self.caches = context.caches
+        self.caches = context.caches.view()
         self.recorder = context.recorder(self.name)
         self._told: set[str] = set()
         self.queue = WorkQueue(
@@ -76,7 +76,7 @@ class Controller:
         raise NotImplementedError
 
     async def run(self) -> None:
-        """Works until cancelled; the caches it uses have been filled."""
+        """Works until cancelled; called when the caches it uses are filled."""
         await self.queue.run()
 
     def enqueue(self, obj: Obj) -> None:

@@ -9,7 +9,7 @@ import structlog
 from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.controllers.bootstraptokens import BootstrapTokenCleaner
-from orca.controllers.cache import Caches
+from orca.controllers.cache import Caches, CacheView
 from orca.controllers.certificates import CertificatesController
 from orca.controllers.clusterroles import ClusterRoleAggregationController
 from orca.controllers.config import ControllersConfig
@@ -39,6 +39,7 @@ class Runnable(Protocol):
     """A controller as the manager sees it: constructed with the Context, started again after a crash."""
 
     name: str
+    caches: CacheView
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -83,7 +84,6 @@ async def run_all(client: Client, *, clock: Clock, config: ControllersConfig) ->
     ]
     async with asyncio.TaskGroup() as group:
         group.create_task(context.caches.run(), name="caches")
-        await context.caches.synced()
         log.info("controllers start", controllers=[controller.name for controller in controllers])
         for controller in controllers:
             group.create_task(_keep_running(controller, clock), name=controller.name)
@@ -91,6 +91,7 @@ async def run_all(client: Client, *, clock: Clock, config: ControllersConfig) ->
 
 async def _keep_running(controller: Runnable, clock: Clock) -> None:
     pause = FIRST_RESTART
+    await controller.caches.synced()
     while True:
         started = clock.monotonic()
         try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from orca.api.builtin import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS
 from orca.api.errors import is_already_exists
 from orca.api.objects import Obj, is_terminating, name, namespace
-from orca.controllers.cache import Cache
+from orca.api.resources import Resource
 from orca.controllers.harness import DONE, Context, Controller, Outcome
 from orca.controllers.podcontrol import namespace_is_terminating
 
@@ -23,10 +23,10 @@ class NamespaceFollower(Controller):
     resource = NAMESPACES
     object_name = ""
 
-    def __init__(self, context: Context, objects: Cache) -> None:
+    def __init__(self, context: Context, kept: Resource) -> None:
         super().__init__(context)
         self._namespaces = self.caches.of(NAMESPACES)
-        self._objects = objects
+        self._objects = objects = self.caches.of(kept)
         self._namespaces.informer.on_add(self.enqueue)
         self._namespaces.informer.on_update(lambda _, new: self.enqueue(new))
         objects.informer.on_update(lambda _, new: self._object_changed(new))
@@ -67,7 +67,7 @@ class ServiceAccountsController(NamespaceFollower):
     object_name = "default"
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context, context.caches.of(SERVICEACCOUNTS))
+        super().__init__(context, SERVICEACCOUNTS)
 
     def wanted(self, current: Obj | None) -> Obj | None:
         """Only its existence matters."""
@@ -83,7 +83,7 @@ class RootCAController(NamespaceFollower):
     object_name = ROOT_CA
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context, context.caches.of(CONFIGMAPS))
+        super().__init__(context, CONFIGMAPS)
         path: Path | None = context.config.ca_cert_path
         self._bundle = path.read_text() if path is not None else ""
 

@@ -1,5 +1,6 @@
 """Feeds the graph from the watches of every resource and acts on its objects, one uid at a time."""
 
+import weakref
 from collections import OrderedDict
 
 import structlog
@@ -23,6 +24,11 @@ def collectable(row: Resource) -> bool:
     return not row.virtual and {"list", "watch", "delete"} <= set(row.verbs) and row not in (EVENTS, EVENTS_V1)
 
 
+def _tell(collector: "GarbageCollector | None", what: str, row: Resource) -> None:
+    if collector is not None:
+        collector.row_changed(what, row)
+
+
 class GarbageCollector(Controller):
     """Keys are uids."""
 
@@ -38,7 +44,9 @@ class GarbageCollector(Controller):
         self._absent: OrderedDict[tuple[str, str], None] = OrderedDict()
         for row in self._table:
             self._follow(row)
-        self._table.subscribe(self._row_changed)
+        # The table outlives this collector, which ends with this process's leadership: it must not be kept alive.
+        myself = weakref.ref(self)
+        self._table.subscribe(lambda what, row: _tell(myself(), what, row))
 
     def _follow(self, row: Resource) -> None:
         # Several versions of one thing are one object.
@@ -50,7 +58,8 @@ class GarbageCollector(Controller):
         informer.on_update(lambda _, new: self._seen(row, new))
         informer.on_delete(lambda obj: self._gone(row, obj))
 
-    def _row_changed(self, what: str, row: Resource) -> None:
+    def row_changed(self, what: str, row: Resource) -> None:
+        """A CustomResourceDefinition came or went."""
         if what == "added":
             self._follow(row)
         elif self._followed.get(row.storage) == row:

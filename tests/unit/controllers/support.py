@@ -230,7 +230,7 @@ async def running_one(
     caches = Caches(cluster.api, cluster.clock)
     controller = kind(Context(cluster.api, cluster.clock, config or ControllersConfig(), caches))
     tasks = [asyncio.create_task(caches.run())]
-    await caches.synced()
+    await controller.caches.synced()
     tasks.append(asyncio.create_task(controller.run()))
     try:
         await cluster.settle()

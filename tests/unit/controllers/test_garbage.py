@@ -1,5 +1,7 @@
 """The garbage collector: background, foreground, orphans, circles, owners that never were."""
 
+import dataclasses
+import gc
 from typing import Any
 
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from orca.api.builtin import BUILTIN, CONFIGMAPS, DEPLOYMENTS, NODES, PODS, REPLICASETS, SECRETS
 from orca.api.objects import Obj, is_terminating, name, owner_references
 from orca.api.resources import Resource
+from orca.controllers import ControllersConfig
 from orca.controllers.garbage import GarbageCollector, graph
 from orca.controllers.garbage.graph import Graph, Node, Owner, State, Verdict, judge
 from tests.unit.controllers.support import Cluster, running_one
@@ -206,6 +209,27 @@ def test_nothing_with_a_living_owner_is_deleted(states: list[State], has_depende
     verdict = judge(states, has_dependents=has_dependents)
     deletes = verdict in (Verdict.DELETE, Verdict.DELETE_FOREGROUND)
     assert deletes == (bool(states) and State.SOLID not in states)
+
+
+async def test_custom_resources_are_followed_while_they_are_served() -> None:
+    table = BUILTIN.copy()
+    row = dataclasses.replace(
+        CONFIGMAPS, group="example.com", version="v1", plural="widgets", singular="widget", kind="Widget", storage="/w"
+    )
+    async with running_one(GarbageCollector, config=ControllersConfig(table=table)) as (cluster, collector):
+        table.add(row)
+        top = cluster.api.seed(row, thing("Widget", "w", api="example.com/v1"))
+        cluster.api.seed(SECRETS, thing("Secret", "s", top))
+        await cluster.settle(1)
+        assert _names(cluster, SECRETS) == {"s"}
+        await cluster.api.delete(row, "w", "default")
+        await cluster.settle(1)
+        assert _names(cluster, SECRETS) == set()
+        table.remove(row)
+        assert row.storage not in repr(collector.graph)
+    del collector
+    gc.collect()
+    table.add(row)  # nobody is there to hear of it
 
 
 def test_every_stored_resource_is_followed_once() -> None:
