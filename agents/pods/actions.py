@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from agents.pods import plan as plans
+from agents.pods import steps
 from agents.pods.compose import container_name, container_spec, pod_files, refuse_unsupported, sandbox_spec
 from agents.pods.containers import find_container, spec_of
 from agents.pods.environment import ConfigError, build_environment
@@ -19,6 +19,7 @@ from agents.pods.gate import APP, REMOVAL, SANDBOX
 from agents.pods.images import ensure_image
 from agents.pods.memory import container_hash, raise_crash
 from agents.pods.messages import read_message
+from agents.pods.plan import MINIMUM_GRACE
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.probes.handlers import Target
@@ -50,7 +51,7 @@ class Actions:
         self._tools = tools
         self._stop_probes = stop_probes
 
-    async def run(self, action: plans.Action) -> None:
+    async def run(self, action: steps.Action) -> None:
         """Do one action. Expected failures are noted in memory; the engine being away is one of them."""
         try:
             await self._run(action)
@@ -60,25 +61,25 @@ class Actions:
             self._subject.failed(action.key, "ContainerCreating", str(error))
             log.warning("engine is slow", pod=name(self._subject.pod), action=action.key, error=str(error))
 
-    async def _run(self, action: plans.Action) -> None:
+    async def _run(self, action: steps.Action) -> None:
         match action:
-            case plans.MakeSandbox(attempt=attempt):
+            case steps.MakeSandbox(attempt=attempt):
                 await self._make_sandbox(attempt)
-            case plans.Wire():
+            case steps.Wire():
                 await self._wire()
-            case plans.PrepareVolumes():
+            case steps.PrepareVolumes():
                 await self._prepare_volumes()
-            case plans.EnsureImage(container=container):
+            case steps.EnsureImage(container=container):
                 await ensure_image(self._subject, self._tools, container)
-            case plans.StartContainer(container=container, attempt=attempt):
+            case steps.StartContainer(container=container, attempt=attempt):
                 await self._start_container(container, attempt)
-            case plans.StopContainer():
+            case steps.StopContainer():
                 await self._stop_container(action)
-            case plans.KillContainer(id=container_id):
+            case steps.KillContainer(id=container_id):
                 await self._tools.runtime.kill(container_id)
-            case plans.Remove(id=container_id):
+            case steps.Remove(id=container_id):
                 await self._remove(container_id)
-            case plans.Release(files=files):
+            case steps.Release(files=files):
                 await self._release(files=files)
             case _:
                 raise AssertionError(f"nobody does {action!r}")
@@ -276,9 +277,9 @@ class Actions:
             self._subject.tell(
                 "FailedPostStartHook", f"PostStartHook failed: {text}", container=container["name"], warning=True
             )
-            await self._stop(container, container_id, plans.MINIMUM_GRACE, "FailedPostStartHook")
+            await self._stop(container, container_id, MINIMUM_GRACE, "FailedPostStartHook")
 
-    async def _stop_container(self, action: plans.StopContainer) -> None:
+    async def _stop_container(self, action: steps.StopContainer) -> None:
         container = find_container(self._subject.pod, action.container) or {"name": action.container}
         await self._stop(container, action.id, action.grace, action.why)
 

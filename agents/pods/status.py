@@ -20,8 +20,9 @@ from agents.pods.containers import (
 )
 from agents.pods.lifecycle import Life
 from agents.pods.memory import LONG_AGO, Memory
-from agents.pods.plan import Plan, Waiting, is_deleting
+from agents.pods.plan import is_deleting
 from agents.pods.resources import qos_class
+from agents.pods.steps import Plan, Waiting
 from agents.runtime.model import ContainerInfo
 from orca.api.objects import Obj, meta
 from orca.api.times import format_time

@@ -10,15 +10,16 @@ from typing import Any
 
 import structlog
 
-from agents.pods import plan as plans
+from agents.pods import steps
 from agents.pods.actions import Actions
 from agents.pods.containers import every_container, find_container
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Memory, ProbeResults, adopted_crash, container_hash
-from agents.pods.plan import Action, Plan, is_deleting, plan
+from agents.pods.plan import is_deleting, plan
 from agents.pods.ports import ContainerRefs, PodView
 from agents.pods.reporter import StatusReporter
 from agents.pods.status import build_status
+from agents.pods.steps import Action, Plan
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.probes.handlers import Target
@@ -164,7 +165,7 @@ class PodWorker:
 
     async def _perform(self, action: Action) -> None:
         try:
-            if isinstance(action, plans.DeleteObject):
+            if isinstance(action, steps.DeleteObject):
                 await self._delete_object()
             else:
                 await self._actions.run(action)

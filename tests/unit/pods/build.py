@@ -7,7 +7,8 @@ from typing import Any
 
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Memory, container_hash
-from agents.pods.plan import Action, EnsureImage, Plan, plan
+from agents.pods.plan import plan
+from agents.pods.steps import Action, EnsureImage, Plan
 from agents.runtime import model
 from agents.runtime.model import ContainerInfo, ImageInfo
 from orca.api.objects import Obj

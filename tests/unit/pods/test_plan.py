@@ -17,7 +17,8 @@ from agents.pods.memory import (
     failed_again,
     raise_crash,
 )
-from agents.pods.plan import (
+from agents.pods.plan import plan
+from agents.pods.steps import (
     DeleteObject,
     EnsureImage,
     KillContainer,
@@ -28,7 +29,6 @@ from agents.pods.plan import (
     StartContainer,
     StopContainer,
     Wire,
-    plan,
 )
 from tests.unit.pods.build import T0, at, decide, deleting, info, pod, run, spec_container, up
 

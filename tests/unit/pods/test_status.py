@@ -9,9 +9,9 @@ import pytest
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Memory, ProbeResults
 from agents.pods.patch import status_patch
-from agents.pods.plan import Plan, Waiting
 from agents.pods.reporter import is_dull
 from agents.pods.status import build_status
+from agents.pods.steps import Plan, Waiting
 from orca.api.objects import Obj
 from tests.unit.pods.build import IMAGE, T0, at, deleting, info, pod, spec_container, up
 
