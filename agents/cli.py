@@ -15,6 +15,8 @@ import structlog
 import uvloop
 
 from agents.assembly import Agent, AgentOptions
+from agents.cleanup import clean_up
+from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
 from orca.client.clock import SystemClock
 
@@ -28,6 +30,15 @@ def _taints(context: click.Context, parameter: click.Parameter, text: str) -> tu
         raise click.BadParameter(str(error)) from error
 
 
+def _token(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    try:
+        if text:
+            JoinToken.parse(text)
+    except JoinError as error:
+        raise click.BadParameter(str(error)) from error
+    return text
+
+
 def _labels(context: click.Context, parameter: click.Parameter, text: str) -> dict[str, str]:
     try:
         return parse_labels(text)
@@ -37,7 +48,8 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
 
 @click.command()
 @click.option("--server", default="", help="URL of the API server, to join with --token.")
-@click.option("--token", default="", envvar="ORCA_TOKEN", help="Join token, as `orca token create` prints it.")
+@click.option("--token", default="", envvar="ORCA_TOKEN", callback=_token,
+              help="Join token, as `orca token create` prints it.")
 @click.option("--kubeconfig", type=click.Path(dir_okay=False, path_type=Path), default=None,
               help="Kubeconfig of this node, instead of --server and --token.")
 @click.option("--hostname-override", default="", help="Name of the node; the host's name otherwise.")
@@ -56,6 +68,7 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
 @click.option("--node-labels", default="", callback=_labels, help="key=value, separated by commas.")
 @click.option("--max-pods", default=110, show_default=True)
 @click.option("--port", default=10250, show_default=True, help="Port of the agent's server.")
+@click.option("--cleanup", is_flag=True, help="Remove what the agent made on this host (pods, rules, mounts), and end.")
 @click.option("--v", "verbosity", default=0, show_default=True, help="Log level; 4 and more is for debugging.")
 def main(
     server: str,
@@ -76,10 +89,11 @@ def main(
     node_labels: dict[str, str],
     max_pods: int,
     port: int,
+    cleanup: bool,
     verbosity: int,
 ) -> None:
     """Run this host as a node of an orca cluster, until SIGTERM. Containers go on without the agent."""
-    if kubeconfig is None and not server:
+    if kubeconfig is None and not server and not cleanup:
         raise click.UsageError("give --server and --token, or --kubeconfig")
     if os.geteuid() != 0:
         raise click.ClickException("orca-agent must be run as root")
@@ -94,14 +108,25 @@ def main(
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
     )
+    node_name = (hostname_override or socket.gethostname()).lower()
+    docker_socket = docker_socket.removeprefix("unix://")
+    if cleanup:
+        cleaning = clean_up(
+            root_dir,
+            docker_socket=docker_socket,
+            cluster_cidr=cluster_cidr,
+            service_cidr=service_cluster_ip_range,
+            node_name=node_name,
+        )
+        sys.exit(0 if asyncio.run(cleaning) else 1)
     options = AgentOptions(
-        node_name=(hostname_override or socket.gethostname()).lower(),
+        node_name=node_name,
         server=server.rstrip("/"),
         token=token,
         kubeconfig=kubeconfig,
         node_ip=node_ip,
         root=root_dir,
-        docker_socket=docker_socket.removeprefix("unix://"),
+        docker_socket=docker_socket,
         cgroup_parent=cgroup_parent,
         pause_image=pause_image,
         proxy_mode=proxy_mode,

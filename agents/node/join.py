@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import os
 import re
 import ssl
 from collections.abc import Callable
@@ -115,8 +116,11 @@ async def fetch_ca(server: str, ca_hash: str) -> bytes:
             if response.status != 200:
                 raise JoinError(f"{server} answered {response.status} for cluster-info: is it an orca server?")
             found = ca_of_cluster_info(await response.json())
+    except aiohttp.ClientConnectorError as error:
+        reason = os.strerror(error.errno) if error.errno else error.strerror
+        raise JoinError(f"cannot reach {server}: {reason}") from error
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise JoinError(f"cannot reach {server}: {error or type(error).__name__}") from error
+        raise JoinError(f"{server} does not answer as it should: {error or type(error).__name__}") from error
     if not any(hmac.compare_digest(ca_hash, have) for have in certificates.public_key_hashes(found)):
         raise JoinError(
             f"the CA of {server} is not the one this token was made for: the token is of another cluster, "

@@ -1,0 +1,59 @@
+"""What `orca-agent --cleanup` does: take away everything the agent made on a host, when the host leaves the cluster.
+
+Each step goes on where the one before failed: as much as possible shall be gone, and what stays is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from agents.network import Iptables, PodNetwork
+from agents.proxy.writer import IptablesWriter
+from agents.runtime import Runtime
+from agents.volumes import mounts
+
+log = structlog.get_logger()
+
+
+async def clean_up(root: Path, *, docker_socket: str, cluster_cidr: str, service_cidr: str, node_name: str) -> bool:
+    """Remove pods' containers, rules, links and mounts; state files stay. False when something could not be removed."""
+
+    async def unmount() -> None:
+        await asyncio.to_thread(_unmount_below, root)
+
+    async def network() -> None:
+        await PodNetwork(root, node_name, cluster_cidr=cluster_cidr, service_cidr=service_cidr).cleanup()
+
+    steps: dict[str, Callable[[], Awaitable[None]]] = {
+        "containers": lambda: _remove_containers(docker_socket),
+        "services": lambda: IptablesWriter(Iptables(), cluster_cidr=cluster_cidr).remove_everything(),
+        "network": network,
+        "volumes": unmount,
+    }
+    clean = True
+    for name, step in steps.items():
+        try:
+            await step()
+            log.info("removed", what=name)
+        except Exception as error:
+            clean = False
+            log.warning("could not be removed", what=name, error=str(error))
+    return clean
+
+
+async def _remove_containers(docker_socket: str) -> None:
+    runtime = Runtime(docker_socket)
+    try:
+        await asyncio.gather(*(runtime.remove(container) for container in await runtime.states()))
+    finally:
+        await runtime.aclose()
+
+
+def _unmount_below(root: Path) -> None:
+    for directory in (root / "pods", root / "memory"):
+        for mounted in mounts.mounts_below(directory):
+            mounts.unmount(mounted)
