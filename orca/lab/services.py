@@ -14,10 +14,15 @@ PARTS = (SERVER, AGENT, ENGINE, "etcd")
 
 
 def engine(host: Host) -> Service:
-    """Docker Engine of the host: no bridge, no rules of its own, and containers that outlive it."""
+    """Docker Engine of the host: no bridge, no rules of its own, and containers that outlive it.
+
+    A killed engine leaves the pid of the containerd that it had started, and its successor would wait 15 s for it.
+    (Where systemd runs, containerd is a service of its own and there is no such file.)
+    """
     return Service(
         ENGINE,
         (
+            *("/bin/sh", "-c", 'rm -f /run/docker/containerd/containerd.pid; exec "$@"', "engine"),
             "dockerd",
             "--bridge=none",
             "--iptables=false",

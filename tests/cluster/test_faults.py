@@ -164,7 +164,20 @@ def test_a_host_that_is_cut_off_is_replaced_and_cleaned_up_when_it_returns(kubec
 
 
 def test_a_host_that_loses_power_runs_its_pods_again(running: Kubectl, lab: Lab) -> None:
+    before = _containers(running)
+    there = {pod["metadata"]["name"] for pod in running.items("pods") if pod["spec"]["nodeName"] == "host-1"}
+    assert there
     orca("lab", "kill", "--name", LAB, "host-1")
     orca("lab", "start", "--name", LAB, "host-1")
+
+    def restarted() -> bool:
+        now = _containers(running)
+        return all(now[name][1] == before[name][1] + 1 for name in there)
+
+    eventually(restarted, seconds=RECOVERY_SECONDS, what="each container of that host has been started again")
     eventually(lambda: _all_ready(running), seconds=RECOVERY_SECONDS, what="all Ready again")
+    now = _containers(running)
+    assert {name: now[name] for name in before if name not in there} == {
+        name: before[name] for name in before if name not in there
+    }
     eventually(lambda: _answers(lab, _port(running)), what="the service answers on that host")
