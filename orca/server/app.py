@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from orca.api.errors import ApiError, internal, method_not_allowed, no_such_page
+from orca.api.objects import Obj
 from orca.api.resources import ResourceTable
 from orca.client.clock import Clock
 from orca.server.discovery import Discovery
@@ -48,6 +49,7 @@ class Parts:
     metrics: Metrics
     splicer: Splicer
     clock: Clock
+    well_known: dict[str, Obj]  # path -> document: OpenID discovery of ServiceAccount tokens
 
 
 class App:
@@ -149,6 +151,8 @@ class App:
             return await parts.openapi.respond(path, request.query, headers)
         if path == "/version":
             return value_response(self._version, Form(request.form.media), pretty=True)
+        if path in parts.well_known:
+            return value_response(parts.well_known[path], PLAIN)
         if path == "/metrics":
             return parts.metrics.respond()
         if path == "/":

@@ -101,6 +101,10 @@ class ApiServer:
                 metrics=Metrics(self.table, store),
                 splicer=self._splicer,
                 clock=clock,
+                well_known={
+                    "/openid/v1/jwks": keys.jwks(),
+                    "/.well-known/openid-configuration": keys.discovery(f"{self._facts().url}/openid/v1/jwks"),
+                },
             )
         )
         self._factory: ConnectionFactory | None = None

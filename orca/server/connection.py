@@ -14,7 +14,8 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-KEEPALIVE_SECONDS = 120.0  # longer than the 90 s of Go clients, so that they close first; bounds half-sent headers too
+KEEPALIVE_SECONDS = 120.0  # longer than the 90 s of Go clients, so that they close first
+HEAD_SECONDS = 30.0  # from the first byte of a request's head to its last
 
 
 class RawPeer:
@@ -36,13 +37,14 @@ class RawPeer:
 class Connection(RequestHandler):
     """See the module's docstring. ``peer_der`` is the verified client certificate, or None."""
 
-    __slots__ = ("_lost", "_raw", "peer_der")
+    __slots__ = ("_half", "_lost", "_raw", "peer_der")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.peer_der: bytes | None = None
         self._lost: dict[object, Callable[[], object]] = {}
         self._raw: RawPeer | None = None
+        self._half: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tls = cast("ssl.SSLObject | None", transport.get_extra_info("ssl_object"))
@@ -51,6 +53,8 @@ class Connection(RequestHandler):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        if self._half is not None:
+            self._half.cancel()
         for callback in list(self._lost.values()):
             callback()
         if self._raw is not None:
@@ -60,8 +64,15 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._raw is not None:
             self._raw.feed(data)
-        else:
-            super().data_received(data)
+            return
+        super().data_received(data)
+        # Still waiting for a request although bytes came: half a head.
+        if self._waiter is not None and not self._waiter.done():
+            if self._half is None:
+                self._half = self._loop.call_later(HEAD_SECONDS, self.force_close)
+        elif self._half is not None:
+            self._half.cancel()
+            self._half = None
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -195,7 +195,8 @@ class DeleteOptions:
             raise bad_request(
                 f"the object provided is unrecognized (must be of type DeleteOptions): got {body.get('kind')!r}"
             )
-        preconditions = body.get("preconditions") or {}
+        preconditions = body.get("preconditions")
+        preconditions = {} if preconditions is None else preconditions
         grace, orphan = body.get("gracePeriodSeconds"), body.get("orphanDependents")
         dry_run = body.get("dryRun") or []
         propagation = body.get("propagationPolicy") or ""

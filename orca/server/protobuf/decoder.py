@@ -33,7 +33,8 @@ def decode_body(raw: bytes, definition: str) -> Obj:
         raise bad_request("the body of the request is not in the protobuf form of Kubernetes")
     try:
         return _decode(raw[len(_MAGIC) :], definition)
-    except (IndexError, ValueError, struct.error, OverflowError) as error:
+    except (IndexError, ValueError, TypeError, OverflowError, struct.error) as error:
+        # TypeError: a field came with another wire type than the table says.
         raise bad_request(f"proto: {error or 'illegal bytes'}") from None
 
 

@@ -1,0 +1,54 @@
+"""Query parameters and option bodies."""
+
+from __future__ import annotations
+
+import pytest
+
+from orca.api.errors import ApiError
+from orca.server.options import DeleteOptions, ListOptions, WriteOptions
+from orca.server.request import parse_query
+
+
+def test_list_options() -> None:
+    options = ListOptions.from_query(parse_query("labelSelector=a%3Db&limit=5&watch=1&allowWatchBookmarks=true"))
+    assert (options.labels, options.limit, options.watch, options.bookmarks) == ("a=b", 5, True, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "resourceVersionMatch=Exact",
+        "resourceVersion=5&resourceVersionMatch=Sometimes",
+        "resourceVersion=0&resourceVersionMatch=Exact",
+        "watch=1&resourceVersion=5&resourceVersionMatch=Exact",
+        "watch=1&sendInitialEvents=true",
+        "sendInitialEvents=true",
+        "limit=few",
+    ],
+)
+def test_contradictions_are_refused(text: str) -> None:
+    with pytest.raises(ApiError):
+        ListOptions.from_query(parse_query(text))
+
+
+def test_write_options() -> None:
+    options = WriteOptions.from_query(parse_query("dryRun=All&fieldValidation=Strict&fieldManager=me"), "CreateOptions")
+    assert (options.dry_run, options.field_validation, options.field_manager) == (True, "Strict", "me")
+    for text in ("dryRun=Some", "fieldValidation=Maybe", f"fieldManager={'x' * 129}"):
+        with pytest.raises(ApiError):
+            WriteOptions.from_query(parse_query(text), "CreateOptions")
+
+
+def test_delete_options() -> None:
+    body = {"kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": {"uid": "u"}, "dryRun": ["All"]}
+    options = DeleteOptions.from_body(body)
+    assert (options.grace_seconds, options.uid, options.dry_run) == (0, "u", True)
+    for wrong in (
+        {"kind": "Pod"},
+        {"propagationPolicy": "Sideways"},
+        {"propagationPolicy": "Orphan", "orphanDependents": True},
+        {"gracePeriodSeconds": "soon"},
+        {"preconditions": []},
+    ):
+        with pytest.raises(ApiError):
+            DeleteOptions.from_body(wrong)
