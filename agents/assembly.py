@@ -89,7 +89,7 @@ class Agent:
         self._parts = Supervisor(clock)
         self._keyring = Keyring(options.root / "pki")
         self._network_up = asyncio.Event()
-        self._network_problem = "cni plugin not initialized"
+        self._network_problem: str | None = None
         self._pods: PodManager | None = None
 
     def __repr__(self) -> str:
@@ -282,9 +282,10 @@ class Agent:
         reporter.poke()
         await network.run(nodes)
 
-    def _network_not_ready(self) -> str:
+    def _network_not_ready(self) -> str | None:
+        """None until the first attempt to start the network is over."""
         if not self._network_problem:
-            return ""
+            return self._network_problem
         return (
             "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
             f"message:docker: network plugin is not ready: {self._network_problem}"

@@ -22,11 +22,12 @@ HEARTBEAT_SECONDS = 300.0
 RETRY_SECONDS = 2.0
 PROBE_SECONDS = 5.0
 ENGINE_DOWN = "container runtime is down"
+NOT_KNOWN = "container runtime status check may not have completed yet"
 
 log = structlog.get_logger()
 
-Problem = Callable[[], str]
-"""Asked at every look: "" when all is well, else why pods cannot run here now."""
+Problem = Callable[[], str | None]
+"""Asked at every look: "" when all is well, else why pods cannot run here now; None when that is not known yet."""
 
 
 class NodeReporter:
@@ -86,6 +87,9 @@ class NodeReporter:
             self._written = await self._register(observed, now)
             self._written_at = now
             self.registered.set()
+            if any(problem() is None for problem in self._problems):
+                # A new Node is not Ready; one that was Ready before this agent started stays so until more is known.
+                return
         else:
             # What the server has now: others write it too, as the node controller does while this host is cut off.
             self._written = await self._current()
@@ -128,7 +132,8 @@ class NodeReporter:
         return node
 
     async def _observe(self) -> Observation:
-        problems = [text for text in (problem() for problem in self._problems) if text]
+        answers = [problem() for problem in self._problems]
+        problems = [NOT_KNOWN if answer is None else answer for answer in answers if answer != ""]
         engine, images = "", [Image(tuple(i["names"]), i["sizeBytes"]) for i in self._last_images()]
         try:
             async with asyncio.timeout(PROBE_SECONDS):
