@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, eventually
 
 MANIFEST = """
 apiVersion: apps/v1
@@ -130,8 +130,11 @@ def test_watch_prints_changes(kubectl: Kubectl) -> None:
         watching.wait()
 
 
-def test_wait_for_a_deletion(kubectl: Kubectl) -> None:
+def test_delete_waits_for_finalizers(kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "going")
-    waiting = kubectl.start("wait", "--for=delete", "configmap/going", "--timeout=20s")
-    kubectl("delete", "configmap", "going")
-    assert waiting.wait(timeout=20) == 0
+    kubectl("patch", "configmap", "going", "-p", '{"metadata":{"finalizers":["example.com/hold"]}}')
+    deleting = kubectl.start("delete", "configmap", "going")
+    eventually(lambda: kubectl.json("get", "configmap", "going")["metadata"].get("deletionTimestamp"))
+    assert deleting.poll() is None
+    kubectl("patch", "configmap", "going", "-p", '{"metadata":{"finalizers":null}}')
+    assert deleting.wait(timeout=20) == 0
