@@ -245,7 +245,11 @@ class Socket:
     async def __aenter__(self) -> aiohttp.ClientWebSocketResponse:
         self._session = aiohttp.ClientSession()
         protocols = (self._protocol,) if self._protocol else ()
-        return await self._session.ws_connect(self._url, ssl=self._tls, protocols=protocols)
+        try:
+            return await self._session.ws_connect(self._url, ssl=self._tls, protocols=protocols)
+        except aiohttp.ClientError:
+            await self._session.close()
+            raise
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
