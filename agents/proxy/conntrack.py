@@ -1,6 +1,7 @@
-"""Connections the kernel remembers and that lead to a UDP endpoint that is gone.
+"""Connections the kernel remembers and that lead to an endpoint that is gone.
 
-TCP clients notice and connect anew; a UDP client that keeps its source port would be sent to the dead address for ever.
+A UDP client that keeps its source port would be sent to the dead address for ever. A TCP client connects anew, but from
+a port that was used before, half-closed with the dead pod, it would be sent there too, for minutes.
 The decision is pure (`stale`); `ConntrackTable` reads and deletes through netlink, in a thread: with the ``conntrack``
 program every deleted kind of flow costs a process and another look at the whole table.
 """
@@ -13,7 +14,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -29,7 +30,10 @@ _ERROR, _DONE = 2, 3
 _TUPLE_ORIG, _TUPLE_REPLY, _ZONE = 1, 2, 18
 _IP, _PROTO = 1, 2
 _HEADER = struct.Struct("=IHHII")
-_UDP = 17
+_PROTOINFO = 4
+_UDP, _TCP = 17, 6
+_TCP_OPEN = (2, 3)
+"""States SYN_RECV and ESTABLISHED."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +43,9 @@ class Flow:
     destination: str
     port: int
     server: str
+    protocol: int = _UDP
+    open: bool = False
+    """A TCP connection that both sides may still be using."""
 
     @property
     def translated(self) -> bool:
@@ -59,6 +66,8 @@ def stale(flows: Iterable[Flow], ports: Iterable[ServicePort]) -> list[Flow]:
             node_ports[port.node_port] = servers
     found = []
     for flow in flows:
+        if flow.protocol != _UDP:
+            continue
         servers_now = addresses.get((flow.destination, flow.port))
         if servers_now is None and flow.translated:
             # Untranslated ones to this port number may be anybody's: only what a rule has sent somewhere is ours.
@@ -66,6 +75,11 @@ def stale(flows: Iterable[Flow], ports: Iterable[ServicePort]) -> list[Flow]:
         if servers_now is not None and flow.server not in servers_now and (servers_now or flow.translated):
             found.append(flow)
     return sorted(found)
+
+
+def dead(flows: Iterable[Flow], gone: Collection[str]) -> list[Flow]:
+    """TCP flows that a service has sent to addresses no pod has any more, and that nobody uses."""
+    return sorted(f for f in flows if f.protocol == _TCP and f.translated and not f.open and f.server in gone)
 
 
 class ConntrackTable:
@@ -77,26 +91,31 @@ class ConntrackTable:
     async def sweep(self, services: Mapping[str, tuple[ServicePort, ...]]) -> int:
         """Delete the stale UDP flows of these services; returns how many."""
         ports = [port for ports in services.values() for port in ports if port.protocol == "UDP"]
-        if not ports:
-            return 0
+        return await self._delete(lambda flows: stale(flows, ports)) if ports else 0
+
+    async def bury(self, gone: Collection[str]) -> int:
+        """Delete TCP flows that ended at these addresses, of pods that are no more; returns how many."""
+        return await self._delete(lambda flows: dead(flows, gone)) if gone else 0
+
+    async def _delete(self, choose: Callable[[set[Flow]], list[Flow]]) -> int:
         try:
-            return await asyncio.get_running_loop().run_in_executor(None, _sweep, ports)
+            return await asyncio.get_running_loop().run_in_executor(None, _delete, choose)
         except OSError as error:
             if not self._told:
-                log.warning("UDP clients may go on using endpoints that are gone", reason=str(error))
+                log.warning("clients may go on using endpoints that are gone", reason=str(error))
             self._told = True
             return 0
 
 
-def _sweep(ports: list[ServicePort]) -> int:
+def _delete(choose: Callable[[set[Flow]], list[Flow]]) -> int:
     with contextlib.closing(
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER)
     ) as table:
         table.settimeout(5.0)
         table.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         table.bind((0, 0))
-        entries = list(_udp_entries(table))
-        gone = set(stale({flow for flow, _ in entries}, ports))
+        entries = list(_entries(table))
+        gone = set(choose({flow for flow, _ in entries}))
         count = 0
         for flow, identity in entries:
             if flow in gone:
@@ -109,8 +128,8 @@ def _sweep(ports: list[ServicePort]) -> int:
         return count
 
 
-def _udp_entries(table: socket.socket) -> Iterator[tuple[Flow, bytes]]:
-    """(flow, the attributes that name it to the kernel) of every UDP entry."""
+def _entries(table: socket.socket) -> Iterator[tuple[Flow, bytes]]:
+    """(flow, the attributes that name it to the kernel) of every UDP and TCP entry."""
     table.send(_message(_GET, _REQUEST | _DUMP, b""))
     while True:
         data = table.recv(1 << 18)
@@ -129,11 +148,12 @@ def _udp_entries(table: socket.socket) -> Iterator[tuple[Flow, bytes]]:
 
 
 def read_entry(body: bytes) -> tuple[Flow, bytes] | None:
-    """An entry of the dump, from its attributes; None when it is not IPv4 UDP."""
+    """An entry of the dump, from its attributes; None when it is not UDP or TCP over IPv4."""
     attributes = dict(_attributes(body))
     original, reply = (dict(_attributes(attributes.get(each, b""))) for each in (_TUPLE_ORIG, _TUPLE_REPLY))
     protocol = dict(_attributes(original.get(_PROTO, b"")))
-    if protocol.get(1) != bytes([_UDP]):
+    number = int.from_bytes(protocol.get(1, b""), "big")
+    if number not in (_UDP, _TCP):
         return None
     asked, answered = (dict(_attributes(each.get(_IP, b""))) for each in (original, reply))
     destination, server, port = asked.get(2, b""), answered.get(1, b""), protocol.get(3, b"")
@@ -142,7 +162,10 @@ def read_entry(body: bytes) -> tuple[Flow, bytes] | None:
     identity = _attribute(_TUPLE_ORIG | 0x8000, attributes[_TUPLE_ORIG])
     if _ZONE in attributes:
         identity += _attribute(_ZONE, attributes[_ZONE])
-    return Flow(socket.inet_ntoa(destination), int.from_bytes(port, "big"), socket.inet_ntoa(server)), identity
+    tcp = dict(_attributes(dict(_attributes(attributes.get(_PROTOINFO, b""))).get(1, b"")))
+    is_open = number == _TCP and int.from_bytes(tcp.get(1, b""), "big") in _TCP_OPEN
+    addresses = socket.inet_ntoa(destination), int.from_bytes(port, "big"), socket.inet_ntoa(server)
+    return Flow(*addresses, number, is_open), identity
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

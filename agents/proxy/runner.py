@@ -10,6 +10,7 @@ A change reaches the kernel some ten milliseconds after its watch event; changes
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
@@ -30,6 +31,8 @@ HEAL_SECONDS = 2.0
 LEGACY_HEAL_SECONDS = 15.0
 """Legacy iptables cannot tell whether rules were changed: all of them have to be read."""
 RETRY_SECONDS = 1.0
+BURIALS = (0.0, 2.0, 10.0, 60.0, 125.0)
+"""Seconds after a pod's end at which its TCP flows are looked for: their clients let go of them one by one."""
 
 
 class ProxyModeError(Exception):
@@ -71,6 +74,9 @@ class Proxy:
         self._changed = asyncio.Event()
         self._busy = False
         self._following = False
+        self._ips: dict[str, frozenset[str]] = {}
+        self._burial: asyncio.Task[None] | None = None
+        self._graves: dict[str, list[float]] = {}
         self._udp: dict[str, tuple[ServicePort, ...]] = {}
         self.last_sync_seconds = 0.0
 
@@ -173,6 +179,7 @@ class Proxy:
                 async with asyncio.timeout(heal):
                     await self._wake.wait()
             except TimeoutError:
+                self._start_burial()
                 healed = await self._writer.heal()
                 if healed:
                     log.warning("service rules were changed by somebody else and are put back", **_size(healed))
@@ -191,6 +198,8 @@ class Proxy:
                 self.last_sync_seconds = self._clock.monotonic() - began
                 log.debug("service rules written", seconds=round(self.last_sync_seconds, 4), **_size(written))
             await self._sweep(changed)
+            self._mourn(changed)
+            self._start_burial()
         except (IptablesError, OSError):
             self._dirty |= dirty
             raise
@@ -209,6 +218,39 @@ class Proxy:
                 touched[service] = (*(_without_endpoints(port) for port in former), *udp)
         if touched:
             await self._conntrack.sweep(touched)
+
+    def _mourn(self, services: Iterable[str]) -> None:
+        """Note addresses that have left a service's slices altogether: of pods that are gone, not just unready."""
+        now = self._clock.monotonic()
+        for service in services:
+            former = self._ips.pop(service, frozenset())
+            present = frozenset(
+                str(ip)
+                for endpoint_slice in self._slices_of.get(service, {}).values()
+                for endpoint in endpoint_slice.get("endpoints") or ()
+                for ip in endpoint.get("addresses") or ()
+            )
+            if present:
+                self._ips[service] = present
+            for ip in present:
+                self._graves.pop(ip, None)
+            for ip in former - present:
+                self._graves[ip] = [now + seconds for seconds in BURIALS]
+
+    def _start_burial(self) -> None:
+        """Beside the rules, which never wait for it."""
+        if self._graves and (self._burial is None or self._burial.done()):
+            self._burial = asyncio.create_task(self._bury())
+
+    async def _bury(self) -> None:
+        now = self._clock.monotonic()
+        due = {ip for ip, times in self._graves.items() if times[0] <= now}
+        for ip in due:
+            self._graves[ip] = [when for when in self._graves[ip] if when > now]
+            if not self._graves[ip]:
+                del self._graves[ip]
+        # One that still serves elsewhere was only taken out of one service.
+        await self._conntrack.bury({ip for ip in due if not any(ip in ips for ips in self._ips.values())})
 
     def _model(self, service_key: str) -> tuple[ServicePort, ...]:
         service = self._services.get(service_key)

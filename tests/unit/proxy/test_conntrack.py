@@ -8,7 +8,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.proxy.conntrack import Flow, read_entry, stale
+from agents.proxy.conntrack import Flow, dead, read_entry, stale
 from agents.proxy.model import Endpoint, ServicePort
 
 FLOWS = [Flow("10.96.0.9", 53, "10.244.2.2"), Flow("172.31.0.11", 30053, "10.244.2.2")]
@@ -28,12 +28,20 @@ def entry(protocol: int) -> bytes:
     return side(1, "10.244.1.5", "10.96.0.9", (4444, 53)) + side(2, "10.244.2.2", "10.244.1.5", (5353, 4444))
 
 
+def tcp_state(number: int) -> bytes:
+    return tlv(0x8004, tlv(0x8001, tlv(1, bytes([number]))))
+
+
 def test_entries_of_the_kernel() -> None:
     found = read_entry(entry(17))
     assert found
     assert found[0] == FLOWS[0]
     assert found[1] == entry(17)[: len(found[1])], "named by the question's side"
-    assert read_entry(entry(6)) is None
+    for state, is_open in ((1, False), (2, True), (3, True), (4, False), (5, False)):
+        tcp = read_entry(entry(6) + tcp_state(state))
+        assert tcp
+        assert tcp[0] == Flow("10.96.0.9", 53, "10.244.2.2", 6, is_open)
+    assert read_entry(entry(132)) is None
 
 
 @given(st.binary(max_size=300))
@@ -69,6 +77,18 @@ def test_flows_of_others_stay() -> None:
     assert stale(others, [DNS]) == []
 
 
-def test_tcp_is_left_alone() -> None:
+def test_udp_rules_do_not_touch_tcp() -> None:
     web = ServicePort("default/web", "", "TCP", 53, "10.96.0.9")
     assert stale(FLOWS, [web]) == []
+    assert stale([Flow("10.96.0.9", 53, "10.244.9.9", 6)], [DNS]) == []
+
+
+def test_only_unused_translated_tcp_flows_to_gone_pods_are_dead() -> None:
+    half_closed = Flow("10.96.0.9", 80, "10.244.2.2", 6)
+    others = [
+        Flow("10.96.0.9", 80, "10.244.2.2", 6, True),
+        Flow("10.96.0.9", 80, "10.244.2.3", 6),
+        Flow("10.244.2.2", 80, "10.244.2.2", 6),
+        Flow("10.96.0.9", 80, "10.244.2.2", 17),
+    ]
+    assert dead([half_closed, *others], {"10.244.2.2"}) == [half_closed]
