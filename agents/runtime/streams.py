@@ -23,7 +23,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 
 from agents.runtime.engine import Engine, translate
-from agents.runtime.errors import EngineUnavailable, RuntimeFailure
+from agents.runtime.errors import EngineUnavailable, RefusedByEngine, RuntimeFailure
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 READ_BYTES = 1 << 16
@@ -132,7 +132,13 @@ class EngineStreams:
     ) -> RawStream:
         """Streams of the container's own process from now on; `tty` is what the container was made with."""
         query = {"stream": 1, "stdin": int(stdin), "stdout": int(stdout), "stderr": int(stderr and not tty), "logs": 0}
-        return await self._hijack(f"/containers/{container_id}/attach?{urlencode(query)}", None, tty=tty)
+        stream = await self._hijack(f"/containers/{container_id}/attach?{urlencode(query)}", None, tty=tty)
+        # The engine lets clients attach to a container that has ended and then waits for its next start.
+        state = (await self._engine.call("GET", f"/containers/{container_id}/json"))["State"]
+        if not state.get("Running"):
+            stream.close()
+            raise RefusedByEngine(f"container {container_id} is not running any more")
+        return stream
 
     async def exec_state(self, exec_id: str) -> ExecState:
         """Looks once."""
