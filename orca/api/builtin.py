@@ -96,7 +96,9 @@ PODS = _namespaced(
         Subresource("attach", _STREAM, "", "v1", "PodAttachOptions"),
         Subresource("binding", _CREATE, "", "v1", "Binding", "io.k8s.api.core.v1.Binding"),
         Subresource("ephemeralcontainers", READ_WRITE),
-        Subresource("eviction", _CREATE, "policy", "v1", "Eviction", "io.k8s.api.policy.v1.Eviction"),
+        Subresource(
+            "eviction", _CREATE, "policy", "v1", "Eviction", "io.k8s.api.policy.v1.Eviction", also=("policy/v1beta1",)
+        ),
         Subresource("exec", _STREAM, "", "v1", "PodExecOptions"),
         Subresource("log", ("get",)),
         Subresource("portforward", _STREAM, "", "v1", "PodPortForwardOptions"),

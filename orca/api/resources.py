@@ -13,7 +13,10 @@ READ_WRITE = ("get", "patch", "update")
 
 @dataclass(frozen=True, slots=True)
 class Subresource:
-    """One subresource of a kind. Without ``kind`` its body is the parent's kind, otherwise group/version/kind."""
+    """One subresource of a kind. Without ``kind`` its body is the parent's kind, otherwise group/version/kind.
+
+    ``also`` are older apiVersions of the body that mean the same and are taken as well.
+    """
 
     name: str
     verbs: tuple[str, ...]
@@ -21,6 +24,7 @@ class Subresource:
     version: str = ""
     kind: str = ""
     definition: str = ""
+    also: tuple[str, ...] = ()
 
     @property
     def api_version(self) -> str:

@@ -39,6 +39,9 @@ def bare() -> Iterator[Host]:
             hosts.call(host, "mkdir", "-p", str(upper), str(work), path)
             layers = f"lowerdir={path},upperdir={upper},workdir={work}"
             hosts.call(host, "mount", "-t", "overlay", "overlay", "-o", layers, path)
+        # The installation fetches packages: it sees names as this machine does, its services only the lab.
+        for name in ("resolv.conf", "hosts"):
+            (host.state / name).write_bytes(Path("/etc", name).read_bytes())
         hosts.start_service(host, engine(host))
         wait_for_engine(host)
         for made in images.build_all(print):
@@ -54,7 +57,7 @@ def bare() -> Iterator[Host]:
 def _script(host: Host, *argv: str) -> str:
     """Run an installation script on the host, as root in a checkout."""
     done = subprocess.run(
-        [*hosts.enter(host), "env", f"--chdir={PROJECT}", *argv],
+        [*(part for part in hosts.enter(host) if part != "--net"), "env", f"--chdir={PROJECT}", *argv],
         capture_output=True,
         text=True,
         check=False,

@@ -53,7 +53,10 @@ def _traces() -> dict[str, set[str]]:
 
 
 def _mentions_lab(pid: Path) -> bool:
+    """A zombie is no process any more: it only waits for this machine's init."""
     try:
+        if (pid / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return False
         return f"orca-{LAB}" in (pid / "cgroup").read_text() or LAB.encode() in (pid / "cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False

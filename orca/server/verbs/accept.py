@@ -46,6 +46,8 @@ def accept(
     wrong type, and with ``fieldValidation=Strict`` for unknown or duplicate fields; with ``Warn`` they become warnings.
     """
     if subresource is not None and subresource.kind:
+        if obj.get("apiVersion") in subresource.also:
+            obj["apiVersion"] = subresource.api_version
         check_kind(obj, subresource.api_version, subresource.kind)
         definition = subresource.definition
     else:
