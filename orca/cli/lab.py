@@ -14,7 +14,7 @@ import click
 from orca.lab import cluster, faults, images
 from orca.lab import host as hosts
 from orca.lab import network as segment
-from orca.lab.layout import DEFAULT_NAME, LabError, load, plan
+from orca.lab.layout import DEFAULT_NAME, LabError, load
 from orca.lab.services import AGENT, ENGINE, SERVER
 
 
@@ -74,7 +74,7 @@ def command() -> None:
 def up(name: str, size: int, nat: bool) -> None:
     """Bring a lab up, or complete one that is up in part."""
     steps = Steps()
-    lab = plan(name, size, nat=nat)
+    lab = cluster.reserve(name, size, nat=nat)
     cluster.up(lab, archives=images.build_all(steps), say=steps)
     steps.done(f"lab {name!r} is up: {size} hosts, kubeconfig {lab.kubeconfig}")
 

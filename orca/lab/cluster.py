@@ -6,6 +6,8 @@ of a lab whose ``up`` was interrupted.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 import time
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from orca.lab import cgroups, network, services
 from orca.lab import host as hosts
-from orca.lab.layout import DEFAULT_NAME, Host, Lab, LabError, load, state_directory
+from orca.lab.layout import DEFAULT_NAME, STATE_ROOT, Host, Lab, LabError, load, plan, state_directory
 from orca.lab.shell import run
 
 Progress = Callable[[str], None]
@@ -24,9 +26,20 @@ SERVER_SECONDS = 60.0
 NODES_SECONDS = 60.0
 
 
+def reserve(name: str, size: int, *, nat: bool = False) -> Lab:
+    """Plan a lab and record it, so that one that is planned at the same time gets other addresses."""
+    lock = os.open(STATE_ROOT, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lab = plan(name, size, nat=nat, in_use=network.in_use())
+        lab.save()
+    finally:
+        os.close(lock)
+    return lab
+
+
 def up(lab: Lab, *, archives: Iterable[Path], say: Progress) -> None:
-    """Bring the lab up and return when every node is Ready; ``say`` is told each step as it begins."""
-    lab.save()
+    """Bring a reserved lab up and return when every node is Ready; ``say`` is told each step as it begins."""
     say(f"network: bridge {lab.bridge} {lab.gateway}/24, {lab.size} hosts")
     network.build(lab)
     say("engines: a Docker Engine on each host")

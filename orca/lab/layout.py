@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 STATE_ROOT = Path("/var/lib")
@@ -147,9 +148,11 @@ def load(name: str) -> Lab:
     return Lab(**record)
 
 
-def plan(name: str, size: int, *, nat: bool) -> Lab:
-    """A new lab with the lowest free number; an existing one of that name keeps its number.
+def plan(name: str, size: int, *, nat: bool, in_use: Mapping[int, str] | None = None) -> Lab:
+    """A new lab with a free number; an existing one of that name keeps its number.
 
+    ``in_use`` maps the numbers whose addresses this machine uses already to the link that has them: labs whose state
+    is kept elsewhere (in a container, in another root) are seen by nothing else.
     Raises ``LabError`` for a name or size that cannot be, or one that differs from what is up.
     """
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,7}[a-z0-9])?", name):
@@ -168,9 +171,16 @@ def plan(name: str, size: int, *, nat: bool) -> Lab:
         if existing.size != size:
             raise LabError(f"lab {name!r} is up with {existing.size} hosts; take it down first: orca lab down")
         return existing
-    numbers = {lab.number for lab in taken.values()}
+    fresh = Lab(name, 0, size, nat)
+    users = {lab.number: lab.bridge for lab in taken.values()} | dict(in_use or {})
+    # Number 0 is kept for the default lab, so that its addresses are the ones that people read about.
     wanted = range(1) if name == DEFAULT_NAME else range(1, 256)
-    for number in wanted:
-        if number not in numbers:
-            return Lab(name, number, size, nat)
+    left_behind = [number for number in wanted if users.get(number) == fresh.bridge]  # an up or down was interrupted
+    for number in (*left_behind, *wanted):
+        if number not in users or number in left_behind:
+            return replace(fresh, number=number)
+    if name == DEFAULT_NAME:
+        raise LabError(
+            f"{users[0]} uses {fresh.prefix}.0/24, which is the lab's; choose another: orca lab up --name NAME"
+        )
     raise LabError("no free lab number is left; take a lab down first")

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 from orca.lab.layout import POD_CIDR, SERVICE_CIDR, Host, Lab
 from orca.lab.shell import ip_batch, run, succeeds
 
+SEGMENTS = IPv4Network("172.30.0.0/16")
 BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
@@ -66,7 +69,28 @@ def set_cable(host: Host, *, up: bool) -> None:
 
 
 def cable_is_up(host: Host) -> bool:
-    return "UP" in _links().get(host.link, [])
+    return "UP" in _links().get(host.link, {}).get("flags", [])
+
+
+def in_use() -> dict[int, str]:
+    """Lab number -> the link that has addresses of that lab's /24 on this machine, whoever made it."""
+    found: dict[int, str] = {}
+    for route in json.loads(run("ip", "-json", "-4", "route", "show") or "[]"):
+        if route.get("dst", "default") != "default":
+            for number in numbers_within(IPv4Network(route["dst"])):
+                found.setdefault(number, route.get("dev", "another route"))
+    return found
+
+
+def numbers_within(reached: IPv4Network) -> range:
+    """The lab numbers whose /24 shares addresses with a route.
+
+    A wider route than the labs' /16 is somebody's way to elsewhere (a VPN's 172.16.0.0/12, say) and takes none.
+    """
+    if reached.prefixlen < SEGMENTS.prefixlen or not reached.subnet_of(SEGMENTS):
+        return range(0)
+    first = reached.network_address.packed[2]
+    return range(first, first + max(1, reached.num_addresses // 256))
 
 
 def remove(lab: Lab) -> None:
@@ -74,8 +98,8 @@ def remove(lab: Lab) -> None:
     for netns in _namespaces():
         if netns.startswith(f"{lab.bridge}-host-"):
             run("ip", "netns", "delete", netns, check=False)
-    for link in _links():
-        if link == lab.bridge or _is_cable(lab, link):
+    for link, about in _links().items():
+        if lab.bridge in (link, about.get("master")):
             run("ip", "link", "delete", link, check=False)
     if BRIDGE_NETFILTER.exists() and shutil.which("iptables"):
         run("iptables", "-w", "-D", *_pass_rule(lab), check=False)
@@ -98,13 +122,13 @@ delete table inet {lab.table}
 table inet {lab.table} {{
   chain forward {{
     type filter hook forward priority -10;
-    ip daddr {{ {POD_CIDR}, {SERVICE_CIDR}, 172.30.0.0/16 }} oifname != "orca-*" drop
+    ip daddr {{ {POD_CIDR}, {SERVICE_CIDR}, {lab.prefix}.0/24 }} oifname != "orca-*" drop
     {forward}
   }}
   chain output {{
     type filter hook output priority -10;
     oifname "lo" accept
-    ip daddr {{ {POD_CIDR}, {SERVICE_CIDR}, 172.30.0.0/16 }} oifname != "orca-*" drop
+    ip daddr {{ {POD_CIDR}, {SERVICE_CIDR}, {lab.prefix}.0/24 }} oifname != "orca-*" drop
   }}
   {masquerade}
 }}
@@ -119,15 +143,10 @@ def _load_rules(lab: Lab) -> None:
     run("nft", "-f", "-", text=rules(lab))
 
 
-def _links() -> dict[str, list[str]]:
-    """Link name -> its flags, in this machine's own namespace."""
-    return {link["ifname"]: link.get("flags", []) for link in json.loads(run("ip", "-json", "link") or "[]")}
+def _links() -> dict[str, dict[str, Any]]:
+    """Link name -> what ``ip`` says of it (flags, master), in this machine's own namespace."""
+    return {link["ifname"]: link for link in json.loads(run("ip", "-json", "link") or "[]")}
 
 
 def _namespaces() -> list[str]:
     return [entry["name"] for entry in json.loads(run("ip", "-json", "netns", "list") or "[]")]
-
-
-def _is_cable(lab: Lab, link: str) -> bool:
-    head, _, position = link.partition("h")
-    return head == f"ol{lab.number}" and position.isdigit()
