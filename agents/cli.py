@@ -18,6 +18,7 @@ from agents.assembly import Agent, AgentOptions
 from agents.cleanup import clean_up
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
+from agents.proxy import ProxyModeError, check_mode
 from orca.client.clock import SystemClock
 
 LEVELS = ((4, logging.DEBUG), (0, logging.INFO))
@@ -39,6 +40,14 @@ def _token(context: click.Context, parameter: click.Parameter, text: str) -> str
     return text
 
 
+def _mode(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    try:
+        check_mode(text)
+    except ProxyModeError as error:
+        raise click.BadParameter(str(error)) from error
+    return text
+
+
 def _labels(context: click.Context, parameter: click.Parameter, text: str) -> dict[str, str]:
     try:
         return parse_labels(text)
@@ -48,18 +57,30 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
 
 @click.command()
 @click.option("--server", default="", help="URL of the API server, to join with --token.")
-@click.option("--token", default="", envvar="ORCA_TOKEN", callback=_token,
-              help="Join token, as `orca token create` prints it.")
-@click.option("--kubeconfig", type=click.Path(dir_okay=False, path_type=Path), default=None,
-              help="Kubeconfig of this node, instead of --server and --token.")
+@click.option(
+    "--token", default="", envvar="ORCA_TOKEN", callback=_token, help="Join token, as `orca token create` prints it."
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Kubeconfig of this node, instead of --server and --token.",
+)
 @click.option("--hostname-override", default="", help="Name of the node; the host's name otherwise.")
 @click.option("--node-ip", default="", help="Address of the node; otherwise the one it reaches the server from.")
-@click.option("--root-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("/var/lib/orca-agent"),
-              show_default=True, help="Where the agent keeps its state.")
+@click.option(
+    "--root-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("/var/lib/orca-agent"),
+    show_default=True,
+    help="Where the agent keeps its state.",
+)
 @click.option("--docker-socket", default="/run/docker.sock", show_default=True, help="Socket of Docker Engine.")
 @click.option("--cgroup-parent", default="", help="Cgroup below which pods run.")
 @click.option("--pause-image", default="orca/pause:1", show_default=True, help="Image that holds a pod's namespaces.")
-@click.option("--proxy-mode", default="auto", show_default=True, help="How services are written into the kernel.")
+@click.option(
+    "--proxy-mode", default="auto", callback=_mode, show_default=True, help="How services are written into the kernel."
+)
 @click.option("--cluster-dns", default="10.96.0.10", show_default=True, help="Address of the cluster's DNS.")
 @click.option("--cluster-domain", default="cluster.local", show_default=True)
 @click.option("--cluster-cidr", default="10.244.0.0/16", show_default=True, help="Addresses of all pods.")

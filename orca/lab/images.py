@@ -1,7 +1,7 @@
 """Images made from Debian packages, for machines that cannot pull any; the same names and commands as upstream's.
 
-Run as ``python -m orca.lab.images``; ``scripts/build-images`` does. What is built already is not built again: an
-archive's name holds a hash of its recipe.
+Run as ``python -m orca.lab.images [NAME…]``; ``scripts/build-images`` does. What is built already is not built
+again: an archive's name holds a hash of its recipe.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -245,8 +246,11 @@ def _images(recipe: Recipe) -> tuple[dict[str, tuple[str, ...]], dict[str, dict[
 
 
 def main() -> None:
-    """Build what is missing and print each image's archive and tags."""
+    """Build what is missing of the images named on the command line, or of all; print each one's archive and tags."""
+    wanted = sys.argv[1:]
     for recipe in RECIPES:
+        if wanted and recipe.name not in wanted:
+            continue
         build(recipe)
         print(f"{recipe.archive}\t{' '.join(recipe.tags)}")
 

@@ -14,9 +14,9 @@ import pytest
 from orca.lab import cgroups, images
 from orca.lab import host as hosts
 from orca.lab import network as segment
-from orca.lab.cluster import load_archive, wait_for_engine
+from orca.lab.cluster import load_archive, reserve, wait_for_engine
 from orca.lab.host import Service
-from orca.lab.layout import Host, Lab, plan
+from orca.lab.layout import Host, Lab
 from orca.lab.services import engine
 from tests.support.kubectl import Kubectl, current, eventually
 
@@ -28,8 +28,7 @@ WRITTEN = ("/opt", "/etc/systemd/system", "/usr/local/bin")
 @pytest.fixture
 def bare() -> Iterator[Host]:
     """A host with an engine and nothing of orca on it."""
-    lab: Lab = plan("install", 1, nat=False)
-    lab.save()
+    lab: Lab = reserve("install", 1)
     host = lab.host(0)
     try:
         segment.build(lab)
@@ -73,7 +72,10 @@ def _unit(host: Host, name: str) -> Service:
     found = re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)
     assert found, text
     assert "Restart=always" in text
-    return Service(name, tuple(found[1].split()))
+    settings = re.search(r"^EnvironmentFile=(.*)$", text, re.MULTILINE)
+    lines = hosts.call(host, "cat", settings[1]).splitlines() if settings else []
+    environment = tuple((line.partition("=")[0], line.partition("=")[2]) for line in lines)
+    return Service(name, tuple(found[1].split()), environment)
 
 
 def test_install_server_and_agent_then_uninstall(bare: Host) -> None:

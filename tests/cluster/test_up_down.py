@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-LAB = "fresh"
+LAB = "updown"
 SECONDS = 60
 
 
@@ -57,7 +57,10 @@ def _mentions_lab(pid: Path) -> bool:
     try:
         if (pid / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
             return False
-        return f"orca-{LAB}" in (pid / "cgroup").read_text() or LAB.encode() in (pid / "cmdline").read_bytes()
+        return (
+            f"orca-{LAB}" in (pid / "cgroup").read_text()
+            or f"orca-lab-{LAB}".encode() in (pid / "cmdline").read_bytes()
+        )
     except (FileNotFoundError, ProcessLookupError):
         return False
 
