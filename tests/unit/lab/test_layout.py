@@ -29,7 +29,7 @@ def test_the_default_lab_has_number_0_and_others_the_lowest_free_one() -> None:
 def test_addresses_that_the_machine_uses_are_left_alone() -> None:
     plan("one", 3, nat=False).save()
     assert plan("two", 3, nat=False, in_use={1: "orca-one", 2: "orca-elsewhere", 3: "docker0"}).number == 4
-    with pytest.raises(LabError, match="docker0 uses 172.30.0.0/24"):
+    with pytest.raises(LabError, match="docker0 uses"):
         plan("lab", 3, nat=False, in_use={0: "docker0"})
     with pytest.raises(LabError, match="no free lab number"):
         plan("two", 3, nat=False, in_use=dict.fromkeys(range(256), "wide"))
