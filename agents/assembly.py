@@ -215,6 +215,7 @@ class Agent:
                 runtime=runtime,
                 network=network,
                 volumes=volumes,
+                traffic=proxy,
                 recorder=EventRecorder(api, "kubelet", options.node_name, clock=clock),
                 config=PodsConfig(
                     node_name=options.node_name,

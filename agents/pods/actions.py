@@ -19,7 +19,7 @@ from agents.pods.gate import APP, REMOVAL, SANDBOX
 from agents.pods.images import ensure_image
 from agents.pods.memory import container_hash, raise_crash
 from agents.pods.messages import read_message
-from agents.pods.plan import MINIMUM_GRACE
+from agents.pods.plan import MINIMUM_GRACE, is_deleting
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.probes.handlers import Target
@@ -41,6 +41,8 @@ START_RETRY = 10.0
 LEAST_AFTER_PRESTOP = 2.0
 HOOK_LIMIT = 3600.0
 LATE_VOLUMES = 30.0
+DRAIN_SECONDS = 2.0
+OTHER_HOSTS_SECONDS = 0.05
 
 
 class Actions:
@@ -298,8 +300,28 @@ class Actions:
                     "FailedPreStopHook", f"PreStopHook failed: {text}", container=container["name"], warning=True
                 )
             left = max(grace - (tools.clock.monotonic() - began), LEAST_AFTER_PRESTOP)
+        left -= await self._drain(left)
         await tools.runtime.stop(container_id, left)
         await self.look(container_id)
+
+    async def _drain(self, left: float) -> float:
+        """Hold the signal of a deleted pod back until Services have let go of it; the seconds that took, bounded.
+
+        A process that gets its signal while rules still lead to it would refuse the connections that follow them.
+        """
+        traffic, memory, clock = self._tools.traffic, self._subject.memory, self._tools.clock
+        own_address = bool(memory.ips) and not spec_of(self._subject.pod).get("hostNetwork")
+        if traffic is None or not own_address or not is_deleting(self._subject.pod, memory):
+            return 0.0
+        began = clock.monotonic()
+        try:
+            async with asyncio.timeout(min(DRAIN_SECONDS, left / 2)):
+                if await traffic.released(memory.ips[0]):
+                    # This host's rules are written; the others saw the same change at the same time.
+                    await clock.sleep(OTHER_HOSTS_SECONDS)
+        except TimeoutError:
+            pass
+        return clock.monotonic() - began
 
     async def _hook(self, hook: Obj, container: Obj, container_id: str, limit: float) -> tuple[bool, str]:
         if "sleep" in hook:

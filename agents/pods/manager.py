@@ -9,7 +9,7 @@ from typing import TypeAlias
 import structlog
 
 from agents.pods.gate import Gate
-from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Volumes
+from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Traffic, Volumes
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
 from agents.pods.worker import PodWorker
@@ -45,6 +45,7 @@ class PodManager:
         runtime: Runtime,
         network: Network,
         volumes: Volumes,
+        traffic: Traffic | None = None,
         recorder: Recorder,
         config: PodsConfig,
         clock: Clock | None = None,
@@ -52,8 +53,9 @@ class PodManager:
         node: Callable[[], Obj | None] = lambda: None,
         pods: Informer | None = None,
     ) -> None:
-        """``services`` and ``node`` answer from caches of the caller; ``pods`` is an informer of this node's pods when
-        somebody else needs it too (the caller then runs it)."""
+        """``traffic`` is asked before a deleted pod's containers get their signal; ``services`` and ``node`` answer
+        from caches of the caller; ``pods`` is an informer of this node's pods when somebody else needs it too (the
+        caller then runs it)."""
         clock = clock or SystemClock()
         self._client = client
         self._runtime = runtime
@@ -67,6 +69,7 @@ class PodManager:
             runtime=runtime,
             network=network,
             volumes=volumes,
+            traffic=traffic,
             recorder=recorder,
             clock=clock,
             config=config,

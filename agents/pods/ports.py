@@ -41,6 +41,13 @@ class Volumes(Protocol):
         """Unmount and delete what belongs to none of these pods (uids)."""
 
 
+class Traffic(Protocol):
+    """``agents.proxy.Proxy``."""
+
+    async def released(self, ip: str) -> bool:
+        """Return once no Service sends new connections to ``ip``, on this host; True when that took a wait."""
+
+
 class Recorder(Protocol):
     """``orca.client.EventRecorder``."""
 

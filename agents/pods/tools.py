@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agents.pods.environment import Place
 from agents.pods.files import Resolver, parse_resolver
 from agents.pods.gate import Gate
-from agents.pods.ports import Network, PodsConfig, Recorder, Volumes
+from agents.pods.ports import Network, PodsConfig, Recorder, Traffic, Volumes
 from agents.pods.sources import SourceReader
 from agents.probes.handlers import Handlers
 from agents.runtime import Runtime
@@ -26,6 +26,7 @@ class Tools:
     runtime: Runtime
     network: Network
     volumes: Volumes
+    traffic: Traffic | None
     recorder: Recorder
     clock: Clock
     config: PodsConfig

@@ -87,16 +87,21 @@ class Proxy:
         """Returns once the services known at the start are in the kernel."""
         await self._synced.wait()
 
-    async def released(self, ip: str) -> None:
+    async def released(self, ip: str) -> bool:
         """Returns once no Service sends new connections to ``ip`` any more, in this host's kernel too.
+
+        True when one still did at the time of the call.
 
         For a pod that is about to be stopped: its slice has to say so first, so bound the wait. An endpoint that still
         gets traffic only because there is no other does not hold it up.
         """
+        waited = False
         while self._is_ready_endpoint(ip):
+            waited = True
             self._changed.clear()
             await self._changed.wait()
         await self.settled()
+        return waited
 
     def _is_ready_endpoint(self, ip: str) -> bool:
         return any(
