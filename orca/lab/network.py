@@ -16,6 +16,7 @@ from orca.lab.layout import POD_CIDR, SERVICE_CIDR, Host, Lab
 from orca.lab.shell import ip_batch, run, succeeds
 
 SEGMENTS = IPv4Network("172.30.0.0/16")
+NAMESPACES = Path("/run/netns")
 BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
@@ -39,7 +40,7 @@ def build(lab: Lab) -> None:
     if lab.nat:
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     for host in lab.hosts:
-        if not Path("/run/netns", host.netns).exists():
+        if not (NAMESPACES / host.netns).exists():
             _plug_in(lab, host)
 
 
@@ -101,6 +102,8 @@ def remove(lab: Lab) -> None:
     for link, about in _links().items():
         if lab.bridge in (link, about.get("master")):
             run("ip", "link", "delete", link, check=False)
+    if NAMESPACES.is_dir() and not any(NAMESPACES.iterdir()):
+        run("umount", str(NAMESPACES), check=False)  # ``ip netns add`` mounts it for the first namespace
     if BRIDGE_NETFILTER.exists() and shutil.which("iptables"):
         run("iptables", "-w", "-D", *_pass_rule(lab), check=False)
     if shutil.which("nft"):
