@@ -20,9 +20,14 @@ class Figures:
     failed: int
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
+    """Reads an answer's head once, then only counts its body: long answers are neither kept nor searched."""
+
     def __init__(self) -> None:
-        self.buffer = bytearray()
+        self.space = memoryview(bytearray(512 * 1024))
+        self.head = b""
+        self.missing = 0  # bytes of the body that are still to come
+        self.status = 0
         self.waiting: asyncio.Future[int] | None = None
         self.transport: asyncio.WriteTransport | None = None
         self.received = 0
@@ -34,24 +39,25 @@ class _Connection(asyncio.Protocol):
         if self.waiting and not self.waiting.done():
             self.waiting.set_exception(exc or ConnectionResetError("closed by the server"))
 
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head = self.buffer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        headers = bytes(self.buffer[:head]).lower()
-        at = headers.find(b"content-length:")
-        if at < 0:
-            complete = self.buffer.endswith(b"0\r\n\r\n")
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.space
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+        if self.missing:
+            self.missing -= nbytes
         else:
-            end = headers.find(b"\r\n", at)
-            length = int(headers[at + 15 : end if end > 0 else None])
-            complete = len(self.buffer) >= head + 4 + length
-        if complete and self.waiting:
-            self.received += len(self.buffer)
-            status = int(self.buffer[9:12])
-            self.buffer.clear()
-            self.waiting.set_result(status)
+            self.head += bytes(self.space[:nbytes])
+            head, end, rest = self.head.partition(b"\r\n\r\n")
+            if not end:
+                return
+            # Every answer that is measured names its length.
+            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            self.missing = int(length) - len(rest)
+            self.status = int(head[9:12])
+            self.head = b""
+        if self.missing == 0 and self.waiting is not None:
+            self.waiting.set_result(self.status)
 
     async def ask(self, request: bytes) -> int:
         """Send one request; returns the status once the whole answer is there."""
