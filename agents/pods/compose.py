@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,4 +222,6 @@ def sub_path(volume: str, sub: str) -> str:
         raise ConfigError(f'subPath "{sub}" leads out of the volume')
     if not path.exists():
         path.mkdir(parents=True, mode=0o750)
+        # As open as the volume itself (an emptyDir is 0777): the container may run as anybody.
+        path.chmod(stat.S_IMODE(root.stat().st_mode))
     return str(path)

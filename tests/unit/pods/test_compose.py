@@ -216,6 +216,11 @@ def test_container_spec(tmp_path: Path) -> None:
     assert sandbox_spec(pod(), 0, CONFIG).name == "k8s_POD_web_ns_u1_0"
 
 
+def test_a_new_sub_path_is_as_open_as_its_volume(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2777)
+    assert Path(sub_path(str(tmp_path), "a/b")).stat().st_mode & 0o7777 == 0o2777
+
+
 def test_sub_paths_stay_inside(tmp_path: Path) -> None:
     assert sub_path(str(tmp_path), "a/b") == str(tmp_path / "a/b")
     (tmp_path / "out").symlink_to("/etc")
