@@ -181,3 +181,20 @@ def test_a_host_that_loses_power_runs_its_pods_again(running: Kubectl, lab: Lab)
         name: before[name] for name in before if name not in there
     }
     eventually(lambda: _answers(lab, _port(running)), what="the service answers on that host")
+
+
+def test_a_host_that_is_cut_off_for_a_while_takes_its_pods_back(running: Kubectl, lab: Lab) -> None:
+    before = _containers(running)
+    orca("lab", "partition", "--name", LAB, "host-2")
+    eventually(
+        lambda: "NotReady" in running("get", "node", "host-2", "--no-headers"),
+        seconds=NOT_READY_SECONDS,
+        what="host-2 NotReady",
+    )
+    eventually(
+        lambda: running.json("get", "deployment", "web")["status"].get("readyReplicas", 0) < 4,
+        what="its pods are not Ready",
+    )
+    orca("lab", "heal", "--name", LAB, "host-2")
+    eventually(lambda: _all_ready(running), seconds=RECOVERY_SECONDS, what="all Ready again")
+    assert _containers(running) == before, "no container was restarted or replaced"
