@@ -20,20 +20,6 @@ from agents.runtime.model import ContainerSpec, ImageInfo, Mount, SandboxSpec, S
 from orca.api.objects import Obj, name, namespace, uid
 
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
-SAFE_SYSCTLS = (
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-)
 _FROM_API = frozenset({"configMap", "secret", "downwardAPI", "projected"})
 _PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
 
@@ -81,8 +67,6 @@ def refuse_unsupported(pod: Obj) -> None:
     spec = spec_of(pod)
     if spec.get("hostUsers") is False:
         raise ConfigError("hostUsers: false is not supported: Docker Engine has no user namespace for one pod alone")
-    if (spec.get("os") or {}).get("name", "linux") != "linux":
-        raise ConfigError(f"pod OS {spec['os']['name']} is not supported on this linux node")
     if spec.get("runtimeClassName"):
         raise ConfigError(f'no runtime for "{spec["runtimeClassName"]}" is configured')
     if spec.get("resources"):
@@ -91,11 +75,6 @@ def refuse_unsupported(pod: Obj) -> None:
         raise ConfigError("supplementalGroupsPolicy Strict is not supported by Docker Engine")
     if spec.get("resourceClaims"):
         raise ConfigError("resourceClaims are not supported by this node")
-    for item in (spec.get("securityContext") or {}).get("sysctls") or ():
-        if item["name"] not in SAFE_SYSCTLS:
-            raise ConfigError(f'forbidden sysctl: "{item["name"]}" not allowlisted')
-        if spec.get("hostNetwork") and item["name"].startswith("net."):
-            raise ConfigError(f'forbidden sysctl: "{item["name"]}" not allowed with host net enabled')
     for container in spec.get("containers") or ():
         if container.get("volumeDevices"):
             raise ConfigError(f"container {container['name']}: volumeDevices are not supported")

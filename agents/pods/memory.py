@@ -99,6 +99,8 @@ class Doom:
 
     reason: str
     message: str
+    event: str = ""
+    """For a pod that was never started: what its event says."""
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from agents.pods.containers import (
 )
 from agents.pods.lifecycle import Life, move
 from agents.pods.memory import Doom, Memory, container_hash
+from agents.pods.refusal import refusal
 from agents.pods.steps import (
     Action,
     DeleteObject,
@@ -84,6 +85,7 @@ class _Planner:
         self.starting = any(key.startswith("start:") for key in memory.in_flight)
 
     def decide(self) -> Plan:
+        self._check_refusal()
         self._check_deadline()
         if self._is_over():
             life = self._take_down()
@@ -98,6 +100,11 @@ class _Planner:
         )
 
     # Which way
+
+    def _check_refusal(self) -> None:
+        begun = self.memory.everything() or self.memory.in_flight
+        if self.doom is None and not begun and not is_deleting(self.pod, self.memory):
+            self.doom = refusal(self.pod)
 
     def _check_deadline(self) -> None:
         seconds = spec_of(self.pod).get("activeDeadlineSeconds")

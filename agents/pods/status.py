@@ -57,7 +57,9 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
         "hostIPs": [{"ip": address} for address in host_ips],
         "containerStatuses": main,
     }
-    if init:
+    if decided.doom is not None and decided.doom.event:
+        del status["containerStatuses"]  # refused: nothing was or will be made
+    elif init:
         status["initContainerStatuses"] = init
     if ephemeral_containers(pod):
         status["ephemeralContainerStatuses"] = [

@@ -146,7 +146,8 @@ class PodWorker:
         decided = plan(self.pod, self.memory, now)
         if decided.doom is not None and self.memory.doom is None:
             self.memory.doom = decided.doom
-            self._subject.tell(decided.doom.reason, decided.doom.message, warning=False)
+            event = decided.doom.event
+            self._subject.tell(decided.doom.reason, event or decided.doom.message, warning=bool(event))
         if decided.life is Life.STOPPING and self.memory.stopping_since is None:
             self.memory.stopping_since = now
         if is_deleting(self.pod, self.memory):

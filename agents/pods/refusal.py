@@ -1,0 +1,54 @@
+"""Pods that this host may never run: they fail at once, as the kubelet's admission handlers make them. Pure.
+
+What could work one day, or elsewhere, is not here: such a pod waits with an event (`compose.refuse_unsupported`).
+"""
+
+from __future__ import annotations
+
+from agents.pods.containers import spec_of
+from agents.pods.memory import Doom
+from orca.api.objects import Obj
+
+SAFE_SYSCTLS = frozenset(
+    {
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_wmem",
+    }
+)
+"""What upstream's kubelet lets pods set without ``--allowed-unsafe-sysctls``."""
+
+
+def refusal(pod: Obj) -> Doom | None:
+    """Why the pod is not to be started here at all; None when nothing speaks against it."""
+    if (spec_of(pod).get("os") or {}).get("name", "linux") != "linux":
+        return _refused("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+    for item in (spec_of(pod).get("securityContext") or {}).get("sysctls") or ():
+        # Upstream takes slashes for dots.
+        problem = _sysctl_problem(item["name"].replace("/", "."), spec_of(pod))
+        if problem:
+            return _refused("SysctlForbidden", f'forbidden sysctl: "{item["name"]}" {problem}')
+    return None
+
+
+def _sysctl_problem(name: str, spec: Obj) -> str:
+    if name not in SAFE_SYSCTLS:
+        return "not allowlisted"
+    if spec.get("hostNetwork") and name.startswith("net."):
+        return "not allowed with host net enabled"
+    if spec.get("hostIPC") and name.startswith("kernel."):
+        return "not allowed with host ipc enabled"
+    return ""
+
+
+def _refused(reason: str, message: str) -> Doom:
+    return Doom(reason, f"Pod was rejected: {message}", event=message)
