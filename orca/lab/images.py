@@ -48,7 +48,7 @@ server {
 }
 """
 GLIBC = (
-    "lib64",
+    "lib64/ld-linux-x86-64.so.2",
     *(
         f"lib/x86_64-linux-gnu/{library}"
         for library in ("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0")
@@ -64,7 +64,10 @@ ACCOUNTS = {
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an image is made: ``packages`` unpacked, the ``keep`` patterns picked, ``files`` and ``links`` added."""
+    """How an image is made: ``packages`` unpacked, the ``keep`` patterns picked, ``files`` and ``links`` added.
+
+    A package's name may be several with ``|`` between: Debian 12's name, and what Ubuntu calls the same.
+    """
 
     name: str
     tags: tuple[str, ...]
@@ -115,7 +118,7 @@ RECIPES = (
             "libc6",
             "libcrypt1",
             "libpcre2-8-0",
-            "libssl3",
+            "libssl3|libssl3t64",
             "zlib1g",
         ),
         keep=(
@@ -189,10 +192,20 @@ def build_all(say: Callable[[str], None]) -> list[Path]:
     return [recipe.archive for recipe in wanted]
 
 
+def _known(names: str) -> str:
+    """The first of several package names that apt can install here."""
+    *others, last = names.split("|")
+    for name in others:
+        said = run("apt-cache", "policy", name)
+        if said and "Candidate: (none)" not in said:
+            return name
+    return last
+
+
 def _unpack(packages: tuple[str, ...], scratch: Path, into: Path) -> None:
     try:
         subprocess.run(
-            ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *packages],
+            ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *map(_known, packages)],
             cwd=scratch,
             check=True,
             capture_output=True,
@@ -202,12 +215,23 @@ def _unpack(packages: tuple[str, ...], scratch: Path, into: Path) -> None:
         raise LabError(f"apt-get download {' '.join(packages)}: {failed.stderr.strip()}") from failed
     for package in sorted(scratch.glob("*.deb")):
         run("dpkg-deb", "-x", str(package), str(into))
+    for name in ("bin", "lib", "lib64", "sbin"):
+        _merge(into / name, into / "usr" / name)
+
+
+def _merge(directory: Path, into: Path) -> None:
+    """Make the two one, as they are on an installed system; some releases pack into this one, some into that one."""
+    if directory.exists():
+        shutil.copytree(directory, into, symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(directory)
+    if into.exists():
+        directory.symlink_to(into)
 
 
 def _pick(recipe: Recipe, unpacked: Path, tree: Path) -> None:
     for pattern in recipe.keep:
         found = sorted(unpacked.glob(pattern))
-        if not found and "*" not in pattern and not pattern.startswith("lib/"):
+        if not found:
             raise LabError(f"image {recipe.name}: {pattern} is in none of {', '.join(recipe.packages)}")
         for source in found:
             target = tree / source.relative_to(unpacked)
