@@ -10,6 +10,7 @@ from orca.admission.node_restriction import NodeRestriction
 from orca.admission.priority import Priority
 from orca.admission.rbac_escalation import RbacEscalation
 from orca.admission.resource_quota import ResourceQuota
+from orca.admission.runtime_class import RuntimeClass
 from orca.admission.service_account import ServiceAccount
 from orca.admission.taint_nodes import TaintNodesByCondition
 from orca.auth.authorization import Authorizer
@@ -28,6 +29,7 @@ def default_chain(cluster: Cluster, *, authorizer: Authorizer | None = None, clo
             NodeRestriction(cluster),
             TaintNodesByCondition(),
             Priority(cluster),
+            RuntimeClass(cluster),
             DefaultTolerationSeconds(),
             DefaultStorageClass(cluster),
             DefaultIngressClass(cluster),

@@ -12,6 +12,7 @@ from orca.api.builtin import (
     PERSISTENTVOLUMECLAIMS,
     PODS,
     PRIORITYCLASSES,
+    RUNTIMECLASSES,
     SERVICEACCOUNTS,
     STORAGECLASSES,
 )
@@ -231,3 +232,19 @@ async def test_a_node_names_its_role_only_when_it_joins(cluster):
     await run(cluster, NODES, node, space="", user=NODE)
     plain = made("v1", "Node", "n1", spec=node["spec"])
     await refused(403, cluster, NODES, node, operation="UPDATE", old=plain, space="", user=NODE)
+
+
+async def test_runtime_classes_add_overhead_and_nodes_and_must_exist(cluster):
+    error = await refused(403, cluster, PODS, pod(runtimeClassName="kata"))
+    assert error.message == 'pods "p" is forbidden: pod rejected: RuntimeClass "kata" not found'
+    scheduling = {"nodeSelector": {"kata": "yes"}, "tolerations": [{"key": "kata", "operator": "Exists"}]}
+    kata = made("node.k8s.io/v1", "RuntimeClass", "kata", handler="kata", scheduling=scheduling)
+    cluster.put(RUNTIMECLASSES, {**kata, "overhead": {"podFixed": {"cpu": "100m"}}})
+    spec = (await run(cluster, PODS, pod(runtimeClassName="kata")))["spec"]
+    assert spec["overhead"] == {"cpu": "100m"}
+    assert spec["nodeSelector"] == {"kata": "yes"}
+    assert scheduling["tolerations"][0] in spec["tolerations"]
+    error = await refused(403, cluster, PODS, pod(runtimeClassName="kata", nodeSelector={"kata": "no"}))
+    assert "conflict: runtimeClass.scheduling.nodeSelector[kata] = yes" in error.message
+    error = await refused(403, cluster, PODS, pod(overhead={"cpu": "1"}))
+    assert "Pod Overhead set without corresponding RuntimeClass" in error.message
