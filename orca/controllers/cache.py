@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from orca.api.builtin import ENDPOINTSLICES, PODS, SERVICES
-from orca.api.errors import is_not_found
+from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, controller_of, key, labels, namespace, resource_version, uid
 from orca.api.resources import Resource
 from orca.client.base import Client, Patch, PatchKind, Propagation
@@ -180,7 +180,7 @@ class Cache:
                 grace_seconds=grace_seconds,
                 propagation=propagation,
             )
-        except Exception as error:
+        except ApiError as error:
             if not is_not_found(error):
                 raise
             answer = {}

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, NODES
-from orca.api.errors import is_not_found
+from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, key, name
 from orca.api.times import parse_time
 from orca.controllers import conditions, podstate
@@ -268,6 +268,6 @@ class CertificatesController(Controller):
             status["conditions"] = conditions.put(status.get("conditions"), failed)
         try:
             await self._requests.update({**csr, "status": status}, subresource="status")
-        except Exception as error:
+        except ApiError as error:
             if not is_not_found(error):
                 raise

@@ -16,7 +16,7 @@ from orca.api.builtin import (
     REPLICATIONCONTROLLERS,
     STATEFULSETS,
 )
-from orca.api.errors import is_not_found
+from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, controller_of, is_terminating, key, labels, name, namespace, uid
 from orca.api.selectors import from_label_selector
 from orca.api.times import format_time, parse_time
@@ -135,7 +135,7 @@ class DisruptionController(Controller):
         if status != budget.get("status"):
             try:
                 await self._budgets.update({**budget, "status": status}, subresource="status")
-            except Exception as error:
+            except ApiError as error:
                 if not is_not_found(error):
                     raise
         return DONE if wait is None else RetryAfter(wait)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from orca.api.builtin import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS
-from orca.api.errors import is_already_exists
+from orca.api.errors import ApiError, is_already_exists
 from orca.api.objects import Obj, is_terminating, name, namespace
 from orca.api.resources import Resource
 from orca.controllers.harness import DONE, Context, Controller, Outcome
@@ -54,7 +54,7 @@ class NamespaceFollower(Controller):
                 await self._objects.create(made, key)
             else:
                 await self._objects.update({**current, **made, "metadata": {**current["metadata"], **made["metadata"]}})
-        except Exception as error:
+        except ApiError as error:
             if not is_already_exists(error) and not namespace_is_terminating(error):
                 raise
         return DONE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orca.api.builtin import PODS, REPLICASETS, REPLICATIONCONTROLLERS
-from orca.api.errors import is_not_found
+from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, controller_of, is_terminating, key, labels, namespace, uid
 from orca.api.resources import Resource
 from orca.api.selectors import Selector, from_label_selector
@@ -192,7 +192,7 @@ class ReplicaSetController(Controller):
             return
         try:
             await self._sets.update({**replicaset, "status": status}, subresource="status")
-        except Exception as error:
+        except ApiError as error:
             if not is_not_found(error):
                 raise
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orca.api.builtin import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
-from orca.api.errors import is_already_exists, is_not_found
+from orca.api.errors import ApiError, is_already_exists, is_not_found
 from orca.api.objects import Obj, annotations, controller_of, key, labels, meta, namespace, uid
 from orca.api.selectors import Selector, from_label_selector
 from orca.controllers import controllerrevisions, podstate
@@ -113,7 +113,7 @@ class DaemonSetController(Controller):
             return await self._revisions.update(revision)
         try:
             return await self._revisions.create(revision)
-        except Exception as error:
+        except ApiError as error:
             if not is_already_exists(error):
                 raise
         found = await self._revisions.fetch(revision)
@@ -161,7 +161,7 @@ class DaemonSetController(Controller):
             return
         try:
             await self._sets.update({**daemonset, "status": status}, subresource="status")
-        except Exception as error:
+        except ApiError as error:
             if not is_not_found(error):
                 raise
 

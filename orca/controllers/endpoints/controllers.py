@@ -193,7 +193,7 @@ class EndpointsController(ServiceFollower):
                 await self._endpoints.create(made)
             else:
                 await self._endpoints.update(made)
-        except Exception as error:
+        except ApiError as error:
             # A new object refused while its namespace goes is as it should be; one that exists will be seen.
             if not namespace_is_terminating(error) and not is_already_exists(error) and not is_not_found(error):
                 raise

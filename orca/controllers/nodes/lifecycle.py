@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from orca.api.builtin import LEASES, NODES, PODS
-from orca.api.errors import is_not_found
+from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, key, name, namespace
 from orca.api.times import format_time
 from orca.controllers import conditions, podstate
@@ -100,7 +100,7 @@ class NodeLifecycleController(Controller):
         ]
         try:
             await self._pods.update({**pod, "status": {**status, "conditions": found}}, subresource="status")
-        except Exception as error:
+        except ApiError as error:
             if not is_not_found(error):
                 raise
         self.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")

@@ -62,7 +62,7 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
         generated = bool(stem) and not fields.get("name")
         try:
             return await _create_once(core, call, resource, space, obj, generated)
-        except Exception as error:
+        except ApiError as error:
             if not generated or not is_already_exists(error) or attempt == _NAME_ATTEMPTS - 1:
                 raise
             del fields["name"]
