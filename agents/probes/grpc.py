@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import TYPE_CHECKING
 
+from agents.probes.outcome import Outcome
 from orca.api.objects import Obj
-
-if TYPE_CHECKING:
-    from agents.probes.handlers import Outcome
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY = 0, 1, 3, 4, 6, 7
@@ -23,8 +20,6 @@ _LARGEST_FRAME = 1 << 20
 
 async def check(address: str, action: Obj) -> Outcome:
     """Ask ``grpc.health.v1.Health/Check``; SERVING is success. The caller limits the time."""
-    from agents.probes.handlers import Outcome
-
     port, service = int(action["port"]), action.get("service") or ""
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     try:

@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from agents.probes import grpc
+from agents.probes.outcome import Outcome
 from agents.runtime.errors import RuntimeFailure
 from agents.runtime.model import ExecResult
 from orca.api.objects import Obj
@@ -20,14 +21,6 @@ from orca.api.objects import Obj
 USER_AGENT = "kube-probe/1.36"
 BODY_LIMIT = 10 * 1024
 MAXIMUM_REDIRECTS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Result of one try; ``text`` is upstream's message for the event."""
-
-    ok: bool
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

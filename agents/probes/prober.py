@@ -9,7 +9,8 @@ from datetime import datetime
 
 import structlog
 
-from agents.probes.handlers import Handlers, Outcome, Target
+from agents.probes.handlers import Handlers, Target
+from agents.probes.outcome import Outcome
 from agents.probes.tracker import Kind, ProbeSpec, Tracker, probe_specs
 from orca.client.clock import Clock
 

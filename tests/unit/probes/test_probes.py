@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agents.probes.handlers import Handlers, Outcome, Target, port_number
+from agents.probes.handlers import Handlers, Target, port_number
+from agents.probes.outcome import Outcome
 from agents.probes.prober import ContainerProbes
 from agents.probes.tracker import ProbeSpec, Tracker, probe_specs
 from agents.runtime.model import ExecResult
