@@ -197,6 +197,19 @@ def test_resize_takes_resources_only():
     assert "only cpu and memory resources are mutable" in found[0]
 
 
+def test_a_pod_with_a_node_is_not_resized():
+    old = born(pod(nodeName="n1"))
+
+    def grow(obj):
+        obj["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
+
+    found = changed(grow, "resize", old)
+    assert len(found) == 1
+    text = "spec.containers[0].resources: Forbidden: resizing a pod that has a node is not supported"
+    assert found[0].startswith(text)
+    assert changed(lambda obj: None, "resize", old) == []
+
+
 def test_resize_leaves_everything_else_as_it_was():
     old = born(pod())
     new = deepcopy(old)

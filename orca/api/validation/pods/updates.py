@@ -20,6 +20,10 @@ _ALLOWED = (
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
+NO_RESIZE = (
+    "resizing a pod that has a node is not supported by this server: containers keep the amounts they were made with; "
+    "change the workload's template, or make the pod anew"
+)
 _EMPTY: tuple[Any, ...] = (None, "", [], {}, False)
 
 
@@ -161,7 +165,7 @@ def _ephemeral(new: Obj, old: Obj, out: Errors) -> None:
 
 
 def _resize(new: Obj, old: Obj, out: Errors) -> None:
-    """Only cpu and memory of containers change."""
+    """Only cpu and memory of containers change, and only before the pod has a node: agents do not change what runs."""
     munged = deepcopy(new)
     for key in ("containers", "initContainers"):
         before = old.get(key) or []
@@ -169,7 +173,9 @@ def _resize(new: Obj, old: Obj, out: Errors) -> None:
         if len(now) != len(before):
             out.append(FieldError.forbidden(f"spec.{key}", "pod updates may not add or remove containers"))
             return
-        for one, was in zip(now, before, strict=True):
+        for i, (one, was) in enumerate(zip(now, before, strict=True)):
+            if old.get("nodeName") and _plain(one.get("resources") or {}) != _plain(was.get("resources") or {}):
+                out.append(FieldError.forbidden(f"spec.{key}[{i}].resources", NO_RESIZE))
             for field in ("resources", "resizePolicy"):
                 one.pop(field, None)
                 if field in was:
