@@ -29,6 +29,7 @@ class Attributes:
     subresource: str = ""
     dry_run: bool = False
     options: Obj = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)  # what the answer's Warning headers will say
 
     def of(self, resource: Resource, *operations: str, subresource: str = "") -> bool:
         """Whether this is one of ``operations`` on that kind (or on its subresource)."""

@@ -6,7 +6,9 @@ from orca.admission.default_classes import DefaultIngressClass, DefaultStorageCl
 from orca.admission.default_toleration_seconds import DefaultTolerationSeconds
 from orca.admission.limit_ranger import LimitRanger
 from orca.admission.namespace_lifecycle import NamespaceLifecycle
+from orca.admission.no_effect import NoEffect
 from orca.admission.node_restriction import NodeRestriction
+from orca.admission.pod_security import PodSecurity
 from orca.admission.priority import Priority
 from orca.admission.rbac_escalation import RbacEscalation
 from orca.admission.resource_quota import ResourceQuota
@@ -28,13 +30,16 @@ def default_chain(cluster: Cluster, *, authorizer: Authorizer | None = None, clo
             ServiceAccount(cluster, clock),
             NodeRestriction(cluster),
             TaintNodesByCondition(),
+            PodSecurity(cluster),
             Priority(cluster),
             RuntimeClass(cluster),
             DefaultTolerationSeconds(),
             DefaultStorageClass(cluster),
+            RuntimeClass(cluster),
             DefaultIngressClass(cluster),
             CertificateSubjectRestriction(),
             *guarded,
+            NoEffect(),
             # Last, so that nothing is held for what another plugin refuses.
             ResourceQuota(cluster, clock),
         ]

@@ -96,6 +96,7 @@ class Core:
             user=call.user,
             dry_run=call.dry_run,
             options=options or {},
+            warnings=call.options.warnings,
         )
 
 

@@ -1,0 +1,151 @@
+"""Warnings about what is stored and shown here but does nothing: nobody has to find out by its absence.
+
+Refusing these would break manifests that work elsewhere, so the answer carries a ``Warning:`` header instead, which
+kubectl prints. Given on create, and on an update that changes anything but metadata and status. The README's table of
+limits says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orca.admission.chain import CREATE, UPDATE, Attributes
+from orca.api.builtin import (
+    APISERVICES,
+    CRONJOBS,
+    CUSTOMRESOURCEDEFINITIONS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    FLOWSCHEMAS,
+    HORIZONTALPODAUTOSCALERS,
+    IPADDRESSES,
+    JOBS,
+    MUTATINGADMISSIONPOLICIES,
+    MUTATINGADMISSIONPOLICYBINDINGS,
+    MUTATINGWEBHOOKCONFIGURATIONS,
+    NETWORKPOLICIES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    PODTEMPLATES,
+    PRIORITYLEVELCONFIGURATIONS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    RESOURCECLAIMS,
+    SECRETS,
+    SERVICECIDRS,
+    SERVICES,
+    STATEFULSETS,
+    STORAGECLASSES,
+    VALIDATINGADMISSIONPOLICIES,
+    VALIDATINGADMISSIONPOLICYBINDINGS,
+    VALIDATINGWEBHOOKCONFIGURATIONS,
+)
+from orca.api.objects import Obj
+from orca.api.resources import Resource
+
+_HOOK = "admission webhooks are never called in this version, also with failurePolicy: Fail"
+_POLICY = "admission policies are not evaluated in this version"
+_RUNS_NONE = "no controller runs it in this version, it makes no pods"
+_FLOW = "requests are not limited in this version"
+
+KINDS: dict[Resource, str] = {
+    NETWORKPOLICIES: "nothing enforces it in this version, all pods reach all pods",
+    MUTATINGWEBHOOKCONFIGURATIONS: _HOOK,
+    VALIDATINGWEBHOOKCONFIGURATIONS: _HOOK,
+    MUTATINGADMISSIONPOLICIES: _POLICY,
+    MUTATINGADMISSIONPOLICYBINDINGS: _POLICY,
+    VALIDATINGADMISSIONPOLICIES: _POLICY,
+    VALIDATINGADMISSIONPOLICYBINDINGS: _POLICY,
+    STATEFULSETS: _RUNS_NONE,
+    JOBS: _RUNS_NONE,
+    CRONJOBS: "no controller runs it in this version, it makes no jobs",
+    HORIZONTALPODAUTOSCALERS: "no controller runs it in this version, nothing is scaled",
+    PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
+    PERSISTENTVOLUMES: "no controller binds volumes in this version",
+    STORAGECLASSES: "no controller provisions volumes in this version",
+    CUSTOMRESOURCEDEFINITIONS: "custom resources are not served in this version",
+    APISERVICES: "aggregated APIs are not served in this version",
+    FLOWSCHEMAS: _FLOW,
+    PRIORITYLEVELCONFIGURATIONS: _FLOW,
+    SERVICECIDRS: "addresses of Services come from --service-cluster-ip-range only",
+    IPADDRESSES: "addresses of Services are not taken from these objects in this version",
+    RESOURCECLAIMS: "nothing allocates devices in this version",
+}
+"""Kinds of which no object does anything, and why."""
+
+_TEMPLATES: dict[Resource, tuple[str, ...]] = {
+    PODS: ("spec",),
+    PODTEMPLATES: ("template", "spec"),
+    REPLICATIONCONTROLLERS: ("spec", "template", "spec"),
+    REPLICASETS: ("spec", "template", "spec"),
+    DEPLOYMENTS: ("spec", "template", "spec"),
+    DAEMONSETS: ("spec", "template", "spec"),
+}
+TOKEN_SECRET = "kubernetes.io/service-account-token"
+
+
+class NoEffect:
+    """Only warns; refuses and changes nothing."""
+
+    async def validate(self, attrs: Attributes) -> None:
+        """Adds to ``attrs.warnings``, once for each text."""
+        if attrs.obj is None or attrs.subresource or attrs.operation not in (CREATE, UPDATE):
+            return
+        if attrs.old is not None and _content(attrs.obj) == _content(attrs.old):
+            return
+        for text in warnings_for(attrs.resource, attrs.obj):
+            if text not in attrs.warnings:
+                attrs.warnings.append(text)
+
+
+def _content(obj: Obj) -> Obj:
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+
+
+def warnings_for(resource: Resource, obj: Obj) -> Iterator[str]:
+    """What people should know about an object with all its defaults."""
+    if resource in KINDS:
+        yield f"{resource.kind} has no effect: {KINDS[resource]}"
+    elif resource is SERVICES:
+        yield from _service(obj.get("spec") or {})
+    elif resource is SECRETS and obj.get("type") == TOKEN_SECRET and not (obj.get("data") or {}).get("token"):
+        yield f'type "{TOKEN_SECRET}" has no effect: no token is filled in by this version; use "kubectl create token"'
+    elif resource in _TEMPLATES:
+        steps = _TEMPLATES[resource]
+        spec = obj
+        for step in steps:
+            spec = spec.get(step) or {}
+        yield from pod_warnings(spec, ".".join(steps))
+
+
+def _service(spec: Obj) -> Iterator[str]:
+    if spec.get("type") == "LoadBalancer":
+        yield (
+            "spec.type: LoadBalancer: this cluster has no load balancer of its own, the external address stays "
+            "<pending> until something else writes one into the status; the node ports work"
+        )
+        if spec.get("healthCheckNodePort"):
+            yield f"spec.healthCheckNodePort: has no effect: nothing answers on port {spec['healthCheckNodePort']}"
+    for field in ("loadBalancerIP", "loadBalancerClass"):
+        if spec.get(field):
+            yield f"spec.{field}: has no effect: this cluster has no load balancer of its own"
+    if spec.get("trafficDistribution"):
+        yield "spec.trafficDistribution: has no effect on packets: hints are written, but no proxy here reads them"
+
+
+def pod_warnings(spec: Obj, path: str) -> Iterator[str]:
+    """What a pod asks for that its agent neither does nor refuses. ``path`` is where ``spec`` stands."""
+    for i, volume in enumerate(spec.get("volumes") or ()):
+        scratch = volume.get("emptyDir") or {}
+        if scratch.get("sizeLimit") and scratch.get("medium") != "Memory":
+            yield f"{path}.volumes[{i}].emptyDir.sizeLimit: has no effect on disk: use is not measured"
+    for key in ("initContainers", "containers"):
+        for i, container in enumerate(spec.get(key) or ()):
+            limits = (container.get("resources") or {}).get("limits") or {}
+            for resource in limits:
+                at = f"{path}.{key}[{i}].resources.limits[{resource}]"
+                if resource == "ephemeral-storage":
+                    yield f"{at}: has no effect: use is not measured"
+                elif resource.startswith("hugepages-"):
+                    yield f"{at}: counts for scheduling only: it is not enforced on the container"
