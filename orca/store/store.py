@@ -246,6 +246,8 @@ class Store:
             await self._future(version)
             if match == "Exact" or (not match and limit and not continue_):
                 exact = version
+            elif self._known > self._cache.revision:
+                await self._feed.wait(self._known)  # no read is older than a write acknowledged here
         elif resource_version != "0":
             await self.fresh()
         revision = self._cache.revision

@@ -74,6 +74,7 @@ async def test_requests_fail_while_etcd_is_away_and_reads_go_on(store: Store, et
     assert caught.value.code in (503, 504)
     assert time.monotonic() - begun < 8
     assert (await store.get(CONFIGMAPS, "default", "there")).name == "there"
+    await asyncio.sleep(0.05)
     assert not store.ready
     await etcd.start()
     async with asyncio.timeout(10):

@@ -225,14 +225,8 @@ async def test_two_servers_on_one_etcd_agree(etcd: PrivateEtcd) -> None:
             await first.create(CONFIGMAPS, config(f"both-{number}", "both"))
             assert (await second.get(CONFIGMAPS, "both", f"both-{number}")).name
         # Keys that are nobody's objects move etcd on without an event for us.
-        await first._etcd._call(first._etcd._kv.Put, _foreign())
+        await first._etcd.tick(b"/elsewhere")
         assert len((await second.list(CONFIGMAPS, "both")).entries) == 50
     finally:
         await first.close()
         await second.close()
-
-
-def _foreign() -> object:
-    from aetcd import rpc
-
-    return rpc.PutRequest(key=b"/elsewhere", value=b"x")
