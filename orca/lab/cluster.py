@@ -11,8 +11,9 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from orca.lab import cgroups, network, services
@@ -28,14 +29,21 @@ NODES_SECONDS = 60.0
 
 def reserve(name: str, size: int, *, nat: bool = False) -> Lab:
     """Plan a lab and record it, so that one that is planned at the same time gets other addresses."""
+    with _alone():
+        lab = plan(name, size, nat=nat, in_use=network.in_use())
+        lab.save()
+    return lab
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Nobody else plans or removes a lab meanwhile."""
     lock = os.open(STATE_ROOT, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lab = plan(name, size, nat=nat, in_use=network.in_use())
-        lab.save()
+        yield
     finally:
         os.close(lock)
-    return lab
 
 
 def up(lab: Lab, *, archives: Iterable[Path], say: Progress) -> None:
@@ -105,6 +113,9 @@ def down(name: str, *, say: Progress) -> None:
     shutil.rmtree(lab.state, ignore_errors=True)
     if lab.state.exists():  # a mount below it would be the only reason
         raise LabError(f"{lab.state} cannot be removed; is something mounted below it?")
+    with _alone():
+        if not any(STATE_ROOT.glob("orca-lab*")):  # they are mount points of every lab's hosts
+            hosts.remove_mount_points()
 
 
 def wait_for_engine(host: Host) -> None:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +95,14 @@ def switch_on(host: Host) -> None:
         if time.monotonic() > deadline:
             raise LabError(f"{host.name} did not start: {host.log('holder').read_text()[-400:]}")
         time.sleep(0.01)
+
+
+def remove_mount_points() -> None:
+    """Remove the directories of ours that hosts mount over, where they are empty: this machine needs none of them."""
+    for path in OWN_DIRECTORIES:
+        if "orca" in path:
+            with suppress(OSError):
+                os.rmdir(path)
 
 
 def _own_tmp(host: Host) -> list[str]:
