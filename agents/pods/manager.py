@@ -9,7 +9,9 @@ from typing import TypeAlias
 import structlog
 
 from agents.pods.gate import Gate
+from agents.pods.lifecycle import Life
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Traffic, Volumes
+from agents.pods.refusal import port_conflict
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
 from agents.pods.worker import PodWorker
@@ -262,9 +264,22 @@ class PodManager:
 
     def _employ(self, pod: Obj, *, removed: bool = False) -> PodWorker:
         worker = PodWorker(pod, self._tools, removed=removed)
+        if not removed:
+            worker.memory.refused = port_conflict(pod, self._active())
         self._workers[worker.uid] = worker
         self._tasks[worker.uid] = asyncio.create_task(self._work(worker), name=f"pod {key(pod)}")
         return worker
+
+    def _active(self) -> Iterable[Obj]:
+        """Pods that hold what they asked of this host."""
+        return [
+            worker.pod
+            for worker in self._workers.values()
+            if not worker.memory.removed
+            and worker.memory.refused is None
+            and worker.memory.life not in (Life.FINISHED, Life.RELEASING, Life.GONE)
+            and (worker.pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        ]
 
     async def _work(self, worker: PodWorker) -> None:
         while True:

@@ -108,6 +108,8 @@ class Memory:
     """Everything a decision is made from besides the pod object and the time."""
 
     life: Life | None = None
+    refused: Doom | None = None
+    """What speaks against starting the pod beside the others on this host, as found when it came."""
     sandbox: ContainerInfo | None = None
     """The newest pause container."""
     old_sandboxes: dict[str, ContainerInfo] = field(default_factory=dict)

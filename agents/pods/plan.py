@@ -102,9 +102,10 @@ class _Planner:
     # Which way
 
     def _check_refusal(self) -> None:
-        begun = self.memory.everything() or self.memory.in_flight
+        over = (self.pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        begun = over or self.memory.everything() or self.memory.in_flight
         if self.doom is None and not begun and not is_deleting(self.pod, self.memory):
-            self.doom = refusal(self.pod)
+            self.doom = self.memory.refused or refusal(self.pod)
 
     def _check_deadline(self) -> None:
         seconds = spec_of(self.pod).get("activeDeadlineSeconds")

@@ -5,7 +5,9 @@ What could work one day, or elsewhere, is not here: such a pod waits with an eve
 
 from __future__ import annotations
 
-from agents.pods.containers import spec_of
+from collections.abc import Iterable
+
+from agents.pods.containers import init_containers, is_sidecar, main_containers, spec_of
 from agents.pods.memory import Doom
 from orca.api.objects import Obj
 
@@ -38,6 +40,30 @@ def refusal(pod: Obj) -> Doom | None:
         if problem:
             return _refused("SysctlForbidden", f'forbidden sysctl: "{item["name"]}" {problem}')
     return None
+
+
+def port_conflict(pod: Obj, others: Iterable[Obj]) -> Doom | None:
+    """Refused when one of the ``others``, who are here already, has a host port of the pod's. The scheduler sees to
+    that for the pods it places; this is for those that name their node themselves."""
+    wanted = _host_ports(pod)
+    taken = [port for other in others for port in _host_ports(other)] if wanted else []
+    for address, *port in wanted:
+        for other_address, *other_port in taken:
+            if port == other_port and (address == other_address or "" in (address, other_address)):
+                text = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+                return _refused("NodePorts", text)
+    return None
+
+
+def _host_ports(pod: Obj) -> list[tuple[str, str, int]]:
+    """(address or "" for any, protocol, port)"""
+    containers = [*(one for one in init_containers(pod) if is_sidecar(one)), *main_containers(pod)]
+    return [
+        ((port.get("hostIP") or "").replace("0.0.0.0", ""), port.get("protocol") or "TCP", int(port["hostPort"]))
+        for container in containers
+        for port in container.get("ports") or ()
+        if port.get("hostPort")
+    ]
 
 
 def _sysctl_problem(name: str, spec: Obj) -> str:

@@ -57,7 +57,8 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
         "hostIPs": [{"ip": address} for address in host_ips],
         "containerStatuses": main,
     }
-    if decided.doom is not None and decided.doom.event:
+    refused = decided.doom is not None and decided.doom.event
+    if refused or (before.get("phase") == "Failed" and not before.get("containerStatuses")):
         del status["containerStatuses"]  # refused: nothing was or will be made
     elif init:
         status["initContainerStatuses"] = init
