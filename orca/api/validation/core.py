@@ -32,7 +32,7 @@ def config_map(obj: Obj) -> Errors:
         common.messages(names.config_key(key), key, f"binaryData[{key}]", out)
         size += len(value or "") * 3 // 4
     if size > MAX_BYTES:
-        out.append(FieldError.too_long("", "", MAX_BYTES))
+        out.append(FieldError.too_long("[]", "", MAX_BYTES))
     return out
 
 

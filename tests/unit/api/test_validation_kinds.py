@@ -7,6 +7,7 @@ import pytest
 from orca.api import builtin, strategy
 from orca.api.builtin import BUILTIN
 from orca.api.validation.cron import schedule_error
+from orca.api.validation.pods.env import ENV_PATHS, VOLUME_PATHS, field_ref
 
 TEMPLATE = {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 SELECTOR = {"matchLabels": {"app": "a"}}
@@ -131,6 +132,7 @@ def test_sound_objects_are_accepted_and_may_be_written_again(resource, body):
         (builtin.CONFIGMAPS, {"data": {"a b": ""}},
          ["data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or "
           "'.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"]),
+        (builtin.CONFIGMAPS, {"data": {"a": "x" * 1048577}}, ["[]: Too long: may not be more than 1048576 bytes"]),
         (builtin.SECRETS, {"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}, ["data[tls.key]: Required value"]),
         (builtin.NODES, {"spec": {"taints": [{"key": "k", "effect": "Nope"}]}},
          ['spec.taints[0].effect: Unsupported value: "Nope": supported values: "NoSchedule", "PreferNoSchedule", '
@@ -277,3 +279,13 @@ def test_every_kind_that_is_stored_has_rules():
 
     missing = [row for row in BUILTIN if not row.virtual and (row.group, row.kind) not in kinds()]
     assert missing == []
+
+
+def test_fields_that_no_pod_has_are_told_from_those_that_cannot_be_used_there():
+    out: list = []
+    field_ref({"apiVersion": "v1", "fieldPath": "spec.foo"}, ENV_PATHS, "ref", out)
+    field_ref({"apiVersion": "v1", "fieldPath": "status.phase"}, VOLUME_PATHS, "ref", out)
+    assert [str(one).partition(": supported")[0] for one in out] == [
+        'ref.fieldPath: Invalid value: "spec.foo": error converting fieldPath: field label not supported: spec.foo',
+        'ref.fieldPath: Unsupported value: "status.phase"',
+    ]

@@ -22,6 +22,7 @@ ENV_PATHS = (
     "status.podIPs",
 )
 VOLUME_PATHS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
+_KNOWN_PATHS = frozenset({*ENV_PATHS, *VOLUME_PATHS, "spec.restartPolicy", "spec.schedulerName", "status.phase"})
 _RESOURCES = (
     "limits.cpu",
     "limits.ephemeral-storage",
@@ -41,7 +42,9 @@ def field_ref(ref: Obj, allowed: tuple[str, ...], path: str, out: Errors) -> Non
     at = f"{path}.fieldPath"
     match = _SUBSCRIPT.match(value)
     if match is None:
-        if value not in allowed:
+        if value not in _KNOWN_PATHS:
+            out.append(FieldError.invalid(at, value, f"error converting fieldPath: field label not supported: {value}"))
+        elif value not in allowed:
             out.append(FieldError.not_supported(at, value, allowed))
         return
     key = match[2]
