@@ -60,6 +60,7 @@ class ServiceAllocator:
     # -- addresses
 
     def _address(self, service: Obj, spec: Obj, previous: Obj) -> None:
+        self._check_families(service, spec)
         wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
         family = f"IPv{self.network.version}"
         if wanted == "None":
@@ -75,6 +76,21 @@ class ServiceAllocator:
             spec.setdefault("clusterIPs", [wanted])
         spec.setdefault("ipFamilies", [family])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
+
+    def _check_families(self, service: Obj, spec: Obj) -> None:
+        """A second family, or another than the cluster's one, is refused. Raises ApiError 422."""
+        headless_without_pods = spec.get("clusterIP") == "None" and not spec.get("selector")
+        family = f"IPv{self.network.version}"
+        problems = []
+        if spec.get("ipFamilyPolicy") == "RequireDualStack" and not headless_without_pods:
+            text = "this cluster is not configured for dual-stack services"
+            problems.append(FieldError.invalid("spec.ipFamilyPolicy", "RequireDualStack", text))
+        for index, wanted in enumerate(spec.get("ipFamilies") or ()):
+            if wanted in ("IPv4", "IPv6") and wanted != family and not headless_without_pods:
+                text = "not configured on this cluster"
+                problems.append(FieldError.invalid(f"spec.ipFamilies[{index}]", wanted, text))
+        if problems:
+            raise invalid(SERVICES, name(service), problems)
 
     def _check_address(self, service: Obj, wanted: str) -> None:
         try:
