@@ -75,6 +75,8 @@ def refuse_unsupported(pod: Obj) -> None:
         raise ConfigError("supplementalGroupsPolicy Strict is not supported by Docker Engine")
     if spec.get("resourceClaims"):
         raise ConfigError("resourceClaims are not supported by this node")
+    if spec.get("schedulingGroup"):
+        raise ConfigError("schedulingGroup is not supported by this cluster: pods are placed one by one")
     for container in spec.get("containers") or ():
         if container.get("volumeDevices"):
             raise ConfigError(f"container {container['name']}: volumeDevices are not supported")

@@ -88,6 +88,8 @@ def _unique(items: Iterable[str]) -> tuple[str, ...]:
 def hostname_of(pod: Obj, domain: str) -> str:
     """What ``hostname`` prints in the pod's containers."""
     spec = spec_of(pod)
+    if spec.get("hostnameOverride"):
+        return str(spec["hostnameOverride"])
     short = (spec.get("hostname") or name(pod))[:HOSTNAME_LIMIT].rstrip("-.")
     if spec.get("setHostnameAsFQDN"):
         full = f"{short}.{fqdn_suffix(pod, domain)}" if spec.get("subdomain") else short
@@ -115,8 +117,9 @@ def hosts_text(pod: Obj, ips: Sequence[str], domain: str, host_file: str) -> str
             "fe00::1\tip6-allnodes\n"
             "fe00::2\tip6-allrouters\n"
         )
-        hostname = (spec.get("hostname") or name(pod))[:HOSTNAME_LIMIT].rstrip("-.")
-        suffix = fqdn_suffix(pod, domain)
+        override = spec.get("hostnameOverride")
+        hostname = override or (spec.get("hostname") or name(pod))[:HOSTNAME_LIMIT].rstrip("-.")
+        suffix = "" if override else fqdn_suffix(pod, domain)
         names = f"{hostname}.{suffix}\t{hostname}" if suffix else hostname
         text += "".join(f"{address}\t{names}\n" for address in ips)
     aliases = spec.get("hostAliases") or ()

@@ -34,6 +34,7 @@ def security_of(pod: Obj, container: Obj, image: ImageInfo | None, seccomp_root:
         unmasked_proc=own.get("procMount") == "Unmasked",
         seccomp="" if privileged else _seccomp(own.get("seccompProfile") or shared.get("seccompProfile"), seccomp_root),
         apparmor=_apparmor(own.get("appArmorProfile") or shared.get("appArmorProfile")),
+        selinux=_selinux(own.get("seLinuxOptions") or shared.get("seLinuxOptions")),
     )
 
 
@@ -84,3 +85,8 @@ def _apparmor(profile: Obj | None) -> str:
     if kind == "Localhost":
         return str((profile or {}).get("localhostProfile", ""))
     return "unconfined" if kind == "Unconfined" else ""
+
+
+def _selinux(options: Obj | None) -> tuple[str, ...]:
+    found = options or {}
+    return tuple(f"{part}:{found[part]}" for part in ("user", "role", "type", "level") if found.get(part))

@@ -62,6 +62,8 @@ class Security:
     seccomp: str = ""
     """"" for the engine's default, ``unconfined``, or a profile's JSON text."""
     apparmor: str = ""
+    selinux: tuple[str, ...] = ()
+    """``user:…``, ``role:…``, ``type:…``, ``level:…``; the engine heeds them where SELinux is on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,7 @@ def _secure(host: Json, security: Security, abilities: HostAbilities, mounts: li
         options.append(f"seccomp={security.seccomp}")
     if security.apparmor:
         options.append(f"apparmor={security.apparmor}")
+    options += [f"label={part}" for part in security.selinux]
     if security.unmasked_proc:
         host["MaskedPaths"] = host["ReadonlyPaths"] = []
     if options:

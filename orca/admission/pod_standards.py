@@ -14,7 +14,7 @@ Finding = tuple[str, str]
 """(reason, detail)"""
 
 BASELINE_CAPABILITIES = frozenset(
-    [
+    (
         "AUDIT_WRITE",
         "CHOWN",
         "DAC_OVERRIDE",
@@ -28,7 +28,7 @@ BASELINE_CAPABILITIES = frozenset(
         "SETPCAP",
         "SETUID",
         "SYS_CHROOT",
-    ]
+    )
 )
 SELINUX_TYPES = frozenset(("", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"))
 SYSCTLS = frozenset(

@@ -25,6 +25,31 @@ def _prepare_create(obj: Obj) -> None:
             }
         ]
     obj["status"] = status
+    _merge_label_keys(spec.get("affinity") or {}, (obj.get("metadata") or {}).get("labels") or {})
+
+
+def _merge_label_keys(affinity: Obj, labels: Obj) -> None:
+    """``matchLabelKeys`` and ``mismatchLabelKeys`` of pod (anti)affinity become expressions of the selector, in place.
+
+    Keys that the pod does not carry and terms without a selector are left, as upstream does
+    (``pkg/registry/core/pod`` applyMatchLabelKeysAndMismatchLabelKeys).
+    """
+    for kind in ("podAffinity", "podAntiAffinity"):
+        rules = affinity.get(kind) or {}
+        terms = list(rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ())
+        terms += [
+            one.get("podAffinityTerm") or {}
+            for one in rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        ]
+        for term in terms:
+            selector = term.get("labelSelector")
+            if selector is None:
+                continue
+            for field, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")):
+                for key in term.get(field) or ():
+                    if key in labels:
+                        added = {"key": key, "operator": operator, "values": [labels[key]]}
+                        selector["matchExpressions"] = [*(selector.get("matchExpressions") or ()), added]
 
 
 def _prepare_update(new: Obj, old: Obj, subresource: str) -> None:

@@ -197,6 +197,29 @@ def test_resize_takes_resources_only():
     assert "only cpu and memory resources are mutable" in found[0]
 
 
+def test_label_keys_of_affinity_become_expressions_of_the_selector():
+    def term(**keys):
+        return {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "a"}}, **keys}
+
+    affinity = {
+        "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term(matchLabelKeys=["hash", "absent"])]},
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 1, "podAffinityTerm": term(mismatchLabelKeys=["hash"])}
+            ]
+        },
+    }
+    obj = pod(affinity=affinity)
+    obj["metadata"]["labels"] = {"hash": "x"}
+    strategy.prepare_create(PODS, obj)
+    near = obj["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]
+    far = obj["spec"]["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0]
+    assert near["labelSelector"]["matchExpressions"] == [{"key": "hash", "operator": "In", "values": ["x"]}]
+    assert far["podAffinityTerm"]["labelSelector"]["matchExpressions"] == [
+        {"key": "hash", "operator": "NotIn", "values": ["x"]}
+    ]
+
+
 def test_a_pod_with_a_node_is_not_resized():
     old = born(pod(nodeName="n1"))
 

@@ -237,11 +237,27 @@ def test_sub_paths_stay_inside(tmp_path: Path) -> None:
         {"runtimeClassName": "gvisor"},
         {"resources": {"limits": {"cpu": "1"}}},
         {"securityContext": {"supplementalGroupsPolicy": "Strict"}},
+        {"schedulingGroup": {"podGroupName": "g"}},
     ],
 )
 def test_unsupported_fields_are_refused(spec: Obj) -> None:
     with pytest.raises(ConfigError):
         refuse_unsupported(pod(**spec))
+
+
+def test_hostname_override_wins_over_everything() -> None:
+    subject = pod(hostname="h", subdomain="s", hostnameOverride="db.example")
+    assert hostname_of(subject, "cluster.local") == "db.example"
+    assert "10.0.0.9\tdb.example\n" in hosts_text(subject, ["10.0.0.9"], "cluster.local", "")
+
+
+def test_selinux_options_reach_the_engine() -> None:
+    options = {"user": "u", "type": "container_t", "level": "s0:c1"}
+    subject = pod(securityContext={"seLinuxOptions": options})
+    found = security_of(subject, spec_container(), None, Path("/none"))
+    assert found.selinux == ("user:u", "type:container_t", "level:s0:c1")
+    own = spec_container(securityContext={"seLinuxOptions": {"type": "spc_t"}})
+    assert security_of(subject, own, None, Path("/none")).selinux == ("type:spc_t",)
 
 
 @pytest.mark.parametrize(

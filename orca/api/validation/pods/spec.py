@@ -12,6 +12,7 @@ from orca.api.validation.registry import Errors, Obj, on_create
 _RESTART = ("Always", "OnFailure", "Never")
 _DNS = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _MAX_INT = 2**31 - 1
+_HOSTNAME_MAX = 64
 _NAMES = (
     ("serviceAccountName", names.dns1123_subdomain),
     ("nodeName", names.dns1123_subdomain),
@@ -96,6 +97,17 @@ def _rare(spec: Obj, path: str, out: Errors) -> None:
             out.append(FieldError.invalid(at, claim, text))
 
 
+def _hostname_override(spec: Obj, override: str, path: str, out: Errors) -> None:
+    at = f"{path}.hostnameOverride"
+    common.messages(names.dns1123_subdomain(override), override, at, out)
+    if len(override) > _HOSTNAME_MAX:
+        out.append(FieldError.too_long(at, override, _HOSTNAME_MAX))
+    if spec.get("setHostnameAsFQDN"):
+        out.append(FieldError.forbidden(at, "may not be set when setHostnameAsFQDN is true"))
+    if spec.get("hostNetwork"):
+        out.append(FieldError.forbidden(at, "may not be set when hostNetwork is true"))
+
+
 def pod_spec(spec: Obj, path: str, out: Errors, *, template: bool) -> None:
     """A pod spec at *path*; a *template* is forgiven what only a Pod is judged for."""
     get = spec.get
@@ -119,6 +131,9 @@ def pod_spec(spec: Obj, path: str, out: Errors, *, template: bool) -> None:
         value = get(key)
         if value:
             common.messages(rule(value), value, f"{path}.{key}", out)
+    override = get("hostnameOverride")
+    if override is not None:
+        _hostname_override(spec, override, path, out)
     deadline = get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= _MAX_INT:
         text = names.in_range(1, _MAX_INT)
