@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 from orca.api.builtin import (
+    APISERVICES,
     CERTIFICATESIGNINGREQUESTS,
     CLUSTERROLEBINDINGS,
     CLUSTERROLES,
@@ -47,7 +48,25 @@ def _update_namespace(new: Obj, old: Obj, subresource: str) -> None:
 def _create_crd(obj: Obj) -> None:
     versions = (obj.get("spec") or {}).get("versions") or []
     stored = [version.get("name") for version in versions if version.get("storage")]
-    obj["status"] = {"storedVersions": stored, "conditions": [], "acceptedNames": {"plural": "", "kind": ""}}
+    condition = {
+        "type": "Established",
+        "status": "False",
+        "lastTransitionTime": None,
+        "reason": "NotSupported",
+        "message": "custom resources are not served by this version of the server",
+    }
+    obj["status"] = {"storedVersions": stored, "conditions": [condition], "acceptedNames": {"plural": "", "kind": ""}}
+
+
+def _create_api_service(obj: Obj) -> None:
+    condition = {
+        "type": "Available",
+        "status": "False",
+        "lastTransitionTime": None,
+        "reason": "NotSupported",
+        "message": "aggregated APIs are not served by this version of the server",
+    }
+    obj["status"] = {"conditions": [condition]}
 
 
 def _update_crd(new: Obj, old: Obj, subresource: str) -> None:
@@ -119,6 +138,7 @@ def _update_service(new: Obj, old: Obj, subresource: str) -> None:
 
 register(NAMESPACES, prepare_create=_create_namespace, prepare_update=_update_namespace)
 register(CERTIFICATESIGNINGREQUESTS, prepare_create=_create_request, prepare_update=_update_request)
+register(APISERVICES, prepare_create=_create_api_service)
 register(CUSTOMRESOURCEDEFINITIONS, prepare_create=_create_crd, prepare_update=_update_crd)
 register(PERSISTENTVOLUMES, prepare_create=_create_pending)
 register(PERSISTENTVOLUMECLAIMS, prepare_create=_create_pending)
