@@ -5,6 +5,8 @@ Reference: k8s.io/kubernetes ``pkg/registry/core/pod/storage``.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orca.api.builtin import PODDISRUPTIONBUDGETS, PODS
 from orca.api.errors import (
     ApiError,
@@ -95,6 +97,16 @@ async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) ->
         budget = _budget_of(core, pod)
         if budget is None:
             break
+        if needs_no_room(pod.obj, budget):
+            # Only as it is: should it become ready meanwhile, the budget has its say again.
+            unchanged = options if options.resource_version else replace(options, resource_version=str(pod.revision))
+            try:
+                await delete(core, call, PODS, space, pod_name, unchanged)
+            except ApiError as error:
+                if not is_conflict(error) or options.resource_version:
+                    raise
+                continue
+            return _SUCCESS
         try:
             await _take_one(core, budget, pod_name, dry_run=options.dry_run)
         except ApiError as error:
@@ -111,6 +123,18 @@ async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) ->
 def _counts(pod: Obj) -> bool:
     """Whether removing the pod can disrupt anything."""
     return (pod.get("status") or {}).get("phase") == "Running" and not meta(pod).get("deletionTimestamp")
+
+
+def needs_no_room(pod: Obj, budget: Obj) -> bool:
+    """Whether ``unhealthyPodEvictionPolicy`` lets a pod go that is not ready, and so counts for nothing."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    if any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions):
+        return False
+    if (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
+        return True
+    status = budget.get("status") or {}
+    desired = status.get("desiredHealthy", 0)
+    return bool(desired > 0 and status.get("currentHealthy", 0) >= desired)
 
 
 def _budget_of(core: Core, pod: Entry) -> Obj | None:

@@ -105,7 +105,8 @@ async def test_eviction_honours_the_budget(api: Api, space: str) -> None:
     budgets = f"/apis/policy/v1/namespaces/{space}/poddisruptionbudgets"
     for name in ("one", "two"):
         await made(api, pods, metadata={"name": name, "labels": {"app": "x"}}, spec={**POD, "nodeName": "somewhere"})
-        await api.patch(f"{pods}/{name}/status", {"status": {"phase": "Running"}})
+        ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        await api.patch(f"{pods}/{name}/status", {"status": ready})
     spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "x"}}}
     budget = await made(api, budgets, metadata={"name": "b"}, spec=spec)
     status = {
