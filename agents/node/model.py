@@ -94,8 +94,13 @@ def status(options: NodeOptions, facts: HostFacts, observed: Observation, *, pre
             *({"type": "InternalIP", "address": address} for address in options.addresses),
             {"type": "Hostname", "address": options.name},
         ],
-        "capacity": capacity(options, facts),
-        "allocatable": allocatable(options, facts),
+        "capacity": {**_extended(previous, "capacity"), **capacity(options, facts)},
+        "allocatable": {
+            # What somebody advertises as capacity can be asked for, as with the kubelet.
+            **_extended(previous, "capacity"),
+            **_extended(previous, "allocatable"),
+            **allocatable(options, facts),
+        },
         "conditions": conditions(previous.get("conditions") or [], observed, now),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": options.port}},
         "images": [
@@ -117,6 +122,11 @@ def status(options: NodeOptions, facts: HostFacts, observed: Observation, *, pre
             "systemUUID": facts.system_uuid,
         },
     }
+
+
+def _extended(previous: Obj, part: str) -> dict[str, str]:
+    """Extended resources (``example.com/dongle``) that others have put into the status: theirs to change."""
+    return {name: amount for name, amount in (previous.get(part) or {}).items() if "/" in name}
 
 
 def capacity(options: NodeOptions, facts: HostFacts) -> dict[str, str]:

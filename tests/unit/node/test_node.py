@@ -81,6 +81,15 @@ def test_conditions_remember_when_they_changed_and_leave_those_of_others() -> No
     assert third["Ready"]["lastTransitionTime"] == "2026-01-01T00:01:00Z"
 
 
+def test_extended_resources_of_others_stay() -> None:
+    previous = model.status(OPTIONS, FACTS, observation(), previous={}, now=NOW)
+    previous["capacity"]["example.com/dongle"] = "4"
+    again = model.status(OPTIONS, FACTS, observation(), previous=previous, now=NOW)
+    assert again["capacity"]["example.com/dongle"] == "4"
+    assert again["allocatable"]["example.com/dongle"] == "4"
+    assert model.status(OPTIONS, FACTS, observation(), previous=again, now=NOW) == again
+
+
 def test_this_host_can_be_read(tmp_path: Path) -> None:
     facts, load = read_facts(tmp_path), read_load(tmp_path)
     assert facts.cpus > 0
