@@ -16,7 +16,7 @@ from orca.server.negotiation import Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
 from orca.server.representation import check_include, transform, transform_list
 from orca.server.request import Request
-from orca.server.responses import json_response, list_body, pack, value_response, warning_header
+from orca.server.responses import json_response, list_pieces, pack, send_pieces, value_response, warning_header
 from orca.server.verbs import Call, Verbs
 from orca.server.watching import serve_watch
 from orca.store import Entry
@@ -89,12 +89,12 @@ class ObjectHandlers:
             obj = transform(resource, obj, form, include, self._clock.now())
         return value_response(obj, form, status=status, pretty=request.pretty)
 
-    async def _list(self, request: Request, resource: Resource) -> web.Response:
+    async def _list(self, request: Request, resource: Resource) -> web.StreamResponse:
         form = request.form
         options = self._list_options(request)
         page = await self._verbs.list(resource, _space(request), options)
         if form.plain_json and not request.pretty:
-            body = list_body(
+            pieces = list_pieces(
                 resource.api_version,
                 resource.list_kind,
                 (entry.raw for entry in page.entries),
@@ -102,7 +102,9 @@ class ObjectHandlers:
                 continue_=page.continue_,
                 remaining=page.remaining,
             )
-            return pack(json_response(body), request.accept_encoding)
+            if len(pieces) > 1 and "gzip" not in request.accept_encoding:
+                return await send_pieces(request.http, pieces, request.audit_id)
+            return pack(json_response(b"".join(pieces)), request.accept_encoding)
         metadata: Obj = {"resourceVersion": str(page.revision)}
         if page.continue_:
             metadata["continue"] = page.continue_

@@ -16,6 +16,7 @@ from orca.api.objects import Obj
 from orca.server.negotiation import YAML, Form
 
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
+PIECE = 256 * 1024  # bytes of a list written at a time
 _JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -48,10 +49,10 @@ def pack(response: web.Response, accept_encoding: str) -> web.Response:
     return response
 
 
-def list_body(
+def list_pieces(
     api_version: str, kind: str, raws: Iterable[bytes], *, revision: int, continue_: str, remaining: int | None
-) -> bytes:
-    """A List around objects that are encoded already."""
+) -> list[bytes]:
+    """A List around objects that are encoded already, in pieces of about ``PIECE`` bytes."""
     metadata: Obj = {"resourceVersion": str(revision)}
     if continue_:
         metadata["continue"] = continue_
@@ -62,7 +63,31 @@ def list_body(
         api_version.encode(),
         orjson.dumps(metadata),
     )
-    return b"".join((head, b",".join(raws), b"]}\n"))
+    pieces: list[bytes] = []
+    held: list[bytes] = []
+    size = 0
+    for raw in raws:
+        held.append(raw)
+        size += len(raw)
+        if size >= PIECE:
+            pieces.append(b",".join(held))
+            held, size = [b""], 0  # begins the next piece with a comma
+    pieces.append(b",".join(held) if len(held) > 1 or not pieces else b"")
+    pieces[0] = head + pieces[0]
+    pieces[-1] += b"]}\n"
+    return pieces
+
+
+async def send_pieces(http: web.BaseRequest, pieces: list[bytes], audit_id: str) -> web.StreamResponse:
+    """A long JSON answer, written as fast as the client takes it: whole, it would be copied for TLS several times."""
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private", "Audit-Id": audit_id}
+    response = web.StreamResponse(headers=headers)
+    response.content_length = sum(map(len, pieces))
+    await response.prepare(http)
+    for piece in pieces:
+        await response.write(piece)
+    await response.write_eof()
+    return response
 
 
 def error_response(error: ApiError, form: Form) -> web.Response:

@@ -25,9 +25,11 @@ Hint = tuple[str, str]
 
 RING_LEAST = 256
 RING_MOST = 10_000
-WARM = 500
-"""Changes that keep what was parsed and encoded for them; older ones keep only the stored bytes."""
 RING_SECONDS = 300.0
+HISTORY_BYTES = 32 << 20
+"""What all rings together may hold; beyond it the heaviest one gives up its older half."""
+WARM = 64
+"""Changes that keep what was parsed and encoded for them; older ones keep only the stored bytes."""
 
 
 def _node_name(obj: Obj) -> tuple[str, ...]:
@@ -50,6 +52,7 @@ class Bucket:
         self.order: list[str] = []
         self.floor = floor
         self.ring: deque[Change] = deque()
+        self.weight = 0  # bytes that only the ring keeps alive
         self._warm: deque[Change] = deque()
         self._indexes: dict[str, dict[str, dict[str, Entry]]] = {}
         self._watches: dict[Hint, set[Watch]] = {}
@@ -80,8 +83,9 @@ class Bucket:
         self._reindex(key, previous, entry)
         change = Change(revision, entry, previous, now)
         self.ring.append(change)
+        self.weight += change.weight
         self._warm.append(change)
-        self._trim(now)
+        self.trim(now)
         if self._watches:
             self._tell(change)
         return change
@@ -89,19 +93,33 @@ class Bucket:
     def remember(self, change: Change) -> None:
         """Adds history from before the load; called in order of revisions, before any `record`."""
         self.ring.append(change)
+        self.weight += change.weight
 
     def forget(self, revision: int) -> None:
         """Gives up everything that happened up to `revision`."""
         self.ring.clear()
+        self.weight = 0
         self._warm.clear()
         self.floor = max(self.floor, revision)
 
-    def _trim(self, now: float) -> None:
+    def trim(self, now: float) -> None:
+        """Forgets what is too old or too much, and drops what can be made again of all but the newest."""
         ring = self.ring
         while len(ring) > RING_LEAST and (len(ring) > RING_MOST or now - ring[0].at > RING_SECONDS):
-            self.floor = ring.popleft().revision
+            self._forget_oldest()
         while len(self._warm) > WARM:
             self._warm.popleft().cool()
+
+    def lighten(self) -> None:
+        """Gives up the older half of the ring, by weight."""
+        target = self.weight // 2
+        while self.ring and self.weight > target:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        oldest = self.ring.popleft()
+        self.floor = oldest.revision
+        self.weight -= oldest.weight
 
     def _reindex(self, key: str, previous: Entry | None, entry: Entry | None) -> None:
         for name, index in self._indexes.items():
@@ -220,6 +238,11 @@ class Cache:
         self.buckets: dict[str, Bucket] = {}
         self.revision = 0
         self.floor = 0
+
+    def bound(self) -> None:
+        """Keeps the history of all buckets together within `HISTORY_BYTES`; who changes most forgets first."""
+        while sum(bucket.weight for bucket in self.buckets.values()) > HISTORY_BYTES:
+            max(self.buckets.values(), key=lambda bucket: bucket.weight).lighten()
 
     def bucket(self, storage: str) -> Bucket:
         """The bucket of a storage prefix, empty when nothing was ever stored there."""

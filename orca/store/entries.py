@@ -38,6 +38,10 @@ def replace(raw: bytes, revision: int) -> bytes:
     return b"%b%d%b" % (raw[:at], revision, raw[raw.index(b'"', at) :])
 
 
+CHANGE_BYTES = 400
+"""A remembered change without any object's bytes."""
+
+
 class Entry:
     """One object at one revision. `raw` is its JSON with resourceVersion; `obj` (frozen) is parsed when needed."""
 
@@ -93,19 +97,26 @@ class Change:
         self.at = at  # monotonic seconds at which we heard of it
         self.entry = entry
         self.previous = previous
-        self._events: dict[str, Event] = {}
+        self._events: dict[str, Event] | None = None
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes stay in memory only because this is remembered."""
+        return CHANGE_BYTES + (len(self.previous.raw) if self.previous is not None else 0)
 
     def __repr__(self) -> str:
         return f"<Change {self.revision}: {self.previous} -> {self.entry}>"
 
     def cool(self) -> None:
         """Drops what can be made again: most watchers have long had this."""
-        self._events = {}
+        self._events = None
         if self.previous is not None:
             self.previous.forget_parsed()
 
     def event(self, kind: str) -> Event:
         """The event of type `kind` for this change."""
+        if self._events is None:
+            self._events = {}
         found = self._events.get(kind)
         if found is None:
             shown = self.entry

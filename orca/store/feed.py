@@ -20,8 +20,10 @@ from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, KeyValue, Seen, end_
 
 log = structlog.get_logger()
 
-HISTORY = 10_000
+HISTORY = 5_000
 """How many revisions before the start are read back, so that watches resume across a restart of the server."""
+BOUND_EVERY = 100
+"""Events after which the size of the remembered history is looked at."""
 STALL_SECONDS = 2.0
 WAIT_SECONDS = 10.0
 
@@ -40,6 +42,7 @@ class Feed:
         self._order = itertools.count()
         self._stream: asyncio.Task[None] | None = None
         self._own: dict[bytes, tuple[bytes, Entry]] = {}
+        self._unbounded = 0
         self.connected = False
 
     def __repr__(self) -> str:
@@ -134,6 +137,7 @@ class Feed:
                     bucket.forget(revision)
                 elif change.revision > bucket.floor:
                     bucket.remember(change)
+            self._cache.bound()
             return
 
     async def _history(self, since: int, until: int, caught_up: int) -> list[tuple[str, Change | None]]:
@@ -221,6 +225,10 @@ class Feed:
             else:
                 entry = _entry(key, seen.value, seen.revision)
             bucket.record(key, entry, seen.revision, now)
+        self._unbounded += len(batch)
+        if self._unbounded >= BOUND_EVERY:
+            self._unbounded = 0
+            cache.bound()
         self._reached(max(batch[-1].revision, cache.revision))
 
     async def _try_resync(self) -> None:

@@ -384,7 +384,9 @@ class Store:
         """Tells quiet watchers how far they are, so that they resume from there."""
         while True:
             await self._clock.sleep(BOOKMARK_SECONDS)
+            now = self._clock.monotonic()
             for bucket in list(self._cache.buckets.values()):
+                bucket.trim(now)
                 for watch in bucket.watches():
                     if watch.bookmarks:
                         resource = watch.resource

@@ -1,0 +1,40 @@
+"""How much of the past the cache keeps."""
+
+from __future__ import annotations
+
+from orca.store import cache
+from orca.store.cache import RING_LEAST, RING_SECONDS, Bucket, Cache
+from orca.store.entries import Entry
+
+
+def written(bucket: Bucket, name: str, revision: int, size: int = 100, now: float = 0.0) -> None:
+    raw = b'{"metadata":{"resourceVersion":"%d"},"data":"%b"}' % (revision, b"x" * size)
+    bucket.record(name, Entry("", name, revision, None, raw), revision, now)
+
+
+def test_the_past_is_bounded_in_bytes_and_the_busiest_kind_pays() -> None:
+    everything = Cache()
+    busy, quiet = everything.bucket("/registry/core/events"), everything.bucket("/registry/core/pods")
+    written(quiet, "one", 1)
+    written(quiet, "one", 2)
+    for revision in range(3, 400):
+        written(busy, "same", revision, size=200_000)
+        everything.bound()
+    assert busy.weight + quiet.weight <= cache.HISTORY_BYTES
+    assert busy.changes_since(390) is not None
+    assert busy.changes_since(10) is None
+    assert busy.past(busy.floor) is not None
+    assert quiet.changes_since(1) is not None
+
+
+def test_the_weight_is_that_of_what_is_remembered() -> None:
+    bucket = Bucket("/registry/core/pods", 0)
+    for revision in range(1, 1000):
+        written(bucket, f"pod-{revision % 7}", revision, now=revision)
+    assert len(bucket.ring) <= RING_SECONDS + 1
+    assert bucket.weight == sum(change.weight for change in bucket.ring)
+    bucket.trim(now=10_000)
+    assert len(bucket.ring) == RING_LEAST
+    assert bucket.weight == sum(change.weight for change in bucket.ring)
+    bucket.forget(1000)
+    assert bucket.weight == 0
