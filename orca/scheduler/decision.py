@@ -18,7 +18,7 @@ NO_NODES = "no nodes available to schedule pods"
 @dataclass(slots=True)
 class Decision:
     """`node` is "" when none fits. `reasons`: node -> why it failed; `scores`: rule -> node -> 0 to 100, of nodes that
-    fit; `rules` names the filters that failed any node."""
+    fit; `rules` names the filters that failed any node; `whole`: the reason when it is the pod's and no node's."""
 
     pod: str
     nodes: int
@@ -29,13 +29,14 @@ class Decision:
     rules: set[str] = field(default_factory=set)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     preemption: str = ""
+    whole: str = ""
 
     def message(self) -> str:
         """As kube-scheduler tells it."""
         if not self.nodes:
             return NO_NODES
         counts = Counter(reason for reasons in self.reasons.values() for reason in reasons)
-        listed = sorted(f"{count} {reason}" for reason, count in counts.items())
+        listed = [self.whole] if self.whole else sorted(f"{count} {reason}" for reason, count in counts.items())
         text = f"0/{self.nodes} nodes are available: {', '.join(listed)}."
         return f"{text} preemption: {self.preemption}" if self.preemption else text
 
@@ -51,6 +52,8 @@ def decide(task: Task, snapshot: Snapshot, turn: int = 0) -> Decision:
                 continue
             failed |= failure.nodes
             decision.rules.add(rule.name)
+            if failure.whole:
+                decision.whole = failure.reason
             for slot in np.flatnonzero(failure.nodes):
                 node = snapshot.nodes[slot]
                 assert node is not None

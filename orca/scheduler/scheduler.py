@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from orca.api.builtin import NAMESPACES, NODES, PODS
+from orca.api.builtin import NAMESPACES, NODES, PERSISTENTVOLUMECLAIMS, PODS, STORAGECLASSES
 from orca.api.errors import ApiError, is_conflict, is_not_found
 from orca.api.objects import Obj, is_terminating, key, name, namespace, uid
 from orca.api.times import format_time
@@ -32,6 +32,7 @@ log = structlog.get_logger()
 
 EXPLANATIONS = 2000
 FREED = frozenset(("NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity"))
+VOLUMES = frozenset(("VolumeBinding",))
 JOINED = frozenset(("PodTopologySpread", "InterPodAffinity"))
 
 
@@ -56,6 +57,8 @@ class Scheduler:
         self._pods = Informer(client, PODS, clock=clock)
         self._nodes = Informer(client, NODES, clock=clock)
         self._namespaces = Informer(client, NAMESPACES, clock=clock)
+        self._claims = Informer(client, PERSISTENTVOLUMECLAIMS, clock=clock)
+        self._classes = Informer(client, STORAGECLASSES, clock=clock)
         self._siblings = Siblings(client, clock)
         self._budgets = Budgets(client, clock)
         self._nominated: dict[str, tuple[Obj, str]] = {}
@@ -75,7 +78,15 @@ class Scheduler:
 
     async def run(self) -> None:
         """Schedules until cancelled."""
-        informers = [self._nodes, self._pods, self._namespaces, *self._siblings.informers, self._budgets.informer]
+        informers = [
+            self._nodes,
+            self._pods,
+            self._namespaces,
+            self._claims,
+            self._classes,
+            *self._siblings.informers,
+            self._budgets.informer,
+        ]
         try:
             async with asyncio.TaskGroup() as group:
                 for informer in informers:
@@ -102,6 +113,20 @@ class Scheduler:
         self._namespaces.on_add(self.snapshot.set_namespace)
         self._namespaces.on_update(lambda _, space: self.snapshot.set_namespace(space))
         self._namespaces.on_delete(lambda space: self.snapshot.remove_namespace(name(space)))
+        self._claims.on_add(self._claim)
+        self._claims.on_update(lambda _, claim: self._claim(claim))
+        self._claims.on_delete(self.snapshot.remove_claim)
+        self._classes.on_add(self._class)
+        self._classes.on_update(lambda _, one: self._class(one))
+        self._classes.on_delete(self.snapshot.remove_class)
+
+    def _claim(self, claim: Obj) -> None:
+        self.snapshot.set_claim(claim)
+        self.queue.helped(VOLUMES)
+
+    def _class(self, storage_class: Obj) -> None:
+        self.snapshot.set_class(storage_class)
+        self.queue.helped(VOLUMES)
 
     def _pod(self, pod: Obj) -> None:
         spec = pod["spec"]

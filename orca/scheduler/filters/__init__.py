@@ -12,8 +12,10 @@ from orca.scheduler.filters.node_resources_fit import NodeResourcesFit
 from orca.scheduler.filters.node_unschedulable import NodeUnschedulable
 from orca.scheduler.filters.pod_topology_spread import PodTopologySpread
 from orca.scheduler.filters.taint_toleration import TaintToleration
+from orca.scheduler.filters.volume_binding import VolumeBinding
 
 FILTERS: tuple[Filter, ...] = (
+    VolumeBinding(),
     NodeUnschedulable(),
     NodeName(),
     TaintToleration(),
@@ -23,6 +25,6 @@ FILTERS: tuple[Filter, ...] = (
     PodTopologySpread(),
     InterPodAffinity(),
 )
-"""In the order of kube-scheduler: a node is told the first rule it fails."""
+"""In the order of kube-scheduler: a node is told the first rule it fails. What concerns the pod alone comes before."""
 
 __all__ = ["FILTERS", "Failure", "Filter", "Task"]

@@ -35,11 +35,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Nodes (rows) that fail for one reason. `final`: removing other pods from them would not help."""
+    """Nodes (rows) that fail for one reason. `final`: removing other pods from them would not help; `whole`: the reason
+    is the pod's and no node's, so it is told once and without a number."""
 
     nodes: Mask
     reason: str
     final: bool
+    whole: bool = False
 
 
 class Filter(Protocol):

@@ -31,6 +31,34 @@ def test_taints(toleration: Obj | None, fit: bool) -> None:
     assert bool(fits(snapshot, wanted)) is fit
 
 
+def claim(name: str, phase: str = "Pending", **spec: Any) -> Obj:
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": spec, "status": {"phase": phase}}
+
+
+def claiming(*names: str) -> Obj:
+    return pod("p", volumes=[{"name": one, "persistentVolumeClaim": {"claimName": one}} for one in names])
+
+
+def test_a_pod_waits_for_its_claims() -> None:
+    snapshot = cluster(node("a"), node("b"))
+    helpless = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    message = choose(snapshot, claiming("x")).message()
+    assert message == f'0/2 nodes are available: persistentvolumeclaim "x" not found. {helpless}'
+    snapshot.set_claim(claim("x"))
+    message = choose(snapshot, claiming("x")).message()
+    assert message == f"0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. {helpless}"
+    snapshot.set_claim(claim("x", "Bound", volumeName="v"))
+    assert fits(snapshot, claiming("x")) == {"a", "b"}
+    snapshot.set_class({"metadata": {"name": "late"}, "volumeBindingMode": "WaitForFirstConsumer"})
+    snapshot.set_claim(claim("y", storageClassName="late"))
+    message = choose(snapshot, claiming("x", "y")).message()
+    assert "2 node(s) didn't find available persistent volumes to bind" in message
+    own = pod("p", volumes=[{"name": "v", "ephemeral": {}}])
+    assert 'waiting for ephemeral volume controller to create the persistentvolumeclaim "p-v"' in choose(
+        snapshot, own
+    ).message()
+
+
 def test_cordoned_nodes() -> None:
     snapshot = cluster(node("a", unschedulable=True), node("b"))
     assert fits(snapshot, pod("p")) == {"b"}
