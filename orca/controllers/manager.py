@@ -28,6 +28,7 @@ from orca.controllers.namespaces import NamespaceController
 from orca.controllers.nodes import NodeIpamController, NodeLifecycleController, TaintEvictionController
 from orca.controllers.podgc import PodGarbageCollector
 from orca.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from orca.controllers.statefulset import StatefulSetController
 from orca.controllers.ttlafterfinished import TTLAfterFinishedController
 
 log = structlog.get_logger()
@@ -66,6 +67,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     DisruptionController,
     TTLAfterFinishedController,
     DaemonSetController,
+    StatefulSetController,
 )
 
 
