@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import structlog
 
+from agents.pods.admission import admission
 from agents.pods.gate import Gate
 from agents.pods.lifecycle import Life
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Traffic, Volumes
-from agents.pods.refusal import port_conflict
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
 from agents.pods.worker import PodWorker
@@ -265,12 +265,12 @@ class PodManager:
     def _employ(self, pod: Obj, *, removed: bool = False) -> PodWorker:
         worker = PodWorker(pod, self._tools, removed=removed)
         if not removed:
-            worker.memory.refused = port_conflict(pod, self._active())
+            worker.memory.refused = admission(pod, self._active(), self._tools.node())
         self._workers[worker.uid] = worker
         self._tasks[worker.uid] = asyncio.create_task(self._work(worker), name=f"pod {key(pod)}")
         return worker
 
-    def _active(self) -> Iterable[Obj]:
+    def _active(self) -> Sequence[Obj]:
         """Pods that hold what they asked of this host."""
         return [
             worker.pod

@@ -33,12 +33,12 @@ SAFE_SYSCTLS = frozenset(
 def refusal(pod: Obj) -> Doom | None:
     """Why the pod is not to be started here at all; None when nothing speaks against it."""
     if (spec_of(pod).get("os") or {}).get("name", "linux") != "linux":
-        return _refused("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+        return refused("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
     for item in (spec_of(pod).get("securityContext") or {}).get("sysctls") or ():
         # Upstream takes slashes for dots.
         problem = _sysctl_problem(item["name"].replace("/", "."), spec_of(pod))
         if problem:
-            return _refused("SysctlForbidden", f'forbidden sysctl: "{item["name"]}" {problem}')
+            return refused("SysctlForbidden", f'forbidden sysctl: "{item["name"]}" {problem}')
     return None
 
 
@@ -51,7 +51,7 @@ def port_conflict(pod: Obj, others: Iterable[Obj]) -> Doom | None:
         for other_address, *other_port in taken:
             if port == other_port and (address == other_address or "" in (address, other_address)):
                 text = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
-                return _refused("NodePorts", text)
+                return refused("NodePorts", text)
     return None
 
 
@@ -76,5 +76,6 @@ def _sysctl_problem(name: str, spec: Obj) -> str:
     return ""
 
 
-def _refused(reason: str, message: str) -> Doom:
+def refused(reason: str, message: str) -> Doom:
+    """A pod that is never started here, and the texts of its status and its event."""
     return Doom(reason, f"Pod was rejected: {message}", event=message)
