@@ -19,7 +19,7 @@ from agents.pods.gate import APP, REMOVAL, SANDBOX
 from agents.pods.images import ensure_image
 from agents.pods.memory import container_hash, raise_crash
 from agents.pods.messages import read_message
-from agents.pods.plan import MINIMUM_GRACE, is_deleting
+from agents.pods.plan import grace_of, is_deleting
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.probes.handlers import Target
@@ -276,10 +276,10 @@ class Actions:
         ok, text = await self._hook(hook, container, container_id, HOOK_LIMIT)
         memory.hooks.discard(container_id)
         if not ok:
-            self._subject.tell(
-                "FailedPostStartHook", f"PostStartHook failed: {text}", container=container["name"], warning=True
-            )
-            await self._stop(container, container_id, MINIMUM_GRACE, "FailedPostStartHook")
+            # Not in the event: what a hook prints may be secret.
+            log.warning("postStart failed", pod=name(self._subject.pod), container=container["name"], output=text)
+            self._subject.tell("FailedPostStartHook", "PostStartHook failed", container=container["name"], warning=True)
+            await self._stop(container, container_id, grace_of(self._subject.pod, memory), "FailedPostStartHook")
 
     async def _stop_container(self, action: steps.StopContainer) -> None:
         container = find_container(self._subject.pod, action.container) or {"name": action.container}
@@ -296,9 +296,8 @@ class Actions:
             began = tools.clock.monotonic()
             ok, text = await self._hook(hook, container, container_id, grace)
             if not ok:
-                subject.tell(
-                    "FailedPreStopHook", f"PreStopHook failed: {text}", container=container["name"], warning=True
-                )
+                log.warning("preStop failed", pod=name(subject.pod), container=container["name"], output=text)
+                subject.tell("FailedPreStopHook", "PreStopHook failed", container=container["name"], warning=True)
             left = max(grace - (tools.clock.monotonic() - began), LEAST_AFTER_PRESTOP)
         left -= await self._drain(left)
         await tools.runtime.stop(container_id, left)

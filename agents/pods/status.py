@@ -10,7 +10,6 @@ from agents.pods.containers import (
     api_status,
     ended,
     ephemeral_containers,
-    in_sandbox,
     init_containers,
     is_ready,
     is_sidecar,
@@ -225,23 +224,9 @@ def _waiting(pod: Obj, container: Obj, memory: Memory, decided: Plan) -> Obj:
     name = container["name"]
     if name in decided.waiting:
         return _as_waiting(decided.waiting[name])
-    if init_containers(pod) and not _init_done(pod, memory):
+    if init_containers(pod):
         return {"reason": "PodInitializing"}
     return {"reason": "ContainerCreating"}
-
-
-def _init_done(pod: Obj, memory: Memory) -> bool:
-    for container in init_containers(pod):
-        info = memory.newest(container["name"])
-        if info is None or not in_sandbox(info, memory):
-            return False
-        end = ended(info)
-        if is_sidecar(container):
-            if not is_started(container, info, memory):
-                return False
-        elif end is None or end.exit_code != 0:
-            return False
-    return True
 
 
 def _as_waiting(why: Waiting) -> Obj:

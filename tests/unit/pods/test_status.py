@@ -114,6 +114,9 @@ def test_init_containers_hold_the_pod_pending() -> None:
     assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
     initialized = next(item for item in status["conditions"] if item["type"] == "Initialized")
     assert (initialized["status"], initialized["reason"]) == ("False", "ContainersNotInitialized")
+    memory = up(info(INIT, "exited", finished=1))
+    waiting = status_of(pod(init=[INIT]), memory)["containerStatuses"][0]["state"]["waiting"]
+    assert waiting == {"reason": "PodInitializing"}, "until it starts, also when all init containers have ended"
     assert initialized["message"] == "containers with incomplete status: [i]"
     memory.observe(info(INIT, "exited", finished=1))
     memory.observe(info(C))
