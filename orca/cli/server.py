@@ -168,18 +168,21 @@ async def _run(flags: Flags) -> None:
 async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     """Everything, until cancelled; ``stack`` undoes it in reverse order."""
     clock = SystemClock()
+    service_address = str(ipaddress.ip_network(flags.service_cidr)[1])
+    names = [flags.advertise_address, service_address, socket.gethostname()]
+    certified = asyncio.to_thread(ensure_pki, flags.data_dir / "pki", names, clock=clock)
     endpoint: str | list[str] = [one.strip() for one in flags.etcd_servers.split(",") if one.strip()]
     keeping: list[asyncio.Task[None]] = []
     if not endpoint:
         etcd = EtcdChild(flags.data_dir / "etcd")
-        await etcd.start()
         stack.push_async_callback(etcd.stop)
+        # In this order: etcd is forked before there is a thread, and starts while keys are made.
+        _, pki = await asyncio.gather(etcd.start(), certified)
         keeping.append(asyncio.create_task(etcd.keep_running()))
         stack.push_async_callback(_cancel, keeping)
         endpoint = etcd.endpoint
-    service_address = str(ipaddress.ip_network(flags.service_cidr)[1])
-    names = [flags.advertise_address, service_address, socket.gethostname()]
-    pki = await asyncio.to_thread(ensure_pki, flags.data_dir / "pki", names, clock=clock)
+    else:
+        pki = await certified
     store = Store(endpoint, clock=clock, shared=bool(flags.etcd_servers))
     stack.push_async_callback(store.close)
     try:

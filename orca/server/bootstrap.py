@@ -6,6 +6,7 @@ everything it only reads.
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,10 +58,11 @@ async def bootstrap(client: Client, facts: ClusterFacts) -> None:
     """Make it so. Raises ApiError 503 when the store is away."""
     for space in NAMESPACE_NAMES:
         await _ensure(client, NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
-    for resource, obj in default_policy():
-        await _ensure_rbac(client, resource, obj)
-    for resource, obj in _fixed(facts):
-        await _ensure(client, resource, obj)
+    # At once: one after the other, each would wait for the disk.
+    await asyncio.gather(
+        *(_ensure_rbac(client, resource, obj) for resource, obj in default_policy()),
+        *(_ensure(client, resource, obj) for resource, obj in _fixed(facts)),
+    )
     await keep_kubernetes_service(client, facts)
 
 
