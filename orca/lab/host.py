@@ -98,11 +98,10 @@ def switch_on(host: Host) -> None:
 
 
 def remove_mount_points() -> None:
-    """Remove the directories of ours that hosts mount over, where they are empty: this machine needs none of them."""
+    """Remove the directories that hosts mount over, where they are empty: this machine needs none of them."""
     for path in OWN_DIRECTORIES:
-        if "orca" in path:
-            with suppress(OSError):
-                os.rmdir(path)
+        with suppress(OSError):
+            os.rmdir(path)
 
 
 def _own_tmp(host: Host) -> list[str]:
