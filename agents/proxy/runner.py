@@ -17,6 +17,7 @@ import structlog
 
 from agents.network.iptables import Iptables, IptablesError, Transaction
 from agents.proxy.conntrack import ConntrackTable
+from agents.proxy.health import HealthPorts, health_of
 from agents.proxy.model import ServicePort, service_key_of, service_ports
 from agents.proxy.writer import IptablesWriter
 from orca.api.objects import Obj, key
@@ -66,6 +67,7 @@ class Proxy:
         self._iptables = iptables or Iptables()
         self._writer = IptablesWriter(self._iptables, cluster_cidr=cluster_cidr)
         self._conntrack = ConntrackTable()
+        self._health = HealthPorts()
         self._slices_of: dict[str, dict[str, Obj]] = {}
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
@@ -125,6 +127,12 @@ class Proxy:
         _allow_loopback_node_ports()
         # Before anything is written every service must be known: a half list would tear down what serves.
         self._wake.set()
+        try:
+            await self._keep_up()
+        finally:
+            await self._health.close()
+
+    async def _keep_up(self) -> None:
         while True:
             try:
                 await self._sync()
@@ -202,6 +210,7 @@ class Proxy:
             if written:
                 self.last_sync_seconds = self._clock.monotonic() - began
                 log.debug("service rules written", seconds=round(self.last_sync_seconds, 4), **_size(written))
+            await self._tell_health(changed)
             await self._sweep(changed)
             self._mourn(changed)
             self._start_burial()
@@ -210,6 +219,11 @@ class Proxy:
             raise
         finally:
             self._busy = False
+
+    async def _tell_health(self, services: Iterable[str]) -> None:
+        for service in services:
+            slices = self._slices_of.get(service, {}).values()
+            await self._health.update(service, health_of(self._services.get(service), slices, self._node_name))
 
     async def _sweep(self, changed: dict[str, tuple[ServicePort, ...]]) -> None:
         """Forget UDP flows to endpoints that are gone; also for services that are gone as a whole."""

@@ -57,7 +57,6 @@ KINDS: dict[Resource, str] = {
     MUTATINGADMISSIONPOLICYBINDINGS: _POLICY,
     VALIDATINGADMISSIONPOLICIES: _POLICY,
     VALIDATINGADMISSIONPOLICYBINDINGS: _POLICY,
-    STATEFULSETS: _RUNS_NONE,
     JOBS: _RUNS_NONE,
     CRONJOBS: "no controller runs it in this version, it makes no jobs",
     HORIZONTALPODAUTOSCALERS: "no controller runs it in this version, nothing is scaled",
@@ -81,6 +80,7 @@ _TEMPLATES: dict[Resource, tuple[str, ...]] = {
     REPLICASETS: ("spec", "template", "spec"),
     DEPLOYMENTS: ("spec", "template", "spec"),
     DAEMONSETS: ("spec", "template", "spec"),
+    STATEFULSETS: ("spec", "template", "spec"),
 }
 TOKEN_SECRET = "kubernetes.io/service-account-token"
 
@@ -117,6 +117,8 @@ def warnings_for(resource: Resource, obj: Obj) -> Iterator[str]:
         for step in steps:
             spec = spec.get(step) or {}
         yield from pod_warnings(spec, ".".join(steps))
+        if resource is STATEFULSETS and obj["spec"].get("volumeClaimTemplates") and PERSISTENTVOLUMECLAIMS in KINDS:
+            yield f"spec.volumeClaimTemplates: pods wait for their claims: {KINDS[PERSISTENTVOLUMECLAIMS]}"
 
 
 def _service(spec: Obj) -> Iterator[str]:
@@ -125,8 +127,6 @@ def _service(spec: Obj) -> Iterator[str]:
             "spec.type: LoadBalancer: this cluster has no load balancer of its own, the external address stays "
             "<pending> until something else writes one into the status; the node ports work"
         )
-        if spec.get("healthCheckNodePort"):
-            yield f"spec.healthCheckNodePort: has no effect: nothing answers on port {spec['healthCheckNodePort']}"
     for field in ("loadBalancerIP", "loadBalancerClass"):
         if spec.get(field):
             yield f"spec.{field}: has no effect: this cluster has no load balancer of its own"

@@ -17,6 +17,7 @@ from orca.api.builtin import (
 )
 from orca.api.errors import ApiError
 from orca.auth import UserInfo
+from orca.controllers.manager import CONTROLLERS
 from tests.unit.auth.fakes import FixedClock, Reader, made
 
 SAFE = {
@@ -74,6 +75,11 @@ async def test_a_network_policy_says_that_nothing_enforces_it(cluster):
 @pytest.mark.parametrize("resource", KINDS, ids=lambda resource: resource.kind)
 def test_kinds_without_effect_are_named(resource):
     assert list(warnings_for(resource, {})) == [f"{resource.kind} has no effect: {KINDS[resource]}"]
+
+
+def test_no_kind_with_a_controller_is_said_to_have_none():
+    run = {controller.__name__ for controller in CONTROLLERS}
+    assert [resource.kind for resource in KINDS if f"{resource.kind}Controller" in run] == []
 
 
 def test_fields_without_effect_are_named():

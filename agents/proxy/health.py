@@ -1,0 +1,102 @@
+"""``healthCheckNodePort``: tells load balancers whether this host has endpoints of a Service.
+
+For Services of type LoadBalancer with ``externalTrafficPolicy: Local``, whose packets only hosts with a ready endpoint
+can serve. Any path answers 200 when there is one and 503 when not. Reference: k8s.io/kubernetes
+``pkg/proxy/healthcheck`` (body and headers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+import structlog
+from aiohttp import web
+
+from agents.proxy.model import served
+from orca.api.objects import Obj
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Where one Service's health is asked for, and how many of its ready endpoints this host has."""
+
+    port: int
+    endpoints: int
+
+
+def health_of(service: Obj | None, slices: Iterable[Obj], node_name: str) -> Health | None:
+    """None for a Service without such a port."""
+    spec = (service or {}).get("spec") or {}
+    port = spec.get("healthCheckNodePort")
+    local = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+    if service is None or not port or not local or not served(service):
+        return None
+    addresses = {
+        address
+        for one in slices
+        for endpoint in one.get("endpoints") or ()
+        if endpoint.get("nodeName") == node_name and (endpoint.get("conditions") or {}).get("ready") is not False
+        for address in endpoint.get("addresses") or ()
+    }
+    return Health(int(port), len(addresses))
+
+
+class HealthPorts:
+    """One listener a Service that has such a port. A port that is taken is logged and tried at the next change."""
+
+    def __init__(self, host: str = "0.0.0.0") -> None:
+        self._host = host
+        self._known: dict[str, Health] = {}
+        self._runners: dict[str, tuple[int, web.ServerRunner]] = {}
+
+    async def update(self, service: str, health: Health | None) -> None:
+        """Serve what there is now about "namespace/name", or nothing any more."""
+        if health is None:
+            self._known.pop(service, None)
+            await self._stop(service)
+            return
+        self._known[service] = health
+        listening = self._runners.get(service)
+        if listening is not None and listening[0] != health.port:
+            await self._stop(service)
+        if service not in self._runners:
+            await self._start(service, health.port)
+
+    async def close(self) -> None:
+        for service in list(self._runners):
+            await self._stop(service)
+
+    async def _start(self, service: str, port: int) -> None:
+        async def answer(_: web.BaseRequest) -> web.Response:
+            return self._answer(service)
+
+        runner = web.ServerRunner(web.Server(answer), shutdown_timeout=1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, port).start()
+        except OSError as error:
+            await runner.cleanup()
+            log.error("the health check port of a service is not served", service=service, port=port, error=str(error))
+            return
+        self._runners[service] = port, runner
+
+    async def _stop(self, service: str) -> None:
+        listening = self._runners.pop(service, None)
+        if listening is not None:
+            await listening[1].cleanup()
+
+    def _answer(self, service: str) -> web.Response:
+        health = self._known.get(service)
+        count = health.endpoints if health is not None else 0
+        space, _, name = service.partition("/")
+        told = {"service": {"namespace": space, "name": name}, "localEndpoints": count, "serviceProxyHealthy": True}
+        return web.Response(
+            status=200 if count else 503,
+            body=orjson.dumps(told, option=orjson.OPT_INDENT_2),
+            content_type="application/json",
+            headers={"X-Content-Type-Options": "nosniff", "X-Load-Balancing-Endpoint-Weight": str(count)},
+        )
