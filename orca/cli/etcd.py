@@ -62,6 +62,9 @@ class EtcdChild:
             "listen-peer-urls": f"unix://{_PEER_SOCKET}",
             "initial-advertise-peer-urls": peer,
             "initial-cluster": f"orca={peer}",
+            # Alone it has nobody to wait for, but starts only after what it takes for an election timeout: 1 s.
+            "heartbeat-interval": "30",
+            "election-timeout": "150",
             "quota-backend-bytes": str(_QUOTA_BYTES),
             "logger": "zap",
             "log-outputs": "stderr",
