@@ -202,17 +202,20 @@ def _known(names: str) -> str:
     return last
 
 
+def _download(packages: tuple[str, ...], into: Path) -> None:
+    argv = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *map(_known, packages)]
+    done = subprocess.run(argv, cwd=into, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}")
+
+
 def _unpack(packages: tuple[str, ...], scratch: Path, into: Path) -> None:
     try:
-        subprocess.run(
-            ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *map(_known, packages)],
-            cwd=scratch,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    except subprocess.CalledProcessError as failed:
-        raise LabError(f"apt-get download {' '.join(packages)}: {failed.stderr.strip()}") from failed
+        _download(packages, scratch)
+    except LabError:
+        # The machine's package lists are missing, or so old that the server has newer versions only.
+        run("apt-get", "-qq", "update", check=False, timeout=300)
+        _download(packages, scratch)
     for package in sorted(scratch.glob("*.deb")):
         run("dpkg-deb", "-x", str(package), str(into))
     for name in ("bin", "lib", "lib64", "sbin"):
