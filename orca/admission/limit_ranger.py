@@ -6,12 +6,12 @@ Reference: k8s.io/kubernetes ``plugin/pkg/admission/limitranger``.
 from collections.abc import Iterator
 from typing import Any
 
-from orca.admission.amounts import amounts_of, containers_of, pod_total
 from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster
 from orca.api.builtin import LIMITRANGES, PERSISTENTVOLUMECLAIMS, PODS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.api.quantity import Quantity
+from orca.api.quota.amounts import amounts_of, containers_of, pod_total
 
 Amounts = dict[str, str]
 

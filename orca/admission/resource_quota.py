@@ -6,12 +6,12 @@ once cannot pass together where only one fits. With several servers, each counts
 
 from collections.abc import Iterator
 
-from orca.admission.amounts import Total
 from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster
-from orca.admission.usage import in_scopes, lacking, scoped, usage_of
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES
 from orca.api.objects import Obj, name, uid
 from orca.api.quantity import Quantity
+from orca.api.quota.amounts import Total
+from orca.api.quota.usage import in_scopes, lacking, scoped, usage_of
 from orca.api.resources import Resource
 from orca.client.clock import Clock
 
@@ -21,7 +21,7 @@ _UPDATED = (PODS, SERVICES, PERSISTENTVOLUMECLAIMS)
 
 
 class ResourceQuota:
-    """As upstream's plugin of this name, except that a quota's status is not written."""
+    """As upstream's plugin of this name; a quota's status is written by a controller alone, after the fact."""
 
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster = cluster

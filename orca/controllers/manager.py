@@ -28,6 +28,7 @@ from orca.controllers.namespaces import NamespaceController
 from orca.controllers.nodes import NodeIpamController, NodeLifecycleController, TaintEvictionController
 from orca.controllers.podgc import PodGarbageCollector
 from orca.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from orca.controllers.resourcequota import ResourceQuotaController
 from orca.controllers.statefulset import StatefulSetController
 from orca.controllers.ttlafterfinished import TTLAfterFinishedController
 
@@ -68,6 +69,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     TTLAfterFinishedController,
     DaemonSetController,
     StatefulSetController,
+    ResourceQuotaController,
 )
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from orca.admission import Attributes
-from orca.admission.amounts import pod_total
 from orca.admission.resource_quota import ResourceQuota
 from orca.api.builtin import CONFIGMAPS, PODS, RESOURCEQUOTAS, SERVICES
 from orca.api.errors import ApiError
+from orca.api.quota.amounts import pod_total
 from orca.auth import UserInfo
 from tests.unit.auth.fakes import FixedClock, Reader, made
 

@@ -3,7 +3,8 @@
 Reference: k8s.io/kubernetes ``pkg/quota/v1/evaluator/core``.
 """
 
-from orca.admission.amounts import Total, amounts_of, containers_of, pod_total
+from collections.abc import Iterable
+
 from orca.api.builtin import (
     CONFIGMAPS,
     PERSISTENTVOLUMECLAIMS,
@@ -15,6 +16,7 @@ from orca.api.builtin import (
 )
 from orca.api.objects import Obj
 from orca.api.quantity import Quantity
+from orca.api.quota.amounts import Total, amounts_of, containers_of, pod_total
 from orca.api.resources import Resource
 
 ONE = Quantity.parse("1")
@@ -39,6 +41,23 @@ def usage_of(resource: Resource, obj: Obj) -> Total:
     elif resource is PERSISTENTVOLUMECLAIMS:
         found.update(_claim(obj))
     return found
+
+
+def counted_by(quota_name: str, table: Iterable[Resource]) -> Resource | None:
+    """The resource whose objects a name of `spec.hard` counts; None for a name that counts nothing."""
+    if quota_name.startswith("count/"):
+        wanted = quota_name.removeprefix("count/")
+        return next((row for row in table if row.namespaced and row.group_resource == wanted), None)
+    if quota_name == "requests.storage" or _CLASS_SUFFIX in quota_name:
+        return PERSISTENTVOLUMECLAIMS
+    if quota_name in ("services.nodeports", "services.loadbalancers"):
+        return SERVICES
+    for row in _BY_NAME:
+        if quota_name == row.plural:
+            return row
+    side, _, amount = quota_name.partition(".")
+    pods = quota_name in ("pods", *_PLAIN_REQUESTS) or (side in ("requests", "limits") and amount)
+    return PODS if pods else None
 
 
 def lacking(pod: Obj, hard: dict[str, str]) -> dict[str, list[str]]:

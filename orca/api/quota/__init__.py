@@ -1,0 +1,1 @@
+"""What objects count for in quotas: admission refuses by it, a controller reports it."""
