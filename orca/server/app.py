@@ -25,13 +25,15 @@ from orca.server.metrics import Metrics
 from orca.server.negotiation import PLAIN, Form, negotiate
 from orca.server.objects import ObjectHandlers, is_watch
 from orca.server.openapi import OpenApi
-from orca.server.paths import parse_path
+from orca.server.paths import Target, parse_path
 from orca.server.request import Request, parse_query
 from orca.server.responses import error_response, value_response
 from orca.server.splice import CONNECT_SUBRESOURCES, Splicer
 from orca.server.verbs import Verbs
 
 log = structlog.get_logger()
+_TARGETS = 2048
+"""Paths whose meaning is remembered."""
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -61,11 +63,13 @@ class App:
         self._version = version_info()
         self._mutating = parts.metrics.inflight.labels("mutating")
         self._readonly = parts.metrics.inflight.labels("readOnly")
+        self._targets: dict[str, Target] = {}
+        parts.table.subscribe(lambda _what, _row: self._targets.clear())
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
         started = time.perf_counter()
         path, _, query_text = http.raw_path.partition("?")
-        target = parse_path(path, self._parts.table)
+        target = self._target(path)
         audit_id = http.headers.get("Audit-ID") or new_uid()
         inflight = self._readonly if http.method in _READING else self._mutating
         inflight.inc()
@@ -99,6 +103,15 @@ class App:
             response.headers.setdefault("Cache-Control", "no-cache, private")
         self._parts.metrics.observe(verb, target, response.status, time.perf_counter() - started)
         return response
+
+    def _target(self, path: str) -> Target:
+        """What a path means; clients ask for the same few over and over."""
+        found = self._targets.get(path)
+        if found is None:
+            if len(self._targets) >= _TARGETS:
+                self._targets.clear()
+            found = self._targets[path] = parse_path(path, self._parts.table)
+        return found
 
     def _failed(self, http: web.BaseRequest, error: ApiError) -> web.Response:
         try:

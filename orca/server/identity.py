@@ -46,8 +46,9 @@ class Gate:
     def user(self, request: web.BaseRequest) -> UserInfo:
         """Raises ApiError 401 for credentials nobody vouches for; no credentials are the anonymous user."""
         user = self._authenticator.authenticate(credentials_of(request))
-        if any(key[:12].lower() == "impersonate-" for key in request.headers):
-            return impersonated(user, request.headers, self.check)
+        for key in request.headers:
+            if key[0] in "iI" and key[:12].lower() == "impersonate-":
+                return impersonated(user, request.headers, self.check)
         return user
 
     def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "") -> None:
