@@ -1,31 +1,42 @@
-"""etcd's API (etcdserverpb/rpc.proto) on our own channel: transactions, ranges, leases, compaction, one watch.
+"""etcd over its gRPC stubs (as generated in aetcd): transactions, ranges, leases, compaction, one watch.
 
-Messages are few and small, so they are written and read field by field. Errors of the transport are translated here,
-once, by what the caller should do.
+Why not aetcd's own client: it keeps one deadline for everything, cannot page, and hides header revisions. Errors of the
+transport are translated here, once, by what the caller should do.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from orca.store import rpc
-from orca.store.rpc import Channel, RpcError
-from orca.store.wire import Value, blob, fields, number
+import grpc
+from aetcd import rpc
 
 CALL_SECONDS = 5.0
 PAGE = 1000
+UNLIMITED = -1
+_OPTIONS = [
+    ("grpc.max_receive_message_length", UNLIMITED),
+    ("grpc.max_send_message_length", UNLIMITED),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.lb_policy_name", "round_robin"),
+    # Another etcd at the same address must not be reached over a connection shared with its predecessor.
+    ("grpc.use_local_subchannel_pool", 1),
+]
 
-_RANGE = "/etcdserverpb.KV/Range"
-_PUT = "/etcdserverpb.KV/Put"
-_TXN = "/etcdserverpb.KV/Txn"
-_COMPACT = "/etcdserverpb.KV/Compact"
-_GRANT = "/etcdserverpb.Lease/LeaseGrant"
-_WATCH = "/etcdserverpb.Watch/Watch"
-_MOD_EQUALS = number(2, 2)  # Compare: target MOD, result EQUAL being 0
+_NOT_CONNECTED = (
+    "failed to connect",
+    "Connection refused",
+    "connections to all backends failing",
+    "connection attempt timed out",
+)
+"""What gRPC says when it has no connection on which a request could have been sent."""
 
 
 class EtcdError(Exception):
@@ -78,23 +89,28 @@ def end_of(prefix: bytes) -> bytes:
 
 
 class Etcd:
-    """A connection to one etcd cluster. `endpoints` like "127.0.0.1:2379", "https://host:2379" or "unix:/path"."""
+    """A connection to one etcd cluster. `endpoints` like "127.0.0.1:2379" or "https://host:2379"."""
 
-    def __init__(self, endpoints: str | Sequence[str], *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, endpoints: str | Sequence[str], *, credentials: grpc.ChannelCredentials | None = None) -> None:
         named = [endpoints] if isinstance(endpoints, str) else list(endpoints)
-        all_ = [address for one in named for address in one.split(",")]
-        if tls is None and any(address.startswith("https://") for address in all_):
-            tls = ssl.create_default_context()
-        self.addresses = [address.split("://", 1)[-1].rstrip("/") for address in all_]
-        self._tls = tls
-        self._channel: Channel | None = None
+        self.addresses = [address.split("://", 1)[-1].rstrip("/") for one in named for address in one.split(",")]
+        self._credentials = credentials
+        self._channel: Any = None
 
     def __repr__(self) -> str:
         return f"<Etcd {','.join(self.addresses)}>"
 
     def open(self) -> None:
         """Makes the channel; connects when first used."""
-        self._channel = Channel(self.addresses, self._tls)
+        literal = all(address.rsplit(":", 1)[0].replace(".", "").isdigit() for address in self.addresses)
+        target = "ipv4:" + ",".join(self.addresses) if literal else self.addresses[0]
+        if self._credentials is not None:
+            self._channel = rpc.secure_channel(target, self._credentials, options=_OPTIONS)
+        else:
+            self._channel = rpc.insecure_channel(target, options=_OPTIONS)
+        self._kv = rpc.KVStub(self._channel)
+        self._watch = rpc.WatchStub(self._channel)
+        self._lease = rpc.LeaseStub(self._channel)
 
     async def close(self) -> None:
         if self._channel is not None:
@@ -104,12 +120,14 @@ class Etcd:
 
     async def get(self, key: bytes) -> tuple[KeyValue | None, int]:
         """The newest value and the cluster's revision (linearizable)."""
-        found, _, revision = _ranged(await self._call(_RANGE, blob(1, key)))
-        return (found[0] if found else None), revision
+        answer = await self._call(self._kv.Range, rpc.RangeRequest(key=key))
+        return (_pair(answer.kvs[0]) if answer.kvs else None), answer.header.revision
 
     async def revision(self, key: bytes) -> int:
         """The cluster's revision now (linearizable)."""
-        return _revision(await self._call(_RANGE, blob(1, key) + number(3, 1) + number(8, 1)))
+        answer = await self._call(self._kv.Range, rpc.RangeRequest(key=key, keys_only=True, limit=1))
+        revision: int = answer.header.revision
+        return revision
 
     async def pages(
         self, start: bytes, end: bytes, revision: int = 0, page: int = PAGE
@@ -117,11 +135,12 @@ class Etcd:
         """(values, revision) of [start, end) at one revision: the one given or, for 0, that of the first page.
         Raises EtcdCompacted."""
         while True:
-            request = blob(1, start) + blob(2, end) + number(3, page) + number(4, revision)
-            found, more, at = _ranged(await self._call(_RANGE, request, seconds=30))
-            revision = revision or at
+            request = rpc.RangeRequest(key=start, range_end=end, limit=page, revision=revision)
+            answer = await self._call(self._kv.Range, request, seconds=30)
+            revision = revision or answer.header.revision
+            found = [_pair(pair) for pair in answer.kvs]
             yield found, revision
-            if not more:
+            if not answer.more:
                 return
             start = found[-1].key + b"\0"
 
@@ -129,46 +148,40 @@ class Etcd:
 
     async def put(self, key: bytes, value: bytes, expected: int, lease: int = 0) -> Written:
         """Writes when the key's last revision is `expected` (0: when there is none)."""
-        put = blob(1, key) + blob(2, value)
-        if lease:
-            put += number(3, lease)
-        return await self._compare(key, expected, blob(2, put))
+        put = rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease))
+        return await self._compare(key, expected, put)
 
     async def delete(self, key: bytes, expected: int) -> Written:
         """Deletes when the key's last revision is `expected`."""
-        return await self._compare(key, expected, blob(3, blob(1, key)))
+        delete = rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
+        return await self._compare(key, expected, delete)
 
-    async def _compare(self, key: bytes, expected: int, operation: bytes) -> Written:
-        """`operation` is a RequestOp; losing answers what is there."""
-        named = blob(1, key)
-        condition = _MOD_EQUALS + blob(3, key) + number(6, expected)
-        answer = await self._call(_TXN, blob(1, condition) + blob(2, operation) + blob(3, blob(1, named)))
-        won = False
-        revision = 0
-        current: KeyValue | None = None
-        for field, content in fields(answer):
-            if field == 1:
-                revision = _header(content)
-            elif field == 2:
-                won = bool(content)
-            elif field == 3 and not won:
-                for _, response in fields(_bytes(content)):
-                    found, _, _ = _ranged(_bytes(response))
-                    current = found[0] if found else None
-        return Written(won, revision, None if won else current)
+    async def _compare(self, key: bytes, expected: int, operation: Any) -> Written:
+        equal = rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=key, mod_revision=expected)
+        look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
+        answer = await self._call(
+            self._kv.Txn, rpc.TxnRequest(compare=[equal], success=[operation], failure=[look])
+        )
+        if answer.succeeded:
+            return Written(True, answer.header.revision, None)
+        found = answer.responses[0].response_range.kvs
+        return Written(False, answer.header.revision, _pair(found[0]) if found else None)
 
     async def tick(self, key: bytes) -> int:
         """Writes a key nobody reads; answers the revision, which every watch must reach."""
-        return _revision(await self._call(_PUT, blob(1, key)))
+        answer = await self._call(self._kv.Put, rpc.PutRequest(key=key, value=b""))
+        revision: int = answer.header.revision
+        return revision
 
     async def grant(self, seconds: int) -> int:
         """A lease; keys attached to it vanish after `seconds`."""
-        answer = dict(fields(await self._call(_GRANT, number(1, seconds))))
-        return int(answer[2])
+        answer = await self._call(self._lease.LeaseGrant, rpc.LeaseGrantRequest(TTL=seconds))
+        lease: int = answer.ID
+        return lease
 
     async def compact(self, revision: int) -> None:
         """Forgets what was before `revision`. Raises EtcdCompacted when that has been done already."""
-        await self._call(_COMPACT, number(1, revision), seconds=30)
+        await self._call(self._kv.Compact, rpc.CompactionRequest(revision=revision), seconds=30)
 
     # --- watching ----------------------------------------------------------------------------------------------------
 
@@ -177,126 +190,66 @@ class Etcd:
     ) -> AsyncIterator[list[Seen]]:
         """Batches of events from revision `since` on, for ever; `opened` is called when etcd has confirmed the watch.
         Raises EtcdCompacted or EtcdUnavailable."""
-        assert self._channel is not None
-        create = blob(1, start) + blob(2, end) + number(3, since) + number(6, int(previous))
-        try:
-            async with aclosing(self._channel.stream(_WATCH, blob(1, create))) as answers:
-                async for answer in answers:
-                    events = _watched(answer, opened)
-                    if events:
-                        yield events
-        except RpcError as error:
-            raise _translated(error) from error
+        create = rpc.WatchCreateRequest(key=start, range_end=end, start_revision=since, prev_kv=previous)
+        ended = asyncio.Event()
 
-    async def _call(self, path: str, request: bytes, seconds: float = CALL_SECONDS) -> bytes:
+        async def requests() -> AsyncIterator[Any]:
+            yield rpc.WatchRequest(create_request=create)
+            await ended.wait()
+
+        stream = self._watch.Watch(requests())
+        try:
+            async for answer in stream:
+                if answer.compact_revision:
+                    raise EtcdCompacted(answer.compact_revision + 1)
+                if answer.canceled:
+                    raise EtcdUnavailable(answer.cancel_reason or "watch cancelled")
+                if answer.created and opened is not None:
+                    opened()
+                if answer.events:
+                    yield [_seen(event) for event in answer.events]
+            raise EtcdUnavailable("watch ended")
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+        finally:
+            ended.set()
+            stream.cancel()
+
+    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, seconds: float = CALL_SECONDS) -> Any:
         """One request. While no connection can be made nothing was sent, so it is tried again for `seconds`."""
-        assert self._channel is not None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while True:
             try:
-                return await self._channel.unary(path, request, max(deadline - loop.time(), 0.05))
-            except RpcError as error:
-                if not error.never_sent or loop.time() + 0.1 > deadline:
+                return await method(request, timeout=max(deadline - loop.time(), 0.05))
+            except grpc.aio.AioRpcError as error:
+                if not _never_sent(error) or loop.time() + 0.1 > deadline:
                     raise _translated(error) from error
             await asyncio.sleep(0.05)
 
 
-def _translated(error: RpcError) -> EtcdError:
-    if "compacted" in error.details:
+def _never_sent(error: grpc.aio.AioRpcError) -> bool:
+    if error.code() is not rpc.StatusCode.UNAVAILABLE:
+        return False
+    details = error.details() or ""
+    return any(sign in details for sign in _NOT_CONNECTED)
+
+
+def _translated(error: grpc.aio.AioRpcError) -> EtcdError:
+    details = error.details() or ""
+    if "compacted" in details:
         return EtcdCompacted()
-    if error.code in (rpc.UNAVAILABLE, rpc.DEADLINE_EXCEEDED, rpc.CANCELLED):
-        return EtcdUnavailable(f"etcd: {error.details}")
-    return EtcdError(f"etcd: code {error.code}: {error.details}")
+    if error.code() in (rpc.StatusCode.UNAVAILABLE, rpc.StatusCode.DEADLINE_EXCEEDED, rpc.StatusCode.CANCELLED):
+        return EtcdUnavailable(f"etcd: {details}")
+    return EtcdError(f"etcd: {error.code().name}: {details}")
 
 
-def _bytes(content: Value) -> bytes:
-    assert isinstance(content, bytes)
-    return content
+def _pair(pair: Any) -> KeyValue:
+    return KeyValue(pair.key, pair.value, pair.mod_revision, pair.create_revision == pair.mod_revision)
 
 
-def _header(content: Value) -> int:
-    """The revision in a ResponseHeader."""
-    for field, value in fields(_bytes(content)):
-        if field == 3:
-            return int(value)
-    return 0
-
-
-def _revision(answer: bytes) -> int:
-    """The cluster's revision as any answer's header tells it."""
-    for field, content in fields(answer):
-        if field == 1:
-            return _header(content)
-    return 0
-
-
-def _ranged(answer: bytes) -> tuple[list[KeyValue], bool, int]:
-    """(values, more, revision) of a RangeResponse."""
-    found: list[KeyValue] = []
-    more = False
-    revision = 0
-    for field, content in fields(answer):
-        if field == 2:
-            found.append(_pair(_bytes(content)))
-        elif field == 3:
-            more = bool(content)
-        elif field == 1:
-            revision = _header(content)
-    return found, more, revision
-
-
-def _pair(raw: bytes) -> KeyValue:
-    key = value = b""
-    created = revision = 0
-    for field, content in fields(raw):
-        if field == 1:
-            key = content  # type: ignore[assignment]
-        elif field == 5:
-            value = content  # type: ignore[assignment]
-        elif field == 3:
-            revision = content  # type: ignore[assignment]
-        elif field == 2:
-            created = content  # type: ignore[assignment]
-    return KeyValue(key, value, revision, created == revision)
-
-
-def _watched(answer: bytes, opened: Callable[[], None] | None) -> list[Seen]:
-    """A WatchResponse's events. Raises EtcdCompacted or EtcdUnavailable when it ends the watch."""
-    events: list[Seen] = []
-    oldest = 0
-    cancelled = created = False
-    reason = ""
-    for field, content in fields(answer):
-        if field == 11:
-            events.append(_seen(_bytes(content)))
-        elif field == 5:
-            oldest = int(content)
-        elif field == 4:
-            cancelled = bool(content)
-        elif field == 3:
-            created = bool(content)
-        elif field == 6:
-            reason = _bytes(content).decode()
-    if oldest:
-        raise EtcdCompacted(oldest + 1)
-    if cancelled:
-        raise EtcdUnavailable(reason or "watch cancelled")
-    if created and opened is not None:
-        opened()
-    return events
-
-
-def _seen(raw: bytes) -> Seen:
-    deleted = False
-    pair: KeyValue | None = None
-    previous: KeyValue | None = None
-    for field, content in fields(raw):
-        if field == 2:
-            pair = _pair(_bytes(content))
-        elif field == 1:
-            deleted = bool(content)
-        elif field == 3:
-            previous = _pair(_bytes(content))
-    assert pair is not None
-    return Seen(pair.key, pair.revision, None if deleted else pair.value, pair.created, previous)
+def _seen(event: Any) -> Seen:
+    pair = event.kv
+    previous = _pair(event.prev_kv) if event.HasField("prev_kv") else None
+    value = None if event.type else pair.value
+    return Seen(pair.key, pair.mod_revision, value, pair.create_revision == pair.mod_revision, previous)
