@@ -99,6 +99,24 @@ def test_update_history_and_undo(db: Kubectl) -> None:
     assert len(db.items("controllerrevisions")) == 2
 
 
+def test_a_bad_image_stops_the_update_and_is_undone(db: Kubectl) -> None:
+    db("set", "image", "statefulset/db", "web=busybox:none")
+
+    def broken() -> bool:
+        states = _pods(db)["db-2"]["status"].get("containerStatuses") or [{}]
+        reason = states[0].get("state", {}).get("waiting", {}).get("reason")
+        return reason in ("ErrImagePull", "ImagePullBackOff")
+
+    eventually(broken, what="db-2 waits for an image that there is not")
+    others = [pod["spec"]["containers"][0]["image"] for name, pod in _pods(db).items() if name != "db-2"]
+    assert others == ["busybox:1.36"] * 2
+    db("rollout", "undo", "statefulset/db")
+    # As upstream: with OrderedReady somebody has to take the broken pod away.
+    db("delete", "pod", "db-2")
+    db("rollout", "status", "statefulset/db", "--timeout=30s")
+    assert {pod["spec"]["containers"][0]["image"] for pod in _pods(db).values()} == {"busybox:1.36"}
+
+
 def test_a_partition_holds_the_lower_back(db: Kubectl) -> None:
     db("patch", "statefulset", "db", "-p", '{"spec":{"updateStrategy":{"rollingUpdate":{"partition":2}}}}')
     db("set", "env", "statefulset/db", "RELEASE=three")

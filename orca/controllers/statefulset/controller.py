@@ -93,7 +93,10 @@ class StatefulSetController(Controller):
         revisions = Revisions(name(current), name(update))
         now = self.clock.now()
         todo = plan(statefulset, pods, revisions, now)
-        errors = await gather_all(self._tend(statefulset, pod) for pod in pods)
+        # A pod or claim that vanished meanwhile is no failure of the others.
+        errors = [
+            error for error in await gather_all(self._tend(statefulset, pod) for pod in pods) if not is_not_found(error)
+        ]
         errors += await self._delete(statefulset, todo.delete)
         templates = {name(found): histories.template_of(found) for found in (current, update)}
         waiting, failed = await self._create(statefulset, todo.create, templates)
@@ -138,7 +141,7 @@ class StatefulSetController(Controller):
     async def _delete(self, statefulset: Obj, pods: Sequence[Obj]) -> list[BaseException]:
         async def delete(pod: Obj) -> None:
             if ordinal_of(statefulset, name(pod)) not in ordinals(statefulset):
-                # Before it goes: its claims go with it when the set says so.
+                # Once more: without its claims handed over it must not go.
                 await self._hand_over_claims(statefulset, pod)
             try:
                 await self._pods.delete(pod)
@@ -153,16 +156,19 @@ class StatefulSetController(Controller):
         """Gives a pod back the labels of its identity, and claims that are missing."""
         ordinal = ordinal_of(statefulset, name(pod))
         assert ordinal is not None
+        if ordinal not in ordinals(statefulset):
+            # Also when somebody else deleted it: its claims go with it when the set says so.
+            await self._hand_over_claims(statefulset, pod)
+            return
         if is_terminating(pod):
             return
         wanted = identity_labels(statefulset, ordinal)
         if not wanted.items() <= labels(pod).items():
             await self._pods.patch(pod, {"metadata": {"labels": wanted}})
             self._tell(statefulset, "update", name(pod))
-        if ordinal in ordinals(statefulset):
-            if podstate.phase(pod) == "Pending":
-                await self._make_claims(statefulset, name(pod), ordinal)
-            await self._hand_over_claims(statefulset, pod)
+        if podstate.phase(pod) == "Pending":
+            await self._make_claims(statefulset, name(pod), ordinal)
+        await self._hand_over_claims(statefulset, pod)
 
     def _tell(self, statefulset: Obj, verb: str, pod_name: str, error: ApiError | None = None) -> None:
         text = f"{verb} Pod {pod_name} in StatefulSet {name(statefulset)}"
