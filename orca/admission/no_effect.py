@@ -19,7 +19,6 @@ from orca.api.builtin import (
     FLOWSCHEMAS,
     HORIZONTALPODAUTOSCALERS,
     IPADDRESSES,
-    JOBS,
     MUTATINGADMISSIONPOLICIES,
     MUTATINGADMISSIONPOLICYBINDINGS,
     MUTATINGWEBHOOKCONFIGURATIONS,
@@ -32,7 +31,6 @@ from orca.api.builtin import (
     REPLICASETS,
     REPLICATIONCONTROLLERS,
     RESOURCECLAIMS,
-    SECRETS,
     SERVICECIDRS,
     SERVICES,
     STATEFULSETS,
@@ -46,7 +44,6 @@ from orca.api.resources import Resource
 
 _HOOK = "admission webhooks are never called in this version, also with failurePolicy: Fail"
 _POLICY = "admission policies are not evaluated in this version"
-_RUNS_NONE = "no controller runs it in this version, it makes no pods"
 _FLOW = "requests are not limited in this version"
 
 KINDS: dict[Resource, str] = {
@@ -57,7 +54,6 @@ KINDS: dict[Resource, str] = {
     MUTATINGADMISSIONPOLICYBINDINGS: _POLICY,
     VALIDATINGADMISSIONPOLICIES: _POLICY,
     VALIDATINGADMISSIONPOLICYBINDINGS: _POLICY,
-    JOBS: _RUNS_NONE,
     CRONJOBS: "no controller runs it in this version, it makes no jobs",
     HORIZONTALPODAUTOSCALERS: "no controller runs it in this version, nothing is scaled",
     PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
@@ -82,7 +78,6 @@ _TEMPLATES: dict[Resource, tuple[str, ...]] = {
     DAEMONSETS: ("spec", "template", "spec"),
     STATEFULSETS: ("spec", "template", "spec"),
 }
-TOKEN_SECRET = "kubernetes.io/service-account-token"
 
 
 class NoEffect:
@@ -109,8 +104,6 @@ def warnings_for(resource: Resource, obj: Obj) -> Iterator[str]:
         yield f"{resource.kind} has no effect: {KINDS[resource]}"
     elif resource is SERVICES:
         yield from _service(obj.get("spec") or {})
-    elif resource is SECRETS and obj.get("type") == TOKEN_SECRET and not (obj.get("data") or {}).get("token"):
-        yield f'type "{TOKEN_SECRET}" has no effect: no token is filled in by this version; use "kubectl create token"'
     elif resource in _TEMPLATES:
         steps = _TEMPLATES[resource]
         spec = obj

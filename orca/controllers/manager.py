@@ -30,6 +30,7 @@ from orca.controllers.podgc import PodGarbageCollector
 from orca.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from orca.controllers.resourcequota import ResourceQuotaController
 from orca.controllers.statefulset import StatefulSetController
+from orca.controllers.tokensecrets import TokenSecretsController
 from orca.controllers.ttlafterfinished import TTLAfterFinishedController
 
 log = structlog.get_logger()
@@ -56,6 +57,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     NamespaceController,
     ServiceAccountsController,
     RootCAController,
+    TokenSecretsController,
     GarbageCollector,
     PodGarbageCollector,
     NodeIpamController,

@@ -11,7 +11,6 @@ from orca.api.builtin import (
     NETWORKPOLICIES,
     PODS,
     RUNTIMECLASSES,
-    SECRETS,
     SERVICEACCOUNTS,
     SERVICES,
 )
@@ -104,9 +103,6 @@ def test_fields_without_effect_are_named():
         "spec.trafficDistribution",
     ]
     assert list(warnings_for(SERVICES, {"spec": {"type": "NodePort"}})) == []
-    token = {"type": "kubernetes.io/service-account-token"}
-    assert len(list(warnings_for(SECRETS, token))) == 1
-    assert list(warnings_for(SECRETS, {**token, "data": {"token": "eA=="}})) == []
 
 
 async def test_baseline_refuses_a_privileged_pod(cluster):
