@@ -23,6 +23,7 @@ from orca.controllers.endpoints import (
 )
 from orca.controllers.garbage import GarbageCollector
 from orca.controllers.harness import Context
+from orca.controllers.job import JobController
 from orca.controllers.namespacedefaults import RootCAController, ServiceAccountsController
 from orca.controllers.namespaces import NamespaceController
 from orca.controllers.nodes import NodeIpamController, NodeLifecycleController, TaintEvictionController
@@ -70,6 +71,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     DisruptionController,
     TTLAfterFinishedController,
     DaemonSetController,
+    JobController,
     StatefulSetController,
     ResourceQuotaController,
 )
