@@ -19,6 +19,7 @@ from orca.api.builtin import (
     FLOWSCHEMAS,
     HORIZONTALPODAUTOSCALERS,
     IPADDRESSES,
+    JOBS,
     MUTATINGADMISSIONPOLICIES,
     MUTATINGADMISSIONPOLICYBINDINGS,
     MUTATINGWEBHOOKCONFIGURATIONS,
@@ -77,6 +78,8 @@ _TEMPLATES: dict[Resource, tuple[str, ...]] = {
     DEPLOYMENTS: ("spec", "template", "spec"),
     DAEMONSETS: ("spec", "template", "spec"),
     STATEFULSETS: ("spec", "template", "spec"),
+    JOBS: ("spec", "template", "spec"),
+    CRONJOBS: ("spec", "jobTemplate", "spec", "template", "spec"),
 }
 
 

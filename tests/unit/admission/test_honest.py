@@ -7,6 +7,7 @@ from orca.admission.no_effect import KINDS, warnings_for
 from orca.admission.pod_standards import check
 from orca.api.builtin import (
     DEPLOYMENTS,
+    JOBS,
     NAMESPACES,
     NETWORKPOLICIES,
     PODS,
@@ -96,6 +97,7 @@ def test_fields_without_effect_are_named():
         "spec.template.spec.containers[0].resources.limits[ephemeral-storage]",
         "spec.template.spec.containers[0].resources.limits[hugepages-2Mi]",
     ]
+    assert len(list(warnings_for(JOBS, {"spec": {"template": {"spec": spec}}}))) == 3
     service = {"spec": {"type": "LoadBalancer", "loadBalancerIP": "192.0.2.1", "trafficDistribution": "PreferClose"}}
     assert [text.split(":")[0] for text in warnings_for(SERVICES, service)] == [
         "spec.type",
