@@ -64,8 +64,10 @@ def new_request(key_pem: bytes, node_name: str, names: Sequence[str] = ()) -> by
 
 def request_name(key_pem: bytes, node_name: str, signer: str, names: Sequence[str] = ()) -> str:
     """Name of the CertificateSigningRequest: the same key and purpose give the same name, so asking twice is one."""
-    public = _private_key(key_pem).public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    public = (
+        _private_key(key_pem)
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     digest = hashlib.sha256(b"\0".join([public, node_name.encode(), signer.encode(), ",".join(names).encode()]))
     return f"node-csr-{digest.hexdigest()[:40]}"

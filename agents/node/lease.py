@@ -73,12 +73,16 @@ class LeaseHeart:
             raise
 
     async def _renewed(self) -> Obj:
-        lease: Obj = copy.deepcopy(self._last) if self._last else {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": self._node_name, "namespace": NAMESPACE},
-            "spec": {},
-        }
+        lease: Obj = (
+            copy.deepcopy(self._last)
+            if self._last
+            else {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": self._node_name, "namespace": NAMESPACE},
+                "spec": {},
+            }
+        )
         lease["spec"] |= {
             "holderIdentity": self._node_name,
             "leaseDurationSeconds": DURATION_SECONDS,

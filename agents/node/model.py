@@ -158,14 +158,38 @@ def conditions(previous: Sequence[Obj], observed: Observation, now: datetime) ->
     out_of_disk = load.disk_free < DISK_RESERVE or load.inodes_free < INODES_RESERVE
     out_of_pids = load.pids_free < PIDS_RESERVE
     wanted = [
-        _condition("MemoryPressure", out_of_memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory",
-                   "kubelet has insufficient memory available", "kubelet has sufficient memory available"),
-        _condition("DiskPressure", out_of_disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure",
-                   "kubelet has disk pressure", "kubelet has no disk pressure"),
-        _condition("PIDPressure", out_of_pids, "KubeletHasInsufficientPID", "KubeletHasSufficientPID",
-                   "kubelet has insufficient PID available", "kubelet has sufficient PID available"),
-        _condition("Ready", not observed.problems, "KubeletReady", "KubeletNotReady",
-                   "kubelet is posting ready status", _joined(observed.problems)),
+        _condition(
+            "MemoryPressure",
+            out_of_memory,
+            "KubeletHasInsufficientMemory",
+            "KubeletHasSufficientMemory",
+            "kubelet has insufficient memory available",
+            "kubelet has sufficient memory available",
+        ),
+        _condition(
+            "DiskPressure",
+            out_of_disk,
+            "KubeletHasDiskPressure",
+            "KubeletHasNoDiskPressure",
+            "kubelet has disk pressure",
+            "kubelet has no disk pressure",
+        ),
+        _condition(
+            "PIDPressure",
+            out_of_pids,
+            "KubeletHasInsufficientPID",
+            "KubeletHasSufficientPID",
+            "kubelet has insufficient PID available",
+            "kubelet has sufficient PID available",
+        ),
+        _condition(
+            "Ready",
+            not observed.problems,
+            "KubeletReady",
+            "KubeletNotReady",
+            "kubelet is posting ready status",
+            _joined(observed.problems),
+        ),
     ]
     before = {condition["type"]: condition for condition in previous}
     for condition in wanted:

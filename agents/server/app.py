@@ -73,8 +73,10 @@ class AgentServer:
         app.router.add_get("/pods", self._serve_pods)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._serve_logs)
         for verb, handler in (("exec", self._serve_exec), ("attach", self._serve_attach)):
-            for path in (f"/{verb}/{{namespace}}/{{pod}}/{{container}}",
-                         f"/{verb}/{{namespace}}/{{pod}}/{{uid}}/{{container}}"):
+            for path in (
+                f"/{verb}/{{namespace}}/{{pod}}/{{container}}",
+                f"/{verb}/{{namespace}}/{{pod}}/{{uid}}/{{container}}",
+            ):
                 app.router.add_get(path, handler)
                 app.router.add_post(path, handler)
         for path in ("/portForward/{namespace}/{pod}", "/portForward/{namespace}/{pod}/{uid}"):

@@ -107,8 +107,11 @@ class Forwarding:
     # --- WebSocket channels ---------------------------------------------------------------------------------------
 
     async def _serve_channels(self, request: web.Request) -> web.StreamResponse:
-        values = [part for value in request.query.getall("ports", request.query.getall("port", []))
-                  for part in value.split(",")]
+        values = [
+            part
+            for value in request.query.getall("ports", request.query.getall("port", []))
+            for part in value.split(",")
+        ]
         try:
             ports = [int(value) for value in values]
         except ValueError:

@@ -165,9 +165,7 @@ class GoneAway:
     status: int
 
 
-Event = (
-    StreamOpened | StreamReplied | DataReceived | StreamEnded | StreamReset | WindowOpened | PongReceived | GoneAway
-)
+Event = StreamOpened | StreamReplied | DataReceived | StreamEnded | StreamReset | WindowOpened | PongReceived | GoneAway
 
 
 class _Stream:

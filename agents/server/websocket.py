@@ -28,9 +28,7 @@ QUEUED_MESSAGES = 32
 
 def offered_protocols(request: web.Request) -> list[str]:
     """What the client can speak, in its order."""
-    return [
-        part.strip() for value in request.headers.getall("Sec-WebSocket-Protocol", []) for part in value.split(",")
-    ]
+    return [part.strip() for value in request.headers.getall("Sec-WebSocket-Protocol", []) for part in value.split(",")]
 
 
 async def upgrade(request: web.Request, known: tuple[str, ...]) -> tuple[web.WebSocketResponse, str]:

@@ -40,8 +40,13 @@ DEFAULT_TOKEN_SECONDS = 3600
 LEAST_TOKEN_SECONDS = 600
 TOKEN_MODE = 0o600
 FROM_API = ("configMap", "secret", "downwardAPI", "projected")
-PLUGINS = {"configMap": "configmap", "secret": "secret", "downwardAPI": "downward-api", "projected": "projected",
-           "emptyDir": "empty-dir"}
+PLUGINS = {
+    "configMap": "configmap",
+    "secret": "secret",
+    "downwardAPI": "downward-api",
+    "projected": "projected",
+    "emptyDir": "empty-dir",
+}
 
 log = structlog.get_logger()
 
@@ -203,9 +208,7 @@ class VolumeManager:
         if kind in ("configMap", "secret"):
             return await self._objects_files(pod, kind, source, default_mode)
         if kind == "downwardAPI":
-            return payload.downward_files(
-                pod, source.get("items") or [], self._place(pod), default_mode=default_mode
-            )
+            return payload.downward_files(pod, source.get("items") or [], self._place(pod), default_mode=default_mode)
         if kind == "serviceAccountToken":
             seconds = max(int(source.get("expirationSeconds") or DEFAULT_TOKEN_SECONDS), LEAST_TOKEN_SECONDS)
             token = await self._tokens.get(pod, audience=source.get("audience") or "", seconds=seconds)
@@ -229,7 +232,10 @@ class VolumeManager:
             raise VolumeError(f'{resource.singular} "{source["name"]}" not found')
         data = payload.config_map_data(obj) if kind == "configMap" else payload.secret_data(obj)
         return payload.data_files(
-            data, source.get("items"), default_mode=default_mode, what="config" if kind == "configMap" else "secret",
+            data,
+            source.get("items"),
+            default_mode=default_mode,
+            what="config" if kind == "configMap" else "secret",
             optional=optional,
         )
 

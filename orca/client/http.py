@@ -43,9 +43,7 @@ _PATCH_TYPES: dict[PatchKind, str] = {
 class HttpsClient(Client):
     """`agent` names the caller to the server (User-Agent, field manager of apply patches)."""
 
-    def __init__(
-        self, source: Endpoint | Kubeconfig, *, agent: str = "orca", clock: Clock | None = None
-    ) -> None:
+    def __init__(self, source: Endpoint | Kubeconfig, *, agent: str = "orca", clock: Clock | None = None) -> None:
         self._source = source
         self._clock = clock or SystemClock()
         self._agent = agent
@@ -171,9 +169,7 @@ class HttpsClient(Client):
         propagation: Propagation = "",
     ) -> None:
         query = _query(labelSelector=labels, fieldSelector=fields)
-        await self._call(
-            "DELETE", _path(resource, namespace), query, body=_delete_options(grace_seconds, propagation)
-        )
+        await self._call("DELETE", _path(resource, namespace), query, body=_delete_options(grace_seconds, propagation))
 
     async def create_sub(self, resource: Resource, name: str, namespace: str, subresource: str, body: Obj) -> Obj:
         return await self._call("POST", _path(resource, namespace, name, subresource), body=body)

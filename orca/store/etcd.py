@@ -159,9 +159,7 @@ class Etcd:
     async def _compare(self, key: bytes, expected: int, operation: Any) -> Written:
         equal = rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=key, mod_revision=expected)
         look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
-        answer = await self._call(
-            self._kv.Txn, rpc.TxnRequest(compare=[equal], success=[operation], failure=[look])
-        )
+        answer = await self._call(self._kv.Txn, rpc.TxnRequest(compare=[equal], success=[operation], failure=[look]))
         if answer.succeeded:
             return Written(True, answer.header.revision, None)
         found = answer.responses[0].response_range.kvs

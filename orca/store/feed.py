@@ -293,4 +293,3 @@ def complete(entry: Entry, value: bytes, revision: int) -> Entry:
 def _entry(key: str, value: bytes, revision: int) -> Entry:
     namespace, _, name = key.rpartition("/")
     return Entry(namespace, name, revision, None, place(value, revision))
-

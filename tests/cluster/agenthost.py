@@ -106,8 +106,16 @@ class AgentHost:
         command = "busybox ln -s busybox /bin/tar; echo started; sleep 0.2; echo oops >&2; while :; do sleep 1; done"
         app = docker("run", "-d", join, "--name=app", "busybox:latest", "sh", "-c", command).strip()
         shell = docker("run", "-dit", join, "--name=shell", "busybox:latest", "sh").strip()
-        web_ = docker("run", "-d", join, "--name=web", "busybox:latest", "sh", "-c",
-                      "mkdir -p /www; echo hello-from-pod > /www/index.html; exec httpd -f -p 8080 -h /www").strip()
+        web_ = docker(
+            "run",
+            "-d",
+            join,
+            "--name=web",
+            "busybox:latest",
+            "sh",
+            "-c",
+            "mkdir -p /www; echo hello-from-pod > /www/index.html; exec httpd -f -p 8080 -h /www",
+        ).strip()
         names = {"app": app, "shell": shell, "web": web_}
         pod = {
             "apiVersion": "v1",
@@ -120,9 +128,10 @@ class AgentHost:
                     for name in names
                 ],
             },
-            "status": {"phase": "Running", "containerStatuses": [
-                {"name": name, "ready": True, "state": {"running": {}}} for name in names
-            ]},
+            "status": {
+                "phase": "Running",
+                "containerStatuses": [{"name": name, "ready": True, "state": {"running": {}}} for name in names],
+            },
         }
         pid = int(docker("inspect", "-f", "{{.State.Pid}}", pause))
         refs = {name: ContainerRefs(current=identity, running=True) for name, identity in names.items()}
@@ -177,9 +186,7 @@ class AgentHost:
         ]
         app.router.add_get("/api", answer({"kind": "APIVersions", "versions": ["v1"]}))
         app.router.add_get("/apis", answer({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}))
-        app.router.add_get(
-            "/api/v1", answer({"kind": "APIResourceList", "groupVersion": "v1", "resources": resources})
-        )
+        app.router.add_get("/api/v1", answer({"kind": "APIResourceList", "groupVersion": "v1", "resources": resources}))
         app.router.add_get("/version", answer({"major": "1", "minor": "36", "gitVersion": "v1.36.0"}))
         app.router.add_get(base, answer(self.pods.view.pod))
         for name, target in (

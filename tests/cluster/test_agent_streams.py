@@ -87,7 +87,10 @@ def test_exec_in_a_terminal_has_its_size_and_the_exit_code(kubectl: Kubectl) -> 
     script = "read line; busybox stty size; test -t 0 && exit 5"
     process = subprocess.Popen(
         [*kubectl.argv, "exec", "-it", "one", "-c", "app", "--", "sh", "-c", script],
-        stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
     )
     os.close(follower)
     time.sleep(1)
@@ -198,8 +201,16 @@ def test_the_python_client_runs_commands_and_forwards_ports(host: AgentHost) -> 
     api = client.CoreV1Api(config.new_client_from_config(str(host.kubeconfig)))
     command = ["sh", "-c", "echo out; echo err >&2; read line; echo got $line; exit 9"]
     running = stream.stream(
-        api.connect_get_namespaced_pod_exec, "one", "default", container="app", command=command,
-        stdin=True, stdout=True, stderr=True, tty=False, _preload_content=False,
+        api.connect_get_namespaced_pod_exec,
+        "one",
+        "default",
+        container="app",
+        command=command,
+        stdin=True,
+        stdout=True,
+        stderr=True,
+        tty=False,
+        _preload_content=False,
     )
     running.write_stdin("hello\n")
     running.run_forever(timeout=10)

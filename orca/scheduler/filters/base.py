@@ -54,6 +54,4 @@ class Filter(Protocol):
 
 def where(snapshot: Snapshot, holds: Callable[[Node], bool]) -> Mask:
     """Rows whose node a condition holds for."""
-    return np.fromiter(
-        (node is not None and holds(node) for node in snapshot.nodes), dtype=bool, count=snapshot.size
-    )
+    return np.fromiter((node is not None and holds(node) for node in snapshot.nodes), dtype=bool, count=snapshot.size)

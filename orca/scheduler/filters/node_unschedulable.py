@@ -18,7 +18,5 @@ class NodeUnschedulable:
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
         if any(tolerates(one, CORDON) for one in task.shape.tolerations):
             return
-        cordoned = snapshot.remembered(
-            task.shape, self.name, lambda: where(snapshot, lambda node: node.unschedulable)
-        )
+        cordoned = snapshot.remembered(task.shape, self.name, lambda: where(snapshot, lambda node: node.unschedulable))
         yield Failure(cordoned & among, "node(s) were unschedulable", final=True)

@@ -58,9 +58,7 @@ async def test_conflicts(store: Store) -> None:
     await store.update(CONFIGMAPS, "default", "contested", lambda obj: with_data(obj, a="1"), expected=stale)
     for expected in (stale, ("other", "")):
         with pytest.raises(ApiError) as caught:
-            await store.update(
-                CONFIGMAPS, "default", "contested", lambda obj: with_data(obj, a="2"), expected=expected
-            )
+            await store.update(CONFIGMAPS, "default", "contested", lambda obj: with_data(obj, a="2"), expected=expected)
         assert is_conflict(caught.value)
         with pytest.raises(ApiError) as caught:
             await store.delete(CONFIGMAPS, "default", "contested", expected=expected)

@@ -30,12 +30,23 @@ from orca.client.clock import VirtualClock
 from orca.client.fake import FakeClient
 
 OPTIONS = NodeOptions(
-    name="host-1", addresses=("172.30.0.11",), version="v1.36.0+orca.0.1.0", labels={"zone": "a"},
+    name="host-1",
+    addresses=("172.30.0.11",),
+    version="v1.36.0+orca.0.1.0",
+    labels={"zone": "a"},
     taints=(("dedicated", "x", "NoSchedule"),),
 )
 FACTS = HostFacts(
-    cpus=2, memory=8 << 30, disk=100 << 30, huge_pages=(("hugepages-2Mi", 0),), machine_id="m", system_uuid="s",
-    boot_id="b", kernel="6.1", os_image="Debian", architecture="amd64",
+    cpus=2,
+    memory=8 << 30,
+    disk=100 << 30,
+    huge_pages=(("hugepages-2Mi", 0),),
+    machine_id="m",
+    system_uuid="s",
+    boot_id="b",
+    kernel="6.1",
+    os_image="Debian",
+    architecture="amd64",
 )
 CALM = Load(memory_available=4 << 30, disk_free=0.5, inodes_free=0.5, pids_free=0.9)
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -52,11 +63,16 @@ def test_a_new_node_says_what_the_host_is() -> None:
     assert node["spec"]["taints"] == [{"key": "dedicated", "value": "x", "effect": "NoSchedule"}]
     status = node["status"]
     assert status["capacity"] == {
-        "cpu": "2", "ephemeral-storage": "104857600Ki", "hugepages-2Mi": "0", "memory": "8388608Ki", "pods": "110",
+        "cpu": "2",
+        "ephemeral-storage": "104857600Ki",
+        "hugepages-2Mi": "0",
+        "memory": "8388608Ki",
+        "pods": "110",
     }
     assert status["allocatable"]["memory"] == "8286208Ki"
     assert status["addresses"] == [
-        {"type": "InternalIP", "address": "172.30.0.11"}, {"type": "Hostname", "address": "host-1"},
+        {"type": "InternalIP", "address": "172.30.0.11"},
+        {"type": "Hostname", "address": "host-1"},
     ]
     assert status["nodeInfo"]["containerRuntimeVersion"] == "docker://20.10.24"
     assert {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]} == {
@@ -132,7 +148,11 @@ class Host:
         self.client = FakeClient(clock=self.clock)
         self.engine = Engine()
         self.reporter = NodeReporter(
-            self.client, OPTIONS, root=root, clock=self.clock, engine_version=self.engine.version,
+            self.client,
+            OPTIONS,
+            root=root,
+            clock=self.clock,
+            engine_version=self.engine.version,
             images=self.engine.images,
         )
 
@@ -240,8 +260,10 @@ async def sign_all(client: FakeClient, clock: VirtualClock) -> None:
                 builder = builder.add_extension(extension.value, extension.critical)
             issued = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
             await client.patch(
-                CERTIFICATESIGNINGREQUESTS, event.obj["metadata"]["name"],
-                {"status": {"certificate": base64.b64encode(issued).decode()}}, subresource="status",
+                CERTIFICATESIGNINGREQUESTS,
+                event.obj["metadata"]["name"],
+                {"status": {"certificate": base64.b64encode(issued).decode()}},
+                subresource="status",
             )
 
 
@@ -253,7 +275,12 @@ async def test_a_certificate_is_asked_for_kept_and_renewed(tmp_path: Path) -> No
     renewals: list[int] = []
     names = ("host-1", "172.30.0.11")
     rotation = Rotation(
-        client, keyring, kind=SERVING, node_name="host-1", clock=clock, names=names,
+        client,
+        keyring,
+        kind=SERVING,
+        node_name="host-1",
+        clock=clock,
+        names=names,
         on_renewed=lambda: renewals.append(1),
     )
     running = asyncio.create_task(rotation.run())

@@ -54,9 +54,10 @@ def test_a_pod_waits_for_its_claims() -> None:
     message = choose(snapshot, claiming("x", "y")).message()
     assert "2 node(s) didn't find available persistent volumes to bind" in message
     own = pod("p", volumes=[{"name": "v", "ephemeral": {}}])
-    assert 'waiting for ephemeral volume controller to create the persistentvolumeclaim "p-v"' in choose(
-        snapshot, own
-    ).message()
+    assert (
+        'waiting for ephemeral volume controller to create the persistentvolumeclaim "p-v"'
+        in choose(snapshot, own).message()
+    )
 
 
 def test_cordoned_nodes() -> None:
@@ -152,9 +153,7 @@ def test_topology_spread() -> None:
     snapshot = cluster(*nodes, node("lost"), pods={"na0": [pod("one")]})
     decision = choose(snapshot, pod("p", topologySpreadConstraints=spread(1, ZONE)))
     assert decision.node in ("nb0", "nb1")
-    assert decision.reasons["lost"] == [
-        "node(s) didn't match pod topology spread constraints (missing required label)"
-    ]
+    assert decision.reasons["lost"] == ["node(s) didn't match pod topology spread constraints (missing required label)"]
     assert decision.reasons["na1"] == ["node(s) didn't match pod topology spread constraints"]
     snapshot.place(pod("two"), "nb1")
     assert len(fits(snapshot, pod("p", topologySpreadConstraints=spread(1, ZONE)))) == 4

@@ -80,7 +80,10 @@ def test_data_of_both_kinds() -> None:
 def test_the_downward_api() -> None:
     pod = {
         "metadata": {
-            "name": "web", "namespace": "shop", "uid": "u", "labels": {"b": 'say "hi"', "a": "1"},
+            "name": "web",
+            "namespace": "shop",
+            "uid": "u",
+            "labels": {"b": 'say "hi"', "a": "1"},
             "annotations": {"note": "two\nlines"},
         },
         "spec": {"containers": [{"name": "app", "resources": {"limits": {"cpu": "250m"}}}]},
