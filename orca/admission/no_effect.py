@@ -55,7 +55,6 @@ KINDS: dict[Resource, str] = {
     MUTATINGADMISSIONPOLICYBINDINGS: _POLICY,
     VALIDATINGADMISSIONPOLICIES: _POLICY,
     VALIDATINGADMISSIONPOLICYBINDINGS: _POLICY,
-    CRONJOBS: "no controller runs it in this version, it makes no jobs",
     HORIZONTALPODAUTOSCALERS: "no controller runs it in this version, nothing is scaled",
     PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
     PERSISTENTVOLUMES: "no controller binds volumes in this version",

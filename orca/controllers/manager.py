@@ -13,6 +13,7 @@ from orca.controllers.cache import Caches, CacheView
 from orca.controllers.certificates import CertificatesController
 from orca.controllers.clusterroles import ClusterRoleAggregationController
 from orca.controllers.config import ControllersConfig
+from orca.controllers.cronjob import CronJobController
 from orca.controllers.daemonset import DaemonSetController
 from orca.controllers.deployment import DeploymentController
 from orca.controllers.disruption import DisruptionController
@@ -72,6 +73,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     TTLAfterFinishedController,
     DaemonSetController,
     JobController,
+    CronJobController,
     StatefulSetController,
     ResourceQuotaController,
 )

@@ -1,0 +1,176 @@
+"""What to do next for one CronJob. Pure; reasons and texts are those of kube-controller-manager."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from orca.api.builtin import CRONJOBS, JOBS
+from orca.api.objects import Obj, is_terminating, name, namespace, uid
+from orca.api.times import format_time, parse_time
+from orca.controllers import conditions, podstate
+from orca.controllers.claims import owner_reference
+from orca.controllers.cronjob import schedule
+
+SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+MANY = 100
+"""Missed times that earn a warning."""
+SLACK = 0.1
+"""Seconds after a scheduled time at which it is looked at."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """`status` as it is before anything is started; `start` is the scheduled time of a job to create after `replace`
+    have been deleted; `prune` are finished jobs over the limits; `events` are (type, reason, message); `wake` is in
+    seconds."""
+
+    status: Obj
+    start: datetime | None = None
+    replace: list[Obj] = field(default_factory=list)
+    prune: list[Obj] = field(default_factory=list)
+    events: list[tuple[str, str, str]] = field(default_factory=list)
+    wake: float | None = None
+
+
+def end_of(job: Obj) -> str:
+    """`Complete` or `Failed`, "" while the job runs."""
+    return next((kind for kind in ("Complete", "Failed") if conditions.status_of(job, kind) == "True"), "")
+
+
+def job_name(cronjob: Obj, when: datetime) -> str:
+    """One name a scheduled minute, so that a time cannot be started twice."""
+    return f"{name(cronjob)}-{int(when.timestamp()) // 60}"
+
+
+def make_job(cronjob: Obj, when: datetime) -> Obj:
+    """The job of a scheduled time."""
+    template = cronjob["spec"]["jobTemplate"]
+    metadata = template.get("metadata") or {}
+    zone = cronjob["spec"].get("timeZone")
+    stamp = when.astimezone(ZoneInfo(zone)).isoformat() if zone else format_time(when)
+    made: Obj = {
+        "name": job_name(cronjob, when),
+        "namespace": namespace(cronjob),
+        "annotations": {**(metadata.get("annotations") or {}), SCHEDULED_AT: stamp},
+        "ownerReferences": [owner_reference(CRONJOBS, cronjob)],
+    }
+    if metadata.get("labels"):
+        made["labels"] = dict(metadata["labels"])
+    return {"apiVersion": JOBS.api_version, "kind": JOBS.kind, "metadata": made, "spec": template["spec"]}
+
+
+def reference(job: Obj) -> Obj:
+    """As `status.active` lists it."""
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "name": name(job),
+        "namespace": namespace(job),
+        "uid": uid(job),
+        "resourceVersion": job["metadata"].get("resourceVersion", ""),
+    }
+
+
+def plan(cronjob: Obj, jobs: Sequence[Obj], now: datetime) -> Plan:
+    """One step. `jobs` are those it controls."""
+    made = Plan(dict(cronjob.get("status") or {}))
+    _follow(jobs, made)
+    made.prune = _surplus(cronjob, jobs)
+    if not is_terminating(cronjob):
+        _schedule(cronjob, jobs, now, made)
+    return made
+
+
+def _follow(jobs: Sequence[Obj], made: Plan) -> None:
+    """The status as the jobs now are."""
+    by_uid = {uid(job): job for job in jobs}
+    active = []
+    listed = made.status.pop("active", None) or []
+    for entry in listed:
+        job = by_uid.get(entry["uid"])
+        if job is None:
+            made.events.append(("Normal", "MissingJob", f"Active job went missing: {entry['name']}"))
+        elif end_of(job):
+            text = f"Saw completed job: {name(job)}, condition: {end_of(job)}"
+            made.events.append(("Normal", "SawCompletedJob", text))
+        else:
+            active.append(entry)
+    known = {entry["uid"] for entry in listed}
+    for job in jobs:
+        if uid(job) not in known and not end_of(job):
+            text = f"Saw a job that the controller did not create or forgot: {name(job)}"
+            made.events.append(("Warning", "UnexpectedJob", text))
+        done = (job.get("status") or {}).get("completionTime")
+        last = made.status.get("lastSuccessfulTime")
+        if end_of(job) == "Complete" and done and (last is None or parse_time(done) > parse_time(last)):
+            made.status["lastSuccessfulTime"] = done
+    if active:
+        made.status["active"] = active
+
+
+def _surplus(cronjob: Obj, jobs: Sequence[Obj]) -> list[Obj]:
+    """The oldest finished jobs over the limits."""
+    surplus: list[Obj] = []
+    for kind, part in (("Complete", "successfulJobsHistoryLimit"), ("Failed", "failedJobsHistoryLimit")):
+        limit = cronjob["spec"].get(part)
+        if limit is None:
+            continue
+        finished = sorted((job for job in jobs if end_of(job) == kind and not is_terminating(job)), key=_age)
+        surplus += finished[: max(len(finished) - limit, 0)]
+    return surplus
+
+
+def _age(job: Obj) -> tuple[datetime, str]:
+    started = (job.get("status") or {}).get("startTime")
+    return (parse_time(started) if started else podstate.created_at(job), name(job))
+
+
+def _schedule(cronjob: Obj, jobs: Sequence[Obj], now: datetime, made: Plan) -> None:
+    spec = cronjob["spec"]
+    zone = spec.get("timeZone")
+    if spec.get("suspend"):
+        return
+    try:
+        found = schedule.parse(spec["schedule"], zone)
+    except (ZoneInfoNotFoundError, OSError) as error:
+        made.events.append(("Warning", "UnknownTimeZone", f'invalid timeZone: "{zone}": {error}'))
+        return
+    except ValueError as error:
+        text = f'unparseable schedule: "{spec["schedule"]}" : {error}'
+        made.events.append(("Warning", "UnparseableSchedule", text))
+        return
+    following = found.next(now)
+    if following is not None:
+        made.wake = (following - now).total_seconds() + SLACK
+    last = made.status.get("lastScheduleTime")
+    since = parse_time(last) if last else podstate.created_at(cronjob)
+    deadline = spec.get("startingDeadlineSeconds")
+    if deadline is not None:
+        since = max(since, now - timedelta(seconds=deadline + 1))
+    when, missed = schedule.latest(found, since, now)
+    if missed > MANY:
+        text = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+        made.events.append(("Warning", "TooManyMissedTimes", text))
+    if when is None or (last and parse_time(last) >= when):
+        return
+    if deadline is not None and when + timedelta(seconds=deadline) < now:
+        stamp = when.astimezone(UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
+        made.events.append(("Warning", "MissSchedule", f"Missed scheduled time to start a job: {stamp}"))
+        return
+    _start(cronjob, jobs, when, made)
+
+
+def _start(cronjob: Obj, jobs: Sequence[Obj], when: datetime, made: Plan) -> None:
+    active = made.status.get("active") or []
+    if any(entry["name"] == job_name(cronjob, when) for entry in active):
+        return
+    behaviour = cronjob["spec"].get("concurrencyPolicy", "Allow")
+    if behaviour == "Forbid" and active:
+        text = "Not starting job because prior execution is running and concurrency policy is Forbid"
+        made.events.append(("Normal", "JobAlreadyActive", text))
+        return
+    if behaviour == "Replace":
+        running = {entry["uid"] for entry in active}
+        made.replace = [job for job in jobs if uid(job) in running]
+    made.start = when
