@@ -9,7 +9,7 @@ TRACKING = "batch.kubernetes.io/job-tracking"
 FAILURES = "batch.kubernetes.io/job-index-failure-count"
 IGNORED = "batch.kubernetes.io/job-index-ignored-failure-count"
 INDEX_ENV = "JOB_COMPLETION_INDEX"
-_LONGEST_PREFIX = 57
+_LONGEST_PREFIX = 58
 """Of a pod's name: the server adds 5 characters, and the name must stay a host name."""
 
 
