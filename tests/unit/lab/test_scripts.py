@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[3]
-SCRIPTS = sorted(path for path in (PROJECT / "scripts").iterdir() if path.is_file())
+SCRIPTS = sorted(path for path in (PROJECT / "scripts").iterdir() if not path.suffix)
 TOKEN = "abcdef.0123456789abcdef." + "0" * 64
 
 
