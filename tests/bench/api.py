@@ -116,9 +116,9 @@ class Bench:
             await load.run(self.address, self.tls, lambda _, made=made: made, requests=1, connections=1)
 
         bodies = [self.request("POST", self.pods, json.dumps(pod(f"pod-{i}")).encode()) for i in range(many)]
-        await self.measure("CREATE", lambda i: bodies[i], requests=500)
+        await self.measure("CREATE, first 500", lambda i: bodies[i], requests=500)
         await self.list("LIST 500", 200)
-        await self.measure("CREATE (more)", lambda i: bodies[500 + i], requests=many - 500)
+        await self.measure("CREATE", lambda i: bodies[500 + i], requests=many - 500)
         await self.list("LIST 5000", 30)
         one = self.request("GET", f"{self.pods}/pod-7")
         await self.measure("GET", lambda _: one, requests=20_000)
