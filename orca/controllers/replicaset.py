@@ -7,7 +7,7 @@ from datetime import datetime
 
 from orca.api.builtin import PODS, REPLICASETS, REPLICATIONCONTROLLERS
 from orca.api.errors import ApiError, is_not_found
-from orca.api.objects import Obj, controller_of, is_terminating, key, labels, namespace, uid
+from orca.api.objects import Obj, controller_of, is_terminating, key, labels, uid
 from orca.api.resources import Resource
 from orca.api.selectors import Selector, from_label_selector
 from orca.controllers import conditions, podstate
@@ -20,10 +20,10 @@ from orca.controllers.harness import (
     Outcome,
     RetryAfter,
     gather_all,
-    owner_key,
     slow_start,
 )
 from orca.controllers.podcontrol import PodControl, namespace_is_terminating, pod_from_template
+from orca.controllers.podevents import follow_pods
 
 BURST = 500
 """Most pods created or deleted in one look."""
@@ -121,24 +121,7 @@ class ReplicaSetController(Controller):
         self._sets.informer.on_add(self.enqueue)
         self._sets.informer.on_update(lambda _, new: self.enqueue(new))
         self._sets.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
-        self._pods.informer.on_add(self._pod_changed)
-        self._pods.informer.on_update(self._pod_updated)
-        self._pods.informer.on_delete(self._pod_changed)
-
-    def _pod_updated(self, old: Obj, new: Obj) -> None:
-        if controller_of(old) != controller_of(new):
-            self._pod_changed(old)
-        self._pod_changed(new)
-
-    def _pod_changed(self, pod: Obj) -> None:
-        if controller_of(pod) is not None:
-            found = owner_key(self._sets, self.resource.kind, pod)
-            if found is not None:
-                self._soon.add(found)
-            return
-        for candidate in self._sets.by_index("namespace", namespace(pod)):
-            if selector_of(candidate).matches(labels(pod)):
-                self._soon.add(key(candidate))
+        follow_pods(self._pods, self._sets, kind=self.resource.kind, selector=selector_of, wake=self._soon.add)
 
     async def sync(self, key: str) -> Outcome:
         """One look at one set."""

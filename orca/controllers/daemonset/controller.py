@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orca.api.builtin import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
 from orca.api.errors import ApiError, is_already_exists, is_not_found
-from orca.api.objects import Obj, annotations, controller_of, key, labels, meta, namespace, uid
+from orca.api.objects import Obj, annotations, key, labels, meta, uid
 from orca.api.selectors import Selector, from_label_selector
 from orca.controllers import controllerrevisions, podstate
 from orca.controllers.claims import claim
@@ -19,11 +19,11 @@ from orca.controllers.harness import (
     Outcome,
     RetryAfter,
     gather_all,
-    owner_key,
     raise_first,
     slow_start,
 )
 from orca.controllers.podcontrol import PodControl, namespace_is_terminating, pod_from_template
+from orca.controllers.podevents import follow_pods
 
 BURST = 250
 GENERATION_LABEL = "pod-template-generation"
@@ -46,27 +46,10 @@ class DaemonSetController(Controller):
         self._sets.informer.on_add(self.enqueue)
         self._sets.informer.on_update(lambda _, new: self.enqueue(new))
         self._sets.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
-        self._pods.informer.on_add(self._pod_changed)
-        self._pods.informer.on_update(self._pod_updated)
-        self._pods.informer.on_delete(self._pod_changed)
+        follow_pods(self._pods, self._sets, kind=DAEMONSETS.kind, selector=_selector, wake=self._soon.add)
         self._nodes.informer.on_add(self._all)
         self._nodes.informer.on_update(self._node_updated)
         self._nodes.informer.on_delete(self._all)
-
-    def _pod_updated(self, old: Obj, new: Obj) -> None:
-        if controller_of(old) != controller_of(new):
-            self._pod_changed(old)
-        self._pod_changed(new)
-
-    def _pod_changed(self, pod: Obj) -> None:
-        if controller_of(pod) is not None:
-            found = owner_key(self._sets, DAEMONSETS.kind, pod)
-            if found is not None:
-                self._soon.add(found)
-            return
-        for candidate in self._sets.by_index("namespace", namespace(pod)):
-            if _selector(candidate).matches(labels(pod)):
-                self._soon.add(key(candidate))
 
     def _all(self, node: Obj) -> None:
         del node

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Sequence
 
 from orca.api.builtin import CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
 from orca.api.errors import ApiError, is_already_exists, is_not_found
-from orca.api.objects import Obj, controller_of, is_terminating, key, labels, name, namespace, uid
+from orca.api.objects import Obj, controller_of, is_terminating, key, labels, name, uid
 from orca.api.selectors import Selector, from_label_selector
 from orca.controllers import podstate
 from orca.controllers.claims import claim
@@ -18,11 +18,11 @@ from orca.controllers.harness import (
     Outcome,
     RetryAfter,
     gather_all,
-    owner_key,
     raise_first,
     slow_start,
 )
 from orca.controllers.podcontrol import namespace_is_terminating
+from orca.controllers.podevents import follow_pods
 from orca.controllers.statefulset import history as histories
 from orca.controllers.statefulset import storage
 from orca.controllers.statefulset.identity import (
@@ -54,24 +54,7 @@ class StatefulSetController(Controller):
         self._sets.informer.on_add(self.enqueue)
         self._sets.informer.on_update(lambda _, new: self.enqueue(new))
         self._sets.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
-        self._pods.informer.on_add(self._pod_changed)
-        self._pods.informer.on_update(self._pod_updated)
-        self._pods.informer.on_delete(self._pod_changed)
-
-    def _pod_updated(self, old: Obj, new: Obj) -> None:
-        if controller_of(old) != controller_of(new):
-            self._pod_changed(old)
-        self._pod_changed(new)
-
-    def _pod_changed(self, pod: Obj) -> None:
-        if controller_of(pod) is not None:
-            found = owner_key(self._sets, STATEFULSETS.kind, pod)
-            if found is not None:
-                self._soon.add(found)
-            return
-        for candidate in self._sets.by_index("namespace", namespace(pod)):
-            if _selector(candidate).matches(labels(pod)):
-                self._soon.add(key(candidate))
+        follow_pods(self._pods, self._sets, kind=STATEFULSETS.kind, selector=_selector, wake=self._soon.add)
 
     async def sync(self, key: str) -> Outcome:
         """One StatefulSet."""
