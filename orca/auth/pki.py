@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -175,7 +176,7 @@ def _still_good(paths: Pair, ca: Pair, leaf: _Leaf, now: datetime) -> bool:
         certificate = x509.load_pem_x509_certificate(paths.cert.read_bytes())
         key = serialization.load_pem_private_key(paths.key.read_bytes(), None)
         certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca.cert.read_bytes()))
-    except Exception:
+    except (OSError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         # Missing, unreadable, of another CA: whatever it is, a new one is the cure.
         return False
     if certificate.public_key() != key.public_key() or certificate.subject != _subject(leaf):
