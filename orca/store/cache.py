@@ -40,7 +40,15 @@ def _owners(obj: Obj) -> tuple[str, ...]:
     return tuple(owner["uid"] for owner in obj["metadata"].get("ownerReferences") or ())
 
 
-INDEXERS: dict[str, Callable[[Obj], tuple[str, ...]]] = {"spec.nodeName": _node_name, "owner": _owners}
+def _service(obj: Obj) -> tuple[str, ...]:
+    return ((obj["metadata"].get("labels") or {}).get("kubernetes.io/service-name") or "",)
+
+
+INDEXERS: dict[str, Callable[[Obj], tuple[str, ...]]] = {
+    "spec.nodeName": _node_name,
+    "owner": _owners,
+    "service": _service,  # of an EndpointSlice
+}
 
 
 class Bucket:
@@ -52,6 +60,7 @@ class Bucket:
         self.order: list[str] = []
         self.floor = floor
         self.ring: deque[Change] = deque()
+        self.faults: dict[str, str] = {}  # key -> why what is stored there cannot be read
         self.weight = 0  # bytes that only the ring keeps alive
         self._warm: deque[Change] = deque()
         self._indexes: dict[str, dict[str, dict[str, Entry]]] = {}
@@ -71,6 +80,8 @@ class Bucket:
     def record(self, key: str, entry: Entry | None, revision: int, now: float) -> Change | None:
         """Takes one step and tells the watches. `entry` None deletes. None when nothing was there to delete."""
         previous = self.entries.get(key)
+        if self.faults:
+            self.faults.pop(key, None)
         if entry is None:
             if previous is None:
                 return None
@@ -89,6 +100,34 @@ class Bucket:
         if self._watches:
             self._tell(change)
         return change
+
+    def spoil(self, key: str, why: str, revision: int) -> None:
+        """What is stored at `key` since `revision` cannot be read. Watches end: they could not tell what happened, and
+        whoever lists anew is told why not."""
+        self.faults[key] = why
+        previous = self.entries.pop(key, None)
+        if previous is not None:
+            del self.order[bisect_left(self.order, key)]
+            self._reindex(key, previous, None)
+        self._break_off(revision)
+
+    def mend(self, entry: Entry, revision: int) -> None:
+        """A stored object has become readable; `revision` is that of the cache."""
+        del self.faults[entry.key]
+        insort(self.order, entry.key)
+        self.entries[entry.key] = entry
+        self._reindex(entry.key, None, entry)
+        self._break_off(revision)
+
+    def _break_off(self, revision: int) -> None:
+        self.forget(revision)
+        for watch in self.watches():
+            watch.close()
+
+    def fault_in(self, namespace: str) -> str:
+        """The first unreadable key of a namespace (all for ""), "" when there is none."""
+        start = f"{namespace}/" if namespace else ""
+        return min((key for key in self.faults if key.startswith(start)), default="")
 
     def remember(self, change: Change) -> None:
         """Adds history from before the load; called in order of revisions, before any `record`."""
