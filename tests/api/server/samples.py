@@ -158,6 +158,57 @@ BODIES: dict[str, Obj] = {
         }
     },
 }
+_AT = "2026-01-02T03:04:05Z"
+_CONDITION = {"type": "Sample", "status": "True", "reason": "Testing", "message": "hello", "lastTransitionTime": _AT}
+DENIED = {"type": "Denied", "status": "True", "reason": "Testing", "message": "no"}
+
+# group resource of every kind with a status -> a status it takes
+STATUSES: dict[str, Obj] = {
+    "namespaces": {"conditions": [_CONDITION]},
+    "nodes": {"conditions": [_CONDITION]},
+    "persistentvolumeclaims": {"conditions": [_CONDITION]},
+    "persistentvolumes": {"phase": "Available", "message": "hello"},
+    "pods": {"phase": "Pending", "message": "hello"},
+    "replicationcontrollers": {"replicas": 1},
+    "resourcequotas": {"hard": {"configmaps": "1k"}, "used": {"configmaps": "1"}},
+    "services": {"conditions": [_CONDITION]},
+    "apiservices.apiregistration.k8s.io": {"conditions": [{**_CONDITION, "type": "Available", "status": "False"}]},
+    "validatingadmissionpolicies.admissionregistration.k8s.io": {"conditions": [_CONDITION]},
+    "customresourcedefinitions.apiextensions.k8s.io": {"storedVersions": ["v1"]},
+    "daemonsets.apps": {
+        "currentNumberScheduled": 1,
+        "desiredNumberScheduled": 1,
+        "numberMisscheduled": 0,
+        "numberReady": 1,
+    },
+    "deployments.apps": {"replicas": 1, "conditions": [_CONDITION]},
+    "replicasets.apps": {"replicas": 1, "readyReplicas": 1},
+    "statefulsets.apps": {"replicas": 1, "currentRevision": "sample-1"},
+    "horizontalpodautoscalers.autoscaling": {"currentReplicas": 1, "desiredReplicas": 2},
+    "cronjobs.batch": {"lastScheduleTime": _AT},
+    "jobs.batch": {"startTime": _AT, "active": 1, "ready": 0},
+    "certificatesigningrequests.certificates.k8s.io": {"conditions": [DENIED, {**_CONDITION, "type": "Failed"}]},
+    "flowschemas.flowcontrol.apiserver.k8s.io": {"conditions": [_CONDITION]},
+    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": {"conditions": [_CONDITION]},
+    "ingresses.networking.k8s.io": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
+    "servicecidrs.networking.k8s.io": {"conditions": [_CONDITION]},
+    "poddisruptionbudgets.policy": {
+        "disruptionsAllowed": 1,
+        "currentHealthy": 2,
+        "desiredHealthy": 1,
+        "expectedPods": 2,
+    },
+    "resourceclaims.resource.k8s.io": {
+        "allocation": {
+            "devices": {
+                "results": [
+                    {"request": "one", "driver": "gpu.example.com", "pool": "sample", "device": "gpu-0"},
+                ]
+            }
+        }
+    },
+    "volumeattachments.storage.k8s.io": {"attached": True},
+}
 _NAMES = {
     "apiservices.apiregistration.k8s.io": "v1.sample.example.com",
     "customresourcedefinitions.apiextensions.k8s.io": "samples.sample.example.com",
