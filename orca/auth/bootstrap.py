@@ -4,12 +4,21 @@ Repeated at every start: what is missing is created, default roles regain rules 
 (unless their ``autoupdate`` annotation is "false"), and nothing that was added is taken away.
 """
 
+import asyncio
 from base64 import b64encode
 from typing import Any
 
 import yaml
 
-from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, CONFIGMAPS, NAMESPACES, PRIORITYCLASSES
+from orca.api.builtin import (
+    CLUSTERROLEBINDINGS,
+    CLUSTERROLES,
+    CONFIGMAPS,
+    NAMESPACES,
+    PRIORITYCLASSES,
+    ROLEBINDINGS,
+    ROLES,
+)
 from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from orca.api.objects import Obj, annotations, labels, name, namespace, thaw
 from orca.api.resources import Resource
@@ -34,8 +43,7 @@ async def bootstrap(client: Client, *, ca: bytes, server: str, front_proxy_ca: b
     """Write everything; ``ca`` is the cluster CA in PEM, ``server`` the URL hosts join at. Raises ApiError."""
     for space in SYSTEM_NAMESPACES:
         await _ensure(client, NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
-    for resource, obj in default_policy():
-        await _ensure(client, resource, obj)
+    await asyncio.gather(*(_ensure(client, resource, obj) for resource, obj in default_policy()))
     for obj in priority_classes():
         await _ensure(client, PRIORITYCLASSES, obj)
     await _ensure(client, CONFIGMAPS, cluster_info(ca, server))
@@ -127,7 +135,7 @@ def reconciled(resource: Resource, current: Obj, wanted: Obj) -> Obj | None:
     new = thaw(current)
     if resource is CONFIGMAPS:
         new["data"] = {**(current.get("data") or {}), **wanted["data"]}
-    elif resource in (CLUSTERROLES, CLUSTERROLEBINDINGS):
+    elif resource in (CLUSTERROLES, CLUSTERROLEBINDINGS, ROLES, ROLEBINDINGS):
         if annotations(current).get(_AUTOUPDATE) == "false":
             return None
         for field, ours in (("labels", labels(wanted)), ("annotations", annotations(wanted))):

@@ -6,6 +6,7 @@ Names and contents are upstream's bootstrap policy; the bindings for joining nod
 from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES
 from orca.api.objects import Obj, name
 from orca.api.resources import Resource
+from orca.auth import controller_roles
 from orca.auth.identity import ANONYMOUS, AUTHENTICATED, MASTERS, NODES, SERVICE_ACCOUNTS, UNAUTHENTICATED
 from orca.auth.rbac import effective_rules
 
@@ -58,6 +59,12 @@ _EDIT = [
     ),
     _rule(_WRITE, "autoscaling", "horizontalpodautoscalers"),
     _rule(_WRITE, "batch", "cronjobs jobs"),
+    _rule(
+        _WRITE,
+        "extensions",
+        "daemonsets deployments deployments/rollback deployments/scale ingresses networkpolicies replicasets "
+        "replicasets/scale replicationcontrollers/scale",
+    ),
     _rule(_WRITE, "policy", "poddisruptionbudgets"),
     _rule(_WRITE, "networking.k8s.io", "ingresses networkpolicies"),
     _rule(f"{_WRITE} {_READ}", "coordination.k8s.io", "leases"),
@@ -86,6 +93,12 @@ _VIEW = [
     ),
     _rule(_READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
     _rule(_READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
+    _rule(
+        _READ,
+        "extensions",
+        "daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses ingresses/status "
+        "networkpolicies replicasets replicasets/scale replicasets/status replicationcontrollers/scale",
+    ),
     _rule(_READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
     _rule(_READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
     _rule(_READ, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
@@ -107,6 +120,7 @@ _NODE = [
     _rule(_EVENTS, "core events.k8s.io", "events"),
     _rule(f"create delete {_READ}", "core", "pods"),
     _rule("create", "core", "pods/eviction serviceaccounts/token"),
+    _rule("get", "core", "serviceaccounts"),
     _rule("get", "core", "persistentvolumeclaims persistentvolumes"),
     _rule("get patch update", "core", "persistentvolumeclaims/status"),
     _rule(f"create {_READ}", "certificates.k8s.io", "certificatesigningrequests"),
@@ -128,9 +142,13 @@ _SCHEDULER = [
     _rule(f"delete {_READ}", "core", "pods"),
     _rule("create", "core", "bindings pods/binding"),
     _rule("patch update", "core", "pods/status"),
-    _rule(_READ, "apps", "replicasets statefulsets"),
+    _rule(_READ, "apps extensions", "replicasets"),
+    _rule(_READ, "apps", "statefulsets"),
     _rule(_READ, "policy", "poddisruptionbudgets"),
-    _rule(_READ, "storage.k8s.io", "csinodes csidrivers csistoragecapacities"),
+    _rule(_READ, "storage.k8s.io", "csinodes csidrivers csistoragecapacities volumeattachments"),
+    _rule(_READ, "resource.k8s.io", "deviceclasses devicetaintrules resourceslices"),
+    _rule(f"patch update {_READ}", "resource.k8s.io", "resourceclaims resourceclaims/status"),
+    _rule(f"patch update {_READ}", "core", "pods/finalizers"),
 ]
 _CONTROLLER_MANAGER = [
     *_REVIEWS,
@@ -163,7 +181,14 @@ _PLAIN: dict[str, list[Obj]] = {
     "system:discovery": [_paths(*_DISCOVERY)],
     "system:public-info-viewer": [_paths(*_PROBES)],
     "system:monitoring": [_paths(*_MONITORING)],
-    "system:service-account-issuer-discovery": [_paths("/.well-known/openid-configuration", "/openid/v1/jwks")],
+    "system:service-account-issuer-discovery": [
+        _paths(
+            "/.well-known/openid-configuration",
+            "/.well-known/openid-configuration/",
+            "/openid/v1/jwks",
+            "/openid/v1/jwks/",
+        )
+    ],
     "system:node": _NODE,
     "system:node-bootstrapper": [_rule(f"create {_READ}", "certificates.k8s.io", _CSR)],
     "system:node-proxier": _PROXIER,
@@ -178,20 +203,23 @@ _PLAIN: dict[str, list[Obj]] = {
         _rule(_READ, "storage.k8s.io", "storageclasses"),
     ],
     "system:kube-controller-manager": _CONTROLLER_MANAGER,
-    "system:kube-dns": [
-        _rule("list watch", "core", "endpoints services"),
-        _rule("list watch", "discovery.k8s.io", "endpointslices"),
+    "system:kube-dns": [_rule("list watch", "core", "endpoints services")],
+    "system:heapster": [
+        _rule(_READ, "core", "events namespaces nodes pods"),
+        _rule(_READ, "extensions", "deployments"),
     ],
     "system:kube-aggregator": [_rule(_READ, "core", "endpoints services")],
     "system:kubelet-api-admin": [
         _rule(f"proxy {_READ}", "core", "nodes"),
         _rule("*", "core", "nodes/log nodes/metrics nodes/proxy nodes/stats"),
+        _rule("*", "core", "nodes/configz nodes/healthz nodes/pods"),
     ],
     "system:persistent-volume-provisioner": [
         _rule(f"create delete {_READ}", "core", "persistentvolumes"),
         _rule(f"update {_READ}", "core", "persistentvolumeclaims"),
         _rule(_READ, "storage.k8s.io", "storageclasses"),
-        _rule(f"watch {_EVENTS}", "core events.k8s.io", "events"),
+        _rule("watch", "core", "events"),
+        _rule(_EVENTS, "core events.k8s.io", "events"),
     ],
     f"system:certificates.k8s.io:{_CSR}:nodeclient": [_rule("create", "certificates.k8s.io", f"{_CSR}/nodeclient")],
     f"system:certificates.k8s.io:{_CSR}:selfnodeclient": [
@@ -256,9 +284,22 @@ def _subject(kind: str, who: str) -> Obj:
     return {"apiGroup": _API_GROUP, "kind": kind, "name": who}
 
 
+def _account(who: str) -> Obj:
+    return {"kind": "ServiceAccount", "name": who, "namespace": "kube-system"}
+
+
+def _of(rule: controller_roles.Rule) -> Obj:
+    verbs, groups, resources, *names = rule
+    return _rule(verbs, groups, resources, *(names[0].split() if names else ()))
+
+
 def cluster_roles() -> list[Obj]:
     """All default ClusterRoles; aggregated ones with their rules filled in."""
     roles = [_role(role, rules) for role, rules in _PLAIN.items()]
+    roles += [
+        _role(f"{controller_roles.PREFIX}{who}", [_of(rule) for rule in rules])
+        for who, rules in controller_roles.CONTROLLERS.items()
+    ]
     for role, (own, part_of) in _AGGREGATED.items():
         roles.append(_role(f"system:aggregate-to-{role}", own, {f"{_AGGREGATE}{role}": "true"}))
         whole = _role(role, [], {f"{_AGGREGATE}{part_of}": "true"} if part_of else {})
@@ -275,9 +316,28 @@ def cluster_role_bindings() -> list[Obj]:
     """All default ClusterRoleBindings."""
     groups = [_binding(role, role, [_subject("Group", g) for g in who]) for role, who in _BINDINGS.items()]
     users = [_binding(role, role, [_subject("User", user)]) for role, user in _USER_BINDINGS.items()]
-    dns = {"kind": "ServiceAccount", "name": "kube-dns", "namespace": "kube-system"}
+    dns = _account("kube-dns")
+    controllers = [
+        _binding(f"{controller_roles.PREFIX}{who}", f"{controller_roles.PREFIX}{who}", [_account(who)])
+        for who in controller_roles.CONTROLLERS
+    ]
     joins = [_binding(key, role, [_subject("Group", group)]) for key, (role, group) in _JOIN_BINDINGS.items()]
-    return [*groups, *users, _binding("system:kube-dns", "system:kube-dns", [dns]), *joins]
+    return [*groups, *users, _binding("system:kube-dns", "system:kube-dns", [dns]), *controllers, *joins]
+
+
+def namespaced_policy() -> list[tuple[Resource, Obj]]:
+    """All default Roles and RoleBindings but those for joining."""
+    found: list[tuple[Resource, Obj]] = []
+    for (space, who), rules in controller_roles.NAMESPACED.items():
+        found.append((ROLES, {**_role(who, [_of(rule) for rule in rules]), "kind": "Role"}))
+        found[-1][1]["metadata"]["namespace"] = space
+    for (space, who), (role, users, accounts) in controller_roles.NAMESPACED_BINDINGS.items():
+        subjects = [*(_subject("User", user) for user in users), *map(_account, accounts)]
+        bound = {**_binding(who, role, subjects), "kind": "RoleBinding"}
+        bound["metadata"]["namespace"] = space
+        bound["roleRef"]["kind"] = "Role"
+        found.append((ROLEBINDINGS, bound))
+    return found
 
 
 def cluster_info_access() -> list[tuple[Resource, Obj]]:
@@ -304,5 +364,6 @@ def default_policy() -> list[tuple[Resource, Obj]]:
     return [
         *((CLUSTERROLES, role) for role in cluster_roles()),
         *((CLUSTERROLEBINDINGS, binding) for binding in cluster_role_bindings()),
+        *namespaced_policy(),
         *cluster_info_access(),
     ]
