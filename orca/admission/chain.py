@@ -1,15 +1,31 @@
 """The chain: what a plugin sees of a request, and the two passes over all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from orca.api import names
 from orca.api.errors import ApiError, forbidden
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.auth.identity import UserInfo
+from orca.store.together import Also
 
+T = TypeVar("T")
 CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+
+
+@dataclass(slots=True)
+class Reinvocation:
+    """Whether all mutating plugins run once more, because one that came late changed the object.
+
+    ``wanted`` is set in the first round; ``running`` is true in the second, which is the last. ``notes`` keeps what a
+    plugin remembers from round to round, by its name.
+    """
+
+    wanted: bool = False
+    running: bool = False
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -30,6 +46,8 @@ class Attributes:
     dry_run: bool = False
     options: Obj = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)  # what the answer's Warning headers will say
+    audit_annotations: dict[str, str] = field(default_factory=dict)  # what the audit log will say, see annotate()
+    reinvocation: Reinvocation | None = None  # set by the first plugin that may want a second round
 
     def of(self, resource: Resource, *operations: str, subresource: str = "") -> bool:
         """Whether this is one of ``operations`` on that kind (or on its subresource)."""
@@ -38,6 +56,20 @@ class Attributes:
     def forbidden(self, why: str) -> ApiError:
         """403 about the object of this request."""
         return forbidden(self.resource, self.name, why)
+
+    def annotate(self, key: str, value: str) -> None:
+        """An annotation of the audit event. A key that is no qualified name, or has another value, is left out.
+
+        Keys that begin with ``patch.webhook.admission.k8s.io/`` belong into events of level Request and above only.
+        """
+        if not names.qualified_name(key) and "/" in key:
+            self.audit_annotations.setdefault(key, value)
+
+    def second_round(self) -> Reinvocation:
+        """The request's ``reinvocation``, made when it is first asked for."""
+        if self.reinvocation is None:
+            self.reinvocation = Reinvocation()
+        return self.reinvocation
 
 
 class Cluster(Protocol):
@@ -57,6 +89,9 @@ class Cluster(Protocol):
     async def get(self, resource: Resource, namespace: str, name: str, /) -> Any:
         """An entry with ``obj``, never older than the last acknowledged write. Raises ApiError 404."""
 
+    async def fresh(self) -> None:
+        """Wait until the cached side shows all that was acknowledged before."""
+
 
 class Plugin(Protocol):
     """One rule. Raises ApiError to refuse the request."""
@@ -74,16 +109,33 @@ class Chain:
     def __init__(self, plugins: Sequence[Any] = ()) -> None:
         self._admit = tuple(plugin.admit for plugin in plugins if hasattr(plugin, "admit"))
         self._validate = tuple(plugin.validate for plugin in plugins if hasattr(plugin, "validate"))
+        self._guard: Any = None  # the one plugin that keeps account of what is written
+        for plugin in plugins:
+            if hasattr(plugin, "guard"):
+                assert self._guard is None, "only one plugin can write together with the object"
+                self._guard = plugin.guard
 
     async def admit(self, attrs: Attributes) -> None:
         """Let every plugin change the object. Raises ApiError."""
         for admit in self._admit:
             await admit(attrs)
+        again = attrs.reinvocation
+        if again is not None and again.wanted:
+            again.running = True
+            for admit in self._admit:
+                await admit(attrs)
 
     async def validate(self, attrs: Attributes) -> None:
         """Let every plugin refuse the final object. Raises ApiError."""
         for validate in self._validate:
             await validate(attrs)
+
+    async def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> T:
+        """Let ``write`` happen together with what a plugin has to record for it. Raises ApiError."""
+        if self._guard is None:
+            return await write(())
+        written: T = await self._guard(attrs, write)
+        return written
 
 
 async def find(cluster: Cluster, resource: Resource, namespace: str, name: str) -> Obj | None:

@@ -40,7 +40,7 @@ def default_chain(cluster: Cluster, *, authorizer: Authorizer | None = None, clo
             CertificateSubjectRestriction(),
             *guarded,
             NoEffect(),
-            # Last, so that nothing is held for what another plugin refuses.
-            ResourceQuota(cluster, clock),
+            # Last: it keeps account of what is written.
+            ResourceQuota(cluster),
         ]
     )

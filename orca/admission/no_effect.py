@@ -18,7 +18,6 @@ from orca.api.builtin import (
     DEPLOYMENTS,
     FLOWSCHEMAS,
     HORIZONTALPODAUTOSCALERS,
-    IPADDRESSES,
     JOBS,
     MUTATINGADMISSIONPOLICIES,
     MUTATINGADMISSIONPOLICYBINDINGS,
@@ -64,7 +63,6 @@ KINDS: dict[Resource, str] = {
     FLOWSCHEMAS: _FLOW,
     PRIORITYLEVELCONFIGURATIONS: _FLOW,
     SERVICECIDRS: "addresses of Services come from --service-cluster-ip-range only",
-    IPADDRESSES: "addresses of Services are not taken from these objects in this version",
     RESOURCECLAIMS: "nothing allocates devices in this version",
 }
 """Kinds of which no object does anything, and why."""

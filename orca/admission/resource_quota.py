@@ -1,58 +1,92 @@
-"""ResourceQuota: nothing is admitted that takes a namespace beyond its quotas.
+"""ResourceQuota: nothing is admitted that takes a namespace beyond its quotas, however many servers admit.
 
-Usage is counted from what exists, plus what was admitted a moment ago and is not visible yet: so that many requests at
-once cannot pass together where only one fits. With several servers, each counts its own moment.
+What a write needs is added to the quotas' ``status.used`` in the very transaction that makes the write, on the
+condition that the quota is still the one that was looked at. So a quota's revision moves with everything it counts:
+who counted at one revision knows of all that was admitted before it. Reference: k8s.io/apiserver
+``pkg/admission/plugin/resourcequota`` (rules and messages; there the status is written before the object).
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES
-from orca.api.objects import Obj, name, uid
+from orca.api.errors import conflict
+from orca.api.objects import Obj, name, namespace
 from orca.api.quantity import Quantity
 from orca.api.quota.amounts import Total
 from orca.api.quota.usage import in_scopes, lacking, scoped, usage_of
 from orca.api.resources import Resource
-from orca.client.clock import Clock
+from orca.store import Also, Raced
 
-# How long an admitted object may take to appear before its place is free again.
-HOLD_SECONDS = 10.0
 _UPDATED = (PODS, SERVICES, PERSISTENTVOLUMECLAIMS)
+_ATTEMPTS = 100
+T = TypeVar("T")
 
 
 class ResourceQuota:
-    """As upstream's plugin of this name; a quota's status is written by a controller alone, after the fact."""
+    """As upstream's plugin of this name, except that deletions count at once, without waiting for the controller."""
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._clock = clock
-        self._held: dict[tuple[Resource, str], dict[str, tuple[Obj, float]]] = {}
+        # Within one process writers take turns: racing each other, most would only have to try again.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def validate(self, attrs: Attributes) -> None:
-        """Raises ApiError 403."""
+        """Refuses a dry run that would not fit; what is written passes :meth:`guard`. Raises ApiError 403."""
+        if attrs.dry_run:
+            self._reserve(attrs)
+
+    async def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> T:
+        """Write together with the quotas' new status. Raises ApiError 403; 409 when others are always faster."""
+        if attrs.operation not in (CREATE, UPDATE) or not self._cluster.peek_list(RESOURCEQUOTAS, attrs.namespace):
+            return await write(())
+        turn = self._turns.get(attrs.namespace)
+        if turn is None:
+            turn = self._turns[attrs.namespace] = asyncio.Lock()
+        async with turn:
+            for _ in range(_ATTEMPTS):
+                await self._cluster.fresh()
+                reserved = self._reserve(attrs)
+                try:
+                    return await write(reserved)
+                except Raced as raced:
+                    # Another server admitted something, or a status was written: look at what is there now.
+                    if raced.lost.resource is not RESOURCEQUOTAS:
+                        raise
+        raise conflict(RESOURCEQUOTAS, reserved[0].name)
+
+    def _reserve(self, attrs: Attributes) -> list[Also]:
+        """The quotas with what the request takes of them. Raises ApiError 403."""
         if attrs.obj is None or not attrs.namespace or attrs.resource.virtual:
-            return
+            return []
         if attrs.operation == CREATE and not attrs.subresource:
             old = None
         elif attrs.operation == UPDATE and attrs.subresource in ("", "resize") and attrs.resource in _UPDATED:
             old = attrs.old
         else:
-            return
+            return []
         quotas = self._cluster.peek_list(RESOURCEQUOTAS, attrs.namespace)
         if not quotas:
-            return
+            return []
         asked = usage_of(attrs.resource, attrs.obj)
         if old is not None:
             asked = _growth(asked, usage_of(attrs.resource, old))
+        found = []
         for quota in quotas:
-            self._check(attrs, attrs.obj, quota, asked)
-        if old is None and not attrs.dry_run:
-            held = self._held.setdefault((attrs.resource, attrs.namespace), {})
-            held[uid(attrs.obj)] = (attrs.obj, self._clock.monotonic() + HOLD_SECONDS)
+            status = self._fitted(attrs, attrs.obj, quota, asked)
+            if status is not None:
+                revision = int(quota["metadata"]["resourceVersion"])
+                new = {**quota, "status": status}
+                found.append(Also(RESOURCEQUOTAS, namespace(quota), name(quota), new, revision))
+        return found
 
-    def _check(self, attrs: Attributes, obj: Obj, quota: Obj, asked: Total) -> None:
+    def _fitted(self, attrs: Attributes, obj: Obj, quota: Obj, asked: Total) -> Obj | None:
+        """The quota's status once the request is written; None when it does not concern it. Raises ApiError 403."""
         if scoped(quota) and (attrs.resource is not PODS or not in_scopes(obj, quota)):
-            return
+            return None
         hard: dict[str, str] = (quota.get("spec") or {}).get("hard") or {}
         if attrs.resource is PODS:
             missing = lacking(obj, hard)
@@ -61,19 +95,26 @@ class ResourceQuota:
                 raise attrs.forbidden(f"failed quota: {name(quota)}: must specify {listed}")
         wanted = {key: amount for key, amount in asked.items() if key in hard and amount.value > 0}
         if not wanted:
-            return
-        used = self._used(attrs.resource, attrs.namespace, quota, set(wanted))
-        beyond = [key for key in sorted(wanted) if (used[key] + wanted[key]).value > Quantity.parse(hard[key]).value]
+            return None
+        told = (quota.get("status") or {}).get("used") or {}
+        used = {key: Quantity.parse(told[key]) for key in wanted if key in told}
+        if len(used) < len(wanted) or _beyond(used, wanted, hard):
+            # Not counted yet, or something may have been deleted since.
+            used = self._used(attrs.resource, attrs.namespace, quota, set(wanted))
+        beyond = _beyond(used, wanted, hard)
         if beyond:
             raise attrs.forbidden(
                 f"exceeded quota: {name(quota)}, requested: {_listed(wanted, beyond)}, used: {_listed(used, beyond)}, "
                 f"limited: {_listed({key: Quantity.parse(hard[key]) for key in beyond}, beyond)}"
             )
+        new = {**told, **{key: str(used[key] + wanted[key]) for key in wanted}}
+        return {"hard": dict(hard), "used": {key: new[key] for key in hard if key in new}}
 
     def _used(self, resource: Resource, namespace: str, quota: Obj, keys: set[str]) -> Total:
+        """What exists, as the cache shows it: it shows the quota, so it shows all that was admitted before it."""
         total = {key: Quantity.parse("0") for key in keys}
         only_some = scoped(quota)
-        for obj in self._counted(resource, namespace):
+        for obj in self._cluster.peek_list(resource, namespace):
             if only_some and not in_scopes(obj, quota):
                 continue
             usage = usage_of(resource, obj)
@@ -81,20 +122,9 @@ class ResourceQuota:
                 total[key] = total[key] + usage[key]
         return total
 
-    def _counted(self, resource: Resource, namespace: str) -> Iterator[Obj]:
-        seen = set()
-        for obj in self._cluster.peek_list(resource, namespace):
-            seen.add(uid(obj))
-            yield obj
-        held = self._held.get((resource, namespace))
-        if not held:
-            return
-        now = self._clock.monotonic()
-        for who, (obj, until) in list(held.items()):
-            if who in seen or now >= until:
-                del held[who]
-            else:
-                yield obj
+
+def _beyond(used: Total, wanted: Total, hard: dict[str, str]) -> list[str]:
+    return [key for key in sorted(wanted) if (used[key] + wanted[key]).value > Quantity.parse(hard[key]).value]
 
 
 def _growth(new: Total, old: Total) -> Total:

@@ -1,23 +1,42 @@
-"""Cluster IPs and node ports of Services: handed out without collisions.
+"""Cluster IPs and node ports of Services: handed out without collisions, by any number of servers.
 
-What is taken is read off the store's Services under ``lock``, which the caller holds until its Service is stored, so
-nothing can leak: an address is free again the moment its Service is gone. Reference: k8s.io/kubernetes
-``pkg/registry/core/service/storage/alloc.go`` (fields) and KEP-3070 (the lower part of a range is left to people who
-choose addresses themselves).
+An address is held by an IPAddress of that name, as upstream (KEP-1880), a node port by an object of its own that the
+API does not serve. ``assign`` chooses what the cache shows as free; ``claims`` are the holders that must be written in
+the same transaction as the Service, so two servers cannot give out the same, and nothing can leak. Reference:
+k8s.io/kubernetes ``pkg/registry/core/service/storage/alloc.go`` (fields) and KEP-3070, KEP-3668 (the lower part of a
+range is left to people who choose themselves).
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import random
 from collections.abc import Iterator
 
-from orca.api.builtin import SERVICES
-from orca.api.errors import FieldError, internal, invalid
-from orca.api.objects import Obj, key, meta, name
-from orca.store import Store
+from orca.api.builtin import IPADDRESSES, SERVICES
+from orca.api.errors import ApiError, FieldError, internal, invalid, is_already_exists, is_conflict, is_not_found
+from orca.api.objects import Obj, key, labels, name, split_key
+from orca.api.resources import Resource
+from orca.api.times import format_time
+from orca.client.clock import Clock, SystemClock
+from orca.server.identifiers import new_uid
+from orca.store import Also, Store
 
+NODE_PORTS = Resource(
+    group="orca",
+    version="v1",
+    plural="nodeports",
+    singular="nodeport",
+    kind="NodePort",
+    namespaced=False,
+    definition="",
+    storage="/registry/ranges/servicenodeports",
+)
+"""Who holds a node port: not served, only stored. Objects are named by the port; one holds it for all protocols."""
+
+_MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
+_FAMILY = "ipaddress.kubernetes.io/ip-family"
+_OURS = "ipallocator.k8s.io"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -29,9 +48,9 @@ def _offset(size: int) -> int:
 class ServiceAllocator:
     """Allocations for one service CIDR and one node port range (inclusive)."""
 
-    def __init__(self, store: Store, cidr: str, ports: tuple[int, int]) -> None:
-        self.lock = asyncio.Lock()
+    def __init__(self, store: Store, cidr: str, ports: tuple[int, int], clock: Clock | None = None) -> None:
         self._store = store
+        self._clock = clock or SystemClock()
         self.network: Network = ipaddress.ip_network(cidr)
         self._ports = ports
         self._random = random.Random()
@@ -42,7 +61,8 @@ class ServiceAllocator:
         return str(self.network[1])
 
     def assign(self, service: Obj, old: Obj | None) -> None:
-        """Fill addresses and ports of ``service`` in place; call with ``lock`` held. Raises ApiError 422."""
+        """Fill addresses and ports of ``service`` in place, with what is free as far as the cache shows. Raises
+        ApiError 422."""
         spec = service.setdefault("spec", {})
         previous = (old or {}).get("spec") or {}
         _keep(spec, previous)
@@ -56,6 +76,74 @@ class ServiceAllocator:
             self._node_ports(service, spec)
         else:
             self._drop_ports(spec, previous)
+
+    # -- holders
+
+    def claims(self, service: Obj | None, old: Obj | None) -> list[Also]:
+        """What must be written together with ``service`` in place of ``old``; None: it does not exist."""
+        wanted = _holdings(service) if service is not None else set()
+        before = _holdings(old) if old is not None else set()
+        owner = key(service or old or {})
+        found = [
+            Also(resource, "", held, self._holder(resource, held, owner), 0)
+            for resource, held in sorted(wanted - before, key=_by_name)
+            if self._held_by(resource, held) != owner
+        ]
+        found += [
+            Also(resource, "", held, None, None)
+            for resource, held in sorted(before - wanted, key=_by_name)
+            if self._held_by(resource, held) == owner
+        ]
+        return found
+
+    async def repair(self) -> None:
+        """Give Services their holders back and free what no Service holds: after an upgrade, or when somebody removed
+        an IPAddress that is in use. Raises ApiError 503."""
+        wanted = {
+            holding: key(service) for service in self._store.peek_list(SERVICES) for holding in _holdings(service)
+        }
+        for (resource, held), owner in wanted.items():
+            if self._store.peek(resource, "", held) is None:
+                try:
+                    await self._store.create(resource, self._holder(resource, held, owner))
+                except ApiError as error:
+                    if not is_already_exists(error):
+                        raise
+        for resource in (IPADDRESSES, NODE_PORTS):
+            for holder in self._store.peek_list(resource):
+                managed = resource is NODE_PORTS or labels(holder).get(_MANAGED_BY) == _OURS
+                if managed and (resource, name(holder)) not in wanted:
+                    await self._free(resource, holder)
+
+    async def _free(self, resource: Resource, holder: Obj) -> None:
+        service = self._store.peek(SERVICES, *split_key(_owner_of(holder)))
+        if service is not None and (resource, name(holder)) in _holdings(service):
+            return  # made meanwhile
+        expected = (holder["metadata"]["uid"], holder["metadata"]["resourceVersion"])
+        try:
+            await self._store.delete(resource, "", name(holder), expected=expected)
+        except ApiError as error:
+            if not is_conflict(error) and not is_not_found(error):
+                raise
+
+    def _held_by(self, resource: Resource, held: str) -> str | None:
+        """``namespace/name`` of the Service that holds it; "" when something else does, None when it is free."""
+        holder = self._store.peek(resource, "", held)
+        return None if holder is None else _owner_of(holder)
+
+    def _holder(self, resource: Resource, held: str, owner: str) -> Obj:
+        space, service = split_key(owner)
+        metadata: Obj = {"name": held, "uid": new_uid(), "creationTimestamp": format_time(self._clock.now())}
+        if resource is IPADDRESSES:
+            family = f"IPv{ipaddress.ip_address(held).version}"
+            metadata |= {"labels": {_FAMILY: family, _MANAGED_BY: _OURS}, "generation": 1}
+        parent = {"group": "", "resource": "services", "namespace": space, "name": service}
+        return {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": metadata,
+            "spec": {"parentRef": parent},
+        }
 
     # -- addresses
 
@@ -103,31 +191,21 @@ class ServiceAllocator:
                 f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
                 f"The range of valid IPs is {self.network}"
             )
-        elif wanted in self._taken(key(service)):
+        elif self._held_by(IPADDRESSES, wanted) not in (None, key(service)):
             problem = f"failed to allocate IP {wanted}: provided IP is already allocated"
         if problem:
             error = FieldError.invalid("spec.clusterIPs", [wanted], problem)
             raise invalid(SERVICES, name(service), [error])
 
-    def _taken(self, except_key: str = "") -> set[str]:
-        return {
-            address
-            for other in self._store.peek_list(SERVICES)
-            if key(other) != except_key
-            for address in (other.get("spec") or {}).get("clusterIPs") or ()
-            if address != "None"
-        }
-
     def _free_address(self) -> str:
-        taken = self._taken()
         size = self.network.num_addresses
         offset = _offset(size)
         for _ in range(16):  # a nearly empty range: a few throws find a free one
             chosen = str(self.network[self._random.randrange(offset + 1, size - 1)]) if size > offset + 3 else ""
-            if chosen and chosen not in taken:
+            if chosen and self._store.peek(IPADDRESSES, "", chosen) is None:
                 return chosen
         for index in (*range(offset + 1, size - 1), *range(1, offset + 1)):
-            if str(self.network[index]) not in taken:
+            if self._store.peek(IPADDRESSES, "", str(self.network[index])) is None:
                 return str(self.network[index])
         raise internal("failed to allocate a serviceIP: range is full")
 
@@ -135,51 +213,54 @@ class ServiceAllocator:
 
     def _node_ports(self, service: Obj, spec: Obj) -> None:
         own = key(service)
-        taken = {
-            (protocol, port)
-            for other in self._store.peek_list(SERVICES)
-            if key(other) != own
-            for protocol, port in _node_ports_of(other.get("spec") or {})
-        }
         ports = spec.get("ports") or []
-        fixed = [(port.get("protocol") or "TCP", port["nodePort"]) for port in ports if port.get("nodePort")]
         for index, port in enumerate(ports):
-            chosen = port.get("nodePort")
-            if chosen:
-                self._check_port(service, index, chosen, (port.get("protocol") or "TCP", chosen) in taken)
-        taken.update(fixed)
-        used_here: dict[int, int] = {}  # port -> node port, shared by the protocols of one port number
+            if port.get("nodePort"):
+                self._check_port(service, index, port["nodePort"], own)
+        here = {port["nodePort"] for port in ports if port.get("nodePort")}
+        shared: dict[tuple[int, str], int] = {}  # a port number's node port serves its other protocols, too
         for port in ports:
-            protocol, number = port.get("protocol") or "TCP", port.get("port") or 0
-            if not port.get("nodePort"):
-                shared = used_here.get(number)
-                if shared is None or (protocol, shared) in taken:
-                    shared = self._free_port(protocol, taken)
-                port["nodePort"] = shared
-                taken.add((protocol, shared))
-            used_here[number] = port["nodePort"]
+            if port.get("nodePort"):
+                shared[port.get("port") or 0, port.get("protocol") or "TCP"] = port["nodePort"]
+        for port in ports:
+            if port.get("nodePort"):
+                continue
+            number, protocol = port.get("port") or 0, port.get("protocol") or "TCP"
+            chosen = next((at for (of, _), at in shared.items() if of == number), None)
+            if chosen is None or any(
+                other.get("nodePort") == chosen and (other.get("protocol") or "TCP") == protocol for other in ports
+            ):
+                chosen = self._free_port(here)
+            port["nodePort"] = shared[number, protocol] = chosen
+            here.add(chosen)
         if spec.get("externalTrafficPolicy") == "Local" and spec.get("type") == "LoadBalancer":
             health = spec.get("healthCheckNodePort")
             if not health:
-                spec["healthCheckNodePort"] = self._free_port("TCP", taken)
+                spec["healthCheckNodePort"] = self._free_port(here)
+            elif self._held_by(NODE_PORTS, str(health)) not in (None, own):
+                problem = (
+                    f"failed to allocate requested HealthCheck NodePort {health}: provided port is already allocated"
+                )
+                error = FieldError.invalid("spec.healthCheckNodePort", health, problem)
+                raise invalid(SERVICES, name(service), [error])
 
-    def _check_port(self, service: Obj, index: int, port: int, is_taken: bool) -> None:
+    def _check_port(self, service: Obj, index: int, port: int, own: str) -> None:
         low, high = self._ports
+        holder = self._held_by(NODE_PORTS, str(port))
         problem = ""
+        if holder == own:
+            return
         if not low <= port <= high:
             problem = f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
-            old = self._store.peek(SERVICES, meta(service).get("namespace", ""), name(service))
-            if old is not None and any(port == taken for _, taken in _node_ports_of(old.get("spec") or {})):
-                problem = ""
-        elif is_taken:
+        elif holder is not None:
             problem = "provided port is already allocated"
         if problem:
             error = FieldError.invalid(f"spec.ports[{index}].nodePort", port, problem)
             raise invalid(SERVICES, name(service), [error])
 
-    def _free_port(self, protocol: str, taken: set[tuple[str, int]]) -> int:
+    def _free_port(self, here: set[int]) -> int:
         for port in self._port_order():
-            if (protocol, port) not in taken:
+            if port not in here and self._store.peek(NODE_PORTS, "", str(port)) is None:
                 return port
         raise internal("failed to allocate a nodePort: range is full")
 
@@ -241,3 +322,23 @@ def _node_ports_of(spec: Obj) -> Iterator[tuple[str, int]]:
             yield port.get("protocol") or "TCP", port["nodePort"]
     if spec.get("healthCheckNodePort"):
         yield "TCP", spec["healthCheckNodePort"]
+
+
+def _holdings(service: Obj) -> set[tuple[Resource, str]]:
+    """Everything a Service holds."""
+    spec = service.get("spec") or {}
+    found = {(NODE_PORTS, str(port)) for _, port in _node_ports_of(spec)}
+    if (spec.get("type") or "ClusterIP") != "ExternalName":
+        found |= {(IPADDRESSES, address) for address in spec.get("clusterIPs") or () if address and address != "None"}
+    return found
+
+
+def _by_name(holding: tuple[Resource, str]) -> tuple[str, str]:
+    return holding[0].plural, holding[1]
+
+
+def _owner_of(holder: Obj) -> str:
+    parent = (holder.get("spec") or {}).get("parentRef") or {}
+    if parent.get("resource") != "services" or parent.get("group"):
+        return ""
+    return f"{parent.get('namespace', '')}/{parent.get('name', '')}"

@@ -72,7 +72,7 @@ class ApiServer:
         self._pki = pki
         self._store = store
         self._tasks: list[asyncio.Task[None]] = []
-        self.services = ServiceAllocator(store, config.service_cidr, config.node_ports)
+        self.services = ServiceAllocator(store, config.service_cidr, config.node_ports, clock)
         self.authorizer: Authorizer = build_authorizer(config.authorization_modes, store)
         admission = default_chain(store, authorizer=self.authorizer, clock=clock)
         self.core = Core(store, self.table, admission, clock, self.services)
@@ -113,6 +113,7 @@ class ApiServer:
     async def start(self) -> None:
         """Bootstrap, then listen. Raises PortTaken, ApiError 503 when the store is away."""
         facts = self._facts()
+        await self.services.repair()
         await bootstrap(self.client, facts)
         loop = asyncio.get_running_loop()
         self._factory = ConnectionFactory(self._app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
@@ -150,6 +151,7 @@ class ApiServer:
         while True:
             await asyncio.sleep(REPAIR_SECONDS)
             try:
+                await self.services.repair()
                 await keep_kubernetes_service(self.client, facts)
             except Exception:
                 # Whatever it was, the next round tries again.

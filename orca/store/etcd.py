@@ -73,6 +73,25 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """A part of a transaction: `value` None deletes; `expected` as for `Etcd.put`, None writes whatever is there."""
+
+    key: bytes
+    value: bytes | None
+    expected: int | None
+    lease: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transacted:
+    """Outcome of several writes at once; when they lost, `current` is what is there now, in the order of the writes."""
+
+    won: bool
+    revision: int
+    current: list[KeyValue | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """One watch event. `value` is None for a deletion; `previous` only when the watch asked for it."""
 
@@ -123,6 +142,10 @@ class Etcd:
         answer = await self._call(self._kv.Range, rpc.RangeRequest(key=key))
         return (_pair(answer.kvs[0]) if answer.kvs else None), answer.header.revision
 
+    async def stale(self, key: bytes) -> bool:
+        """Whether a value should be written anew although it did not change: only where values are encrypted."""
+        return False
+
     async def revision(self, key: bytes) -> int:
         """The cluster's revision now (linearizable)."""
         answer = await self._call(self._kv.Range, rpc.RangeRequest(key=key, keys_only=True, limit=1))
@@ -165,6 +188,28 @@ class Etcd:
         found = answer.responses[0].response_range.kvs
         return Written(False, answer.header.revision, _pair(found[0]) if found else None)
 
+    async def transact(self, writes: Sequence[Write]) -> Transacted:
+        """All of `writes` when every expectation holds, else none of them."""
+        compare, success, failure = [], [], []
+        for one in writes:
+            if one.expected is not None:
+                compare.append(
+                    rpc.Compare(
+                        result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=one.key, mod_revision=one.expected
+                    )
+                )
+            if one.value is None:
+                success.append(rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=one.key)))
+            else:
+                put = rpc.PutRequest(key=one.key, value=one.value, lease=one.lease)
+                success.append(rpc.RequestOp(request_put=put))
+            failure.append(rpc.RequestOp(request_range=rpc.RangeRequest(key=one.key)))
+        answer = await self._call(self._kv.Txn, rpc.TxnRequest(compare=compare, success=success, failure=failure))
+        if answer.succeeded:
+            return Transacted(True, answer.header.revision, [])
+        found = [one.response_range.kvs for one in answer.responses]
+        return Transacted(False, answer.header.revision, [_pair(kvs[0]) if kvs else None for kvs in found])
+
     async def tick(self, key: bytes) -> int:
         """Writes a key nobody reads; answers the revision, which every watch must reach."""
         answer = await self._call(self._kv.Put, rpc.PutRequest(key=key, value=b""))
@@ -176,6 +221,22 @@ class Etcd:
         answer = await self._call(self._lease.LeaseGrant, rpc.LeaseGrantRequest(TTL=seconds))
         lease: int = answer.ID
         return lease
+
+    async def keep_alive(self, lease: int) -> bool:
+        """Begins a lease's time anew; False when it is over already."""
+        stream = self._lease.LeaseKeepAlive(iter([rpc.LeaseKeepAliveRequest(ID=lease)]), timeout=CALL_SECONDS)
+        try:
+            async for answer in stream:
+                return bool(answer.TTL > 0)
+            return False
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+        finally:
+            stream.cancel()
+
+    async def revoke(self, lease: int) -> None:
+        """Ends a lease now, with all keys attached to it."""
+        await self._call(self._lease.LeaseRevoke, rpc.LeaseRevokeRequest(ID=lease))
 
     async def compact(self, revision: int) -> None:
         """Forgets what was before `revision`. Raises EtcdCompacted when that has been done already."""

@@ -19,14 +19,16 @@ from orca.api.errors import ApiError
 from orca.api.objects import Obj, name, namespace
 from orca.api.resources import Resource
 from orca.client.clock import Clock, SystemClock
-from orca.store.cache import Cache, Hint, Predicate
+from orca.store.cache import Bucket, Cache, Hint, Predicate
 from orca.store.entries import Entry, Page, bookmark, encode, place
-from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Written, end_of
+from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Write, Written, end_of
+from orca.store.faults import Unreadable, told
 from orca.store.feed import Feed
 from orca.store.leases import Leases
 from orca.store.paging import ContinueExpired, Position
 from orca.store.paging import decode as decode_position
 from orca.store.paging import encode as encode_position
+from orca.store.together import Also, Raced
 from orca.store.watch import Watch
 
 log = structlog.get_logger()
@@ -106,9 +108,10 @@ class Store:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    async def create(self, resource: Resource, obj: Obj) -> Entry:
-        """Stores a new object; `obj` is frozen from here on. ApiError 409 AlreadyExists."""
-        written, entry = await self._put(resource, obj, 0)
+    async def create(self, resource: Resource, obj: Obj, *, also: Sequence[Also] = ()) -> Entry:
+        """Stores a new object; `obj` is frozen from here on. ApiError 409 AlreadyExists; Raced when one of `also`
+        cannot be written with it."""
+        written, entry = await self._put(resource, obj, 0, also)
         if not written.won:
             self._learn(written)
             raise errors.already_exists(resource, name(obj))
@@ -122,20 +125,22 @@ class Store:
         change: ChangeObject,
         *,
         expected: Expected | None = None,
+        also: Sequence[Also] = (),
     ) -> Entry:
         """Stores what `change` makes of the current object; None or an equal object writes nothing.
 
         `change` may be called again when another writer was faster, unless `expected` names a resourceVersion: then
         that is a conflict (ApiError 409). ApiError 404 when there is none. `change` may be a coroutine function.
+        Raced when one of `also` cannot be written with it.
         """
         current = await self.get(resource, namespace, name)
         for _ in range(CONFLICTS):
             _check(resource, current, expected)
             made = change(current.obj)
             new = await made if inspect.isawaitable(made) else made
-            if new is None or new == current.obj:
+            if new is None or (new == current.obj and not await self.stale(resource, current)):
                 return current
-            written, entry = await self._put(resource, new, current.revision)
+            written, entry = await self._put(resource, new, current.revision, also)
             if written.won:
                 return entry
             current = self._other(resource, name, written)
@@ -149,29 +154,39 @@ class Store:
         *,
         check: Callable[[Obj], None] | None = None,
         expected: Expected | None = None,
+        also: Sequence[Also] = (),
     ) -> Entry:
-        """Removes an object and answers its last state. `check` sees the current one and raises to refuse."""
+        """Removes an object and answers its last state. `check` sees the current one and raises to refuse. Raced when
+        one of `also` cannot be written with it."""
         current = await self.get(resource, namespace, name)
         key = _key(resource, namespace, name)
         for _ in range(CONFLICTS):
             _check(resource, current, expected)
             if check is not None:
                 check(current.obj)
-            written = await self._ask(self._etcd.delete(key, current.revision))
+            if also:
+                written = await self._ask(self._together(Write(key, None, current.revision), also))
+            else:
+                written = await self._ask(self._etcd.delete(key, current.revision))
             if written.won:
                 self._learn(written)
                 return current.at(written.revision)
             current = self._other(resource, name, written)
         raise errors.conflict(resource, name)
 
-    async def _put(self, resource: Resource, obj: Obj, revision: int) -> tuple[Written, Entry]:
+    async def _put(
+        self, resource: Resource, obj: Obj, revision: int, also: Sequence[Also] = ()
+    ) -> tuple[Written, Entry]:
         key = _key(resource, namespace(obj), name(obj))
         value = encode(obj)
         entry = Entry(namespace(obj), name(obj), -1, obj, value)
         self._feed.expect(key, value, entry)
         written: Written | None = None
         try:
-            written = await self._ask(self._put_with_lease(resource, key, value, revision))
+            if also:
+                written = await self._ask(self._together(Write(key, value, revision), also))
+            else:
+                written = await self._ask(self._put_with_lease(resource, key, value, revision))
         finally:
             if written is None or not written.won:
                 self._feed.unexpect(key, entry)
@@ -179,6 +194,22 @@ class Store:
             self._learn(written)
             entry = self._feed.settle(key, value, written.revision, entry)
         return written, entry
+
+    async def _together(self, main: Write, also: Sequence[Also]) -> Written:
+        """One transaction. Raises Raced when `main` could have been written, but not one of `also`."""
+        writes = [main]
+        for one in also:
+            value = encode(one.obj) if one.obj is not None else None
+            writes.append(Write(_key(one.resource, one.namespace, one.name), value, one.revision))
+        done = await self._etcd.transact(writes)
+        if done.won:
+            return Written(True, done.revision, None)
+        self._known = max(self._known, *(found.revision if found else 0 for found in done.current))
+        if main.expected == (done.current[0].revision if done.current[0] else 0):
+            for one, found in zip(also, done.current[1:], strict=True):
+                if one.revision is not None and one.revision != (found.revision if found else 0):
+                    raise Raced(one)
+        return Written(False, done.revision, done.current[0])
 
     async def _put_with_lease(self, resource: Resource, key: bytes, value: bytes, revision: int) -> Written:
         if not resource.ttl:
@@ -191,6 +222,15 @@ class Store:
                 raise
         self._leases.forget(resource.ttl)
         return await self._etcd.put(key, value, revision, await self._leases.lease(resource.ttl))
+
+    async def stale(self, resource: Resource, current: Entry) -> bool:
+        """Whether an object is to be written even if nothing changes: its kind is encrypted, and etcd holds it in
+        another way than it would be written now."""
+        return await self._ask(self._etcd.stale(_key(resource, current.namespace, current.name)))
+
+    async def mend(self) -> None:
+        """Tries again to read what could not be read. ApiError 503."""
+        await self._ask(self._feed.mend())
 
     def _learn(self, written: Written) -> None:
         """Later reads must show this."""
@@ -211,8 +251,11 @@ class Store:
         if fresh:
             await self.fresh()
         key = f"{namespace}/{name}" if namespace else name
-        found = self._cache.bucket(resource.storage).entries.get(key)
+        bucket = self._cache.bucket(resource.storage)
+        found = bucket.entries.get(key)
         if found is None:
+            if key in bucket.faults:
+                raise _unreadable(bucket, key)
             raise errors.not_found(resource, name)
         return found
 
@@ -251,11 +294,14 @@ class Store:
         elif resource_version != "0":
             await self.fresh()
         revision = self._cache.revision
+        bucket = self._cache.bucket(resource.storage)
+        if bucket.faults and bucket.fault_in(namespace):
+            raise _unreadable(bucket, bucket.fault_in(namespace))
         if exact is not None and exact < revision:
             entries = await self._past(resource, namespace, start, exact, hint, paging=bool(continue_))
             revision = exact
         else:
-            entries = self._cache.bucket(resource.storage).select(namespace, start, hint)
+            entries = bucket.select(namespace, start, hint)
         return _page(entries, predicate, limit, revision)
 
     def watch(
@@ -415,9 +461,17 @@ def _key(resource: Resource, namespace: str, name: str) -> bytes:
 
 
 def _entry(resource: Resource, pair: KeyValue) -> Entry:
+    """Raises ApiError 500 for a value that cannot be read."""
     key = pair.key.decode()[len(resource.storage) + 1 :]
     namespace, _, name = key.rpartition("/")
-    return Entry(namespace, name, pair.revision, None, place(pair.value, pair.revision))
+    try:
+        return Entry(namespace, name, pair.revision, None, place(pair.value, pair.revision))
+    except Unreadable as error:
+        raise errors.internal(told(pair.key.decode(), str(error))) from error
+
+
+def _unreadable(bucket: Bucket, key: str) -> ApiError:
+    return errors.internal(told(f"{bucket.storage}/{key}", bucket.faults[key]))
 
 
 def _check(resource: Resource, current: Entry, expected: Expected | None) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from orca.admission import Attributes, Chain
+from orca.api.builtin import SERVICES
 from orca.api.conversion import convert
 from orca.api.objects import Obj, meta, name, namespace
 from orca.api.resources import Resource, ResourceTable
 from orca.auth import UserInfo
 from orca.client.clock import Clock
 from orca.server.options import WriteOptions
-from orca.store import Entry, Store
+from orca.store import Also, Entry, Store
 
 if TYPE_CHECKING:
     from orca.server.allocation import ServiceAllocator
@@ -52,23 +53,30 @@ class Core:
         """The newest object in the version ``resource`` serves. Raises ApiError 404."""
         return served(resource, await self.store.get(resource, space, object_name))
 
-    async def write_new(self, resource: Resource, obj: Obj) -> Entry:
-        """Store a new object. Raises ApiError 409 AlreadyExists."""
-        return served(resource, await self.store.create(resource, stored(resource, obj)))
+    async def write_new(self, resource: Resource, obj: Obj, also: Sequence[Also] = ()) -> Entry:
+        """Store a new object. Raises ApiError 409 AlreadyExists, Raced."""
+        if resource is SERVICES:
+            also = [*also, *self.services.claims(obj, None)]
+        return served(resource, await self.store.create(resource, stored(resource, obj), also=also))
 
-    async def replace(self, resource: Resource, current: Entry, new: Obj) -> Entry:
+    async def replace(self, resource: Resource, current: Entry, new: Obj, also: Sequence[Also] = ()) -> Entry:
         """Store ``new`` in place of ``current``. Raises ApiError 409 Conflict when that is not the newest any more."""
         made = stored(resource, new)
+        if resource is SERVICES:
+            also = [*also, *self.services.claims(new, current.obj)]
         expected = (meta(current.obj)["uid"], version_of(current.obj))
         return served(
             resource,
-            await self.store.update(resource, current.namespace, current.name, lambda _: made, expected=expected),
+            await self.store.update(
+                resource, current.namespace, current.name, lambda _: made, expected=expected, also=also
+            ),
         )
 
     async def remove(self, resource: Resource, current: Entry) -> Entry:
         """Remove ``current`` from the store. Raises ApiError 409 Conflict when it is not the newest any more."""
         expected = (meta(current.obj)["uid"], version_of(current.obj))
-        gone = await self.store.delete(resource, current.namespace, current.name, expected=expected)
+        also = self.services.claims(None, current.obj) if resource is SERVICES else ()
+        gone = await self.store.delete(resource, current.namespace, current.name, expected=expected, also=also)
         return served(resource, gone)
 
     def attributes(

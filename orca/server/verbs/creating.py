@@ -11,13 +11,13 @@ from orca.admission import Attributes
 from orca.api import strategy
 from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, SERVICES
 from orca.api.errors import ApiError, already_exists, bad_request, invalid, is_already_exists, is_not_found
-from orca.api.objects import Obj, ensure_meta, meta, name, namespace
+from orca.api.objects import Obj, ensure_meta, meta, name, namespace, thaw
 from orca.api.resources import Resource
 from orca.api.times import format_time
 from orca.auth import UserInfo
 from orca.server.identifiers import new_uid
 from orca.server.verbs.core import Call, Core, unstored, version_of
-from orca.store import Entry
+from orca.store import Entry, Raced
 
 # Upstream's alphabet for generated names: no vowels and no look-alikes.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -86,10 +86,22 @@ async def _create_once(core: Core, call: Call, resource: Resource, space: str, o
     if resource is CERTIFICATESIGNINGREQUESTS:
         _stamp_requester(obj, attributes.user)
     if resource is SERVICES:
-        async with core.services.lock:
-            core.services.assign(obj, None)
-            return await _finish(core, call, resource, obj, attributes)
+        return await _create_service(core, call, obj, attributes)
     return await _finish(core, call, resource, obj, attributes)
+
+
+async def _create_service(core: Core, call: Call, wanted: Obj, attributes: Attributes) -> Entry:
+    """Another server may have handed out the same address or port: then others are chosen, or what was asked for by
+    name is refused."""
+    for _ in range(_NAME_ATTEMPTS):
+        obj = attributes.obj = thaw(wanted)
+        core.services.assign(obj, None)
+        try:
+            return await _finish(core, call, SERVICES, obj, attributes)
+        except Raced as error:
+            raced = error
+            await core.store.fresh()
+    raise raced
 
 
 def _stamp_requester(obj: Obj, user: UserInfo) -> None:
@@ -113,7 +125,7 @@ async def _finish(core: Core, call: Call, resource: Resource, obj: Obj, attribut
     if call.dry_run:
         await _must_be_absent(core, resource, obj)
         return unstored(obj)
-    return await core.write_new(resource, obj)
+    return await core.admission.guard(attributes, lambda also: core.write_new(resource, obj, also))
 
 
 async def _must_be_absent(core: Core, resource: Resource, obj: Obj) -> None:

@@ -133,9 +133,7 @@ async def _modify_once(core: Core, call: Call, resource: Resource, current: Entr
     assert attributes.obj is not None
     new = attributes.obj
     if resource is SERVICES and not subresource:
-        async with core.services.lock:
-            core.services.assign(new, old)
-            return await _finish(core, call, resource, current, new, subresource, attributes)
+        core.services.assign(new, old)
     return await _finish(core, call, resource, current, new, subresource, attributes)
 
 
@@ -153,14 +151,14 @@ async def _finish(
     if problems:
         raise invalid(resource, current.name, problems)
     await core.admission.validate(attributes)
-    if new == old:
+    if new == old and (call.dry_run or not await core.store.stale(resource, current)):
         return current
     try:
         if _last_finalizer_left(resource, new):
             return unstored(new, current.revision) if call.dry_run else await core.remove(resource, current)
         if call.dry_run:
             return unstored(new, current.revision)
-        return await core.replace(resource, current, new)
+        return await core.admission.guard(attributes, lambda also: core.replace(resource, current, new, also))
     except ApiError as error:
         if is_conflict(error):
             raise _LostRace from error
