@@ -32,6 +32,7 @@ from orca.client.clock import SystemClock
 from orca.client.leader import LeaderElector
 from orca.server.assembly import ApiServer, PortTaken, ServerConfig
 from orca.store import Store
+from orca.store.encryption import ConfigFile, ConfigInvalid, SealedEtcd, Transforms, load_config
 
 log = structlog.get_logger()
 
@@ -56,6 +57,8 @@ class Flags:
     cluster_cidr: str
     token_auth_file: Path | None
     client_ca_file: Path | None
+    encryption_config: Path | None
+    encryption_reload: bool
     authorization_modes: tuple[str, ...]
     kubeconfig: Path
     controllers: bool
@@ -109,6 +112,19 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option("--cluster-cidr", default="10.244.0.0/16", callback=_cidr, help="Pod addresses.")
 @click.option("--token-auth-file", type=_path, default=None, help='CSV of static tokens: token,user,uid,"groups".')
 @click.option("--client-ca-file", type=_path, default=None, help="A further CA whose client certificates are accepted.")
+@click.option(
+    "--encryption-provider-config",
+    "encryption_config",
+    type=_path,
+    default=None,
+    help="EncryptionConfiguration: how objects are kept in etcd.",
+)
+@click.option(
+    "--encryption-provider-config-automatic-reload",
+    "encryption_reload",
+    is_flag=True,
+    help="Use the encryption configuration anew when its file changes.",
+)
 @click.option(
     "--authorization-mode", "authorization_modes", default="Node,RBAC", callback=_modes, help="Authorizers, in order."
 )
@@ -168,6 +184,7 @@ async def _run(flags: Flags) -> None:
 async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     """Everything, until cancelled; ``stack`` undoes it in reverse order."""
     clock = SystemClock()
+    transforms = _transforms(flags.encryption_config)
     service_address = str(ipaddress.ip_network(flags.service_cidr)[1])
     names = [flags.advertise_address, service_address, socket.gethostname()]
     certified = asyncio.to_thread(ensure_pki, flags.data_dir / "pki", names, clock=clock)
@@ -183,12 +200,17 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         endpoint = etcd.endpoint
     else:
         pki = await certified
-    store = Store(endpoint, clock=clock, shared=bool(flags.etcd_servers))
+    connection = SealedEtcd(endpoint, transforms) if transforms is not None else endpoint
+    store = Store(connection, clock=clock, shared=bool(flags.etcd_servers))
     stack.push_async_callback(store.close)
     try:
         await store.start()
     except ApiError as error:
         raise Unusable(f"no etcd to store anything in: {error.message}") from error
+    if flags.encryption_config is not None and transforms is not None and flags.encryption_reload:
+        followed = ConfigFile(flags.encryption_config, transforms, store.mend, clock)
+        keeping.append(asyncio.create_task(followed.follow()))
+        stack.push_async_callback(_cancel, keeping)
     server = ApiServer(_config(flags), pki, store, clock)
     stack.push_async_callback(server.stop)
     await server.start()
@@ -206,6 +228,15 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
 
     elector = LeaderElector(server.client, "orca-controllers", _identity(flags.data_dir), lead, clock=clock)
     await _keep(elector.run)
+
+
+def _transforms(path: Path | None) -> Transforms | None:
+    if path is None:
+        return None
+    try:
+        return load_config(path)
+    except ConfigInvalid as error:
+        raise Unusable(f"--encryption-provider-config {path}: {error}") from error
 
 
 def _config(flags: Flags) -> ServerConfig:

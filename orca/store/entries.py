@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from orca.api.objects import Obj
+from orca.store.faults import Unreadable
 
 _METADATA = b'"metadata":{'
 _VERSION = b'"metadata":{"resourceVersion":"'
@@ -26,9 +27,12 @@ def encode(obj: Obj) -> bytes:
 
 
 def place(value: bytes, revision: int) -> bytes:
-    """A stored value as clients see it, with resourceVersion in place."""
+    """A stored value as clients see it, with resourceVersion in place. Raises Unreadable for what is no object."""
     # A quote inside apiVersion or kind would be escaped, so the first match is the object's own metadata.
-    at = value.index(_METADATA) + len(_METADATA)
+    found = value.find(_METADATA)
+    if found < 0:
+        raise Unreadable(value)
+    at = found + len(_METADATA)
     return b'%b"resourceVersion":"%d",%b' % (value[:at], revision, value[at:])
 
 

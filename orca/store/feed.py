@@ -14,9 +14,10 @@ import structlog
 
 from orca.api.errors import timeout
 from orca.client.clock import Clock
-from orca.store.cache import Cache
+from orca.store.cache import Bucket, Cache
 from orca.store.entries import Change, Entry, place
 from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, KeyValue, Seen, end_of
+from orca.store.faults import Unreadable
 
 log = structlog.get_logger()
 
@@ -106,8 +107,12 @@ class Feed:
             revision = at
             for pair in pairs:
                 storage, key = self._split(pair.key)
-                if key:
+                if not key:
+                    continue
+                try:
                     found.setdefault(storage, []).append(_entry(key, pair.value, pair.revision))
+                except Unreadable as error:
+                    self._cache.bucket(storage).faults[key] = str(error)
         self._cache.floor = revision
         for storage, entries in found.items():
             self._cache.bucket(storage).load(entries)
@@ -153,18 +158,22 @@ class Feed:
                 if not key or seen.revision > until:
                     continue
                 previous = last.pop(seen.key, None)
-                if previous is None and seen.previous is not None:
-                    previous = _entry(key, seen.previous.value, seen.previous.revision)
-                if previous is None and not seen.created:
+                try:
+                    if previous is None and seen.previous is not None:
+                        previous = _entry(key, seen.previous.value, seen.previous.revision)
+                    if previous is None and not seen.created:
+                        changes.append((storage, None))
+                        continue
+                    entry = None
+                    if seen.value is not None:
+                        held = self._cache.bucket(storage).entries.get(key)
+                        same = held is not None and held.revision == seen.revision
+                        entry = held if same else _entry(key, seen.value, seen.revision)
+                        assert entry is not None
+                        last[seen.key] = entry
+                except Unreadable:
                     changes.append((storage, None))
                     continue
-                entry = None
-                if seen.value is not None:
-                    held = self._cache.bucket(storage).entries.get(key)
-                    same = held is not None and held.revision == seen.revision
-                    entry = held if same else _entry(key, seen.value, seen.revision)
-                    assert entry is not None
-                    last[seen.key] = entry
                 changes.append((storage, Change(seen.revision, entry, previous, now)))
         return changes
 
@@ -223,13 +232,33 @@ class Feed:
             if own is not None and own[0] == seen.value:
                 entry = complete(own[1], seen.value, seen.revision)
             else:
-                entry = _entry(key, seen.value, seen.revision)
+                try:
+                    entry = _entry(key, seen.value, seen.revision)
+                except Unreadable as error:
+                    self._spoil(bucket, key, error, seen.revision)
+                    continue
             bucket.record(key, entry, seen.revision, now)
         self._unbounded += len(batch)
         if self._unbounded >= BOUND_EVERY:
             self._unbounded = 0
             cache.bound()
         self._reached(max(batch[-1].revision, cache.revision))
+
+    def _spoil(self, bucket: Bucket, key: str, error: Unreadable, revision: int) -> None:
+        log.error("a stored object cannot be read", key=f"{bucket.storage}/{key}", error=str(error))
+        bucket.spoil(key, str(error), revision)
+
+    async def mend(self) -> None:
+        """Tries again to read what could not be read; after keys have changed. Raises EtcdError."""
+        for bucket in list(self._cache.buckets.values()):
+            for key in list(bucket.faults):
+                pair, _ = await self._etcd.get(f"{bucket.storage}/{key}".encode())
+                if pair is None or key not in bucket.faults:
+                    continue
+                try:
+                    bucket.mend(_entry(key, pair.value, pair.revision), self._cache.revision)
+                except Unreadable as error:
+                    bucket.faults[key] = str(error)
 
     async def _try_resync(self) -> None:
         try:
@@ -256,11 +285,14 @@ class Feed:
             bucket = self._cache.bucket(storage)
             held = bucket.entries.get(key)
             if held is None or held.revision != pair.revision:
-                bucket.record(key, _entry(key, pair.value, pair.revision), pair.revision, now)
+                try:
+                    bucket.record(key, _entry(key, pair.value, pair.revision), pair.revision, now)
+                except Unreadable as error:
+                    self._spoil(bucket, key, error, revision)
         # Last, so that what a watcher sees never goes back in revisions.
         for bucket in self._cache.buckets.values():
             root = bucket.storage.encode() + b"/"
-            for key in [key for key in bucket.entries if root + key.encode() not in found]:
+            for key in [key for key in (*bucket.entries, *bucket.faults) if root + key.encode() not in found]:
                 bucket.record(key, None, revision, now)
         # In between is unknown: whoever resumes from there has to list.
         self._cache.floor = revision

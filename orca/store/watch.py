@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 
-from orca.api.errors import expired
+from orca.api.errors import expired, internal
 from orca.api.resources import Resource
 from orca.store.cache import Bucket, Cache, Hint, Predicate
 from orca.store.entries import Change, Event, bookmark
+from orca.store.faults import told
 
 BUFFER = 20_000
 
@@ -73,6 +74,10 @@ class Watch:
         if self._since is None:
             # The initial events must not be older than a write that was acknowledged before we were asked.
             await self._fresh()
+            fault = self._bucket.fault_in(self._namespace) if self._bucket.faults else ""
+            if fault:
+                self._ended = True
+                raise internal(told(f"{self._bucket.storage}/{fault}", self._bucket.faults[fault]))
             self._begin()
         else:
             missed = self._bucket.changes_since(self._since)

@@ -1,0 +1,77 @@
+"""The file behind the configuration: read at start, and read anew when it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from orca.client.clock import Clock
+from orca.store.encryption.config import ConfigInvalid, parse_config
+from orca.store.encryption.transform import Transforms
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 5.0
+
+
+def load_config(path: Path) -> Transforms:
+    """Raises ConfigInvalid, also for a file that cannot be read."""
+    return Transforms(parse_config(_read(path)))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigInvalid(f"{error.strerror}") from error
+
+
+class ConfigFile:
+    """Follows a file. A version that is invalid changes nothing and is told in the log."""
+
+    def __init__(
+        self, path: Path, transforms: Transforms, changed: Callable[[], Awaitable[None]], clock: Clock
+    ) -> None:
+        self._path = path
+        self._transforms = transforms
+        self._changed = changed
+        self._clock = clock
+        self.succeeded = 0
+        self.failed = 0
+
+    async def follow(self) -> None:
+        """Until cancelled."""
+        seen = await asyncio.to_thread(self._content)
+        while True:
+            await self._clock.sleep(POLL_SECONDS)
+            content = await asyncio.to_thread(self._content)
+            if content == seen:
+                continue
+            seen = content
+            await self.take(content)
+
+    async def take(self, content: bytes) -> None:
+        """Use a new content of the file."""
+        try:
+            rules = parse_config(content)
+        except ConfigInvalid as error:
+            self.failed += 1
+            log.error(
+                "the encryption configuration is invalid, keeping the one in use",
+                file=str(self._path),
+                error=str(error),
+            )
+            return
+        self._transforms.replace(rules)
+        self.succeeded += 1
+        log.info("encryption configuration reloaded", file=str(self._path))
+        await self._changed()
+
+    def _content(self) -> bytes:
+        try:
+            return self._path.read_bytes()
+        except OSError:
+            return b""
