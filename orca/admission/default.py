@@ -28,7 +28,7 @@ def default_chain(cluster: Cluster, *, authorizer: Authorizer | None = None, clo
             NamespaceLifecycle(cluster),
             LimitRanger(cluster),
             ServiceAccount(cluster, clock),
-            NodeRestriction(cluster),
+            NodeRestriction(cluster, authorizer),
             TaintNodesByCondition(),
             PodSecurity(cluster),
             Priority(cluster),

@@ -5,11 +5,30 @@ others rely on for isolation.
 Reference: k8s.io/kubernetes ``plugin/pkg/admission/noderestriction``.
 """
 
+import base64
+import binascii
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
 from orca.admission.chain import CREATE, DELETE, UPDATE, Attributes, Cluster
 from orca.admission.service_account import MIRROR
-from orca.api.builtin import LEASES, NODES, PODS, SERVICEACCOUNTS
-from orca.api.objects import Obj, annotations, labels, owner_references, uid
-from orca.auth.identity import node_of
+from orca.api.builtin import (
+    CERTIFICATESIGNINGREQUESTS,
+    CSIDRIVERS,
+    CSINODES,
+    LEASES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    RESOURCESLICES,
+    SERVICEACCOUNTS,
+)
+from orca.api.objects import Obj, annotations, labels, namespace, owner_references, uid
+from orca.auth.authorization import Authorizer
+from orca.auth.identity import Action, node_of
+from orca.auth.nodes import references
 
 _ROLE = "node-role.kubernetes.io/"
 _RESERVED = "node-restriction.kubernetes.io"
@@ -34,8 +53,9 @@ _KUBELET_LABELS = frozenset(
 class NodeRestriction:
     """As upstream's plugin of this name; concerns only users in ``system:nodes``."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, authorizer: Authorizer | None = None) -> None:
         self._cluster = cluster
+        self._authorizer = authorizer
 
     async def admit(self, attrs: Attributes) -> None:
         """Raises ApiError 403."""
@@ -51,6 +71,13 @@ class NodeRestriction:
         elif attrs.resource is LEASES and attrs.operation == CREATE and attrs.name != node:
             text = f'can only access node lease with the same name as the requesting node "{node}"'
             raise attrs.forbidden(text)
+        elif attrs.resource is CSINODES and attrs.operation == CREATE and attrs.name != node:
+            text = f'can only access CSINode with the same name as the requesting node "{node}"'
+            raise attrs.forbidden(text)
+        elif attrs.resource is RESOURCESLICES and attrs.operation in (CREATE, UPDATE, DELETE):
+            _slice(node, attrs)
+        elif attrs.of(CERTIFICATESIGNINGREQUESTS, CREATE):
+            _request(attrs)
 
     def _pod(self, node: str, attrs: Attributes) -> None:
         if attrs.subresource == "" and attrs.operation == CREATE and attrs.obj is not None:
@@ -65,6 +92,8 @@ class NodeRestriction:
                 raise attrs.forbidden(text)
             if labels(attrs.old) != labels(attrs.obj):
                 raise attrs.forbidden(f'node "{node}" cannot update labels through pod status')
+            if _claims(attrs.old) != _claims(attrs.obj):
+                raise attrs.forbidden(f'node "{node}" cannot update resource claim statuses')
         elif attrs.operation == UPDATE:
             raise attrs.forbidden(f'node "{node}" cannot update pods')
 
@@ -79,10 +108,69 @@ class NodeRestriction:
             raise attrs.forbidden(f'node "{node}" requested token bound to a pod that does not exist')
         if _place(pod) != node:
             raise attrs.forbidden(f'node "{node}" requested token bound to a pod scheduled on a different node')
+        self._audience(attrs, pod)
+
+    def _audience(self, attrs: Attributes, pod: Obj) -> None:
+        """A node asks for the audiences its pods' volumes name, or those it was allowed by RBAC, and no others."""
+        wanted = ((attrs.obj or {}).get("spec") or {}).get("audiences") or []
+        if len(wanted) > 1:
+            raise attrs.forbidden("node may only request 0 or 1 audiences")
+        audience = wanted[0] if wanted else ""
+        if audience in self._audiences(pod):
+            return
+        if self._authorizer is not None:
+            verb = "request-serviceaccounts-token-audience"
+            action = Action(verb, resource=audience, name=attrs.name, namespace=attrs.namespace)
+            if self._authorizer.authorize(attrs.user, action).allowed:
+                return
+        raise attrs.forbidden(f'audience "{audience}" not found in pod spec volume')
+
+    def _audiences(self, pod: Obj) -> set[str]:
+        found, drivers = {""}, set()
+        for volume in (pod.get("spec") or {}).get("volumes") or ():
+            for source in (volume.get("projected") or {}).get("sources") or ():
+                if source.get("serviceAccountToken") is not None:
+                    found.add(source["serviceAccountToken"].get("audience") or "")
+            drivers.add((volume.get("csi") or {}).get("driver"))
+        for claim_name in references(pod, "persistentvolumeclaims"):
+            claim = self._cluster.peek(PERSISTENTVOLUMECLAIMS, namespace(pod), claim_name) or {}
+            volume_name = (claim.get("spec") or {}).get("volumeName")
+            volume = self._cluster.peek(PERSISTENTVOLUMES, "", volume_name) if volume_name else None
+            drivers.add((((volume or {}).get("spec") or {}).get("csi") or {}).get("driver"))
+        for driver in drivers - {None}:
+            spec = (self._cluster.peek(CSIDRIVERS, "", str(driver)) or {}).get("spec") or {}
+            found |= {request.get("audience") or "" for request in spec.get("tokenRequests") or ()}
+        return found
 
 
 def _place(pod: Obj) -> str:
     return (pod.get("spec") or {}).get("nodeName") or ""
+
+
+def _claims(pod: Obj) -> list[Obj]:
+    status = pod.get("status") or {}
+    return [*(status.get("resourceClaimStatuses") or ()), status.get("extendedResourceClaimStatus") or {}]
+
+
+def _slice(node: str, attrs: Attributes) -> None:
+    for one in (attrs.old, attrs.obj):
+        if one is not None and (one.get("spec") or {}).get("nodeName") != node:
+            verb = {CREATE: "create", UPDATE: "update", DELETE: "delete"}[attrs.operation]
+            raise attrs.forbidden(f"can only {verb} ResourceSlice with the same NodeName as the requesting node")
+
+
+def _request(attrs: Attributes) -> None:
+    """A node asks for certificates of its own name only."""
+    spec = (attrs.obj or {}).get("spec") or {}
+    if spec.get("signerName") not in ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"):
+        return
+    try:
+        request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
+    except (binascii.Error, ValueError, TypeError):
+        raise attrs.forbidden("unable to parse csr") from None
+    names = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [attrs.user.name]:
+        raise attrs.forbidden(f"can only create a node CSR with CN={attrs.user.name}")
 
 
 def _mirror_pod(cluster: Cluster, node: str, attrs: Attributes, pod: Obj) -> None:
@@ -93,10 +181,13 @@ def _mirror_pod(cluster: Cluster, node: str, attrs: Attributes, pod: Obj) -> Non
         raise attrs.forbidden(f'node "{node}" can only create pods with spec.nodeName set to itself')
     if spec.get("serviceAccountName"):
         raise attrs.forbidden(f'node "{node}" can not create pods that reference a service account')
-    for volume in spec.get("volumes") or ():
-        for kind in ("secret", "configMap", "projected", "persistentVolumeClaim"):
-            if volume.get(kind):
-                raise attrs.forbidden(f'node "{node}" can not create pods that reference {kind} volumes')
+    for kind in ("secrets", "configmaps", "persistentvolumeclaims"):
+        if any(references(pod, kind)):
+            raise attrs.forbidden(f'node "{node}" can not create pods that reference {kind}')
+    if any((volume.get("projected") or {}).get("sources") for volume in spec.get("volumes") or ()):
+        raise attrs.forbidden(f'node "{node}" can not create pods that reference projected volumes')
+    if spec.get("resourceClaims") or any(_claims(pod)):
+        raise attrs.forbidden(f'node "{node}" can not create pods that reference resourceclaims')
     own = cluster.peek(NODES, "", node)
     for owner in owner_references(pod):
         if (
@@ -118,6 +209,9 @@ def _node(node: str, attrs: Attributes) -> None:
         old_taints = (before.get("spec") or {}).get("taints") or []
         if ((attrs.obj.get("spec") or {}).get("taints") or []) != old_taints:
             raise attrs.forbidden(f'node "{node}" is not allowed to modify taints')
+        # Else a node could own itself away: the garbage collector would delete it.
+        if owner_references(attrs.obj) != owner_references(before):
+            raise attrs.forbidden(f'node "{node}" is not allowed to modify ownerReferences')
     changed = _changed(labels(before), labels(attrs.obj))
     reserved = sorted(key for key in changed if _is_reserved(key))
     if reserved:

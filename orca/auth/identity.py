@@ -6,6 +6,7 @@ from typing import Protocol
 
 from orca.api.objects import Obj
 from orca.api.resources import Resource
+from orca.api.selectors import ALL_FIELDS, FieldSelector
 
 ANONYMOUS = "system:anonymous"
 AUTHENTICATED = "system:authenticated"
@@ -50,7 +51,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What is asked for: a resource, or (``path``) something that is none."""
+    """What is asked for: a resource, or (``path``) something that is none.
+
+    ``fields`` narrows a list, watch or deletecollection; only the node authorizer looks at it.
+    """
 
     verb: str
     group: str = ""
@@ -59,6 +63,7 @@ class Action:
     name: str = ""
     namespace: str = ""
     path: str = ""
+    fields: FieldSelector = field(default=ALL_FIELDS, compare=False)
 
     @property
     def full_resource(self) -> str:

@@ -1,42 +1,41 @@
 """What a node's agent may do: a fixed list, narrowed to its own Node, its own pods and what these refer to.
 
-Besides what upstream grants kubelets, nodes may watch all Nodes, EndpointSlices, Namespaces and NetworkPolicies: the
-agent also routes between hosts, proxies Services and serves DNS.
-Reference: k8s.io/kubernetes ``plugin/pkg/auth/authorizer/node``.
+Besides what upstream grants kubelets, nodes may read all Nodes and watch Endpoints, EndpointSlices, Namespaces and
+NetworkPolicies: the agent also routes between hosts, proxies Services and serves DNS.
+Reference: k8s.io/kubernetes ``plugin/pkg/auth/authorizer/node``, with AuthorizeNodeWithSelectors.
 """
 
 from collections.abc import Iterator
 
-from orca.api.builtin import PODS
-from orca.api.objects import Obj, name, namespace
+from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, RESOURCESLICES, VOLUMEATTACHMENTS
+from orca.api.objects import Obj, annotations, name, namespace
 from orca.auth.identity import NO_OPINION, Action, Decision, Reader, UserInfo, node_of
 
 _READ = frozenset({"get", "list", "watch"})
 _CHANGE = frozenset({"update", "patch"})
 _OK = Decision(True)
 LEASE_NAMESPACE = "kube-node-lease"
+MIRROR = "kubernetes.io/config.mirror"
 
 # (group, resource/subresource) -> verbs, without further conditions
 _GRANTS: dict[tuple[str, str], frozenset[str]] = {
     ("", "nodes"): _READ | {"create"},
-    ("", "pods"): _READ | {"create"},
+    ("", "pods"): frozenset({"create"}),
     ("", "services"): _READ,
     ("", "endpoints"): _READ,
     ("", "namespaces"): _READ,
-    ("", "persistentvolumes"): frozenset({"get"}),
     ("", "events"): frozenset({"create", "update", "patch"}),
     ("events.k8s.io", "events"): frozenset({"create", "update", "patch"}),
     ("discovery.k8s.io", "endpointslices"): _READ,
     ("networking.k8s.io", "networkpolicies"): _READ,
     ("node.k8s.io", "runtimeclasses"): _READ,
     ("storage.k8s.io", "csidrivers"): _READ,
-    ("storage.k8s.io", "volumeattachments"): frozenset({"get"}),
     ("certificates.k8s.io", "certificatesigningrequests"): _READ | {"create"},
     ("certificates.k8s.io", "certificatesigningrequests/selfnodeclient"): frozenset({"create"}),
     ("authentication.k8s.io", "tokenreviews"): frozenset({"create"}),
     ("authorization.k8s.io", "subjectaccessreviews"): frozenset({"create"}),
     ("authorization.k8s.io", "localsubjectaccessreviews"): frozenset({"create"}),
-    ("resource.k8s.io", "resourceslices"): _READ | {"create", "update", "patch", "delete", "deletecollection"},
+    ("resource.k8s.io", "resourceslices"): frozenset({"create"}),
 }
 
 
@@ -63,43 +62,121 @@ class NodeAuthorizer:
         match key:
             case ("", "nodes" | "nodes/status") if action.verb in _CHANGE:
                 return "" if action.name == node else f'node "{node}" can only modify its own node object'
-            case ("", "pods/status") if action.verb in _CHANGE:
+            case ("", "pods") if action.verb in ("list", "watch"):
+                if action.fields.exact("spec.nodeName") == node or (action.name and not self._own_pod(node, action)):
+                    return ""
+                return "can only list/watch pods with spec.nodeName field selector"
+            case ("", "pods") if action.verb in ("get", "delete"):
                 return self._own_pod(node, action)
-            case ("", "pods") if action.verb in ("delete", *_CHANGE):
+            case ("", "pods/status") if action.verb in _CHANGE:
                 return self._own_pod(node, action)
             case ("", "pods/eviction") if action.verb == "create":
                 return self._own_pod(node, action)
-            case ("", "secrets" | "configmaps" | "persistentvolumeclaims") if action.verb in _READ:
+            case ("", "secrets" | "configmaps") if action.verb in _READ:
                 if not action.name:
                     return "can only read individual resources of this type"
                 return self._referred(node, action, action.resource)
-            case ("", "persistentvolumeclaims/status") if action.verb in ("get", *_CHANGE):
+            case ("", "persistentvolumeclaims") if action.verb == "get":
                 return self._referred(node, action, "persistentvolumeclaims")
+            case ("", "persistentvolumeclaims/status") if action.verb in _CHANGE:
+                return self._referred(node, action, "persistentvolumeclaims")
+            case ("", "persistentvolumes") if action.verb == "get":
+                return "" if action.name in self._volumes(node) else _unrelated(node)
             case ("", "serviceaccounts/token") if action.verb == "create":
                 return self._referred(node, action, "serviceaccounts")
             case ("", "serviceaccounts") if action.verb == "get":
                 return self._referred(node, action, "serviceaccounts")
             case ("resource.k8s.io", "resourceclaims") if action.verb == "get":
                 return self._referred(node, action, "resourceclaims")
+            case ("resource.k8s.io", "resourceslices"):
+                return self._slice(node, action)
             case ("coordination.k8s.io", "leases"):
                 return _own_lease(node, action)
-            case ("storage.k8s.io", "csinodes"):
+            case ("storage.k8s.io", "csinodes") if action.verb in ("create", "get", "update", "patch", "delete"):
                 if action.verb == "create" or action.name == node:
                     return ""
                 return f'can only access CSINode with the same name as the requesting node "{node}"'
+            case ("storage.k8s.io", "volumeattachments") if action.verb == "get":
+                found = self._reader.peek(VOLUMEATTACHMENTS, "", action.name)
+                own = found is not None and (found.get("spec") or {}).get("nodeName") == node
+                return "" if own else _unrelated(node)
         return f'node "{node}" cannot {action.verb} {action.full_resource}'
 
     def _own_pod(self, node: str, action: Action) -> str:
+        # A pod that is not there is anybody's: the agent must learn that its pod is gone.
         pod = self._reader.peek(PODS, action.namespace, action.name)
         if pod is None or (pod.get("spec") or {}).get("nodeName") == node:
             return ""
-        return f'node "{node}" can only change pods bound to itself'
+        verb = "get" if action.verb in _READ else "change"
+        return f'node "{node}" can only {verb} pods bound to itself'
+
+    def _slice(self, node: str, action: Action) -> str:
+        if action.verb in ("list", "watch", "deletecollection"):
+            if action.fields.exact("spec.nodeName") == node:
+                return ""
+            return "can only list/watch/deletecollection resourceslices with nodeName field selector"
+        if action.verb not in ("get", "update", "patch", "delete"):
+            return f'node "{node}" cannot {action.verb} {action.full_resource}'
+        found = self._reader.peek(RESOURCESLICES, "", action.name)
+        return "" if found is not None and (found.get("spec") or {}).get("nodeName") == node else _unrelated(node)
 
     def _referred(self, node: str, action: Action, kind: str) -> str:
-        for pod in self._reader.peek_list(PODS, hint=("spec.nodeName", node)):
-            if namespace(pod) == action.namespace and action.name in _references(pod, kind):
+        for pod in self._pods(node):
+            if namespace(pod) == action.namespace and action.name in references(pod, kind):
                 return ""
-        return f"no relationship found between node '{node}' and this object"
+        if kind == "secrets" and (action.namespace, action.name) in self._volume_secrets(node):
+            return ""
+        return _unrelated(node)
+
+    def _pods(self, node: str) -> Iterator[Obj]:
+        """The node's pods, but for mirror pods: nodes make these themselves, and would give themselves rights."""
+        for pod in self._reader.peek_list(PODS, hint=("spec.nodeName", node)):
+            if MIRROR not in annotations(pod):
+                yield pod
+
+    def _volumes(self, node: str) -> dict[str, Obj]:
+        """PersistentVolumes behind the claims of the node's pods."""
+        found: dict[str, Obj] = {}
+        for pod in self._pods(node):
+            for claim_name in references(pod, "persistentvolumeclaims"):
+                claim = self._reader.peek(PERSISTENTVOLUMECLAIMS, namespace(pod), claim_name) if claim_name else None
+                volume_name = ((claim or {}).get("spec") or {}).get("volumeName") or ""
+                volume = self._reader.peek(PERSISTENTVOLUMES, "", volume_name) if volume_name else None
+                if volume is None:
+                    continue
+                bound = (volume.get("spec") or {}).get("claimRef") or {}
+                if (bound.get("namespace"), bound.get("name")) == (namespace(pod), claim_name):
+                    found[volume_name] = volume
+        return found
+
+    def _volume_secrets(self, node: str) -> set[tuple[str, str]]:
+        found = set()
+        for volume in self._volumes(node).values():
+            spec = volume.get("spec") or {}
+            space = (spec.get("claimRef") or {}).get("namespace") or ""
+            for source in spec.values():
+                if not isinstance(source, dict):
+                    continue
+                for field in _VOLUME_SECRETS:
+                    reference = source.get(field) or {}
+                    found.add((reference.get("namespace") or space, reference.get("name") or ""))
+                if source.get("secretName"):
+                    found.add((source.get("secretNamespace") or space, source["secretName"]))
+        return found
+
+
+_VOLUME_SECRETS = (
+    "secretRef",
+    "controllerExpandSecretRef",
+    "controllerPublishSecretRef",
+    "nodeExpandSecretRef",
+    "nodePublishSecretRef",
+    "nodeStageSecretRef",
+)
+
+
+def _unrelated(node: str) -> str:
+    return f"no relationship found between node '{node}' and this object"
 
 
 def _own_lease(node: str, action: Action) -> str:
@@ -110,7 +187,8 @@ def _own_lease(node: str, action: Action) -> str:
     return f'can only access node lease with the same name as the requesting node "{node}"'
 
 
-def _references(pod: Obj, kind: str) -> Iterator[str]:
+def references(pod: Obj, kind: str) -> Iterator[str]:
+    """Names (some empty) of the ``kind`` (a plural) in its namespace that a pod refers to."""
     spec = pod.get("spec") or {}
     if kind == "serviceaccounts":
         yield spec.get("serviceAccountName") or "default"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from orca.api.errors import ApiError, forbidden, quote
-from orca.api.selectors import parse_field_selector
+from orca.api.selectors import ALL_FIELDS, parse_field_selector
 from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
 from orca.server.connection import connection_of
 from orca.server.impersonation import impersonated
@@ -53,12 +53,13 @@ class Gate:
 
     def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "") -> None:
         """Raises ApiError 403."""
-        object_name = target.name
-        if not object_name and fields and verb in ("list", "watch", "deletecollection"):
+        object_name, selected = target.name, ALL_FIELDS
+        if fields and verb in ("list", "watch", "deletecollection"):
             try:
-                object_name = parse_field_selector(fields).exact("metadata.name") or ""
+                selected = parse_field_selector(fields)
             except ApiError:
-                object_name = ""  # the verb itself will say what is wrong with it
+                selected = ALL_FIELDS  # the verb itself will say what is wrong with it
+            object_name = object_name or selected.exact("metadata.name") or ""
         self.check(
             user,
             Action(
@@ -68,7 +69,7 @@ class Gate:
                 subresource=target.subresource,
                 name=object_name,
                 namespace=target.namespace,
-                path="",
+                fields=selected,
             ),
         )
 

@@ -16,6 +16,35 @@ def _attributes(spec: Obj, out: Errors) -> None:
     elif not given:
         text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         out.append(FieldError.invalid("spec.resourceAttributes", None, text))
+    for field in ("fieldSelector", "labelSelector"):
+        _selector((spec.get("resourceAttributes") or {}).get(field), f"spec.resourceAttributes.{field}", out)
+
+
+def _selector(selector: Obj | None, path: str, out: Errors) -> None:
+    if selector is None:
+        return
+    raw, requirements = selector.get("rawSelector") or "", selector.get("requirements") or []
+    if raw and requirements:
+        text = "may not specified at the same time as requirements"
+        out.append(FieldError.invalid(f"{path}.rawSelector", raw, text))
+    if not raw and not requirements:
+        text = f"when {path} is specified, requirements or rawSelector is required"
+        out.append(FieldError.required(f"{path}.requirements", text))
+    for index, requirement in enumerate(requirements):
+        where = f"{path}.requirements[{index}]"
+        if not requirement.get("key"):
+            out.append(FieldError.required(f"{where}.key", "must be specified"))
+        operator, values = requirement.get("operator") or "", requirement.get("values") or []
+        if operator in ("In", "NotIn"):
+            if not values:
+                text = "must be specified when `operator` is 'In' or 'NotIn'"
+                out.append(FieldError.required(f"{where}.values", text))
+        elif operator in ("Exists", "DoesNotExist"):
+            if values:
+                text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                out.append(FieldError.forbidden(f"{where}.values", text))
+        else:
+            out.append(FieldError.invalid(f"{where}.operator", operator, "not a valid selector operator"))
 
 
 @on_create(_AUTHORIZATION, "SubjectAccessReview")
