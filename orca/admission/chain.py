@@ -55,7 +55,11 @@ class Attributes:
 
     def forbidden(self, why: str) -> ApiError:
         """403 about the object of this request."""
-        return forbidden(self.resource, self.name, why)
+        name = self.name
+        if not name and self.obj is not None:
+            fields = self.obj.get("metadata") or {}
+            name = fields.get("name") or fields.get("generateName") or ""
+        return forbidden(self.resource, name, why)
 
     def annotate(self, key: str, value: str) -> None:
         """An annotation of the audit event. A key that is no qualified name, or has another value, is left out.

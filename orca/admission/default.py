@@ -15,13 +15,22 @@ from orca.admission.resource_quota import ResourceQuota
 from orca.admission.runtime_class import RuntimeClass
 from orca.admission.service_account import ServiceAccount
 from orca.admission.taint_nodes import TaintNodesByCondition
+from orca.admission.webhooks import Calling, MutatingWebhooks, ValidatingWebhooks
 from orca.auth.authorization import Authorizer
 from orca.client.clock import Clock, SystemClock
 
 
-def default_chain(cluster: Cluster, *, authorizer: Authorizer | None = None, clock: Clock | None = None) -> Chain:
-    """The plugins every server runs; those that ask who may do what need ``authorizer``."""
+def default_chain(
+    cluster: Cluster,
+    *,
+    authorizer: Authorizer | None = None,
+    clock: Clock | None = None,
+    webhooks: Calling | None = None,
+) -> Chain:
+    """The plugins every server runs; those that ask who may do what need ``authorizer``, those that call out
+    ``webhooks``."""
     clock = clock or SystemClock()
+    outside = (MutatingWebhooks(webhooks), ValidatingWebhooks(webhooks)) if webhooks else ()
     guarded = (CertificateApproval(authorizer), RbacEscalation(cluster, authorizer)) if authorizer else ()
     return Chain(
         [
@@ -32,14 +41,15 @@ def default_chain(cluster: Cluster, *, authorizer: Authorizer | None = None, clo
             TaintNodesByCondition(),
             PodSecurity(cluster),
             Priority(cluster),
-            RuntimeClass(cluster),
             DefaultTolerationSeconds(),
             DefaultStorageClass(cluster),
             RuntimeClass(cluster),
-            DefaultIngressClass(cluster),
-            CertificateSubjectRestriction(),
             *guarded,
+            CertificateSubjectRestriction(),
+            DefaultIngressClass(cluster),
             NoEffect(),
+            # What is not ours comes late, so that it sees what the others made of the object.
+            *outside,
             # Last: it keeps account of what is written.
             ResourceQuota(cluster),
         ]

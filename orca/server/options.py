@@ -148,6 +148,16 @@ class WriteOptions:
             raise invalid_kind(_META, kind, "", problems)
         return cls(dry_run, validation, manager, flag(query, "force"))
 
+    def to_api(self, kind: str) -> Obj:
+        """As the options object (CreateOptions, UpdateOptions) that admission webhooks see."""
+        made: Obj = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+        if self.dry_run:
+            made["dryRun"] = ["All"]
+        if self.field_manager:
+            made["fieldManager"] = self.field_manager
+        made["fieldValidation"] = self.field_validation
+        return made
+
 
 def _dry_run(values: list[str], problems: list[FieldError]) -> bool:
     wanted = [value for value in values if value]
@@ -219,6 +229,22 @@ class DeleteOptions:
         )
         options._check(problems)
         return options
+
+    def to_api(self) -> Obj:
+        """As the DeleteOptions object that admission webhooks see."""
+        made: Obj = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+        if self.grace_seconds is not None:
+            made["gracePeriodSeconds"] = self.grace_seconds
+        preconditions = {"uid": self.uid, "resourceVersion": self.resource_version}
+        if self.uid or self.resource_version:
+            made["preconditions"] = {key: value for key, value in preconditions.items() if value}
+        if self.orphan_dependents is not None:
+            made["orphanDependents"] = self.orphan_dependents
+        if self.propagation:
+            made["propagationPolicy"] = self.propagation
+        if self.dry_run:
+            made["dryRun"] = ["All"]
+        return made
 
     def _check(self, problems: list[FieldError]) -> None:
         if self.propagation and self.propagation not in PROPAGATIONS:

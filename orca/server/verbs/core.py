@@ -21,6 +21,7 @@ from orca.store import Also, Entry, Store
 if TYPE_CHECKING:
     from orca.server.allocation import ServiceAllocator
 
+_OPTION_KINDS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions", "CONNECT": ""}
 VirtualHandler = Callable[["Call", Obj], Awaitable[Obj]]
 """(call, body) -> answer of a kind that is computed, never stored (reviews)."""
 
@@ -32,6 +33,7 @@ class Call:
     user: UserInfo
     options: WriteOptions = field(default_factory=WriteOptions)
     trusted: bool = False  # our own components: their bodies are well formed
+    audit_annotations: dict[str, str] = field(default_factory=dict)  # what admission wants in the audit log
 
     @property
     def dry_run(self) -> bool:
@@ -103,8 +105,9 @@ class Core:
             old=old,
             user=call.user,
             dry_run=call.dry_run,
-            options=options or {},
+            options=call.options.to_api(_OPTION_KINDS[operation]) if options is None else options,
             warnings=call.options.warnings,
+            audit_annotations=call.audit_annotations,
         )
 
 

@@ -5,6 +5,7 @@ Order as upstream: defaults, mutating admission, system metadata, validation, va
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 from orca.admission import Attributes
@@ -24,6 +25,7 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX = 5
 _GENERATED_MAX = 63
 _NAME_ATTEMPTS = 8
+_SERVICE_ATTEMPTS = 64
 
 
 def generated_name(stem: str) -> str:
@@ -65,19 +67,21 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
         except ApiError as error:
             if not generated or not is_already_exists(error) or attempt == _NAME_ATTEMPTS - 1:
                 raise
-            del fields["name"]
+            fields.pop("name", None)
     raise AssertionError("unreachable")
 
 
 async def _create_once(core: Core, call: Call, resource: Resource, space: str, obj: Obj, generated: bool) -> Entry:
     fields = ensure_meta(obj)
     strategy.apply_defaults(resource, obj)
-    if generated:
-        fields["name"] = generated_name(fields["generateName"])
     attributes = core.attributes(call, "CREATE", resource, space, fields.get("name") or "", obj, None)
     await core.admission.admit(attributes)
     assert attributes.obj is not None
     obj = attributes.obj
+    fields = ensure_meta(obj)
+    if generated and not fields.get("name"):
+        fields["name"] = generated_name(fields.get("generateName") or "")
+    attributes.name = fields.get("name") or ""
     # After admission, so that what is derived (quality of service, generated labels) follows what it changed.
     strategy.prepare_create(resource, obj)
     fields = ensure_meta(obj)
@@ -93,13 +97,14 @@ async def _create_once(core: Core, call: Call, resource: Resource, space: str, o
 async def _create_service(core: Core, call: Call, wanted: Obj, attributes: Attributes) -> Entry:
     """Another server may have handed out the same address or port: then others are chosen, or what was asked for by
     name is refused."""
-    for _ in range(_NAME_ATTEMPTS):
+    for attempt in range(_SERVICE_ATTEMPTS):
         obj = attributes.obj = thaw(wanted)
-        core.services.assign(obj, None)
         try:
-            return await _finish(core, call, SERVICES, obj, attributes)
+            with core.services.assigned(obj, None):
+                return await _finish(core, call, SERVICES, obj, attributes)
         except Raced as error:
             raced = error
+            await asyncio.sleep(0.001 * min(attempt, 10))
             await core.store.fresh()
     raise raced
 

@@ -73,7 +73,9 @@ async def delete(
         current = await core.read(resource, space, object_name)
         _check(resource, object_name, current.obj, options)
         if not admitted:
-            attributes = core.attributes(call, "DELETE", resource, space, object_name, None, current.obj)
+            attributes = core.attributes(
+                call, "DELETE", resource, space, object_name, None, current.obj, options=options.to_api()
+            )
             await core.admission.admit(attributes)
             await core.admission.validate(attributes)
             admitted = True

@@ -125,15 +125,17 @@ async def _modify_once(core: Core, call: Call, resource: Resource, current: Entr
     old = current.obj
     settle_identity(resource, new, current.namespace, current.name)
     strategy.apply_defaults(resource, new)
-    strategy.prepare_update(resource, new, old, subresource)
     attributes = core.attributes(
         call, "UPDATE", resource, current.namespace, current.name, new, old, subresource=subresource
     )
     await core.admission.admit(attributes)
     assert attributes.obj is not None
     new = attributes.obj
+    # After admission, which may not change through one door what belongs to the other (spec, status) either.
+    strategy.prepare_update(resource, new, old, subresource)
     if resource is SERVICES and not subresource:
-        core.services.assign(new, old)
+        with core.services.assigned(new, old):
+            return await _finish(core, call, resource, current, new, subresource, attributes)
     return await _finish(core, call, resource, current, new, subresource, attributes)
 
 

@@ -1,0 +1,135 @@
+"""MutatingAdmissionWebhook: hooks in order, each sees what the ones before it made of the object.
+
+Reference: k8s.io/apiserver ``pkg/admission/plugin/webhook/mutating``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from orca.admission.chain import Attributes
+from orca.admission.webhooks.calling import CallFailed, Calling, Views, ask, failed_closed, failed_open, selected
+from orca.admission.webhooks.configured import ConfiguredHooks, Hook
+from orca.api import strategy
+from orca.api.builtin import MUTATINGWEBHOOKCONFIGURATIONS
+from orca.api.errors import ApiError, internal, quote
+from orca.api.objects import Obj
+from orca.api.patching import json_patch
+from orca.api.resources import Resource
+from orca.api.schema import decode
+
+_NAME = "MutatingAdmissionWebhook"
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What the second round has to know of the first."""
+
+    output: bytes = b""  # the object as the hooks left it
+    called: set[str] = field(default_factory=set)  # reinvocable hooks, since the last change
+    again: set[str] = field(default_factory=set)  # hooks that saw an older state
+
+    def changed(self) -> None:
+        """The object changed: who saw it before has to see it again."""
+        self.again |= self.called
+        self.called.clear()
+
+
+class MutatingWebhooks:
+    """The plugin. Raises ApiError: the hook's denial, 500 when a hook with failurePolicy Fail cannot be asked."""
+
+    def __init__(self, shared: Calling) -> None:
+        self._shared = shared
+        self._configured = ConfiguredHooks(shared.cluster, shared.table, MUTATINGWEBHOOKCONFIGURATIONS)
+
+    async def admit(self, attrs: Attributes) -> None:
+        """Call what is configured for this request."""
+        candidates = self._configured.candidates(attrs)
+        if not candidates:
+            return
+        rounds = attrs.second_round()
+        memory: _Memory = rounds.notes.setdefault(_NAME, _Memory())
+        if rounds.running and memory.output != _encoded(attrs.obj):
+            memory.changed()  # by other plugins, between the rounds
+        views = Views(attrs, self._shared.convert)
+        try:
+            for hook, row in candidates:
+                # A hook that was not called in the first round is not called in the second.
+                if rounds.running and hook.uid not in memory.again:
+                    continue
+                if not await selected(self._shared, hook, row, attrs, views, "admit"):
+                    continue
+                await self._call(hook, row, attrs, views, memory)
+        finally:
+            memory.output = _encoded(attrs.obj)
+
+    async def _call(self, hook: Hook, row: Resource, attrs: Attributes, views: Views, memory: _Memory) -> None:
+        rounds = attrs.second_round()
+        round_ = 1 if rounds.running else 0
+        changed = False
+        try:
+            verdict = await ask(self._shared, hook, row, attrs, views, mutating=True)
+            if verdict.patch:
+                changed = await self._patch(hook, row, attrs, views, verdict.patch)
+                _note_patch(hook, attrs, round_, verdict.patch)
+        except CallFailed as failure:
+            if hook.fail:
+                raise failed_closed(hook, failure) from failure
+            failed_open(self._shared, hook, attrs, failure, round_=round_, mutating=True)
+        finally:
+            noted = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
+            key = f"mutation.webhook.admission.k8s.io/round_{round_}_index_{hook.index}"
+            attrs.annotate(key, orjson.dumps(noted).decode())
+        if changed:
+            memory.changed()
+            rounds.wanted = True
+        if hook.reinvocable:
+            memory.called.add(hook.uid)
+
+    async def _patch(self, hook: Hook, row: Resource, attrs: Attributes, views: Views, operations: list[Any]) -> bool:
+        """Put the patched object into ``attrs``; whether it differs. Raises ApiError 500."""
+        before, _ = await views.objects(row)
+        if before is None:
+            why = f"admission webhook {quote(hook.name)} attempted to modify the object, which is not supported for this operation"  # noqa: E501
+            raise internal(why)
+        try:
+            after = _decoded(attrs, row, json_patch(before, operations))
+            if after == before:
+                return False
+            if row.api_version != attrs.resource.api_version and after.get("kind") == attrs.resource.kind:
+                after = await self._shared.convert(row, attrs.resource, after)
+        except ApiError as error:
+            # The client did nothing wrong: whatever is the matter, the hook is to blame.
+            raise internal(error.message) from error
+        attrs.obj = after
+        views.changed()
+        return True
+
+
+def _decoded(attrs: Attributes, row: Resource, patched: Obj) -> Obj:
+    """A patched body as an object of its kind, with defaults. Raises ApiError."""
+    if patched.get("kind") != attrs.resource.kind:
+        sub = attrs.resource.subresource(attrs.subresource)
+        definition = sub.definition if sub is not None else ""
+        return decode(row, patched, refuse_unknown=False, definition=definition)[0] if definition else patched
+    obj, _ = decode(row, patched, refuse_unknown=False)
+    strategy.apply_defaults(row, obj)
+    return obj
+
+
+def _note_patch(hook: Hook, attrs: Attributes, round_: int, operations: list[Any]) -> None:
+    noted = {
+        "configuration": hook.configuration,
+        "webhook": hook.name,
+        "patch": operations,
+        "patchType": "JSONPatch",
+    }
+    key = f"patch.webhook.admission.k8s.io/round_{round_}_index_{hook.index}"
+    attrs.annotate(key, orjson.dumps(noted).decode())
+
+
+def _encoded(obj: Obj | None) -> bytes:
+    return b"" if obj is None else orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)
