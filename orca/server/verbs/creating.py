@@ -15,6 +15,7 @@ from orca.api.errors import ApiError, already_exists, bad_request, invalid, is_a
 from orca.api.objects import Obj, ensure_meta, meta, name, namespace, thaw
 from orca.api.resources import Resource
 from orca.api.times import format_time
+from orca.api.warnings import on_write
 from orca.auth import UserInfo
 from orca.server.identifiers import new_uid
 from orca.server.verbs.core import Call, Core, unstored, version_of
@@ -126,6 +127,8 @@ async def _finish(core: Core, call: Call, resource: Resource, obj: Obj, attribut
     problems = strategy.validate_create(resource, obj)
     if problems:
         raise invalid(resource, meta(obj).get("name") or "", problems)
+    if not call.trusted:
+        call.options.warnings.extend(on_write(resource, obj, None))
     await core.admission.validate(attributes)
     if call.dry_run:
         await _must_be_absent(core, resource, obj)

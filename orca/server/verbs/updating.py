@@ -17,6 +17,7 @@ from orca.api.builtin import NAMESPACES, SERVICES
 from orca.api.errors import ApiError, FieldError, conflict, invalid, is_conflict, is_not_found
 from orca.api.objects import Obj, ensure_meta, finalizers, meta, thaw
 from orca.api.resources import Resource
+from orca.api.warnings import on_write
 from orca.server.verbs.core import Call, Core, unstored, version_of
 from orca.server.verbs.creating import create, settle_identity
 from orca.store import Entry
@@ -43,6 +44,15 @@ _ALWAYS_PINNED = frozenset(
     }
 )
 """Kinds whose full update must name the version it replaces (upstream: AllowUnconditionalUpdate is false)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A subresource whose body is a kind of its own (Scale): what admission sees instead of the object."""
+
+    subresource: str
+    of: Callable[[Obj], Obj]  # the body that stands for an object
+    merged: Callable[[Obj, Obj], Obj]  # (object, ours; body) -> the object with what the body says
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,7 @@ async def modify(
     candidate: MakeCandidate,
     *,
     subresource: str = "",
+    projection: Projection | None = None,
 ) -> Entry:
     """The loop behind update and patch; see the module's docstring.
 
@@ -114,23 +125,34 @@ async def modify(
             raise conflict(resource, object_name)
         fields["resourceVersion"] = before["resourceVersion"]
         try:
-            return await _modify_once(core, call, resource, current, new, subresource)
+            return await _modify_once(core, call, resource, current, new, subresource, projection)
         except _LostRace:
             # Give the winner's event time to arrive, then spread out.
             await asyncio.sleep(0.001 * min(attempt, 10))
     raise conflict(resource, object_name)
 
 
-async def _modify_once(core: Core, call: Call, resource: Resource, current: Entry, new: Obj, subresource: str) -> Entry:
+async def _modify_once(
+    core: Core,
+    call: Call,
+    resource: Resource,
+    current: Entry,
+    new: Obj,
+    subresource: str,
+    projection: Projection | None,
+) -> Entry:
     old = current.obj
     settle_identity(resource, new, current.namespace, current.name)
     strategy.apply_defaults(resource, new)
+    seen, seen_old, door = new, old, subresource
+    if projection is not None:
+        seen, seen_old, door = projection.of(new), projection.of(old), projection.subresource
     attributes = core.attributes(
-        call, "UPDATE", resource, current.namespace, current.name, new, old, subresource=subresource
+        call, "UPDATE", resource, current.namespace, current.name, seen, seen_old, subresource=door
     )
     await core.admission.admit(attributes)
     assert attributes.obj is not None
-    new = attributes.obj
+    new = attributes.obj if projection is None else projection.merged(new, attributes.obj)
     # After admission, which may not change through one door what belongs to the other (spec, status) either.
     strategy.prepare_update(resource, new, old, subresource)
     if resource is SERVICES and not subresource:
@@ -152,6 +174,8 @@ async def _finish(
     problems = strategy.validate_update(resource, new, old, subresource)
     if problems:
         raise invalid(resource, current.name, problems)
+    if not subresource and not call.trusted:
+        call.options.warnings.extend(on_write(resource, new, old))
     await core.admission.validate(attributes)
     if new == old and (call.dry_run or not await core.store.stale(resource, current)):
         return current
