@@ -25,12 +25,13 @@ from orca.api.errors import ApiError
 from orca.auth import StaticTokens
 from orca.auth.authorization import MODES
 from orca.auth.kubeconfig import write_kubeconfig
-from orca.auth.pki import ensure_pki
+from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.etcd import EtcdChild, EtcdMissing
 from orca.cli.logs import set_up_logging
 from orca.client.clock import SystemClock
 from orca.client.leader import LeaderElector
 from orca.server.assembly import ApiServer, PortTaken, ServerConfig
+from orca.server.peers import WrongCluster, agree, expect_keys
 from orca.store import Store
 from orca.store.encryption import ConfigFile, ConfigInvalid, SealedEtcd, Transforms, load_config
 
@@ -144,7 +145,7 @@ def command(verbosity: int, **values: Any) -> None:
         uvloop.run(_run(flags))
     except Unusable:
         raise
-    except (PortTaken, EtcdMissing) as error:
+    except (PortTaken, EtcdMissing, WrongCluster) as error:
         raise Unusable(str(error)) from error
     except PermissionError as error:
         raise Unusable(f"{error.strerror}: {error.filename}; run as root or choose another --data-dir") from error
@@ -187,19 +188,20 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     transforms = _transforms(flags.encryption_config)
     service_address = str(ipaddress.ip_network(flags.service_cidr)[1])
     names = [flags.advertise_address, service_address, socket.gethostname()]
-    certified = asyncio.to_thread(ensure_pki, flags.data_dir / "pki", names, clock=clock)
+
+    def certify() -> Awaitable[PkiPaths]:
+        return asyncio.to_thread(ensure_pki, flags.data_dir / "pki", names, clock=clock)
+
     endpoint: str | list[str] = [one.strip() for one in flags.etcd_servers.split(",") if one.strip()]
     keeping: list[asyncio.Task[None]] = []
     if not endpoint:
         etcd = EtcdChild(flags.data_dir / "etcd")
         stack.push_async_callback(etcd.stop)
         # In this order: etcd is forked before there is a thread, and starts while keys are made.
-        _, pki = await asyncio.gather(etcd.start(), certified)
+        _, pki = await asyncio.gather(etcd.start(), certify())
         keeping.append(asyncio.create_task(etcd.keep_running()))
         stack.push_async_callback(_cancel, keeping)
         endpoint = etcd.endpoint
-    else:
-        pki = await certified
     connection = SealedEtcd(endpoint, transforms) if transforms is not None else endpoint
     store = Store(connection, clock=clock, shared=bool(flags.etcd_servers))
     stack.push_async_callback(store.close)
@@ -207,6 +209,10 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         await store.start()
     except ApiError as error:
         raise Unusable(f"no etcd to store anything in: {error.message}") from error
+    if flags.etcd_servers:
+        await expect_keys(store, flags.data_dir / "pki")
+        pki = await certify()
+        await agree(store, pki, flags.service_cidr)
     if flags.encryption_config is not None and transforms is not None and flags.encryption_reload:
         followed = ConfigFile(flags.encryption_config, transforms, store.mend, clock)
         keeping.append(asyncio.create_task(followed.follow()))

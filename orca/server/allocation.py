@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from orca.api.builtin import IPADDRESSES, SERVICES
 from orca.api.errors import ApiError, FieldError, internal, invalid, is_already_exists, is_conflict, is_not_found
@@ -50,6 +51,7 @@ class ServiceAllocator:
 
     def __init__(self, store: Store, cidr: str, ports: tuple[int, int], clock: Clock | None = None) -> None:
         self._store = store
+        self._choosing: set[tuple[Resource, str]] = set()  # by requests of this process that are being written
         self._clock = clock or SystemClock()
         self.network: Network = ipaddress.ip_network(cidr)
         self._ports = ports
@@ -76,6 +78,17 @@ class ServiceAllocator:
             self._node_ports(service, spec)
         else:
             self._drop_ports(spec, previous)
+
+    @contextmanager
+    def assigned(self, service: Obj, old: Obj | None) -> Iterator[None]:
+        """:meth:`assign`, and keep what was chosen from other requests of this process until the block ends."""
+        self.assign(service, old)
+        chosen = _holdings(service) - (_holdings(old) if old is not None else set()) - self._choosing
+        self._choosing |= chosen
+        try:
+            yield
+        finally:
+            self._choosing -= chosen
 
     # -- holders
 
@@ -125,6 +138,9 @@ class ServiceAllocator:
         except ApiError as error:
             if not is_conflict(error) and not is_not_found(error):
                 raise
+
+    def _is_free(self, resource: Resource, held: str) -> bool:
+        return self._store.peek(resource, "", held) is None and (resource, held) not in self._choosing
 
     def _held_by(self, resource: Resource, held: str) -> str | None:
         """``namespace/name`` of the Service that holds it; "" when something else does, None when it is free."""
@@ -202,10 +218,10 @@ class ServiceAllocator:
         offset = _offset(size)
         for _ in range(16):  # a nearly empty range: a few throws find a free one
             chosen = str(self.network[self._random.randrange(offset + 1, size - 1)]) if size > offset + 3 else ""
-            if chosen and self._store.peek(IPADDRESSES, "", chosen) is None:
+            if chosen and self._is_free(IPADDRESSES, chosen):
                 return chosen
         for index in (*range(offset + 1, size - 1), *range(1, offset + 1)):
-            if self._store.peek(IPADDRESSES, "", str(self.network[index])) is None:
+            if self._is_free(IPADDRESSES, str(self.network[index])):
                 return str(self.network[index])
         raise internal("failed to allocate a serviceIP: range is full")
 
@@ -260,7 +276,7 @@ class ServiceAllocator:
 
     def _free_port(self, here: set[int]) -> int:
         for port in self._port_order():
-            if port not in here and self._store.peek(NODE_PORTS, "", str(port)) is None:
+            if port not in here and self._is_free(NODE_PORTS, str(port)):
                 return port
         raise internal("failed to allocate a nodePort: range is full")
 

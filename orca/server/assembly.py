@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from orca.admission import default_chain
+from orca.admission.webhooks import Calling, WebhookMetrics
 from orca.api.builtin import BUILTIN
 from orca.auth import Authenticator, Authorizer, UserInfo, build_authorizer
 from orca.auth.authentication import TokenMethod
@@ -20,6 +21,7 @@ from orca.auth.identity import AUTHENTICATED, MASTERS
 from orca.auth.pki import PkiPaths
 from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
 from orca.client.clock import Clock
+from orca.client.hooks import HookCaller
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
 from orca.server.bootstrap import ClusterFacts, bootstrap, keep_kubernetes_service
@@ -31,6 +33,7 @@ from orca.server.identity import Gate
 from orca.server.local import LocalClient
 from orca.server.metrics import Metrics
 from orca.server.openapi import OpenApi
+from orca.server.peers import Peers
 from orca.server.reviews import Reviews
 from orca.server.splice import Splicer
 from orca.server.verbs import Core, Verbs
@@ -73,8 +76,12 @@ class ApiServer:
         self._store = store
         self._tasks: list[asyncio.Task[None]] = []
         self.services = ServiceAllocator(store, config.service_cidr, config.node_ports, clock)
+        self._peers = Peers(store, config.advertise_address, config.port)
         self.authorizer: Authorizer = build_authorizer(config.authorization_modes, store)
-        admission = default_chain(store, authorizer=self.authorizer, clock=clock)
+        metrics = Metrics(self.table, store)
+        self.hooks = HookCaller(store)
+        webhooks = Calling(store, self.hooks, self.table, self.authorizer, metrics=WebhookMetrics(metrics.registry))
+        admission = default_chain(store, authorizer=self.authorizer, clock=clock, webhooks=webhooks)
         self.core = Core(store, self.table, admission, clock, self.services)
         self.verbs = Verbs(self.core)
         self.client = LocalClient(self.verbs, LOOPBACK_USER)
@@ -98,7 +105,7 @@ class ApiServer:
                 health=self.health,
                 discovery=Discovery(self.table, f"{config.advertise_address}:{config.port}"),
                 openapi=OpenApi(self.table),
-                metrics=Metrics(self.table, store),
+                metrics=metrics,
                 splicer=self._splicer,
                 clock=clock,
                 well_known={
@@ -115,6 +122,7 @@ class ApiServer:
         facts = self._facts()
         await self.services.repair()
         await bootstrap(self.client, facts)
+        await self._lead_here(facts)
         loop = asyncio.get_running_loop()
         self._factory = ConnectionFactory(self._app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
         try:
@@ -132,6 +140,8 @@ class ApiServer:
             if error.errno == errno.EADDRINUSE:
                 raise PortTaken(f"{where} is taken by another program; choose another --secure-port") from error
             raise PortTaken(f"cannot listen on {where}: {error.strerror}") from error
+        self._tasks.append(asyncio.create_task(self._peers.announce()))
+        self._tasks.append(asyncio.create_task(self._peers.follow(lambda: self._lead_here(facts))))
         self._tasks.append(asyncio.create_task(self._repair(facts)))
         log.info("serving", address=self.config.bind_address, port=self.config.port)
 
@@ -146,16 +156,20 @@ class ApiServer:
             self._factory.pre_shutdown()
             await self._factory.shutdown(DRAIN_SECONDS)
         await self._splicer.close()
+        await self.hooks.aclose()
 
     async def _repair(self, facts: ClusterFacts) -> None:
         while True:
             await asyncio.sleep(REPAIR_SECONDS)
             try:
                 await self.services.repair()
-                await keep_kubernetes_service(self.client, facts)
+                await self._lead_here(facts)
             except Exception:
                 # Whatever it was, the next round tries again.
                 log.warning("the kubernetes Service could not be checked", exc_info=True)
+
+    async def _lead_here(self, facts: ClusterFacts) -> None:
+        await keep_kubernetes_service(self.client, facts, self._peers.living())
 
     async def _synced(self) -> None:
         if not self._store.ready:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -63,16 +63,19 @@ async def bootstrap(client: Client, facts: ClusterFacts) -> None:
         *(_ensure_rbac(client, resource, obj) for resource, obj in default_policy()),
         *(_ensure(client, resource, obj) for resource, obj in _fixed(facts)),
     )
-    await keep_kubernetes_service(client, facts)
 
 
-async def keep_kubernetes_service(client: Client, facts: ClusterFacts) -> None:
-    """The ``kubernetes`` Service leads to this server; called again from time to time."""
+async def keep_kubernetes_service(client: Client, facts: ClusterFacts, servers: Sequence[tuple[str, int]]) -> None:
+    """The ``kubernetes`` Service leads to all living ``servers``; called again when they change."""
     await _ensure(client, SERVICES, _service(facts))
-    if ip_address(facts.address).is_loopback:
-        return  # nobody but this machine could follow such endpoints, and the API refuses them
-    await _ensure_same(client, ENDPOINTS, _endpoints(facts), ("subsets",))
-    await _ensure_same(client, ENDPOINTSLICES, _endpoint_slice(facts), ("endpoints", "ports"))
+    service = await client.get(SERVICES, "kubernetes", "default")
+    port = service["spec"]["ports"][0].get("targetPort") or facts.port
+    # Nobody but this machine could follow loopback addresses, and the API refuses them as endpoints.
+    addresses = [host for host, at in servers if at == port and not ip_address(host).is_loopback]
+    if not addresses:
+        return
+    await _ensure_same(client, ENDPOINTS, _endpoints(addresses, port), ("subsets",))
+    await _ensure_same(client, ENDPOINTSLICES, _endpoint_slice(addresses, port), ("endpoints", "ports"))
 
 
 async def _find(client: Client, resource: Resource, obj: Obj) -> Obj | None:
@@ -235,7 +238,7 @@ def _service(facts: ClusterFacts) -> Obj:
     }
 
 
-def _endpoints(facts: ClusterFacts) -> Obj:
+def _endpoints(addresses: Sequence[str], port: int) -> Obj:
     return {
         "apiVersion": "v1",
         "kind": "Endpoints",
@@ -246,14 +249,14 @@ def _endpoints(facts: ClusterFacts) -> Obj:
         },
         "subsets": [
             {
-                "addresses": [{"ip": facts.address}],
-                "ports": [{"name": "https", "port": facts.port, "protocol": "TCP"}],
+                "addresses": [{"ip": address} for address in addresses],
+                "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
             }
         ],
     }
 
 
-def _endpoint_slice(facts: ClusterFacts) -> Obj:
+def _endpoint_slice(addresses: Sequence[str], port: int) -> Obj:
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -262,9 +265,9 @@ def _endpoint_slice(facts: ClusterFacts) -> Obj:
             "namespace": "default",
             "labels": {"kubernetes.io/service-name": "kubernetes"},
         },
-        "addressType": "IPv6" if ":" in facts.address else "IPv4",
-        "endpoints": [{"addresses": [facts.address], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": facts.port, "protocol": "TCP"}],
+        "addressType": "IPv6" if ":" in addresses[0] else "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }
 
 

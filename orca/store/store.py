@@ -28,6 +28,7 @@ from orca.store.leases import Leases
 from orca.store.paging import ContinueExpired, Position
 from orca.store.paging import decode as decode_position
 from orca.store.paging import encode as encode_position
+from orca.store.presence import Presence
 from orca.store.together import Also, Raced
 from orca.store.watch import Watch
 
@@ -222,6 +223,10 @@ class Store:
                 raise
         self._leases.forget(resource.ttl)
         return await self._etcd.put(key, value, revision, await self._leases.lease(resource.ttl))
+
+    def presence(self, resource: Resource, obj: Obj, ttl: int) -> Presence:
+        """Stores `obj` for as long as its `run` runs, and at most `ttl` seconds longer."""
+        return Presence(self._etcd, self._clock, _key(resource, namespace(obj), name(obj)), encode(obj), ttl)
 
     async def stale(self, resource: Resource, current: Entry) -> bool:
         """Whether an object is to be written even if nothing changes: its kind is encrypted, and etcd holds it in

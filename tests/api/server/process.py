@@ -15,12 +15,13 @@ from tests.support.ports import free_port
 class ServerProcess:
     """``start`` returns when it is ready; data survives ``kill`` and ``stop``."""
 
-    def __init__(self, directory: Path, *flags: str, port: int = 0) -> None:
+    def __init__(self, directory: Path, *flags: str, port: int = 0, host: str = "127.0.0.1") -> None:
         self.directory = directory
         self.port = port or free_port()
         self.kubeconfig = directory / "kubeconfig"
         self.log = directory / "log"
         self._flags = flags
+        self._host = host
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
@@ -29,8 +30,8 @@ class ServerProcess:
             "server",
             f"--data-dir={self.directory / 'data'}",
             f"--secure-port={self.port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self._host}",
+            f"--advertise-address={self._host}",
             f"--kubeconfig={self.kubeconfig}",
             *self._flags,
         ]
@@ -48,7 +49,7 @@ class ServerProcess:
         trusting = ssl.create_default_context()
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         try:
-            with urlopen(f"https://127.0.0.1:{self.port}/readyz", context=trusting, timeout=2) as answer:
+            with urlopen(f"https://{self._host}:{self.port}/readyz", context=trusting, timeout=2) as answer:
                 return bool(answer.read() == b"ok" and self.kubeconfig.exists())
         except OSError:
             return False

@@ -1,0 +1,268 @@
+"""Several servers on one etcd: one cluster, whichever is asked, and also when one of them dies."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.server.api import Api
+from tests.api.server.process import ServerProcess
+from tests.support.etcd import PrivateEtcd, private_etcd
+from tests.support.servers import give_keys, servers_on
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+SERVICES = "/api/v1/namespaces/default/services"
+ADDRESSES = "/apis/networking.k8s.io/v1/ipaddresses"
+
+
+@pytest.fixture(scope="module")
+async def etcd() -> AsyncIterator[PrivateEtcd]:
+    async with private_etcd() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def pair(etcd: PrivateEtcd) -> AsyncIterator[list[ServerProcess]]:
+    narrow = ["--no-controllers", "--service-cluster-ip-range=10.96.0.0/24", "--service-node-port-range=30000-30099"]
+    async with servers_on(etcd.endpoint, 2, *narrow) as servers:
+        async with Api(servers[0].kubeconfig) as one:
+            await one.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+        yield servers
+
+
+@pytest.fixture
+async def apis(pair: list[ServerProcess]) -> AsyncIterator[tuple[Api, Api]]:
+    async with Api(pair[0].kubeconfig) as one, Api(pair[1].kubeconfig) as other:
+        yield one, other
+
+
+async def test_a_read_right_after_a_write_elsewhere_sees_it(apis: tuple[Api, Api]) -> None:
+    for number in range(100):
+        writer, reader = apis[number % 2], apis[1 - number % 2]
+        name = f"seen-{number}"
+        assert (await writer.post(MAPS, {"metadata": {"name": name}})).status == 201
+        assert (await reader.get(f"{MAPS}/{name}")).status == 200
+        assert (await writer.patch(f"{MAPS}/{name}", {"data": {"n": str(number)}})).status == 200
+        listed = (await reader.get(f"{MAPS}?fieldSelector=metadata.namespace=default")).json["items"]
+        assert {item["metadata"]["name"]: item.get("data") for item in listed}[name] == {"n": str(number)}
+        assert (await writer.delete(f"{MAPS}/{name}")).status == 200
+        assert (await reader.get(f"{MAPS}/{name}")).status == 404
+
+
+async def test_watches_on_both_deliver_the_same_bytes_in_the_same_order(apis: tuple[Api, Api]) -> None:
+    since = (await apis[0].get(MAPS)).json["metadata"]["resourceVersion"]
+    path = f"{MAPS}?watch=1&resourceVersion={since}&labelSelector=kept=yes"
+    count = 8 * 10 * 3
+    following = [asyncio.create_task(api.events(path, count, seconds=30)) for api in apis]
+
+    async def write(number: int) -> None:
+        api, name = apis[number % 2], f"same-{number}"
+        for _ in range(10):
+            body = {"metadata": {"name": name, "labels": {"kept": "yes"}}}
+            assert (await api.post(MAPS, body)).status == 201
+            assert (await api.patch(f"{MAPS}/{name}", {"data": {"a": "b"}})).status == 200
+            assert (await api.delete(f"{MAPS}/{name}")).status == 200
+
+    await asyncio.gather(*(write(number) for number in range(8)))
+    first, second = await asyncio.gather(*following)
+    assert first == second
+    versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in first]
+    assert versions == sorted(set(versions))
+
+
+async def test_fifty_writers_through_both_lose_no_update(apis: tuple[Api, Api]) -> None:
+    assert (await apis[0].post(MAPS, {"metadata": {"name": "counter"}, "data": {"n": "0"}})).status == 201
+
+    async def increment(api: Api) -> None:
+        while True:
+            held = (await api.get(f"{MAPS}/counter")).json
+            held["data"]["n"] = str(int(held["data"]["n"]) + 1)
+            answer = await api.put(f"{MAPS}/counter", held)
+            if answer.status == 200:
+                return
+            assert answer.failure[:2] == (409, "Conflict")
+
+    await asyncio.gather(*(increment(apis[number % 2]) for number in range(50)))
+    for api in apis:
+        assert (await api.get(f"{MAPS}/counter")).json["data"]["n"] == "50"
+
+
+async def test_addresses_and_ports_are_handed_out_once(apis: tuple[Api, Api]) -> None:
+    async def make(number: int) -> tuple[str, str, int]:
+        spec = {"type": "NodePort", "ports": [{"port": 80}]}
+        made = await apis[number % 2].post(SERVICES, {"metadata": {"name": f"s{number}"}, "spec": spec})
+        assert made.status == 201, made.raw
+        spec = made.json["spec"]
+        return made.json["metadata"]["name"], spec["clusterIP"], spec["ports"][0]["nodePort"]
+
+    made = await asyncio.gather(*(make(number) for number in range(90)))  # of 100 node ports
+    assert len({address for _, address, _ in made}) == 90
+    assert len({port for _, _, port in made}) == 90
+    for name, address, _ in made:
+        held = (await apis[0].get(f"{ADDRESSES}/{address}")).json
+        assert held["spec"]["parentRef"] == {
+            "group": "",
+            "resource": "services",
+            "namespace": "default",
+            "name": name,
+        }
+        assert held["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"] == "ipallocator.k8s.io"
+
+    # Eight ask for the same free address and port through both: one gets them.
+    name, address, port = made[0]
+    assert (await apis[0].delete(f"{SERVICES}/{name}")).status == 200
+    assert (await apis[1].get(f"{ADDRESSES}/{address}")).status == 404
+    wanted = {"type": "NodePort", "clusterIP": address, "ports": [{"port": 80, "nodePort": port}]}
+    answers = await asyncio.gather(
+        *(apis[n % 2].post(SERVICES, {"metadata": {"name": f"w{n}"}, "spec": wanted}) for n in range(8))
+    )
+    assert sorted(answer.status for answer in answers) == [201] + [422] * 7
+    assert all(
+        "provided IP is already allocated" in answer.json["message"] for answer in answers if answer.status > 201
+    )
+
+    # What a Service gives up is free at once, on the other server too.
+    winner = next(answer.json["metadata"]["name"] for answer in answers if answer.status == 201)
+    gone = await apis[0].patch(f"{SERVICES}/{winner}", {"spec": {"type": "ClusterIP"}})
+    assert "nodePort" not in gone.json["spec"]["ports"][0]
+    spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}
+    assert (await apis[1].post(SERVICES, {"metadata": {"name": "next"}, "spec": spec})).status == 201
+    for item in (await apis[0].get(SERVICES)).json["items"]:
+        if item["metadata"]["name"] != "kubernetes":
+            await apis[1].delete(f"{SERVICES}/{item['metadata']['name']}")
+    left = [one["metadata"]["name"] for one in (await apis[0].get(ADDRESSES)).json["items"]]
+    assert left == ["10.96.0.1"]
+
+
+async def test_eight_writers_never_exceed_a_quota(apis: tuple[Api, Api]) -> None:
+    quotas = "/api/v1/namespaces/default/resourcequotas"
+    assert (
+        await apis[0].post(
+            quotas, {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "20", "requests.cpu": "1500m"}}}
+        )
+    ).status == 201
+    pods = "/api/v1/namespaces/default/pods"
+    refused = 0
+
+    async def write(number: int) -> None:
+        nonlocal refused
+        resources = {"requests": {"cpu": "100m"}}
+        for attempt in range(10):
+            body = {
+                "metadata": {"name": f"p-{number}-{attempt}"},
+                "spec": {"containers": [{"name": "c", "image": "i", "resources": resources}]},
+            }
+            answer = await apis[(number + attempt) % 2].post(pods, body)
+            if answer.status != 201:
+                assert answer.failure[0] == 403
+                assert (
+                    "exceeded quota: q, requested: requests.cpu=100m, used: requests.cpu=1500m"
+                    in answer.json["message"]
+                )
+                refused += 1
+
+    await asyncio.gather(*(write(number) for number in range(8)))
+    listed = (await apis[1].get(pods)).json["items"]
+    assert (len(listed), refused) == (15, 65)  # all that fits, and not one more
+    status = (await apis[0].get(f"{quotas}/q")).json["status"]
+    assert status == {"hard": {"pods": "20", "requests.cpu": "1500m"}, "used": {"pods": "15", "requests.cpu": "1500m"}}
+    # A place that becomes free is taken once.
+    await apis[0].delete(f"{pods}/{listed[0]['metadata']['name']}?gracePeriodSeconds=0")
+    again = [{"metadata": {"name": f"again-{n}"}, "spec": listed[0]["spec"]} for n in range(8)]
+    answers = await asyncio.gather(*(apis[n % 2].post(pods, again[n]) for n in range(8)))
+    assert sorted(answer.status for answer in answers) == [201] + [403] * 7
+    await apis[0].delete(f"{quotas}/q")
+
+
+def test_a_server_of_another_cluster_is_refused(pair: list[ServerProcess], etcd: PrivateEtcd, tmp_path: Path) -> None:
+    def refused(*flags: str) -> str:
+        command = ServerProcess(tmp_path, f"--etcd-servers={etcd.endpoint}", *flags).command()
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 1
+        return ended.stderr.splitlines()[-1]
+
+    said = refused()
+    assert "has keys and certificates already" in said
+    assert "copy ca.crt, ca.key, front-proxy-ca.crt, front-proxy-ca.key, sa.key, sa.pub" in said
+    assert not (tmp_path / "data" / "pki" / "ca.key").exists()
+    give_keys(pair[0].directory, tmp_path)
+    said = refused("--service-cluster-ip-range=10.97.0.0/16")
+    assert "--service-cluster-ip-range is 10.97.0.0/16, but 10.96.0.0/24 on the other servers" in said
+    for name in ("sa.key", "sa.pub"):
+        (tmp_path / "data" / "pki" / name).unlink()
+    assert "lacks sa.key" in refused()
+    (tmp_path / "data" / "pki" / "sa.key").write_bytes((pair[0].directory / "data/pki/ca.key").read_bytes())
+
+
+async def test_the_kubernetes_service_leads_to_the_living(etcd: PrivateEtcd, tmp_path: Path) -> None:
+    """Addresses from the range for documentation: nothing is ever sent there."""
+    async with private_etcd() as own:
+        port = 0
+        made: list[ServerProcess] = []
+        try:
+            for number in range(3):
+                home = tmp_path / f"s{number}"
+                home.mkdir()
+                if made:
+                    give_keys(made[0].directory, home)
+                advertised = [f"--advertise-address=192.0.2.{number + 1}", f"--bind-address=127.0.0.{number + 1}"]
+                flags = [f"--etcd-servers={own.endpoint}", "--no-controllers", *advertised]
+                made.append(ServerProcess(home, *flags, port=port, host=f"127.0.0.{number + 1}"))
+                port = made[0].port
+                await asyncio.to_thread(made[-1].start)
+            async with Api(made[1].kubeconfig, url=f"https://127.0.0.2:{port}") as api:
+
+                async def leads_to() -> tuple[list[str], list[str]]:
+                    old = (await api.get("/api/v1/namespaces/default/endpoints/kubernetes")).json
+                    new = await api.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
+                    return (
+                        [one["ip"] for one in old["subsets"][0]["addresses"]],
+                        [one["addresses"][0] for one in new.json["endpoints"]],
+                    )
+
+                async def until(*addresses: str) -> float:
+                    began = time.monotonic()
+                    async with asyncio.timeout(20):
+                        while await leads_to() != (list(addresses), list(addresses)):  # noqa: ASYNC110
+                            await asyncio.sleep(0.1)
+                    return time.monotonic() - began
+
+                await until("192.0.2.1", "192.0.2.2", "192.0.2.3")
+                made[0].kill()
+                assert await until("192.0.2.2", "192.0.2.3") < 15
+                made[2].stop()
+                assert await until("192.0.2.2") < 2
+        finally:
+            for server in made:
+                if server.process is not None:
+                    server.kill()
+
+
+async def test_another_leads_when_the_leader_dies(tmp_path: Path) -> None:
+    async with private_etcd() as own, servers_on(own.endpoint, 2) as servers, Api(servers[1].kubeconfig) as other:
+        lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/orca-controllers"
+
+        async def leader() -> str:
+            answer = await other.get(lease)
+            return answer.json["spec"]["holderIdentity"] if answer.status == 200 else ""
+
+        async with asyncio.timeout(20):
+            while not (first := await leader()):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert first == (servers[0].directory / "data" / "identity").read_text().strip()
+        servers[0].kill()
+        began = time.monotonic()
+        async with asyncio.timeout(30):
+            while await leader() == first:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert time.monotonic() - began < 20
+        # And it works: the new leader's controllers make the ServiceAccount of a namespace.
+        await other.post("/api/v1/namespaces", {"metadata": {"name": "late"}})
+        async with asyncio.timeout(15):
+            while (await other.get("/api/v1/namespaces/late/serviceaccounts/default")).status != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
