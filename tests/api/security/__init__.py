@@ -1,0 +1,1 @@
+"""Who may do what, and what hostile clients get: a real server, real certificates and tokens."""
