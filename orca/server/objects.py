@@ -212,8 +212,9 @@ class ObjectHandlers:
         accepted = not deleted.gone and options.orphan_dependents is False
         status = 202 if accepted else 200
         if deleted.entry is not None:
-            return self._entry(request, resource, deleted.entry, status=status, form=form)
-        return value_response(deleted.status, Form(form.media), status=status, pretty=request.pretty)
+            return self._warned(self._entry(request, resource, deleted.entry, status=status, form=form), call)
+        answer = value_response(deleted.status, Form(form.media), status=status, pretty=request.pretty)
+        return self._warned(answer, call)
 
     async def _delete_collection(self, request: Request, resource: Resource) -> web.Response:
         form = request.form
@@ -226,7 +227,8 @@ class ObjectHandlers:
         objs = [entry.obj for entry in page.entries]
         include = check_include(request.query.get("includeObject", "")) if form.kind else ""
         made = transform_list(resource, objs, form, include, self._clock.now(), metadata)
-        return pack(value_response(made, form, pretty=request.pretty), request.accept_encoding)
+        answer = pack(value_response(made, form, pretty=request.pretty), request.accept_encoding)
+        return self._warned(answer, call)
 
     # -- subresources
 

@@ -75,24 +75,25 @@ class Splicer:
             return await self._proxy(request, resource)
         if resource != PODS:
             raise no_such_page()
-        pod = await self._hosts.pod(target.namespace, target.name)
         if target.subresource == "log":
-            return await self._log(request, pod)
-        await self._admit(request, resource)
+            return await self._log(request, await self._hosts.pod(target.namespace, target.name))
+        options = await self._admit(request, resource)
+        pod = await self._hosts.pod(target.namespace, target.name)
         if request.method not in ("GET", "POST"):
             raise ApiError(405, "MethodNotAllowed", "exec, attach and portforward take GET or POST")
         endpoint = self._hosts.agent_of(pod)
         if target.subresource == "portforward":
             path = self._path("portForward", request)
-            query = urlencode([("port", port) for port in _all(request.query, "ports")])
+            query = urlencode([("port", port) for port in options.get("ports") or ()])
         else:
-            path = self._path(target.subresource, request, pod_container(pod, request.query.get("container", "")))
-            query = urlencode(list(_stream_query(request.query, target.subresource)))
+            path = self._path(target.subresource, request, pod_container(pod, options.get("container") or ""))
+            query = urlencode(list(_stream_query(options)))
         if query:
             path = f"{path}?{query}"
         return await self._upgrade(request, endpoint, path)
 
-    async def _admit(self, request: Request, resource: Resource) -> None:
+    async def _admit(self, request: Request, resource: Resource) -> Obj:
+        """The options of the request (PodExecOptions …) as admission leaves them. Raises ApiError."""
         target = request.target
         attributes = Attributes(
             operation="CONNECT",
@@ -100,14 +101,13 @@ class Splicer:
             subresource=target.subresource,
             namespace=target.namespace,
             name=target.name,
-            obj=None,
+            obj=connect_options(resource, request),
             old=None,
             user=request.user,
-            dry_run=False,
-            options={},
         )
         await self._admission.admit(attributes)
         await self._admission.validate(attributes)
+        return attributes.obj or {}
 
     @staticmethod
     def _path(kind: str, request: Request, container: str = "") -> str:
@@ -249,12 +249,33 @@ def _all(query: Mapping[str, str], key: str) -> list[str]:
     return [part for value in found for part in value.split(",") if part]
 
 
-def _stream_query(query: Mapping[str, str], subresource: str) -> Iterator[tuple[str, str]]:
+def connect_options(resource: Resource, request: Request) -> Obj:
+    """What a connecting request asks for, as an object of its kind: PodExecOptions, ServiceProxyOptions …"""
+    query, subresource = request.query, request.target.subresource
+    if subresource == "proxy":
+        made: Obj = {"kind": f"{resource.kind}ProxyOptions", "apiVersion": "v1"}
+        if request.target.tail:
+            made["path"] = request.target.tail.lstrip("/")
+        return made
+    kinds = {"exec": "PodExecOptions", "attach": "PodAttachOptions", "portforward": "PodPortForwardOptions"}
+    made = {"kind": kinds[subresource], "apiVersion": "v1"}
+    if subresource == "portforward":
+        ports = [int(port) if port.isdecimal() else port for port in _all(query, "ports")]
+        return {**made, "ports": ports} if ports else made
+    for stream in ("stdin", "stdout", "stderr", "tty"):
+        if flag(query, stream):
+            made[stream] = True
+    if query.get("container"):
+        made["container"] = query["container"]
+    if subresource == "exec":
+        made["command"] = query.getall("command", []) if hasattr(query, "getall") else []
+    return made
+
+
+def _stream_query(options: Obj) -> Iterator[tuple[str, str]]:
     """Pod exec and attach options in the agent's (kubelet's) words."""
     for ours, theirs in (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")):
-        if flag(query, ours):
+        if options.get(ours):
             yield theirs, "1"
-    if subresource == "exec":
-        commands: list[str] = query.getall("command", []) if hasattr(query, "getall") else []
-        for word in commands:
-            yield "command", word
+    for word in options.get("command") or ():
+        yield "command", word

@@ -65,10 +65,19 @@ class Deleted:
 
 
 async def delete(
-    core: Core, call: Call, resource: Resource, space: str, object_name: str, options: DeleteOptions
+    core: Core,
+    call: Call,
+    resource: Resource,
+    space: str,
+    object_name: str,
+    options: DeleteOptions,
+    *,
+    admitted: bool = False,
 ) -> Deleted:
-    """Delete one object or mark it. Raises ApiError 404, 409 when a precondition fails."""
-    admitted = False
+    """Delete one object or mark it; ``admitted`` when admission has had its say.
+
+    Raises ApiError 404, 409 when a precondition fails.
+    """
     for _ in range(_ATTEMPTS):
         current = await core.read(resource, space, object_name)
         _check(resource, object_name, current.obj, options)

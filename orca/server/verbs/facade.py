@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orca.api.builtin import NAMESPACES, PODS
+from orca.api.builtin import BINDINGS, NAMESPACES, PODS
 from orca.api.errors import ApiError, method_not_allowed, no_such_page
-from orca.api.objects import Obj
+from orca.api.objects import Obj, meta
 from orca.api.resources import Resource
 from orca.server.options import DeleteOptions, ListOptions
 from orca.server.verbs import namespaces, pods, scaling
@@ -77,7 +77,18 @@ class Verbs:
         handler = self.core.virtual.get(resource.group_resource)
         if handler is None:
             raise method_not_allowed()
+        if resource is not BINDINGS:  # which is admitted as what it is, a binding of a pod
+            obj = await self._admitted(call, resource, space, obj)
         return await handler(call, obj)
+
+    async def _admitted(self, call: Call, resource: Resource, space: str, obj: Obj, subresource: str = "") -> Obj:
+        """A body that is answered, not stored, as admission leaves it. Raises ApiError."""
+        attributes = self.core.attributes(
+            call, "CREATE", resource, space, meta(obj).get("name") or "", obj, None, subresource=subresource
+        )
+        await self.core.admission.admit(attributes)
+        await self.core.admission.validate(attributes)
+        return attributes.obj or obj
 
     async def update(
         self,
@@ -177,4 +188,4 @@ class Verbs:
         if handler is None:
             raise method_not_allowed()
         settle_identity(resource, obj, space, object_name)
-        return await handler(call, obj)
+        return await handler(call, await self._admitted(call, resource, space, obj, subresource))

@@ -21,6 +21,11 @@ async def finalize(core: Core, call: Call, object_name: str, body: Obj) -> Writt
         spec.pop("finalizers", None)
     if version_of(body) and version_of(body) != version_of(current.obj):
         raise conflict(NAMESPACES, object_name)
+    attributes = core.attributes(call, "UPDATE", NAMESPACES, "", object_name, new, current.obj, subresource="finalize")
+    await core.admission.admit(attributes)
+    await core.admission.validate(attributes)
+    new = attributes.obj or new
+    wanted = (new.get("spec") or {}).get("finalizers") or []
     if call.dry_run:
         return Written(unstored(new, current.revision))
     if meta(new).get("deletionTimestamp") and not wanted and not finalizers(new):

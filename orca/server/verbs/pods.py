@@ -40,14 +40,16 @@ async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj) -> 
         problems.append(FieldError.required("target.name"))
     if problems:
         raise invalid_kind("", "Binding", pod_name, problems)
-    wanted_uid = meta(body).get("uid")
-
-    def change(pod: Obj) -> Obj:
-        return _bound(core, pod, pod_name, node, wanted_uid, meta(body).get("annotations") or {})
-
     attributes = core.attributes(call, "CREATE", PODS, space, pod_name, body, None, subresource="binding")
     await core.admission.admit(attributes)
     await core.admission.validate(attributes)
+    admitted = attributes.obj or body
+    node = (admitted.get("target") or {}).get("name") or ""
+    wanted_uid = meta(admitted).get("uid")
+
+    def change(pod: Obj) -> Obj:
+        return _bound(core, pod, pod_name, node, wanted_uid, meta(admitted).get("annotations") or {})
+
     if call.dry_run:
         change((await core.read(PODS, space, pod_name)).obj)
     else:
@@ -90,6 +92,10 @@ async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) ->
     options = DeleteOptions.from_body(body.get("deleteOptions") or {})
     if call.dry_run:
         options.dry_run = True
+    # The eviction is what is admitted; the deletion that follows from it is not admitted once more.
+    attributes = core.attributes(call, "CREATE", PODS, space, pod_name, body, None, subresource="eviction")
+    await core.admission.admit(attributes)
+    await core.admission.validate(attributes)
     for _ in range(_ATTEMPTS):
         pod = await core.read(PODS, space, pod_name)
         if not _counts(pod.obj):
@@ -101,7 +107,7 @@ async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) ->
             # Only as it is: should it become ready meanwhile, the budget has its say again.
             unchanged = options if options.resource_version else replace(options, resource_version=str(pod.revision))
             try:
-                await delete(core, call, PODS, space, pod_name, unchanged)
+                await delete(core, call, PODS, space, pod_name, unchanged, admitted=True)
             except ApiError as error:
                 if not is_conflict(error) or options.resource_version:
                     raise
@@ -116,7 +122,7 @@ async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) ->
         break
     else:
         raise conflict(PODS, pod_name)
-    await delete(core, call, PODS, space, pod_name, options)
+    await delete(core, call, PODS, space, pod_name, options, admitted=True)
     return _SUCCESS
 
 

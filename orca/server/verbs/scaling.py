@@ -15,7 +15,7 @@ from orca.api.selectors import from_label_selector
 from orca.server.verbs.accept import accept
 from orca.server.verbs.core import Call, Core, copy_entry, version_of
 from orca.server.verbs.patches import apply_patch
-from orca.server.verbs.updating import modify
+from orca.server.verbs.updating import Projection, modify
 from orca.store import Entry
 
 _SHARED_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -67,6 +67,11 @@ def _with_scale(resource: Resource, obj: Obj, scale: Obj) -> Obj:
     return obj
 
 
+def _projection(resource: Resource) -> Projection:
+    """Admission sees Scales, as the client sent and will get them."""
+    return Projection("scale", scale_of, lambda obj, scale: _with_scale(resource, obj, scale))
+
+
 async def get_scale(core: Core, resource: Resource, space: str, object_name: str) -> Obj:
     """The current Scale. Raises ApiError 404."""
     return scale_of((await core.read(resource, space, object_name)).obj)
@@ -87,7 +92,8 @@ async def update_scale(
     def candidate(current: Entry) -> Obj:
         return _with_scale(resource, copy_entry(current), scale)
 
-    return scale_of((await modify(core, call, resource, space, object_name, candidate)).obj)
+    projection = _projection(resource)
+    return scale_of((await modify(core, call, resource, space, object_name, candidate, projection=projection)).obj)
 
 
 async def patch_scale(
@@ -102,4 +108,5 @@ async def patch_scale(
         scale = accept(resource, scale, call.options, subresource=SCALE)
         return _with_scale(resource, copy_entry(current), scale)
 
-    return scale_of((await modify(core, call, resource, space, object_name, candidate)).obj)
+    projection = _projection(resource)
+    return scale_of((await modify(core, call, resource, space, object_name, candidate, projection=projection)).obj)
