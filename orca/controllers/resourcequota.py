@@ -1,6 +1,6 @@
 """ResourceQuota status: what is used of what is allowed.
 
-Admission counts for itself when it refuses; this is for people and for tools that watch.
+Admission adds to it what it lets in; here it is counted anew whenever something that counts has changed or gone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +92,14 @@ class ResourceQuotaController(Controller):
             name: (resource, self._followed[resource].by_index("namespace", space))
             for name, resource in counted.items()
         }
-        status = new_status(quota, objects)
+        if new_status(quota, objects) == quota.get("status"):
+            return DONE
+        # Admission adds what it lets in to this status, on the quota's revision. So it is only overwritten by a count
+        # that shows all that was let in before that revision, which the caches need not do yet: ask anew.
+        newest: dict[Resource, Sequence[Obj]] = {
+            resource: (await self.client.list(resource, space)).items for resource in dict.fromkeys(counted.values())
+        }
+        status = new_status(quota, {name: (resource, newest[resource]) for name, resource in counted.items()})
         if status != quota.get("status"):
             try:
                 await self._quotas.update({**quota, "status": status}, subresource="status")

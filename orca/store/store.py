@@ -39,6 +39,7 @@ BOOKMARK_SECONDS = 60.0
 TICK_SECONDS = 0.05
 FUTURE_SECONDS = 3.0
 CONFLICTS = 50
+_COMPACTED = b"/registry/.orca/compacted"
 
 Expected = tuple[str, str]
 """(uid or "", resourceVersion or ""): what the object must be for a write to happen."""
@@ -418,18 +419,27 @@ class Store:
     # --- background --------------------------------------------------------------------------------------------------
 
     async def _compact(self) -> None:
-        """Drops what is older than five minutes from etcd."""
-        old = 0
+        """Drops what is older than five minutes from etcd. Of several servers one does it: whoever is the first to
+        replace the note that all of them saw five minutes before (as upstream's ``compact_rev_key``)."""
+        noted = -1
         while True:
             await self._clock.sleep(COMPACT_SECONDS)
             try:
-                if old:
-                    await self._etcd.compact(old)
+                if noted < 0:
+                    found, _ = await self._etcd.get(_COMPACTED)
+                    noted = found.revision if found is not None else 0
+                    if noted:
+                        continue
+                written = await self._etcd.put(_COMPACTED, b"{}", noted)
+                if written.won and noted:
+                    await self._etcd.compact(noted)
+                noted = written.revision if written.won else written.current.revision if written.current else 0
             except EtcdCompacted:
-                log.debug("compacted by another server", revision=old)
+                log.debug("compacted by somebody else", revision=noted)
+                noted = -1
             except EtcdError as error:
                 log.warning("compaction failed", error=str(error))
-            old = self._cache.revision
+                noted = -1
 
     async def _bookmark(self) -> None:
         """Tells quiet watchers how far they are, so that they resume from there."""
