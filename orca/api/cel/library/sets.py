@@ -1,0 +1,32 @@
+"""Lists seen as sets. Reference: cel-go ``ext/sets.go``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orca.api.cel.functions import declare
+from orca.api.cel.values import contains
+
+
+def _contains(one: list[Any], other: list[Any]) -> bool:
+    return all(contains(one, element) for element in other)
+
+
+def _cost(factor: int) -> Any:
+    def cost(args: Sequence[Any], result: Any) -> int:
+        return max(1, factor * len(args[0]) * len(args[1]))
+
+    return cost
+
+
+declare("sets.contains", "(list(A), list(A)) -> bool", _contains, _cost(1))
+declare(
+    "sets.equivalent",
+    "(list(A), list(A)) -> bool",
+    lambda one, other: _contains(one, other) and _contains(other, one),
+    _cost(2),
+)
+declare(
+    "sets.intersects", "(list(A), list(A)) -> bool", lambda one, other: any(contains(other, e) for e in one), _cost(1)
+)
