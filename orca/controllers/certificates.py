@@ -75,6 +75,27 @@ def read_request(text: str) -> Request:
     )
 
 
+def unsignable(signer: str, request: Request, usages: Sequence[str]) -> str | None:
+    """Why a signer does not sign a request, whoever approved it; None when it does."""
+    asked = set(usages)
+    auth = "server auth" if signer == NODE_SERVING else "client auth"
+    if not {auth} <= asked <= {auth, "digital signature", "key encipherment"}:
+        return f"usages did not match {sorted({auth, 'digital signature', 'key encipherment'})}"
+    if signer == CLIENT:
+        return None
+    if request.organizations != (NODES_GROUP,):
+        return f"subject organization is not {NODES_GROUP}"
+    if not request.common_name.startswith(NODE_USER):
+        return f"subject common name does not begin with {NODE_USER}"
+    if request.others:
+        return "email and URI subjectAltNames are not allowed"
+    if signer == NODE_CLIENT and (request.dns_names or request.addresses):
+        return "DNS and IP subjectAltNames are not allowed"
+    if signer == NODE_SERVING and not (request.dns_names or request.addresses):
+        return "DNS or IP subjectAltName is required"
+    return None
+
+
 def refusal(csr: Obj, request: Request, nodes: Sequence[Obj], reserved: Sequence[str] = ()) -> str | None:
     """Why a request is left to a person; None when it may be approved.
 
@@ -260,9 +281,12 @@ class CertificatesController(Controller):
         spec = csr["spec"]
         status = dict(csr["status"])
         try:
-            read_request(spec["request"])
+            usages = spec.get("usages") or ()
+            why = unsignable(spec["signerName"], read_request(spec["request"]), usages)
+            if why is not None:
+                raise ValueError(why)
             valid = lifetime(csr, self.context.config.certificate_duration)
-            status["certificate"] = self._signer.sign(spec["request"], spec.get("usages") or (), valid, now)
+            status["certificate"] = self._signer.sign(spec["request"], usages, valid, now)
         except ValueError as error:
             failed = conditions.build("Failed", "True", "SignerValidationFailure", str(error), now, updated=True)
             status["conditions"] = conditions.put(status.get("conditions"), failed)
