@@ -21,7 +21,6 @@ from orca.api.builtin import (
     JOBS,
     MUTATINGADMISSIONPOLICIES,
     MUTATINGADMISSIONPOLICYBINDINGS,
-    MUTATINGWEBHOOKCONFIGURATIONS,
     NETWORKPOLICIES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
@@ -37,19 +36,15 @@ from orca.api.builtin import (
     STORAGECLASSES,
     VALIDATINGADMISSIONPOLICIES,
     VALIDATINGADMISSIONPOLICYBINDINGS,
-    VALIDATINGWEBHOOKCONFIGURATIONS,
 )
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 
-_HOOK = "admission webhooks are never called in this version, also with failurePolicy: Fail"
 _POLICY = "admission policies are not evaluated in this version"
 _FLOW = "requests are not limited in this version"
 
 KINDS: dict[Resource, str] = {
     NETWORKPOLICIES: "nothing enforces it in this version, all pods reach all pods",
-    MUTATINGWEBHOOKCONFIGURATIONS: _HOOK,
-    VALIDATINGWEBHOOKCONFIGURATIONS: _HOOK,
     MUTATINGADMISSIONPOLICIES: _POLICY,
     MUTATINGADMISSIONPOLICYBINDINGS: _POLICY,
     VALIDATINGADMISSIONPOLICIES: _POLICY,
