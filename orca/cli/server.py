@@ -28,6 +28,7 @@ from orca.auth.kubeconfig import write_kubeconfig
 from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.etcd import EtcdChild, EtcdMissing
 from orca.cli.logs import set_up_logging
+from orca.cli.memory import bound_arenas, give_back
 from orca.client.clock import SystemClock
 from orca.client.leader import LeaderElector
 from orca.server.assembly import ApiServer, PortTaken, ServerConfig
@@ -140,6 +141,7 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 def command(verbosity: int, **values: Any) -> None:
     """Run the API server, controllers and scheduler."""
     set_up_logging(verbosity)
+    bound_arenas()
     flags = Flags(**{**values, "advertise_address": values["advertise_address"] or guess_address()})
     try:
         uvloop.run(_run(flags))
@@ -293,6 +295,7 @@ async def _keep(work: Callable[[], Awaitable[None]]) -> None:
 def _tune_collector() -> None:
     """Objects are JSON, which has no cycles: looking through the whole cache for some would only stop the world."""
     gc.collect()
+    give_back()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)
 

@@ -7,11 +7,14 @@ apiVersion, kind and metadata, so that the resourceVersion can be put in place b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+from sys import intern
 
 import orjson
 
 from orca.api.objects import Obj
 from orca.store.faults import Unreadable
+from orca.store.sharing import POOL
 
 _METADATA = b'"metadata":{'
 _VERSION = b'"metadata":{"resourceVersion":"'
@@ -49,14 +52,16 @@ CHANGE_BYTES = 400
 class Entry:
     """One object at one revision. `raw` is its JSON with resourceVersion; `obj` (frozen) is parsed when needed."""
 
-    __slots__ = ("_obj", "name", "namespace", "raw", "revision")
+    __slots__ = ("_obj", "name", "namespace", "raw", "revision", "views")
 
     def __init__(self, namespace: str, name: str, revision: int, obj: Obj | None, raw: bytes) -> None:
-        self.namespace = namespace
+        self.namespace = intern(namespace)
         self.name = name
         self.revision = revision
         self.raw = raw
         self._obj = obj
+        self.views: tuple[Any, ...] = ()
+        """What readers made of it to serve it in other versions; theirs to keep, gone with the entry."""
 
     def __repr__(self) -> str:
         return f"<Entry {self.key} at {self.revision}>"
@@ -65,7 +70,7 @@ class Entry:
     def obj(self) -> Obj:
         found = self._obj
         if found is None:
-            found = self._obj = orjson.loads(self.raw)
+            found = self._obj = POOL.share(orjson.loads(self.raw))
         return found
 
     @property
@@ -77,7 +82,7 @@ class Entry:
         """Puts the revision into an object that was built before it was known; only before anyone has seen it."""
         if self._obj is not None:
             metadata = {**self._obj["metadata"], "resourceVersion": str(self.revision)}
-            self._obj = {**self._obj, "metadata": metadata}
+            self._obj = POOL.share({**self._obj, "metadata": metadata})
 
     def forget_parsed(self) -> None:
         """For states that are over: parsed, an object takes several times the room of its bytes."""
