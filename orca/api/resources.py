@@ -4,6 +4,7 @@ A row is found by URL (``lookup``), by what an object says it is (``by_kind``) o
 CustomResourceDefinitions add and remove rows at run time; listeners hear of it.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -38,7 +39,9 @@ class Resource:
 
     ``definition`` is the schema's key. ``storage`` is the etcd prefix: equal for rows that are versions of one thing,
     whose stored version is ``stored_as`` (an apiVersion). ``virtual`` rows are answered, never stored. ``ttl`` is in
-    seconds. Equality is (group, version, plural, storage), so a row replaced by an update of its CRD stays equal.
+    seconds. ``warning`` is what every answer warns of (deprecated versions); ``fingerprint`` changes with everything
+    that is known of a custom kind. Equality is (group, version, plural, storage), so a row replaced by an update of its
+    CRD stays equal.
     """
 
     group: str
@@ -58,6 +61,8 @@ class Resource:
     stored_as: str = ""
     list_kind: str = ""
     custom: bool = False
+    warning: str = ""
+    fingerprint: str = ""
     api_version: str = field(init=False)
     group_resource: str = field(init=False)
     group_kind: str = field(init=False)
@@ -94,6 +99,18 @@ class Resource:
         return self._subresources.get(name)
 
 
+_VERSION = re.compile(r"^v(\d+)(?:(alpha|beta)(\d+))?$")
+
+
+def version_order(version: str) -> tuple[int, int, int, int, str]:
+    """Sorts versions as discovery shows them: v2, v1, v1beta2, v1beta1, v1alpha1, then other words by alphabet."""
+    found = _VERSION.match(version)
+    if found is None:
+        return (1, 0, 0, 0, version)
+    stage = 0 if not found[2] else 1 if found[2] == "beta" else 2
+    return (0, stage, -int(found[1]), -int(found[3] or 0), "")
+
+
 Listener = Callable[[str, Resource], None]
 
 
@@ -102,6 +119,7 @@ class ResourceTable:
 
     def __init__(self, rows: tuple[Resource, ...] = ()) -> None:
         self._rows: dict[tuple[str, str, str], Resource] = {}
+        self._versions: dict[tuple[str, str], dict[str, Resource]] = {}
         self._kinds: dict[tuple[str, str], Resource] = {}
         self._names: dict[str, Resource] | None = None
         self._listeners: list[Listener] = []
@@ -138,19 +156,21 @@ class ResourceTable:
     def groups(self) -> dict[str, list[str]]:
         """group -> versions, preferred first, in discovery order; the core group is ""."""
         found: dict[str, list[str]] = {}
-        for row in self._rows.values():
-            versions = found.setdefault(row.group, [])
-            if row.version not in versions:
-                versions.append(row.version)
+        for (group, version), rows in self._versions.items():
+            versions = found.setdefault(group, [])
+            versions.append(version)
+            if len(versions) > 1 and next(iter(rows.values())).custom:
+                versions.sort(key=version_order)
         return found
 
     def of_group_version(self, group: str, version: str) -> list[Resource]:
         """All rows of one group version."""
-        return [row for row in self._rows.values() if (row.group, row.version) == (group, version)]
+        return list(self._versions.get((group, version), {}).values())
 
     def add(self, resource: Resource) -> None:
         """Serve a row; replaces the row of the same group, version and plural."""
         self._rows[resource.group, resource.version, resource.plural] = resource
+        self._versions.setdefault((resource.group, resource.version), {})[resource.plural] = resource
         self._kinds[resource.api_version, resource.kind] = resource
         self._changed("added", resource)
 
@@ -160,6 +180,10 @@ class ResourceTable:
         if gone is None:
             return
         self._kinds.pop((gone.api_version, gone.kind), None)
+        rows = self._versions[gone.group, gone.version]
+        del rows[gone.plural]
+        if not rows:
+            del self._versions[gone.group, gone.version]
         self._changed("removed", gone)
 
     def subscribe(self, listener: Listener) -> None:

@@ -7,7 +7,8 @@ upstream, a missing one is a validation error (422), not a decode error (400).
 """
 
 import json
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib import resources as package_data
 from typing import Any
@@ -37,6 +38,43 @@ _DATA = "kubernetes-json-schema/v1.36.0-local/_definitions.json"
 MAX_STRICT_ERRORS = 100
 
 
+_MADE_KEPT = 256
+"""Definitions made on demand that are kept."""
+
+
+class Definitions(dict[str, Obj]):
+    """Definitions by name; those of custom kinds are made when somebody asks for them, and may be made again."""
+
+    def __init__(self, known: dict[str, Obj]) -> None:
+        super().__init__(known)
+        self._makers: dict[str, Callable[[], Obj]] = {}
+        self._made: OrderedDict[str, Obj] = OrderedDict()
+
+    def put(self, name: str, make: Callable[[], Obj]) -> None:
+        """Add or replace a definition that ``make`` makes."""
+        self._makers[name] = make
+        self._made.pop(name, None)
+
+    def drop(self, name: str) -> None:
+        """Forget a definition that was put."""
+        self._makers.pop(name, None)
+        self._made.pop(name, None)
+
+    def __missing__(self, name: str) -> Obj:
+        made = self._made.get(name)
+        if made is None:
+            made = self._made[name] = self._makers[name]()
+            if len(self._made) > _MADE_KEPT:
+                self._made.popitem(last=False)
+        return made
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self._makers
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401 - this is get
+
+
 class Schema:
     """All definitions by name, e.g. ``io.k8s.api.core.v1.Pod``."""
 
@@ -45,18 +83,31 @@ class Schema:
         self._fields: dict[tuple[str, str], Field | None] = {}
 
     @cached_property
-    def definitions(self) -> dict[str, Obj]:
+    def definitions(self) -> Definitions:
         """Name -> JSON Schema with upstream's ``x-kubernetes-*`` extensions; frozen."""
         raw = package_data.files("kubernetes_validate").joinpath(_DATA).read_bytes()
-        return orjson.loads(raw)["$defs"]
+        return Definitions(orjson.loads(raw)["$defs"])
 
     def definition(self, name: str) -> Obj:
         """One definition. Raises KeyError."""
         return self.definitions[name]
 
     def add(self, name: str, definition: Obj) -> None:
-        """Add or replace a definition (custom kinds)."""
+        """Add or replace a definition."""
         self.definitions[name] = definition
+        self._forget(name)
+
+    def put(self, name: str, make: Callable[[], Obj]) -> None:
+        """Add or replace a definition that is made when somebody asks for it (custom kinds)."""
+        self.definitions.put(name, make)
+        self._forget(name)
+
+    def drop(self, name: str) -> None:
+        """Forget a definition that was put."""
+        self.definitions.drop(name)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
         self._validators.pop(name, None)
         self._fields = {key: field for key, field in self._fields.items() if key[0] != name}
 

@@ -356,12 +356,26 @@ _FIELDS: dict[tuple[str, str], dict[str, Getter]] = {
     ("networking.k8s.io", "ipaddresses"): {},
     ("resource.k8s.io", "resourceslices"): _named(("spec.nodeName", "spec.driver")),
 }
+_OF_ROWS: dict[tuple[str, str, str], dict[str, Getter]] = {}
 _SUPPORTED = {kind: {**_METADATA, **own} for kind, own in _FIELDS.items()}
 
 
 def supported_fields(resource: Resource) -> dict[str, Getter]:
     """Field path -> how to read it, of a kind; every kind has ``metadata.name`` and ``metadata.namespace``."""
+    if resource.custom:
+        return _OF_ROWS.get((resource.group, resource.version, resource.plural), _METADATA)
     return _SUPPORTED.get((resource.group, resource.plural), _METADATA)
+
+
+def put_fields(resource: Resource, paths: Mapping[str, tuple[str, ...]]) -> None:
+    """Set the fields of a custom kind that selectors know: field -> steps to it."""
+    own = {field: _path(*steps) for field, steps in paths.items()}
+    _OF_ROWS[resource.group, resource.version, resource.plural] = {**_METADATA, **own}
+
+
+def drop_fields(resource: Resource) -> None:
+    """Forget fields that were put."""
+    _OF_ROWS.pop((resource.group, resource.version, resource.plural), None)
 
 
 def field_matches(resource: Resource, obj: Obj, selector: FieldSelector) -> bool:

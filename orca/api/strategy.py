@@ -8,10 +8,10 @@ to the caller; ``old`` is frozen.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from orca.api import errors, metadata
 from orca.api.builtin import (
@@ -59,6 +59,34 @@ Graceful = Callable[[Obj], int | None]
 """(obj) -> seconds of grace of a deletion that names none; None: deleted at once."""
 NameRule = Callable[[str], list[str]]
 """(name) -> messages."""
+Decode = Callable[[Obj], list[str]]
+"""(obj) -> paths of unknown fields, which it removed in place; instead of the schema's. Raises ApiError 400."""
+PrepareDelete = Callable[[Obj, str], None]
+"""(obj, now) in place, when its deletion is asked for the first time; may add finalizers."""
+RefuseCreate = Callable[[], None]
+"""Raises ApiError while the kind takes no new objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where an object has what its Scale shows: steps from the object's root."""
+
+    spec: tuple[str, ...]
+    status: tuple[str, ...]
+    selector: tuple[str, ...] = ()
+
+
+class Versions(Protocol):
+    """How the stored objects of a kind become what one of its rows serves."""
+
+    hook: Callable[[list[Obj], str], Awaitable[list[Obj]]] | None
+    """(objects, wanted apiVersion) -> converted ones; None when versions differ in name only. Raises ApiError."""
+
+    def is_mine(self, raw: bytes) -> bool:
+        """Whether a stored object is of the row's version."""
+
+    def settle(self, obj: Obj) -> Obj:
+        """An object of the row's version as it is served; itself where that is the same."""
 
 
 @dataclass(slots=True)
@@ -75,6 +103,11 @@ class Strategy:
     create_on_update: bool = False
     generation: bool = False
     status_fields: tuple[str, ...] = ("status",)
+    decode: Decode | None = None
+    refuse_create: RefuseCreate | None = None
+    prepare_delete: PrepareDelete | None = None
+    scale: ScalePaths | None = None
+    versions: Versions | None = None
 
 
 _BY_ROW: dict[tuple[str, str, str], Strategy] = {}
@@ -88,6 +121,16 @@ def register(resource: Resource, **parts: Any) -> None:
     strategy = _BY_ROW.setdefault((resource.group, resource.version, resource.plural), Strategy())
     for part, value in parts.items():
         setattr(strategy, part, value)
+
+
+def put(resource: Resource, strategy: Strategy) -> None:
+    """Replace the behaviour of a row."""
+    _BY_ROW[resource.group, resource.version, resource.plural] = strategy
+
+
+def drop(resource: Resource) -> None:
+    """Forget the behaviour of a row."""
+    _BY_ROW.pop((resource.group, resource.version, resource.plural), None)
 
 
 def of(resource: Resource) -> Strategy:

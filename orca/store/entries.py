@@ -7,8 +7,8 @@ apiVersion, kind and metadata, so that the resourceVersion can be put in place b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from sys import intern
+from typing import Any
 
 import orjson
 

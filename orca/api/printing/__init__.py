@@ -22,7 +22,7 @@ from orca.api.printing import (
     scheduling,
     storage,
 )
-from orca.api.printing.columns import AGE, NAME, Cells, Obj, Printer, find, name
+from orca.api.printing.columns import AGE, NAME, Cells, Obj, Printer, find, name, of_row
 from orca.api.printing.duration import since
 
 if TYPE_CHECKING:
@@ -53,9 +53,15 @@ def _plain(obj: Obj, now: datetime) -> Cells:
 _DEFAULT = Printer((NAME.definition(), AGE.definition()), _plain)
 
 
+def _printer(resource: Resource) -> Printer:
+    if resource.custom:
+        return of_row(resource.group, resource.version, resource.kind) or _DEFAULT
+    return find(resource.group, resource.kind) or _DEFAULT
+
+
 def columns(resource: Resource) -> list[Obj]:
     """The TableColumnDefinitions of *resource*; NAME and AGE for a kind without its own."""
-    return list((find(resource.group, resource.kind) or _DEFAULT).definitions)
+    return list(_printer(resource).definitions)
 
 
 def table(resource: Resource, objs: Iterable[Obj], now: datetime) -> tuple[list[Obj], list[Cells]]:
@@ -64,7 +70,7 @@ def table(resource: Resource, objs: Iterable[Obj], now: datetime) -> tuple[list[
     The cells are always those of ``-o wide``; clients hide columns whose priority is above 0.
     *now* is timezone-aware.
     """
-    used = find(resource.group, resource.kind) or _DEFAULT
+    used = _printer(resource)
     render = used.render
     return list(used.definitions), [render(obj, now) for obj in objs]
 

@@ -46,6 +46,8 @@ class Printer:
 
 
 _PRINTERS: dict[tuple[str, str], Printer] = {}
+_OF_ROWS: dict[tuple[str, str, str], Printer] = {}
+"""Printers of custom kinds, whose versions may have different columns: by group, version and kind."""
 
 NAME = Column("Name", format="name", description=NAME_TEXT)
 AGE = Column("Age", description=AGE_TEXT)
@@ -94,6 +96,21 @@ def printer(group: str, kind: str, *columns: Column) -> Callable[[Render], Rende
 def find(group: str, kind: str) -> Printer | None:
     """The printer of *kind* in *group*, or None."""
     return _PRINTERS.get((group, kind))
+
+
+def put(group: str, version: str, kind: str, used: Printer) -> None:
+    """Set the printer of one version of a kind."""
+    _OF_ROWS[group, version, kind] = used
+
+
+def drop(group: str, version: str, kind: str) -> None:
+    """Forget a printer that was put."""
+    _OF_ROWS.pop((group, version, kind), None)
+
+
+def of_row(group: str, version: str, kind: str) -> Printer | None:
+    """A printer that was put, or None."""
+    return _OF_ROWS.get((group, version, kind))
 
 
 def kinds() -> Iterable[tuple[str, str]]:

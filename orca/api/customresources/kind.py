@@ -1,0 +1,135 @@
+"""What happens to the objects of one served version of a custom kind; compiled when the first object comes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from copy import deepcopy
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from orca.api.customresources import defaulting, embedded, gate, lists, pruning, structural, values
+from orca.api.customresources.structural import Structural
+from orca.api.errors import ApiError, FieldError
+from orca.api.objects import Obj
+from orca.api.resources import Resource
+from orca.api.schema import undecodable
+
+Hook = Callable[[list[Obj], str], Awaitable[list[Obj]]]
+"""(objects, wanted apiVersion) -> the objects in that version. Raises ApiError."""
+
+_BLOCKING = frozenset({"Required", "TooLong", "TooMany", "TypeInvalid"})
+_NOT_CHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
+
+
+class CustomKind:
+    """``load`` gives the version's ``openAPIV3Schema``; ``hook`` converts between versions, None: they differ in name
+    only. ``terminating`` kinds take no new objects."""
+
+    def __init__(
+        self, row: Resource, load: Callable[[], Obj], *, hook: Hook | None = None, terminating: bool = False
+    ) -> None:
+        self.row = row
+        self.hook = hook
+        self._load = load
+        self._terminating = terminating
+        self._head = b'{"apiVersion":%b,' % orjson.dumps(row.api_version)
+
+    def __repr__(self) -> str:
+        return f"<CustomKind {self.row.api_version} {self.row.kind}>"
+
+    @cached_property
+    def schema(self) -> Obj:
+        """``openAPIV3Schema``, frozen."""
+        return self._load() or {"type": "object", structural.PRESERVE: True}
+
+    @cached_property
+    def tree(self) -> Structural:
+        """The schema as a tree."""
+        return structural.rooted(self.schema)
+
+    @cached_property
+    def _shape(self) -> Any:
+        return gate.shape(self.schema)
+
+    @cached_property
+    def _values(self) -> Any:
+        return gate.values(self.schema)
+
+    # -- on the way in
+
+    def refuse_create(self) -> None:
+        """Raises ApiError 405 while the definition is being deleted."""
+        if self._terminating:
+            text = "create not allowed while custom resource definition is terminating"
+            details = {"group": self.row.group, "kind": self.row.plural}
+            raise ApiError(405, "MethodNotAllowed", text, details)
+
+    def decode(self, obj: Obj) -> list[str]:
+        """Remove what the kind does not know, in place; the paths of it. Raises ApiError 400."""
+        problem, unknown = embedded.settle_metadata(obj)
+        if problem:
+            raise undecodable(self.row, problem)
+        if not self._shape.is_valid(obj):
+            unknown += pruning.prune(obj, self.tree)
+            pruning.drop_nulls(obj, self.tree)
+        problem, more = embedded.settle_embedded(obj, self.tree)
+        if problem:
+            raise undecodable(self.row, problem)
+        return unknown + more
+
+    def defaults(self, obj: Obj) -> None:
+        """Fill in the schema's defaults, in place."""
+        defaulting.fill(obj, self.tree)
+
+    def validate_create(self, obj: Obj) -> list[FieldError]:
+        """Errors of a new object."""
+        found = self._check(obj, values.ABSENT)
+        found += embedded.check(obj, self.tree)
+        found += lists.check(obj, self.tree)
+        return found + self._rules(obj, None, found)
+
+    def validate_update(self, new: Obj, old: Obj, subresource: str) -> list[FieldError]:
+        """Errors of a changed object; what was wrong and did not change is tolerated."""
+        del subresource
+        found = self._check(new, old)
+        found += embedded.check(new, self.tree)
+        repeated = lists.check(new, self.tree)
+        if repeated and not lists.check(old, self.tree):
+            found += repeated
+        return found + self._rules(new, old, found)
+
+    def _check(self, obj: Obj, old: Any) -> list[FieldError]:
+        if self._values is not None and self._values.is_valid(obj):
+            return []
+        return values.check(obj, self.schema, "", old)
+
+    def _rules(self, new: Obj, old: Obj | None, found: list[FieldError]) -> list[FieldError]:
+        """Errors of ``x-kubernetes-validations``."""
+        del new, old, found
+        return []
+
+    # -- on the way out
+
+    def is_mine(self, raw: bytes) -> bool:
+        """Whether a stored object is of this version."""
+        return raw.startswith(self._head)
+
+    def settle(self, obj: Obj) -> Obj:
+        """An object of this version, or of any when versions differ in name only, as it is served: without what the
+        schema does not know, with its defaults. Itself when that changes nothing."""
+        if obj.get("apiVersion") != self.row.api_version:
+            obj = {**obj, "apiVersion": self.row.api_version}
+        if self._shape.is_valid(obj) and not self.tree.defaults and not self.tree.embeds:
+            return obj
+        made = deepcopy(obj)
+        defaulting.fill(made, self.tree)
+        if not self._shape.is_valid(made):
+            pruning.prune(made, self.tree)
+            pruning.drop_nulls(made, self.tree)
+        embedded.settle_embedded(made, self.tree, lenient=True)
+        return obj if made == obj else made

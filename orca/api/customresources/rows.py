@@ -1,0 +1,74 @@
+"""What a definition adds to the resource table: one row for each version it serves."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import orjson
+
+from orca.api.builtin import SCALE
+from orca.api.customresources.definition import is_established
+from orca.api.objects import Obj, is_terminating
+from orca.api.resources import READ_WRITE, Resource, Subresource, version_order
+
+_STATUS = Subresource("status", READ_WRITE)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One version a definition serves: its row, where it stands in ``spec.versions``, and what it says there."""
+
+    row: Resource
+    index: int
+    version: Obj
+
+
+def definition_name(group: str, version: str, kind: str) -> str:
+    """The schema's name, as upstream publishes it: ``com.example.stable.v1.CronTab``."""
+    return ".".join([*reversed(group.split(".")), version, kind])
+
+
+def rows_of(obj: Obj) -> list[Served]:
+    """The rows of a definition; none until it is established."""
+    if not is_established(obj):
+        return []
+    spec, names = obj["spec"], obj["status"]["acceptedNames"]
+    group, plural, kind = spec["group"], names.get("plural") or "", names.get("kind") or ""
+    if not plural or not kind:
+        return []
+    versions = spec["versions"]
+    stored = next(version["name"] for version in versions if version.get("storage"))
+    shared = [names, spec["scope"], stored, spec.get("conversion"), is_terminating(obj)]
+    found = []
+    for index, version in enumerate(versions):
+        if not version.get("served"):
+            continue
+        told = version.get("subresources") or {}
+        subresources = [sub for key, sub in (("status", _STATUS), ("scale", SCALE)) if told.get(key) is not None]
+        row = Resource(
+            group=group,
+            version=version["name"],
+            plural=plural,
+            singular=names.get("singular") or kind.lower(),
+            kind=kind,
+            namespaced=spec["scope"] == "Namespaced",
+            definition=definition_name(group, version["name"], kind),
+            storage=f"/registry/{group}/{plural}",
+            short_names=tuple(names.get("shortNames") or ()),
+            categories=tuple(names.get("categories") or ()),
+            subresources=tuple(subresources),
+            stored_as=f"{group}/{stored}",
+            list_kind=names.get("listKind") or f"{kind}List",
+            custom=True,
+            fingerprint=hashlib.sha256(orjson.dumps([*shared, version])).hexdigest(),
+            warning=_warning(group, version, kind),
+        )
+        found.append(Served(row, index, version))
+    return sorted(found, key=lambda served: version_order(served.row.version))
+
+
+def _warning(group: str, version: Obj, kind: str) -> str:
+    if not version.get("deprecated"):
+        return ""
+    return version.get("deprecationWarning") or f"{group}/{version['name']} {kind} is deprecated"
