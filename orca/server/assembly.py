@@ -25,7 +25,7 @@ from orca.client.hooks import HookCaller
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
 from orca.server.bootstrap import ClusterFacts, bootstrap, keep_kubernetes_service
-from orca.server.connection import KEEPALIVE_SECONDS, ConnectionFactory
+from orca.server.connection import KEEPALIVE_SECONDS, LINGER_SECONDS, ConnectionFactory
 from orca.server.discovery import Discovery
 from orca.server.health import Health
 from orca.server.hosts import Hosts
@@ -124,7 +124,9 @@ class ApiServer:
         await bootstrap(self.client, facts)
         await self._lead_here(facts)
         loop = asyncio.get_running_loop()
-        self._factory = ConnectionFactory(self._app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
+        self._factory = ConnectionFactory(
+            self._app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS, lingering_time=LINGER_SECONDS
+        )
         try:
             self._listener = await loop.create_server(
                 self._factory,

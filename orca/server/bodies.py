@@ -40,6 +40,8 @@ async def read_body(request: web.BaseRequest, limit: int = LIMIT) -> bytes:
         if len(whole) > limit:
             raise too_large(limit)
         return whole
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     chunks: list[bytes] = []
     total = 0
     try:

@@ -12,9 +12,13 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 KEEPALIVE_SECONDS = 120.0  # longer than the 90 s of Go clients, so that they close first
+LINGER_SECONDS = 1.0  # how long what is left of a refused body is still read, so that the client sees the answer
 HEAD_SECONDS = 30.0  # from the first byte of a request's head to its last
 
 
@@ -100,8 +104,26 @@ class Connection(RequestHandler):
             peer.feed(tail)
 
 
+class HttpRequest(web.BaseRequest):
+    """A request whose answers do not tell which software made them."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        # The library puts it in just before; no client needs it, and it costs bytes on every answer.
+        response.headers.pop("Server", None)
+
+
 class ConnectionFactory(web.Server):
     """Makes a :class:`Connection` for each accepted socket."""
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return HttpRequest(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> Connection:
         return Connection(self, loop=self._loop, **self._kwargs)
