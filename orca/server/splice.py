@@ -5,11 +5,9 @@ The server finds the host, connects to its agent with the API server's client ce
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlencode
 
-import aiohttp
 from aiohttp import web
 
 from orca.admission import Attributes, Chain
@@ -17,37 +15,13 @@ from orca.api.builtin import NODES, PODS, SERVICES
 from orca.api.errors import ApiError, bad_request, no_such_page
 from orca.api.objects import Obj, meta, name
 from orca.api.resources import Resource
-from orca.server.connection import connection_of
+from orca.server.forwarding import Forwarder
 from orca.server.hosts import Destination, Hosts
 from orca.server.options import flag, number
 from orca.server.request import Request
-from orca.server.tunnel import Endpoint, dial_failed, splice
 
 CONNECT_SUBRESOURCES = frozenset({"log", "exec", "attach", "portforward", "proxy"})
-CONNECT_SECONDS = 10.0
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-# Hop-by-hop headers and our own credentials never leave the server.
-_NOT_FORWARDED = frozenset(
-    {
-        "host",
-        "authorization",
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-        "impersonate-user",
-        "impersonate-group",
-        "impersonate-uid",
-    }
-)
-_NOT_RETURNED = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "upgrade"}
-)
 _LOG_PARAMETERS = ("follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream")
 
 
@@ -57,12 +31,11 @@ class Splicer:
     def __init__(self, hosts: Hosts, admission: Chain) -> None:
         self._hosts = hosts
         self._admission = admission
-        self._session: aiohttp.ClientSession | None = None
+        self._forwarder = Forwarder()
 
     async def close(self) -> None:
         """Close the connection pool."""
-        if self._session is not None:
-            await self._session.close()
+        await self._forwarder.close()
 
     async def connect(self, request: Request) -> web.StreamResponse:
         """Serve a connecting subresource. Raises ApiError."""
@@ -90,7 +63,7 @@ class Splicer:
             query = urlencode(list(_stream_query(options)))
         if query:
             path = f"{path}?{query}"
-        return await self._upgrade(request, endpoint, path)
+        return await self._forwarder.upgrade(request, endpoint, path)
 
     async def _admit(self, request: Request, resource: Resource) -> Obj:
         """The options of the request (PodExecOptions …) as admission leaves them. Raises ApiError."""
@@ -114,16 +87,6 @@ class Splicer:
         parts = [kind, request.target.namespace, request.target.name, *([container] if container else [])]
         return "/" + "/".join(quote(part, safe="") for part in parts)
 
-    async def _upgrade(self, request: Request, endpoint: Endpoint, path: str) -> web.StreamResponse:
-        headers = request.http.headers
-        if "upgrade" not in headers.get("Connection", "").lower() or not headers.get("Upgrade"):
-            raise bad_request("Upgrade request required")
-        kept = [(key, value) for key, value in headers.items() if key.lower() not in _NOT_FORWARDED]
-        kept += [("Connection", "Upgrade"), ("Upgrade", headers["Upgrade"])]
-        if request.method == "POST":
-            kept.append(("Content-Length", "0"))
-        return await splice(connection_of(request.http), endpoint, request.method, path, kept)
-
     # -- logs
 
     async def _log(self, request: Request, pod: Obj) -> web.StreamResponse:
@@ -144,7 +107,7 @@ class Splicer:
         endpoint = self._hosts.agent_of(pod)
         query = urlencode([(key, request.query[key]) for key in _LOG_PARAMETERS if key in request.query])
         path = self._path("containerLogs", request, container) + (f"?{query}" if query else "")
-        return await self._forward(request, Destination(endpoint, "https"), path, flush=flag(request.query, "follow"))
+        return await self._forwarder.forward(request, Destination(endpoint, "https"), path)
 
     # -- proxies
 
@@ -163,62 +126,8 @@ class Splicer:
         if request.query_text:
             path = f"{path}?{request.query_text}"
         if request.http.headers.get("Upgrade"):
-            return await self._upgrade(request, destination.endpoint, path)
-        return await self._forward(request, destination, path, flush=True)
-
-    async def _forward(
-        self, request: Request, destination: Destination, path: str, *, flush: bool
-    ) -> web.StreamResponse:
-        """Pass a plain request on and stream the answer back."""
-        endpoint = destination.endpoint
-        headers = [(k, v) for k, v in request.http.headers.items() if k.lower() not in _NOT_FORWARDED]
-        body = request.http.content if request.http.can_read_body else None
-        connection = connection_of(request.http)
-        task = asyncio.current_task()
-        assert task is not None
-        connection.watch_loss(task, task.cancel)
-        response: web.StreamResponse | None = None
-        try:
-            async with self._client().request(
-                request.method,
-                f"{destination.scheme}://{endpoint.authority}{path}",
-                headers=headers,
-                data=body,
-                ssl=endpoint.tls if endpoint.tls is not None else True,
-                server_hostname=endpoint.server_name or None,
-                allow_redirects=False,
-                auto_decompress=False,
-            ) as answer:
-                response = web.StreamResponse(status=answer.status, reason=answer.reason)
-                for key, value in answer.headers.items():
-                    if key.lower() not in _NOT_RETURNED or key.lower() == "content-encoding":
-                        response.headers.add(key, value)
-                if answer.content_length is not None and request.method != "HEAD":
-                    response.content_length = answer.content_length
-                await response.prepare(request.http)
-                async for chunk in answer.content.iter_any():
-                    await response.write(chunk)
-                await response.write_eof()
-                return response
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            if response is not None and response.prepared:
-                connection.force_close()  # the answer is cut; the client must notice
-                return response
-            raise dial_failed(endpoint, error) from error
-        except asyncio.CancelledError:
-            if response is not None and (connection.transport is None or connection.transport.is_closing()):
-                return response
-            raise
-        finally:
-            connection.forget_loss(task)
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-            self._session = aiohttp.ClientSession(
-                timeout=timeout, connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-            )
-        return self._session
+            return await self._forwarder.upgrade(request, destination.endpoint, path)
+        return await self._forwarder.forward(request, destination, path)
 
 
 def pod_container(pod: Obj, wanted: str) -> str:
