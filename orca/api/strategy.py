@@ -79,6 +79,8 @@ class ScalePaths:
 class Versions(Protocol):
     """How the stored objects of a kind become what one of its rows serves."""
 
+    api_version: str
+    """The row's."""
     hook: Callable[[list[Obj], str], Awaitable[list[Obj]]] | None
     """(objects, wanted apiVersion) -> converted ones; None when versions differ in name only. Raises ApiError."""
 

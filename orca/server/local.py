@@ -18,8 +18,8 @@ from orca.client.base import Client, ObjectList, Patch, PatchKind, Propagation, 
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions
 from orca.server.patch_media import BY_KIND
 from orca.server.verbs import Call, Verbs
-from orca.server.verbs.core import served
-from orca.store import Event, Watch
+from orca.server.verbs.serving import AnyWatch
+from orca.store import Event
 
 
 class LocalClient(Client):
@@ -136,7 +136,7 @@ class LocalWatch(WatchStream):
         self._resource = resource
         self._space = space
         self._options = options
-        self._watch: Watch | None = None
+        self._watch: AnyWatch | None = None
         self._pending: deque[Event] = deque()
         self._closed = False
 
@@ -151,9 +151,7 @@ class LocalWatch(WatchStream):
                 self._closed = True
             self._pending.extend(batch)
         event = self._pending.popleft()
-        if event.type == "BOOKMARK":
-            return WatchEvent(event.type, event.entry.obj)
-        return WatchEvent(event.type, served(self._resource, event.entry).obj)
+        return WatchEvent(event.type, event.entry.obj)
 
     async def aclose(self) -> None:
         self._closed = True

@@ -19,8 +19,8 @@ from orca.server.negotiation import YAML, Form
 from orca.server.options import ListOptions
 from orca.server.representation import transform
 from orca.server.request import Request
-from orca.server.verbs.core import served
-from orca.store import Event, Watch
+from orca.server.verbs.serving import AnyWatch
+from orca.store import Event
 
 MIN_SECONDS = 1800  # a watch without timeoutSeconds ends after half an hour to an hour, so that load spreads
 
@@ -28,7 +28,7 @@ MIN_SECONDS = 1800  # a watch without timeoutSeconds ends after half an hour to 
 async def serve_watch(
     request: Request,
     resource: Resource,
-    watch: Watch,
+    watch: AnyWatch,
     options: ListOptions,
     form: Form,
     include: str,
@@ -49,6 +49,8 @@ async def serve_watch(
     connection.watch_loss(task, task.cancel)
     try:
         await response.prepare(request.http)
+        if request.begun is not None:
+            request.begun()
         try:
             async with asyncio.timeout(seconds):
                 while True:
@@ -72,15 +74,9 @@ async def serve_watch(
 
 
 def _line(event: Event, resource: Resource, form: Form, include: str, clock: Clock) -> bytes:
-    if event.type != "BOOKMARK" and resource.api_version != resource.stored_as:
-        entry = served(resource, event.entry)
-        if not form.kind:
-            return b'{"type":"%b","object":%b}\n' % (event.type.encode(), entry.raw)
-        obj = entry.obj
-    elif not form.kind:
+    if not form.kind:
         return event.line
-    else:
-        obj = event.entry.obj
+    obj = event.entry.obj
     if event.type == "BOOKMARK":
         obj = {
             **obj,

@@ -34,6 +34,7 @@ class CustomKind:
         self, row: Resource, load: Callable[[], Obj], *, hook: Hook | None = None, terminating: bool = False
     ) -> None:
         self.row = row
+        self.api_version = row.api_version
         self.hook = hook
         self._load = load
         self._terminating = terminating

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orca.api import strategy
 from orca.api.errors import bad_request
 from orca.api.objects import Obj, ensure_meta
 from orca.api.resources import Resource, Subresource
@@ -53,7 +54,11 @@ def accept(
     else:
         check_kind(obj, resource.api_version, resource.kind)
         definition = resource.definition
-    obj, unknown = decode(resource, obj, refuse_unknown=False, warn=True, definition=definition)
+    decoder = strategy.of(resource).decode if resource.custom and definition == resource.definition else None
+    if decoder is not None:
+        unknown = [f'unknown field "{path}"' for path in decoder(obj)]
+    else:
+        obj, unknown = decode(resource, obj, refuse_unknown=False, warn=True, definition=definition)
     ensure_meta(obj)
     problems = [*duplicates, *unknown]
     if not problems or options.field_validation == "Ignore":

@@ -10,12 +10,12 @@ import orjson
 
 from orca.admission import Attributes, Chain
 from orca.api.builtin import SERVICES
-from orca.api.conversion import convert
 from orca.api.objects import Obj, meta, name, namespace
 from orca.api.resources import Resource, ResourceTable
 from orca.auth import UserInfo
 from orca.client.clock import Clock
 from orca.server.options import WriteOptions
+from orca.server.verbs import serving
 from orca.store import Also, Entry, Store
 
 if TYPE_CHECKING:
@@ -53,33 +53,34 @@ class Core:
 
     async def read(self, resource: Resource, space: str, object_name: str) -> Entry:
         """The newest object in the version ``resource`` serves. Raises ApiError 404."""
-        return served(resource, await self.store.get(resource, space, object_name))
+        return await serving.serve(resource, await self.store.get(resource, space, object_name))
 
     async def write_new(self, resource: Resource, obj: Obj, also: Sequence[Also] = ()) -> Entry:
         """Store a new object. Raises ApiError 409 AlreadyExists, Raced."""
         if resource is SERVICES:
             also = [*also, *self.services.claims(obj, None)]
-        return served(resource, await self.store.create(resource, stored(resource, obj), also=also))
+        entry = await self.store.create(resource, await serving.to_stored(resource, obj), also=also)
+        serving.written(resource, entry)
+        return await serving.serve(resource, entry)
 
     async def replace(self, resource: Resource, current: Entry, new: Obj, also: Sequence[Also] = ()) -> Entry:
         """Store ``new`` in place of ``current``. Raises ApiError 409 Conflict when that is not the newest any more."""
-        made = stored(resource, new)
+        made = await serving.to_stored(resource, new)
         if resource is SERVICES:
             also = [*also, *self.services.claims(new, current.obj)]
         expected = (meta(current.obj)["uid"], version_of(current.obj))
-        return served(
-            resource,
-            await self.store.update(
-                resource, current.namespace, current.name, lambda _: made, expected=expected, also=also
-            ),
+        entry = await self.store.update(
+            resource, current.namespace, current.name, lambda _: made, expected=expected, also=also
         )
+        serving.written(resource, entry)
+        return await serving.serve(resource, entry)
 
     async def remove(self, resource: Resource, current: Entry) -> Entry:
         """Remove ``current`` from the store. Raises ApiError 409 Conflict when it is not the newest any more."""
         expected = (meta(current.obj)["uid"], version_of(current.obj))
         also = self.services.claims(None, current.obj) if resource is SERVICES else ()
         gone = await self.store.delete(resource, current.namespace, current.name, expected=expected, also=also)
-        return served(resource, gone)
+        return await serving.serve(resource, gone)
 
     def attributes(
         self,
@@ -109,19 +110,6 @@ class Core:
             warnings=call.options.warnings,
             audit_annotations=call.audit_annotations,
         )
-
-
-def served(resource: Resource, entry: Entry) -> Entry:
-    """A stored entry in the version ``resource`` serves."""
-    if resource.api_version == resource.stored_as:
-        return entry
-    obj = convert(entry.obj, resource.api_version)
-    return Entry(entry.namespace, entry.name, entry.revision, obj, orjson.dumps(obj))
-
-
-def stored(resource: Resource, obj: Obj) -> Obj:
-    """An object as it is stored."""
-    return obj if resource.api_version == resource.stored_as else convert(obj, resource.stored_as)
 
 
 def copy_entry(entry: Entry) -> Obj:

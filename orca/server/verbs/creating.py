@@ -58,6 +58,9 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
     """Create ``obj``, which becomes ours. Raises ApiError 400, 403, 409 AlreadyExists, 422."""
     if version_of(obj):
         raise bad_request("resourceVersion should not be set on objects to be created")
+    refuse = strategy.of(resource).refuse_create
+    if refuse is not None:
+        refuse()
     settle_identity(resource, obj, space)
     fields = ensure_meta(obj)
     for attempt in range(_NAME_ATTEMPTS):

@@ -132,6 +132,9 @@ def _marked(core: Core, resource: Resource, current: Entry, options: DeleteOptio
     """The object as it waits for its end, or None when nothing keeps it."""
     new = copy_entry(current)
     fields = ensure_meta(new)
+    prepare = strategy.of(resource).prepare_delete
+    if prepare is not None and "deletionTimestamp" not in fields:
+        prepare(new, format_time(core.clock.now()))
     wanted = _propagation_finalizers(finalizers(new), options)
     if wanted != finalizers(new):
         fields["finalizers"] = wanted

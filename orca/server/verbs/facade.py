@@ -17,8 +17,9 @@ from orca.server.verbs.creating import create, settle_identity
 from orca.server.verbs.deleting import Deleted, delete, delete_entries
 from orca.server.verbs.patches import patch
 from orca.server.verbs.reading import list_page, open_watch
+from orca.server.verbs.serving import AnyWatch
 from orca.server.verbs.updating import Written, update
-from orca.store import Entry, Page, Watch
+from orca.store import Entry, Page
 
 
 class Verbs:
@@ -55,7 +56,7 @@ class Verbs:
         """A page of a consistent list."""
         return await list_page(self.core, resource, space, options)
 
-    async def watch(self, resource: Resource, space: str, options: ListOptions) -> Watch:
+    async def watch(self, resource: Resource, space: str, options: ListOptions) -> AnyWatch:
         """A started watch."""
         return await open_watch(self.core, resource, space, options)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orca.api import strategy
 from orca.api.errors import ApiError, FieldError, invalid_kind, is_not_found
 from orca.api.objects import Obj, labels
 from orca.api.resources import Resource
 from orca.api.selectors import FieldSelector, Selector, field_matches, parse_field_selector, parse_label_selector
 from orca.server.options import ListOptions
-from orca.server.verbs.core import Core, served
-from orca.store import Page, Watch
+from orca.server.verbs.core import Core
+from orca.server.verbs.serving import AnyWatch, ServedWatch, is_plain, serve, serve_all
+from orca.store import Page
 
 Predicate = Callable[[Obj], bool]
 
@@ -56,19 +58,33 @@ async def list_page(core: Core, resource: Resource, space: str, options: ListOpt
     wanted = select(resource, options.labels, options.fields)
     if wanted.name and not options.continue_ and not options.match and (space or not resource.namespaced):
         return await _single(core, resource, space, wanted)
+    late = _selects_late(resource, wanted)
     page = await core.store.list(
         resource,
         space,
-        predicate=wanted.predicate,
+        predicate=None if late else wanted.predicate,
         hint=wanted.hint,
         limit=options.limit,
         continue_=options.continue_,
         resource_version=options.resource_version,
         match=options.match,
     )
-    if resource.api_version == resource.stored_as:
+    if is_plain(resource):
         return page
-    return Page([served(resource, entry) for entry in page.entries], page.revision, page.continue_, page.remaining)
+    entries = await serve_all(resource, page.entries)
+    if late and wanted.predicate is not None:
+        # Pages may be shorter than the limit; what is left out is not counted as remaining.
+        entries = [entry for entry in entries if wanted.predicate(entry.obj)]
+        return Page(entries, page.revision, page.continue_)
+    return Page(entries, page.revision, page.continue_, page.remaining)
+
+
+def _selects_late(resource: Resource, wanted: Selection) -> bool:
+    """Whether selectors can only judge what a conversion webhook makes of an object."""
+    if not resource.custom or wanted.predicate is None:
+        return False
+    versions = strategy.of(resource).versions
+    return versions is not None and versions.hook is not None
 
 
 async def _single(core: Core, resource: Resource, space: str, wanted: Selection) -> Page:
@@ -78,12 +94,16 @@ async def _single(core: Core, resource: Resource, space: str, wanted: Selection)
         if not is_not_found(error):
             raise
         return Page([], core.store.revision)
+    if not resource.custom:
+        matches = wanted.predicate is None or wanted.predicate(entry.obj)
+        return Page([await serve(resource, entry)] if matches else [], core.store.revision)
+    entry = await serve(resource, entry)
     matches = wanted.predicate is None or wanted.predicate(entry.obj)
-    return Page([served(resource, entry)] if matches else [], core.store.revision)
+    return Page([entry] if matches else [], core.store.revision)
 
 
-async def open_watch(core: Core, resource: Resource, space: str, options: ListOptions) -> Watch:
-    """A started watch. Its events carry stored objects: see ``core.served``. Raises ApiError 400, 405, 410."""
+async def open_watch(core: Core, resource: Resource, space: str, options: ListOptions) -> AnyWatch:
+    """A started watch. Raises ApiError 400, 405, 410."""
     wanted = select(resource, options.labels, options.fields)
     version = options.resource_version
     if version and not (version.isascii() and version.isdigit()):
@@ -93,15 +113,22 @@ async def open_watch(core: Core, resource: Resource, space: str, options: ListOp
     if initial is None:
         initial = version in ("", "0")
     since = None if initial else int(version or 0) or core.store.revision
+    late = _selects_late(resource, wanted)
     watch = core.store.watch(
         resource,
         space,
         name=wanted.name,
         since=since,
-        predicate=wanted.predicate,
+        predicate=None if late else wanted.predicate,
         hint=wanted.hint,
         bookmarks=options.bookmarks,
         initial_end=bool(options.send_initial_events) and options.bookmarks,
     )
     await watch.start()
-    return watch
+    if is_plain(resource):
+        return watch
+    served = ServedWatch(watch, resource, wanted.predicate if late else None)
+    if late and since is not None:
+        known = await core.store.list(resource, space)
+        await served.seed([entry for entry in known.entries if entry.revision <= since])
+    return served

@@ -20,6 +20,7 @@ from orca.api.resources import Resource
 from orca.api.warnings import on_write
 from orca.server.verbs.core import Call, Core, unstored, version_of
 from orca.server.verbs.creating import create, settle_identity
+from orca.server.verbs.serving import View
 from orca.store import Entry
 
 MakeCandidate = Callable[[Entry], Obj]
@@ -177,7 +178,8 @@ async def _finish(
     if not subresource and not call.trusted:
         call.options.warnings.extend(on_write(resource, new, old))
     await core.admission.validate(attributes)
-    if new == old and (call.dry_run or not await core.store.stale(resource, current)):
+    outdated = isinstance(current, View) and current.outdated(resource)
+    if new == old and not outdated and (call.dry_run or not await core.store.stale(resource, current)):
         return current
     try:
         if _last_finalizer_left(resource, new):

@@ -1,0 +1,187 @@
+"""From stored objects to objects in the version a row serves.
+
+What was made of an entry is kept with it (``Entry.views``), so that an object is converted once and not for each
+reader. Rows whose versions have a webhook wait for it, for all objects of an answer at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import orjson
+
+from orca.api import strategy
+from orca.api.conversion import convert
+from orca.api.objects import Obj
+from orca.api.resources import Resource
+from orca.api.strategy import Versions
+from orca.store import Entry, Event, Watch
+
+Predicate = Callable[[Obj], bool]
+
+
+class View(Entry):
+    """An entry as another version, or with defaults that were not stored. ``source`` is the stored one."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Entry, obj: Obj) -> None:
+        super().__init__(source.namespace, source.name, source.revision, obj, orjson.dumps(obj))
+        self.source = source
+
+    def outdated(self, resource: Resource) -> bool:
+        """Whether storing the object again, unchanged, would store something else."""
+        if resource.api_version == resource.stored_as:
+            return True
+        return not self.source.raw.startswith(b'{"apiVersion":%b,' % orjson.dumps(resource.stored_as))
+
+
+def is_plain(resource: Resource) -> bool:
+    """Whether what is stored is what the row serves."""
+    return not resource.custom and resource.api_version == resource.stored_as
+
+
+def ready(resource: Resource, entry: Entry) -> Entry | None:
+    """An entry as the row serves it; None when a webhook has to be asked."""
+    if not resource.custom:
+        if resource.api_version == resource.stored_as:
+            return entry
+        return _kept(resource, entry) or _keep(resource, entry, convert(entry.obj, resource.api_version))
+    versions = strategy.of(resource).versions
+    if versions is None:
+        return entry
+    found = _kept(versions, entry)
+    if found is not None:
+        return found
+    if versions.hook is not None and not versions.is_mine(entry.raw):
+        return None
+    # Parsed here and forgotten: a list of many objects should not leave them all parsed in the cache.
+    stored: Obj = orjson.loads(entry.raw)
+    return _keep(versions, entry, versions.settle(stored), stored)
+
+
+def written(resource: Resource, entry: Entry) -> None:
+    """Note that an entry was just stored in the version and shape the row serves."""
+    versions = strategy.of(resource).versions if resource.custom else None
+    if versions is not None and versions.is_mine(entry.raw) and _kept(versions, entry) is None:
+        entry.views = (*entry.views, (versions, None))
+
+
+async def serve(resource: Resource, entry: Entry) -> Entry:
+    """An entry as the row serves it. Raises ApiError 500 when its webhook fails."""
+    return ready(resource, entry) or (await serve_all(resource, [entry]))[0]
+
+
+async def serve_all(resource: Resource, entries: Sequence[Entry]) -> list[Entry]:
+    """Entries as the row serves them, with one question to a webhook."""
+    if is_plain(resource):
+        return list(entries)
+    found = [ready(resource, entry) for entry in entries]
+    missing = [index for index, entry in enumerate(found) if entry is None]
+    if missing:
+        versions = strategy.of(resource).versions
+        assert versions is not None
+        assert versions.hook is not None
+        made = await versions.hook([entries[index].obj for index in missing], resource.api_version)
+        for index, obj in zip(missing, made, strict=True):
+            found[index] = _keep(versions, entries[index], versions.settle(obj))
+    return [entry for entry in found if entry is not None]
+
+
+async def to_stored(resource: Resource, obj: Obj) -> Obj:
+    """An object of the served version as it is stored. Raises ApiError 500 when its webhook fails."""
+    if resource.api_version == resource.stored_as:
+        return obj
+    versions = strategy.of(resource).versions if resource.custom else None
+    if versions is not None and versions.hook is not None:
+        return (await versions.hook([obj], resource.stored_as))[0]
+    return convert(obj, resource.stored_as)
+
+
+def _kept(owner: Versions | Resource, entry: Entry) -> Entry | None:
+    for known, view in entry.views:
+        if known is owner:
+            return view or entry
+    return None
+
+
+def _keep(owner: Versions | Resource, entry: Entry, obj: Obj, stored: Obj | None = None) -> Entry:
+    same = obj is stored
+    view = None if same else View(entry, obj)
+    # What an older state of the definition made of it is of no use any more.
+    others = tuple(held for held in entry.views if held[0].api_version != owner.api_version)
+    entry.views = (*others, (owner, view))
+    return view or entry
+
+
+class ServedWatch:
+    """A watch whose events carry objects as the row serves them.
+
+    With ``predicate`` it selects after conversion; the inner watch then must not.
+    """
+
+    def __init__(self, inner: Watch, resource: Resource, predicate: Predicate | None = None) -> None:
+        self._inner = inner
+        self._resource = resource
+        self._predicate = predicate
+        self._selected: set[str] = set()
+        self._pending: deque[Event] = deque()
+
+    def __repr__(self) -> str:
+        return f"<ServedWatch of {self._inner}>"
+
+    async def seed(self, entries: Sequence[Entry]) -> None:
+        """Tell which objects the watcher knows already."""
+        assert self._predicate is not None
+        for entry in await serve_all(self._resource, entries):
+            if self._predicate(entry.obj):
+                self._selected.add(entry.key)
+
+    async def batch(self) -> list[Event]:
+        """All pending events, at least one; [] once the watch has ended. ApiError 410, 500."""
+        while True:
+            events = await self._inner.batch()
+            if not events:
+                return []
+            served = await self._served(events)
+            if served:
+                return served
+
+    async def _served(self, events: list[Event]) -> list[Event]:
+        shown = [event for event in events if event.type != "BOOKMARK"]
+        entries = await serve_all(self._resource, [event.entry for event in shown])
+        views = {id(event): entry for event, entry in zip(shown, entries, strict=True)}
+        found: list[Event] = []
+        for event in events:
+            entry = views.get(id(event))
+            if entry is None:
+                found.append(event)
+                continue
+            kind = event.type if self._predicate is None else self._selection(event.type, entry)
+            if kind == event.type and entry is event.entry:
+                found.append(event)
+            elif kind:
+                found.append(Event(kind, entry))
+        return found
+
+    def _selection(self, kind: str, entry: Entry) -> str:
+        """What an event means to the selector; "" for nothing."""
+        assert self._predicate is not None
+        was = entry.key in self._selected
+        if kind != "DELETED" and self._predicate(entry.obj):
+            self._selected.add(entry.key)
+            return "MODIFIED" if was else "ADDED"
+        self._selected.discard(entry.key)
+        return "DELETED" if was else ""
+
+    def close(self) -> None:
+        """End it; what is pending can still be read."""
+        self._inner.close()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+AnyWatch: TypeAlias = Watch | ServedWatch
