@@ -10,7 +10,8 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from importlib import resources as package_data
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -34,7 +35,8 @@ from orca.api.structure import (
     types_of,
 )
 
-_DATA = "kubernetes-json-schema/v1.36.0-local/_definitions.json"
+_FOLDER = "kubernetes-json-schema"
+_FILE = "v1.36.0-local/_definitions.json"
 MAX_STRICT_ERRORS = 100
 
 
@@ -85,7 +87,10 @@ class Schema:
     @cached_property
     def definitions(self) -> Definitions:
         """Name -> JSON Schema with upstream's ``x-kubernetes-*`` extensions; frozen."""
-        raw = package_data.files("kubernetes_validate").joinpath(_DATA).read_bytes()
+        # Its data without its code, which would load a second validator.
+        package = find_spec("kubernetes_validate")
+        assert package is not None and package.origin is not None
+        raw = Path(package.origin).with_name(_FOLDER).joinpath(_FILE).read_bytes()
         return Definitions(orjson.loads(raw)["$defs"])
 
     def definition(self, name: str) -> Obj:

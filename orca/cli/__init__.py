@@ -6,6 +6,7 @@ Wiring lives here; what the parts do lives in their own rooms.
 from __future__ import annotations
 
 import importlib
+import sys
 
 import click
 
@@ -29,6 +30,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "server":
+            # structlog loads it for coloured tracebacks when it is there: 5 MB for nothing in a process that stays.
+            sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # documented: an import of it fails
         module, attribute, _ = COMMANDS[cmd_name]
         found: click.Command = getattr(importlib.import_module(module), attribute)
         return found

@@ -273,12 +273,12 @@ async def _controllers(server: ApiServer, flags: Flags, clock: SystemClock) -> N
         ca_cert_path=flags.data_dir / "pki" / "ca.crt",
         ca_key_path=flags.data_dir / "pki" / "ca.key",
     )
-    await module.run_all(server.client, clock=clock, config=config)
+    await module.run_all(server.client.named("kube-controller-manager"), clock=clock, config=config)
 
 
 async def _scheduler(server: ApiServer, clock: SystemClock) -> None:
     module = importlib.import_module("orca.scheduler")
-    await module.run(server.client, clock=clock, config=None)
+    await module.run(server.client.named("kube-scheduler"), clock=clock, config=None)
 
 
 async def _keep(work: Callable[[], Awaitable[None]]) -> None:
@@ -297,7 +297,7 @@ def _tune_collector() -> None:
     gc.collect()
     give_back()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
+    gc.set_threshold(10_000, 20, 1000)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -19,6 +19,10 @@ TEXT = 64
 """Longer texts are rarely equal."""
 
 
+_UNIQUE = frozenset({"name", "uid", "resourceVersion"})
+"""Texts that would only push others out."""
+
+
 class Pool:
     """Parts seen lately, by the hash of their encoding."""
 
@@ -34,8 +38,10 @@ class Pool:
         """`obj`, whose parts are replaced in place by equal ones that exist already."""
         for field, value in obj.items():
             if value.__class__ is dict:
-                # An object's metadata, spec and status are never equal to another's as a whole.
-                self._inside(value)
+                if field == "metadata":
+                    self._inside(value)  # never equal to another's as a whole
+                elif value:
+                    obj[field] = self._part(value)
             elif value.__class__ is str and len(value) <= TEXT:
                 obj[field] = self._text(value)
             elif value.__class__ is list:
@@ -46,7 +52,7 @@ class Pool:
         for field, value in holder.items():
             kind = value.__class__
             if kind is str:
-                if len(value) <= TEXT:
+                if len(value) <= TEXT and field not in _UNIQUE:
                     holder[field] = self._text(value)
             elif (kind is dict or kind is list) and value:
                 holder[field] = self._part(value)
