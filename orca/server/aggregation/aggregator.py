@@ -1,0 +1,84 @@
+"""The parts of aggregation as one, for the application and its discovery."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from aiohttp import web
+
+from orca.api.objects import Obj
+from orca.api.resources import ResourceTable
+from orca.auth.pki import Pair
+from orca.client.base import Client
+from orca.client.clock import Clock
+from orca.server.aggregation.apiservices import ApiServices
+from orca.server.aggregation.availability import Availability
+from orca.server.aggregation.backend import Backends
+from orca.server.aggregation.merging import RemoteVersion, merged_groups
+from orca.server.aggregation.openapi import RemoteOpenApi
+from orca.server.aggregation.proxying import proxy
+from orca.server.aggregation.registration import Registration
+from orca.server.forwarding import Forwarder
+from orca.server.request import Request
+from orca.store import Store
+
+
+class Aggregator:
+    """One per server. ``start`` begins to keep APIServices, ``stop`` ends it and closes connections."""
+
+    def __init__(self, store: Store, client: Client, table: ResourceTable, front_proxy: Pair, clock: Clock) -> None:
+        self._forwarder = Forwarder()
+        self._backends = Backends(store, front_proxy, self._forwarder)
+        self._services = ApiServices(store)
+        self._listeners: list[Callable[[], None]] = []
+        self._availability = Availability(client, self._backends, clock, self._discovery_changed)
+        self._registration = Registration(client, table, clock)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.openapi = RemoteOpenApi(self._services, self._backends, clock)
+
+    def start(self) -> None:
+        """Begin."""
+        self._tasks = [
+            asyncio.create_task(self._availability.run(), name="apiservice availability"),
+            asyncio.create_task(self._registration.run(), name="apiservice registration"),
+        ]
+
+    async def stop(self) -> None:
+        """End."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._forwarder.close()
+
+    # -- requests
+
+    def remote(self, group: str, version: str) -> Obj | None:
+        """The APIService of a group version that another server has."""
+        return self._services.remote(group, version)
+
+    async def proxy(self, request: Request, service: Obj) -> web.StreamResponse:
+        """Hand an authorised request on."""
+        return await proxy(request, service, self._backends, self._forwarder)
+
+    # -- discovery
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when the discovery of other servers changed."""
+        self._listeners.append(listener)
+
+    def _discovery_changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    def groups(self, local: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+        """All groups with their versions, those of other servers among them."""
+        remote = self._availability.versions
+        return merged_groups(local, remote) if remote else local
+
+    def version(self, group: str, version: str) -> RemoteVersion | None:
+        """Discovery of a group version that another server has."""
+        for one in self._availability.versions:
+            if (one.group, one.version) == (group, version):
+                return one
+        return None
