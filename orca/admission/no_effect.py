@@ -13,7 +13,6 @@ from orca.admission.chain import CREATE, UPDATE, Attributes
 from orca.api.builtin import (
     APISERVICES,
     CRONJOBS,
-    CUSTOMRESOURCEDEFINITIONS,
     DAEMONSETS,
     DEPLOYMENTS,
     FLOWSCHEMAS,
@@ -53,7 +52,6 @@ KINDS: dict[Resource, str] = {
     PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
     PERSISTENTVOLUMES: "no controller binds volumes in this version",
     STORAGECLASSES: "no controller provisions volumes in this version",
-    CUSTOMRESOURCEDEFINITIONS: "custom resources are not served in this version",
     APISERVICES: "aggregated APIs are not served in this version",
     FLOWSCHEMAS: _FLOW,
     PRIORITYLEVELCONFIGURATIONS: _FLOW,

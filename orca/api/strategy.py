@@ -192,6 +192,7 @@ def _only_status(resource: Resource, strategy: Strategy, new: Obj, old: Obj) -> 
         _restore(new, old, field)
     kept = dict(meta(old)) if resource.custom else dict(meta(new))
     for field in ("resourceVersion", "managedFields"):
+        kept.pop(field, None)
         if field in meta(new):
             kept[field] = meta(new)[field]
     if not resource.custom and resource not in _METADATA_BY_STATUS:

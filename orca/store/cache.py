@@ -61,9 +61,11 @@ class Bucket:
         self.floor = floor
         self.ring: deque[Change] = deque()
         self.faults: dict[str, str] = {}  # key -> why what is stored there cannot be read
+        self.received = 0  # changes, ever
         self.weight = 0  # bytes that only the ring keeps alive
         self._warm: deque[Change] = deque()
         self._indexes: dict[str, dict[str, dict[str, Entry]]] = {}
+        self.followers: list[Callable[[Change], None]] = []
         self._watches: dict[Hint, set[Watch]] = {}
         self._hints: dict[str, int] = {}
 
@@ -79,6 +81,7 @@ class Bucket:
 
     def record(self, key: str, entry: Entry | None, revision: int, now: float) -> Change | None:
         """Takes one step and tells the watches. `entry` None deletes. None when nothing was there to delete."""
+        self.received += 1
         previous = self.entries.get(key)
         if self.faults:
             self.faults.pop(key, None)
@@ -97,6 +100,8 @@ class Bucket:
         self.weight += change.weight
         self._warm.append(change)
         self.trim(now)
+        for follower in self.followers:
+            follower(change)
         if self._watches:
             self._tell(change)
         return change
@@ -195,6 +200,13 @@ class Bucket:
         first = max(first, bisect_left(self.order, start))
         for at in range(first, last):
             yield entries[self.order[at]]
+
+    def count(self, namespace: str = "") -> int:
+        """How many current entries there are, of all namespaces for ""."""
+        if not namespace:
+            return len(self.order)
+        # "0" is the character after "/".
+        return bisect_left(self.order, f"{namespace}0") - bisect_left(self.order, f"{namespace}/")
 
     def past(self, revision: int) -> dict[str, Entry | None] | None:
         """What differs from now in the state at `revision`: key -> entry then (None: was not there).

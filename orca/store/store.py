@@ -20,7 +20,7 @@ from orca.api.objects import Obj, name, namespace
 from orca.api.resources import Resource
 from orca.client.clock import Clock, SystemClock
 from orca.store.cache import Bucket, Cache, Hint, Predicate
-from orca.store.entries import Entry, Page, bookmark, encode, place
+from orca.store.entries import Change, Entry, Page, bookmark, encode, place
 from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Write, Written, end_of
 from orca.store.faults import Unreadable, told
 from orca.store.feed import Feed
@@ -29,6 +29,7 @@ from orca.store.paging import ContinueExpired, Position
 from orca.store.paging import decode as decode_position
 from orca.store.paging import encode as encode_position
 from orca.store.presence import Presence
+from orca.store.timing import Times
 from orca.store.together import Also, Raced
 from orca.store.watch import Watch
 
@@ -347,9 +348,36 @@ class Store:
         """Like `peek`, all of a namespace, or of the cluster for ""."""
         return [entry.obj for entry in self._cache.bucket(resource.storage).select(namespace, hint=hint)]
 
-    def count(self, resource: Resource) -> int:
-        """How many there are."""
-        return len(self._cache.bucket(resource.storage).entries)
+    def entries(self, resource: Resource) -> Iterator[Entry]:
+        """Like `peek_list`, unparsed."""
+        return self._cache.bucket(resource.storage).select()
+
+    def follow(self, resource: Resource, listener: Callable[[Change], None]) -> None:
+        """Calls `listener` with every change in the moment the cache takes it, before any watch hears of it."""
+        self._cache.bucket(resource.storage).followers.append(listener)
+
+    def close_watches(self, resource: Resource) -> None:
+        """Ends all watches of a row that is not served any more."""
+        for watch in self._cache.bucket(resource.storage).watches():
+            if watch.resource.api_version == resource.api_version:
+                watch.close()
+
+    def count(self, resource: Resource, namespace: str = "") -> int:
+        """How many there are in a namespace, or in all for ""."""
+        return self._cache.bucket(resource.storage).count(namespace)
+
+    def traffic(self, resource: Resource) -> tuple[int, int]:
+        """(changes seen, changes remembered) of a kind since the start."""
+        bucket = self._cache.bucket(resource.storage)
+        return bucket.received, len(bucket.ring)
+
+    def etcd_times(self) -> Times:
+        """How long etcd took so far."""
+        return self._etcd.times
+
+    async def size(self) -> int:
+        """Bytes of etcd's database. ApiError 503."""
+        return await self._ask(self._etcd.size())
 
     def last_change(self, resource: Resource) -> int:
         """Revision of the newest change the cache saw under the kind's prefix: while it stays, nothing changed."""

@@ -68,6 +68,24 @@ def rows_of(obj: Obj) -> list[Served]:
     return sorted(found, key=lambda served: version_order(served.row.version))
 
 
+def stored_row(obj: Obj) -> Resource:
+    """The storage version's row, also when that version is not served: all objects can be found by it."""
+    spec = obj["spec"]
+    version = next(version["name"] for version in spec["versions"] if version.get("storage"))
+    names = spec["names"]
+    return Resource(
+        group=spec["group"],
+        version=version,
+        plural=names["plural"],
+        singular=names.get("singular") or "",
+        kind=names["kind"],
+        namespaced=spec["scope"] == "Namespaced",
+        definition=definition_name(spec["group"], version, names["kind"]),
+        storage=f"/registry/{spec['group']}/{names['plural']}",
+        custom=True,
+    )
+
+
 def _warning(group: str, version: Obj, kind: str) -> str:
     if not version.get("deprecated"):
         return ""

@@ -17,7 +17,6 @@ def api_service(obj: Obj) -> None:
 def custom_resource_definition(obj: Obj) -> None:
     """Names derived from the kind, and no conversion."""
     spec = part(obj, "spec")
-    put_text(spec, scope="Namespaced")
     names = part(spec, "names")
     kind = names.get("kind") or ""
     if kind:

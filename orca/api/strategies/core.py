@@ -22,6 +22,7 @@ from orca.api.builtin import (
     ROLES,
     SERVICES,
 )
+from orca.api.customresources.naming import FINALIZER, terminating
 from orca.api.objects import Obj
 from orca.api.strategy import register
 
@@ -48,14 +49,16 @@ def _update_namespace(new: Obj, old: Obj, subresource: str) -> None:
 def _create_crd(obj: Obj) -> None:
     versions = (obj.get("spec") or {}).get("versions") or []
     stored = [version.get("name") for version in versions if version.get("storage")]
-    condition = {
-        "type": "Established",
-        "status": "False",
-        "lastTransitionTime": None,
-        "reason": "NotSupported",
-        "message": "custom resources are not served by this version of the server",
-    }
-    obj["status"] = {"storedVersions": stored, "conditions": [condition], "acceptedNames": {"plural": "", "kind": ""}}
+    obj["status"] = {"storedVersions": stored, "conditions": [], "acceptedNames": {"plural": "", "kind": ""}}
+
+
+def _delete_crd(obj: Obj, now: str) -> None:
+    """Its objects go first: a controller empties it and takes the finalizer off."""
+    fields = obj["metadata"]
+    if FINALIZER not in (fields.get("finalizers") or ()):
+        fields["finalizers"] = [*(fields.get("finalizers") or ()), FINALIZER]
+    text = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+    obj["status"] = terminating(obj, now, "True", "InstanceDeletionPending", text)
 
 
 def _create_api_service(obj: Obj) -> None:
@@ -139,7 +142,7 @@ def _update_service(new: Obj, old: Obj, subresource: str) -> None:
 register(NAMESPACES, prepare_create=_create_namespace, prepare_update=_update_namespace)
 register(CERTIFICATESIGNINGREQUESTS, prepare_create=_create_request, prepare_update=_update_request)
 register(APISERVICES, prepare_create=_create_api_service)
-register(CUSTOMRESOURCEDEFINITIONS, prepare_create=_create_crd, prepare_update=_update_crd)
+register(CUSTOMRESOURCEDEFINITIONS, prepare_create=_create_crd, prepare_update=_update_crd, prepare_delete=_delete_crd)
 register(PERSISTENTVOLUMES, prepare_create=_create_pending)
 register(PERSISTENTVOLUMECLAIMS, prepare_create=_create_pending)
 register(SERVICES, prepare_create=_create_service, prepare_update=_update_service)

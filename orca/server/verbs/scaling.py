@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 
+from orca.api import strategy
 from orca.api.builtin import SCALE
-from orca.api.errors import FieldError, conflict, invalid_kind
+from orca.api.errors import FieldError, conflict, internal, invalid_kind
 from orca.api.objects import Obj, ensure_meta, meta, name
 from orca.api.resources import Resource
 from orca.api.selectors import from_label_selector
@@ -21,21 +22,47 @@ from orca.store import Entry
 _SHARED_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
-def scale_of(obj: Obj) -> Obj:
-    """The Scale of an object with ``spec.replicas``."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    scale_status: Obj = {"replicas": status.get("replicas", 0)}
-    selector = _selector_text(spec.get("selector"))
+def scale_of(resource: Resource, obj: Obj) -> Obj:
+    """The Scale of an object. Raises ApiError 500 for a custom one that does not say how many replicas it wants."""
+    paths = strategy.of(resource).scale
+    if paths is not None:
+        replicas = at(obj, paths.spec)
+        if replicas is None:
+            raise internal(f'the spec replicas field ".{".".join(paths.spec)}" does not exist')
+        status: Obj = {"replicas": at(obj, paths.status) or 0}
+        told = at(obj, paths.selector) if paths.selector else None
+        selector = told if isinstance(told, str) else ""
+    else:
+        spec = obj.get("spec") or {}
+        replicas = spec.get("replicas")
+        status = {"replicas": (obj.get("status") or {}).get("replicas", 0)}
+        selector = _selector_text(spec.get("selector"))
     if selector:
-        scale_status["selector"] = selector
+        status["selector"] = selector
     fields = meta(obj)
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {key: fields[key] for key in _SHARED_METADATA if key in fields},
-        "spec": {"replicas": spec["replicas"]} if spec.get("replicas") else {},
-        "status": scale_status,
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": status,
     }
+
+
+def at(obj: Obj, steps: Sequence[str]) -> Any:
+    """The value at the end of ``steps``, None when it is missing."""
+    value: Any = obj
+    for step in steps:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def _set_replicas(resource: Resource, obj: Obj, replicas: int) -> None:
+    paths = strategy.of(resource).scale
+    *above, last = paths.spec if paths is not None else ("spec", "replicas")
+    for step in above:
+        obj = obj.setdefault(step, {})
+    obj[last] = replicas
 
 
 def _selector_text(selector: Obj | None) -> str:
@@ -61,7 +88,7 @@ def _with_scale(resource: Resource, obj: Obj, scale: Obj) -> Obj:
     if fields.get("uid") and fields["uid"] != meta(obj)["uid"]:
         why = f"Precondition failed: UID in precondition: {fields['uid']}, UID in object meta: {meta(obj)['uid']}"
         raise conflict(resource, name(obj), why)
-    obj.setdefault("spec", {})["replicas"] = replicas
+    _set_replicas(resource, obj, replicas)
     if version_of(scale):
         ensure_meta(obj)["resourceVersion"] = version_of(scale)
     return obj
@@ -69,12 +96,14 @@ def _with_scale(resource: Resource, obj: Obj, scale: Obj) -> Obj:
 
 def _projection(resource: Resource) -> Projection:
     """Admission sees Scales, as the client sent and will get them."""
-    return Projection("scale", scale_of, lambda obj, scale: _with_scale(resource, obj, scale))
+    return Projection(
+        "scale", lambda obj: scale_of(resource, obj), lambda obj, scale: _with_scale(resource, obj, scale)
+    )
 
 
 async def get_scale(core: Core, resource: Resource, space: str, object_name: str) -> Obj:
     """The current Scale. Raises ApiError 404."""
-    return scale_of((await core.read(resource, space, object_name)).obj)
+    return scale_of(resource, (await core.read(resource, space, object_name)).obj)
 
 
 async def update_scale(
@@ -93,7 +122,8 @@ async def update_scale(
         return _with_scale(resource, copy_entry(current), scale)
 
     projection = _projection(resource)
-    return scale_of((await modify(core, call, resource, space, object_name, candidate, projection=projection)).obj)
+    written = await modify(core, call, resource, space, object_name, candidate, projection=projection)
+    return scale_of(resource, written.obj)
 
 
 async def patch_scale(
@@ -103,10 +133,11 @@ async def patch_scale(
     encoded = orjson.dumps(body)
 
     def candidate(current: Entry) -> Obj:
-        scale = apply_patch(resource, SCALE.definition, scale_of(current.obj), orjson.loads(encoded), media)
+        scale = apply_patch(resource, SCALE.definition, scale_of(resource, current.obj), orjson.loads(encoded), media)
         call.options.warnings.clear()
         scale = accept(resource, scale, call.options, subresource=SCALE)
         return _with_scale(resource, copy_entry(current), scale)
 
     projection = _projection(resource)
-    return scale_of((await modify(core, call, resource, space, object_name, candidate, projection=projection)).obj)
+    written = await modify(core, call, resource, space, object_name, candidate, projection=projection)
+    return scale_of(resource, written.obj)
