@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import grpc
 from aetcd import rpc
+
+from orca.store.timing import Times
 
 CALL_SECONDS = 5.0
 PAGE = 1000
@@ -115,6 +118,7 @@ class Etcd:
         self.addresses = [address.split("://", 1)[-1].rstrip("/") for one in named for address in one.split(",")]
         self._credentials = credentials
         self._channel: Any = None
+        self.times = Times()
 
     def __repr__(self) -> str:
         return f"<Etcd {','.join(self.addresses)}>"
@@ -130,6 +134,7 @@ class Etcd:
         self._kv = rpc.KVStub(self._channel)
         self._watch = rpc.WatchStub(self._channel)
         self._lease = rpc.LeaseStub(self._channel)
+        self._maintenance = rpc.MaintenanceStub(self._channel)
 
     async def close(self) -> None:
         if self._channel is not None:
@@ -139,7 +144,7 @@ class Etcd:
 
     async def get(self, key: bytes) -> tuple[KeyValue | None, int]:
         """The newest value and the cluster's revision (linearizable)."""
-        answer = await self._call(self._kv.Range, rpc.RangeRequest(key=key))
+        answer = await self._timed("get", key, self._kv.Range, rpc.RangeRequest(key=key))
         return (_pair(answer.kvs[0]) if answer.kvs else None), answer.header.revision
 
     async def stale(self, key: bytes) -> bool:
@@ -159,7 +164,7 @@ class Etcd:
         Raises EtcdCompacted."""
         while True:
             request = rpc.RangeRequest(key=start, range_end=end, limit=page, revision=revision)
-            answer = await self._call(self._kv.Range, request, seconds=30)
+            answer = await self._timed("list", start, self._kv.Range, request, 30)
             revision = revision or answer.header.revision
             found = [_pair(pair) for pair in answer.kvs]
             yield found, revision
@@ -172,17 +177,18 @@ class Etcd:
     async def put(self, key: bytes, value: bytes, expected: int, lease: int = 0) -> Written:
         """Writes when the key's last revision is `expected` (0: when there is none)."""
         put = rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease))
-        return await self._compare(key, expected, put)
+        return await self._compare("update" if expected else "create", key, expected, put)
 
     async def delete(self, key: bytes, expected: int) -> Written:
         """Deletes when the key's last revision is `expected`."""
         delete = rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
-        return await self._compare(key, expected, delete)
+        return await self._compare("delete", key, expected, delete)
 
-    async def _compare(self, key: bytes, expected: int, operation: Any) -> Written:
+    async def _compare(self, operation: str, key: bytes, expected: int, change: Any) -> Written:
         equal = rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=key, mod_revision=expected)
         look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
-        answer = await self._call(self._kv.Txn, rpc.TxnRequest(compare=[equal], success=[operation], failure=[look]))
+        request = rpc.TxnRequest(compare=[equal], success=[change], failure=[look])
+        answer = await self._timed(operation, key, self._kv.Txn, request)
         if answer.succeeded:
             return Written(True, answer.header.revision, None)
         found = answer.responses[0].response_range.kvs
@@ -204,7 +210,10 @@ class Etcd:
                 put = rpc.PutRequest(key=one.key, value=one.value, lease=one.lease)
                 success.append(rpc.RequestOp(request_put=put))
             failure.append(rpc.RequestOp(request_range=rpc.RangeRequest(key=one.key)))
-        answer = await self._call(self._kv.Txn, rpc.TxnRequest(compare=compare, success=success, failure=failure))
+        first = writes[0]
+        operation = "delete" if first.value is None else "update" if first.expected else "create"
+        request = rpc.TxnRequest(compare=compare, success=success, failure=failure)
+        answer = await self._timed(operation, first.key, self._kv.Txn, request)
         if answer.succeeded:
             return Transacted(True, answer.header.revision, [])
         found = [one.response_range.kvs for one in answer.responses]
@@ -273,6 +282,29 @@ class Etcd:
         finally:
             ended.set()
             stream.cancel()
+
+    async def size(self) -> int:
+        """Bytes of the database, as the member that answers has it."""
+        answer = await self._call(self._maintenance.Status, rpc.StatusRequest())
+        size: int = answer.dbSize
+        return size
+
+    async def _timed(
+        self,
+        operation: str,
+        key: bytes,
+        method: Callable[..., Awaitable[Any]],
+        request: Any,
+        seconds: float = CALL_SECONDS,
+    ) -> Any:
+        times, began = self.times.of(operation, key), perf_counter()
+        try:
+            answer = await self._call(method, request, seconds)
+        except EtcdError:
+            times.failed += 1
+            raise
+        times.observe(perf_counter() - began)
+        return answer
 
     async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, seconds: float = CALL_SECONDS) -> Any:
         """One request. While no connection can be made nothing was sent, so it is tried again for `seconds`."""
