@@ -4,7 +4,6 @@ Reference: k8s.io/apimachinery ``api/validation/objectmeta.go`` and k8s.io/apise
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 from orca.api import names
@@ -39,8 +38,6 @@ def keep_system_fields(new: Obj, old: Obj) -> None:
     if not fields.get("generateName") and before.get("generateName"):
         fields["generateName"] = before["generateName"]
     fields.pop("selfLink", None)
-    if "managedFields" not in fields and "managedFields" in before:
-        fields["managedFields"] = deepcopy(before["managedFields"])
 
 
 def validate(resource: Resource, obj: Obj, name_rule: Callable[[str], list[str]] | None = None) -> list[FieldError]:

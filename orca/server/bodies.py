@@ -91,6 +91,19 @@ def decode(raw: bytes, media: str, expected: str = "") -> Any:
     raise unsupported_media_type(OBJECT_MEDIA)
 
 
+def decode_configuration(raw: bytes) -> tuple[Any, str]:
+    """An applied configuration and the media type it was read as: JSON if it is, which is faster, else YAML.
+
+    Raises ApiError 400.
+    """
+    if raw.lstrip()[:1] == b"{":
+        try:
+            return orjson.loads(raw), JSON_MEDIA
+        except orjson.JSONDecodeError:
+            pass  # YAML's flow style looks alike
+    return _decode_yaml(raw), YAML_MEDIA[0]
+
+
 def _unrecognized(expected: str) -> str:
     return f"the object provided is unrecognized (must be of type {expected})" if expected else "the body is malformed"
 

@@ -25,15 +25,20 @@ from orca.store import Event
 class LocalClient(Client):
     """Acts as ``user``, who may do everything: it is the server itself."""
 
-    def __init__(self, verbs: Verbs, user: UserInfo) -> None:
+    def __init__(self, verbs: Verbs, user: UserInfo, manager: str = "kube-apiserver") -> None:
         self._verbs = verbs
         self._user = user
+        self._manager = manager
 
     def __repr__(self) -> str:
         return f"<LocalClient {self._user.name}>"
 
+    def named(self, manager: str) -> LocalClient:
+        """The same client, whose writes belong to the field manager ``manager``."""
+        return LocalClient(self._verbs, self._user, manager)
+
     def _call(self) -> Call:
-        return Call(self._user, WriteOptions(field_validation="Strict"), trusted=True)
+        return Call(self._user, WriteOptions(field_validation="Strict"), trusted=True, manager=self._manager)
 
     async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Obj:
         if subresource == "scale":
@@ -68,6 +73,9 @@ class LocalClient(Client):
 
     async def update(self, resource: Resource, obj: Obj, *, subresource: str = "") -> Obj:
         name, space = meta(obj).get("name") or "", _space(resource, obj)
+        fields = meta(obj)
+        if "managedFields" in fields:  # the verbs keep them up; what nobody changes need not be copied and compared
+            obj = {**obj, "metadata": {field: value for field, value in fields.items() if field != "managedFields"}}
         copy = thaw(obj)
         if subresource == "scale":
             return await self._verbs.update_scale(self._call(), resource, name, space, copy)
@@ -87,9 +95,12 @@ class LocalClient(Client):
         body: Any = orjson.loads(orjson.dumps(patch))
         if subresource == "scale":
             return await self._verbs.patch_scale(self._call(), resource, name, namespace, body, BY_KIND[kind])
-        entry = await self._verbs.patch(
-            self._call(), resource, name, namespace, body, BY_KIND[kind], subresource=subresource
-        )
+        call = self._call()
+        if kind == "apply":
+            call.options.field_manager, call.options.force = self._manager, True
+            written = await self._verbs.apply(call, resource, name, namespace, body, subresource=subresource)
+            return written.entry.obj
+        entry = await self._verbs.patch(call, resource, name, namespace, body, BY_KIND[kind], subresource=subresource)
         return entry.obj
 
     async def delete(

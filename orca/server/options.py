@@ -128,7 +128,7 @@ class WriteOptions:
     dry_run: bool = False
     field_validation: str = "Warn"
     field_manager: str = ""
-    force: bool = False
+    force: bool | None = None  # None: not said
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
@@ -144,9 +144,11 @@ class WriteOptions:
         manager = query.get("fieldManager", "")
         if len(manager) > 128:
             problems.append(FieldError.too_long("fieldManager", manager, 128))
+        elif not manager.isprintable():
+            problems.append(FieldError.invalid("fieldManager", manager, "should only contain printable characters"))
         if problems:
             raise invalid_kind(_META, kind, "", problems)
-        return cls(dry_run, validation, manager, flag(query, "force"))
+        return cls(dry_run, validation, manager, flag(query, "force") if "force" in query else None)
 
     def to_api(self, kind: str) -> Obj:
         """As the options object (CreateOptions, UpdateOptions) that admission webhooks see."""

@@ -18,6 +18,7 @@ from orca.api.times import format_time
 from orca.api.warnings import on_write
 from orca.auth import UserInfo
 from orca.server.identifiers import new_uid
+from orca.server.verbs import ownership
 from orca.server.verbs.core import Call, Core, unstored, version_of
 from orca.store import Entry, Raced
 
@@ -54,8 +55,11 @@ def settle_identity(resource: Resource, obj: Obj, space: str, object_name: str =
             raise bad_request(f"the name of the object ({said}) does not match the name on the URL ({object_name})")
 
 
-async def create(core: Core, call: Call, resource: Resource, space: str, obj: Obj) -> Entry:
-    """Create ``obj``, which becomes ours. Raises ApiError 400, 403, 409 AlreadyExists, 422."""
+async def create(core: Core, call: Call, resource: Resource, space: str, obj: Obj, *, applied: bool = False) -> Entry:
+    """Create ``obj``, which becomes ours; ``applied`` tells that it has its managedFields already.
+
+    Raises ApiError 400, 403, 409 AlreadyExists, 422.
+    """
     if version_of(obj):
         raise bad_request("resourceVersion should not be set on objects to be created")
     refuse = strategy.of(resource).refuse_create
@@ -63,6 +67,9 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
         refuse()
     settle_identity(resource, obj, space)
     fields = ensure_meta(obj)
+    strategy.apply_defaults(resource, obj)
+    if not applied:
+        ownership.created(core, call, resource, obj)
     for attempt in range(_NAME_ATTEMPTS):
         stem = fields.get("generateName") or ""
         generated = bool(stem) and not fields.get("name")
@@ -77,10 +84,10 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
 
 async def _create_once(core: Core, call: Call, resource: Resource, space: str, obj: Obj, generated: bool) -> Entry:
     fields = ensure_meta(obj)
-    strategy.apply_defaults(resource, obj)
     attributes = core.attributes(call, "CREATE", resource, space, fields.get("name") or "", obj, None)
     await core.admission.admit(attributes)
     assert attributes.obj is not None
+    ownership.guard(call, obj, attributes.obj)
     obj = attributes.obj
     fields = ensure_meta(obj)
     if generated and not fields.get("name"):

@@ -12,6 +12,7 @@ from orca.api.resources import Resource
 from orca.server.options import DeleteOptions, ListOptions
 from orca.server.verbs import namespaces, pods, scaling
 from orca.server.verbs.accept import accept
+from orca.server.verbs.applying import apply, check_options
 from orca.server.verbs.core import Call, Core
 from orca.server.verbs.creating import create, settle_identity
 from orca.server.verbs.deleting import Deleted, delete, delete_entries
@@ -122,9 +123,26 @@ class Verbs:
         subresource: str = "",
     ) -> Entry:
         """Change part of an object."""
+        check_options(call, applies=False)
         if not resource.namespaced:
             space = ""
         return await patch(self.core, call, resource, space, object_name, body, media, subresource=subresource)
+
+    async def apply(
+        self,
+        call: Call,
+        resource: Resource,
+        object_name: str,
+        space: str,
+        body: Any,
+        duplicates: Sequence[str] = (),
+        *,
+        subresource: str = "",
+    ) -> Written:
+        """Make an object what a configuration says of it, and its fields the manager's own."""
+        if not resource.namespaced:
+            space = ""
+        return await apply(self.core, call, resource, space, object_name, body, duplicates, subresource=subresource)
 
     async def delete(
         self, call: Call, resource: Resource, object_name: str, space: str, options: DeleteOptions

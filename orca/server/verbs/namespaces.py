@@ -5,6 +5,7 @@ from __future__ import annotations
 from orca.api.builtin import NAMESPACES
 from orca.api.errors import conflict
 from orca.api.objects import Obj, finalizers, meta
+from orca.server.verbs import ownership
 from orca.server.verbs.core import Call, Core, copy_entry, unstored, version_of
 from orca.server.verbs.updating import Written
 
@@ -21,6 +22,7 @@ async def finalize(core: Core, call: Call, object_name: str, body: Obj) -> Writt
         spec.pop("finalizers", None)
     if version_of(body) and version_of(body) != version_of(current.obj):
         raise conflict(NAMESPACES, object_name)
+    ownership.updated(core, call, NAMESPACES, new, current.obj, "finalize")
     attributes = core.attributes(call, "UPDATE", NAMESPACES, "", object_name, new, current.obj, subresource="finalize")
     await core.admission.admit(attributes)
     await core.admission.validate(attributes)

@@ -11,7 +11,7 @@ from orca.api.objects import Obj
 from orca.api.patching import json_patch, merge_patch, strategic_merge
 from orca.api.resources import Resource
 from orca.server.options import WriteOptions
-from orca.server.patch_media import ACCEPTED, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
+from orca.server.patch_media import ACCEPTED, APPLY_PATCH, JSON_PATCH, MERGE_PATCH, PLAIN, STRATEGIC_PATCH
 from orca.server.verbs.accept import accept
 from orca.server.verbs.core import Call, Core, copy_entry
 from orca.server.verbs.updating import modify
@@ -38,7 +38,7 @@ def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media
         return merge_patch(obj, patch)
     if media == STRATEGIC_PATCH and not resource.custom:
         return strategic_merge(definition, obj, patch)
-    accepted = (JSON_PATCH, MERGE_PATCH) if resource.custom else ACCEPTED
+    accepted = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH) if resource.custom else ACCEPTED
     raise unsupported_media_type(accepted)
 
 
@@ -67,14 +67,18 @@ async def patch(
     subresource: str = "",
 ) -> Entry:
     """Patch an object or its status. Raises ApiError 400, 404, 409, 415, 422."""
-    if media not in ACCEPTED:
+    if media not in PLAIN:
         raise unsupported_media_type(ACCEPTED)
     encoded = orjson.dumps(body)
+    about_managers = b"managedFields" in encoded
 
     def candidate(current: Entry) -> Obj:
         call.options.warnings.clear()
         # Patching may move parts of the patch into the object; each attempt gets its own copy.
-        patched = apply_patch(resource, resource.definition, copy_entry(current), orjson.loads(encoded), media)
+        copied = copy_entry(current)
+        if not about_managers:
+            copied["metadata"].pop("managedFields", None)  # the loop keeps them up, and checks cost less without
+        patched = apply_patch(resource, resource.definition, copied, orjson.loads(encoded), media)
         return accept_patched(resource, patched, call.options)
 
     return await modify(core, call, resource, space, object_name, candidate, subresource=subresource)

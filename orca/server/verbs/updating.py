@@ -15,9 +15,11 @@ from orca.admission import Attributes
 from orca.api import strategy
 from orca.api.builtin import NAMESPACES, SERVICES
 from orca.api.errors import ApiError, FieldError, conflict, invalid, is_conflict, is_not_found
+from orca.api.fields import revert_times
 from orca.api.objects import Obj, ensure_meta, finalizers, meta, thaw
 from orca.api.resources import Resource
 from orca.api.warnings import on_write
+from orca.server.verbs import ownership
 from orca.server.verbs.core import Call, Core, unstored, version_of
 from orca.server.verbs.creating import create, settle_identity
 from orca.server.verbs.serving import View
@@ -88,6 +90,8 @@ async def update(
             raise
         if version or meta(body).get("uid"):
             raise
+        if call.authorize_create is not None:
+            call.authorize_create()
         return Written(await create(core, call, resource, space, body), created=True)
 
 
@@ -109,9 +113,11 @@ async def modify(
     *,
     subresource: str = "",
     projection: Projection | None = None,
+    applied: bool = False,
 ) -> Entry:
     """The loop behind update and patch; see the module's docstring.
 
+    Candidates that are ``applied`` have their managedFields already.
     A candidate that names another resourceVersion than the current one is a conflict; so a client that pinned one
     gets its conflict at the latest when the loop starts over.
     """
@@ -126,7 +132,7 @@ async def modify(
             raise conflict(resource, object_name)
         fields["resourceVersion"] = before["resourceVersion"]
         try:
-            return await _modify_once(core, call, resource, current, new, subresource, projection)
+            return await _modify_once(core, call, resource, current, new, subresource, projection, applied)
         except _LostRace:
             # Give the winner's event time to arrive, then spread out.
             await asyncio.sleep(0.001 * min(attempt, 10))
@@ -141,6 +147,7 @@ async def _modify_once(
     new: Obj,
     subresource: str,
     projection: Projection | None,
+    applied: bool,
 ) -> Entry:
     old = current.obj
     settle_identity(resource, new, current.namespace, current.name)
@@ -148,11 +155,15 @@ async def _modify_once(
     seen, seen_old, door = new, old, subresource
     if projection is not None:
         seen, seen_old, door = projection.of(new), projection.of(old), projection.subresource
+    if not applied:
+        ownership.updated(core, call, resource, new, old, door)
     attributes = core.attributes(
         call, "UPDATE", resource, current.namespace, current.name, seen, seen_old, subresource=door
     )
     await core.admission.admit(attributes)
     assert attributes.obj is not None
+    if projection is None:
+        ownership.guard(call, new, attributes.obj)
     new = attributes.obj if projection is None else projection.merged(new, attributes.obj)
     # After admission, which may not change through one door what belongs to the other (spec, status) either.
     strategy.prepare_update(resource, new, old, subresource)
@@ -179,7 +190,7 @@ async def _finish(
         call.options.warnings.extend(on_write(resource, new, old))
     await core.admission.validate(attributes)
     outdated = isinstance(current, View) and current.outdated(resource)
-    if new == old and not outdated and (call.dry_run or not await core.store.stale(resource, current)):
+    if revert_times(new, old) and not outdated and (call.dry_run or not await core.store.stale(resource, current)):
         return current
     try:
         if _last_finalizer_left(resource, new):

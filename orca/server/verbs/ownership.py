@@ -1,0 +1,63 @@
+"""``metadata.managedFields`` on its way through the verbs: who writes, through which door, at what time."""
+
+from __future__ import annotations
+
+from orca.api import fields
+from orca.api.conversion import convert
+from orca.api.fields import managers
+from orca.api.fields.types import Node, root
+from orca.api.objects import Obj, meta
+from orca.api.resources import Resource
+from orca.api.times import format_time
+from orca.server.verbs.core import Call, Core
+
+_INVALID = (
+    ".metadata.managedFields: some managedFields entries were invalid after mutating admission, "
+    "this could mean one of the webhooks is misbehaving; the previous ones were restored: "
+)
+
+
+def writer(core: Core, call: Call, resource: Resource, subresource: str = "") -> fields.Writer:
+    """Whoever makes this call."""
+    name = call.options.field_manager or call.manager
+    return fields.Writer(name, fields.door(resource, subresource), format_time(core.clock.now()))
+
+
+def created(core: Core, call: Call, resource: Resource, obj: Obj) -> None:
+    """Everything ``obj`` says belongs to who creates it; in place."""
+    fields.track_create(resource, obj, writer(core, call, resource))
+
+
+def updated(core: Core, call: Call, resource: Resource, new: Obj, old: Obj, subresource: str = "") -> None:
+    """What differs between ``old`` and ``new`` belongs to who writes it; ``new`` in place."""
+    fields.track_update(resource, new, old, writer(core, call, resource, subresource), versions(core, resource))
+
+
+def versions(core: Core, resource: Resource) -> fields.At:
+    """Objects of a kind in the versions that are served."""
+
+    def at(obj: Obj, api_version: str) -> tuple[Node, Obj] | None:
+        row = core.table.by_kind(api_version, resource.kind)
+        if row is None or row.storage != resource.storage:
+            return None
+        if resource.custom:
+            # Versions without a webhook differ in their schema only, and nothing here may wait for one.
+            return root(row), {**obj, "apiVersion": api_version}
+        return root(row), convert(obj, api_version)
+
+    return at
+
+
+def guard(call: Call, before: Obj, after: Obj) -> None:
+    """Undo what mutating admission made of managedFields, in place, when the result could not be stored."""
+    was, now = meta(before).get("managedFields"), meta(after).get("managedFields")
+    if now is was:
+        return
+    problem = managers.problems(now)
+    if problem:
+        call.options.warnings.append(_INVALID + problem)
+        after["metadata"] = {**meta(after)}
+        if was is None:
+            after["metadata"].pop("managedFields", None)
+        else:
+            after["metadata"]["managedFields"] = was
