@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 from aiohttp import web
@@ -16,18 +16,30 @@ from aiohttp import web
 from orca.api.errors import ApiError, internal, method_not_allowed, no_such_page
 from orca.api.objects import Obj
 from orca.api.resources import ResourceTable
+from orca.auth import UserInfo
 from orca.client.clock import Clock
+from orca.server.aggregation import Aggregator
+from orca.server.audit import Audit, Record
+from orca.server.connection import Connection, connection_of
+from orca.server.deadlines import Deadlines
 from orca.server.discovery import Discovery
+from orca.server.fairness import Fairness, Flow
+from orca.server.fairness.dumps import ROOT as DEBUG
+from orca.server.fairness.dumps import dump
+from orca.server.fairness.fairness import seats_of
+from orca.server.fairness.inflight import InFlight
+from orca.server.fairness.levels import Waiting
 from orca.server.health import Health, version_info
 from orca.server.identifiers import new_uid
-from orca.server.identity import Gate, verb_of
-from orca.server.metrics import Metrics
+from orca.server.identity import Gate, Refused, verb_of
+from orca.server.metrics import Gauge, Metrics
+from orca.server.metrics.registry import slis
 from orca.server.negotiation import PLAIN, Form, negotiate
 from orca.server.objects import ObjectHandlers, is_watch
 from orca.server.openapi import OpenApi
 from orca.server.paths import Target, parse_path
 from orca.server.request import Request, parse_query
-from orca.server.responses import error_response, value_response
+from orca.server.responses import ANSWERING, error_response, value_response
 from orca.server.splice import CONNECT_SUBRESOURCES, Splicer
 from orca.server.verbs import Verbs
 
@@ -36,6 +48,36 @@ _TARGETS = 2048
 """Paths whose meaning is remembered."""
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+_WIDE = frozenset({"list", "watch", "deletecollection"})
+ANYBODY = UserInfo("")
+"""Before it is known who asks."""
+
+
+@dataclass(slots=True, eq=False)
+class Served:
+    """What one request holds while it is served."""
+
+    started: float
+    flow: Flow | None = None
+    seats: int = 0
+    waiting: Waiting | None = None
+    entered: float = 0.0
+    record: Record | None = None
+
+    def free(self, fairness: Fairness | None) -> None:
+        """Give back the seats; again is harmless."""
+        if self.seats and fairness is not None and self.flow is not None:
+            fairness.leave(self.flow, self.seats, self.waiting, self.entered or self.started)
+            self.seats = 0
+
+    def stream(self, deadlines: Deadlines, connection: Connection) -> None:
+        """From here on it looks after its connection itself and lasts as long as it likes."""
+        task = asyncio.current_task()
+        assert task is not None
+        deadlines.release(task)
+        connection.forget_loss(self)
 
 
 @dataclass(slots=True)
@@ -50,8 +92,14 @@ class Parts:
     openapi: OpenApi
     metrics: Metrics
     splicer: Splicer
+    aggregator: Aggregator
     clock: Clock
     well_known: dict[str, Obj]  # path -> document: OpenID discovery of ServiceAccount tokens
+    deadlines: Deadlines
+    fairness: Fairness | None = None
+    in_flight: InFlight = field(default_factory=lambda: InFlight(0, 0))  # what limits requests without fairness
+    audit: Audit | None = None
+    watch_seconds: int = 1800
 
 
 class App:
@@ -59,10 +107,14 @@ class App:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._objects = ObjectHandlers(parts.verbs, parts.clock)
+        self._objects = ObjectHandlers(parts.verbs, parts.clock, parts.metrics, parts.watch_seconds, parts.gate)
         self._version = version_info()
-        self._mutating = parts.metrics.inflight.labels("mutating")
-        self._readonly = parts.metrics.inflight.labels("readOnly")
+        self._mutating = parts.metrics.mutating
+        self._readonly = parts.metrics.reading
+        self._deadlines = parts.deadlines
+        self._fairness = parts.fairness
+        self._in_flight = parts.in_flight
+        self._audit = parts.audit
         self._targets: dict[str, Target] = {}
         parts.table.subscribe(lambda _what, _row: self._targets.clear())
 
@@ -71,38 +123,116 @@ class App:
         path, _, query_text = http.raw_path.partition("?")
         target = self._target(path)
         audit_id = http.headers.get("Audit-ID") or new_uid()
-        inflight = self._readonly if http.method in _READING else self._mutating
+        reading = http.method in _READING
+        inflight = self._readonly if reading else self._mutating
         inflight.inc()
         verb = http.method
+        served = Served(started)
+        task = asyncio.current_task()
+        assert task is not None
+        connection = connection_of(http)
         try:
-            request = Request(
-                http,
-                http.method,
-                target,
-                parse_query(query_text),
-                query_text,
-                self._parts.gate.user(http),
-                audit_id,
-            )
+            request = Request(http, http.method, target, parse_query(query_text), query_text, ANYBODY, audit_id)
             if target.is_object_path:
                 verb = verb_of(http.method, target, watching=is_watch(request))
+            self._deadlines.enter(task, started)
+            # Nobody is left to answer: whatever it waits for, it need not wait any longer.
+            connection.watch_loss(served, task.cancel)
+            request.user = self._parts.gate.user(http)
+            if self._audit is not None:
+                served.record = request.record = await self._begin_record(self._audit, request, verb)
+            long = target.subresource in CONNECT_SUBRESOURCES and target.resource is not None
+            if long:
+                served.stream(self._deadlines, connection)
+            else:
+                if request.query and "timeout" in request.query and verb != "watch":
+                    self._deadlines.shorten(task, request.query)
+                await self._admit(request, verb, served, inflight, reading)
+            if verb == "watch" or target.subresource in CONNECT_SUBRESOURCES:
+                request.begun = lambda: self._begun(served, connection)
+            if target.is_object_path:
                 response = await self._object(request, verb)
             else:
                 response = await self._path(request)
         except ApiError as error:
-            response = self._failed(http, error)
-        except (ConnectionError, asyncio.CancelledError):
+            if served.record is None and self._audit is not None and error.code == 401:
+                served.record = await self._audit.begin(http, target, verb.lower(), audit_id, None)
+            response = self._refused(http, error, served)
+        except asyncio.CancelledError:
+            if not self._deadlines.expired(task):
+                self._parts.metrics.aborted(verb, target)
+                raise
+            task.uncancel()
+            if http.get(ANSWERING):
+                connection.force_close()  # half an answer is out: only its end can tell that it is none
+                raise
+            response = self._refused(http, self._deadlines.error, served)
+        except ConnectionError:
             raise
         except Exception:
             log.exception("request failed", method=http.method, path=path, audit_id=audit_id)
             response = self._failed(http, internal("the server failed to handle the request; see its log"))
+            if served.record is not None:
+                served.record.panicked()
+                served.record = None
         finally:
             inflight.dec()
+            self._deadlines.leave(task)
+            connection.forget_loss(served)
+            served.free(self._fairness)
         if not response.prepared:
-            response.headers["Audit-Id"] = audit_id
-            response.headers.setdefault("Cache-Control", "no-cache, private")
-        self._parts.metrics.observe(verb, target, response.status, time.perf_counter() - started)
+            headers = response.headers
+            headers["Audit-Id"] = audit_id
+            if "Cache-Control" not in headers:
+                headers["Cache-Control"] = "no-cache, private"
+            if served.flow is not None:
+                headers["X-Kubernetes-PF-FlowSchema-UID"] = served.flow.schema.uid
+                headers["X-Kubernetes-PF-PriorityLevel-UID"] = served.flow.level.uid
+        if served.record is not None:
+            served.record.take_response(response)
+            served.record.stage("ResponseComplete")
+        self._parts.metrics.observe(verb, target, response.status, time.perf_counter() - started, response)
         return response
+
+    async def _begin_record(self, audit: Audit, request: Request, verb: str) -> Record | None:
+        http, user, acting = request.http, request.user, None
+        original = self._parts.gate.original(http)
+        if original != user:
+            user, acting = original, user
+        return await audit.begin(http, request.target, verb.lower(), request.audit_id, user, acting)
+
+    async def _admit(self, request: Request, verb: str, served: Served, inflight: Gauge, reading: bool) -> None:
+        """A seat, at once or after waiting for it. Raises ApiError 429."""
+        fairness = self._fairness
+        if fairness is None:
+            self._in_flight.check(request.user, not reading, inflight.value)
+            return
+        target = request.target
+        flow = served.flow = fairness.classify(request.user, verb, target)
+        seats = 1
+        if verb in _WIDE and target.resource is not None and not target.resource.virtual:
+            space = target.namespace if target.resource.namespaced else ""
+            seats = seats_of(self._parts.verbs.core.store.count(target.resource, space), request.query)
+        if fairness.enter(flow, seats, served.started):
+            served.seats = seats
+            return
+        served.waiting = await fairness.wait(flow, seats)
+        served.seats = seats
+        served.entered = time.perf_counter()
+
+    def _begun(self, served: Served, connection: Connection) -> None:
+        """A watch has sent its head: its seat is free, and it may last."""
+        served.free(self._fairness)
+        served.stream(self._deadlines, connection)
+        if served.record is not None:
+            served.record.stage("ResponseStarted")
+
+    def _refused(self, http: web.BaseRequest, error: ApiError, served: Served) -> web.Response:
+        if served.record is not None:
+            if isinstance(error, Refused):
+                served.record.authorized("forbid", error.why)
+            served.record.take_error(error)
+        return self._failed(http, error)
 
     def _target(self, path: str) -> Target:
         """What a path means; clients ask for the same few over and over."""
@@ -128,30 +258,63 @@ class App:
         if request.method not in _METHODS:
             raise method_not_allowed()
         fields = request.query.get("fieldSelector", "") if request.query else ""
+        elsewhere = self._parts.aggregator.remote(target.group, target.version) if target.group else None
+        if elsewhere is not None:
+            return await self._aggregated(request, verb, elsewhere, fields)
         connecting = target.subresource in CONNECT_SUBRESOURCES and target.resource is not None
-        self._parts.gate.check_object(request.user, verb, target, fields)
+        why = self._parts.gate.check_object(request.user, verb, target, fields)
+        if request.record is not None:
+            request.record.authorized("allow", why)
         if target.resource is None:
-            raise no_such_page()
+            # The definition of its kind may have been stored a moment ago, through another server.
+            await self._parts.verbs.core.store.fresh()
+            target.resource = self._parts.table.lookup(target.group, target.version, target.plural)
+            if target.resource is None:
+                raise no_such_page()
         if request.method in ("HEAD", "OPTIONS") and not connecting:
             raise method_not_allowed()
-        if not connecting:
-            if verb != "watch":
-                return await self._objects.handle(request, verb)
-            running = self._parts.metrics.long_running.labels("WATCH")
-        else:
-            running = self._parts.metrics.long_running.labels("CONNECT")
-        running.inc()
+        if not connecting and verb != "watch":
+            return await self._objects.handle(request, verb)
+        self._parts.metrics.running(verb, target)
         try:
             if connecting:
+                if request.record is not None:
+                    request.record.stage("ResponseStarted")
                 return await self._parts.splicer.connect(request)
             return await self._objects.handle(request, verb)
         finally:
-            running.dec()
+            self._parts.metrics.ended(verb, target)
+
+    async def _aggregated(self, request: Request, verb: str, service: Obj, fields: str) -> web.StreamResponse:
+        """Another server has the group version; who may do what there is decided here first."""
+        target = request.target
+        # Whatever follows the subresource is the other server's business.
+        seen = replace(target, subresource=target.subresource.split("/")[0])
+        why = self._parts.gate.check_object(request.user, verb, seen, fields)
+        if request.record is not None:
+            request.record.authorized("allow", why)
+        if verb != "watch" and seen.subresource not in CONNECT_SUBRESOURCES:
+            return await self._parts.aggregator.proxy(request, service)
+        if request.begun is not None:
+            request.begun()
+        if request.begun is not None:
+            request.begun()
+        self._parts.metrics.running(verb, seen)
+        try:
+            return await self._parts.aggregator.proxy(request, service)
+        finally:
+            self._parts.metrics.ended(verb, seen)
 
     async def _path(self, request: Request) -> web.StreamResponse:
         path = request.target.path.rstrip("/") or "/"
         parts = self._parts
-        parts.gate.check_path(request.user, request.method, path)
+        why = parts.gate.check_path(request.user, request.method, path)
+        if request.record is not None:
+            request.record.authorized("allow", why)
+        target = request.target
+        elsewhere = parts.aggregator.remote(target.group, target.version) if target.group else None
+        if elsewhere is not None:
+            return await parts.aggregator.proxy(request, elsewhere)
         if request.method not in _READING:
             raise method_not_allowed()
         root = path.split("/")[1]
@@ -165,15 +328,25 @@ class App:
         if path == "/version":
             return value_response(self._version, Form(request.form.media), pretty=True)
         if path in parts.well_known:
-            return value_response(parts.well_known[path], PLAIN)
+            response = value_response(parts.well_known[path], PLAIN)
+            response.headers["Cache-Control"] = "public, max-age=3600"
+            if path.endswith("/jwks"):
+                response.headers["Content-Type"] = "application/jwk-set+json"
+            return response
         if path == "/metrics":
-            return parts.metrics.respond()
+            return await parts.metrics.respond()
+        if path == "/metrics/slis":
+            return await slis(parts.health)
+        if path.startswith(DEBUG) and parts.fairness is not None:
+            text = dump(parts.fairness, path[len(DEBUG) :])
+            if text is not None:
+                return web.Response(text=text)
         if path == "/":
             return value_response({"paths": self._paths()}, Form(request.form.media), pretty=True)
         raise no_such_page()
 
     def _paths(self) -> list[str]:
-        groups = self._parts.table.groups()
+        groups = self._parts.aggregator.groups(self._parts.table.groups())
         found = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
         for group, versions in groups.items():
             root = f"/apis/{group}" if group else "/api"

@@ -22,11 +22,18 @@ from orca.auth.pki import PkiPaths
 from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
 from orca.client.clock import Clock
 from orca.client.hooks import HookCaller
+from orca.server.aggregation import Aggregator
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
+from orca.server.audit import Audit
 from orca.server.bootstrap import ClusterFacts, bootstrap, keep_kubernetes_service
 from orca.server.connection import KEEPALIVE_SECONDS, LINGER_SECONDS, ConnectionFactory
+from orca.server.customresources import CustomKinds, DefinitionController
+from orca.server.deadlines import Deadlines
 from orca.server.discovery import Discovery
+from orca.server.fairness import Fairness, FairnessConfig
+from orca.server.fairness.inflight import InFlight
+from orca.server.fairness.upkeep import Upkeep
 from orca.server.health import Health
 from orca.server.hosts import Hosts
 from orca.server.identity import Gate
@@ -63,7 +70,13 @@ class ServerConfig:
     node_ports: tuple[int, int] = (30000, 32767)
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
     client_ca_file: Path | None = None
+    request_timeout: float = 60.0
+    min_request_timeout: int = 1800
+    fairness: FairnessConfig = field(default_factory=FairnessConfig)
+    audit: Audit | None = None
+    shutdown_delay: float = 0.0
     token_methods: Sequence[TokenMethod] = field(default_factory=tuple)
+    anonymous: bool = True
 
 
 class ApiServer:
@@ -85,10 +98,13 @@ class ApiServer:
         self.core = Core(store, self.table, admission, clock, self.services)
         self.verbs = Verbs(self.core)
         self.client = LocalClient(self.verbs, LOOPBACK_USER)
+        self._kinds = CustomKinds(store, self.table, self.hooks)
+        self._definitions = DefinitionController(store, self._kinds, self.client, clock)
+        self._kinds.subscribe(self._definitions.notice)
         keys = Keys.load(pki.service_account_key)
         account_tokens = ServiceAccountTokens(keys, store, clock)
         methods = [*config.token_methods, account_tokens, BootstrapTokens(store, clock)]
-        self.authenticator = Authenticator(methods, clock=clock)
+        self.authenticator = Authenticator(methods, anonymous=config.anonymous, clock=clock)
         issuer = TokenIssuer(keys, store, clock)
         reviews = Reviews(self.core, self.authenticator, self.authorizer, issuer, account_tokens)
         self.core.virtual.update(reviews.handlers)
@@ -96,18 +112,33 @@ class ApiServer:
         self.health.add("etcd", store.ping)
         self.health.add("informer-sync", self._synced, ready_only=True)
         self._splicer = Splicer(Hosts(store, self._agent_tls()), admission)
+        self.aggregator = Aggregator(store, self.client, self.table, pki.front_proxy_client, clock)
         self.tls = self._serving_tls()
+        self._deadlines = Deadlines(config.request_timeout)
+        fairness = Fairness(config.fairness) if config.fairness.enabled else None
+        self._upkeep = Upkeep(fairness, store, self.client, clock) if fairness is not None else None
+        if fairness is not None:
+            metrics.add_fairness(fairness)
+        if config.audit is not None:
+            metrics.add_audit(config.audit)
+        self._metrics = metrics
         self._app = App(
             Parts(
                 table=self.table,
                 verbs=self.verbs,
                 gate=Gate(self.authenticator, self.authorizer),
                 health=self.health,
-                discovery=Discovery(self.table, f"{config.advertise_address}:{config.port}"),
-                openapi=OpenApi(self.table),
+                discovery=Discovery(self.table, f"{config.advertise_address}:{config.port}", self.aggregator),
+                openapi=OpenApi(self.table, self.aggregator.openapi),
+                aggregator=self.aggregator,
                 metrics=metrics,
                 splicer=self._splicer,
                 clock=clock,
+                deadlines=self._deadlines,
+                fairness=fairness,
+                in_flight=InFlight(config.fairness.reading, config.fairness.writing),
+                audit=config.audit,
+                watch_seconds=config.min_request_timeout,
                 well_known={
                     "/openid/v1/jwks": keys.jwks(),
                     "/.well-known/openid-configuration": keys.discovery(f"{self._facts().url}/openid/v1/jwks"),
@@ -120,9 +151,18 @@ class ApiServer:
     async def start(self) -> None:
         """Bootstrap, then listen. Raises PortTaken, ApiError 503 when the store is away."""
         facts = self._facts()
+        self._kinds.start()
+        self._tasks.append(asyncio.create_task(self._definitions.run()))
         await self.services.repair()
         await bootstrap(self.client, facts)
         await self._lead_here(facts)
+        if self._upkeep is not None:
+            await self._upkeep.ensure()
+            self._upkeep.load()
+            self._tasks.append(asyncio.create_task(self._upkeep.run()))
+        if self.config.audit is not None:
+            self._tasks.append(asyncio.create_task(self.config.audit.log.run()))
+        self._tasks.append(asyncio.create_task(self._deadlines.sweep()))
         loop = asyncio.get_running_loop()
         self._factory = ConnectionFactory(
             self._app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS, lingering_time=LINGER_SECONDS
@@ -145,6 +185,7 @@ class ApiServer:
         self._tasks.append(asyncio.create_task(self._peers.announce()))
         self._tasks.append(asyncio.create_task(self._peers.follow(lambda: self._lead_here(facts))))
         self._tasks.append(asyncio.create_task(self._repair(facts)))
+        self.aggregator.start()
         log.info("serving", address=self.config.bind_address, port=self.config.port)
 
     async def stop(self) -> None:
@@ -159,6 +200,7 @@ class ApiServer:
             await self._factory.shutdown(DRAIN_SECONDS)
         await self._splicer.close()
         await self.hooks.aclose()
+        await self.aggregator.stop()
 
     async def _repair(self, facts: ClusterFacts) -> None:
         while True:

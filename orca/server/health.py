@@ -6,10 +6,13 @@ import platform
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version as package_version
 
+import structlog
 from aiohttp import web
 
 from orca.api.errors import ApiError, no_such_page
 from orca.api.objects import Obj
+
+log = structlog.get_logger()
 
 KUBERNETES_VERSION = "v1.36.0"
 Check = Callable[[], Awaitable[None]]
@@ -43,44 +46,83 @@ def version_info() -> Obj:
 
 
 class Health:
-    """Named checks. ``ready`` checks count for ``/readyz`` only."""
+    """Named checks. ``ready`` checks count for ``/readyz`` only. ``results`` tells how they went, by (probe, name)."""
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
-        self._ready: dict[str, Check] = {}
+        self._ready: dict[str, Check] = {"shutdown": self._not_stopping}
+        self.stopping = False
+        self.results: dict[tuple[str, str], tuple[bool, int, int]] = {}
 
     def add(self, name: str, check: Check, *, ready_only: bool = False) -> None:
         """Add a check; it runs at every request."""
         (self._ready if ready_only else self._checks)[name] = check
 
+    async def _not_stopping(self) -> None:
+        if self.stopping:
+            raise OSError("process is shutting down")
+
+    def _of(self, probe: str) -> dict[str, Check]:
+        return {**self._checks, **self._ready} if probe == "readyz" else dict(self._checks)
+
+    async def _run(self, probe: str, name: str, check: Check) -> str:
+        """What is wrong, "" when nothing is."""
+        problem = ""
+        try:
+            await check()
+        except (ApiError, OSError, TimeoutError) as error:
+            problem = str(error) or type(error).__name__
+        _, successes, failures = self.results.get((probe, name), (False, 0, 0))
+        self.results[probe, name] = (not problem, successes + (not problem), failures + bool(problem))
+        return problem
+
+    async def run_all(self) -> None:
+        """Every check of every probe once, for ``results``."""
+        for probe in ("healthz", "livez", "readyz"):
+            self.results.setdefault((probe, "ping"), (True, 1, 0))
+            for name, check in self._of(probe).items():
+                await self._run(probe, name, check)
+
     async def respond(self, path: str, query: Mapping[str, str]) -> web.Response:
         """Answer ``/livez``, ``/livez/<check>`` and so on. Raises ApiError 404."""
         probe, _, single = path.strip("/").partition("/")
-        checks = dict(self._checks)
-        if probe == "readyz":
-            checks |= self._ready
+        checks = self._of(probe)
         if single:
-            if single == "ping":
-                return web.Response(text="ok")
-            if single not in checks:
-                raise no_such_page()
-            checks = {single: checks[single]}
+            return await self._respond_single(probe, single, checks)
         excluded = set(query.getall("exclude", [])) if hasattr(query, "getall") else set()
-        lines, failed = ["[+]ping ok"], []
+        lines, failed = ["[+]ping excluded: ok" if "ping" in excluded else "[+]ping ok"], []
+        unknown = sorted(excluded - {"ping", *checks})
         for name, check in checks.items():
             if name in excluded:
                 lines.append(f"[+]{name} excluded: ok")
                 continue
-            try:
-                await check()
-            except (ApiError, OSError, TimeoutError):
+            problem = await self._run(probe, name, check)
+            if problem:
                 failed.append(name)
                 lines.append(f"[-]{name} failed: reason withheld")
+                log.warning("a health check failed", probe=probe, check=name, error=problem)
             else:
                 lines.append(f"[+]{name} ok")
+        if unknown:
+            named = ", ".join(f'"{name}"' for name in unknown)
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {named}")
         if failed:
-            text = "\n".join([*lines, f"{probe} check failed"]) + "\n"
-            return web.Response(text=text, status=500)
+            return _text("\n".join([*lines, f"{probe} check failed"]) + "\n", 500)
         if "verbose" in query:
-            return web.Response(text="\n".join([*lines, f"{probe} check passed"]) + "\n")
-        return web.Response(text="ok")
+            return _text("\n".join([*lines, f"{probe} check passed"]) + "\n")
+        return _text("ok")
+
+    async def _respond_single(self, probe: str, name: str, checks: dict[str, Check]) -> web.Response:
+        if name == "ping":
+            return _text("ok")
+        if name not in checks:
+            raise no_such_page()
+        problem = await self._run(probe, name, checks[name])
+        if problem:
+            log.warning("a health check failed", probe=probe, check=name, error=problem)
+            return _text("internal server error: reason withheld\n", 500)
+        return _text("ok")
+
+
+def _text(text: str, status: int = 200) -> web.Response:
+    return web.Response(text=text, status=status, headers={"X-Content-Type-Options": "nosniff"})

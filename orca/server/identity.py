@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
 from aiohttp import web
 
-from orca.api.errors import ApiError, forbidden, quote
+from orca.api.errors import ApiError, forbidden, quote, unauthorized
 from orca.api.selectors import ALL_FIELDS, parse_field_selector
 from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
 from orca.server.connection import connection_of
@@ -13,6 +16,7 @@ from orca.server.paths import Target
 
 # Probes must work before anybody has a credential, as upstream's --authorization-always-allow-paths.
 ALWAYS_ALLOWED = frozenset({"/healthz", "/livez", "/readyz"})
+WEBSOCKET_TOKEN = "base64url.bearer.authorization.k8s.io."
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
@@ -22,7 +26,27 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
     bearer = None
     if header[:7].lower() == "bearer ":
         bearer = header[7:].strip() or None
+    elif not header and "Sec-WebSocket-Protocol" in request.headers:
+        bearer = websocket_token(request.headers.getall("Sec-WebSocket-Protocol"))
     return Credentials(peer_cert_der=connection_of(request).peer_der, bearer=bearer)
+
+
+def websocket_token(offered: list[str]) -> str | None:
+    """The bearer token among the subprotocols of a WebSocket: browsers cannot set headers on one.
+
+    Reference: k8s.io/apiserver ``pkg/authentication/request/websocket``. Raises ApiError 401 when it is malformed, given
+    twice, or the only protocol.
+    """
+    protocols = [part.strip() for value in offered for part in value.split(",")]
+    tokens = [one[len(WEBSOCKET_TOKEN) :] for one in protocols if one.startswith(WEBSOCKET_TOKEN)]
+    if not tokens:
+        return None
+    if len(tokens) > 1 or len(protocols) == 1 or not tokens[0]:
+        raise unauthorized()
+    try:
+        return base64.b64decode(tokens[0] + "=" * (-len(tokens[0]) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise unauthorized() from None
 
 
 def verb_of(method: str, target: Target, *, watching: bool) -> str:
@@ -34,6 +58,14 @@ def verb_of(method: str, target: Target, *, watching: bool) -> str:
     if method == "DELETE":
         return "delete" if target.name else "deletecollection"
     return _VERBS.get(method, method.lower())
+
+
+class Refused(ApiError):
+    """403 by the authorizers; ``why`` is what they said, for the audit log."""
+
+    def __init__(self, told: ApiError, why: str) -> None:
+        super().__init__(told.code, told.reason, told.message, told.details)
+        self.why = why
 
 
 class Gate:
@@ -51,8 +83,12 @@ class Gate:
                 return impersonated(user, request.headers, self.check)
         return user
 
-    def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "") -> None:
-        """Raises ApiError 403."""
+    def original(self, request: web.BaseRequest) -> UserInfo:
+        """Who sent it, whoever they act as. Raises ApiError 401."""
+        return self._authenticator.authenticate(credentials_of(request))
+
+    def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "") -> str:
+        """Why it is allowed. Raises Refused (403)."""
         object_name, selected = target.name, ALL_FIELDS
         if fields and verb in ("list", "watch", "deletecollection"):
             try:
@@ -60,7 +96,7 @@ class Gate:
             except ApiError:
                 selected = ALL_FIELDS  # the verb itself will say what is wrong with it
             object_name = object_name or selected.exact("metadata.name") or ""
-        self.check(
+        return self.check(
             user,
             Action(
                 verb=verb,
@@ -73,18 +109,21 @@ class Gate:
             ),
         )
 
-    def check_path(self, user: UserInfo, method: str, path: str) -> None:
-        """For paths that are no resource. Raises ApiError 403."""
+    def check_path(self, user: UserInfo, method: str, path: str) -> str:
+        """For paths that are no resource: why it is allowed. Raises Refused (403)."""
         if path in ALWAYS_ALLOWED:
-            return
+            return ""
         verb = "get" if method == "HEAD" else method.lower()
-        self.check(user, Action(verb=verb, group="", resource="", subresource="", name="", namespace="", path=path))
+        return self.check(
+            user, Action(verb=verb, group="", resource="", subresource="", name="", namespace="", path=path)
+        )
 
-    def check(self, user: UserInfo, action: Action) -> None:
-        """Raises ApiError 403 unless the user may."""
+    def check(self, user: UserInfo, action: Action) -> str:
+        """The reason why the user may. Raises Refused (403) unless they may."""
         decision = self._authorizer.authorize(user, action)
         if not decision.allowed:
-            raise refusal(user, action, decision.reason)
+            raise Refused(refusal(user, action, decision.reason), decision.reason)
+        return decision.reason
 
 
 def refusal(user: UserInfo, action: Action, reason: str) -> ApiError:

@@ -24,7 +24,9 @@ from orca.auth.identity import (
 _USER, _GROUP, _UID, _EXTRA = "Impersonate-User", "Impersonate-Group", "Impersonate-Uid", "impersonate-extra-"
 
 
-def impersonated(user: UserInfo, headers: CIMultiDictProxy[str], check: Callable[[UserInfo, Action], None]) -> UserInfo:
+def impersonated(
+    user: UserInfo, headers: CIMultiDictProxy[str], check: Callable[[UserInfo, Action], object]
+) -> UserInfo:
     """The user to act as. ``check`` raises ApiError 403 for what ``user`` may not impersonate."""
     who = headers.get(_USER, "")
     groups = headers.getall(_GROUP, [])

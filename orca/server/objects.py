@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from aiohttp import web
 
 from orca.api.builtin import SCALE
 from orca.api.errors import ApiError, bad_request, method_not_allowed, no_such_page, unsupported_media_type
+from orca.api.fields import manager_of
 from orca.api.objects import Obj
 from orca.api.resources import Resource, Subresource
 from orca.client.clock import Clock
 from orca.server import bodies, patch_media, protobuf
+from orca.server.identity import Gate
+from orca.server.metrics import Metrics
 from orca.server.negotiation import Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
 from orca.server.representation import check_include, transform, transform_list
@@ -28,9 +32,12 @@ _OPTION_KINDS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "Patc
 class ObjectHandlers:
     """Answers requests whose target is a resource."""
 
-    def __init__(self, verbs: Verbs, clock: Clock) -> None:
+    def __init__(self, verbs: Verbs, clock: Clock, metrics: Metrics, watch_seconds: int, gate: Gate) -> None:
         self._verbs = verbs
+        self._gate = gate
         self._clock = clock
+        self._metrics = metrics
+        self._watch_seconds = watch_seconds  # --min-request-timeout
 
     async def handle(self, request: Request, verb: str) -> web.StreamResponse:
         """``verb`` is Kubernetes' (get, list, watch, create, …). Raises ApiError."""
@@ -102,7 +109,7 @@ class ObjectHandlers:
                 continue_=page.continue_,
                 remaining=page.remaining,
             )
-            if len(pieces) > 1 and "gzip" not in request.accept_encoding:
+            if len(pieces) > 1 and "gzip" not in request.accept_encoding and request.record is None:
                 return await send_pieces(request.http, pieces, request.audit_id)
             return pack(json_response(b"".join(pieces)), request.accept_encoding)
         metadata: Obj = {"resourceVersion": str(page.revision)}
@@ -120,7 +127,11 @@ class ObjectHandlers:
         include = check_include(request.query.get("includeObject", "")) if form.kind else ""
         options = self._list_options(request)
         events = await self._verbs.watch(resource, _space(request), options)
-        return await serve_watch(request, resource, events, options, form, include, self._clock)
+        if not options.timeout_seconds or options.timeout_seconds < 0:
+            # Up to twice as long, so that those who came together do not come again together.
+            options.timeout_seconds = self._watch_seconds + random.randrange(self._watch_seconds or 1)
+        counts = self._metrics.watch_counts(resource)
+        return await serve_watch(request, resource, events, options, form, include, self._clock, counts)
 
     def _list_options(self, request: Request) -> ListOptions:
         options = ListOptions.from_query(request.query)
@@ -131,17 +142,35 @@ class ObjectHandlers:
     # -- writing
 
     def _call(self, request: Request) -> Call:
-        return Call(request.user, WriteOptions.from_query(request.query, _OPTION_KINDS.get(request.method, "")))
+        options = WriteOptions.from_query(request.query, _OPTION_KINDS.get(request.method, ""))
+        call = Call(request.user, options, manager=manager_of("", request.http.headers.get("User-Agent", "")))
+        if request.method in ("PUT", "PATCH"):
+            call.authorize_create = lambda: self._gate.check_object(request.user, "create", request.target)
+        if request.record is not None:
+            call.audit_annotations = request.record.annotations
+        return call
+
+    def _delete_call(self, request: Request, options: DeleteOptions) -> Call:
+        call = Call(request.user)
+        call.options.dry_run = options.dry_run
+        if request.record is not None:
+            call.audit_annotations = request.record.annotations
+        return call
 
     async def _body(self, request: Request, kind: str, definition: str) -> tuple[Obj, list[str]]:
         """The body as an object, and texts about its duplicate fields."""
         media = bodies.media_of(request.http)
         if media == protobuf.MEDIA:
-            return protobuf.decode_body(await bodies.read_body(request.http), definition), []
+            obj = protobuf.decode_body(await bodies.read_body(request.http), definition)
+            if request.record is not None:
+                request.record.take_request(obj)
+            return obj, []
         if media != bodies.JSON_MEDIA and media not in bodies.YAML_MEDIA:
             raise unsupported_media_type(bodies.OBJECT_MEDIA)
         raw = await bodies.read_body(request.http)
         obj = bodies.decode_object(raw, media, kind)
+        if request.record is not None:
+            request.record.take_request(obj)
         if request.query.get("fieldValidation") == "Ignore":
             return obj, []
         return obj, bodies.duplicate_fields(raw, media, obj)
@@ -172,18 +201,34 @@ class ObjectHandlers:
         status = 201 if written.created else 200
         return self._warned(self._entry(request, resource, written.entry, status=status, form=form), call)
 
-    async def _patch_body(self, request: Request) -> tuple[Any, str]:
+    async def _patch_body(self, request: Request) -> tuple[Any, str, list[str]]:
+        """The patch, its media type, and texts about repeated keys of an applied configuration."""
         media = bodies.media_of(request.http)
         if media not in patch_media.ACCEPTED:
             raise unsupported_media_type(patch_media.ACCEPTED)
         raw = await bodies.read_body(request.http)
-        return bodies.decode(raw, bodies.JSON_MEDIA), media
+        duplicates: list[str] = []
+        if media == patch_media.APPLY_PATCH:
+            body, form = bodies.decode_configuration(raw)
+            if request.query.get("fieldValidation") != "Ignore":
+                duplicates = bodies.duplicate_fields(raw, form, body)
+        else:
+            body = bodies.decode(raw, bodies.JSON_MEDIA)
+        if request.record is not None:
+            request.record.take_request(body)
+        return body, media, duplicates
 
     async def _patch(self, request: Request, resource: Resource, subresource: str = "") -> web.Response:
         form = request.form
         call = self._call(request)
         target = request.target
-        body, media = await self._patch_body(request)
+        body, media, duplicates = await self._patch_body(request)
+        if media == patch_media.APPLY_PATCH:
+            written = await self._verbs.apply(
+                call, resource, target.name, target.namespace, body, duplicates, subresource=subresource
+            )
+            status = 201 if written.created else 200
+            return self._warned(self._entry(request, resource, written.entry, status=status, form=form), call)
         entry = await self._verbs.patch(
             call, resource, target.name, target.namespace, body, media, subresource=subresource
         )
@@ -195,9 +240,12 @@ class ObjectHandlers:
             return DeleteOptions.from_query(request.query)
         media = bodies.media_of(request.http)
         if media == protobuf.MEDIA:
-            options = DeleteOptions.from_body(protobuf.decode_body(raw, DELETE_OPTIONS))
+            body = protobuf.decode_body(raw, DELETE_OPTIONS)
         else:
-            options = DeleteOptions.from_body(bodies.decode_object(raw, media, "DeleteOptions"))
+            body = bodies.decode_object(raw, media, "DeleteOptions")
+        if request.record is not None:
+            request.record.take_request(body)
+        options = DeleteOptions.from_body(body)
         if request.query.get("dryRun"):
             options.dry_run = options.dry_run or DeleteOptions.from_query(request.query).dry_run
         return options
@@ -206,8 +254,7 @@ class ObjectHandlers:
         form = request.form
         target = request.target
         options = await self._delete_options(request)
-        call = Call(request.user)
-        call.options.dry_run = options.dry_run
+        call = self._delete_call(request, options)
         deleted = await self._verbs.delete(call, resource, target.name, target.namespace, options)
         accepted = not deleted.gone and options.orphan_dependents is False
         status = 202 if accepted else 200
@@ -220,8 +267,7 @@ class ObjectHandlers:
         form = request.form
         selection = self._list_options(request)
         options = await self._delete_options(request)
-        call = Call(request.user)
-        call.options.dry_run = options.dry_run
+        call = self._delete_call(request, options)
         page = await self._verbs.delete_collection(call, resource, _space(request), selection, options)
         metadata = {"resourceVersion": str(page.revision)}
         objs = [entry.obj for entry in page.entries]
@@ -257,7 +303,7 @@ class ObjectHandlers:
             obj, duplicates = await self._body(request, "Scale", SCALE.definition)
             scale = await self._verbs.update_scale(call, resource, target.name, target.namespace, obj, duplicates)
         else:
-            body, media = await self._patch_body(request)
+            body, media, _ = await self._patch_body(request)
             scale = await self._verbs.patch_scale(call, resource, target.name, target.namespace, body, media)
         return self._warned(self._value(request, resource, scale, Form(form.media)), call)
 

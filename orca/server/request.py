@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -13,6 +14,9 @@ from orca.auth import UserInfo
 from orca.server.negotiation import PLAIN, Form, negotiate
 from orca.server.options import flag
 from orca.server.paths import Target
+
+if TYPE_CHECKING:
+    from orca.server.audit.record import Record
 
 _NO_QUERY: Mapping[str, str] = MultiDict()
 
@@ -33,6 +37,10 @@ class Request:
     query_text: str
     user: UserInfo
     audit_id: str
+    begun: Callable[[], None] | None = None
+    """Called by what streams when it has begun: from then on it takes no seat and has no deadline."""
+    record: Record | None = None
+    """What the audit log will say; None when it says nothing about this request."""
 
     @property
     def form(self) -> Form:

@@ -17,6 +17,8 @@ from orca.server.negotiation import YAML, Form
 
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
 PIECE = 256 * 1024  # bytes of a list written at a time
+ANSWERING = "orca.answering"
+"""Set on a request whose answer is on its way: no other can be given any more."""
 _JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -83,6 +85,7 @@ async def send_pieces(http: web.BaseRequest, pieces: list[bytes], audit_id: str)
     headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private", "Audit-Id": audit_id}
     response = web.StreamResponse(headers=headers)
     response.content_length = sum(map(len, pieces))
+    http[ANSWERING] = True
     await response.prepare(http)
     for piece in pieces:
         await response.write(piece)

@@ -6,7 +6,6 @@ A plain JSON watch writes the line the store encoded once; what is ready at the 
 from __future__ import annotations
 
 import asyncio
-import random
 
 import orjson
 from aiohttp import web
@@ -15,14 +14,13 @@ from orca.api.errors import ApiError
 from orca.api.resources import Resource
 from orca.client.clock import Clock
 from orca.server.connection import connection_of
+from orca.server.metrics import WatchCounts
 from orca.server.negotiation import YAML, Form
 from orca.server.options import ListOptions
 from orca.server.representation import transform
 from orca.server.request import Request
 from orca.server.verbs.serving import AnyWatch
 from orca.store import Event
-
-MIN_SECONDS = 1800  # a watch without timeoutSeconds ends after half an hour to an hour, so that load spreads
 
 
 async def serve_watch(
@@ -33,8 +31,9 @@ async def serve_watch(
     form: Form,
     include: str,
     clock: Clock,
+    counts: WatchCounts,
 ) -> web.StreamResponse:
-    """Stream events until the time is over, the peer goes away or the store ends the watch."""
+    """Stream events until ``options.timeout_seconds`` are over, the peer goes away or the store ends the watch."""
     if form.media == YAML:
         raise ApiError(406, "NotAcceptable", "watches are served as JSON only")
     connection = connection_of(request.http)
@@ -43,21 +42,20 @@ async def serve_watch(
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
     if request.http.version >= (1, 1):
         response.enable_chunked_encoding()
-    seconds = options.timeout_seconds
-    if not seconds or seconds < 0:
-        seconds = MIN_SECONDS + random.randrange(MIN_SECONDS)
     connection.watch_loss(task, task.cancel)
     try:
         await response.prepare(request.http)
         if request.begun is not None:
             request.begun()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(options.timeout_seconds):
                 while True:
                     batch = await watch.batch()
                     if not batch:
                         break
-                    await response.write(b"".join([_line(event, resource, form, include, clock) for event in batch]))
+                    lines = [_line(event, resource, form, include, clock) for event in batch]
+                    await response.write(b"".join(lines))
+                    counts.sent(lines)
         except TimeoutError:
             pass
         except ApiError as error:

@@ -1,0 +1,210 @@
+"""What is logged of one request: gathered while it is served, written as ``audit.k8s.io/v1`` Events stage by stage."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import yaml
+from aiohttp import web
+
+from orca.api.errors import ApiError
+from orca.api.objects import Obj
+from orca.api.times import format_micro
+from orca.auth.identity import UserInfo
+from orca.server.audit.log import AuditLog
+from orca.server.audit.policy import Level, Policy, Verdict
+from orca.server.paths import Target
+
+_PATCHES = "patch.webhook.admission.k8s.io/"
+"""Annotations that show content, and so need level Request."""
+
+
+class Audit:
+    """The policy and where its events go."""
+
+    def __init__(self, policy: Policy, log: AuditLog) -> None:
+        self.policy = policy
+        self.log = log
+        self.by_level = dict.fromkeys((level.name for level in Level), 0)
+
+    async def begin(
+        self,
+        http: web.BaseRequest,
+        target: Target,
+        verb: str,
+        audit_id: str,
+        user: UserInfo | None,
+        impersonated: UserInfo | None = None,
+    ) -> Record | None:
+        """The record of a request, None when the policy does not want one. ``user`` None could not be authenticated."""
+        # Rules are about who acts, which is the one who is impersonated.
+        verdict = self.policy.verdict(impersonated or user or UserInfo(""), verb, target)
+        self.by_level[verdict.level.name] += 1
+        if verdict.level is Level.NONE:
+            return None
+        if self.log.full:
+            await self.log.drained()
+        record = Record(self.log, verdict, _head(http, target, verb, audit_id, user, impersonated))
+        record.stage("RequestReceived")
+        return record
+
+
+def _head(
+    http: web.BaseRequest,
+    target: Target,
+    verb: str,
+    audit_id: str,
+    user: UserInfo | None,
+    impersonated: UserInfo | None,
+) -> Obj:
+    event: Obj = {
+        "auditID": audit_id,
+        "requestURI": http.raw_path,
+        "verb": verb,
+        "user": user.to_api() if user is not None else {},
+    }
+    if impersonated is not None:
+        event["impersonatedUser"] = impersonated.to_api()
+    event["sourceIPs"] = _addresses(http)
+    agent = http.headers.get("User-Agent")
+    if agent:
+        event["userAgent"] = agent[:1024]
+    if target.plural:
+        reference = {
+            "resource": target.plural,
+            "namespace": target.namespace,
+            "name": target.name,
+            "apiGroup": target.group,
+            "apiVersion": target.version,
+            "subresource": target.subresource,
+        }
+        event["objectRef"] = {key: value for key, value in reference.items() if value}
+    event["requestReceivedTimestamp"] = format_micro(datetime.now(UTC))
+    return event
+
+
+def _addresses(http: web.BaseRequest) -> list[str]:
+    """As upstream: what proxies claim, then who is connected."""
+    claimed = [part.strip() for part in http.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+    real = http.headers.get("X-Real-Ip", "").strip()
+    found = claimed or ([real] if real else [])
+    if http.remote and http.remote not in found:
+        found.append(http.remote)
+    return found
+
+
+class Record:
+    """One request; ``annotations`` may be added to until it is over."""
+
+    def __init__(self, log: AuditLog, verdict: Verdict, head: Obj) -> None:
+        self._log = log
+        self._verdict = verdict
+        self._head = head
+        self._request: Any = None
+        self._answer: Obj | None = None
+        self._response: Any = None
+        self.annotations: dict[str, str] = {}
+
+    @property
+    def level(self) -> Level:
+        """How much is wanted."""
+        return self._verdict.level
+
+    def authorized(self, decision: str, reason: str) -> None:
+        """``decision`` is "allow" or "forbid"."""
+        self.annotations["authorization.k8s.io/decision"] = decision
+        self.annotations["authorization.k8s.io/reason"] = reason
+
+    def take_request(self, body: Any) -> None:
+        """The decoded body, before anybody changes it."""
+        if isinstance(body, dict) and "objectRef" in self._head:
+            self._refer(body)
+        if self.level >= Level.Request:
+            self._request = orjson.Fragment(orjson.dumps(self._cleaned(body)))
+
+    def _refer(self, body: Obj) -> None:
+        metadata = body.get("metadata")
+        if not isinstance(metadata, dict):
+            return
+        reference = self._head["objectRef"]
+        for field in ("name", "namespace", "uid", "resourceVersion"):
+            if metadata.get(field) and field not in reference:
+                reference[field] = metadata[field]
+
+    def take_error(self, error: ApiError) -> None:
+        """The request failed."""
+        status = error.status()
+        self._answer = {key: value for key, value in status.items() if key not in ("kind", "apiVersion")}
+
+    def take_response(self, response: web.StreamResponse) -> None:
+        """What was answered."""
+        if self._answer is None:
+            self._answer = {"metadata": {}, "code": response.status}
+        if self.level < Level.RequestResponse or not isinstance(response, web.Response):
+            return
+        body = response.body
+        if not isinstance(body, bytes) or not body:
+            return
+        if response.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        media = response.content_type
+        try:
+            if media == "application/json":
+                managed = self._verdict.omit_managed_fields and b'"managedFields"' in body
+                self._response = self._cleaned(orjson.loads(body)) if managed else orjson.Fragment(body.rstrip())
+            elif media == "application/yaml":
+                self._response = self._cleaned(yaml.load(body, Loader=yaml.CSafeLoader))
+        except (orjson.JSONDecodeError, yaml.YAMLError):
+            self._response = None  # no object of ours: what a proxied server has answered
+
+    def _cleaned(self, body: Any) -> Any:
+        if not self._verdict.omit_managed_fields or not isinstance(body, dict):
+            return body
+        cleaned = dict(body)
+        metadata = cleaned.get("metadata")
+        if isinstance(metadata, dict) and "managedFields" in metadata:
+            cleaned["metadata"] = {key: value for key, value in metadata.items() if key != "managedFields"}
+        if isinstance(cleaned.get("items"), list):
+            cleaned["items"] = [self._cleaned(item) for item in cleaned["items"]]
+        return cleaned
+
+    def stage(self, stage: str) -> None:
+        """Write the event of a stage unless it is to be left out."""
+        verdict = self._verdict
+        if stage in verdict.omit_stages:
+            return
+        event: Obj = {
+            "kind": "Event",
+            "apiVersion": "audit.k8s.io/v1",
+            "level": verdict.level.name,
+            "auditID": self._head["auditID"],
+            "stage": stage,
+            **self._head,
+        }
+        if stage != "RequestReceived":
+            event["responseStatus"] = self._answer or {"metadata": {}, "code": 200}
+            if self._request is not None:
+                event["requestObject"] = self._request
+            if self._response is not None:
+                event["responseObject"] = self._response
+        event["stageTimestamp"] = format_micro(datetime.now(UTC))
+        shown = self.annotations
+        if verdict.level < Level.Request:
+            shown = {key: value for key, value in shown.items() if not key.startswith(_PATCHES)}
+        if shown:
+            event["annotations"] = shown
+        self._log.put(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+
+    def panicked(self) -> None:
+        """The server failed in a way nobody foresaw."""
+        self._answer = {
+            "metadata": {},
+            "status": "Failure",
+            "message": "APIServer panic'd: the server failed to handle the request; see its log",
+            "reason": "InternalError",
+            "code": 500,
+        }
+        self.stage("Panic")

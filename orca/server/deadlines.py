@@ -1,0 +1,103 @@
+"""Requests that take too long are ended: by ``--request-timeout``, or by a client's ``?timeout=``.
+
+A timer for each would cost more than many a request does. All share one length, so they are due in the order in which
+they came, and one task that wakes now and then only looks at the oldest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+from orca.api.errors import ApiError, bad_request, timeout
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+LONGEST_SWEEP = 0.5
+
+
+def duration(text: str) -> float | None:
+    """Seconds of a duration as Go writes it (``1m30s``, ``500ms``, ``0``); None when it is none."""
+    sign = -1.0 if text.startswith("-") else 1.0
+    digits = text.lstrip("+-")
+    if digits == "0":
+        return 0.0
+    parts = list(_DURATION.finditer(digits))
+    if not parts or "".join(part[0] for part in parts) != digits:
+        return None
+    return sign * sum(float(part[1]) * _UNITS[part[2]] for part in parts)
+
+
+class Deadlines:
+    """``seconds`` is the default and the most; 0 sets no limit."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._due: dict[asyncio.Task[Any], float] = {}
+        self._own: dict[asyncio.Task[Any], asyncio.TimerHandle] = {}
+        self._expired: set[asyncio.Task[Any]] = set()
+
+    def enter(self, task: asyncio.Task[Any], began: float) -> None:
+        """A request has begun (``perf_counter`` seconds)."""
+        if self.seconds:
+            self._due[task] = began + self.seconds
+
+    def shorten(self, task: asyncio.Task[Any], query: Mapping[str, str]) -> None:
+        """Heed ``?timeout=`` of a request that may not take long. Raises ApiError 400."""
+        text = query.get("timeout", "")
+        if not text:
+            return
+        wanted = duration(text)
+        if wanted is None:
+            raise bad_request(f'invalid timeout specified in the request URL - time: invalid duration "{text}"')
+        if wanted <= 0 or (self.seconds and wanted >= self.seconds):
+            return
+        self._own[task] = asyncio.get_running_loop().call_later(wanted, self._expire, task)
+
+    def release(self, task: asyncio.Task[Any]) -> None:
+        """It may take as long as it likes from here on: it streams."""
+        self._due.pop(task, None)
+        own = self._own.pop(task, None)
+        if own is not None:
+            own.cancel()
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        """It is over."""
+        self._due.pop(task, None)
+        if self._own:
+            self.release(task)
+        if self._expired:
+            self._expired.discard(task)
+
+    def expired(self, task: asyncio.Task[Any]) -> bool:
+        """Whether it was its deadline that cancelled a task."""
+        return task in self._expired
+
+    @property
+    def error(self) -> ApiError:
+        """What the client is told."""
+        return timeout("request did not complete within the allotted timeout")
+
+    async def sweep(self) -> None:
+        """Until cancelled."""
+        if not self.seconds:
+            return
+        while True:
+            await asyncio.sleep(min(LONGEST_SWEEP, self.seconds / 4))
+            now = perf_counter()
+            overdue = []
+            for task, due in self._due.items():
+                if due > now:
+                    break
+                overdue.append(task)
+            for task in overdue:
+                self._expire(task)
+
+    def _expire(self, task: asyncio.Task[Any]) -> None:
+        self.release(task)
+        if not task.done():
+            self._expired.add(task)
+            task.cancel()
