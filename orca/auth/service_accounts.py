@@ -170,6 +170,16 @@ class TokenIssuer:
             claims["node"] = {"name": node_name, **({"uid": uid(node)} if node else {})}
 
 
+def _sound(payload: Obj) -> bool:
+    """Whether claims have the types we make: whoever holds the key may still write nonsense."""
+    claims = payload.get(_CLAIM) or {}
+    if not isinstance(claims, dict):
+        return False
+    times = (payload["exp"], payload.get("nbf", 0))
+    bound = (claims.get(kind) or {} for kind in ("serviceaccount", "pod", "secret", "node"))
+    return all(isinstance(one, int | float) for one in times) and all(isinstance(one, dict) for one in bound)
+
+
 def _uid_conflict(resource: Resource, who: str, wanted: str, found: str) -> ApiError:
     return conflict(
         resource,
@@ -241,6 +251,8 @@ class ServiceAccountTokens:
                 },
             )
         except jwt.PyJWTError:
+            return None
+        if not _sound(found):
             return None
         if len(self._verified) >= _REMEMBERED:
             self._verified.clear()

@@ -58,6 +58,7 @@ class Flags:
     node_ports: tuple[int, int]
     cluster_cidr: str
     token_auth_file: Path | None
+    anonymous_auth: bool
     client_ca_file: Path | None
     encryption_config: Path | None
     encryption_reload: bool
@@ -113,6 +114,9 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 )
 @click.option("--cluster-cidr", default="10.244.0.0/16", callback=_cidr, help="Pod addresses.")
 @click.option("--token-auth-file", type=_path, default=None, help='CSV of static tokens: token,user,uid,"groups".')
+@click.option(
+    "--anonymous-auth", type=bool, default=True, help="Take requests without credentials as those of system:anonymous."
+)
 @click.option("--client-ca-file", type=_path, default=None, help="A further CA whose client certificates are accepted.")
 @click.option(
     "--encryption-provider-config",
@@ -261,6 +265,7 @@ def _config(flags: Flags) -> ServerConfig:
         authorization_modes=flags.authorization_modes,
         client_ca_file=flags.client_ca_file,
         token_methods=tokens,
+        anonymous=flags.anonymous_auth,
     )
 
 

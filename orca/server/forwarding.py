@@ -14,6 +14,7 @@ from aiohttp import web
 from orca.api.errors import ApiError, bad_request
 from orca.server.connection import connection_of
 from orca.server.hosts import Destination
+from orca.server.identity import WEBSOCKET_TOKEN
 from orca.server.request import Request
 from orca.server.tunnel import Endpoint, dial_failed, splice
 
@@ -133,8 +134,19 @@ class Forwarder:
 
 def forwarded(request: Request) -> list[Header]:
     """The headers of a request that are passed on."""
-    return [
-        (key, value)
-        for key, value in request.http.headers.items()
-        if key.lower() not in _NOT_FORWARDED and not key.lower().startswith(_NOT_FORWARDED_PREFIXES)
-    ]
+    found = []
+    for key, value in request.http.headers.items():
+        low = key.lower()
+        if low in _NOT_FORWARDED or low.startswith(_NOT_FORWARDED_PREFIXES):
+            continue
+        if low == "sec-websocket-protocol":
+            value = _without_token(value)
+            if not value:
+                continue
+        found.append((key, value))
+    return found
+
+
+def _without_token(protocols: str) -> str:
+    """Subprotocols of a WebSocket without the bearer token among them, which is for us alone."""
+    return ", ".join(one.strip() for one in protocols.split(",") if not one.strip().startswith(WEBSOCKET_TOKEN))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.api.security.authority import client_tls
+
+_STATUS = re.compile(rb"HTTP/\d\.\d (\d\d\d) ")
 
 
 @asynccontextmanager
@@ -36,9 +39,4 @@ async def exchange(port: int, data: bytes, tls: ssl.SSLContext | None = None, *,
 
 def statuses(answer: bytes) -> list[int]:
     """The HTTP codes of the answers in a stream of them."""
-    found = []
-    for line in answer.split(b"\r\n"):
-        at = line.find(b"HTTP/1.1 ")
-        if at >= 0:
-            found.append(int(line[at + 9 : at + 12]))
-    return found
+    return [int(code) for code in _STATUS.findall(answer)]
