@@ -89,7 +89,8 @@ class Schema:
         """Name -> JSON Schema with upstream's ``x-kubernetes-*`` extensions; frozen."""
         # Its data without its code, which would load a second validator.
         package = find_spec("kubernetes_validate")
-        assert package is not None and package.origin is not None
+        assert package is not None
+        assert package.origin is not None
         raw = Path(package.origin).with_name(_FOLDER).joinpath(_FILE).read_bytes()
         return Definitions(orjson.loads(raw)["$defs"])
 
