@@ -93,13 +93,15 @@ class LocalClient(Client):
         subresource: str = "",
     ) -> Obj:
         body: Any = orjson.loads(orjson.dumps(patch))
-        if subresource == "scale":
-            return await self._verbs.patch_scale(self._call(), resource, name, namespace, body, BY_KIND[kind])
         call = self._call()
         if kind == "apply":
             call.options.field_manager, call.options.force = self._manager, True
+            if subresource == "scale":
+                return await self._verbs.apply_scale(call, resource, name, namespace, body)
             written = await self._verbs.apply(call, resource, name, namespace, body, subresource=subresource)
             return written.entry.obj
+        if subresource == "scale":
+            return await self._verbs.patch_scale(call, resource, name, namespace, body, BY_KIND[kind])
         entry = await self._verbs.patch(call, resource, name, namespace, body, BY_KIND[kind], subresource=subresource)
         return entry.obj
 

@@ -7,7 +7,7 @@ of HTTP never belong here. Reference: sigs.k8s.io/structured-merge-diff and k8s.
 """
 
 from orca.api.fields.managers import Door, door, manager_of
-from orca.api.fields.tracking import Applied, At, Writer, apply, revert_times, track_create, track_update
+from orca.api.fields.tracking import Applied, At, Writer, apply, check, revert_times, track_create, track_update
 
 __all__ = [
     "Applied",
@@ -15,6 +15,7 @@ __all__ = [
     "Door",
     "Writer",
     "apply",
+    "check",
     "door",
     "manager_of",
     "revert_times",

@@ -8,11 +8,11 @@ from orca.api.fields.sets import FieldSet, members, shown
 from orca.api.objects import Obj
 
 
-def error(found: list[tuple[Entry, FieldSet]]) -> ApiError:
-    """One cause for each field and manager, ordered by manager and path."""
+def error(found: list[tuple[Entry, FieldSet]], told_as: str = "") -> ApiError:
+    """One cause for each field and manager, ordered by manager and path; ``told_as`` replaces their versions."""
     by_manager = {
-        _described(entry): sorted(shown(path) for path in members(fields))
-        for entry, fields in sorted(found, key=lambda one: _described(one[0]))
+        _described(entry, told_as): sorted(shown(path) for path in members(fields))
+        for entry, fields in sorted(found, key=lambda one: _described(one[0], told_as))
     }
     causes: list[Obj] = [
         {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": path}
@@ -30,11 +30,11 @@ def error(found: list[tuple[Entry, FieldSet]]) -> ApiError:
     return ApiError(409, "Conflict", text, {"causes": causes})
 
 
-def _described(entry: Entry) -> str:
+def _described(entry: Entry, told_as: str) -> str:
     text = quote(entry.get("manager", ""))
     if entry.get("subresource"):
         text += f" with subresource {quote(entry['subresource'])}"
     if entry["operation"] == UPDATE:
         # The identity of an updater knows its version, but not its time.
-        text += f" using {entry.get('apiVersion', '')}"
+        text += f" using {told_as or entry.get('apiVersion', '')}"
     return text

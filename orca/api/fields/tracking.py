@@ -188,15 +188,16 @@ def apply(
     at: At,
     *,
     force: bool,
-    node: Node | None = None,
+    told_as: str = "",
 ) -> Applied:
     """``live`` (None: to be created), frozen, with ``config`` applied by ``writer``.
 
     Raises ApiError 400 for a configuration that cannot be applied, 409 with a cause for every field another manager
-    owns with another value, unless ``force``.
+    owns with another value, unless ``force``; ``told_as`` is the version it names for them where that is not their own
+    (a subresource's).
     """
-    check(resource, config, node)
-    type_ = node or root(resource)
+    check(resource, config)
+    type_ = root(resource)
     before = managers.decode(meta(live).get("managedFields")) if live else []
     if before is None:
         raise bad_request("failed to decode managed fields of the live object")
@@ -206,7 +207,9 @@ def apply(
     base: Obj = {name: value for name, value in (live or {}).items() if name != "metadata"}
     if live:
         base["metadata"] = {name: value for name, value in meta(live).items() if name != "managedFields"}
-    made, entries = _apply(resource, base, config, before, writer, at, type_, force=force, allowed=allowed)
+    made, entries = _apply(
+        resource, base, config, before, writer, at, type_, force=force, allowed=allowed, told_as=told_as
+    )
     if writer.manager == lastapplied.KUBECTL:
         lastapplied.keep_up(made, config)
     changed = not same(made, base)
@@ -260,6 +263,7 @@ def _apply(
     *,
     force: bool,
     allowed: FieldSet | None,
+    told_as: str,
 ) -> tuple[Obj, list[Entry]]:
     version = config.get("apiVersion") or resource.api_version
     who: Identity = (APPLY, writer.manager, "", writer.door.subresource)
@@ -294,7 +298,7 @@ def _apply(
         if allowed is not None:
             found = [(entry, rest) for entry, clash in found if (rest := sets.difference(clash, allowed))]
         if found:
-            raise conflicts.error(found)
+            raise conflicts.error(found, told_as)
     if mine:
         fields = last["fieldsV1"] if last is not None and last["fieldsV1"] == mine else intern(mine)
         unchanged = last is not None and fields is last["fieldsV1"] and last["apiVersion"] == version and not touched

@@ -41,7 +41,8 @@ def configuration(call: Call, body: Any, duplicates: Sequence[str]) -> Obj:
     return body
 
 
-def _warn(call: Call, duplicates: Sequence[str]) -> None:
+def warn(call: Call, duplicates: Sequence[str]) -> None:
+    """Begin an attempt: warn of repeated keys, and forget what earlier attempts warned of."""
     call.options.warnings.clear()
     if call.options.field_validation == "Warn":
         call.options.warnings.extend(duplicates)
@@ -64,7 +65,7 @@ async def apply(
     at = ownership.versions(core, resource)
 
     def applied(live: Obj | None) -> Obj:
-        _warn(call, duplicates)
+        warn(call, duplicates)
         writer = ownership.writer(core, call, resource, subresource)
         made = fields.apply(resource, live, config, writer, at, force=bool(call.options.force))
         # What was merged shares parts with the live object and with the configuration.

@@ -184,6 +184,12 @@ class Verbs:
         """Patch replicas."""
         return await scaling.patch_scale(self.core, call, resource, space, object_name, body, media)
 
+    async def apply_scale(
+        self, call: Call, resource: Resource, object_name: str, space: str, body: Any, duplicates: Sequence[str] = ()
+    ) -> Obj:
+        """Apply replicas."""
+        return await scaling.apply_scale(self.core, call, resource, space, object_name, body, duplicates)
+
     async def create_sub(
         self,
         call: Call,

@@ -7,13 +7,16 @@ from typing import Any
 
 import orjson
 
-from orca.api import strategy
+from orca.api import fields, strategy
 from orca.api.builtin import SCALE
-from orca.api.errors import FieldError, conflict, internal, invalid_kind
-from orca.api.objects import Obj, ensure_meta, meta, name
+from orca.api.errors import FieldError, bad_request, conflict, internal, invalid_kind
+from orca.api.fields.types import root
+from orca.api.objects import Obj, ensure_meta, meta, name, thaw
 from orca.api.resources import Resource
 from orca.api.selectors import from_label_selector
+from orca.server.verbs import ownership
 from orca.server.verbs.accept import accept
+from orca.server.verbs.applying import check_options, configuration, warn
 from orca.server.verbs.core import Call, Core, copy_entry, version_of
 from orca.server.verbs.patches import apply_patch
 from orca.server.verbs.updating import Projection, modify
@@ -140,4 +143,48 @@ async def patch_scale(
 
     projection = _projection(resource)
     written = await modify(core, call, resource, space, object_name, candidate, projection=projection)
+    return scale_of(resource, written.obj)
+
+
+async def apply_scale(
+    core: Core,
+    call: Call,
+    resource: Resource,
+    space: str,
+    object_name: str,
+    body: Any,
+    duplicates: Sequence[str] = (),
+) -> Obj:
+    """Apply a Scale: its replicas become the manager's own, as a field of the object it stands for.
+
+    Raises ApiError 400, 404, 409, 422.
+    """
+    check_options(call, applies=True)
+    scale = configuration(call, body, duplicates)
+    version = scale.get("apiVersion") or ""
+    if version != SCALE.api_version:
+        raise bad_request(
+            f"Incorrect version specified in apply patch. Specified patch version: {version}, "
+            f"expected: {SCALE.api_version}"
+        )
+    fields.check(resource, scale, root(resource, SCALE.definition))
+    replicas = (scale.get("spec") or {}).get("replicas")
+    config: Obj = {"apiVersion": resource.api_version, "kind": resource.kind}
+    if replicas is not None:
+        _set_replicas(resource, config, replicas)
+    versions = ownership.versions(core, resource)
+
+    def candidate(current: Entry) -> Obj:
+        warn(call, duplicates)
+        writer = ownership.writer(core, call, resource, "scale")
+        made = fields.apply(
+            resource, current.obj, config, writer, versions, force=bool(call.options.force), told_as=SCALE.api_version
+        )
+        obj = thaw(made.obj)
+        if not meta(scale).get("resourceVersion"):
+            ensure_meta(obj).pop("resourceVersion", None)
+        return _with_scale(resource, obj, {**scale, "spec": {"replicas": replicas or 0}})
+
+    projection = _projection(resource)
+    written = await modify(core, call, resource, space, object_name, candidate, projection=projection, applied=True)
     return scale_of(resource, written.obj)
