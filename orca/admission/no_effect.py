@@ -11,15 +11,12 @@ from collections.abc import Iterator
 
 from orca.admission.chain import CREATE, UPDATE, Attributes
 from orca.api.builtin import (
-    APISERVICES,
     CRONJOBS,
     DAEMONSETS,
     DEPLOYMENTS,
     FLOWSCHEMAS,
     HORIZONTALPODAUTOSCALERS,
     JOBS,
-    MUTATINGADMISSIONPOLICIES,
-    MUTATINGADMISSIONPOLICYBINDINGS,
     NETWORKPOLICIES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
@@ -33,26 +30,18 @@ from orca.api.builtin import (
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
-    VALIDATINGADMISSIONPOLICIES,
-    VALIDATINGADMISSIONPOLICYBINDINGS,
 )
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 
-_POLICY = "admission policies are not evaluated in this version"
 _FLOW = "requests are not limited in this version"
 
 KINDS: dict[Resource, str] = {
     NETWORKPOLICIES: "nothing enforces it in this version, all pods reach all pods",
-    MUTATINGADMISSIONPOLICIES: _POLICY,
-    MUTATINGADMISSIONPOLICYBINDINGS: _POLICY,
-    VALIDATINGADMISSIONPOLICIES: _POLICY,
-    VALIDATINGADMISSIONPOLICYBINDINGS: _POLICY,
     HORIZONTALPODAUTOSCALERS: "no controller runs it in this version, nothing is scaled",
     PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
     PERSISTENTVOLUMES: "no controller binds volumes in this version",
     STORAGECLASSES: "no controller provisions volumes in this version",
-    APISERVICES: "aggregated APIs are not served in this version",
     FLOWSCHEMAS: _FLOW,
     PRIORITYLEVELCONFIGURATIONS: _FLOW,
     SERVICECIDRS: "addresses of Services come from --service-cluster-ip-range only",

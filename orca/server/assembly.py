@@ -17,6 +17,7 @@ from orca.api.builtin import BUILTIN
 from orca.auth import Authenticator, Authorizer, UserInfo, build_authorizer
 from orca.auth.authentication import TokenMethod
 from orca.auth.bootstrap_tokens import BootstrapTokens
+from orca.auth.front_proxy import FrontProxy
 from orca.auth.identity import AUTHENTICATED, MASTERS
 from orca.auth.pki import PkiPaths
 from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
@@ -52,6 +53,8 @@ BACKLOG = 1024
 HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 3.0
 REPAIR_SECONDS = 60.0
+FRONT_PROXIES = ("front-proxy-client",)
+"""Common names of certificates of the request header CA whose owners may name users in headers."""
 LOOPBACK_USER = UserInfo("system:apiserver", groups=(MASTERS, AUTHENTICATED))
 
 
@@ -113,6 +116,7 @@ class ApiServer:
         self.health.add("informer-sync", self._synced, ready_only=True)
         self._splicer = Splicer(Hosts(store, self._agent_tls()), admission)
         self.aggregator = Aggregator(store, self.client, self.table, pki.front_proxy_client, clock)
+        front_proxy = FrontProxy(pki.front_proxy_ca.cert.read_bytes(), FRONT_PROXIES, clock)
         self.tls = self._serving_tls()
         self._deadlines = Deadlines(config.request_timeout)
         fairness = Fairness(config.fairness) if config.fairness.enabled else None
@@ -126,7 +130,7 @@ class ApiServer:
             Parts(
                 table=self.table,
                 verbs=self.verbs,
-                gate=Gate(self.authenticator, self.authorizer),
+                gate=Gate(self.authenticator, self.authorizer, front_proxy),
                 health=self.health,
                 discovery=Discovery(self.table, f"{config.advertise_address}:{config.port}", self.aggregator),
                 openapi=OpenApi(self.table, self.aggregator.openapi),
@@ -234,6 +238,7 @@ class ApiServer:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self._pki.apiserver.cert, self._pki.apiserver.key)
         context.load_verify_locations(self._pki.ca.cert)
+        context.load_verify_locations(self._pki.front_proxy_ca.cert)
         if self.config.client_ca_file is not None:
             context.load_verify_locations(self.config.client_ca_file)
         context.verify_mode = ssl.CERT_OPTIONAL

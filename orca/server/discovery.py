@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import orjson
 from aiohttp import web
@@ -16,6 +18,7 @@ from aiohttp import web
 from orca.api.errors import no_such_page
 from orca.api.objects import Obj
 from orca.api.resources import Resource, ResourceTable
+from orca.server.aggregation.merging import RemoteVersion
 from orca.server.negotiation import YAML, Form, negotiate, negotiate_discovery
 from orca.server.responses import encode
 
@@ -26,11 +29,26 @@ class _Document:
     etag: str
 
 
+class Elsewhere(Protocol):
+    """Group versions that other servers have."""
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever they change."""
+
+    def groups(self, local: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+        """``local`` and theirs: group -> versions, preferred first."""
+
+    def version(self, group: str, version: str) -> RemoteVersion | None:
+        """One of theirs."""
+
+
 class Discovery:
     """Answers ``/api``, ``/apis`` and everything of discovery below."""
 
-    def __init__(self, table: ResourceTable, server_address: str) -> None:
+    def __init__(self, table: ResourceTable, server_address: str, elsewhere: Elsewhere) -> None:
         self._table = table
+        self._elsewhere = elsewhere
+        elsewhere.subscribe(lambda: self._documents.clear())
         self._address = server_address
         self._documents: dict[str, _Document] = {}
         table.subscribe(lambda _what, _row: self._documents.clear())
@@ -57,8 +75,11 @@ class Discovery:
 
     # -- legacy
 
+    def _groups(self) -> Mapping[str, Sequence[str]]:
+        return self._elsewhere.groups(self._table.groups())
+
     def _legacy(self, parts: list[str]) -> Obj:
-        groups = self._table.groups()
+        groups = self._groups()
         if parts == ["api"]:
             return {
                 "kind": "APIVersions",
@@ -87,7 +108,7 @@ class Discovery:
         key = f"{root} {version}"
         found = self._documents.get(key)
         if found is None:
-            groups = self._table.groups()
+            groups = self._groups()
             names = [name for name in groups if (name == "") == (root == "api")]
             body = orjson.dumps(
                 {
@@ -101,21 +122,24 @@ class Discovery:
             found = self._documents[key] = _Document(body, etag)
         return found
 
-    def _aggregated_group(self, name: str, versions: list[str]) -> Obj:
+    def _aggregated_group(self, name: str, versions: Sequence[str]) -> Obj:
         return {
             "metadata": {"name": name, "creationTimestamp": None} if name else {"creationTimestamp": None},
-            "versions": [
-                {
-                    "version": version,
-                    "resources": [_aggregated_row(row) for row in self._table.of_group_version(name, version)],
-                    "freshness": "Current",
-                }
-                for version in versions
-            ],
+            "versions": [self._aggregated_version(name, version) for version in versions],
         }
 
+    def _aggregated_version(self, group: str, version: str) -> Obj:
+        theirs = self._elsewhere.version(group, version) if group else None
+        if theirs is None:
+            resources = [_aggregated_row(row) for row in self._table.of_group_version(group, version)]
+            return {"version": version, "resources": resources, "freshness": "Current"}
+        shown: Obj = {"version": version, "freshness": "Current" if theirs.fresh else "Stale"}
+        if theirs.resources:
+            shown["resources"] = list(theirs.resources)
+        return shown
 
-def _group(name: str, versions: list[str]) -> Obj:
+
+def _group(name: str, versions: Sequence[str]) -> Obj:
     shown = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
     return {"name": name, "versions": shown, "preferredVersion": shown[0]}
 

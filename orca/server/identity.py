@@ -10,6 +10,7 @@ from aiohttp import web
 from orca.api.errors import ApiError, forbidden, quote, unauthorized
 from orca.api.selectors import ALL_FIELDS, parse_field_selector
 from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
+from orca.auth.front_proxy import FrontProxy
 from orca.server.connection import connection_of
 from orca.server.impersonation import impersonated
 from orca.server.paths import Target
@@ -71,13 +72,16 @@ class Refused(ApiError):
 class Gate:
     """Authentication and authorisation of every request."""
 
-    def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
+    def __init__(
+        self, authenticator: Authenticator, authorizer: Authorizer, front_proxy: FrontProxy | None = None
+    ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._front_proxy = front_proxy
 
     def user(self, request: web.BaseRequest) -> UserInfo:
         """Raises ApiError 401 for credentials nobody vouches for; no credentials are the anonymous user."""
-        user = self._authenticator.authenticate(credentials_of(request))
+        user = self.original(request)
         for key in request.headers:
             if key[0] in "iI" and key[:12].lower() == "impersonate-":
                 return impersonated(user, request.headers, self.check)
@@ -85,7 +89,17 @@ class Gate:
 
     def original(self, request: web.BaseRequest) -> UserInfo:
         """Who sent it, whoever they act as. Raises ApiError 401."""
-        return self._authenticator.authenticate(credentials_of(request))
+        credentials = credentials_of(request)
+        shown = credentials.peer_cert_der
+        if self._front_proxy is None or shown is None or not self._front_proxy.issued(shown):
+            return self._authenticator.authenticate(credentials)
+        user = self._front_proxy.user(shown, request.headers)
+        if user is not None:
+            return user
+        # The certificate proves who the proxy is, and nothing about its own rights.
+        if not credentials.bearer:
+            raise unauthorized()
+        return self._authenticator.authenticate(Credentials(bearer=credentials.bearer))
 
     def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "") -> str:
         """Why it is allowed. Raises Refused (403)."""

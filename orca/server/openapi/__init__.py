@@ -18,6 +18,7 @@ from orca.api.errors import ApiError, no_such_page
 from orca.api.objects import Obj
 from orca.api.resources import Resource, ResourceTable
 from orca.api.schema import SCHEMA
+from orca.server.aggregation.openapi import RemoteOpenApi, RemoteSwagger, merge_swagger
 from orca.server.health import KUBERNETES_VERSION, orca_version
 from orca.server.negotiation import media_ranges
 from orca.server.openapi import documents, gnostic
@@ -32,8 +33,10 @@ _WILDCARDS = frozenset({"*/*", "application/*"})
 class OpenApi:
     """Answers everything below ``/openapi``."""
 
-    def __init__(self, table: ResourceTable) -> None:
+    def __init__(self, table: ResourceTable, elsewhere: RemoteOpenApi) -> None:
         self._table = table
+        self._elsewhere = elsewhere
+        self._merged = ""  # the tag of what other servers gave for v2
         self._v2: dict[str, bytes] = {}
         self._v3: dict[str, bytes] = {}
         self._hashes: dict[str, str] = {}
@@ -58,18 +61,23 @@ class OpenApi:
 
     async def _respond_v2(self, headers: Mapping[str, str]) -> web.Response:
         media = _v2_media(headers.get("Accept", ""))
-        etag = f'"{self._hash("")}"'
+        remote = await self._elsewhere.swagger()
+        etag = f'"{self._hash("")}{remote.tag}"'
         if etag in headers.get("If-None-Match", ""):
             return web.Response(status=304, headers={"ETag": etag})
         async with self._making:
+            if remote.tag != self._merged:
+                self._v2.clear()
+                self._merged = remote.tag
             body = self._v2.get(media)
             if body is None:
-                body = self._v2[media] = await asyncio.to_thread(self._make_v2, media)
+                body = self._v2[media] = await asyncio.to_thread(self._make_v2, media, remote)
         response = web.Response(body=body, headers={"Content-Type": media, "ETag": etag, "Vary": "Accept"})
         return pack(response, headers.get("Accept-Encoding", ""))
 
-    def _make_v2(self, media: str) -> bytes:
+    def _make_v2(self, media: str, remote: RemoteSwagger) -> bytes:
         document = documents.swagger(self._table)
+        merge_swagger(document, remote.parts)
         return gnostic.encode(document) if media == gnostic.MEDIA else orjson.dumps(document)
 
     # -- v3
@@ -78,7 +86,13 @@ class OpenApi:
         if not _accepts_json(headers.get("Accept", "")):
             raise ApiError(406, "NotAcceptable", "only the following media types are accepted: application/json")
         if not name:
-            return web.Response(body=orjson.dumps(self._index()), headers={"Content-Type": "application/json"})
+            index = self._index()
+            paths = index["paths"] | await self._elsewhere.index()
+            return web.Response(body=orjson.dumps({"paths": paths}), headers={"Content-Type": "application/json"})
+        service = self._elsewhere.owner(name)
+        if service is not None:
+            text = urlencode({"hash": query["hash"]}) if "hash" in query else ""
+            return await self._elsewhere.document(service, f"/openapi/v3/{name}", text, "application/json")
         rows = self._rows().get(name)
         if not rows:
             raise no_such_page()
