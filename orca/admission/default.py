@@ -9,6 +9,7 @@ from orca.admission.namespace_lifecycle import NamespaceLifecycle
 from orca.admission.no_effect import NoEffect
 from orca.admission.node_restriction import NodeRestriction
 from orca.admission.pod_security import PodSecurity
+from orca.admission.policies import MutatingPolicies, Shared, ValidatingPolicies
 from orca.admission.priority import Priority
 from orca.admission.rbac_escalation import RbacEscalation
 from orca.admission.resource_quota import ResourceQuota
@@ -30,7 +31,15 @@ def default_chain(
     """The plugins every server runs; those that ask who may do what need ``authorizer``, those that call out
     ``webhooks``."""
     clock = clock or SystemClock()
-    outside = (MutatingWebhooks(webhooks), ValidatingWebhooks(webhooks)) if webhooks else ()
+    outside: tuple[object, ...] = ()
+    if webhooks:
+        policies = Shared(cluster, webhooks.table, webhooks.authorizer, webhooks.convert)
+        outside = (
+            MutatingPolicies(policies),
+            MutatingWebhooks(webhooks),
+            ValidatingPolicies(policies),
+            ValidatingWebhooks(webhooks),
+        )
     guarded = (CertificateApproval(authorizer), RbacEscalation(cluster, authorizer)) if authorizer else ()
     return Chain(
         [

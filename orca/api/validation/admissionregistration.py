@@ -153,7 +153,26 @@ def webhooks(obj: Obj) -> Errors:
         if hook.get("name") in seen:
             out.append(FieldError.duplicate(f"webhooks[{i}].name", hook["name"]))
         seen.add(hook.get("name"))
+        out += _conditions_compile(hook, f"webhooks[{i}].matchConditions")
     return out
+
+
+def _conditions_compile(hook: Obj, path: str) -> Errors:
+    if not hook.get("matchConditions"):
+        return []
+    # Imported here and below: the language is heavy, and few objects hold expressions.
+    from orca.api.cel.admission import conditions_errors
+
+    return list(conditions_errors(hook["matchConditions"], path))
+
+
+def _policy_compiles(spec: Obj, old: Obj | None = None, *, mutating: bool = False) -> Errors:
+    """Expressions are judged when they come: what is stored and does not change stays."""
+    if old is not None and spec == old:
+        return []
+    from orca.api.cel.admission import policy_errors
+
+    return list(policy_errors(spec, mutating=mutating))
 
 
 def _match_resources(obj: Obj | None, path: str, out: Errors, *, rules_needed: bool) -> None:
@@ -200,7 +219,11 @@ def _variables(items: list[Obj], path: str, out: Errors) -> None:
 
 @on_create(_GROUP, "ValidatingAdmissionPolicy")
 def validating_policy(obj: Obj) -> Errors:
-    """A ValidatingAdmissionPolicy; expressions are compiled by admission."""
+    """A ValidatingAdmissionPolicy."""
+    return _validating_policy(obj) + _policy_compiles(obj.get("spec") or {})
+
+
+def _validating_policy(obj: Obj) -> Errors:
     out: Errors = []
     spec = obj.get("spec") or {}
     common.choice(spec.get("failurePolicy"), _POLICIES, "spec.failurePolicy", out, required=True)
@@ -233,12 +256,25 @@ def validating_policy(obj: Obj) -> Errors:
 @on_update(_GROUP, "ValidatingAdmissionPolicy")
 def validating_policy_update(new: Obj, old: Obj, subresource: str) -> Errors:
     """A changed ValidatingAdmissionPolicy."""
-    return [] if subresource == "status" else validating_policy(new)
+    if subresource == "status":
+        return []
+    return _validating_policy(new) + _policy_compiles(new.get("spec") or {}, old.get("spec") or {})
 
 
 @on_create(_GROUP, "MutatingAdmissionPolicy")
 def mutating_policy(obj: Obj) -> Errors:
-    """A MutatingAdmissionPolicy; expressions are compiled by admission."""
+    """A MutatingAdmissionPolicy."""
+    return _mutating_policy(obj) + _policy_compiles(obj.get("spec") or {}, mutating=True)
+
+
+@on_update(_GROUP, "MutatingAdmissionPolicy")
+def mutating_policy_update(new: Obj, old: Obj, subresource: str) -> Errors:
+    """A changed MutatingAdmissionPolicy."""
+    del subresource
+    return _mutating_policy(new) + _policy_compiles(new.get("spec") or {}, old.get("spec") or {}, mutating=True)
+
+
+def _mutating_policy(obj: Obj) -> Errors:
     out: Errors = []
     spec = obj.get("spec") or {}
     common.choice(spec.get("failurePolicy"), _POLICIES, "spec.failurePolicy", out, required=True)
