@@ -34,6 +34,7 @@ def _row(
     virtual: bool = False,
     storage: str = "",
     stored_as: str = "",
+    warning: str = "",
 ) -> Resource:
     group, _, version = api_version.rpartition("/")
     prefix = _PREFIXES.get(group) or "io.k8s.api." + group.partition(".")[0]
@@ -53,6 +54,7 @@ def _row(
         ttl=ttl,
         virtual=virtual,
         stored_as=stored_as,
+        warning=warning,
     )
     _ROWS.append(row)
     return row
@@ -68,9 +70,23 @@ def _review(api_version: str, kind: str, plural: str, *, namespaced: bool = Fals
 
 # core/v1
 BINDINGS = _review("v1", "Binding", "bindings", namespaced=True)
-COMPONENTSTATUSES = _row("v1", "ComponentStatus", "componentstatuses", "cs", verbs=("get", "list"), virtual=True)
+COMPONENTSTATUSES = _row(
+    "v1",
+    "ComponentStatus",
+    "componentstatuses",
+    "cs",
+    verbs=("get", "list"),
+    virtual=True,
+    warning="v1 ComponentStatus is deprecated in v1.19+",
+)
 CONFIGMAPS = _namespaced("v1", "ConfigMap", "configmaps", "cm")
-ENDPOINTS = _namespaced("v1", "Endpoints", "endpoints", "ep")
+ENDPOINTS = _namespaced(
+    "v1",
+    "Endpoints",
+    "endpoints",
+    "ep",
+    warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+)
 EVENTS = _namespaced("v1", "Event", "events", "ev", ttl=EVENT_TTL, storage="/registry/core/events", stored_as="v1")
 LIMITRANGES = _namespaced("v1", "LimitRange", "limitranges", "limits")
 NAMESPACES = _row(

@@ -193,6 +193,13 @@ def already_exists(resource: Resource, name: str) -> ApiError:
     return ApiError(409, "AlreadyExists", text, _details(resource, name))
 
 
+def no_name_generated(resource: Resource, name: str) -> ApiError:
+    """409 on a create with ``generateName`` whose every attempt met a name in use."""
+    why = "the server was not able to generate a unique name for the object"
+    text = f"{resource.group_resource} {quote(name)} already exists, {why}"
+    return ApiError(409, "AlreadyExists", text, {**_details(resource, name), "retryAfterSeconds": 1})
+
+
 def conflict(resource: Resource, name: str, why: str = CONFLICT_TEXT) -> ApiError:
     """409 on an update whose precondition does not hold."""
     text = f"Operation cannot be fulfilled on {resource.group_resource} {quote(name)}: {why}"

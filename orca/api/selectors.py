@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orca.api import names
-from orca.api.errors import ApiError, bad_request
+from orca.api import label_syntax
+from orca.api.errors import bad_request
 from orca.api.objects import Obj, meta
 from orca.api.resources import Resource
 
@@ -84,89 +84,15 @@ class Selector:
 EVERYTHING = Selector()
 NOTHING = Selector(nothing=True)
 
-_TOKEN = re.compile(r"\s*(==|!=|=|!|>|<|\(|\)|,|[^\s!=<>(),]+)")
-
 
 def parse_label_selector(text: str) -> Selector:
     """``a=b,c!=d,e in (f,g),h,!i,j>1``. Raises ApiError 400."""
-    tokens = _tokens(text)
-    requirements: list[Requirement] = []
-    position = 0
-    while position < len(tokens):
-        requirement, position = _requirement(tokens, position, text)
-        requirements.append(requirement)
-        if position < len(tokens):
-            if tokens[position] != ",":
-                raise _unparsable(text, f"found '{tokens[position]}', expected: ',' or 'end of string'")
-            position += 1
-            if position == len(tokens):
-                raise _unparsable(text, "found '', expected: identifier after ','")
+    try:
+        found = label_syntax.parse(text)
+    except ValueError as problem:
+        raise bad_request(str(problem)) from None
+    requirements = (Requirement(one.key, one.operator, frozenset(one.values)) for one in found)
     return Selector(tuple(sorted(requirements, key=lambda r: r.key)))
-
-
-def _tokens(text: str) -> list[str]:
-    found, position = [], 0
-    stripped = text.rstrip()
-    while position < len(stripped):
-        match = _TOKEN.match(stripped, position)
-        if match is None:
-            raise _unparsable(text, f"found '{stripped[position]}'")
-        found.append(match[1])
-        position = match.end()
-    return found
-
-
-def _requirement(tokens: list[str], position: int, text: str) -> tuple[Requirement, int]:
-    def token(offset: int) -> str:
-        return tokens[position + offset] if position + offset < len(tokens) else ""
-
-    if token(0) == "!":
-        return _checked(token(1), "!", [], text), position + 2
-    key, operator = token(0), token(1)
-    if operator in ("", ","):
-        return _checked(key, "exists", [], text), position + 1
-    if operator in ("=", "==", "!=", ">", "<"):
-        value = token(2)
-        used = 3
-        if value in ("", ","):
-            value, used = "", 2
-        kind = {"!=": "notin", ">": "gt", "<": "lt"}.get(operator, "in")
-        return _checked(key, kind, [value], text), position + used
-    if operator in ("in", "notin"):
-        if token(2) != "(":
-            raise _unparsable(text, f"found '{token(2)}', expected: '('")
-        values, offset, word = [], 3, ""
-        while token(offset) != ")":
-            if position + offset >= len(tokens):
-                raise _unparsable(text, "found '', expected: ',', ')' or identifier")
-            if token(offset) == ",":
-                values.append(word)
-                word = ""
-            else:
-                word = token(offset)
-            offset += 1
-        values.append(word)
-        return _checked(key, operator, values, text), position + offset + 1
-    raise _unparsable(text, f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
-
-
-def _checked(key: str, operator: str, values: list[str], text: str) -> Requirement:
-    messages = names.qualified_name(key)
-    if messages:
-        raise _unparsable(text, f'key: Invalid value: "{key}": {"; ".join(messages)}')
-    for value in values:
-        if operator in ("gt", "lt"):
-            if not re.fullmatch(r"-?\d+", value):
-                raise _unparsable(text, "for 'Gt', 'Lt' operators, the value must be an integer")
-            continue
-        messages = names.label_value(value)
-        if messages:
-            raise _unparsable(text, f'values[0][{key}]: Invalid value: "{value}": {"; ".join(messages)}')
-    return Requirement(key, operator, frozenset(values))
-
-
-def _unparsable(text: str, why: str) -> ApiError:
-    return bad_request(f"unable to parse requirement: {why}")
 
 
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
@@ -334,30 +260,40 @@ _FIELDS: dict[tuple[str, str], dict[str, Getter]] = {
             ),
             spec_hostNetwork="false",
         ),
+        "spec.host": _path("spec", "nodeName"),  # the name it had before v1
         "status.podIP": _pod_ip,
         "status.podIPs": _pod_ip,
     },
     ("", "events"): _EVENT_FIELDS,
     ("events.k8s.io", "events"): {
-        **_EVENT_FIELDS,
         **{f"regarding.{field}": _path("involvedObject", field) for field in _INVOLVED},
-        "reportingController": _event_source,
+        **_named(("reason", "type")),
+        "reportingController": _path("reportingComponent"),
     },
-    ("", "namespaces"): {"name": _METADATA["metadata.name"], **_named(("status.phase",))},
+    ("", "namespaces"): _named(("status.phase",)),
     ("", "nodes"): _named(("spec.unschedulable",), spec_unschedulable="false"),
     ("", "secrets"): _named(("type",)),
     ("", "services"): _named(("spec.clusterIP", "spec.type")),
     ("", "replicationcontrollers"): _named(("status.replicas",), status_replicas="0"),
-    ("", "persistentvolumes"): {"name": _METADATA["metadata.name"]},
-    ("", "persistentvolumeclaims"): {"name": _METADATA["metadata.name"]},
     ("apps", "replicasets"): _named(("status.replicas",), status_replicas="0"),
     ("batch", "jobs"): _named(("status.successful",), status_successful="0"),
     ("certificates.k8s.io", "certificatesigningrequests"): _named(("spec.signerName",)),
-    ("networking.k8s.io", "ipaddresses"): {},
     ("resource.k8s.io", "resourceslices"): _named(("spec.nodeName", "spec.driver")),
 }
 _OF_ROWS: dict[tuple[str, str, str], dict[str, Getter]] = {}
-_SUPPORTED = {kind: {**_METADATA, **own} for kind, own in _FIELDS.items()}
+_NAME_ONLY = frozenset(
+    {
+        ("", "namespaces"),
+        ("", "nodes"),
+        ("certificates.k8s.io", "certificatesigningrequests"),
+        ("resource.k8s.io", "resourceslices"),
+    }
+)
+"""Cluster-scoped kinds whose own list of fields leaves ``metadata.namespace`` out; the general list has it."""
+_SUPPORTED = {
+    kind: {**({"metadata.name": _METADATA["metadata.name"]} if kind in _NAME_ONLY else _METADATA), **own}
+    for kind, own in _FIELDS.items()
+}
 
 
 def supported_fields(resource: Resource) -> dict[str, Getter]:

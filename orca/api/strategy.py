@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from orca.api import errors, metadata
 from orca.api.builtin import (
+    APISERVICES,
     CRONJOBS,
     CUSTOMRESOURCEDEFINITIONS,
     DAEMONSETS,
@@ -36,11 +37,13 @@ from orca.api.builtin import (
     PRIORITYLEVELCONFIGURATIONS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
+    RESOURCECLAIMS,
     RESOURCESLICES,
     STATEFULSETS,
     VALIDATINGADMISSIONPOLICIES,
     VALIDATINGADMISSIONPOLICYBINDINGS,
     VALIDATINGWEBHOOKCONFIGURATIONS,
+    VOLUMEATTACHMENTS,
 )
 from orca.api.objects import Obj, ensure_meta, meta
 from orca.api.resources import Resource
@@ -103,6 +106,7 @@ class Strategy:
     graceful: Graceful | None = None
     name_rule: NameRule | None = None
     create_on_update: bool = False
+    dependents: str = "delete"  # what a deletion that does not say so does to them: delete, orphan, or ignore always
     generation: bool = False
     status_fields: tuple[str, ...] = ("status",)
     decode: Decode | None = None
@@ -195,8 +199,8 @@ def _only_status(resource: Resource, strategy: Strategy, new: Obj, old: Obj) -> 
         kept.pop(field, None)
         if field in meta(new):
             kept[field] = meta(new)[field]
-    if not resource.custom and resource not in _METADATA_BY_STATUS:
-        for field in ("labels", "ownerReferences", "finalizers"):
+    if not resource.custom:
+        for field in _CLOSED_TO_STATUS.get(resource, ()):
             _restore(kept, meta(old), field)
     new["metadata"] = kept
 
@@ -247,6 +251,14 @@ def allow_create_on_update(resource: Resource) -> bool:
     return of(resource).create_on_update
 
 
+def dependents(resource: Resource) -> str:
+    """What a deletion that names no propagation means for dependents: ``delete``, ``orphan``, or ``ignore``.
+
+    With ``ignore`` the kind has none, whatever the deletion asks for.
+    """
+    return of(resource).dependents
+
+
 def graceful(resource: Resource, obj: Obj) -> int | None:
     """Seconds of grace a deletion gets that names none; None for kinds that go at once."""
     rule = of(resource).graceful
@@ -255,8 +267,27 @@ def graceful(resource: Resource, obj: Obj) -> int | None:
 
 # Deployments count annotation changes as desired state: the rollout controller copies them to ReplicaSets.
 _ANNOTATIONS_ARE_DESIRE = {DEPLOYMENTS}
-# Kubelets label their nodes and annotate their pods through the status door.
-_METADATA_BY_STATUS = {NODES, PODS}
+_SYSTEM_ONLY = ("labels", "annotations", "finalizers", "ownerReferences")
+_CLOSED_TO_STATUS: dict[Resource, tuple[str, ...]] = {
+    DEPLOYMENTS: ("labels",),
+    PODS: ("ownerReferences",),
+    **dict.fromkeys(
+        (
+            APISERVICES,
+            CUSTOMRESOURCEDEFINITIONS,
+            FLOWSCHEMAS,
+            PRIORITYLEVELCONFIGURATIONS,
+            RESOURCECLAIMS,
+            VALIDATINGADMISSIONPOLICIES,
+            VOLUMEATTACHMENTS,
+        ),
+        _SYSTEM_ONLY,
+    ),
+}
+"""Metadata that the status door leaves alone; through that of all other kinds it changes as through the main one.
+
+As upstream's status strategies have it, one by one. Of custom objects no metadata changes.
+"""
 # Agents register their node with what it can do.
 _BORN_WITH_STATUS = {NODES}
 

@@ -39,7 +39,7 @@ from orca.server.objects import ObjectHandlers, is_watch
 from orca.server.openapi import OpenApi
 from orca.server.paths import Target, parse_path
 from orca.server.request import Request, parse_query
-from orca.server.responses import ANSWERING, error_response, value_response
+from orca.server.responses import ANSWERING, error_response, value_response, warning_header
 from orca.server.splice import CONNECT_SUBRESOURCES, Splicer
 from orca.server.verbs import Verbs
 
@@ -185,6 +185,8 @@ class App:
             headers["Audit-Id"] = audit_id
             if "Cache-Control" not in headers:
                 headers["Cache-Control"] = "no-cache, private"
+            if target.resource is not None and target.resource.warning:
+                headers.add("Warning", warning_header(target.resource.warning))
             if served.flow is not None:
                 headers["X-Kubernetes-PF-FlowSchema-UID"] = served.flow.schema.uid
                 headers["X-Kubernetes-PF-PriorityLevel-UID"] = served.flow.level.uid

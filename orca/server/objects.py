@@ -20,7 +20,15 @@ from orca.server.negotiation import Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
 from orca.server.representation import check_include, transform, transform_list
 from orca.server.request import Request
-from orca.server.responses import json_response, list_pieces, pack, send_pieces, value_response, warning_header
+from orca.server.responses import (
+    GZIP_FROM,
+    json_response,
+    list_pieces,
+    pack,
+    send_pieces,
+    value_response,
+    warning_header,
+)
 from orca.server.verbs import Call, Verbs
 from orca.server.watching import serve_watch
 from orca.store import Entry
@@ -87,8 +95,9 @@ class ObjectHandlers:
     ) -> web.Response:
         form = form or request.form
         if form.plain_json and not request.pretty:
-            return json_response(entry.raw, status)
-        return self._value(request, resource, entry.obj, form, status)
+            response = json_response(entry.raw, status)
+            return pack(response, request.accept_encoding) if len(entry.raw) >= GZIP_FROM else response
+        return pack(self._value(request, resource, entry.obj, form, status), request.accept_encoding)
 
     def _value(self, request: Request, resource: Resource, obj: Obj, form: Form, status: int = 200) -> web.Response:
         if form.kind:
@@ -110,7 +119,7 @@ class ObjectHandlers:
                 remaining=page.remaining,
             )
             if len(pieces) > 1 and "gzip" not in request.accept_encoding and request.record is None:
-                return await send_pieces(request.http, pieces, request.audit_id)
+                return await send_pieces(request.http, pieces, request.audit_id, resource.warning)
             return pack(json_response(b"".join(pieces)), request.accept_encoding)
         metadata: Obj = {"resourceVersion": str(page.revision)}
         if page.continue_:

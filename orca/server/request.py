@@ -12,9 +12,10 @@ from multidict import MultiDict
 
 from orca.auth import UserInfo
 from orca.server.negotiation import PLAIN, Form, negotiate
-from orca.server.options import flag
 from orca.server.paths import Target
 
+_TRUE = ("1", "t", "T", "true", "True", "TRUE")
+_READ_BY_PEOPLE = ("curl", "Wget", "Mozilla/5.0")
 if TYPE_CHECKING:
     from orca.server.audit.record import Record
 
@@ -50,7 +51,11 @@ class Request:
 
     @property
     def pretty(self) -> bool:
-        return bool(self.query) and flag(self.query, "pretty")
+        """Whether a person reads the answer: ``?pretty`` says so, else the program that asks."""
+        wanted = self.query.get("pretty") if self.query else None
+        if wanted:
+            return wanted in _TRUE
+        return self.http.headers.get("User-Agent", "").startswith(_READ_BY_PEOPLE)
 
     @property
     def accept_encoding(self) -> str:

@@ -80,9 +80,13 @@ def list_pieces(
     return pieces
 
 
-async def send_pieces(http: web.BaseRequest, pieces: list[bytes], audit_id: str) -> web.StreamResponse:
+async def send_pieces(
+    http: web.BaseRequest, pieces: list[bytes], audit_id: str, warning: str = ""
+) -> web.StreamResponse:
     """A long JSON answer, written as fast as the client takes it: whole, it would be copied for TLS several times."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private", "Audit-Id": audit_id}
+    if warning:
+        headers["Warning"] = warning_header(warning)
     response = web.StreamResponse(headers=headers)
     response.content_length = sum(map(len, pieces))
     http[ANSWERING] = True

@@ -19,7 +19,9 @@ from orca.server.negotiation import YAML, Form
 from orca.server.options import ListOptions
 from orca.server.representation import transform
 from orca.server.request import Request
+from orca.server.responses import warning_header
 from orca.server.verbs.serving import AnyWatch
+from orca.server.websockets import is_websocket, serve_frames
 from orca.store import Event
 
 
@@ -36,12 +38,22 @@ async def serve_watch(
     """Stream events until ``options.timeout_seconds`` are over, the peer goes away or the store ends the watch."""
     if form.media == YAML:
         raise ApiError(406, "NotAcceptable", "watches are served as JSON only")
+    if is_websocket(request.http.headers):
+
+        def line(event: Event) -> bytes:
+            made = _line(event, resource, form, include, clock)
+            counts.sent([made])
+            return made
+
+        return await serve_frames(request, watch, options.timeout_seconds, line, _error_line)
     connection = connection_of(request.http)
     task = asyncio.current_task()
     assert task is not None
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
     if request.http.version >= (1, 1):
         response.enable_chunked_encoding()
+    if resource.warning:
+        response.headers["Warning"] = warning_header(resource.warning)
     connection.watch_loss(task, task.cancel)
     try:
         await response.prepare(request.http)

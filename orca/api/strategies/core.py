@@ -159,3 +159,5 @@ for _row in (
     SERVICES,
 ):
     register(_row, create_on_update=True)
+for _row in (EVENTS, EVENTS_V1):
+    register(_row, dependents="ignore")

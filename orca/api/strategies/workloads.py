@@ -1,10 +1,10 @@
-"""Jobs: the selector and the labels the API server gives them."""
+"""Jobs: the selector and the labels the API server gives them. Kinds older than garbage collection leave their pods."""
 
 from __future__ import annotations
 
 from uuid import uuid4
 
-from orca.api.builtin import JOBS
+from orca.api.builtin import JOBS, REPLICATIONCONTROLLERS
 from orca.api.objects import Obj, ensure_meta
 from orca.api.strategy import register
 
@@ -27,4 +27,5 @@ def _create_job(obj: Obj) -> None:
     spec["selector"] = {"matchLabels": {CONTROLLER_UID: uid}}
 
 
-register(JOBS, prepare_create=_create_job)
+register(JOBS, prepare_create=_create_job, dependents="orphan")
+register(REPLICATIONCONTROLLERS, dependents="orphan")

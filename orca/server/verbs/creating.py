@@ -11,7 +11,15 @@ import secrets
 from orca.admission import Attributes
 from orca.api import strategy
 from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, SERVICES
-from orca.api.errors import ApiError, already_exists, bad_request, invalid, is_already_exists, is_not_found
+from orca.api.errors import (
+    ApiError,
+    already_exists,
+    bad_request,
+    invalid,
+    is_already_exists,
+    is_not_found,
+    no_name_generated,
+)
 from orca.api.objects import Obj, ensure_meta, meta, name, namespace, thaw
 from orca.api.resources import Resource
 from orca.api.times import format_time
@@ -76,8 +84,10 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
         try:
             return await _create_once(core, call, resource, space, obj, generated)
         except ApiError as error:
-            if not generated or not is_already_exists(error) or attempt == _NAME_ATTEMPTS - 1:
+            if not generated or not is_already_exists(error):
                 raise
+            if attempt == _NAME_ATTEMPTS - 1:
+                raise no_name_generated(resource, fields["name"]) from error
             fields.pop("name", None)
     raise AssertionError("unreachable")
 

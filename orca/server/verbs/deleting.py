@@ -14,6 +14,7 @@ from orca.api import strategy
 from orca.api.builtin import (
     CSIDRIVERS,
     CSINODES,
+    JOBS,
     NAMESPACES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
@@ -37,6 +38,10 @@ from orca.store import Entry
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
 _ATTEMPTS = 64
+_JOB_ORPHANS = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+    "set propagationPolicy=Orphan to suppress this warning"
+)
 _RETURN_OBJECT = frozenset(
     {
         PODS,
@@ -78,6 +83,8 @@ async def delete(
 
     Raises ApiError 404, 409 when a precondition fails.
     """
+    if resource is JOBS and not options.propagation and options.orphan_dependents is None:
+        call.options.warnings.append(_JOB_ORPHANS)
     for _ in range(_ATTEMPTS):
         current = await core.read(resource, space, object_name)
         _check(resource, object_name, current.obj, options)
@@ -135,7 +142,7 @@ def _marked(core: Core, resource: Resource, current: Entry, options: DeleteOptio
     prepare = strategy.of(resource).prepare_delete
     if prepare is not None and "deletionTimestamp" not in fields:
         prepare(new, format_time(core.clock.now()))
-    wanted = _propagation_finalizers(finalizers(new), options)
+    wanted = _propagation_finalizers(resource, finalizers(new), options)
     if wanted != finalizers(new):
         fields["finalizers"] = wanted
     if resource is NAMESPACES:
@@ -195,14 +202,18 @@ def _marked_namespace(core: Core, new: Obj) -> Obj | None:
     return None
 
 
-def _propagation_finalizers(present: list[str], options: DeleteOptions) -> list[str]:
+def _propagation_finalizers(resource: Resource, present: list[str], options: DeleteOptions) -> list[str]:
     """``present`` with the garbage collector's finalizers as this deletion wants them."""
-    if options.orphan_dependents is not None:
+    unsaid = strategy.dependents(resource)
+    if unsaid == "ignore":
+        orphan, foreground = False, False
+    elif options.orphan_dependents is not None:
         orphan, foreground = options.orphan_dependents, False
     elif options.propagation:
         orphan, foreground = options.propagation == "Orphan", options.propagation == "Foreground"
     else:
         orphan, foreground = ORPHAN in present, FOREGROUND in present
+        orphan = orphan or (unsaid == "orphan" and not foreground)
     wanted = [one for one in present if one not in (ORPHAN, FOREGROUND)]
     if orphan:
         wanted.append(ORPHAN)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orca.api.builtin import BINDINGS, NAMESPACES, PODS
-from orca.api.errors import ApiError, method_not_allowed, no_such_page
+from orca.api.errors import method_not_allowed, no_such_page, not_found
 from orca.api.objects import Obj, meta
 from orca.api.resources import Resource
 from orca.server.options import DeleteOptions, ListOptions
@@ -51,7 +51,7 @@ class Verbs:
         for entry in (await self.list(resource, "", ListOptions())).entries:
             if entry.name == object_name:
                 return entry
-        raise ApiError(404, "NotFound", f'{resource.group_resource} "{object_name}" not found')
+        raise not_found(resource, object_name)
 
     async def list(self, resource: Resource, space: str, options: ListOptions) -> Page:
         """A page of a consistent list."""

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orca.api import builtin
 from orca.api.builtin import DEPLOYMENTS, EVENTS, EVENTS_V1, NODES, PODS
 from orca.api.errors import ApiError
+from orca.api.resources import Resource
 from orca.api.selectors import (
     NOTHING,
     field_matches,
@@ -120,3 +122,75 @@ def test_exact_fields_and_escapes():
     selector = parse_field_selector(r"metadata.name=a\,b,spec.nodeName!=c")
     assert selector.exact("metadata.name") == "a,b"
     assert selector.exact("spec.nodeName") is None
+
+
+LABEL_ERRORS = [
+    ("a===b", "unable to parse requirement: found '=', expected: identifier"),
+    ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+    ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+    ("a in ()", "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set"),
+    ("!!a", "unable to parse requirement: found '!', expected: identifier"),
+    ("!a=b", "found '=', expected: ',' or 'end of string'"),
+    ("a foo b", "unable to parse requirement: found 'foo', expected: in, notin, =, ==, !=, gt, lt"),
+    (",a", "found ',', expected: !, identifier, or 'end of string'"),
+    ("a,", "found '', expected: identifier after ','"),
+    ("a b c", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+    ("a=b c", "found 'c', expected: ',' or 'end of string'"),
+    ("a>b", "unable to parse requirement: values[0]: Invalid value: \"b\": for 'Gt', 'Lt' operators, the value"),
+    ("-a=b", 'unable to parse requirement: key: Invalid value: "-a": name part must consist of'),
+    ("a=-b", 'unable to parse requirement: values[0][a]: Invalid value: "-b": a valid label must be'),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), LABEL_ERRORS)
+def test_what_is_no_label_selector_is_refused_with_upstreams_words(text: str, message: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        parse_label_selector(text)
+    assert refused.value.code == 400
+    assert refused.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a", "a"),
+        ("!a", "!a"),
+        ("a=", "a="),
+        ("a=,b", "a=,b"),
+        ("in=notin", "in=notin"),
+        ("a in (,b)", "a in (,b)"),
+        ("a notin ( x , y )", "a notin (x,y)"),
+        (" a == b , c!=d", "a=b,c notin (d)"),
+        ("a>-1,a<+5", "a>-1,a<+5"),
+    ],
+)
+def test_label_selectors_that_are_fine(text: str, shown: str) -> None:
+    assert str(parse_label_selector(text)) == shown
+
+
+FIELDS = [
+    (builtin.PODS, "spec.host", True),
+    (builtin.PODS, "spec.priority", False),
+    (builtin.NODES, "metadata.namespace", False),
+    (builtin.NAMESPACES, "name", False),
+    (builtin.CONFIGMAPS, "metadata.namespace", True),
+    (builtin.PERSISTENTVOLUMES, "metadata.namespace", True),
+    (builtin.PERSISTENTVOLUMES, "name", False),
+    (builtin.EVENTS, "involvedObject.name", True),
+    (builtin.EVENTS, "regarding.name", False),
+    (builtin.EVENTS_V1, "regarding.name", True),
+    (builtin.EVENTS_V1, "involvedObject.name", False),
+    (builtin.EVENTS_V1, "reportingController", True),
+    (builtin.RESOURCESLICES, "spec.driver", True),
+    (builtin.DEPLOYMENTS, "status.replicas", False),
+    (builtin.REPLICASETS, "status.replicas", True),
+]
+
+
+@pytest.mark.parametrize(("row", "field", "known"), FIELDS, ids=str)
+def test_each_kind_selects_by_its_own_fields(row: Resource, field: str, known: bool) -> None:
+    if known:
+        assert str(parse_field_selector(f"{field}=x", row)) == f"{field}=x"
+        return
+    with pytest.raises(ApiError, match=f"field label not supported: {field}"):
+        parse_field_selector(f"{field}=x", row)
