@@ -312,8 +312,13 @@ class ObjectHandlers:
             obj, duplicates = await self._body(request, "Scale", SCALE.definition)
             scale = await self._verbs.update_scale(call, resource, target.name, target.namespace, obj, duplicates)
         else:
-            body, media, _ = await self._patch_body(request)
-            scale = await self._verbs.patch_scale(call, resource, target.name, target.namespace, body, media)
+            body, media, duplicates = await self._patch_body(request)
+            apply = media == patch_media.APPLY_PATCH
+            scale = (
+                await self._verbs.apply_scale(call, resource, target.name, target.namespace, body, duplicates)
+                if apply
+                else await self._verbs.patch_scale(call, resource, target.name, target.namespace, body, media)
+            )
         return self._warned(self._value(request, resource, scale, Form(form.media)), call)
 
     async def _create_sub(self, request: Request, resource: Resource, sub: Subresource) -> web.Response:
