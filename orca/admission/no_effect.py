@@ -14,7 +14,6 @@ from orca.api.builtin import (
     CRONJOBS,
     DAEMONSETS,
     DEPLOYMENTS,
-    FLOWSCHEMAS,
     HORIZONTALPODAUTOSCALERS,
     JOBS,
     NETWORKPOLICIES,
@@ -22,7 +21,6 @@ from orca.api.builtin import (
     PERSISTENTVOLUMES,
     PODS,
     PODTEMPLATES,
-    PRIORITYLEVELCONFIGURATIONS,
     REPLICASETS,
     REPLICATIONCONTROLLERS,
     RESOURCECLAIMS,
@@ -34,7 +32,6 @@ from orca.api.builtin import (
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 
-_FLOW = "requests are not limited in this version"
 
 KINDS: dict[Resource, str] = {
     NETWORKPOLICIES: "nothing enforces it in this version, all pods reach all pods",
@@ -42,8 +39,6 @@ KINDS: dict[Resource, str] = {
     PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
     PERSISTENTVOLUMES: "no controller binds volumes in this version",
     STORAGECLASSES: "no controller provisions volumes in this version",
-    FLOWSCHEMAS: _FLOW,
-    PRIORITYLEVELCONFIGURATIONS: _FLOW,
     SERVICECIDRS: "addresses of Services come from --service-cluster-ip-range only",
     RESOURCECLAIMS: "nothing allocates devices in this version",
 }

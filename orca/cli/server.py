@@ -21,6 +21,7 @@ import click
 import structlog
 import uvloop
 
+from orca.api.builtin import EVENTS
 from orca.api.errors import ApiError
 from orca.auth import StaticTokens
 from orca.auth.authorization import MODES
@@ -29,9 +30,11 @@ from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.etcd import EtcdChild, EtcdMissing
 from orca.cli.logs import set_up_logging
 from orca.cli.memory import bound_arenas, give_back
+from orca.cli.operation import Operation, operation_options
 from orca.client.clock import SystemClock
 from orca.client.leader import LeaderElector
 from orca.server.assembly import ApiServer, PortTaken, ServerConfig
+from orca.server.audit import Audit
 from orca.server.peers import WrongCluster, agree, expect_keys
 from orca.store import Store
 from orca.store.encryption import ConfigFile, ConfigInvalid, SealedEtcd, Transforms, load_config
@@ -65,6 +68,7 @@ class Flags:
     authorization_modes: tuple[str, ...]
     kubeconfig: Path
     controllers: bool
+    operation: Operation
 
 
 def _cidr(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -140,6 +144,7 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
     default=Path("/etc/orca/kubeconfig"),
     help="Admin kubeconfig to write.",
 )
+@operation_options
 @click.option("--controllers/--no-controllers", default=True, help="Run controllers and scheduler while leader.")
 @click.option("--v", "verbosity", type=int, default=2, help="Log level: 0 warnings, 2 normal, 4 debug.")
 def command(verbosity: int, **values: Any) -> None:
@@ -149,7 +154,7 @@ def command(verbosity: int, **values: Any) -> None:
     flags = Flags(**{**values, "advertise_address": values["advertise_address"] or guess_address()})
     try:
         uvloop.run(_run(flags))
-    except Unusable:
+    except click.ClickException:
         raise
     except (PortTaken, EtcdMissing, WrongCluster) as error:
         raise Unusable(str(error)) from error
@@ -192,6 +197,9 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     """Everything, until cancelled; ``stack`` undoes it in reverse order."""
     clock = SystemClock()
     transforms = _transforms(flags.encryption_config)
+    audit = flags.operation.audit()
+    if audit is not None:
+        stack.push_async_callback(audit.log.close)
     service_address = str(ipaddress.ip_network(flags.service_cidr)[1])
     names = [flags.advertise_address, service_address, socket.gethostname()]
 
@@ -209,7 +217,9 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         stack.push_async_callback(_cancel, keeping)
         endpoint = etcd.endpoint
     connection = SealedEtcd(endpoint, transforms) if transforms is not None else endpoint
-    store = Store(connection, clock=clock, shared=bool(flags.etcd_servers))
+    store = Store(
+        connection, clock=clock, shared=bool(flags.etcd_servers), lifetimes={EVENTS: int(flags.operation.event_ttl)}
+    )
     stack.push_async_callback(store.close)
     try:
         await store.start()
@@ -223,7 +233,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         followed = ConfigFile(flags.encryption_config, transforms, store.mend, clock)
         keeping.append(asyncio.create_task(followed.follow()))
         stack.push_async_callback(_cancel, keeping)
-    server = ApiServer(_config(flags), pki, store, clock)
+    server = ApiServer(_config(flags, audit), pki, store, clock)
     stack.push_async_callback(server.stop)
     await server.start()
     url = f"https://{_bracketed(flags.advertise_address)}:{flags.secure_port}"
@@ -251,7 +261,7 @@ def _transforms(path: Path | None) -> Transforms | None:
         raise Unusable(f"--encryption-provider-config {path}: {error}") from error
 
 
-def _config(flags: Flags) -> ServerConfig:
+def _config(flags: Flags, audit: Audit | None) -> ServerConfig:
     try:
         tokens = [StaticTokens.from_file(flags.token_auth_file)] if flags.token_auth_file else []
     except ValueError as error:
@@ -266,6 +276,11 @@ def _config(flags: Flags) -> ServerConfig:
         client_ca_file=flags.client_ca_file,
         token_methods=tokens,
         anonymous=flags.anonymous_auth,
+        request_timeout=flags.operation.request_timeout,
+        min_request_timeout=flags.operation.min_request_timeout,
+        fairness=flags.operation.fairness,
+        audit=audit,
+        shutdown_delay=flags.operation.shutdown_delay_duration,
     )
 
 

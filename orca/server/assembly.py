@@ -52,6 +52,8 @@ log = structlog.get_logger()
 BACKLOG = 1024
 HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 3.0
+MOST_DRAIN_SECONDS = 60.0
+DRAIN_STEP = 0.02
 REPAIR_SECONDS = 60.0
 FRONT_PROXIES = ("front-proxy-client",)
 """Common names of certificates of the request header CA whose owners may name users in headers."""
@@ -193,18 +195,31 @@ class ApiServer:
         log.info("serving", address=self.config.bind_address, port=self.config.port)
 
     async def stop(self) -> None:
-        """Refuse new connections, let requests finish for a moment, then close everything."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Say that we are not ready, serve on for the delay, refuse new connections, answer what was asked, then close
+        everything: watches and streams at once."""
+        self.health.stopping = True
+        if self.config.shutdown_delay and self._listener is not None:
+            await asyncio.sleep(self.config.shutdown_delay)
         if self._listener is not None:
             self._listener.close()
         if self._factory is not None:
             self._factory.pre_shutdown()
+            await self._answered()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._factory is not None:
             await self._factory.shutdown(DRAIN_SECONDS)
         await self._splicer.close()
         await self.hooks.aclose()
         await self.aggregator.stop()
+
+    async def _answered(self) -> None:
+        """Until all requests but watches and streams have their answers, or would have timed out."""
+        waited = 0.0
+        while self._metrics.unanswered > 0 and waited < min(self.config.request_timeout or 60.0, MOST_DRAIN_SECONDS):
+            await asyncio.sleep(DRAIN_STEP)
+            waited += DRAIN_STEP
 
     async def _repair(self, facts: ClusterFacts) -> None:
         while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import structlog
@@ -50,11 +50,18 @@ T = TypeVar("T")
 
 
 class Store:
-    """All objects of the cluster. `endpoints` are etcd's, e.g. "127.0.0.1:2379"."""
+    """All objects of the cluster. `endpoints` are etcd's, e.g. "127.0.0.1:2379"; `lifetimes` are seconds for kinds
+    whose objects vanish, other than the table says."""
 
     def __init__(
-        self, endpoints: str | Sequence[str] | Etcd, *, clock: Clock | None = None, shared: bool = False
+        self,
+        endpoints: str | Sequence[str] | Etcd,
+        *,
+        clock: Clock | None = None,
+        shared: bool = False,
+        lifetimes: Mapping[Resource, int] | None = None,
     ) -> None:
+        self._lifetimes = {resource.storage: seconds for resource, seconds in (lifetimes or {}).items()}
         self._etcd = endpoints if isinstance(endpoints, Etcd) else Etcd(endpoints)
         self._clock = clock or SystemClock()
         self._shared = shared
@@ -217,14 +224,15 @@ class Store:
     async def _put_with_lease(self, resource: Resource, key: bytes, value: bytes, revision: int) -> Written:
         if not resource.ttl:
             return await self._etcd.put(key, value, revision)
-        lease = await self._leases.lease(resource.ttl)
+        ttl = self._lifetimes.get(resource.storage, resource.ttl)
+        lease = await self._leases.lease(ttl)
         try:
             return await self._etcd.put(key, value, revision, lease)
         except EtcdError as error:
             if "lease not found" not in str(error):
                 raise
-        self._leases.forget(resource.ttl)
-        return await self._etcd.put(key, value, revision, await self._leases.lease(resource.ttl))
+        self._leases.forget(ttl)
+        return await self._etcd.put(key, value, revision, await self._leases.lease(ttl))
 
     def presence(self, resource: Resource, obj: Obj, ttl: int) -> Presence:
         """Stores `obj` for as long as its `run` runs, and at most `ttl` seconds longer."""
