@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orca.admission import expressions
 from orca.admission.chain import Attributes
+from orca.admission.expressions import ConditionsFailed
 from orca.admission.webhooks.configured import Hook
 from orca.admission.webhooks.review import request_fields
 from orca.api import cel
+from orca.api.cel.admission import WEBHOOK_CONDITIONS
 from orca.api.resources import Resource
 
 if TYPE_CHECKING:
     from orca.admission.webhooks.calling import Calling, Views
 
-
-class ConditionsFailed(ValueError):
-    """Conditions without a result; the text says which and why."""
+__all__ = ["ConditionsFailed", "conditions_hold"]
 
 
 async def conditions_hold(shared: Calling, hook: Hook, row: Resource, attrs: Attributes, views: Views) -> bool:
@@ -34,32 +35,19 @@ async def conditions_hold(shared: Calling, hook: Hook, row: Resource, attrs: Att
         "object": obj,
         "oldObject": old,
         "request": request_fields(attrs, row, shown or {}),
-        "authorizer": None,
+        **expressions.authorizer_variables(attrs, shared.authorizer),
     }
-    budget = cel.Budget(cel.MATCH_CONDITIONS_COST_BUDGET)
-    problems: list[str] = []
-    for expression, program in hook.compiled:
-        if isinstance(program, cel.CelCompileError):
-            problems.append(f"compilation error: {program}")
-            continue
-        try:
-            if not program.evaluate(variables, budget=budget):
-                return False
-        except cel.CelError as error:
-            problems.append(f"expression '{expression}' resulted in error: {error}")
-    if problems:
-        unique = list(dict.fromkeys(problems))
-        raise ConditionsFailed(unique[0] if len(unique) == 1 else "[" + ", ".join(unique) + "]")
-    return True
+    return await expressions.spend(
+        lambda budget: expressions.conditions_hold(hook.compiled, variables, budget), cel.MATCH_CONDITIONS_COST_BUDGET
+    )
 
 
 def _compiled(hook: Hook) -> list[tuple[str, cel.Program | cel.CelCompileError]]:
-    environment = cel.Environment({"object": cel.DYN, "oldObject": cel.DYN, "request": cel.DYN, "authorizer": cel.DYN})
     found: list[tuple[str, cel.Program | cel.CelCompileError]] = []
     for condition in hook.conditions:
         expression = condition.get("expression") or ""
         try:
-            found.append((expression, cel.compile(expression, environment, expects=cel.BOOL)))
+            found.append((expression, cel.compile(expression, WEBHOOK_CONDITIONS, expects=cel.BOOL)))
         except cel.CelCompileError as error:
             found.append((expression, error))
     return found
