@@ -32,7 +32,6 @@ from orca.api.builtin import (
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 
-
 KINDS: dict[Resource, str] = {
     NETWORKPOLICIES: "nothing enforces it in this version, all pods reach all pods",
     HORIZONTALPODAUTOSCALERS: "no controller runs it in this version, nothing is scaled",

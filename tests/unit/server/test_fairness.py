@@ -1,0 +1,342 @@
+"""Priority and fairness without a server: who matches what, who waits, who goes first, who borrows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from time import perf_counter
+
+import pytest
+
+from orca.api.builtin import BUILTIN, FLOWSCHEMAS, PRIORITYLEVELCONFIGURATIONS
+from orca.api.errors import ApiError
+from orca.api.objects import Obj, thaw
+from orca.auth import UserInfo
+from orca.server.fairness import Fairness, FairnessConfig, Level
+from orca.server.fairness.classify import deal
+from orca.server.fairness.defaults import MANDATORY, SUGGESTED
+from orca.server.fairness.dumps import dump
+from orca.server.fairness.fairness import seats_of
+from orca.server.fairness.levels import Waiting, borrow, share_out
+from orca.server.fairness.turns import Turns
+from orca.server.paths import parse_path
+
+SCHEMAS = [obj for resource, obj in (*MANDATORY, *SUGGESTED) if resource is FLOWSCHEMAS]
+LEVELS = [obj for resource, obj in (*MANDATORY, *SUGGESTED) if resource is PRIORITYLEVELCONFIGURATIONS]
+
+
+def user(name: str, *groups: str) -> UserInfo:
+    return UserInfo(name, groups=(*groups, "system:authenticated"))
+
+
+def fairness(schemas: list[Obj] | None = None, **config: int) -> Fairness:
+    made = Fairness(FairnessConfig(**config))
+    made.configure(SCHEMAS if schemas is None else schemas, LEVELS)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("who", "verb", "path", "schema", "level"),
+    [
+        (user("admin", "system:masters"), "list", "/api/v1/pods", "exempt", "exempt"),
+        (user("someone"), "get", "/readyz", "probes", "exempt"),
+        (UserInfo("system:anonymous", groups=("system:unauthenticated",)), "get", "/livez", "probes", "exempt"),
+        (user("someone"), "get", "/metrics", "global-default", "global-default"),
+        (
+            user("system:node:n1", "system:nodes"),
+            "update",
+            "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1",
+            "system-node-high",
+            "node-high",
+        ),
+        (user("system:node:n1", "system:nodes"), "patch", "/api/v1/nodes/n1/status", "system-node-high", "node-high"),
+        (user("system:node:n1", "system:nodes"), "list", "/api/v1/pods", "system-nodes", "system"),
+        (
+            user("system:kube-scheduler"),
+            "update",
+            "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/s",
+            "system-leader-election",
+            "leader-election",
+        ),
+        (user("system:kube-scheduler"), "list", "/api/v1/pods", "kube-scheduler", "workload-high"),
+        (
+            user("system:serviceaccount:kube-system:x", "system:serviceaccounts"),
+            "list",
+            "/api/v1/pods",
+            "kube-system-service-accounts",
+            "workload-high",
+        ),
+        (
+            user("system:serviceaccount:default:x", "system:serviceaccounts"),
+            "list",
+            "/api/v1/pods",
+            "service-accounts",
+            "workload-low",
+        ),
+        (user("someone"), "list", "/api/v1/pods", "global-default", "global-default"),
+        (UserInfo("strange"), "list", "/api/v1/pods", "catch-all", "catch-all"),
+    ],
+)
+def test_requests_find_their_level(who: UserInfo, verb: str, path: str, schema: str, level: str) -> None:
+    flow = fairness().classify(who, verb, parse_path(path, BUILTIN))
+    assert (flow.schema.name, flow.level.name) == (schema, level)
+
+
+def test_own_schemas_match_by_verb_group_namespace_and_precedence() -> None:
+    def schema(name: str, precedence: int, **rule: object) -> Obj:
+        subjects = [{"kind": "User", "user": {"name": "bob"}}]
+        base = {"verbs": ["list"], "apiGroups": [""], "resources": ["pods", "pods/log"]}
+        spec = {
+            "matchingPrecedence": precedence,
+            "priorityLevelConfiguration": {"name": "workload-low"},
+            "distinguisherMethod": {"type": "ByNamespace"},
+            "rules": [{"subjects": subjects, "resourceRules": [{**base, **rule}]}],
+        }
+        return {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": spec}
+
+    made = fairness([*SCHEMAS, schema("team", 50, namespaces=["a"]), schema("cluster", 60, clusterScope=True)])
+
+    def found(verb: str, path: str) -> str:
+        return made.classify(user("bob"), verb, parse_path(path, BUILTIN)).schema.name
+
+    assert found("list", "/api/v1/namespaces/a/pods") == "team"
+    assert found("list", "/api/v1/namespaces/b/pods") == "global-default"
+    assert found("list", "/api/v1/pods") == "cluster"
+    assert found("get", "/api/v1/namespaces/a/pods/x") == "global-default"
+    assert found("list", "/api/v1/namespaces/a/secrets") == "global-default"
+    assert made.classify(user("bob"), "list", parse_path("/api/v1/namespaces/a/pods", BUILTIN)).distinguisher == "a"
+
+
+def test_mandatory_levels_work_whatever_is_stored() -> None:
+    made = Fairness(FairnessConfig())
+    broken = [thaw(obj) for obj in LEVELS]
+    for obj in broken:
+        if obj["metadata"]["name"] == "exempt":
+            obj["spec"] = {"type": "Limited", "limited": {"nominalConcurrencyShares": 0}}
+    made.configure([], broken)
+    flow = made.classify(user("admin", "system:masters"), "list", parse_path("/api/v1/pods", BUILTIN))
+    assert flow.level.exempt
+    assert made.classify(user("x"), "list", parse_path("/api/v1/pods", BUILTIN)).schema.name == "catch-all"
+
+
+def test_a_schema_whose_level_is_missing_matches_nothing() -> None:
+    dangling = thaw(SCHEMAS[-1])
+    dangling["metadata"]["name"] = "dangling"
+    dangling["spec"] |= {"matchingPrecedence": 1, "priorityLevelConfiguration": {"name": "nowhere"}}
+    made = fairness([*SCHEMAS, dangling])
+    assert made.classify(user("x"), "list", parse_path("/api/v1/pods", BUILTIN)).schema.name == "global-default"
+
+
+def test_seats_are_allotted_by_shares() -> None:
+    made = fairness()
+    assert {level.name: (level.nominal, level.least) for level in made.levels.values()} == {
+        "exempt": (0, 0),
+        "catch-all": (13, 13),
+        "system": (74, 50),
+        "node-high": (98, 74),
+        "leader-election": (25, 25),
+        "workload-high": (98, 49),
+        "workload-low": (245, 25),
+        "global-default": (49, 25),
+    }
+
+
+def level(*, seats: int, queues: int = 4, hand: int = 2, length: int = 10) -> Level:
+    made = Level("test")
+    queuing = {"queues": queues, "handSize": hand, "queueLengthLimit": length}
+    response = {"type": "Queue", "queuing": queuing} if queues else {"type": "Reject"}
+    limited = {"nominalConcurrencyShares": 1, "limitResponse": response, "borrowingLimitPercent": 0}
+    made.configure({"metadata": {"name": "test"}, "spec": {"type": "Limited", "limited": limited}})
+    made.allot(seats, 1)
+    return made
+
+
+def test_seats_queues_and_limits() -> None:
+    one = level(seats=2, queues=1, hand=1, length=2)
+    assert one.enter(1, 0.0)
+    assert one.enter(1, 0.0)
+    assert not one.enter(1, 0.0)
+    order: list[str] = []
+    for name in "ab":
+        assert one.enqueue(Waiting(1, 0.0, lambda name=name: order.append(name), name), (0,), 0.0)
+    assert not one.enqueue(Waiting(1, 0.0, lambda: None, "c"), (0,), 0.0)
+    one.leave(1, 1.0)
+    assert order == ["a"]
+    one.leave(1, 1.0)
+    assert order == ["a", "b"]
+    assert (one.executing, one.running, one.waiting) == (2, 2, 0)
+
+
+def test_a_level_without_queues_turns_away() -> None:
+    one = level(seats=1, queues=0)
+    assert one.enter(1, 0.0)
+    assert not one.enqueue(Waiting(1, 0.0, lambda: None, "x"), (), 0.0)
+
+
+def test_a_request_wider_than_the_level_runs_alone() -> None:
+    one = level(seats=4, queues=1, hand=1)
+    assert one.enter(1, 0.0)
+    granted: list[bool] = []
+    assert one.enqueue(Waiting(10, 0.0, lambda: granted.append(True), "wide"), (0,), 0.0)
+    assert not granted
+    one.leave(1, 1.0)
+    assert granted
+    assert not one.enter(1, 1.0)
+
+
+def test_flows_are_served_evenly_however_much_one_asks() -> None:
+    one = level(seats=1, queues=8, hand=1, length=1000)
+    assert one.enter(1, 0.0)
+    served: list[str] = []
+    for _ in range(500):
+        one.enqueue(Waiting(1, 0.0, lambda: served.append("noisy"), None), (3,), 0.0)
+    for _ in range(5):
+        one.enqueue(Waiting(1, 0.0, lambda: served.append("quiet"), None), (5,), 0.0)
+    now = 0.0
+    for _ in range(12):
+        now += 0.003
+        one.leave(1, now)
+    assert Counter(served)["quiet"] == 5
+
+
+def test_wide_requests_cost_their_flow_more() -> None:
+    """Two flows that always want more get the same share of seats over time, not of requests."""
+    one = level(seats=10, queues=2, hand=1, length=1000)
+    assert one.enter(10, 0.0)
+    running: list[tuple[int, int]] = []  # (queue, seats)
+    for _ in range(200):
+        one.enqueue(Waiting(5, 0.0, lambda: running.append((0, 5)), None), (0,), 0.0)
+        one.enqueue(Waiting(1, 0.0, lambda: running.append((1, 1)), None), (1,), 0.0)
+    one.leave(10, 0.0)
+    used, now = Counter[int](), 0.0
+    for _ in range(40):
+        now += 0.01
+        done, running[:] = list(running), []
+        for queue, seats in done:
+            used[queue] += seats
+            one.leave(seats, now, one.queues[queue], 0.01)
+    assert 0.6 < used[0] / used[1] < 1.7
+
+
+def test_hands_are_different_cards_and_flows_differ() -> None:
+    hands = {deal(number * 0x9E3779B97F4A7C15 % 2**64, 64, 6) for number in range(200)}
+    assert len(hands) > 190
+    assert all(len(set(hand)) == 6 and max(hand) < 64 for hand in hands)
+
+
+def test_idle_levels_lend_and_busy_ones_borrow() -> None:
+    made = fairness()
+    busy, idle = made.levels["workload-high"], made.levels["workload-low"]
+    assert busy.enter(90, 0.0)
+    for _ in range(60):
+        busy.demand.note(300, 10.0)
+    borrow(list(made.levels.values()), made.total, 10.0)
+    assert busy.limit > busy.nominal
+    assert idle.limit < idle.nominal
+    assert idle.limit >= idle.least
+    assert abs(sum(one.limit for one in made.levels.values()) - 600) <= 8
+
+
+def test_sharing_out_keeps_the_bounds() -> None:
+    assert share_out([(100, 10, 100), (1, 10, 50)], 60) == [50, 10]
+    assert share_out([(1, 40, 50), (1, 40, 50)], 60) == [40, 40]
+    assert share_out([(1, 1, 5), (1, 1, 5)], 60) == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("count", "query", "seats"),
+    [
+        (0, {}, 1),
+        (100, {}, 1),
+        (101, {}, 2),
+        (950, {}, 10),
+        (30_000, {}, 10),
+        (30_000, {"limit": "100"}, 1),
+        (30_000, {"limit": "500"}, 5),
+        (30_000, {"limit": "100", "labelSelector": "a=b"}, 10),
+    ],
+)
+def test_lists_are_as_wide_as_what_they_look_at(count: int, query: dict[str, str], seats: int) -> None:
+    assert seats_of(count, query) == seats
+
+
+async def test_waiting_ends_with_a_seat_a_refusal_or_the_clients_patience() -> None:
+    made = Fairness(FairnessConfig(reading=1, writing=0, queue_seconds=0.05))
+    limited = {
+        "nominalConcurrencyShares": 100,
+        "limitResponse": {"type": "Queue", "queuing": {"queues": 1, "handSize": 1, "queueLengthLimit": 1}},
+    }
+    low = {"metadata": {"name": "low", "uid": "u"}, "spec": {"type": "Limited", "limited": limited}}
+    schema = thaw(SCHEMAS[-1])
+    schema["spec"]["priorityLevelConfiguration"]["name"] = "low"
+    made.configure([schema], [low])
+    flow = made.classify(user("x"), "list", parse_path("/api/v1/pods", BUILTIN))
+    assert made.enter(flow, 1, perf_counter())
+    second = asyncio.create_task(made.wait(flow, 1))
+    await asyncio.sleep(0)
+    with pytest.raises(ApiError) as told:
+        await made.wait(flow, 1)
+    assert (told.value.code, told.value.reason) == (429, "TooManyRequests")
+    assert told.value.retry_after
+    assert "low, system" not in (dump(made, "dump_requests") or "")
+    assert ", x, " in (dump(made, "dump_requests") or "")
+    with pytest.raises(ApiError):
+        await second
+    assert flow.stats.rejected == {"queue-full": 1, "time-out": 1}
+    third = asyncio.create_task(made.wait(flow, 1))
+    await asyncio.sleep(0)
+    third.cancel()
+    await asyncio.gather(third, return_exceptions=True)
+    fourth = asyncio.create_task(made.wait(flow, 1))
+    await asyncio.sleep(0)
+    made.leave(flow, 1, None, perf_counter())
+    waiting = await fourth
+    made.leave(flow, 1, waiting, perf_counter())
+    assert (flow.level.executing, flow.level.running, flow.level.waiting) == (0, 0, 0)
+    assert (dump(made, "dump_priority_levels") or "").count("\n") == 1 + len(made.levels)
+    assert dump(made, "dump_nothing") is None
+
+
+async def test_a_lane_waits_for_few_turns_however_many_stand_in_another() -> None:
+    turns = Turns(budget=0.002)
+    order: list[str] = []
+
+    async def one(lane: str, seconds: float) -> None:
+        if not turns.has_room(perf_counter()):
+            await turns.wait(lane)
+        until = perf_counter() + seconds
+        while perf_counter() < until:
+            pass
+        order.append(lane)
+
+    noisy = [asyncio.create_task(one("noisy", 0.003)) for _ in range(100)]
+    await asyncio.sleep(0)
+    node = asyncio.create_task(one("node", 0.0))
+    await node
+    assert len(order) < 12, "a heartbeat waits for some of the others' requests, not for all"
+    await asyncio.gather(*noisy)
+    assert Counter(order) == {"noisy": 100, "node": 1}
+
+
+def test_classification_and_seats_cost_little() -> None:
+    made = fairness()
+    target = parse_path("/api/v1/namespaces/default/pods/x", BUILTIN)
+    who = user("someone")
+    loop = asyncio.new_event_loop()
+    try:
+
+        async def measure() -> float:
+            best = 1.0
+            for _ in range(20):
+                began = perf_counter()
+                for _ in range(500):
+                    flow = made.classify(who, "get", target)
+                    flow.level.enter(1, began)
+                    flow.stats.dispatched += 1
+                    made.leave(flow, 1, None, began)
+                best = min(best, (perf_counter() - began) / 500)
+            return best
+
+        assert loop.run_until_complete(measure()) < 10e-6
+    finally:
+        loop.close()
