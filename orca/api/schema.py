@@ -21,11 +21,14 @@ from orca.api.errors import ApiError, bad_request
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.api.structure import (
+    MICRO_TIME,
     REF,
     SCALARS,
+    TIME,
     Field,
     Place,
     Problem,
+    canonical_time,
     go_kind,
     go_leaf,
     leaf_problem,
@@ -311,11 +314,28 @@ def decode(
     wrong = SCHEMA.check(name, obj)
     if wrong:
         raise undecodable(resource, wrong[0])
+    _write_times(SCHEMA.struct(name), obj)
     unknown = SCHEMA.prune(name, obj)
     if unknown and refuse_unknown:
         listed = ", ".join(unknown[:MAX_STRICT_ERRORS])
         raise undecodable(resource, f"strict decoding error: {listed}")
     return obj, unknown if warn else []
+
+
+def _write_times(field: Field, value: Any) -> Any:
+    """Give times the form they are stored in (clients send offsets and fractions), in place."""
+    if field.kind == "leaf":
+        if field.definition in (TIME, MICRO_TIME) and isinstance(value, str):
+            return canonical_time(field, value)
+    elif field.kind == "list" and isinstance(value, list):
+        items = SCHEMA.items(field)
+        value[:] = [_write_times(items, item) for item in value]
+    elif field.kind in ("struct", "map") and isinstance(value, dict):
+        for name, inner in value.items():
+            child = SCHEMA.child(field, name)
+            if child is not None:
+                value[name] = _write_times(child, inner)
+    return value
 
 
 def drop_nulls(definition: str, obj: Obj) -> Obj:

@@ -7,6 +7,7 @@ from typing import Any
 
 from orca.api import quantity
 from orca.api.objects import Obj
+from orca.api.times import format_micro, format_time, parse_time
 
 REF = "#/$defs/"
 INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
@@ -14,6 +15,12 @@ QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.Time"
 MICRO_TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"
 SCALARS = (INT_OR_STRING, QUANTITY, TIME, MICRO_TIME)
+_DAY = (
+    r"\d{4}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
+    r"T([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+)
+# How times are stored. Others that mean one (offsets, fractions, a leap day) take the slow path and are rewritten.
+_CANONICAL = {TIME: f"^{_DAY}Z$", MICRO_TIME: rf"^{_DAY}\.\d{{6}}Z$"}
 _TIME_PATTERN = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d([.,]\d+)?([Zz]|[+-]\d\d:\d\d)$"
 _BASE64_PATTERN = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
@@ -145,8 +152,17 @@ def _time_problem(value: Any, place: Place) -> str:
     if not isinstance(value, str):
         return mismatch(value, place, "string")
     if re.match(_TIME_PATTERN, value):
+        try:
+            parse_time(value)
+        except (ValueError, OverflowError):
+            return f'parsing time "{value}": day out of range'
         return ""
     return f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
+
+
+def canonical_time(field: Field, value: str) -> str:
+    """A time as it is stored: UTC, in seconds or in microseconds."""
+    return (format_micro if field.definition == MICRO_TIME else format_time)(parse_time(value))
 
 
 def _base64_problem(value: str) -> str:
@@ -165,7 +181,7 @@ def strict(name: str, definition: Obj) -> Obj:
     if name == QUANTITY:
         return {"type": ["string", "number", "null"], "pattern": quantity.PATTERN}
     if name in (TIME, MICRO_TIME):
-        return {"type": ["string", "null"], "pattern": _TIME_PATTERN}
+        return {"type": ["string", "null"], "pattern": _CANONICAL[name]}
     return _strict_node(definition)
 
 
