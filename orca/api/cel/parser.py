@@ -154,6 +154,8 @@ class _Reader:
             expanded = self._two_variables(node_id, function, target, args)
             if expanded is not None:
                 return expanded
+        if target is not None and function == "sortBy" and len(args) == 2 and isinstance(args[0], Ident):
+            return self._sort_by(node_id, target, args[0].name, args[1])
         return Call(node_id, function, target, args)
 
     def _list(self, node_id: int, body: bytes) -> Node:
@@ -185,6 +187,25 @@ class _Reader:
         self._next += 1
         self._positions[self._next] = self._positions.get(like, 0)
         return self._next
+
+    def _sort_by(self, at: int, target: Node, variable: str, key: Node) -> Node:
+        """``list.sortBy(x, key)``: the list is held under a name, and sorted by the list of its keys."""
+        held, empty = "@__sortBy_input__", frozenset[int]()
+
+        def call(function: str, *operands: Node) -> Node:
+            return Call(self._new(at), function, None, list(operands))
+
+        def ident(name: str) -> Node:
+            return Ident(self._new(at), name)
+
+        append = call("_+_", ident(_ACCUMULATOR), ListLiteral(self._new(at), [key], empty))
+        nothing, always = ListLiteral(self._new(at), [], empty), Const(self._new(at), True)
+        keys = Comprehension(
+            self._new(at), variable, "", ident(held), _ACCUMULATOR, nothing, always, append, ident(_ACCUMULATOR)
+        )
+        result = Call(self._new(at), "@sortByAssociatedKeys", ident(held), [keys])
+        never, none = Const(self._new(at), False), ListLiteral(self._new(at), [], empty)
+        return Comprehension(at, "#unused", "", none, held, target, never, ident(held), result)
 
     def _two_variables(self, at: int, macro: str, target: Node, args: list[Node]) -> Node | None:
         """The comprehension of a macro with two variables. Raises CelCompileError for names that are none."""

@@ -133,7 +133,7 @@ declare("getMilliseconds", "timestamp.() -> int; timestamp.(string) -> int", _mi
 declare("getHours", "duration.() -> int", _whole(3600 * _NANO))
 declare("getMinutes", "duration.() -> int", _whole(60 * _NANO))
 declare("getSeconds", "duration.() -> int", _whole(_NANO))
-declare("getMilliseconds", "duration.() -> int", lambda value: _whole(1_000_000)(value) % 1000)
+declare("getMilliseconds", "duration.() -> int", _whole(1_000_000))
 declare("timestamp", "(string) -> timestamp", parse_timestamp, traverse())
 declare("timestamp", "(timestamp) -> timestamp", lambda value: value)
 declare("timestamp", "(int) -> timestamp", lambda value: timestamp(value * _NANO))
