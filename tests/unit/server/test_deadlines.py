@@ -1,0 +1,67 @@
+"""Deadlines of requests."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+
+import pytest
+
+from orca.api.errors import ApiError
+from orca.server.deadlines import Deadlines, duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("60s", 60), ("1m30s", 90), ("500ms", 0.5), ("1.5h", 5400), ("0", 0), ("-1s", -1), ("10", None), ("", None)],
+)
+def test_durations_are_read_as_go_does(text: str, seconds: float | None) -> None:
+    assert duration(text) == seconds
+
+
+async def test_only_what_is_overdue_is_ended() -> None:
+    deadlines = Deadlines(0.05)
+    sweeping = asyncio.create_task(deadlines.sweep())
+    told: list[str] = []
+
+    async def request(name: str, *, streams: bool) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        deadlines.enter(task, perf_counter())
+        if streams:
+            deadlines.release(task)
+        try:
+            await asyncio.sleep(0.3)
+            told.append(f"{name} done")
+        except asyncio.CancelledError:
+            told.append(f"{name} {deadlines.expired(task)}")
+        finally:
+            deadlines.leave(task)
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(request("slow", streams=False), request("watch", streams=True))
+    sweeping.cancel()
+    assert told == ["slow True", "watch done"]
+
+
+async def test_a_client_may_be_less_patient_but_not_more() -> None:
+    deadlines = Deadlines(60)
+
+    async def request(text: str) -> bool:
+        task = asyncio.current_task()
+        assert task is not None
+        deadlines.enter(task, perf_counter())
+        deadlines.shorten(task, {"timeout": text})
+        try:
+            await asyncio.sleep(0.1)
+            return False
+        except asyncio.CancelledError:
+            return deadlines.expired(task)
+        finally:
+            deadlines.leave(task)
+
+    assert await asyncio.create_task(request("20ms"))
+    assert not await asyncio.create_task(request("2m"))
+    assert not await asyncio.create_task(request("0s"))
+    with pytest.raises(ApiError, match="invalid timeout specified in the request URL"):
+        await asyncio.create_task(request("soon"))
