@@ -29,7 +29,7 @@ from orca.auth.kubeconfig import write_kubeconfig
 from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.etcd import EtcdChild, EtcdMissing
 from orca.cli.logs import set_up_logging
-from orca.cli.memory import bound_arenas, give_back
+from orca.cli.memory import bound_heap, give_back, keep_giving_back
 from orca.cli.operation import Operation, operation_options
 from orca.client.clock import SystemClock
 from orca.client.leader import LeaderElector
@@ -150,8 +150,9 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 def command(verbosity: int, **values: Any) -> None:
     """Run the API server, controllers and scheduler."""
     set_up_logging(verbosity)
-    bound_arenas()
-    flags = Flags(**{**values, "advertise_address": values["advertise_address"] or guess_address()})
+    bound_heap()
+    operation = Operation.taken_from(values)
+    flags = Flags(operation=operation, **{**values, "advertise_address": values["advertise_address"] or guess_address()})
     try:
         uvloop.run(_run(flags))
     except click.ClickException:
@@ -239,6 +240,8 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     url = f"https://{_bracketed(flags.advertise_address)}:{flags.secure_port}"
     write_kubeconfig(flags.kubeconfig, server=url, ca=pki.ca.cert.read_bytes(), pair=pki.admin, user="admin")
     _tune_collector()
+    keeping.append(asyncio.create_task(keep_giving_back(clock)))
+    stack.push_async_callback(_cancel, keeping)
     log.info("ready", url=url, kubeconfig=str(flags.kubeconfig))
     if not flags.controllers:
         await asyncio.Event().wait()
