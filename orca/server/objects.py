@@ -22,8 +22,9 @@ from orca.server.representation import check_include, transform, transform_list
 from orca.server.request import Request
 from orca.server.responses import (
     GZIP_FROM,
+    PIECE,
+    ListBody,
     json_response,
-    list_pieces,
     pack,
     send_pieces,
     value_response,
@@ -110,17 +111,17 @@ class ObjectHandlers:
         options = self._list_options(request)
         page = await self._verbs.list(resource, _space(request), options)
         if form.plain_json and not request.pretty:
-            pieces = list_pieces(
+            body = ListBody(
                 resource.api_version,
                 resource.list_kind,
-                (entry.raw for entry in page.entries),
+                [entry.raw for entry in page.entries],
                 revision=page.revision,
                 continue_=page.continue_,
                 remaining=page.remaining,
             )
-            if len(pieces) > 1 and "gzip" not in request.accept_encoding and request.record is None:
-                return await send_pieces(request.http, pieces, request.audit_id, resource.warning)
-            return pack(json_response(b"".join(pieces)), request.accept_encoding)
+            if body.size > PIECE and "gzip" not in request.accept_encoding and request.record is None:
+                return await send_pieces(request.http, body, request.audit_id, resource.warning)
+            return pack(json_response(body.whole()), request.accept_encoding)
         metadata: Obj = {"resourceVersion": str(page.revision)}
         if page.continue_:
             metadata["continue"] = page.continue_

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
 PIECE = 256 * 1024  # bytes of a list written at a time
 ANSWERING = "orca.answering"
 """Set on a request whose answer is on its way: no other can be given any more."""
+_LIST_END = b"]}\n"
 _JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -51,47 +52,57 @@ def pack(response: web.Response, accept_encoding: str) -> web.Response:
     return response
 
 
-def list_pieces(
-    api_version: str, kind: str, raws: Iterable[bytes], *, revision: int, continue_: str, remaining: int | None
-) -> list[bytes]:
-    """A List around objects that are encoded already, in pieces of about ``PIECE`` bytes."""
-    metadata: Obj = {"resourceVersion": str(revision)}
-    if continue_:
-        metadata["continue"] = continue_
-        if remaining is not None:
-            metadata["remainingItemCount"] = remaining
-    head = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
-        kind.encode(),
-        api_version.encode(),
-        orjson.dumps(metadata),
-    )
-    pieces: list[bytes] = []
-    held: list[bytes] = []
-    size = 0
-    for raw in raws:
-        held.append(raw)
-        size += len(raw)
-        if size >= PIECE:
-            pieces.append(b",".join(held))
-            held, size = [b""], 0  # begins the next piece with a comma
-    pieces.append(b",".join(held) if len(held) > 1 or not pieces else b"")
-    pieces[0] = head + pieces[0]
-    pieces[-1] += b"]}\n"
-    return pieces
+class ListBody:
+    """A List around objects that are encoded already: its size without making it, then pieces of about ``PIECE``."""
+
+    def __init__(
+        self, api_version: str, kind: str, raws: list[bytes], *, revision: int, continue_: str, remaining: int | None
+    ) -> None:
+        metadata: Obj = {"resourceVersion": str(revision)}
+        if continue_:
+            metadata["continue"] = continue_
+            if remaining is not None:
+                metadata["remainingItemCount"] = remaining
+        self._head = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
+            kind.encode(),
+            api_version.encode(),
+            orjson.dumps(metadata),
+        )
+        self._raws = raws
+        self.size = len(self._head) + sum(map(len, raws)) + max(0, len(raws) - 1) + len(_LIST_END)
+
+    def __repr__(self) -> str:
+        return f"<ListBody of {len(self._raws)}, {self.size} bytes>"
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body, a piece at a time: a list of all pods is many megabytes, and several may be asked for at once."""
+        held = [self._head]
+        size, comma = 0, b""
+        for raw in self._raws:
+            held += (comma, raw)
+            comma = b","
+            size += len(raw)
+            if size >= PIECE:
+                yield b"".join(held)
+                held, size = [], 0
+        held.append(_LIST_END)
+        yield b"".join(held)
+
+    def whole(self) -> bytes:
+        """The body."""
+        return b"".join(self.pieces())
 
 
-async def send_pieces(
-    http: web.BaseRequest, pieces: list[bytes], audit_id: str, warning: str = ""
-) -> web.StreamResponse:
-    """A long JSON answer, written as fast as the client takes it: whole, it would be copied for TLS several times."""
+async def send_pieces(http: web.BaseRequest, body: ListBody, audit_id: str, warning: str = "") -> web.StreamResponse:
+    """A long JSON answer, made and written as fast as the client takes it."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private", "Audit-Id": audit_id}
     if warning:
         headers["Warning"] = warning_header(warning)
     response = web.StreamResponse(headers=headers)
-    response.content_length = sum(map(len, pieces))
+    response.content_length = body.size
     http[ANSWERING] = True
     await response.prepare(http)
-    for piece in pieces:
+    for piece in body.pieces():
         await response.write(piece)
     await response.write_eof()
     return response
