@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from orca.api.errors import ApiError, bad_request
 from orca.server.connection import connection_of
@@ -91,7 +92,8 @@ class Forwarder:
         try:
             async with self.session().request(
                 request.method,
-                f"{destination.scheme}://{endpoint.authority}{path}",
+                # As it came: %2F and / are not the same to everybody.
+                URL(f"{destination.scheme}://{endpoint.authority}{path}", encoded=True),
                 headers=[*forwarded(request), *headers],
                 data=body,
                 ssl=endpoint.tls if endpoint.tls is not None else True,

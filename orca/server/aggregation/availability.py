@@ -133,6 +133,7 @@ class Availability:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await wake.wait()
+                wait = FIRST_RETRY_SECONDS  # something changed: what failed before may do now
 
     async def _check(self, service: Obj) -> Verdict:
         where = service["spec"].get("service")
