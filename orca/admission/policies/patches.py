@@ -35,15 +35,18 @@ def applied(node: Node, before: Obj, value: Any) -> Obj:
     """``before`` with the configuration merged in, as server-side apply merges. Raises Failed."""
     if not isinstance(value, Struct):
         raise Failed(f"unexpected type name {type_name(value)!r}, expected 'Object'")
-    check_names(value, "Object")
+    try:
+        check_names(value, "Object")
+    except Failed as error:
+        raise Failed(f"type mismatch: {error}") from error
     config = to_json(value)
     for key in ("apiVersion", "kind"):
         config[key] = before.get(key)
     wrong = next(problems(node, config), None)
     if wrong is not None:
         raise Failed(f"error applying patch: failed to convert patch object to typed object: {wrong}")
-    atomic = next(_atomic(node, config, ""), None)
-    if atomic is not None:
+    atomic = ", ".join(_atomic(node, config, ""))
+    if atomic:
         raise Failed(
             f"error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {atomic}"
         )
@@ -62,8 +65,8 @@ def _atomic(node: Node, config: Any, path: str) -> Iterator[str]:
             if child is not None:
                 yield from _atomic(child, value, f"{path}.{key}")
     elif isinstance(config, list) and node.kind == "list" and node.item is not None:
-        for element in config:
-            yield from _atomic(node.item, element, path)
+        for index, element in enumerate(config):
+            yield from _atomic(node.item, element, f"{path}[{index}]")
 
 
 def check_names(value: Any, expected: str) -> None:
