@@ -8,6 +8,7 @@ import structlog
 
 from orca.client.base import Client
 from orca.client.clock import Clock
+from orca.controllers.admissionpolicies import ValidatingAdmissionPolicyStatusController
 from orca.controllers.bootstraptokens import BootstrapTokenCleaner
 from orca.controllers.cache import Caches, CacheView
 from orca.controllers.certificates import CertificatesController
@@ -76,6 +77,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     CronJobController,
     StatefulSetController,
     ResourceQuotaController,
+    ValidatingAdmissionPolicyStatusController,
 )
 
 
