@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from orca.api import names
-from orca.api.customresources import jsonpath, rules
+from orca.api.customresources import jsonpath, rules, structural
 from orca.api.errors import FieldError
 from orca.api.objects import Obj, meta
 from orca.api.validation import common
@@ -241,8 +241,12 @@ def _schema(version: Obj, path: str, out: Errors, *, unchanged: bool) -> None:
 
 def _expressions(schema: Obj, path: str) -> Errors:
     """Errors of ``x-kubernetes-validations``."""
-    del schema, path
-    return []
+    if not structural.parse(schema).ruled:
+        return []
+    # Here, because most definitions have no rules, and what compiles them is large.
+    from orca.api.cel.rules import compile_rules
+
+    return compile_rules(schema).errors(path)
 
 
 def _simple_path(value: str, path: str, out: Errors) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -15,6 +15,9 @@ from orca.api.errors import ApiError, FieldError
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.api.schema import undecodable
+
+if TYPE_CHECKING:
+    from orca.api.cel.rules import Rules
 
 Hook = Callable[[list[Obj], str], Awaitable[list[Obj]]]
 """(objects, wanted apiVersion) -> the objects in that version. Raises ApiError."""
@@ -60,6 +63,13 @@ class CustomKind:
     @cached_property
     def _values(self) -> Any:
         return gate.values(self.schema)
+
+    @cached_property
+    def _compiled_rules(self) -> Rules:
+        # Here, because most kinds have no rules, and what evaluates them is large.
+        from orca.api.cel.rules import compile_rules
+
+        return compile_rules(self.schema)
 
     # -- on the way in
 
@@ -110,9 +120,12 @@ class CustomKind:
         return values.check(obj, self.schema, "", old)
 
     def _rules(self, new: Obj, old: Obj | None, found: list[FieldError]) -> list[FieldError]:
-        """Errors of ``x-kubernetes-validations``."""
-        del new, old, found
-        return []
+        """Errors of ``x-kubernetes-validations``, which are evaluated on objects whose values are in order."""
+        if not self.tree.ruled:
+            return []
+        if any(error.type in _BLOCKING for error in found):
+            return [FieldError.invalid(values.NO_PATH, None, _NOT_CHECKED)]
+        return self._compiled_rules.validate(new, old)
 
     # -- on the way out
 

@@ -26,8 +26,8 @@ META_FIELDS: Final = frozenset({"apiVersion", "kind", "metadata"})
 class Structural:
     """One node. ``additional`` is the schema of other members, True for any of them, None for none.
 
-    ``defaults``, ``unique`` and ``embeds`` tell whether this node or one below has a default, a list of type set or
-    map, an embedded resource: what need not be walked is not.
+    ``defaults``, ``unique``, ``embeds`` and ``ruled`` tell whether this node or one below has a default, a list of type
+    set or map, an embedded resource, a CEL rule: what need not be walked is not.
     """
 
     schema: Obj
@@ -44,6 +44,7 @@ class Structural:
     defaults: bool = False
     unique: bool = False
     embeds: bool = False
+    ruled: bool = False
 
     @property
     def has_default(self) -> bool:
@@ -91,6 +92,7 @@ def parse(schema: Obj) -> Structural:
     node.defaults = node.has_default or any(inner.defaults for inner in node.below())
     node.unique = node.list_type in ("set", "map") or any(inner.unique for inner in node.below())
     node.embeds = node.embedded or any(inner.embeds for inner in node.below())
+    node.ruled = bool(schema.get(RULES)) or any(inner.ruled for inner in node.below())
     return node
 
 

@@ -66,6 +66,10 @@ class GarbageCollector(Controller):
             del self._followed[row.storage]
             self.caches.drop(row)
             self.graph.remove_all_of(row)
+            # Another version of the same objects may still be served.
+            for other in self._table:
+                if other.storage == row.storage:
+                    self._follow(other)
 
     def _seen(self, row: Resource, obj: Obj) -> None:
         for identity in self.graph.put(graph.node_of(row, obj)):
