@@ -19,6 +19,7 @@ from orca.admission.matching import namespace_selected, object_selected
 from orca.admission.webhooks.configured import Hook
 from orca.admission.webhooks.metrics import WebhookMetrics
 from orca.admission.webhooks.review import BadAnswer, Verdict, denial, read_answer, request_body
+from orca.api import strategy
 from orca.api.conversion import convert
 from orca.api.errors import ApiError, bad_request, forbidden, internal, quote
 from orca.api.objects import Obj
@@ -43,9 +44,17 @@ class Converter(Protocol):
         """``obj`` itself when both are one. Raises ApiError."""
 
 
-async def plain_conversion(source: Resource, target: Resource, obj: Obj) -> Obj:
-    """Built-in kinds need nothing but :func:`orca.api.conversion.convert`."""
-    return convert(obj, target.api_version)
+async def convert_version(source: Resource, target: Resource, obj: Obj) -> Obj:
+    """By rules for built-in kinds, by the definition's strategy for custom ones (which may ask a webhook)."""
+    if source.api_version == target.api_version:
+        return obj
+    versions = strategy.of(source).versions if source.custom else None
+    if versions is not None and versions.hook is not None:
+        made = (await versions.hook([obj], target.api_version))[0]
+    else:
+        made = convert(obj, target.api_version)
+    wanted = strategy.of(target).versions if target.custom else None
+    return wanted.settle(made) if wanted is not None else made
 
 
 class CallFailed(Exception):
@@ -64,7 +73,7 @@ class Calling:
     caller: Caller
     table: ResourceTable
     authorizer: Authorizer | None = None
-    convert: Converter = plain_conversion
+    convert: Converter = convert_version
     metrics: WebhookMetrics | None = None
 
 

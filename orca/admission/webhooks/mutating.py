@@ -115,9 +115,13 @@ def _decoded(attrs: Attributes, row: Resource, patched: Obj) -> Obj:
         sub = attrs.resource.subresource(attrs.subresource)
         definition = sub.definition if sub is not None else ""
         return decode(row, patched, refuse_unknown=False, definition=definition)[0] if definition else patched
-    obj, _ = decode(row, patched, refuse_unknown=False)
-    strategy.apply_defaults(row, obj)
-    return obj
+    decoder = strategy.of(row).decode if row.custom else None
+    if decoder is not None:
+        decoder(patched)
+    else:
+        patched, _ = decode(row, patched, refuse_unknown=False)
+    strategy.apply_defaults(row, patched)
+    return patched
 
 
 def _note_patch(hook: Hook, attrs: Attributes, round_: int, operations: list[Any]) -> None:

@@ -57,6 +57,8 @@ class World:
         assert made.status == 201, made.raw
         assert "Warning" not in made.headers
         self._made.append(f"{path}/{name}")
+        # As upstream, admission follows the configurations a moment behind; a read is never older than the write.
+        assert (await self.api.get(f"{path}/{name}")).status == 200
         return name
 
     async def create(self, name: str = "", query: str = "", **fields: Any) -> Answer:
@@ -67,8 +69,10 @@ class World:
         )
 
     async def clear(self) -> None:
-        for path in self._made:
+        while self._made:
+            path = self._made.pop()
             await self.api.delete(path)
+            await self.api.get(path)
 
 
 @pytest.fixture
@@ -477,3 +481,69 @@ webhooks:
         ) in done.err
     finally:
         kubectl("delete", "-f", "-", stdin=manifest)
+
+
+def _widgets(group: str) -> dict[str, Any]:
+    """A definition with two versions that differ in name only, both with ``spec.size`` 1 by default."""
+    size = {"type": "integer", "default": 1}
+    properties = {"spec": {"type": "object", "default": {}, "properties": {"size": size, "color": {"type": "string"}}}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": properties}}
+    versions = [
+        {"name": name, "served": True, "storage": name == "v1", "schema": schema, "subresources": {"status": {}}}
+        for name in ("v1", "v2")
+    ]
+    names = {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"}
+    return {
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": versions},
+    }
+
+
+async def test_custom_resources_pass_hooks_in_the_version_they_ask_for(world: World) -> None:
+    group = f"{world.space}.example.com"
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    assert (await world.api.post(definitions, _widgets(group))).status == 201
+    rule = {
+        "operations": ["*"],
+        "apiGroups": [group],
+        "apiVersions": ["v1"],
+        "resources": ["widgets", "widgets/status"],
+    }
+    world.hooks.decide["/paint"] = lambda request: patched(
+        {"op": "add", "path": "/spec/color", "value": "red"}, {"op": "add", "path": "/spec/unknown", "value": 1}
+    )
+    await world.configure("Mutating", world.hook("/paint", rules=[rule]))
+    path = f"/apis/{group}/v2/namespaces/{world.space}/widgets"
+    body = {"apiVersion": f"{group}/v2", "kind": "Widget", "metadata": {"name": "w"}}
+    try:
+        async with asyncio.timeout(10):
+            while (made := await world.api.post(path, body)).status == 404:  # noqa: ASYNC110 - until it is served
+                await asyncio.sleep(0.05)
+        assert made.status == 201, made.raw
+        assert made.json["apiVersion"] == f"{group}/v2"
+        assert made.json["spec"] == {"size": 1, "color": "red"}
+        request = world.hooks.requests("/paint")[0]
+        assert request["object"]["apiVersion"] == f"{group}/v1"
+        assert request["object"]["spec"] == {"size": 1}
+        assert (request["kind"]["version"], request["requestKind"]["version"]) == ("v1", "v2")
+    finally:
+        await world.clear()
+        assert (await world.api.delete(f"{definitions}/widgets.{group}")).status == 200
+
+
+async def test_match_conditions_may_ask_the_authorizer(world: World) -> None:
+    may = {"name": "may", "expression": "authorizer.requestResource.check('create').allowed()"}
+    may_not = {"name": "may-not", "expression": "!authorizer.group('').resource('secrets').check('get').allowed()"}
+    await world.configure(
+        "Validating",
+        world.hook("/may", matchConditions=[may]),
+        world.hook("/may-not", matchConditions=[may, may_not]),
+    )
+    assert (await world.create()).status == 201
+    assert len(world.hooks.requests("/may")) == 1
+    assert not world.hooks.requests("/may-not")
+    broken = world.hook("/broken", matchConditions=[{"name": "x", "expression": "object.("}])
+    body = {"metadata": {"name": "broken"}, "webhooks": [broken]}
+    refused = await world.api.post(f"{_GROUP}/validatingwebhookconfigurations", body)
+    assert refused.status == 422
+    assert "webhooks[0].matchConditions[0].expression" in refused.failure[2]
