@@ -18,6 +18,7 @@ from orca.client.base import Client, ObjectList, Patch, PatchKind, Propagation, 
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions
 from orca.server.patch_media import BY_KIND
 from orca.server.verbs import Call, Verbs
+from orca.server.verbs.ownership import without_managers
 from orca.server.verbs.serving import AnyWatch
 from orca.store import Event
 
@@ -73,10 +74,7 @@ class LocalClient(Client):
 
     async def update(self, resource: Resource, obj: Obj, *, subresource: str = "") -> Obj:
         name, space = meta(obj).get("name") or "", _space(resource, obj)
-        fields = meta(obj)
-        if "managedFields" in fields:  # the verbs keep them up; what nobody changes need not be copied and compared
-            obj = {**obj, "metadata": {field: value for field, value in fields.items() if field != "managedFields"}}
-        copy = thaw(obj)
+        copy = thaw(without_managers(obj))  # the verbs keep them up
         if subresource == "scale":
             return await self._verbs.update_scale(self._call(), resource, name, space, copy)
         written = await self._verbs.update(self._call(), resource, name, space, copy, subresource=subresource)

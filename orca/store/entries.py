@@ -82,7 +82,7 @@ class Entry:
         """Puts the revision into an object that was built before it was known; only before anyone has seen it."""
         if self._obj is not None:
             metadata = {**self._obj["metadata"], "resourceVersion": str(self.revision)}
-            self._obj = POOL.share({**self._obj, "metadata": metadata})
+            self._obj = POOL.share({**self._obj, "metadata": metadata}, made=True)
 
     def forget_parsed(self) -> None:
         """For states that are over: parsed, an object takes several times the room of its bytes."""

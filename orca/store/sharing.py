@@ -34,12 +34,15 @@ class Pool:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def share(self, obj: Obj) -> Obj:
-        """`obj`, whose parts are replaced in place by equal ones that exist already."""
+    def share(self, obj: Obj, *, made: bool = False) -> Obj:
+        """`obj`, whose parts are replaced in place by equal ones that exist already.
+
+        ``made`` tells that it was not parsed: the field sets of its managers are shared already.
+        """
         for field, value in obj.items():
             if value.__class__ is dict:
                 if field == "metadata":
-                    self._inside(value)  # never equal to another's as a whole
+                    self._metadata(value, made)  # never equal to another's as a whole
                 elif value:
                     obj[field] = self._part(value)
             elif value.__class__ is str and len(value) <= TEXT:
@@ -48,8 +51,31 @@ class Pool:
                 obj[field] = self._part(value)
         return obj
 
-    def _inside(self, holder: dict[str, Any]) -> None:
+    def _metadata(self, fields: dict[str, Any], made: bool) -> None:
+        owners = () if made else fields.get("managedFields")
+        self._inside(fields, but="managedFields")
+        for entry in owners or ():
+            # Times make entries unique. The sets are large and of few kinds, so each is taken whole.
+            found = entry.get("fieldsV1") if entry.__class__ is dict else None
+            if found.__class__ is dict and found:
+                shared = self._whole(found)
+                if shared is not found:
+                    entry["fieldsV1"] = shared
+
+    def _whole(self, part: dict[str, Any]) -> dict[str, Any]:
+        key = hash(orjson.dumps(part))
+        found: dict[str, Any] | None = self._young.get(key)
+        if found is None:
+            found = self._old.get(key)
+            if found is None or found != part:
+                found = part
+            self._keep(key, found)
+        return found if found is part or found == part else part
+
+    def _inside(self, holder: dict[str, Any], but: str = "") -> None:
         for field, value in holder.items():
+            if field == but:
+                continue
             kind = value.__class__
             if kind is str:
                 if len(value) <= TEXT and field not in _UNIQUE:

@@ -87,12 +87,15 @@ def _mappings(node: Node, old: dict[str, Any], new: dict[str, Any], ignored: Fie
     for name, value in new.items():
         if name in old:
             before = old[name]
-            if same(before, value):
+            below = None
+            if ignored:
+                below = ignored.get("f:" + name)
+                if below is not None and is_member(below):
+                    continue
+            # Spelled out, as this is the loop that every write of anything runs through.
+            if before is value or (before == value and (before.__class__ is value.__class__ or same(before, value))):
                 continue
             element = "f:" + name
-            below = ignored.get(element) if ignored else None
-            if below is not None and is_member(below):
-                continue
             more, other, less = _differ(node.child(name) or OPEN, before, value, below or EMPTY)
             if more is not None:
                 plus[element] = more
@@ -126,6 +129,10 @@ def _one_sided(node: Node, name: str, value: Any, ignored: FieldSet, into: Field
 
 def _lists(node: Node, old: list[Any], new: list[Any]) -> Sides:
     item = node.item or OPEN
+    if len(old) == len(new):
+        inside = _in_step(node, item, old, new)
+        if inside is not None:
+            return inside
     before, after = _indexed(node, old), _indexed(node, new)
     plus: FieldSet = {}
     changed: FieldSet = {}
@@ -148,6 +155,29 @@ def _lists(node: Node, old: list[Any], new: list[Any]) -> Sides:
     for element, values in before.items():
         if element not in after:
             minus[element] = added(item, values[0]) if len(values) == 1 else LEAF
+    return plus or None, changed or None, minus or None
+
+
+def _in_step(node: Node, item: Node, old: list[Any], new: list[Any]) -> Sides | None:
+    """The common case: the same items in the same order, some of which changed inside. None when it is not that."""
+    plus: FieldSet = {}
+    changed: FieldSet = {}
+    minus: FieldSet = {}
+    seen = set()
+    for before, after in zip(old, new, strict=True):
+        element = node.element(after)
+        if element is None or element in seen or node.element(before) != element:
+            return None
+        seen.add(element)
+        if same(before, after):
+            continue
+        more, other, less = _differ(item, before, after, EMPTY)
+        if more is not None:
+            plus[element] = more
+        if other is not None:
+            changed[element] = other
+        if less is not None:
+            minus[element] = less
     return plus or None, changed or None, minus or None
 
 

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from orca.api.fields.sets import EMPTY, LEAF, SELF, FieldSet, is_member
 from orca.api.fields.types import LEAF_NODE, OPEN, Node, forget
 
 Plan = tuple[FieldSet, tuple[tuple[str, Node], ...], dict[Any, FieldSet]]
 """What all mappings with the same members share: the set of the leaves; members to look into; whole sets by those."""
 FilledPlan = tuple[FieldSet, tuple[tuple[str, Node, FieldSet | None], ...], dict[Any, Any]]
+_SERIAL = frozenset({"PodSpec", "JobSpec", "ReplicaSetSpec"})
+"""Types that controllers write again and again; encoding one costs a tenth of walking it."""
+_SERIAL_BYTES = 4096
+_SERIES = 256
+_series: dict[tuple[str, int, bytes], FieldSet] = {}
 _REQUIRED: FieldSet = {"required": LEAF}
 """Marks lists that upstream's empty object holds as null: filling them does not add the list itself."""
 
@@ -109,7 +116,7 @@ def filled(node: Node, value: Any, skip: FieldSet = EMPTY) -> FieldSet:
         elif below is _REQUIRED:
             subs.append(_items(child, value[name], "") if value[name].__class__ is list and value[name] else LEAF)
         else:
-            subs.append(filled(child, value[name], below))
+            subs.append(_filled_below(child, value[name], below))
     key = tuple(map(id, subs))
     found = combined.get(key)
     if found is None:
@@ -121,6 +128,23 @@ def filled(node: Node, value: Any, skip: FieldSet = EMPTY) -> FieldSet:
         combined[key] = found = (_sorted(made), subs)
     answer: FieldSet = found[0]
     return answer
+
+
+def _filled_below(node: Node, value: Any, skip: FieldSet) -> FieldSet:
+    """:func:`filled` for a part that whole series of objects have alike: their spec, not their metadata."""
+    if value.__class__ is not dict or node.type not in _SERIAL:
+        return filled(node, value, skip)
+    encoded = orjson.dumps(value)
+    if len(encoded) > _SERIAL_BYTES:
+        return filled(node, value, skip)
+    key = (node.type, id(skip), encoded)
+    found = _series.get(key)
+    if found is None:
+        if len(_series) >= _SERIES:
+            _series.clear()
+        _kept[id(skip)] = skip
+        found = _series[key] = filled(node, value, skip)
+    return found
 
 
 def _filled_plan(node: Node, names: tuple[Any, ...], skip: FieldSet) -> FilledPlan:

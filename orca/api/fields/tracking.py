@@ -95,7 +95,11 @@ def track_update(resource: Resource, new: Obj, old: Obj, writer: Writer, at: At)
     change = _compare(node, old, new, writer.door)
     after = _updated(before, change, writer.identity(version), version, writer.time, _others(old, new, writer.door, at))
     if after is not before:
-        after = managers.ordered(managers.capped(after))
+        if len(after) > managers.MAX_UPDATERS:
+            after = managers.capped(after)
+        # Who wrote last stands last already, unless others wrote in the same second.
+        if len(after) > 1 and (after[-1].get("time") != writer.time or (after[-2].get("time") or "") >= writer.time):
+            after = managers.ordered(after)
     if after:
         fields["managedFields"] = after
 
@@ -349,7 +353,8 @@ def revert_times(new: Obj, old: Obj) -> bool:
         return False
     if len(new) != len(old) or fields.keys() | {"managedFields"} != before.keys() | {"managedFields"}:
         return False
-    if any(not same(new[name], old.get(name)) for name in new if name != "metadata"):
+    # The end first: what changes most is the status.
+    if any(not same(new[name], old.get(name)) for name in reversed(new) if name != "metadata"):
         return False
     return all(same(value, before.get(name)) for name, value in fields.items() if name != "managedFields")
 

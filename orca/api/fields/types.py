@@ -57,7 +57,7 @@ class Node:
         self.plans: Plans = {}
         self._schema: Obj = schema or {}
         self._children: dict[str, Node | None] = {}
-        self._elements: dict[Any, str] = {}
+        self._elements: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<Node {self.kind} {self.type}>"
@@ -83,15 +83,17 @@ class Node:
     def element(self, item: Any) -> str | None:
         """The path element of a list's item; None for one without identity."""
         if not self.keys:
+            if item.__class__ is str:
+                return self._elements.get(item) or self._remember(item, "v:" + orjson.dumps(item).decode())
             if item.__class__ in (dict, list) or item is None:
                 return None
-            return self._remember(item, lambda: "v:" + orjson.dumps(item).decode())
+            return "v:" + orjson.dumps(item).decode()
         if item.__class__ is not dict:
             return None
         if len(self.keys) == 1:
             value = item.get(self.keys[0])
             if value.__class__ is str:
-                return self._remember(value, lambda: _key_element({self.keys[0]: value}))
+                return self._elements.get(value) or self._remember(value, _key_element({self.keys[0]: value}))
         found = {}
         for key in self.keys:
             value = item.get(key)
@@ -101,20 +103,13 @@ class Node:
                 found[key] = value
         if not found:
             return None
-        try:
-            return self._remember(tuple(found.items()), lambda: _key_element(found))
-        except TypeError:  # a key that is no scalar cannot be remembered
-            return _key_element(found)
+        return _key_element(found)
 
-    def _remember(self, key: Any, make: Any) -> str:
-        # True == 1 == 1.0 are one key of a dict, but three path elements.
-        marked = (key.__class__, key)
-        found = self._elements.get(marked)
-        if found is None:
-            if len(self._elements) >= _REMEMBERED:
-                self._elements.clear()
-            found = self._elements[marked] = make()
-        return found
+    def _remember(self, key: str, element: str) -> str:
+        if len(self._elements) >= _REMEMBERED:
+            self._elements.clear()
+        self._elements[key] = element
+        return element
 
 
 def _key_element(keys: Obj) -> str:

@@ -20,7 +20,20 @@ _INVALID = (
 def writer(core: Core, call: Call, resource: Resource, subresource: str = "") -> fields.Writer:
     """Whoever makes this call."""
     name = call.options.field_manager or call.manager
-    return fields.Writer(name, fields.door(resource, subresource), format_time(core.clock.now()))
+    return fields.Writer(name, fields.door(resource, subresource), _stamp(core))
+
+
+_stamped: tuple[int, str] = (0, "")
+
+
+def _stamp(core: Core) -> str:
+    """The time as managedFields tell it, made once a second."""
+    global _stamped
+    now = core.clock.now()
+    second = int(now.timestamp())
+    if _stamped[0] != second:
+        _stamped = (second, format_time(now))
+    return _stamped[1]
 
 
 def created(core: Core, call: Call, resource: Resource, obj: Obj) -> None:
@@ -46,6 +59,14 @@ def versions(core: Core, resource: Resource) -> fields.At:
         return root(row), convert(obj, api_version)
 
     return at
+
+
+def without_managers(obj: Obj) -> Obj:
+    """``obj`` without its managedFields, sharing everything else; itself when it has none."""
+    known = meta(obj)
+    if "managedFields" not in known:
+        return obj
+    return {**obj, "metadata": {field: value for field, value in known.items() if field != "managedFields"}}
 
 
 def guard(call: Call, before: Obj, after: Obj) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 import orjson
 
 from orca.api.errors import ApiError, FieldError, bad_request, invalid, unsupported_media_type
-from orca.api.objects import Obj
+from orca.api.objects import Obj, thaw
 from orca.api.patching import json_patch, merge_patch, strategic_merge
 from orca.api.resources import Resource
 from orca.server.options import WriteOptions
 from orca.server.patch_media import ACCEPTED, APPLY_PATCH, JSON_PATCH, MERGE_PATCH, PLAIN, STRATEGIC_PATCH
 from orca.server.verbs.accept import accept
 from orca.server.verbs.core import Call, Core, copy_entry
+from orca.server.verbs.ownership import without_managers
 from orca.server.verbs.updating import modify
 from orca.store import Entry
 
@@ -75,9 +76,8 @@ async def patch(
     def candidate(current: Entry) -> Obj:
         call.options.warnings.clear()
         # Patching may move parts of the patch into the object; each attempt gets its own copy.
-        copied = copy_entry(current)
-        if not about_managers:
-            copied["metadata"].pop("managedFields", None)  # the loop keeps them up, and checks cost less without
+        # The loop keeps them up; copying and checking them would cost more than all the rest of many objects.
+        copied = copy_entry(current) if about_managers else thaw(without_managers(current.obj))
         patched = apply_patch(resource, resource.definition, copied, orjson.loads(encoded), media)
         return accept_patched(resource, patched, call.options)
 
