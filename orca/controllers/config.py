@@ -1,10 +1,26 @@
 """What the controllers may be told from outside; `orca server` fills it from its flags."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from orca.api.builtin import BUILTIN
-from orca.api.resources import ResourceTable
+from orca.api.objects import Obj
+from orca.api.resources import Resource, ResourceTable
+
+
+class RemoteKinds(Protocol):
+    """Kinds that other servers serve (API aggregation)."""
+
+    def failing(self) -> Sequence[str]:
+        """``group/version: why`` of those whose kinds cannot be told now."""
+
+    def deletable(self) -> Sequence[Resource]:
+        """Rows of namespaced kinds that can be listed and deleted."""
+
+    async def empty(self, resource: Resource, namespace: str) -> list[Obj]:
+        """Delete all objects of a kind in a namespace; what is left. Raises ApiError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +43,13 @@ class ControllersConfig:
     """Durations are seconds.
 
     `table` are the resources the garbage collector and the namespace controller care for; rows added later by
-    CustomResourceDefinitions are followed. Without `ca_cert_path` there is no root CA ConfigMap, without `ca_key_path`
+    CustomResourceDefinitions are followed. `remote` are those of other servers, of which namespaces are emptied too.
+    Without `ca_cert_path` there is no root CA ConfigMap, without `ca_key_path`
     no certificate is signed.
     """
 
     table: ResourceTable = BUILTIN
+    remote: RemoteKinds | None = None
     cluster_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     node_cidr_mask_size: int = 24

@@ -39,8 +39,10 @@ def deletable(table: ResourceTable) -> list[Resource]:
     return list(found.values())
 
 
-def new_conditions(current: Sequence[Obj] | None, left: Sequence[Left], now: datetime) -> list[Obj]:
-    """The conditions upstream shows while a namespace is emptied."""
+def new_conditions(
+    current: Sequence[Obj] | None, left: Sequence[Left], now: datetime, failing: Sequence[str] = ()
+) -> list[Obj]:
+    """The conditions upstream shows while a namespace is emptied; ``failing`` are groups nobody can tell of now."""
     failed = sorted(f"{found.resource.group_resource}: {found.error}" for found in left if found.error)
     counted = sorted((f"{f.resource.plural}.{f.resource.group}", len(f.objects)) for f in left if f.objects)
     remaining = ", ".join(f"{what} has {count} resource instances" for what, count in counted)
@@ -50,8 +52,19 @@ def new_conditions(current: Sequence[Obj] | None, left: Sequence[Left], now: dat
             for finalizer in finalizers(obj):
                 holders[finalizer] = holders.get(finalizer, 0) + 1
     held = ", ".join(f"{finalizer} in {count} resource instances" for finalizer, count in sorted(holders.items()))
+    undiscovered = ""
+    if failing:
+        undiscovered = (
+            f"Discovery failed for some groups, {len(failing)} failing: "
+            f"unable to retrieve the complete list of server APIs: {', '.join(failing)}"
+        )
     verdicts = [
-        ("NamespaceDeletionDiscoveryFailure", "", "ResourcesDiscovered", "All resources successfully discovered"),
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            undiscovered,
+            "DiscoveryFailed" if failing else "ResourcesDiscovered",
+            "All resources successfully discovered",
+        ),
         (
             "NamespaceDeletionGroupVersionParsingFailure",
             "",
@@ -100,6 +113,7 @@ class NamespaceController(Controller):
         super().__init__(context)
         self._namespaces = self.caches.of(NAMESPACES)
         self._table = context.config.table
+        self._remote = context.config.remote
         self._namespaces.informer.on_add(self.enqueue)
         self._namespaces.informer.on_update(lambda _, new: self.enqueue(new))
         self._namespaces.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
@@ -133,8 +147,10 @@ class NamespaceController(Controller):
             status = {**(space.get("status") or {}), "phase": "Terminating"}
             space = await self._namespaces.update({**space, "status": status}, subresource="status")
         left = await self._empty(key)
-        if any(found.objects or found.error for found in left):
-            await self._report(space, left)
+        # What is in the namespace there nobody knows, so it stays until that server is back, or its APIService gone.
+        failing = self._remote.failing() if self._remote is not None else ()
+        if failing or any(found.objects or found.error for found in left):
+            await self._report(space, left, failing)
             return RetryAfter(LOOK_AGAIN)
         await self._finalize(space)
         return DONE
@@ -150,7 +166,15 @@ class NamespaceController(Controller):
         async def empty(row: Resource) -> None:
             found.append(await self._empty_of(row, space))
 
-        errors = await gather_all(map(empty, rows))
+        async def empty_elsewhere(row: Resource) -> None:
+            assert self._remote is not None
+            try:
+                found.append(Left(row, tuple(await self._remote.empty(row, space))))
+            except ApiError as error:
+                found.append(Left(row, error=str(error)))
+
+        remote = self._remote.deletable() if self._remote is not None else ()
+        errors = await gather_all([*map(empty, rows), *map(empty_elsewhere, remote)])
         if errors:
             raise errors[0]
         return found
@@ -167,9 +191,9 @@ class NamespaceController(Controller):
             return Left(resource) if is_not_found(error) else Left(resource, error=str(error))
         return Left(resource, tuple(found))
 
-    async def _report(self, space: Obj, left: Sequence[Left]) -> None:
+    async def _report(self, space: Obj, left: Sequence[Left], failing: Sequence[str]) -> None:
         status = space.get("status") or {}
-        found = new_conditions(status.get("conditions"), left, self.clock.now())
+        found = new_conditions(status.get("conditions"), left, self.clock.now(), failing)
         if found != status.get("conditions"):
             changed = {**space, "status": {**status, "conditions": found}}
             await self._namespaces.update(changed, subresource="status")

@@ -15,6 +15,7 @@ from orca.client.clock import Clock
 from orca.server.aggregation.apiservices import ApiServices
 from orca.server.aggregation.availability import Availability
 from orca.server.aggregation.backend import Backends
+from orca.server.aggregation.kinds import RemoteKinds
 from orca.server.aggregation.merging import RemoteVersion, merged_groups
 from orca.server.aggregation.openapi import RemoteOpenApi
 from orca.server.aggregation.proxying import proxy
@@ -35,6 +36,7 @@ class Aggregator:
         self._availability = Availability(client, self._backends, clock, self._discovery_changed)
         self._registration = Registration(client, table, clock)
         self._tasks: list[asyncio.Task[None]] = []
+        self.kinds = RemoteKinds(self._services, self._backends, self._availability)
         self.openapi = RemoteOpenApi(self._services, self._backends, clock)
 
     def start(self) -> None:

@@ -72,6 +72,12 @@ class Backends:
 
     async def get(self, service: Obj, path: str, seconds: float, *, accept: str = "application/json") -> Reply:
         """A document, asked for as the aggregator itself. Raises Unreachable."""
+        return await self.ask("GET", service, path, seconds, accept=accept)
+
+    async def ask(
+        self, method: str, service: Obj, path: str, seconds: float, *, accept: str = "application/json"
+    ) -> Reply:
+        """A request without a body, made as the aggregator itself. Raises Unreachable."""
         try:
             destination = self.destination(service)
         except (ApiError, ValueError) as error:
@@ -79,7 +85,8 @@ class Backends:
         endpoint = destination.endpoint
         url = f"https://{endpoint.authority}{path}"
         try:
-            async with self._forwarder.session().get(
+            async with self._forwarder.session().request(
+                method,
                 url,
                 headers=[("Accept", accept), *identity_headers(AGGREGATOR)],
                 ssl=endpoint.tls if endpoint.tls is not None else True,
@@ -92,9 +99,9 @@ class Backends:
                     body += await answer.content.read(READ_LIMIT - len(body))
                 return Reply(answer.status, body, answer.headers.get("Content-Type", ""))
         except TimeoutError as error:
-            raise Unreachable(f'{url}: Get "{url}": context deadline exceeded') from error
+            raise Unreachable(f'{url}: {method.title()} "{url}": context deadline exceeded') from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(f'{url}: Get "{url}": {reason_of(error)}') from error
+            raise Unreachable(f'{url}: {method.title()} "{url}": {reason_of(error)}') from error
 
     def _tls(self, bundle: str, insecure: bool) -> ssl.SSLContext:
         found = self._contexts.get((bundle, insecure))

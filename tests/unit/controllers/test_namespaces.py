@@ -1,10 +1,12 @@
 """Namespaces: defaults, emptying, finalizing; what each has from the start; pods nobody else removes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from orca.api.builtin import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, NODES, PODS, SECRETS, SERVICEACCOUNTS
 from orca.api.errors import service_unavailable
 from orca.api.objects import Obj, name, namespace
+from orca.api.resources import Resource
 from orca.controllers import ControllersConfig, conditions
 from orca.controllers.namespaces import NamespaceController
 from orca.controllers.podgc import PodGarbageCollector, plan
@@ -73,6 +75,48 @@ async def test_a_namespace_is_emptied_and_then_let_go() -> None:
         assert cluster.api.objects(DEPLOYMENTS) == []
         assert cluster.api.objects(PODS) == []
         assert {namespace(one) for one in cluster.api.objects(SERVICEACCOUNTS)}.isdisjoint({"doomed"})
+
+
+class Elsewhere:
+    """Kinds of another server: one deletable kind with one object, or nobody who can tell."""
+
+    def __init__(self) -> None:
+        self.down = True
+        self.objects = [{"metadata": {"name": "one", "namespace": "doomed"}}]
+        self.row = replace(CONFIGMAPS, group="example.com", version="v1", plural="things", storage="elsewhere/things")
+
+    def failing(self) -> list[str]:
+        return ["example.com/v1: stale GroupVersion discovery: example.com/v1"] if self.down else []
+
+    def deletable(self) -> list[Resource]:
+        return [] if self.down else [self.row]
+
+    async def empty(self, resource: Resource, namespace: str) -> list[Obj]:
+        assert (resource, namespace) == (self.row, "doomed")
+        left, self.objects = self.objects, []
+        return left
+
+
+async def test_a_namespace_waits_for_servers_of_other_kinds() -> None:
+    cluster, elsewhere = Spaces(), Elsewhere()
+    cluster.finalized = set()
+    async with running(cluster=cluster, config=ControllersConfig(remote=elsewhere)):
+        cluster.api.seed(NAMESPACES, space("doomed", finalizers=["test/hold"]))
+        await cluster.api.delete(NAMESPACES, "doomed")
+        await cluster.settle(5)
+        found = (await cluster.api.get(NAMESPACES, "doomed"))["status"]["conditions"]
+        failure = conditions.find(found, "NamespaceDeletionDiscoveryFailure")
+        assert failure is not None
+        assert (failure["status"], failure["reason"]) == ("True", "DiscoveryFailed")
+        assert failure["message"] == (
+            "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: "
+            "example.com/v1: stale GroupVersion discovery: example.com/v1"
+        )
+        assert "doomed" not in cluster.finalized
+        elsewhere.down = False
+        await cluster.settle(10)
+        assert elsewhere.objects == []
+        assert "doomed" in cluster.finalized
 
 
 async def test_what_holds_a_namespace_is_told() -> None:
