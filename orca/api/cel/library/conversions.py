@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from math import isfinite, isinf, isnan
 from typing import Any
 
@@ -50,20 +51,26 @@ def _double_of_string(text: str) -> float:
 
 
 def show_double(value: float) -> str:
-    """As Go's ``%g`` with the fewest digits that tell the number."""
+    """As Go's ``FormatFloat(value, 'g', -1, 64)``: an exponent from a million on."""
     if isnan(value):
         return "NaN"
     if isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    mantissa, _, exponent = text.partition("e")
-    mantissa = mantissa.removesuffix(".0")
-    if exponent:
-        number = int(exponent)
-        return f"{mantissa}e{'-' if number < 0 else '+'}{abs(number):02d}"
-    if value == int(value) and abs(value) >= 1e21:
-        return f"{value:e}"
-    return mantissa
+    if value == 0:
+        return "-0" if str(value)[0] == "-" else "0"
+    # The fewest digits that tell the number, and where the point stands among them.
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    assert isinstance(exponent, int)
+    shown = "".join(map(str, digits)).rstrip("0")
+    place = len(digits) + exponent - 1
+    minus = "-" if sign else ""
+    if not -4 <= place < 6:
+        fraction = f".{shown[1:]}" if len(shown) > 1 else ""
+        return f"{minus}{shown[0]}{fraction}e{'-' if place < 0 else '+'}{abs(place):02d}"
+    if place < 0:
+        return f"{minus}0.{'0' * (-place - 1)}{shown}"
+    whole, rest = shown[: place + 1].ljust(place + 1, "0"), shown[place + 1 :]
+    return f"{minus}{whole}.{rest}" if rest else f"{minus}{whole}"
 
 
 def _bool_of_string(text: str) -> bool:
