@@ -3,6 +3,7 @@
 Admission adds to it what it lets in; here it is counted anew whenever something that counts has changed or gone.
 """
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from orca.api.builtin import PODS, RESOURCEQUOTAS
@@ -45,6 +46,11 @@ def new_status(quota: Obj, objects: Mapping[str, tuple[Resource, Sequence[Obj]]]
     return {"hard": dict(hard), "used": {name: used[name] for name in hard if name in used}}
 
 
+def _tell(controller: "ResourceQuotaController | None", what: str, row: Resource) -> None:
+    if controller is not None:
+        controller.row_changed(what, row)
+
+
 class ResourceQuotaController(Controller):
     """Keys are quotas. Watches only what some quota counts."""
 
@@ -60,6 +66,18 @@ class ResourceQuotaController(Controller):
         self._quotas.informer.on_add(self.enqueue)
         self._quotas.informer.on_update(lambda _, new: self.enqueue(new))
         self._quotas.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
+        # The table outlives this controller: it must not be kept alive.
+        myself = weakref.ref(self)
+        self._table.subscribe(lambda what, row: _tell(myself(), what, row))
+
+    def row_changed(self, what: str, row: Resource) -> None:
+        """A custom kind came, went or changed: quotas may count it."""
+        if what == "removed" and self._followed.pop(row, None) is not None:
+            self.caches.drop(row)
+        wanted = f"count/{row.group_resource}"
+        for quota in self._quotas.all():
+            if wanted in _hard(quota):
+                self.enqueue(quota)
 
     def _follow(self, resource: Resource) -> Cache:
         cache = self._followed.get(resource)
@@ -74,7 +92,7 @@ class ResourceQuotaController(Controller):
     def _changed(self, resource: Resource) -> Callable[[Obj], None]:
         def changed(obj: Obj) -> None:
             for quota in self._quotas.informer.by_index("namespace", namespace(obj)):
-                if any(counted_by(name, self._table) is resource for name in _hard(quota)):
+                if any(counted_by(name, self._table) == resource for name in _hard(quota)):
                     self._soon.add(key(quota))
 
         return changed

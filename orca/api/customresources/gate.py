@@ -78,7 +78,7 @@ def _shape(schema: Obj, *, root: bool = False) -> Any:
     if not schema.get("properties") and not schema.get("items") and "additionalProperties" not in schema:
         if schema.get(EMBEDDED) or root or schema.get("type") in ("object", "array", None):
             return _leaf_shape(schema, root=root)
-        return True if schema.get("nullable") else {"not": {"type": "null"}}
+        return _SCALAR if schema.get("nullable") else _SCALAR_NOT_NULL
     found: Obj = {} if schema.get("nullable") else {"not": {"type": "null"}}
     members = {name: _shape(inner) for name, inner in (schema.get("properties") or {}).items()}
     if root or schema.get(EMBEDDED):
@@ -98,6 +98,7 @@ def _shape(schema: Obj, *, root: bool = False) -> Any:
 
 
 _SCALAR: Obj = {"type": ["string", "number", "boolean", "null"]}
+_SCALAR_NOT_NULL: Obj = {"type": ["string", "number", "boolean"]}
 
 
 def _leaf_shape(schema: Obj, *, root: bool) -> Any:

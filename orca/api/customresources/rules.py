@@ -175,22 +175,23 @@ def _complete(judging: Obj, schema: Obj, path: str, judging_path: str) -> Iterat
     if isinstance(judging.get("not"), dict):
         inner.append((judging["not"], f"{judging_path}.not"))
     for one, at in inner:
-        yield from _complete(one, schema, path, at)
-        if isinstance(one.get("items"), dict):
-            if isinstance(schema.get("items"), dict):
-                yield from _complete_node(one["items"], schema["items"], f"{path}.items", f"{at}.items")
-            else:
-                yield FieldError.required(f"{path}.items", f"because it is defined in {at}.items")
-        for name, member in (one.get("properties") or {}).items():
-            described = (schema.get("properties") or {}).get(name)
-            if described is None:
-                yield FieldError.required(key(path, name), f"because it is defined in {key(at, name)}")
-            else:
-                yield from _complete_node(member, described, key(path, name), key(at, name))
+        yield from _complete_nested(one, schema, path, at)
 
 
-def _complete_node(judging: Obj, schema: Obj, path: str, judging_path: str) -> Iterator[FieldError]:
-    yield from _complete({"allOf": [judging]}, schema, path, judging_path.removesuffix(".allOf[0]"))
+def _complete_nested(judging: Obj, schema: Obj, path: str, judging_path: str) -> Iterator[FieldError]:
+    yield from _complete(judging, schema, path, judging_path)
+    if isinstance(judging.get("items"), dict):
+        if isinstance(schema.get("items"), dict):
+            below, at = f"{path}.items", f"{judging_path}.items"
+            yield from _complete_nested(judging["items"], schema["items"], below, at)
+        else:
+            yield FieldError.required(f"{path}.items", f"because it is defined in {judging_path}.items")
+    for name, member in (judging.get("properties") or {}).items():
+        described, at = (schema.get("properties") or {}).get(name), key(judging_path, name)
+        if described is None:
+            yield FieldError.required(key(path, name), f"because it is defined in {at}")
+        else:
+            yield from _complete_nested(member, described, key(path, name), at)
 
 
 # -- defaults

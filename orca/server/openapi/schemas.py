@@ -77,9 +77,21 @@ def _v3_reference(schema: Obj) -> Obj:
     return {**rest, "allOf": [target]} if rest else target
 
 
+def _plainer(schema: Obj) -> Obj:
+    """Version 2 cannot say that null or unknown fields are allowed, so it says less."""
+    if schema.get("nullable"):
+        hidden = {"nullable", "type", "items", "properties", "additionalProperties", "required"}
+        return {key: value for key, value in schema.items() if key not in hidden}
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        return {key: value for key, value in schema.items() if key not in ("items", "properties")}
+    return schema
+
+
 def _convert(schema: Obj, reference: Callable[[Obj], Obj], *, keep_alternatives: bool) -> Obj:
     if "$ref" in schema:
         return reference(schema)
+    if not keep_alternatives:
+        schema = _plainer(schema)
     made: Obj = {}
     for key, value in schema.items():
         if key == "type":
