@@ -30,7 +30,9 @@ _PATCH_MEDIA = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
+_CUSTOM_PATCH_MEDIA = tuple(media for media in _PATCH_MEDIA if "strategic" not in media)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ def _operation(row: Resource, verb: str, *, sub: Subresource | None = None, ever
     elif verb == "patch":
         body, media = PATCH, _PATCH_MEDIA
         if row.custom:
-            media = _PATCH_MEDIA[:2]
+            media = _CUSTOM_PATCH_MEDIA
     elif verb in ("delete", "deletecollection"):
         body = DELETE_OPTIONS
     return Operation(
