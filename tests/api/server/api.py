@@ -98,14 +98,15 @@ class Api:
     async def delete(self, path: str, body: Any = None, **headers: str) -> Answer:
         return await self.call("DELETE", path, body, **headers)
 
-    async def events(self, path: str, count: int, *, seconds: float = 10, **headers: str) -> list[Any]:
-        """The first ``count`` events of a watch."""
+    async def events(self, path: str, count: int, *, until: str = "", seconds: float = 10, **headers: str) -> list[Any]:
+        """The first ``count`` events of a watch, and more up to the one with resourceVersion ``until``."""
         assert self._session is not None
         found: list[Any] = []
         async with asyncio.timeout(seconds), self._session.get(self.url + path, headers=headers) as response:
             assert response.status == 200, await response.read()
             async for line in response.content:
                 found.append(orjson.loads(line))
-                if len(found) == count:
+                reached = not until or found[-1]["object"]["metadata"]["resourceVersion"] == until
+                if len(found) >= count and reached:
                     break
         return found
