@@ -1,7 +1,7 @@
 """What the generic part of every kind's strategy keeps, resets and counts."""
 
 from orca.api import strategy
-from orca.api.builtin import APISERVICES, CONFIGMAPS, CUSTOMRESOURCEDEFINITIONS, DEPLOYMENTS, NODES
+from orca.api.builtin import CONFIGMAPS, DEPLOYMENTS, NODES
 from orca.api.objects import meta
 from orca.api.resources import Resource, Subresource
 
@@ -118,11 +118,3 @@ def test_owners_are_complete_and_one_controls():
     obj = {"metadata": {"name": "a", "namespace": "d", "ownerReferences": [one, {**one, "name": "y", "uid": ""}]}}
     fields = [error.field for error in strategy.validate_create(CUSTOM, obj)]
     assert fields == ["metadata.ownerReferences.uid", "metadata.ownerReferences"]
-
-
-def test_what_is_not_served_says_so_in_its_status():
-    for resource, kind in ((CUSTOMRESOURCEDEFINITIONS, "Established"), (APISERVICES, "Available")):
-        obj = {"metadata": {"name": "a"}, "spec": {"versions": [{"name": "v1", "storage": True}]}}
-        strategy.prepare_create(resource, obj)
-        (condition,) = obj["status"]["conditions"]
-        assert (condition["type"], condition["status"], condition["reason"]) == (kind, "False", "NotSupported")
