@@ -233,6 +233,11 @@ def check(resource: Resource, config: Obj, node: Node | None = None) -> None:
             "Incorrect version specified in apply patch. "
             f"Specified patch version: {version}, expected: {resource.api_version}"
         )
+    if node is None and config.get("kind") != resource.kind:
+        raise bad_request(
+            "Incorrect kind specified in apply patch. "
+            f"Specified patch kind: {config.get('kind') or ''}, expected: {resource.kind}"
+        )
     fields = config.get("metadata")
     if isinstance(fields, dict) and fields.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
