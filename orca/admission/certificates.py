@@ -31,7 +31,7 @@ class CertificateApproval:
             self._check(attrs, "approve")
         elif attrs.of(CERTIFICATESIGNINGREQUESTS, UPDATE, subresource="status"):
             new, old = (attrs.obj or {}).get("status") or {}, (attrs.old or {}).get("status") or {}
-            if new.get("certificate") != old.get("certificate"):
+            if any(new.get(field) != old.get(field) for field in ("certificate", "conditions")):
                 self._check(attrs, "sign")
 
     def _check(self, attrs: Attributes, verb: str) -> None:

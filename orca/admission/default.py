@@ -16,6 +16,7 @@ from orca.admission.resource_quota import ResourceQuota
 from orca.admission.runtime_class import RuntimeClass
 from orca.admission.service_account import ServiceAccount
 from orca.admission.taint_nodes import TaintNodesByCondition
+from orca.admission.topology_labels import PodTopologyLabels
 from orca.admission.webhooks import Calling, MutatingWebhooks, ValidatingWebhooks
 from orca.auth.authorization import Authorizer
 from orca.client.clock import Clock, SystemClock
@@ -56,6 +57,7 @@ def default_chain(
             *guarded,
             CertificateSubjectRestriction(),
             DefaultIngressClass(cluster),
+            PodTopologyLabels(cluster),
             NoEffect(),
             # What is not ours comes late, so that it sees what the others made of the object.
             *outside,

@@ -14,6 +14,7 @@ from orca.api.quantity import Quantity
 from orca.api.quota.amounts import amounts_of, containers_of, pod_total
 
 Amounts = dict[str, str]
+_ANNOTATION = "kubernetes.io/limit-ranger"
 
 
 class LimitRanger:
@@ -26,9 +27,16 @@ class LimitRanger:
         """Fills requests and limits of new pods' containers."""
         if not attrs.of(PODS, CREATE) or attrs.obj is None:
             return
+        told: list[str] = []
         for limit in self._limits(attrs.namespace, "Container"):
-            for container in containers_of(attrs.obj):
-                _fill(container, limit)
+            spec = attrs.obj.get("spec") or {}
+            for key, word in (("containers", "container"), ("initContainers", "init container")):
+                for container in spec.get(key) or ():
+                    told += _fill(container, limit, word)
+        if told:
+            metadata = attrs.obj.setdefault("metadata", {})
+            noted = {_ANNOTATION: "LimitRanger plugin set: " + "; ".join(told)}
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), **noted}
 
     async def validate(self, attrs: Attributes) -> None:
         """Raises ApiError 403 with every bound that is broken."""
@@ -59,7 +67,8 @@ def _refused(attrs: Attributes, broken: list[str]) -> ApiError:
     return attrs.forbidden(broken[0] if len(broken) == 1 else f"[{', '.join(broken)}]")
 
 
-def _fill(container: Obj, limit: Obj) -> None:
+def _fill(container: Obj, limit: Obj, word: str) -> Iterator[str]:
+    """Sets what is missing; gives what was set, for the pod's annotation."""
     defaults, default_requests = limit.get("default") or {}, limit.get("defaultRequest") or {}
     if not defaults and not default_requests:
         return
@@ -68,7 +77,12 @@ def _fill(container: Obj, limit: Obj) -> None:
     # A request follows the container's own limit before it follows the range's default.
     requests = {**default_requests, **own, **(resources.get("requests") or {})}
     limits = {**defaults, **own}
-    for field, amounts in (("limits", limits), ("requests", requests)):
+    for field, amounts, one in (("requests", requests, "request"), ("limits", limits, "limit")):
+        before = resources.get(field) or {}
+        # A request that follows the container's own limit is the API's default, not the range's.
+        added = sorted(key for key in amounts if key not in before and (field == "limits" or key not in own))
+        if added:
+            yield f"{', '.join(added)} {one} for {word} {container.get('name') or ''}"
         if amounts:
             resources[field] = amounts
 

@@ -20,7 +20,7 @@ class NamespaceLifecycle:
             if attrs.operation == DELETE and not attrs.subresource and attrs.name in IMMORTAL:
                 raise attrs.forbidden("this namespace may not be deleted")
             return
-        if attrs.operation != CREATE or not attrs.resource.namespaced or attrs.subresource:
+        if attrs.operation != CREATE or not attrs.resource.namespaced:
             return
         if attrs.resource is LOCALSUBJECTACCESSREVIEWS:
             return

@@ -1,7 +1,7 @@
 """PodSecurity: the ``pod-security.kubernetes.io/…`` labels of a namespace, enforced.
 
-``enforce`` refuses pods; ``warn`` answers with warnings, also for what makes pods (Deployments, …). ``audit`` is
-checked for its form only, as there is no audit log. Every version label means the newest standards. Reference:
+``enforce`` refuses pods; ``warn`` answers with warnings, also for what makes pods (Deployments, …); ``audit`` goes
+into the audit log. Every version label means the newest standards. Reference:
 k8s.io/pod-security-admission ``admission``.
 """
 
@@ -94,8 +94,14 @@ class PodSecurity:
             return
         metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
         level, version = policy(labelled, "enforce")
+        if enforce:
+            attrs.annotate(f"{PREFIX}enforce-policy", f"{level}:{version}")
         if enforce and (found := check(level, metadata, spec)):
             raise attrs.forbidden(f'violates PodSecurity "{level}:{version}": {_told(found)}')
+        level, version = policy(labelled, "audit")
+        if found := check(level, metadata, spec):
+            text = f'would violate PodSecurity "{level}:{version}": {_told(found)}'
+            attrs.annotate(f"{PREFIX}audit-violations", text)
         level, version = policy(labelled, "warn")
         if found := check(level, metadata, spec):
             text = f'would violate PodSecurity "{level}:{version}": {_told(found)}'

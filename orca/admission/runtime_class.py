@@ -45,14 +45,17 @@ class RuntimeClass:
             spec["tolerations"] = [*tolerations, *added]
 
     async def validate(self, attrs: Attributes) -> None:
-        """Overhead is the class's to declare. Raises ApiError 403."""
+        """Overhead is the class's to declare, whoever changed it meanwhile. Raises ApiError 403."""
         if not attrs.of(PODS, CREATE) or attrs.obj is None:
             return
         spec = attrs.obj.get("spec") or {}
-        if not spec.get("overhead"):
+        if not spec.get("overhead") and not spec.get("runtimeClassName"):
             return
         found = await self._class(attrs, spec)
-        if not ((found or {}).get("overhead") or {}).get("podFixed"):
+        fixed = ((found or {}).get("overhead") or {}).get("podFixed")
+        if fixed and not _same(spec.get("overhead") or {}, fixed):
+            raise attrs.forbidden("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+        if spec.get("overhead") and not fixed:
             raise attrs.forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
 
     async def _class(self, attrs: Attributes, spec: Obj) -> Obj | None:

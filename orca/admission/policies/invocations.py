@@ -167,6 +167,7 @@ class Surroundings:
         self._shared = shared
         self._attrs = attrs
         self._asking = authorizer_variables(attrs, shared.authorizer)
+        self._requests: dict[str, Obj] = {}
         self._namespace: Any = None
         self._looked = False
 
@@ -174,12 +175,16 @@ class Surroundings:
         """``object``, ``oldObject``, ``request``, ``params``, ``namespaceObject``, ``authorizer``. Raises ApiError."""
         from orca.admission.webhooks.review import request_fields
 
-        obj, old = await views.objects(invocation.row)
-        shown = obj if obj is not None else old
+        row = invocation.row
+        obj, old = await views.objects(row)
+        request = self._requests.get(row.api_version)
+        if request is None:
+            shown = obj if obj is not None else old
+            request = self._requests[row.api_version] = request_fields(self._attrs, row, shown or {})
         return {
             "object": obj,
             "oldObject": old,
-            "request": request_fields(self._attrs, invocation.row, shown or {}),
+            "request": request,
             "params": invocation.param,
             "namespaceObject": await self._namespace_object(),
             **self._asking,

@@ -48,7 +48,7 @@ async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj) -> 
     wanted_uid = meta(admitted).get("uid")
 
     def change(pod: Obj) -> Obj:
-        return _bound(core, pod, pod_name, node, wanted_uid, meta(admitted).get("annotations") or {})
+        return _bound(core, pod, pod_name, node, wanted_uid, meta(admitted))
 
     if call.dry_run:
         change((await core.read(PODS, space, pod_name)).obj)
@@ -57,7 +57,8 @@ async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj) -> 
     return _SUCCESS
 
 
-def _bound(core: Core, pod: Obj, pod_name: str, node: str, wanted_uid: str | None, annotations: dict[str, str]) -> Obj:
+def _bound(core: Core, pod: Obj, pod_name: str, node: str, wanted_uid: str | None, binding: Obj) -> Obj:
+    """``pod`` on its node, with the labels and annotations of the ``binding``'s metadata."""
     fields, spec = meta(pod), pod["spec"]
     if wanted_uid and wanted_uid != fields["uid"]:
         why = f"Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {fields['uid']}"
@@ -79,8 +80,9 @@ def _bound(core: Core, pod: Obj, pod_name: str, node: str, wanted_uid: str | Non
         "spec": {**spec, "nodeName": node},
         "status": {**status, "conditions": [*conditions, scheduled]},
     }
-    if annotations:
-        new["metadata"] = {**fields, "annotations": {**(fields.get("annotations") or {}), **annotations}}
+    added = {key: {**(fields.get(key) or {}), **binding[key]} for key in ("labels", "annotations") if binding.get(key)}
+    if added:
+        new["metadata"] = {**fields, **added}
     return new
 
 

@@ -195,6 +195,54 @@ async def test_a_request_follows_its_own_limit(cluster):
     assert resources == {"limits": {"cpu": "200m"}, "requests": {"cpu": "200m"}}
 
 
+async def test_limit_ranges_tell_what_they_set(cluster):
+    limited(cluster, default={"memory": "1Gi", "cpu": "500m"}, defaultRequest={"cpu": "100m"})
+    own = [{"name": "c"}, {"name": "d", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]
+    told = (await run(cluster, PODS, pod(containers=own)))["metadata"]["annotations"]["kubernetes.io/limit-ranger"]
+    assert told == "LimitRanger plugin set: cpu request for container c; cpu, memory limit for container c"
+
+
+async def test_a_second_round_mounts_the_token_volume_of_the_first(cluster):
+    first = await run(cluster, PODS, pod())
+    first["spec"]["containers"].append({"name": "sidecar"})
+    spec = (await run(cluster, PODS, first))["spec"]
+    (volume,) = spec["volumes"]
+    assert {c["volumeMounts"][0]["name"] for c in spec["containers"]} == {volume["name"]}
+
+
+async def test_accounts_may_limit_what_their_pods_mount(cluster):
+    account = made("v1", "ServiceAccount", "default", "d")
+    account["metadata"]["annotations"] = {"kubernetes.io/enforce-mountable-secrets": "true"}
+    account |= {"secrets": [{"name": "mine"}], "imagePullSecrets": [{"name": "pull"}]}
+    cluster.put(SERVICEACCOUNTS, account)
+    await run(cluster, PODS, pod(volumes=[{"name": "v", "secret": {"secretName": "mine"}}]))
+    error = await refused(403, cluster, PODS, pod(volumes=[{"name": "v", "secret": {"secretName": "other"}}]))
+    assert 'volume with secret.secretName="other" is not allowed because service account default' in error.message
+    env = [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "other", "key": "k"}}}]
+    error = await refused(403, cluster, PODS, pod(containers=[{"name": "c", "env": env}]))
+    assert 'container c with envVar E referencing secret.secretName="other" is not allowed' in error.message
+    error = await refused(403, cluster, PODS, pod(imagePullSecrets=[{"name": "other"}]))
+    assert 'imagePullSecrets[0].name="other" is not allowed' in error.message
+
+
+async def test_mirror_pods_refer_to_nothing_secret(cluster):
+    mirror = pod(volumes=[{"name": "v", "secret": {"secretName": "s"}}])
+    mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    error = await refused(403, cluster, PODS, mirror)
+    assert "a mirror pod may not reference secrets" in error.message
+
+
+async def test_bindings_carry_the_zone_of_the_node(cluster):
+    node = made("v1", "Node", "n1")
+    node["metadata"]["labels"] = {"topology.kubernetes.io/zone": "z", "other": "x"}
+    cluster.put(NODES, node)
+    binding = made("v1", "Binding", "p", "d", target={"kind": "Node", "name": "n1"})
+    bound = await run(cluster, PODS, binding, sub="binding")
+    assert bound["metadata"]["labels"] == {"topology.kubernetes.io/zone": "z"}
+    placed = await run(cluster, PODS, pod(nodeName="n1"))
+    assert placed["metadata"]["labels"]["topology.kubernetes.io/zone"] == "z"
+
+
 async def test_nodes_touch_only_their_own(cluster):
     await refused(403, cluster, NODES, made("v1", "Node", "n2", spec={}), space="", user=NODE)
     old = made("v1", "Node", "n1", spec={"taints": [{"key": "a", "effect": "NoSchedule"}]})
