@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api.server.api import Api
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, eventually
 
 _GROUP = "/apis/admissionregistration.k8s.io/v1"
 _DEPLOYMENTS = {
@@ -340,3 +340,69 @@ def test_atomic_lists_are_not_for_apply_configurations(kubectl: Kubectl, policie
     )
     refused = kubectl.try_("run", "web", "--image=nginx:1")
     assert "may not mutate atomic arrays, maps or structs: .spec.containers[0].command" in refused.err
+
+
+def _definition(group: str) -> str:
+    spec = {
+        "type": "object",
+        "properties": {"maxReplicas": {"type": "integer"}, "minReplicas": {"type": "integer"}},
+        "x-kubernetes-validations": [
+            {"rule": "self.minReplicas <= self.maxReplicas", "message": "minReplicas must not exceed maxReplicas"},
+            {"rule": "self.maxReplicas >= oldSelf.maxReplicas", "fieldPath": ".maxReplicas"},
+        ],
+    }
+    schema = {"type": "object", "properties": {"spec": spec}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    return json.dumps(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"replicalimits.{group}"},
+            "spec": {
+                "group": group,
+                "scope": "Namespaced",
+                "names": {"plural": "replicalimits", "singular": "replicalimit", "kind": "ReplicaLimit"},
+                "versions": [version],
+            },
+        }
+    )
+
+
+def _limit(group: str, least: int, most: int) -> str:
+    spec = {"minReplicas": least, "maxReplicas": most}
+    metadata = {"name": "limit"}
+    return json.dumps({"apiVersion": f"{group}/v1", "kind": "ReplicaLimit", "metadata": metadata, "spec": spec})
+
+
+def test_params_of_a_custom_kind_with_rules_of_its_own(kubectl: Kubectl, policies: Policies) -> None:
+    group = f"{kubectl.namespace}.rules.example.com"
+    kubectl("create", "-f", "-", stdin=_definition(group))
+    name = f"replicalimits.{group}"
+    try:
+        kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=20s")
+        refused = eventually(lambda: _refused(kubectl, "create", _limit(group, 4, 3)), seconds=20)
+        assert 'spec: Invalid value: "object": minReplicas must not exceed maxReplicas' in refused
+        kubectl("create", "-f", "-", stdin=_limit(group, 1, 3))
+        assert "spec.maxReplicas: Invalid value: " in (_refused(kubectl, "replace", _limit(group, 1, 2)) or "")
+        policies(
+            "Validating",
+            _DEPLOYMENTS,
+            {
+                "paramKind": {"apiVersion": f"{group}/v1", "kind": "ReplicaLimit"},
+                "validations": [{"expression": "object.spec.replicas <= params.spec.maxReplicas"}],
+            },
+            {"paramRef": {"name": "limit", "parameterNotFoundAction": "Deny"}},
+        )
+        assert "failed expression: object.spec.replicas <= params.spec.maxReplicas" in (
+            _refused(kubectl, "create", _deployment("web", 4)) or ""
+        )
+        kubectl("replace", "-f", "-", stdin=_limit(group, 1, 4))
+        kubectl("create", "-f", "-", stdin=_deployment("web", 4))
+    finally:
+        kubectl("delete", "crd", name, "--wait=false")
+
+
+def _refused(kubectl: Kubectl, verb: str, manifest: str) -> str | None:
+    """What kubectl says to a refusal for an invalid object; None when it is refused for something else."""
+    done = kubectl.try_(verb, "-f", "-", stdin=manifest)
+    return done.err if done.code and "invalid" in done.err else None
