@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
@@ -87,6 +88,29 @@ class Connection(RequestHandler):
         super().resume_writing()
         if self._raw is not None:
             self._raw.resume()
+
+    def send_head(self, response: web.StreamResponse) -> None:
+        """Send what the library may still hold back, so that ``write`` comes after it."""
+        writer = response._payload_writer
+        assert writer is not None
+        writer.send_headers()
+
+    def write(self, data: bytes) -> None:
+        """Write what is encoded already, past the library, whose way costs more than the rest of an event's delivery;
+        check ``writing_paused`` after it. Raises ConnectionResetError."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone away")
+        transport.write(data)
+
+    async def drained(self) -> None:
+        """Return when the peer has taken enough of what was written. Raises ConnectionResetError."""
+        await self._drain_helper()
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Only what is our fault: whoever sends nonsense gets an answer, and may not fill the log."""
+        if not isinstance(kwargs.get("exc_info"), HttpProcessingError | PayloadEncodingError):
+            super().log_exception(*args, **kwargs)
 
     def watch_loss(self, key: object, callback: Callable[[], object]) -> None:
         """Call ``callback`` once when the peer goes away; ``forget_loss(key)`` takes it back."""
