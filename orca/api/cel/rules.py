@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from orca.api.allowance import TooLong, is_brief
 from orca.api.cel import paths
 from orca.api.cel.budget import RUNTIME_COST_BUDGET, Budget
 from orca.api.cel.environment import Environment
@@ -27,6 +28,8 @@ from orca.api.objects import Obj
 
 RULES = "x-kubernetes-validations"
 MESSAGE_MAX = 5 * 1024
+BRIEF = 20_000
+"""Cost units that are spent at once within ``allowance.briefly()``."""
 EXPRESSION_LIMIT, SCHEMA_LIMIT = 10_000_000, 100_000_000
 """What the estimated cost of one rule, and of all rules of a schema, may be."""
 
@@ -94,14 +97,21 @@ class Rules:
         """What is wrong with ``new``, which the schema has been found to allow; ``old`` is what it replaces.
 
         What was wrong in a part that did not change is no error but is added to ``warnings``.
+
+        Raises TooLong within ``allowance.briefly()`` for what costs more than a few milliseconds.
         """
         if not self:
             return []
-        run = _Evaluation(warnings, Budget(budget))
+        brief = is_brief() and budget > BRIEF
+        told: list[str] = []
+        run = _Evaluation(told, Budget(BRIEF if brief else budget))
         try:
             run.visit(self._root, "", new, old, lambda: old is not None and new == old)
         except _Stopped:
-            pass
+            if brief:
+                raise TooLong from None
+        if warnings is not None:
+            warnings += told
         return run.found
 
 
@@ -298,7 +308,7 @@ def _form(rule: _Rule, schema: Obj, at: str) -> Iterator[FieldError]:
 class _Evaluation:
     """One object."""
 
-    def __init__(self, warnings: list[str] | None, budget: Budget) -> None:
+    def __init__(self, warnings: list[str], budget: Budget) -> None:
         self.found: list[FieldError] = []
         self._warnings = warnings
         self._budget = budget
@@ -360,8 +370,7 @@ class _Evaluation:
             detail = self._message(rule, variables, where, shown)
             error = _error(rule.told.get("reason"), where, shown, detail)
             if not rule.uses_old and unchanged():
-                if self._warnings is not None:
-                    self._warnings.append(str(error))
+                self._warnings.append(str(error))
             else:
                 self._add(error)
 

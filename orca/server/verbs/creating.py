@@ -28,6 +28,7 @@ from orca.auth import UserInfo
 from orca.server.identifiers import new_uid
 from orca.server.verbs import ownership
 from orca.server.verbs.core import Call, Core, unstored, version_of
+from orca.server.verbs.judging import judged
 from orca.store import Entry, Raced
 
 # Upstream's alphabet for generated names: no vowels and no look-alikes.
@@ -144,7 +145,7 @@ def _stamp_requester(obj: Obj, user: UserInfo) -> None:
 
 
 async def _finish(core: Core, call: Call, resource: Resource, obj: Obj, attributes: Attributes) -> Entry:
-    problems = strategy.validate_create(resource, obj)
+    problems = await judged(resource, lambda: strategy.validate_create(resource, obj))
     if problems:
         raise invalid(resource, meta(obj).get("name") or "", problems)
     if not call.trusted:

@@ -22,6 +22,7 @@ from orca.api.warnings import on_write
 from orca.server.verbs import ownership
 from orca.server.verbs.core import Call, Core, unstored, version_of
 from orca.server.verbs.creating import create, settle_identity
+from orca.server.verbs.judging import judged
 from orca.server.verbs.serving import View
 from orca.store import Entry
 
@@ -183,7 +184,7 @@ async def _finish(
     attributes: Attributes,
 ) -> Entry:
     old = current.obj
-    problems = strategy.validate_update(resource, new, old, subresource)
+    problems = await judged(resource, lambda: strategy.validate_update(resource, new, old, subresource))
     if problems:
         raise invalid(resource, current.name, problems)
     if not subresource and not call.trusted:

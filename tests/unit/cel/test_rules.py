@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orca.api.allowance import TooLong, briefly
 from orca.api.cel.rules import compile_rules
 from orca.api.cel.schemas import escape
 from orca.api.errors import FieldError
@@ -262,3 +263,13 @@ def test_the_budget_of_an_object_ends() -> None:
         'a: Invalid value: "array": validation failed due to running out of cost budget, no further validation rules '
         "will be run"
     ]
+
+
+def test_what_takes_long_is_given_up_when_asked_to() -> None:
+    rules = compile_rules(schema(a=ruled({"type": "array", "items": INTEGER}, "self.all(x, self.exists(y, x == y))")))
+    few, many = {"a": list(range(10))}, {"a": list(range(200))}
+    with briefly():
+        assert rules.validate(few) == []
+        with pytest.raises(TooLong):
+            rules.validate(many)
+    assert rules.validate(many) == []
