@@ -23,10 +23,21 @@ _LIST_END = b"]}\n"
 _JSON_HEADERS = {"Content-Type": "application/json"}
 
 
+_WARNINGS_MOST = 4096
+_WARNING_CUT = 256
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Objects share equal parts in memory; what is said of one object never refers to another part."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def encode(value: Any, form: Form, *, pretty: bool = False) -> bytes:
     """``value`` as JSON or YAML."""
     if form.media == YAML:
-        return yaml.dump(value, Dumper=yaml.CSafeDumper, default_flow_style=False, sort_keys=False).encode()
+        return yaml.dump(value, Dumper=_Dumper, default_flow_style=False, sort_keys=False).encode()
     if pretty:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
@@ -124,5 +135,20 @@ def success_status(details: Obj) -> Obj:
 
 def warning_header(text: str) -> str:
     """One Warning header (RFC 7234, code 299) as the Kubernetes clients parse it."""
-    safe = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+    shown = "".join(one if one.isprintable() else " " for one in text)
+    safe = shown.replace("\\", "\\\\").replace('"', '\\"')
     return f'299 - "{safe}"'
+
+
+def warning_headers(texts: Iterable[str]) -> list[str]:
+    """Warning headers, each text once; when they are long together each is cut, as clients limit what they read."""
+    unique = [text for text in dict.fromkeys(texts) if text]
+    if sum(map(len, unique)) > _WARNINGS_MOST:
+        kept, room = [], _WARNINGS_MOST
+        for text in unique:
+            if room <= 0:
+                break
+            kept.append(text[:_WARNING_CUT])
+            room -= len(kept[-1])
+        unique = kept
+    return [warning_header(text) for text in unique]

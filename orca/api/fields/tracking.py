@@ -16,6 +16,7 @@ from orca.api.fields import conflicts, lastapplied, managers, sets
 from orca.api.fields.comparing import Comparison, compare, same
 from orca.api.fields.managers import APPLY, BEFORE_FIRST_APPLY, UPDATE, Door, Entry, Identity
 from orca.api.fields.merging import merge, named, owned, problems, remove
+from orca.api.fields.reconciling import reconciled
 from orca.api.fields.sets import EMPTY, FieldSet
 from orca.api.fields.shapes import filled
 from orca.api.fields.types import Node, root
@@ -90,6 +91,8 @@ def track_update(resource: Resource, new: Obj, old: Obj, writer: Writer, at: At)
         before = known or []
     if not before:
         return  # nobody's fields are tracked until somebody applies
+    if resource.custom:
+        before = reconciled(before, old, at)
     version = resource.api_version
     node = root(resource)
     change = _compare(node, old, new, writer.door)
@@ -205,6 +208,8 @@ def apply(
     before = managers.decode(meta(live).get("managedFields")) if live else []
     if before is None:
         raise bad_request("failed to decode managed fields of the live object")
+    if live and before and resource.custom:
+        before = reconciled(before, live, at)
     if live and not before and meta(live):
         before = _before_first(resource, live, type_, writer)
     allowed = lastapplied.allowed(type_, live) if live and writer.manager == lastapplied.KUBECTL else None

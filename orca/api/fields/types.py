@@ -126,6 +126,7 @@ def _node(schema: Obj, custom: bool) -> Node:
     if custom and schema.get("x-kubernetes-int-or-string"):
         return LEAF_NODE
     field = SCHEMA.resolve(schema)
+    custom = custom and not field.definition
     if field.definition and field.kind in ("struct", "map", "open") and not custom:
         key = (field.definition, field.map_type, field.kind)
         if key not in _shared:

@@ -68,7 +68,7 @@ def bare(obj: Obj) -> Obj:
 
 
 @given(configs(), configs())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_apply_is_idempotent(before: Obj, config: Obj) -> None:
     live = apply(apply(None, before, "first"), config, "second")
     again = apply(live, config, "second", force=False, time=LATE)
@@ -76,7 +76,7 @@ def test_apply_is_idempotent(before: Obj, config: Obj) -> None:
 
 
 @given(configs(), configs())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_what_is_applied_is_there_and_owned(before: Obj, config: Obj) -> None:
     after = apply(apply(None, before, "first"), config, "second")
     node = root(PODS)
@@ -86,7 +86,7 @@ def test_what_is_applied_is_there_and_owned(before: Obj, config: Obj) -> None:
 
 
 @given(configs(), configs(), configs())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_what_nobody_applies_any_more_is_gone(before: Obj, config: Obj, last: Obj) -> None:
     """Applied over by one manager alone, an object holds what the last configuration says, whatever came before."""
     live = apply(apply(None, before, "me"), config, "me")
@@ -99,7 +99,7 @@ def test_what_nobody_applies_any_more_is_gone(before: Obj, config: Obj, last: Ob
 @given(
     configs(st.sampled_from(["a", "b"]), st.just({"l": "1"})), configs(st.sampled_from(["x", "y"]), st.just({"r": "1"}))
 )
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_disjoint_managers_do_not_meet(left: Obj, right: Obj) -> None:
     for one in (left, right):
         for name in ("nodeSelector", "tolerations"):
@@ -123,7 +123,7 @@ def _unordered(value: Any) -> Any:
 
 
 @given(configs(), configs(), configs())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_somebody_owns_every_leaf(first: Obj, second: Obj, third: Obj) -> None:
     live = apply(apply(None, first, "a"), second, "b")
     new = merge(root(PODS), bare(live), third)
@@ -140,7 +140,7 @@ def test_somebody_owns_every_leaf(first: Obj, second: Obj, third: Obj) -> None:
 
 
 @given(configs(), configs())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_a_comparison_tells_how_to_get_from_one_to_the_other(old: Obj, new: Obj) -> None:
     node = root(PODS)
     change = compare(node, old, new)
