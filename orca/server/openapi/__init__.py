@@ -140,9 +140,15 @@ class OpenApi:
 
 
 def _described(row: Resource) -> bytes:
-    own = SCHEMA.definitions.get(row.definition) if row.custom else None
     return orjson.dumps(
-        [row.plural, row.kind, row.namespaced, row.verbs, [[sub.name, sub.verbs] for sub in row.subresources], own]
+        [
+            row.plural,
+            row.kind,
+            row.namespaced,
+            row.verbs,
+            [[sub.name, sub.verbs] for sub in row.subresources],
+            row.fingerprint,
+        ]
     )
 
 
