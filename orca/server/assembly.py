@@ -52,7 +52,7 @@ log = structlog.get_logger()
 BACKLOG = 1024
 HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 3.0
-MOST_DRAIN_SECONDS = 60.0
+MOST_DRAIN_SECONDS = 15.0
 DRAIN_STEP = 0.02
 REPAIR_SECONDS = 60.0
 FRONT_PROXIES = ("front-proxy-client",)
@@ -171,7 +171,11 @@ class ApiServer:
         self._tasks.append(asyncio.create_task(self._deadlines.sweep()))
         loop = asyncio.get_running_loop()
         self._factory = ConnectionFactory(
-            self._app, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS, lingering_time=LINGER_SECONDS
+            self._app,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            lingering_time=LINGER_SECONDS,
+            auto_decompress=False,  # bodies come as they are, as upstream: no bomb can grow
         )
         try:
             self._listener = await loop.create_server(

@@ -28,6 +28,8 @@ class Turns:
         self._began = 0.0
         self._ticking = False
         self._lanes: dict[object, deque[asyncio.Future[None]]] = {}
+        self._last: dict[object, int] = {}  # lane -> when it was served, counted in requests
+        self._served = 0
         self.waited = 0
 
     def has_room(self, now: float) -> bool:
@@ -56,25 +58,29 @@ class Turns:
                 loop.call_soon(self._tick)
             await turn
             if perf_counter() - self._began < self._budget:
-                if lane in self._lanes:  # whoever was served comes last
-                    self._lanes[lane] = self._lanes.pop(lane)
+                self._served += 1
+                self._last[lane] = self._served
                 return
             again = True
 
     def _tick(self) -> None:
-        """A new turn has begun: some of each lane may begin, one lane after the other."""
+        """A new turn has begun: some of each lane may begin, first of the lane that was served longest ago."""
         self._ticking = False
         self._began = perf_counter()
         if not self._lanes:
+            self._last.clear()
             return
-        for _ in range(_AT_ONCE):
-            for lane, waiting in list(self._lanes.items()):
-                while waiting:
-                    turn = waiting.popleft()
-                    if not turn.done():
-                        turn.set_result(None)
-                        break
-                if not waiting:
-                    del self._lanes[lane]
+        order = sorted(self._lanes, key=lambda lane: self._last.get(lane, 0))
+        for lane in order * _AT_ONCE:
+            waiting = self._lanes.get(lane)
+            if waiting is None:
+                continue
+            while waiting:
+                turn = waiting.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    break
+            if not waiting:
+                del self._lanes[lane]
         self._ticking = True
         asyncio.get_running_loop().call_soon(self._tick)

@@ -1,0 +1,347 @@
+"""Running a server: priority and fairness, deadlines, the audit log, metrics, health and the end, over real HTTPS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.server.api import Api
+from tests.api.server.process import ServerProcess
+from tests.support import kubectl as kubectls
+from tests.support.kubectl import Kubectl, eventually
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+FLOW = "/apis/flowcontrol.apiserver.k8s.io/v1"
+POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitManagedFields: true
+rules:
+  - level: None
+    nonResourceURLs: ["/readyz*", "/livez*", "/api*", "/openapi*", "/version"]
+  - level: Metadata
+    resources: [{group: "", resources: [secrets]}]
+    omitStages: [RequestReceived]
+  - level: RequestResponse
+    resources: [{group: "", resources: [configmaps]}]
+  - level: Request
+    resources: [{group: "", resources: [serviceaccounts]}]
+    omitStages: [RequestReceived]
+  - level: None
+"""
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with an audit log, static tokens and short deadlines for those who ask for them."""
+    directory = tmp_path_factory.mktemp("operation")
+    tokens, policy = directory / "tokens", directory / "policy.yaml"
+    tokens.write_text('noisy,noisy,1,"noise"\nnode,system:node:n1,2,"system:nodes"\nbob,bob,3,""\n')
+    policy.write_text(POLICY)
+    process = ServerProcess(
+        directory,
+        "--no-controllers",
+        f"--token-auth-file={tokens}",
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={directory / 'audit.log'}",
+        "--event-ttl=90s",
+    )
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def admin(busy: ServerProcess) -> AsyncIterator[Api]:
+    async with Api(busy.kubeconfig) as one:
+        yield one
+
+
+def logged(server: ServerProcess, **wanted: Any) -> list[dict[str, Any]]:
+    """Audit events whose fields are as wanted; ``ref`` is compared with what it names of the objectRef."""
+    found = []
+    for line in (server.directory / "audit.log").read_text().splitlines():
+        event = json.loads(line)
+        reference = event.get("objectRef") or {}
+        if all(
+            reference.items() >= value.items() if key == "ref" else event.get(key) == value
+            for key, value in wanted.items()
+        ):
+            found.append(event)
+    return found
+
+
+async def test_the_audit_log_says_who_did_what(busy: ServerProcess, admin: Api) -> None:
+    made = await admin.post(
+        "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "seen"}, "data": {"a": "b"}}, User_Agent="me/1"
+    )
+    audit_id = made.headers["Audit-Id"]
+    stages = eventually(lambda: logged(busy, auditID=audit_id)[1:] and logged(busy, auditID=audit_id))
+    received, complete = stages
+    assert (received["stage"], complete["stage"]) == ("RequestReceived", "ResponseComplete")
+    assert received["kind"] == "Event"
+    assert received["apiVersion"] == "audit.k8s.io/v1"
+    assert "responseStatus" not in received
+    assert complete["level"] == "RequestResponse"
+    assert complete["verb"] == "create"
+    assert complete["user"]["username"] == "kubernetes-admin"
+    assert complete["userAgent"] == "me/1"
+    assert complete["sourceIPs"] == ["127.0.0.1"]
+    assert complete["objectRef"] == {
+        "resource": "configmaps",
+        "namespace": "default",
+        "name": "seen",
+        "apiVersion": "v1",
+    }
+    assert complete["responseStatus"]["code"] == 201
+    assert complete["requestObject"]["data"] == {"a": "b"}
+    assert complete["responseObject"]["metadata"]["uid"]
+    assert "managedFields" not in complete["responseObject"]["metadata"]
+    assert complete["annotations"]["authorization.k8s.io/decision"] == "allow"
+    assert complete["stageTimestamp"] >= complete["requestReceivedTimestamp"]
+
+
+async def test_secrets_and_refusals_in_the_audit_log(busy: ServerProcess, admin: Api) -> None:
+    await admin.post("/api/v1/namespaces/default/secrets", {"metadata": {"name": "s"}, "stringData": {"p": "hunter2"}})
+    async with Api(busy.kubeconfig, token="bob") as bob:
+        refused = await bob.get("/api/v1/namespaces/default/secrets/s")
+        assert refused.status == 403
+    async with Api(busy.kubeconfig, token="nobody-knows") as stranger:
+        assert (await stranger.get("/api/v1/namespaces/default/secrets/s")).status == 401
+    event = eventually(lambda: logged(busy, verb="create", ref={"resource": "secrets"}))[0]
+    assert event["level"] == "Metadata"
+    assert "requestObject" not in event
+    [event] = eventually(lambda: [e for e in logged(busy, ref={"name": "s"}) if e["user"].get("username") == "bob"])
+    assert event["responseStatus"]["reason"] == "Forbidden"
+    assert event["annotations"]["authorization.k8s.io/decision"] == "forbid"
+    [event] = eventually(lambda: [e for e in logged(busy, ref={"name": "s"}) if e["responseStatus"]["code"] == 401])
+    assert event["user"] == {}
+    assert "hunter2" not in (busy.directory / "audit.log").read_text()
+    assert not logged(busy, requestURI="/version")
+
+
+async def test_impersonation_lists_and_watches_in_the_audit_log(busy: ServerProcess, admin: Api) -> None:
+    listed = await admin.get("/api/v1/namespaces/default/configmaps", Impersonate_User="eve")
+    assert listed.status == 403
+    event = eventually(lambda: logged(busy, auditID=listed.headers["Audit-Id"], stage="ResponseComplete"))[0]
+    assert event["impersonatedUser"]["username"] == "eve"
+    assert event["user"]["username"] == "kubernetes-admin"
+    listed = await admin.get("/api/v1/configmaps")
+    event = eventually(lambda: logged(busy, auditID=listed.headers["Audit-Id"], stage="ResponseComplete"))[0]
+    assert event["responseObject"]["kind"] == "ConfigMapList"
+    await admin.get("/api/v1/configmaps?watch=1&timeoutSeconds=1")
+    stages = eventually(lambda: [e["stage"] for e in logged(busy, verb="watch")][2:] and logged(busy, verb="watch"))
+    assert [e["stage"] for e in stages] == ["RequestReceived", "ResponseStarted", "ResponseComplete"]
+
+
+async def test_requests_carry_their_flow_and_objects_are_kept(busy: ServerProcess, admin: Api) -> None:
+    kubectl = Kubectl(kubectls.current(), busy.kubeconfig)
+    table = kubectl("get", "flowschemas")
+    assert "system-node-high" in table
+    assert "True" not in table  # nothing dangles
+    schemas = {item["metadata"]["name"]: item for item in kubectl.items("flowschemas")}
+    levels = {item["metadata"]["name"]: item for item in kubectl.items("prioritylevelconfigurations")}
+    assert schemas["exempt"]["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] == "true"
+    async with Api(busy.kubeconfig, token="bob") as bob:
+        answer = await bob.get("/api/v1/pods")
+        assert answer.headers["X-Kubernetes-PF-FlowSchema-UID"] == schemas["global-default"]["metadata"]["uid"]
+        assert answer.headers["X-Kubernetes-PF-PriorityLevel-UID"] == levels["global-default"]["metadata"]["uid"]
+        # A schema of one's own takes effect at once, and says when its level is not there.
+        mine = {
+            "metadata": {"name": "bobs"},
+            "spec": {
+                "matchingPrecedence": 50,
+                "priorityLevelConfiguration": {"name": "bobs"},
+                "rules": [
+                    {
+                        "subjects": [{"kind": "User", "user": {"name": "bob"}}],
+                        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["/version"]}],
+                    }
+                ],
+            },
+        }
+        assert (await admin.post(f"{FLOW}/flowschemas", mine)).status == 201
+        eventually(lambda: "True" in kubectl("get", "flowschema", "bobs", "--no-headers").split())
+        assert (await bob.get("/version")).headers["X-Kubernetes-PF-PriorityLevel-UID"] == levels["global-default"][
+            "metadata"
+        ]["uid"]
+        none = {"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}
+        level = {"metadata": {"name": "bobs"}, "spec": {"type": "Limited", "limited": none}}
+        assert (await admin.post(f"{FLOW}/prioritylevelconfigurations", level)).status == 201
+        eventually(lambda: "False" in kubectl("get", "flowschema", "bobs", "--no-headers").split())
+        refused = await bob.get("/version")
+        assert refused.failure == (429, "TooManyRequests", "Too many requests, please try again later.")
+        assert int(refused.headers["Retry-After"]) >= 1
+        dumped = (await admin.get("/debug/api_priority_and_fairness/dump_priority_levels")).raw.decode()
+        assert "bobs" in dumped
+        assert (await admin.delete(f"{FLOW}/flowschemas/bobs")).status == 200
+
+
+async def test_a_noisy_client_does_not_starve_heartbeats(busy: ServerProcess, admin: Api) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number in range(300):
+            body = {"metadata": {"name": f"big-{number}"}, "data": {"x": "y" * 8000}}
+            group.create_task(admin.post("/api/v1/namespaces/default/configmaps", body))
+    subjects = [{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "noise"}]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    binding = {"metadata": {"name": "noise"}, "roleRef": role, "subjects": subjects}
+    await admin.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    async with Api(busy.kubeconfig, token="node") as node:
+        spec = {"holderIdentity": "n1", "leaseDurationSeconds": 40}
+        lease = (await node.post(LEASES, {"metadata": {"name": "n1"}, "spec": spec})).json
+        noise = subprocess.Popen(  # noqa: ASYNC220 - starts at once
+            [sys.executable, "-m", "tests.support.noise", node.url, "noisy", "60", "/api/v1/configmaps"],
+            stdout=subprocess.PIPE,
+        )
+        took: list[float] = []
+        try:
+            await asyncio.sleep(2)
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                began = time.perf_counter()
+                renewed = await node.put(f"{LEASES}/n1", lease)
+                took.append(time.perf_counter() - began)
+                assert renewed.status == 200, renewed.raw
+                lease = renewed.json
+                lease["spec"]["leaseTransitions"] = len(took)
+                await asyncio.sleep(0.05)
+        finally:
+            noise.terminate()
+            counts = json.loads(noise.communicate(timeout=30)[0])
+    assert counts.get("200", 0) > 20, f"there was no noise: {counts}"
+    assert len(took) > 10
+    assert sorted(took)[len(took) // 2] < 0.3, took
+    assert max(took) < 2, took
+
+
+async def test_writes_end_at_their_deadline(busy: ServerProcess, admin: Api) -> None:
+    bad = await admin.get("/api/v1/pods?timeout=soon")
+    assert bad.failure[:2] == (400, "BadRequest")
+    assert (await admin.get("/api/v1/pods?timeout=10s")).status == 200
+    # Etcd stands still: nothing can be written, and the client is told in its time.
+    etcd = _run(
+        ["pgrep", "-P", str(busy.process.pid if busy.process else 0), "etcd"],
+    ).split()
+    _run(["kill", "-STOP", *etcd])
+    try:
+        began = time.monotonic()
+        late = await admin.post("/api/v1/namespaces/default/configmaps?timeout=1s", {"metadata": {"name": "late"}})
+        assert time.monotonic() - began < 4
+        assert late.failure == (504, "Timeout", "Timeout: request did not complete within the allotted timeout")
+    finally:
+        _run(["kill", "-CONT", *etcd])
+    eventually(lambda: Kubectl(kubectls.current(), busy.kubeconfig).try_("get", "cm", "-l", "a=b").code == 0)
+
+
+def _run(argv: list[str]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+async def test_metrics_have_upstreams_names_and_labels(busy: ServerProcess, admin: Api) -> None:
+    await admin.get("/api/v1/namespaces/default/pods")
+    await admin.get("/api/v1/configmaps?watch=1&timeoutSeconds=1")
+    text = (await admin.get("/metrics")).raw.decode()
+    for sample in (
+        'apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="pods",'
+        'scope="namespace",subresource="",verb="LIST",version="v1"}',
+        'apiserver_request_duration_seconds_bucket{component="apiserver",dry_run="",group="",le="0.005"',
+        "apiserver_request_sli_duration_seconds_count{",
+        'apiserver_response_sizes_bucket{component="apiserver"',
+        'apiserver_current_inflight_requests{request_kind="readOnly"}',
+        'apiserver_longrunning_requests{component="apiserver",group="",resource="configmaps"',
+        'apiserver_watch_events_total{group="",resource="configmaps",version="v1"}',
+        "apiserver_watch_events_sizes_bucket{",
+        'apiserver_watch_cache_events_received_total{group="",resource="configmaps"}',
+        'apiserver_storage_objects{resource="configmaps"}',
+        "apiserver_storage_size_bytes{",
+        'etcd_request_duration_seconds_bucket{le="0.005",operation="create",type="configmaps"}',
+        "apiserver_flowcontrol_nominal_limit_seats{",
+        "apiserver_flowcontrol_dispatched_requests_total{",
+        "apiserver_flowcontrol_current_executing_requests{",
+        "apiserver_flowcontrol_request_wait_duration_seconds_bucket{",
+        "apiserver_audit_event_total ",
+        'apiserver_audit_level_total{level="Metadata"}',
+        "kubernetes_build_info{",
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+    ):
+        assert _has(text, sample), sample
+    checks = (await admin.get("/metrics/slis")).raw.decode()
+    assert 'kubernetes_healthcheck{name="etcd",type="livez"} 1.0' in checks
+
+
+def _has(text: str, sample: str) -> bool:
+    """Whether there is such a sample, whatever the order of its labels."""
+    name, _, rest = sample.partition("{")
+    wanted = {part for part in rest.rstrip("}").split(",") if part}
+    return any(
+        line.startswith(name) and wanted <= set(line.partition("{")[2].rpartition("}")[0].split(","))
+        for line in text.splitlines()
+    )
+
+
+async def test_health_checks_one_by_one(busy: ServerProcess, admin: Api) -> None:
+    verbose = (await admin.get("/readyz?verbose&exclude=etcd&exclude=nothing")).raw.decode().splitlines()
+    assert verbose[0] == "[+]ping ok"
+    assert "[+]etcd excluded: ok" in verbose
+    assert "[+]informer-sync ok" in verbose
+    assert "[+]shutdown ok" in verbose
+    assert 'warn: some health checks cannot be excluded: no matches for "nothing"' in verbose
+    assert verbose[-1] == "readyz check passed"
+    assert (await admin.get("/livez/etcd")).raw == b"ok"
+    assert (await admin.get("/livez/shutdown")).status == 404
+    kubectl = Kubectl(kubectls.current(), busy.kubeconfig)
+    assert "livez check passed" in kubectl("get", "--raw", "/livez?verbose")
+
+
+async def test_an_orderly_end_answers_and_logs_what_was_asked(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}")
+    server = ServerProcess(
+        tmp_path,
+        "--no-controllers",
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={tmp_path / 'audit.log'}",
+        "--shutdown-delay-duration=2s",
+    )
+    server.start()
+    async with Api(server.kubeconfig) as api:
+        assert (await api.get("/readyz")).status == 200
+        assert server.process is not None
+        server.process.terminate()
+        await asyncio.sleep(0.5)
+        ready = await api.get("/readyz?verbose")
+        assert ready.status == 500
+        assert b"[-]shutdown failed" in ready.raw
+        assert (await api.get("/livez")).status == 200
+        last = await api.get("/api/v1/namespaces/default")
+        assert last.status == 200
+    assert server.stop() == 0
+    assert logged(server, auditID=last.headers["Audit-Id"], stage="ResponseComplete")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--audit-policy-file={file}"], "--audit-policy-file needs --audit-log-path"),
+        (["--audit-policy-file={file}", "--audit-log-path=-"], "rules[0].level: Unsupported value"),
+        (["--request-timeout=long"], "is not a duration like 60s or 1h30m"),
+        (["--max-requests-inflight=0", "--max-mutating-requests-inflight=0"], "cannot both be 0"),
+    ],
+)
+def test_wrong_flags_are_explained(tmp_path: Path, flags: list[str], said: str) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Everything}]}")
+    server = ServerProcess(tmp_path, *(flag.format(file=file) for flag in flags))
+    done = subprocess.run(server.command(), capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert not (server.directory / "data" / "etcd").exists()
