@@ -35,6 +35,18 @@ from orca.server.watching import serve_watch
 from orca.store import Entry
 
 DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
+# What Scales are printed as; they are no resource of their own.
+_SCALES = Resource(
+    group=SCALE.group,
+    version=SCALE.version,
+    plural="scales",
+    singular="scale",
+    kind=SCALE.kind,
+    namespaced=True,
+    definition=SCALE.definition,
+    storage="",
+    virtual=True,
+)
 _OPTION_KINDS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
 
 
@@ -320,7 +332,7 @@ class ObjectHandlers:
                 if apply
                 else await self._verbs.patch_scale(call, resource, target.name, target.namespace, body, media)
             )
-        return self._warned(self._value(request, resource, scale, Form(form.media)), call)
+        return self._warned(self._value(request, _SCALES, scale, form), call)
 
     async def _create_sub(self, request: Request, resource: Resource, sub: Subresource) -> web.Response:
         form, target = request.form, request.target

@@ -117,12 +117,6 @@ class Reviews:
         if not space:
             raise bad_request("no namespace on request")
         rules = self._rbac.rules_for(call.user, space)
-        if "system:masters" in call.user.groups:
-            rules = [
-                {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
-                {"verbs": ["*"], "nonResourceURLs": ["*"]},
-                *rules,
-            ]
         status = {
             "resourceRules": [rule for rule in rules if "nonResourceURLs" not in rule],
             "nonResourceRules": [rule for rule in rules if "nonResourceURLs" in rule],

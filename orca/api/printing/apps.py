@@ -151,3 +151,11 @@ def pod_template(obj: Obj, now: datetime) -> Cells:
     template = obj.get("template") or {}
     labels = (template.get("metadata") or {}).get("labels")
     return [name(obj), *formats.containers(template.get("spec")), formats.labels(labels)]
+
+
+@printer("autoscaling", "Scale", NAME, integer("Desired", "Number of desired pods."),
+         integer("Available", "Number of pods."), AGE)  # fmt: skip
+def scale(obj: Obj, now: datetime) -> Cells:
+    """A Scale, whatever it scales."""
+    desired = (obj.get("spec") or {}).get("replicas", 0)
+    return [name(obj), desired, (obj.get("status") or {}).get("replicas", 0), _age(obj, now)]

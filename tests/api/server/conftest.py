@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
@@ -52,3 +57,12 @@ def kubectl(request: pytest.FixtureRequest, server: ServerProcess, space: str) -
     """Both kubectl binaries, in the test's namespace."""
     binary = kubectls.current() if request.param == "current" else kubectls.debian()
     return Kubectl(binary, server.kubeconfig, space)
+
+
+@pytest.fixture(scope="session")
+def request_pem() -> str:
+    """A certificate request as the API wants it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sample")])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return base64.b64encode(request.public_bytes(serialization.Encoding.PEM)).decode()

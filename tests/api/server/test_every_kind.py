@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from orca.api.builtin import BUILTIN, COMPONENTSTATUSES
 from orca.api.resources import Resource
@@ -21,14 +15,6 @@ from tests.api.server.story import Story, collection
 STORED = [row for row in BUILTIN if not row.virtual]
 _BARE = {"configmaps", "secrets", "serviceaccounts", "namespaces", "nodes", "endpoints"}
 """Kinds whose smallest valid object is metadata alone."""
-
-
-@pytest.fixture(scope="module")
-def request_pem() -> str:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sample")])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    return base64.b64encode(request.public_bytes(serialization.Encoding.PEM)).decode()
 
 
 @pytest.mark.parametrize("row", STORED, ids=lambda row: f"{row.group_resource}/{row.version}")
