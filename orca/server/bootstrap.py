@@ -209,6 +209,7 @@ def _extension_authentication(facts: ClusterFacts) -> Obj:
             "requestheader-client-ca-file": facts.front_proxy_ca_pem,
             "requestheader-allowed-names": orjson.dumps(["front-proxy-client"]).decode(),
             "requestheader-username-headers": orjson.dumps(["X-Remote-User"]).decode(),
+            "requestheader-uid-headers": orjson.dumps(["X-Remote-Uid"]).decode(),
             "requestheader-group-headers": orjson.dumps(["X-Remote-Group"]).decode(),
             "requestheader-extra-headers-prefix": orjson.dumps(["X-Remote-Extra-"]).decode(),
         }

@@ -28,7 +28,7 @@ from orca.server.responses import (
     pack,
     send_pieces,
     value_response,
-    warning_header,
+    warning_headers,
 )
 from orca.server.verbs import Call, Verbs
 from orca.server.watching import serve_watch
@@ -198,8 +198,9 @@ class ObjectHandlers:
         return obj, bodies.duplicate_fields(raw, media, obj)
 
     def _warned(self, response: web.Response, call: Call) -> web.Response:
-        for text in dict.fromkeys(call.options.warnings):
-            response.headers.add("Warning", warning_header(text))
+        if call.options.warnings:
+            for header in warning_headers(call.options.warnings):
+                response.headers.add("Warning", header)
         return response
 
     async def _create(self, request: Request, resource: Resource) -> web.Response:

@@ -547,3 +547,15 @@ async def test_match_conditions_may_ask_the_authorizer(world: World) -> None:
     refused = await world.api.post(f"{_GROUP}/validatingwebhookconfigurations", body)
     assert refused.status == 422
     assert "webhooks[0].matchConditions[0].expression" in refused.failure[2]
+
+
+async def test_warnings_are_cut_to_what_clients_read(world: World) -> None:
+    world.hooks.decide["/long"] = lambda request: {"warnings": [f"{i} " + "x" * 2000 for i in range(40)] + ["a\0b\nc"]}
+    await world.configure("Validating", world.hook("/long"))
+    made = await world.create()
+    assert made.status == 201
+    warnings = made.headers.getall("Warning")
+    assert len(warnings) == 16
+    assert all(len(one) < 270 for one in warnings)
+    world.hooks.decide["/long"] = lambda request: {"warnings": ["a\0b\nc", ""]}
+    assert (await world.create()).headers.getall("Warning") == ['299 - "a b c"']
