@@ -17,7 +17,6 @@ from aiohttp import web
 from orca.api.errors import ApiError, no_such_page
 from orca.api.objects import Obj
 from orca.api.resources import Resource, ResourceTable
-from orca.api.schema import SCHEMA
 from orca.server.aggregation.openapi import RemoteOpenApi, RemoteSwagger, merge_swagger
 from orca.server.health import KUBERNETES_VERSION, orca_version
 from orca.server.negotiation import media_ranges
