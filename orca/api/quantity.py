@@ -17,6 +17,7 @@ _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "
 _BINARY_SUFFIX = {power: suffix for suffix, power in _BINARY.items()}
 _DECIMAL_SUFFIX = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
 _NANO = Decimal("1e-9")
+_MAX = Decimal((1 << 63) - 1)
 
 
 @dataclass(frozen=True, order=True)
@@ -85,10 +86,23 @@ def _parse(text: str) -> Quantity:
         raise ValueError(FORMAT_TEXT)
     number, suffix = Decimal(match[1]), match[2] or ""
     if suffix in _BINARY:
-        return Quantity(number * (1 << (10 * _BINARY[suffix])), "binary")
+        return Quantity(min(max(_bounded(number, 0) * (1 << (10 * _BINARY[suffix])), -_MAX), _MAX), "binary")
     if suffix in _DECIMAL:
-        return Quantity(number.scaleb(_DECIMAL[suffix]))
-    return Quantity(number.scaleb(int(suffix[1:])), "exponent")
+        return Quantity(_bounded(number, _DECIMAL[suffix]))
+    return Quantity(_bounded(number, int(suffix[1:])), "exponent")
+
+
+def _bounded(number: Decimal, exponent: int) -> Decimal:
+    """``number`` × 10^``exponent`` between a nano unit and 2^63-1, as upstream: ``1e999999999`` fits in no memory."""
+    if not number:
+        return Decimal(0)
+    top = number.adjusted() + exponent
+    if top > _MAX.adjusted():
+        return _MAX.copy_sign(number)
+    if top < _NANO.adjusted():
+        return _NANO.copy_sign(number)
+    value = number.scaleb(exponent)
+    return value if abs(value) <= _MAX else _MAX.copy_sign(number)
 
 
 def _up(value: Decimal) -> int:

@@ -308,7 +308,10 @@ def decode(
         raise undecodable(
             resource, f"json: cannot unmarshal {go_kind(obj)} into Go value of type {resource.version}.{resource.kind}"
         )
-    obj = drop_nulls(name, obj)
+    try:
+        obj = drop_nulls(name, obj)
+    except (orjson.JSONEncodeError, RecursionError):  # patches can make what no body may be
+        raise undecodable(resource, "the object is nested too deep, or holds text or numbers JSON has not") from None
     if SCHEMA.is_valid(name, obj):
         return obj, []
     wrong = SCHEMA.check(name, obj)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 from aiohttp import web
 
-from orca.api.errors import ApiError, internal, method_not_allowed, no_such_page
+from orca.api.errors import ApiError, bad_request, internal, method_not_allowed, no_such_page
 from orca.api.objects import Obj
 from orca.api.resources import ResourceTable
 from orca.auth import UserInfo
@@ -169,6 +169,8 @@ class App:
             response = self._refused(http, self._deadlines.error, served)
         except ConnectionError:
             raise
+        except RecursionError:
+            response = self._refused(http, bad_request("the request, or what it asks for, is nested too deep"), served)
         except Exception:
             log.exception("request failed", method=http.method, path=path, audit_id=audit_id)
             response = self._failed(http, internal("the server failed to handle the request; see its log"))

@@ -21,6 +21,7 @@ from orca.server import protobuf
 
 LIMIT = 3 * 1024 * 1024  # bytes, as kube-apiserver
 READ_SECONDS = 30.0  # a client that stops sending half-way loses its connection
+DEPTH = 200  # levels of a body; encoder and interpreter have limits not far above
 YAML_NODE_LIMIT = 1_000_000  # after aliases are expanded
 JSON_MEDIA = "application/json"
 YAML_MEDIA = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -80,14 +81,14 @@ def decode(raw: bytes, media: str, expected: str = "") -> Any:
     """The JSON value in ``raw``, which is JSON or YAML by ``media``."""
     if media == JSON_MEDIA:
         try:
-            return orjson.loads(raw)
+            return shallow(orjson.loads(raw), raw)
         except orjson.JSONDecodeError as problem:
             why = "unexpected end of JSON input" if not raw.strip() else str(problem)
             raise bad_request(
                 f"{_unrecognized(expected)}: couldn't get version/kind; json parse error: {why}"
             ) from None
     if media in YAML_MEDIA:
-        return _decode_yaml(raw)
+        return shallow(_decode_yaml(raw))
     raise unsupported_media_type(OBJECT_MEDIA)
 
 
@@ -98,10 +99,27 @@ def decode_configuration(raw: bytes) -> tuple[Any, str]:
     """
     if raw.lstrip()[:1] == b"{":
         try:
-            return orjson.loads(raw), JSON_MEDIA
+            return shallow(orjson.loads(raw), raw), JSON_MEDIA
         except orjson.JSONDecodeError:
             pass  # YAML's flow style looks alike
     return _decode_yaml(raw), YAML_MEDIA[0]
+
+
+def shallow(value: Any, raw: bytes | None = None) -> Any:
+    """``value``, unless it is nested deeper than ``DEPTH``: ApiError 400. ``raw``, its JSON, mostly tells sooner."""
+    if raw is not None and raw.count(b"{") + raw.count(b"[") <= DEPTH:
+        return value
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if outer.__class__ is dict else outer)
+            if inner.__class__ is dict or inner.__class__ is list
+        ]
+        if not level:
+            return value
+    raise bad_request(f"the body is nested too deep: more than {DEPTH} levels")
 
 
 def _unrecognized(expected: str) -> str:

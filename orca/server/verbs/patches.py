@@ -52,7 +52,8 @@ def accept_patched(resource: Resource, patched: Any, options: WriteOptions) -> O
     except ApiError as problem:
         if "strict decoding error" in problem.message:
             raise
-        name = str((patched.get("metadata") or {}).get("name") or "")
+        metadata = patched.get("metadata")
+        name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
         raise invalid(resource, name, [FieldError.invalid("patch", "", problem.message)]) from None
 
 
