@@ -24,7 +24,6 @@ from orca.server.verbs.serving import AnyWatch
 from orca.server.websockets import is_websocket, serve_frames
 from orca.store import Event
 
-
 WRITE_SECONDS = 50e-6
 """What one write to one watcher costs about, twice: so that writing takes at most half of the time."""
 PAUSE_LEAST = 2e-3

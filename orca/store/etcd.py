@@ -7,6 +7,7 @@ transport are translated here, once, by what the caller should do.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -110,6 +111,24 @@ def end_of(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
+def _target(addresses: Sequence[str]) -> str:
+    """All members as gRPC names them. It takes several addresses, but only one name: names are looked up here."""
+    if len(addresses) == 1:
+        return addresses[0]
+    found = []
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        try:
+            known = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        except (OSError, ValueError) as error:
+            raise EtcdError(f"{address} is no address of etcd: {error}") from error
+        family, _, _, _, place = known[0]
+        found.append((family, f"[{place[0]}]:{place[1]}" if family == socket.AF_INET6 else f"{place[0]}:{place[1]}"))
+    if len({family for family, _ in found}) > 1:
+        raise EtcdError(f"{', '.join(addresses)}: name all members of etcd by IPv4 or all by IPv6")
+    return ("ipv6:" if found[0][0] == socket.AF_INET6 else "ipv4:") + ",".join(place for _, place in found)
+
+
 class Etcd:
     """A connection to one etcd cluster. `endpoints` like "127.0.0.1:2379" or "https://host:2379"."""
 
@@ -125,8 +144,7 @@ class Etcd:
 
     def open(self) -> None:
         """Makes the channel; connects when first used."""
-        literal = all(address.rsplit(":", 1)[0].replace(".", "").isdigit() for address in self.addresses)
-        target = "ipv4:" + ",".join(self.addresses) if literal else self.addresses[0]
+        target = _target(self.addresses)
         if self._credentials is not None:
             self._channel = rpc.secure_channel(target, self._credentials, options=_OPTIONS)
         else:

@@ -77,7 +77,10 @@ class Store:
 
     async def start(self, seconds: float = 30) -> None:
         """Connects and loads. ApiError 503 when etcd does not answer within `seconds`."""
-        self._etcd.open()
+        try:
+            self._etcd.open()
+        except EtcdError as error:
+            raise errors.service_unavailable(str(error)) from error
         try:
             async with asyncio.timeout(seconds):
                 while True:

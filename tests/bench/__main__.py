@@ -12,7 +12,10 @@ BENCHES = {
 }
 
 
-@click.command(help="Benches:\n\n" + "\n\n".join(f"{name}: {text}" for name, text in BENCHES.items()))
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    help="Benches:\n\n" + "\n\n".join(f"{name}: {text}" for name, text in BENCHES.items()),
+)
 @click.argument("name", type=click.Choice(list(BENCHES)))
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def main(name: str, options: tuple[str, ...]) -> None:

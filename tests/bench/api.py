@@ -1,6 +1,7 @@
-"""Bench ``api``: an ``orca server`` of its own on loopback under GET, LIST, CREATE, PATCH and 200 watchers.
+"""Bench ``api``: an ``orca server`` of its own on loopback under GET, LIST, CREATE, PATCH and a thousand watchers.
 
-The peer's figures are kube-apiserver v1.36 on a machine of this size (2 cores, 24 GiB).
+The peer's figures are kube-apiserver v1.36 on a machine of this size (2 cores, 24 GiB). ``--pods 30000`` shows how the
+server grows; ``--events`` how long the watchers are kept busy.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,17 +21,21 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from orca.api.builtin import PODS
+from orca.api.builtin import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS
+from orca.api.errors import ApiError, is_already_exists
 from orca.client.http import HttpsClient
 from orca.client.kubeconfig import Kubeconfig
-from tests.bench import load
+from tests.bench import fanout, load
 from tests.bench.processes import cpu_seconds, resident_mb
 from tests.support.ports import free_port
 
 PEER = {"GET": 3070.0, "LIST 500": 80.0, "LIST 5000": 11.0, "CREATE": 1160.0}
 PEER_RESIDENT_MB = 600.0
+STORED = 6000
+"""Pods with which resident memory is compared."""
 CONNECTIONS = 16
-WATCHERS = 200
+WATCHERS = 1000
+RATE = 100.0
 NAMESPACE = "bench"
 
 
@@ -49,28 +52,41 @@ def pod(name: str) -> dict:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "bench"}}, "spec": spec}
 
 
-@contextmanager
-def server() -> Iterator[tuple[int, Path]]:
-    """Process id and kubeconfig of a server with an empty store; ended afterwards."""
-    with tempfile.TemporaryDirectory(prefix="orca-bench-") as directory:
-        kubeconfig = Path(directory, "kubeconfig")
-        port = free_port()
-        argv = [str(Path(sys.executable).parent / "orca"), "server", f"--data-dir={directory}/data"]
-        argv += [f"--secure-port={port}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"]
-        argv += [f"--kubeconfig={kubeconfig}"]
-        with Path(directory, "log").open("wb") as log:
-            process = subprocess.Popen(argv, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + 60
-            ready = ["curl", "-ks", f"https://127.0.0.1:{port}/readyz"]
-            while subprocess.run(ready, capture_output=True, check=False).stdout != b"ok":
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise SystemExit(f"the server does not start:\n{Path(directory, 'log').read_text()[-2000:]}")
-                time.sleep(0.1)
-            yield process.pid, kubeconfig
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+class Server:
+    """``orca server`` in a directory of its own; may be started again on what it has stored."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = free_port()
+        self.kubeconfig = Path(directory, "kubeconfig")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> float:
+        """Seconds until it is ready."""
+        argv = [str(Path(sys.executable).parent / "orca"), "server", f"--data-dir={self._directory}/data"]
+        argv += [f"--secure-port={self._port}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"]
+        argv += [f"--kubeconfig={self.kubeconfig}"]
+        log = Path(self._directory, "log")
+        began = time.monotonic()
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(argv, stdout=file, stderr=file)
+        ready = ["curl", "-ks", f"https://127.0.0.1:{self._port}/readyz"]
+        while subprocess.run(ready, capture_output=True, check=False).stdout != b"ok":
+            if time.monotonic() > began + 120 or self._process.poll() is not None:
+                raise SystemExit(f"the server does not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=60)
+            self._process = None
 
 
 class Bench:
@@ -86,12 +102,15 @@ class Bench:
         self.address = (str(parts.hostname), int(parts.port or 443))
         self.pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
         self.rows: list[tuple[str, ...]] = []
+        self.notes: list[str] = []
 
     async def measure(self, what: str, make, *, requests: int, connections: int = CONNECTIONS) -> None:
         before = cpu_seconds(self.pid)
         figures = await load.run(self.address, self.tls, make, requests=requests, connections=connections)
         cpu = cpu_seconds(self.pid) - before
         peer = PEER.get(what)
+        if not what:
+            return
         self.rows.append(
             (
                 what,
@@ -109,96 +128,129 @@ class Bench:
         return load.request(method, path, self.address[0], body, kind)
 
     async def run(self, many: int) -> None:
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-        for path, body in (("/api/v1/namespaces", namespace), (f"{self.pods[:-5]}/serviceaccounts", account)):
-            made = self.request("POST", path, json.dumps(body).encode())
-            await load.run(self.address, self.tls, lambda _, made=made: made, requests=1, connections=1)
+        client = HttpsClient.from_kubeconfig(self.kubeconfig)
+        try:
+            await self._run(client, many)
+        finally:
+            await client.aclose()
 
-        bodies = [self.request("POST", self.pods, json.dumps(pod(f"pod-{i}")).encode()) for i in range(many)]
-        await self.measure("CREATE, first 500", lambda i: bodies[i], requests=500)
+    async def _run(self, client: HttpsClient, many: int) -> None:
+        await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        try:
+            account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+            await client.create(SERVICEACCOUNTS, account, NAMESPACE)
+        except ApiError as error:
+            if not is_already_exists(error):  # its controller was faster
+                raise
+        await self.create("CREATE, first 500", 0, 500)
         await self.list("LIST 500", 200)
-        await self.measure("CREATE", lambda i: bodies[500 + i], requests=many - 500)
+        await self.create("CREATE", 500, 5000)
         await self.list("LIST 5000", 30)
+        await self.create("", 5000, STORED)
+        self.note(f"resident with {STORED} pods", f"of kube-apiserver's {PEER_RESIDENT_MB:.0f} MB", after=12)
         one = self.request("GET", f"{self.pods}/pod-7")
         await self.measure("GET", lambda _: one, requests=20_000)
         patches = [
             self.request(
                 "PATCH",
-                f"{self.pods}/pod-{i % many}",
+                f"{self.pods}/pod-{i}",
                 json.dumps({"metadata": {"annotations": {"touched": str(i)}}}).encode(),
                 "application/merge-patch+json",
             )
             for i in range(2000)
         ]
         await self.measure("PATCH", lambda i: patches[i], requests=len(patches))
-        await self.watch(events=100)
+        if many > STORED:
+            await self.create(f"CREATE up to {many}", STORED, many)
+            await self.list(f"LIST {many}", 10)
+            self.note(f"resident with {many} pods", after=12)
+        await self.pages(many)
+
+    async def create(self, what: str, first: int, last: int) -> None:
+        bodies = [self.request("POST", self.pods, json.dumps(pod(f"pod-{i}")).encode()) for i in range(first, last)]
+        await self.measure(what, lambda i: bodies[i], requests=last - first)
 
     async def list(self, what: str, requests: int) -> None:
         everything = self.request("GET", self.pods)
         await self.measure(what, lambda _: everything, requests=requests, connections=4)
 
-    async def watch(self, *, events: int) -> None:
-        """Events/s delivered to all watchers together while one writer changes a pod; delay from write to watcher."""
+    async def pages(self, many: int) -> None:
+        """All pods in pages of 500."""
         client = HttpsClient.from_kubeconfig(self.kubeconfig)
-        listed = await client.list(PODS, NAMESPACE)
-        seen = 0
-        delays: list[float] = []
-        sent: dict[str, float] = {}
-        everyone = asyncio.Event()
-
-        async def follow() -> None:
-            nonlocal seen
-            async with client.watch(PODS, NAMESPACE, since=listed.resource_version) as stream:
-                async for event in stream:
-                    number = event.obj["metadata"].get("annotations", {}).get("event")
-                    if number in sent:
-                        delays.append(time.perf_counter() - sent[number])
-                        seen += 1
-                        if seen == events * WATCHERS:
-                            everyone.set()
-                            return
-
-        watchers = [asyncio.create_task(follow()) for _ in range(WATCHERS)]
-        await asyncio.sleep(2)
-        before, began = cpu_seconds(self.pid), time.perf_counter()
-        for number in range(events):
-            sent[str(number)] = time.perf_counter()
-            await client.patch(PODS, "pod-1", {"metadata": {"annotations": {"event": str(number)}}}, NAMESPACE)
-        try:
-            await asyncio.wait_for(everyone.wait(), 60)
-        except TimeoutError:
-            pass
-        took, cpu = time.perf_counter() - began, cpu_seconds(self.pid) - before
-        for watcher in watchers:
-            watcher.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
+        before, began, pages, token = cpu_seconds(self.pid), time.perf_counter(), 0, ""
+        while pages == 0 or token:
+            answer = await client.raw(self.pods, {"limit": "500", "continue": token})
+            token = json.loads(answer)["metadata"].get("continue", "")
+            pages += 1
         await client.aclose()
-        delays.sort()
-        lost = events * WATCHERS - seen
-        name = f"watch ×{WATCHERS}"
-        p50, p99 = (1000 * delays[int(len(delays) * part)] for part in (0.5, 0.99))
-        per_event = f"{1e6 * cpu / max(1, seen):,.0f}"
+        took, cpu = time.perf_counter() - began, cpu_seconds(self.pid) - before
+        self.rows.append((f"LIST, {pages} pages of 500", f"{pages / took:,.0f}/s", "", "", f"{1e6 * cpu / pages:,.0f}"))
+
+    async def watch(self, events: int, watchers: int, rate: float) -> None:
+        """Small objects changing at a steady rate, seen by many."""
+        client = HttpsClient.from_kubeconfig(self.kubeconfig)
+        for number in range(20):
+            made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"map-{number}"}, "data": {"a": "b"}}
+            await client.create(CONFIGMAPS, made, NAMESPACE)
+
+        async def change(number: int) -> None:
+            patch = {"metadata": {"annotations": {"event": str(number)}}}
+            await client.patch(CONFIGMAPS, f"map-{number % 20}", patch, NAMESPACE)
+
+        since = (await client.list(CONFIGMAPS, NAMESPACE)).resource_version
+        request = self.request("GET", f"{self.pods[:-4]}configmaps?watch=1&resourceVersion={since}")
+        crowd = await fanout.Crowd.gather(self.address, self.tls, request, watchers)
+        before = cpu_seconds(self.pid)
+        seen = await crowd.follow(change, events=events, rate=rate)
+        cpu = cpu_seconds(self.pid) - before
+        crowd.close()
+        await client.aclose()
         self.rows.append(
-            (name, f"{seen / took:,.0f}/s", f"{p50:.1f}", f"{p99:.1f}", per_event, "", "", str(lost or ""))
+            (
+                f"watch ×{watchers} at {rate:.0f}/s",
+                f"{seen.seen / seen.seconds:,.0f}/s",
+                f"{seen.p50:.1f}",
+                f"{seen.p99:.1f}",
+                f"{1e6 * cpu / max(1, seen.seen):,.1f}",
+                "",
+                "",
+                str(seen.lost or ""),
+            )
         )
+
+    def note(self, what: str, text: str = "", *, after: float = 0) -> None:
+        """Resident memory once `after` seconds have passed."""
+        time.sleep(after)
+        self.notes.append(f"{what}: {resident_mb(self.pid):.0f} MB {text}")
 
 
 @click.command()
-@click.option("--pods", "many", default=5000, show_default=True, help="Pods stored for the long LIST.")
-def command(many: int) -> None:
+@click.option("--pods", "many", default=STORED, show_default=True, help="Pods stored in the end.")
+@click.option("--events", default=1000, show_default=True, help="Changes that the watchers see.")
+@click.option("--watchers", default=WATCHERS, show_default=True, help="Watchers of these changes.")
+def command(many: int, events: int, watchers: int) -> None:
     """Measure the API server."""
     console = Console()
-    with server() as (pid, kubeconfig):
-        idle = resident_mb(pid)
-        bench = Bench(pid, kubeconfig)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(bench.run(many))
-        full = resident_mb(pid)
+    with tempfile.TemporaryDirectory(prefix="orca-bench-") as directory:
+        server = Server(directory)
+        try:
+            notes = [f"ready {server.start():.1f} s after its start, with nothing stored"]
+            time.sleep(3)
+            bench = Bench(server.pid, server.kubeconfig)
+            bench.notes = notes
+            bench.note("resident with nothing stored")
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(bench.run(many))
+                server.stop()
+                notes.append(f"ready {server.start():.1f} s after its start, with {many} pods stored")
+                bench.pid = server.pid
+                bench.note(f"resident with {many} pods after that", after=12)
+                runner.run(bench.watch(events, watchers, RATE))
+        finally:
+            server.stop()
     table = Table("operation", "rate", "p50 ms", "p99 ms", "server CPU µs", "kube-apiserver", "ratio", "failed")
     for row in bench.rows:
         table.add_row(*row)
     console.print(table)
-    console.print(
-        f"resident: {idle:.0f} MB idle, {full:.0f} MB with {many} pods (kube-apiserver {PEER_RESIDENT_MB:.0f} MB)"
-    )
+    for note in bench.notes:
+        console.print(note)

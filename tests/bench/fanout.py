@@ -48,43 +48,48 @@ class _Watcher(asyncio.Protocol):
             self._delays += [now - self._sent[int(mark)] for mark in _MARK.findall(whole)]
 
 
-async def run(
-    address: tuple[str, int],
-    tls: ssl.SSLContext,
-    request: bytes,
-    change: Callable[[int], Awaitable[None]],
-    *,
-    watchers: int,
-    events: int,
-    rate: float,
-) -> Delivered:
-    """`change(n)` must put the annotation ``event: "n"`` on an object that `request` watches; `rate` in changes/s."""
-    loop = asyncio.get_running_loop()
-    sent: list[float] = []
-    delays: list[float] = []
-    made: list[_Watcher] = []
-    for start in range(0, watchers, 50):
-        some = [_Watcher(request, sent, delays) for _ in range(start, min(start + 50, watchers))]
-        await asyncio.gather(
-            *(loop.create_connection(lambda w=w: w, *address, ssl=tls, server_hostname="") for w in some)
-        )
-        await asyncio.gather(*(watcher.answered.wait() for watcher in some))
-        made += some
-    await asyncio.sleep(1)
-    began = time.perf_counter()
-    changing = []
-    for number in range(events):
-        await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
-        sent.append(time.perf_counter())
-        changing.append(asyncio.create_task(change(number)))
-    await asyncio.gather(*changing)
-    deadline = time.perf_counter() + 30
-    while len(delays) < events * watchers and time.perf_counter() < deadline:
-        await asyncio.sleep(0.05)
-    took = time.perf_counter() - began
-    for watcher in made:
-        assert watcher.transport is not None
-        watcher.transport.abort()
-    delays.sort()
-    p50, p99 = (1000 * delays[int(len(delays) * part)] if delays else 0.0 for part in (0.5, 0.99))
-    return Delivered(len(delays), events * watchers - len(delays), p50, p99, took)
+class Crowd:
+    """Watchers that are connected and answered."""
+
+    def __init__(self, sent: list[float], delays: list[float], members: list[_Watcher]) -> None:
+        self._sent, self._delays, self._members = sent, delays, members
+
+    @classmethod
+    async def gather(cls, address: tuple[str, int], tls: ssl.SSLContext, request: bytes, size: int) -> Crowd:
+        """Connect `size` watchers that send `request`."""
+        loop = asyncio.get_running_loop()
+        sent: list[float] = []
+        delays: list[float] = []
+        members = [_Watcher(request, sent, delays) for _ in range(size)]
+        for start in range(0, size, 50):
+            some = members[start : start + 50]
+            await asyncio.gather(
+                *(loop.create_connection(lambda w=w: w, *address, ssl=tls, server_hostname="") for w in some)
+            )
+            await asyncio.gather(*(watcher.answered.wait() for watcher in some))
+        await asyncio.sleep(1)
+        return cls(sent, delays, members)
+
+    async def follow(self, change: Callable[[int], Awaitable[None]], *, events: int, rate: float) -> Delivered:
+        """`change(n)` must put the annotation ``event: "n"`` on an object that is watched; `rate` in changes/s."""
+        began = time.perf_counter()
+        changing = []
+        for number in range(events):
+            await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
+            self._sent.append(time.perf_counter())
+            changing.append(asyncio.create_task(change(number)))
+        await asyncio.gather(*changing)
+        wanted, delays = events * len(self._members), self._delays
+        deadline = time.perf_counter() + 30
+        while len(delays) < wanted and time.perf_counter() < deadline:  # noqa: ASYNC110 - an event would cost more
+            await asyncio.sleep(0.01)
+        took = time.perf_counter() - began
+        delays.sort()
+        p50, p99 = (1000 * delays[int(len(delays) * part)] if delays else 0.0 for part in (0.5, 0.99))
+        return Delivered(len(delays), wanted - len(delays), p50, p99, took)
+
+    def close(self) -> None:
+        """Hang up."""
+        for watcher in self._members:
+            assert watcher.transport is not None
+            watcher.transport.abort()

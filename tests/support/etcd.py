@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 
 def free_port() -> int:
@@ -23,7 +24,9 @@ def free_port() -> int:
 class PrivateEtcd:
     """One etcd process. `endpoint` stays the same across `kill` and `start`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "test") -> None:
+        self.name = name
+        self.members: list[PrivateEtcd] = [self]
         self._directory = directory
         self._client, self._peer = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -32,17 +35,26 @@ class PrivateEtcd:
     def endpoint(self) -> str:
         return f"127.0.0.1:{self._client}"
 
+    @property
+    def peer_url(self) -> str:
+        return f"http://127.0.0.1:{self._peer}"
+
+    def leads(self) -> bool:
+        """Whether this member is its cluster's leader."""
+        with urlopen(f"http://{self.endpoint}/metrics", timeout=5) as answer:
+            return b"\netcd_server_is_leader 1" in answer.read()
+
     async def start(self) -> None:
         """Returns once it accepts connections."""
-        client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self._peer}"
+        client, peer = f"http://{self.endpoint}", self.peer_url
         arguments = {
-            "name": "test",
+            "name": self.name,
             "data-dir": str(self._directory / "data"),
             "listen-client-urls": client,
             "advertise-client-urls": client,
             "listen-peer-urls": peer,
             "initial-advertise-peer-urls": peer,
-            "initial-cluster": f"test={peer}",
+            "initial-cluster": ",".join(f"{member.name}={member.peer_url}" for member in self.members),
             "quota-backend-bytes": str(4 << 30),
             "log-level": "error",
         }
@@ -60,6 +72,9 @@ class PrivateEtcd:
                 writer.close()
                 return
         raise RuntimeError(f"etcd did not start: {(self._directory / 'log').read_text()[-2000:]}")
+
+    def make_home(self) -> None:
+        self._directory.mkdir(exist_ok=True)
 
     def kill(self) -> None:
         """As `kill -9`."""
@@ -91,3 +106,19 @@ async def private_etcd() -> AsyncIterator[PrivateEtcd]:
         finally:
             etcd.thaw()
             etcd.kill()
+
+
+@asynccontextmanager
+async def etcd_cluster(size: int = 3) -> AsyncIterator[list[PrivateEtcd]]:
+    """Running members of one etcd, gone with all their data afterwards."""
+    with tempfile.TemporaryDirectory(prefix="orca-etcd-") as directory:
+        members = [PrivateEtcd(Path(directory, f"m{number}"), f"m{number}") for number in range(size)]
+        try:
+            for member in members:
+                member.members = members
+                member.make_home()
+            await asyncio.gather(*(member.start() for member in members))
+            yield members
+        finally:
+            for member in members:
+                member.kill()
