@@ -439,21 +439,12 @@ class Story:
         self.did("delete", "delete:dryRun", "delete:precondition")
 
     async def _gone(self) -> None:
-<<<<<<< HEAD
-        left = await self.api.get(self.one)
-        if self.row == CUSTOMRESOURCEDEFINITIONS and left.status == 200:
-            # once it has instances to lose, its controller, which is not here, removes them first
-            assert left.json["metadata"]["deletionTimestamp"]
-            assert left.json["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
-            await self.api.patch(self.one, {"metadata": {"finalizers": None}})
-=======
         if self.row == CUSTOMRESOURCEDEFINITIONS:
             # It goes when its objects have gone, of which there are none.
             async with asyncio.timeout(10):
                 while (left := await self.api.get(self.one)).status == 200:
                     assert left.json["metadata"]["deletionTimestamp"]
                     await asyncio.sleep(0.01)
->>>>>>> main
         assert (await self.api.get(self.one)).failure[:2] == (404, "NotFound")
 
     async def _clear(self) -> None:
