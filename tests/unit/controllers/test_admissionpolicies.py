@@ -1,0 +1,71 @@
+"""Type checking of policies: warnings by kind, once a generation."""
+
+from typing import Any
+
+from orca.api.builtin import BUILTIN, VALIDATINGADMISSIONPOLICIES
+from orca.api.cel.typechecking import rows_to_check, warnings
+from orca.api.objects import Obj
+from orca.controllers.admissionpolicies import ValidatingAdmissionPolicyStatusController
+from tests.unit.controllers.support import running_one
+
+
+def rule(**fields: Any) -> Obj:
+    known = {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["CREATE"]}
+    return {**known, **fields}
+
+
+def spec(*expressions: str, **fields: Any) -> Obj:
+    return {
+        "matchConstraints": {"resourceRules": [rule()]},
+        "validations": [{"expression": expression} for expression in expressions],
+        **fields,
+    }
+
+
+def test_fields_that_are_not_there() -> None:
+    assert warnings(spec("object.spec.replicas > 1", "object.replicas > 1"), BUILTIN) == [
+        {
+            "fieldRef": "spec.validations[1].expression",
+            "warning": "apps/v1, Kind=Deployment: ERROR: <input>:1:7: undefined field 'replicas'\n"
+            " | object.replicas > 1\n | ......^\n",
+        }
+    ]
+
+
+def test_variables_parameters_and_deep_fields_are_typed() -> None:
+    told = spec(
+        "variables.containers.all(c, c.image != '' && c.resources.limits['cpu'] != '1')",
+        "object.metadata.creationTimestamp < timestamp(0) || object.spec.strategy.rollingUpdate.maxSurge == '25%'",
+        "params.data.most == 5",
+        variables=[{"name": "containers", "expression": "object.spec.template.spec.containers"}],
+        paramKind={"apiVersion": "v1", "kind": "ConfigMap"},
+    )
+    (only,) = warnings(told, BUILTIN)
+    assert only["fieldRef"] == "spec.validations[2].expression"
+    assert "applied to '(string, int)'" in only["warning"]
+
+
+def test_wildcards_are_not_checked_and_ten_kinds_at_most() -> None:
+    anything = {"matchConstraints": {"resourceRules": [rule(apiGroups=["*"]), rule(resources=["*"])]}}
+    assert rows_to_check(anything, BUILTIN) == []
+    many = [row.plural for row in BUILTIN if row.group == "" and not row.virtual]
+    core = {"matchConstraints": {"resourceRules": [rule(apiGroups=[""], resources=many)]}}
+    assert len(rows_to_check(core, BUILTIN)) == 10
+
+
+async def test_each_generation_is_checked_once() -> None:
+    async with running_one(ValidatingAdmissionPolicyStatusController) as (cluster, _):
+        policy = {"metadata": {"name": "p", "generation": 1}, "spec": spec("object.foo")}
+        cluster.api.seed(VALIDATINGADMISSIONPOLICIES, policy)
+
+        async def status() -> Obj:
+            await cluster.settle(1)
+            found = await cluster.api.get(VALIDATINGADMISSIONPOLICIES, "p")
+            return found.get("status") or {}
+
+        first = await status()
+        assert first["observedGeneration"] == 1
+        assert "undefined field 'foo'" in first["typeChecking"]["expressionWarnings"][0]["warning"]
+        change = {"metadata": {"generation": 2}, "spec": {"validations": [{"expression": "object.spec.replicas > 0"}]}}
+        await cluster.api.patch(VALIDATINGADMISSIONPOLICIES, "p", change)
+        assert await status() == {"observedGeneration": 2, "typeChecking": {}}
