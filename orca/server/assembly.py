@@ -117,7 +117,9 @@ class ApiServer:
         self.health.add("etcd", store.ping)
         self.health.add("informer-sync", self._synced, ready_only=True)
         self._splicer = Splicer(Hosts(store, self._agent_tls()), admission)
-        self.aggregator = Aggregator(store, self.client, self.table, pki.front_proxy_client, clock)
+        self.aggregator = Aggregator(
+            store, self.client, self.table, pki.front_proxy_client, clock, metrics.registry
+        )
         front_proxy = FrontProxy(pki.front_proxy_ca.cert.read_bytes(), FRONT_PROXIES, clock)
         self.tls = self._serving_tls()
         self._deadlines = Deadlines(config.request_timeout)
@@ -128,11 +130,13 @@ class ApiServer:
         if config.audit is not None:
             metrics.add_audit(config.audit)
         self._metrics = metrics
+        gate = Gate(self.authenticator, self.authorizer, front_proxy)
+        metrics.add_gate(gate, admission)
         self._app = App(
             Parts(
                 table=self.table,
                 verbs=self.verbs,
-                gate=Gate(self.authenticator, self.authorizer, front_proxy),
+                gate=gate,
                 health=self.health,
                 discovery=Discovery(self.table, f"{config.advertise_address}:{config.port}", self.aggregator),
                 openapi=OpenApi(self.table, self.aggregator.openapi),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from orca.api.objects import Obj
 from orca.api.resources import ResourceTable
@@ -17,6 +18,7 @@ from orca.server.aggregation.availability import Availability
 from orca.server.aggregation.backend import Backends
 from orca.server.aggregation.kinds import RemoteKinds
 from orca.server.aggregation.merging import RemoteVersion, merged_groups
+from orca.server.aggregation.metrics import AvailabilityMetrics
 from orca.server.aggregation.openapi import RemoteOpenApi
 from orca.server.aggregation.proxying import proxy
 from orca.server.aggregation.registration import Registration
@@ -28,12 +30,22 @@ from orca.store import Store
 class Aggregator:
     """One per server. ``start`` begins to keep APIServices, ``stop`` ends it and closes connections."""
 
-    def __init__(self, store: Store, client: Client, table: ResourceTable, front_proxy: Pair, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        client: Client,
+        table: ResourceTable,
+        front_proxy: Pair,
+        clock: Clock,
+        registry: CollectorRegistry,
+    ) -> None:
         self._forwarder = Forwarder()
         self._backends = Backends(store, front_proxy, self._forwarder)
         self._services = ApiServices(store)
         self._listeners: list[Callable[[], None]] = []
-        self._availability = Availability(client, self._backends, clock, self._discovery_changed)
+        self._availability = Availability(
+            client, self._backends, clock, self._discovery_changed, AvailabilityMetrics(registry)
+        )
         self._registration = Registration(client, table, clock)
         self._tasks: list[asyncio.Task[None]] = []
         self.kinds = RemoteKinds(self._services, self._backends, self._availability)

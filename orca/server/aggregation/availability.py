@@ -25,6 +25,7 @@ from orca.server.aggregation.apiservices import GroupVersion, group_version
 from orca.server.aggregation.backend import Backends, Unreachable
 from orca.server.aggregation.conditions import LOCAL, PASSED, Verdict, check_service, with_condition
 from orca.server.aggregation.merging import RemoteVersion, aggregated_resources
+from orca.server.aggregation.metrics import AvailabilityMetrics
 
 log = structlog.get_logger()
 
@@ -38,11 +39,19 @@ _MORE_TRIES = 4
 class Availability:
     """``run`` keeps conditions true; ``versions`` is the discovery of other servers."""
 
-    def __init__(self, client: Client, backends: Backends, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        backends: Backends,
+        clock: Clock,
+        changed: Callable[[], None],
+        metrics: AvailabilityMetrics | None = None,
+    ) -> None:
         self._client = client
         self._backends = backends
         self._clock = clock
         self._changed = changed
+        self._metrics = metrics
         self._services = Informer(client, APISERVICES, clock=clock)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wakes: dict[str, asyncio.Event] = {}
@@ -91,6 +100,8 @@ class Availability:
         if task is not None:
             task.cancel()
         self._forget(group_version(service))
+        if self._metrics is not None:
+            self._metrics.gone(key)
 
     def _watch_endpoints(self) -> None:
         """Services and endpoints are followed from the first APIService on that depends on them."""
@@ -123,6 +134,8 @@ class Availability:
             if service is None:
                 return
             verdict = await self._check(service)
+            if self._metrics is not None and verdict is not LOCAL:
+                self._metrics.checked(key, verdict)
             wrote = await self._tell(key, verdict)
             if verdict is LOCAL and wrote:
                 # Nothing can change that but the APIService itself, and then a new task begins.

@@ -123,6 +123,9 @@ async def test_conditions_tell_what_is_missing(world: World) -> None:
     await world.answer()
     found = await world.until("FailedDiscoveryCheck")
     assert "500" in found["message"]
+    text = (await world.api.get("/metrics")).raw.decode()
+    assert f'aggregator_unavailable_apiservice{{name="{_NAME}"}} 1.0' in text
+    assert f'aggregator_unavailable_apiservice_total{{name="{_NAME}",reason="ServiceNotFound"}}' in text
     world.extension.broken = False
     await world.until("Passed")
     assert (await world.api.get(f"{ROOT}/nodes")).status == 200
