@@ -189,7 +189,7 @@ def policy_errors(spec: Obj, *, mutating: bool) -> Iterator[FieldError]:
         yield from _wrong(validation.get("messageExpression"), f"{at}.messageExpression", messages, STRING)
     for index, audit in enumerate(spec.get("auditAnnotations") or ()):
         at = f"spec.auditAnnotations[{index}].valueExpression"
-        yield from _wrong(audit.get("valueExpression"), at, messages, (STRING, NULL))
+        yield from _wrong(audit.get("valueExpression"), at, full, (STRING, NULL))
     for index, mutation in enumerate(spec.get("mutations") or ()):
         at = f"spec.mutations[{index}]"
         applied = (mutation.get("applyConfiguration") or {}).get("expression")

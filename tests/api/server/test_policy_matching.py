@@ -28,13 +28,13 @@ class Policies:
         name = f"p{next(_numbers)}.example.com"
         only = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.space}}}
         body = {"metadata": {"name": name}, "spec": {"matchConstraints": {**only, **match}, **(spec or _NO)}}
-        await self._post("validatingadmissionpolicies", body)
+        await self.make("validatingadmissionpolicies", body)
         return name
 
     async def binding(self, policy: str, **spec: Any) -> str:
         name = f"b{next(_numbers)}"
         body = {"metadata": {"name": name}, "spec": {"policyName": policy, "validationActions": ["Deny"], **spec}}
-        await self._post("validatingadmissionpolicybindings", body)
+        await self.make("validatingadmissionpolicybindings", body)
         return name
 
     async def bound(self, match: dict[str, Any], spec: dict[str, Any] | None = None, **binding: Any) -> str:
@@ -42,7 +42,7 @@ class Policies:
         await self.binding(name, **binding)
         return name
 
-    async def _post(self, plural: str, body: dict[str, Any]) -> None:
+    async def make(self, plural: str, body: dict[str, Any]) -> None:
         made = await self.api.post(f"{_GROUP}/{plural}", body)
         assert made.status == 201, made.raw
         self._made.append(f"{_GROUP}/{plural}/{body['metadata']['name']}")
@@ -202,3 +202,34 @@ async def test_others_are_served_while_an_expression_is_dear(api: Api, policies:
     assert "cost limit exceeded" in (await slow).failure[2]
     assert len(waits) > 3
     assert sorted(waits)[len(waits) // 2] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("reinvocation", "labels"),
+    [("Never", {"first": "1", "b": "1"}), ("IfNeeded", {"first": "1", "b": "1", "saw-b": "1"})],
+)
+async def test_mutations_run_again_when_others_changed_the_object(
+    policies: Policies, reinvocation: str, labels: dict[str, str]
+) -> None:
+    """The first policy, by name, sees what the second one did only when it is invoked again."""
+
+    async def mutate(name: str, label: str) -> None:
+        apply = f"Object{{metadata: Object.metadata{{labels: {{{label}: '1'}}}}}}"
+        spec = {
+            "matchConstraints": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": policies.space}},
+                "resourceRules": [rule()],
+            },
+            "reinvocationPolicy": reinvocation,
+            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": apply}}],
+        }
+        await policies.make("mutatingadmissionpolicies", {"metadata": {"name": name}, "spec": spec})
+        binding = {"metadata": {"name": name}, "spec": {"policyName": name}}
+        await policies.make("mutatingadmissionpolicybindings", binding)
+
+    seen = "has(object.metadata.labels) && 'b' in object.metadata.labels"
+    await mutate(f"a-{policies.space}", f"({seen} ? 'saw-b' : 'first')")
+    await mutate(f"z-{policies.space}", "'b'")
+    made = await policies.config_map()
+    assert made.status == 201, made.raw
+    assert made.json["metadata"]["labels"] == labels
