@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 from orca.api import names
@@ -113,6 +114,8 @@ class Chain:
     def __init__(self, plugins: Sequence[Any] = ()) -> None:
         self._admit = tuple(plugin.admit for plugin in plugins if hasattr(plugin, "admit"))
         self._validate = tuple(plugin.validate for plugin in plugins if hasattr(plugin, "validate"))
+        self.times: dict[tuple[str, str, bool], list[float]] = {}
+        """(step, operation, rejected) -> [how often, seconds in all]"""
         self._guard: Any = None  # the one plugin that keeps account of what is written
         for plugin in plugins:
             if hasattr(plugin, "guard"):
@@ -121,6 +124,22 @@ class Chain:
 
     async def admit(self, attrs: Attributes) -> None:
         """Let every plugin change the object. Raises ApiError."""
+        began = perf_counter()
+        try:
+            await self._admit_all(attrs)
+        except ApiError:
+            self._note("admit", attrs.operation, True, perf_counter() - began)
+            raise
+        self._note("admit", attrs.operation, False, perf_counter() - began)
+
+    def _note(self, step: str, operation: str, rejected: bool, seconds: float) -> None:
+        times = self.times.get((step, operation, rejected))
+        if times is None:
+            times = self.times[step, operation, rejected] = [0, 0.0]
+        times[0] += 1
+        times[1] += seconds
+
+    async def _admit_all(self, attrs: Attributes) -> None:
         for admit in self._admit:
             await admit(attrs)
         again = attrs.reinvocation
@@ -131,8 +150,14 @@ class Chain:
 
     async def validate(self, attrs: Attributes) -> None:
         """Let every plugin refuse the final object. Raises ApiError."""
-        for validate in self._validate:
-            await validate(attrs)
+        began = perf_counter()
+        try:
+            for validate in self._validate:
+                await validate(attrs)
+        except ApiError:
+            self._note("validate", attrs.operation, True, perf_counter() - began)
+            raise
+        self._note("validate", attrs.operation, False, perf_counter() - began)
 
     async def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> T:
         """Let ``write`` happen together with what a plugin has to record for it. Raises ApiError."""

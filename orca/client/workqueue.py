@@ -44,6 +44,24 @@ Outcome: TypeAlias = Done | RetryAfter | GiveUp
 DONE = Done()
 
 
+class QueueCounts:
+    """What the queues of a name have done since the start; one follows the other when leadership changes."""
+
+    __slots__ = ("adds", "busy_since", "depth", "retries", "worked", "worked_seconds")
+
+    def __init__(self) -> None:
+        self.adds = 0
+        self.retries = 0
+        self.depth = 0
+        self.worked = 0
+        self.worked_seconds = 0.0
+        self.busy_since: dict[str, float] = {}
+
+
+QUEUES: dict[str, QueueCounts] = {}
+"""Counts by queue name, of all queues of this process, for whoever shows metrics."""
+
+
 class WorkQueue:
     """Runs `worker(key)` for every added key. An exception counts as `RetryAfter()`.
 
@@ -61,6 +79,8 @@ class WorkQueue:
         last: float = 60.0,
     ) -> None:
         self.name = name
+        self._counts = QUEUES.setdefault(name, QueueCounts())
+        self._counts.depth = 0
         self._worker = worker
         self._clock = clock or SystemClock()
         self._workers = workers
@@ -86,6 +106,8 @@ class WorkQueue:
         if key in self._dirty:
             return
         self._dirty.add(key)
+        self._counts.adds += 1
+        self._counts.depth += 1
         self._idle.clear()
         if key not in self._busy:
             self._push(key)
@@ -154,9 +176,15 @@ class WorkQueue:
             key = await self._next()
             self._dirty.discard(key)
             self._busy.add(key)
+            counts, began = self._counts, self._clock.monotonic()
+            counts.depth -= 1
+            counts.busy_since[key] = began
             try:
                 self._settle(key, await self._attempt(key))
             finally:
+                del counts.busy_since[key]
+                counts.worked += 1
+                counts.worked_seconds += self._clock.monotonic() - began
                 self._busy.discard(key)
                 if key in self._dirty:
                     self._push(key)
@@ -179,6 +207,7 @@ class WorkQueue:
             case RetryAfter(seconds=None):
                 count = self._failures.get(key, 0)
                 self._failures[key] = count + 1
+                self._counts.retries += 1
                 self.add_after(key, min(self._first * 2 ** min(count, 30), self._last))
             case RetryAfter(seconds=float() | int() as seconds):
                 self._failures.pop(key, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -11,6 +12,7 @@ from orca.api.errors import ApiError, forbidden, quote, unauthorized
 from orca.api.selectors import ALL_FIELDS, parse_field_selector
 from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
 from orca.auth.front_proxy import FrontProxy
+from orca.auth.identity import UNAUTHENTICATED
 from orca.server.connection import connection_of
 from orca.server.impersonation import impersonated
 from orca.server.paths import Target
@@ -69,6 +71,20 @@ class Refused(ApiError):
         self.why = why
 
 
+_ANONYMOUS = (UNAUTHENTICATED,)
+
+
+@dataclass(slots=True)
+class GateCounts:
+    """How often who asked was known (``anonymous`` among them), and might do what they asked for."""
+
+    known: int = 0
+    unknown: int = 0
+    anonymous: int = 0
+    allowed: int = 0
+    refused: int = 0
+
+
 class Gate:
     """Authentication and authorisation of every request."""
 
@@ -78,10 +94,19 @@ class Gate:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._front_proxy = front_proxy
+        self.counts = GateCounts()
 
     def user(self, request: web.BaseRequest) -> UserInfo:
         """Raises ApiError 401 for credentials nobody vouches for; no credentials are the anonymous user."""
-        user = self.original(request)
+        counts = self.counts
+        try:
+            user = self.original(request)
+        except ApiError:
+            counts.unknown += 1
+            raise
+        counts.known += 1
+        if user.groups == _ANONYMOUS:
+            counts.anonymous += 1
         for key in request.headers:
             if key[0] in "iI" and key[:12].lower() == "impersonate-":
                 return impersonated(user, request.headers, self.check)
@@ -136,7 +161,9 @@ class Gate:
         """The reason why the user may. Raises Refused (403) unless they may."""
         decision = self._authorizer.authorize(user, action)
         if not decision.allowed:
+            self.counts.refused += 1
             raise Refused(refusal(user, action, decision.reason), decision.reason)
+        self.counts.allowed += 1
         return decision.reason
 
 

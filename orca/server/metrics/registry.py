@@ -15,11 +15,15 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from orca.admission import Chain
 from orca.api.resources import Resource, ResourceTable
 from orca.server.audit import Audit
 from orca.server.fairness import Fairness
 from orca.server.health import Health, version_info
+from orca.server.identity import Gate
 from orca.server.metrics.fairness import FlowControl
+from orca.server.metrics.passage import Passage
+from orca.server.metrics.queues import Queues
 from orca.server.metrics.requests import Requests, WatchCounts
 from orca.server.metrics.storage import Storage
 from orca.server.paths import Target
@@ -39,12 +43,16 @@ class Metrics:
         self.observe = self._requests.observe
         self._streams = 0
         self._storage = Storage(table, store)
-        for collector in (self._requests, self._storage, _Build()):
+        for collector in (self._requests, self._storage, _Build(), Queues()):
             self.registry.register(collector)
 
     def add(self, collector: Collector) -> None:
         """Show what another room counts."""
         self.registry.register(collector)
+
+    def add_gate(self, gate: Gate, admission: Chain) -> None:
+        """Show who was let in, and how long admission took."""
+        self.registry.register(Passage(gate, admission))
 
     def add_fairness(self, fairness: Fairness) -> None:
         """Show what requests wait for."""

@@ -268,6 +268,10 @@ async def test_metrics_have_upstreams_names_and_labels(busy: ServerProcess, admi
         "apiserver_flowcontrol_current_executing_requests{",
         "apiserver_flowcontrol_request_wait_duration_seconds_bucket{",
         "apiserver_audit_event_total ",
+        'authentication_attempts_total{result="success"}',
+        'authenticated_user_requests_total{username="other"}',
+        'authorization_attempts_total{result="allowed"}',
+        'apiserver_admission_step_admission_duration_seconds_summary_count{operation="CREATE",type="validate"}',
         'apiserver_audit_level_total{level="Metadata"}',
         "kubernetes_build_info{",
         "process_cpu_seconds_total ",
@@ -286,6 +290,63 @@ def _has(text: str, sample: str) -> bool:
         line.startswith(name) and wanted <= set(line.partition("{")[2].rpartition("}")[0].split(","))
         for line in text.splitlines()
     )
+
+
+async def test_events_are_one_store_and_live_as_long_as_they_are_told(busy: ServerProcess, admin: Api) -> None:
+    kubectl = Kubectl(kubectls.current(), busy.kubeconfig)
+    stamp = "2026-01-02T03:04:05.000006Z"
+    new = {
+        "metadata": {"name": "new"},
+        "eventTime": stamp,
+        "reportingController": "example.com/tester",
+        "reportingInstance": "tester-1",
+        "action": "Testing",
+        "reason": "Tested",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "p"},
+        "note": "it works",
+        "type": "Normal",
+        "series": {"count": 2, "lastObservedTime": stamp},
+    }
+    made = await admin.post("/apis/events.k8s.io/v1/namespaces/default/events", new)
+    assert made.status == 201, made.raw
+    core = (await admin.get("/api/v1/namespaces/default/events/new")).json
+    assert core["involvedObject"]["name"] == "p"
+    assert core["message"] == "it works"
+    assert core["reportingComponent"] == "example.com/tester"
+    assert core["reportingInstance"] == "tester-1"
+    assert (core["eventTime"], core["action"], core["series"]["count"]) == (stamp, "Testing", 2)
+    old = {
+        "metadata": {"name": "old"},
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p", "uid": "u1"},
+        "reason": "Old",
+        "message": "as ever",
+        "type": "Warning",
+        "source": {"component": "kubelet", "host": "n1"},
+        "count": 3,
+    }
+    made = await admin.post("/api/v1/namespaces/default/events", old)
+    assert made.status == 201, made.raw
+    seen = (await admin.get("/apis/events.k8s.io/v1/namespaces/default/events/old")).json
+    assert seen["regarding"]["uid"] == "u1"
+    assert (seen["note"], seen["deprecatedCount"], seen["deprecatedSource"]["host"]) == ("as ever", 3, "n1")
+    for selector, names in (
+        ("involvedObject.uid=u1", {"old"}),
+        ("reason=Tested", {"new"}),
+        ("type!=Normal", {"old"}),
+        ("reportingComponent=example.com/tester", {"new"}),
+    ):
+        found = kubectl.items("events", f"--field-selector={selector}")
+        assert {item["metadata"]["name"] for item in found} == names, selector
+    wrong = await admin.post(
+        "/apis/events.k8s.io/v1/namespaces/default/events", {**new, "metadata": {"name": "w"}, "reason": ""}
+    )
+    assert wrong.status == 422
+    wrong = await admin.post(
+        "/api/v1/namespaces/default/events", {**old, "metadata": {"name": "w"}, "involvedObject": {"namespace": "x"}}
+    )
+    assert wrong.status == 422
+    table = kubectl("get", "componentstatuses")
+    assert all(name in table for name in ("etcd-0", "scheduler", "controller-manager"))
 
 
 async def test_health_checks_one_by_one(busy: ServerProcess, admin: Api) -> None:
