@@ -169,7 +169,7 @@ def connect_options(resource: Resource, request: Request) -> Obj:
     kinds = {"exec": "PodExecOptions", "attach": "PodAttachOptions", "portforward": "PodPortForwardOptions"}
     made = {"kind": kinds[subresource], "apiVersion": "v1"}
     if subresource == "portforward":
-        ports = [int(port) if port.isdecimal() else port for port in _all(query, "ports")]
+        ports = [int(port) if port.isdecimal() and len(port) < 10 else port for port in _all(query, "ports")]
         return {**made, "ports": ports} if ports else made
     for stream in ("stdin", "stdout", "stderr", "tty"):
         if flag(query, stream):

@@ -540,10 +540,13 @@ def _check(resource: Resource, current: Entry, expected: Expected | None) -> Non
         raise errors.conflict(resource, current.name)
 
 
+_VERSION_DIGITS = 20  # of 2^64
+
+
 def _version(text: str) -> int:
     if not text:
         return 0
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > _VERSION_DIGITS:
         raise errors.bad_request(f'invalid resource version "{text}"')
     return int(text)
 
