@@ -178,7 +178,7 @@ async def test_an_operator_keeps_children_and_status(api: Api, space: str) -> No
             assert (await api.post(path, app(f"o{number}"))).status == 201
         await operator
         table = (await api.get(path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")).json
-        assert [row["cells"] for row in table["rows"]][0] == ["o0", "True"]
+        assert table["rows"][0]["cells"] == ["o0", "True"]
         assert len((await api.get(f"/api/v1/namespaces/{space}/configmaps")).json["items"]) >= 3
     finally:
         await api.delete(f"{CRDS}/applications.{group}")

@@ -12,6 +12,8 @@ import pytest
 
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
+from tests.api.server.test_custom_resources import CRDS, crontab, establish
+from tests.api.server.test_custom_resources import one as custom
 from tests.support.etcd import PrivateEtcd, private_etcd
 from tests.support.servers import give_keys, servers_on
 
@@ -52,6 +54,22 @@ async def test_a_read_right_after_a_write_elsewhere_sees_it(apis: tuple[Api, Api
         assert {item["metadata"]["name"]: item.get("data") for item in listed}[name] == {"n": str(number)}
         assert (await writer.delete(f"{MAPS}/{name}")).status == 200
         assert (await reader.get(f"{MAPS}/{name}")).status == 404
+
+
+async def test_a_kind_defined_through_one_is_served_by_both_at_once(apis: tuple[Api, Api]) -> None:
+    for number in range(6):
+        writer, reader = apis[number % 2], apis[1 - number % 2]
+        group = f"g{number}.several.example.com"
+        definition = crontab(group)
+        await establish(writer, definition)
+        path = f"/apis/{group}/v1/namespaces/default/crontabs"
+        assert (await reader.post(path, custom(group))).status == 201
+        assert (await writer.get(f"{path}/a")).json["spec"]["replicas"] == 1
+        assert (await reader.delete(f"{CRDS}/crontabs.{group}")).status == 200
+        async with asyncio.timeout(10):
+            while (await writer.get(f"{CRDS}/crontabs.{group}")).status != 404:  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(0.02)
+        assert [(await api.get(path)).status for api in apis] == [404, 404]
 
 
 async def test_watches_on_both_deliver_the_same_bytes_in_the_same_order(apis: tuple[Api, Api]) -> None:
