@@ -55,7 +55,7 @@ class Pool:
         owners = () if made else fields.get("managedFields")
         self._inside(fields, but="managedFields")
         for entry in owners or ():
-            # Times make entries unique. The sets are large and of few kinds, so each is taken whole.
+            # Times make entries unique. The sets are large and of few kinds, so each is asked for whole first.
             found = entry.get("fieldsV1") if entry.__class__ is dict else None
             if found.__class__ is dict and found:
                 shared = self._whole(found)
@@ -68,6 +68,7 @@ class Pool:
         if found is None:
             found = self._old.get(key)
             if found is None or found != part:
+                self._inside(part)
                 found = part
             self._keep(key, found)
         return found if found is part or found == part else part

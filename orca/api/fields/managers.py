@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 import orjson
@@ -221,7 +222,9 @@ def manager_of(field_manager: str, user_agent: str) -> str:
     if field_manager:
         return field_manager
     name = user_agent.partition("/")[0]
-    return "".join(character for character in name if character.isprintable())[:_MAX_NAME]
+    if not name.isprintable():
+        name = "".join(character for character in name if character.isprintable())
+    return intern(name[:_MAX_NAME])  # objects keep it, and it is the same few over and over
 
 
 def of_object(obj: Obj) -> Any:

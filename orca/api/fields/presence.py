@@ -9,7 +9,6 @@ from __future__ import annotations
 
 _BY_VALUE = """
 APIService spec status
-AdmissionPolicyBinding spec
 CSIDriver spec
 CSINode spec
 CertificateSigningRequest spec status
@@ -67,7 +66,6 @@ ReplicaSetSpec template
 ReplicationController spec status
 ResourceClaim spec status
 ResourceClaimSpec devices
-ResourceClaimStatus
 ResourceClaimTemplate spec
 ResourceClaimTemplateSpec spec
 ResourceQuota spec status
@@ -86,7 +84,6 @@ ValidatingAdmissionPolicyBinding spec
 ValidatingWebhook clientConfig
 VolumeAttachment spec status
 VolumeAttachmentSpec source
-VolumeAttributesClass
 """
 BY_VALUE: dict[str, frozenset[str]] = {
     line.split()[0]: frozenset(line.split()[1:]) for line in _BY_VALUE.strip().splitlines()

@@ -26,21 +26,22 @@ from orca.api.resources import Resource
 At = Callable[[Obj, str], "tuple[Node, Obj] | None"]
 """(object, apiVersion) -> the object's type and form in that version; None when the version is not served."""
 
-_INTERNED = 4096
-_interned: dict[bytes, FieldSet] = {}
+_INTERNED = 2048
+_interned: dict[int, FieldSet] = {}  # by hash of their JSON
 
 
 def intern(fields: FieldSet) -> FieldSet:
     """The one set that equals ``fields``, so that objects share it."""
     if not fields:
         return fields
-    key = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    key = hash(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
     found = _interned.get(key)
     if found is None:
         if len(_interned) >= _INTERNED:
             _interned.clear()
-        found = _interned[key] = orjson.loads(key)
-    return found
+        # As it was built: it shares the parts it has in common with others.
+        found = _interned[key] = fields
+    return found if found is fields or found == fields else fields
 
 
 @dataclass(frozen=True, slots=True)
