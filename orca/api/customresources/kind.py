@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from copy import deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import orjson
 from orca.api.customresources import defaulting, embedded, gate, lists, pruning, structural, values
 from orca.api.customresources.structural import Structural
 from orca.api.errors import ApiError, FieldError
-from orca.api.objects import Obj
+from orca.api.objects import Obj, thaw
 from orca.api.resources import Resource
 from orca.api.schema import undecodable
 
@@ -138,9 +137,9 @@ class CustomKind:
         schema does not know, with its defaults. Itself when that changes nothing."""
         if obj.get("apiVersion") != self.row.api_version:
             obj = {**obj, "apiVersion": self.row.api_version}
-        if self._shape.is_valid(obj) and not self.tree.defaults and not self.tree.embeds:
+        if self._shape.is_valid(obj) and not self.tree.embeds and defaulting.is_complete(obj, self.tree):
             return obj
-        made = deepcopy(obj)
+        made = thaw(obj)
         defaulting.fill(made, self.tree)
         if not self._shape.is_valid(made):
             pruning.prune(made, self.tree)

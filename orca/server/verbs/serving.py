@@ -6,6 +6,7 @@ reader. Rows whose versions have a webhook wait for it, for all objects of an an
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -20,6 +21,8 @@ from orca.api.strategy import Versions
 from orca.store import Entry, Event, Watch
 
 Predicate = Callable[[Obj], bool]
+_AT_ONCE = 500
+"""Entries looked at before others get their turn."""
 
 
 class View(Entry):
@@ -78,7 +81,11 @@ async def serve_all(resource: Resource, entries: Sequence[Entry]) -> list[Entry]
     """Entries as the row serves them, with one question to a webhook."""
     if is_plain(resource):
         return list(entries)
-    found = [ready(resource, entry) for entry in entries]
+    found: list[Entry | None] = []
+    for index, entry in enumerate(entries):
+        if index % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)  # what was never served before may take long
+        found.append(ready(resource, entry))
     missing = [index for index, entry in enumerate(found) if entry is None]
     if missing:
         versions = strategy.of(resource).versions

@@ -365,7 +365,7 @@ def versioned(group: str, conversion: dict[str, Any]) -> dict[str, Any]:
 
     versions = [
         {**version("v1beta1", storage=True, hostPort="string"), "deprecated": True},
-        version("v1", storage=False, host="string", port="string"),
+        {**version("v1", storage=False, host="string", port="string"), "selectableFields": [{"jsonPath": ".host"}]},
     ]
     return {
         "metadata": {"name": f"endpoints.{group}"},
@@ -443,6 +443,7 @@ async def test_versions_are_converted_by_a_webhook(api: Api, space: str, group: 
             changed, gone = await watching
             assert (changed["type"], changed["object"]["host"]) == ("MODIFIED", "w")
             assert (gone["type"], gone["object"]["host"]) == ("DELETED", "i")
+            await selected_by_a_converted_field(api, old, new)
             hook.broken = "no idea"
             await api.post(old, {"metadata": {"name": "z"}, "hostPort": "z:1"})
             failed = await api.get(f"{new}/z")
@@ -455,11 +456,25 @@ async def test_versions_are_converted_by_a_webhook(api: Api, space: str, group: 
             await api.delete(f"{CRDS}/endpoints.{group}")
 
 
+async def selected_by_a_converted_field(api: Api, old: str, new: str) -> None:
+    """``host`` is only known after conversion, in lists and in watches."""
+    listed = (await api.get(f"{new}?fieldSelector=host%3Dn&limit=30")).json
+    assert len(listed["items"]) == 20
+    since = listed["metadata"]["resourceVersion"]
+    watching = asyncio.create_task(api.events(f"{new}?watch=1&resourceVersion={since}&fieldSelector=host%3Dn", 3))
+    await asyncio.sleep(0.2)
+    for name, address in (("a", "other:1"), ("n1", "n:99"), ("n1", "gone:1"), ("a", "n:1")):
+        assert (await api.patch(f"{old}/{name}", {"hostPort": address})).status == 200
+    seen = [(event["type"], event["object"]["metadata"]["name"]) for event in await watching]
+    assert seen == [("MODIFIED", "n1"), ("DELETED", "n1"), ("ADDED", "a")]
+
+
 async def test_objects_stored_in_an_older_version_are_served_and_migrated_by_writing(
     api: Api, space: str, group: str
 ) -> None:
     definition = versioned(group, {"strategy": "None"})
     for version in definition["spec"]["versions"]:
+        version.pop("selectableFields", None)
         version["schema"]["openAPIV3Schema"]["properties"] = {
             "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         }

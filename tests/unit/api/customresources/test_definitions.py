@@ -204,7 +204,7 @@ def test_rows_of_all_served_versions_share_their_storage() -> None:
 
 def test_versions_are_ordered_as_kubernetes_orders_them() -> None:
     wanted = ["v10", "v2", "v1", "v11beta2", "v10beta3", "v3beta1", "v12alpha1", "v11alpha2", "foo1", "foo10"]
-    assert sorted(wanted[::-1], key=version_order) == wanted
+    assert sorted(set(wanted), key=version_order) == wanted
 
 
 OBJ = {

@@ -267,6 +267,23 @@ def test_cel_rules_judge_and_wait_for_values_in_order() -> None:
     assert blocked[1].startswith("<nil>: Invalid value: null: some validation rules were not checked")
 
 
+_FILLED = spec(
+    name={"type": "string", "default": "n"},
+    count={"type": "integer", "nullable": True, "default": 1},
+    labels={"type": "object", "additionalProperties": {"type": "string", "default": "v"}},
+    items={"type": "array", "items": {"type": "object", "properties": {"k": {"type": "string", "default": "k"}}}},
+)
+
+
+@given(st.dictionaries(st.sampled_from(["name", "count", "labels", "items"]), _JSON))
+def test_what_counts_as_complete_gets_no_defaults(fields: dict[str, Any]) -> None:
+    one, tree = obj(**fields), rooted(_FILLED)
+    filled = deepcopy(one)
+    defaulting.fill(filled, tree)
+    assert defaulting.is_complete(one, tree) == (filled == one)
+    assert defaulting.is_complete(filled, tree)
+
+
 def test_defaults_are_not_shared_between_objects() -> None:
     tree = rooted(spec(nested={"type": "object", "default": {"a": {}}, OPEN: True}))
     first, second = obj(), obj()
