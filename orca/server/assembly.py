@@ -27,7 +27,7 @@ from orca.server.aggregation import Aggregator
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
 from orca.server.audit import Audit
-from orca.server.bootstrap import ClusterFacts, bootstrap, keep_kubernetes_service
+from orca.server.bootstrap import ClusterFacts, admitted, bootstrap, keep_kubernetes_service
 from orca.server.connection import KEEPALIVE_SECONDS, LINGER_SECONDS, ConnectionFactory
 from orca.server.customresources import CustomKinds, DefinitionController
 from orca.server.deadlines import Deadlines
@@ -93,6 +93,7 @@ class ApiServer:
         self._pki = pki
         self._store = store
         self._tasks: list[asyncio.Task[None]] = []
+        self._complete = False  # whether all is there that every cluster starts with
         self.services = ServiceAllocator(store, config.service_cidr, config.node_ports, clock)
         self._peers = Peers(store, config.advertise_address, config.port)
         self.authorizer: Authorizer = build_authorizer(config.authorization_modes, store)
@@ -164,10 +165,10 @@ class ApiServer:
         self._kinds.start()
         self._tasks.append(asyncio.create_task(self._definitions.run()))
         await self.services.repair()
-        await bootstrap(self.client, facts)
-        await self._lead_here(facts)
+        self._complete = await bootstrap(self.client, facts)
+        await admitted(self._lead_here(facts))
         if self._upkeep is not None:
-            await self._upkeep.ensure()
+            await admitted(self._upkeep.ensure())
             self._upkeep.load()
             self._tasks.append(asyncio.create_task(self._upkeep.run()))
         if self.config.audit is not None:
@@ -235,9 +236,10 @@ class ApiServer:
             try:
                 await self.services.repair()
                 await self._lead_here(facts)
+                self._complete = self._complete or await bootstrap(self.client, facts)
             except Exception:
                 # Whatever it was, the next round tries again.
-                log.warning("the kubernetes Service could not be checked", exc_info=True)
+                log.warning("what every cluster has could not be checked", exc_info=True)
 
     async def _lead_here(self, facts: ClusterFacts) -> None:
         await keep_kubernetes_service(self.client, facts, self._peers.living())

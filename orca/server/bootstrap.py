@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 import orjson
+import structlog
 import yaml
 
 from orca.api.builtin import (
@@ -31,6 +32,8 @@ from orca.api.objects import Obj, meta, name, namespace
 from orca.api.resources import Resource
 from orca.auth.default_roles import default_policy
 from orca.client.base import Client
+
+log = structlog.get_logger()
 
 NAMESPACE_NAMES = ("kube-system", "kube-public", "kube-node-lease", "default")
 _AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
@@ -54,15 +57,34 @@ class ClusterFacts:
         return f"https://{host}:{self.port}"
 
 
-async def bootstrap(client: Client, facts: ClusterFacts) -> None:
-    """Make it so. Raises ApiError 503 when the store is away."""
+async def bootstrap(client: Client, facts: ClusterFacts) -> bool:
+    """Make it so; false when admission refused something, and it has to be tried again. Raises ApiError 503 when the
+    store is away.
+
+    A webhook that cannot be reached must not keep the server from starting: what serves it may need the server.
+    """
+    refused = 0
     for space in NAMESPACE_NAMES:
-        await _ensure(client, NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+        obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}}
+        refused += not await admitted(_ensure(client, NAMESPACES, obj))
     # At once: one after the other, each would wait for the disk.
-    await asyncio.gather(
-        *(_ensure_rbac(client, resource, obj) for resource, obj in default_policy()),
-        *(_ensure(client, resource, obj) for resource, obj in _fixed(facts)),
+    done = await asyncio.gather(
+        *(admitted(_ensure_rbac(client, resource, obj)) for resource, obj in default_policy()),
+        *(admitted(_ensure(client, resource, obj)) for resource, obj in _fixed(facts)),
     )
+    return refused == 0 and all(done)
+
+
+async def admitted(write: Awaitable[None]) -> bool:
+    """Whether a write of the server's own went through. Raises ApiError 503 when the store is away."""
+    try:
+        await write
+    except ApiError as error:
+        if error.code == 503:
+            raise
+        log.warning("an object every cluster has could not be written", error=str(error))
+        return False
+    return True
 
 
 async def keep_kubernetes_service(client: Client, facts: ClusterFacts, servers: Sequence[tuple[str, int]]) -> None:

@@ -559,3 +559,40 @@ async def test_warnings_are_cut_to_what_clients_read(world: World) -> None:
     assert all(len(one) < 270 for one in warnings)
     world.hooks.decide["/long"] = lambda request: {"warnings": ["a\0b\nc", ""]}
     assert (await world.create()).headers.getall("Warning") == ['299 - "a b c"']
+
+
+async def test_a_server_starts_while_its_own_writes_are_refused(tmp_path: Path) -> None:
+    """What serves the webhook may need the server first."""
+    server = ServerProcess(tmp_path, "--no-controllers")
+    server.start()
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    services = "/apis/apiregistration.k8s.io/v1/apiservices"
+    try:
+        async with Api(server.kubeconfig) as api:
+            rule = {"operations": ["CREATE", "UPDATE"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}
+            hook = {
+                "name": "nobody.example.com",
+                "clientConfig": {"url": "https://127.0.0.1:1/"},
+                "rules": [rule],
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            }
+            body = {"metadata": {"name": "nobody"}, "webhooks": [hook]}
+            assert (await api.post(f"{_GROUP}/validatingwebhookconfigurations", body)).status == 201
+            for path in (
+                f"{roles}/view",
+                f"{services}/v1.apps",
+                "/api/v1/namespaces/kube-public/configmaps/cluster-info",
+            ):
+                assert (await api.delete(path)).status == 200
+        server.stop()
+        server.start()
+        async with Api(server.kubeconfig) as api:
+            assert (await api.get(f"{roles}/view")).status == 404
+            assert (await api.get(f"{roles}/edit")).status == 200
+            assert (await api.delete(f"{_GROUP}/validatingwebhookconfigurations/nobody")).status == 200
+            async with asyncio.timeout(20):
+                while (await api.get(f"{services}/v1.apps")).status != 200:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.1)
+    finally:
+        server.stop()
