@@ -155,6 +155,7 @@ _YamlLoader.yaml_implicit_resolvers = {
 
 def _decode_yaml(raw: bytes, duplicates: list[str] | None = None) -> Any:
     try:
+        _refuse_deep_yaml(raw)
         loader = _YamlLoader(raw)
         loader.duplicates = [] if duplicates is None else duplicates
         try:
@@ -166,6 +167,23 @@ def _decode_yaml(raw: bytes, duplicates: list[str] | None = None) -> Any:
         raise bad_request(f"error converting YAML to JSON: yaml: {_yaml_problem(problem)}") from None
     except (RecursionError, UnicodeDecodeError, ValueError):
         raise bad_request("error converting YAML to JSON: yaml: document is malformed or nested too deep") from None
+
+
+_INDENTED = re.compile(rb"^[ \t?:-]{%d}" % DEPTH, re.MULTILINE)
+
+
+def _refuse_deep_yaml(raw: bytes) -> None:
+    """The C parser composes nodes recursively, and would take the process along with its stack. Raises ApiError 400."""
+    if raw.count(b"[") + raw.count(b"{") <= DEPTH and _INDENTED.search(raw) is None:
+        return
+    depth = 0
+    for event in yaml.parse(raw, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEPTH:
+                raise bad_request(f"the body is nested too deep: more than {DEPTH} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _yaml_problem(problem: yaml.YAMLError) -> str:

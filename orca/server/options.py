@@ -5,6 +5,7 @@ Reference: k8s.io/apimachinery ``meta/v1`` types and their validation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -25,15 +26,20 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     return value in _TRUE
 
 
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+
+
 def number(query: Mapping[str, str], name: str) -> int | None:
     """An integer parameter; None when absent or empty. Raises ApiError 400."""
     value = query.get(name)
     if not value:
         return None
-    try:
-        return int(value)
-    except ValueError:
-        raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+    if not _INTEGER.match(value):
+        raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+    found = int(value) if len(value) <= 20 else 1 << 63
+    if not -(1 << 63) <= found < 1 << 63:
+        raise bad_request(f'strconv.ParseInt: parsing "{value}": value out of range')
+    return found
 
 
 @dataclass(slots=True)
