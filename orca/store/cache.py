@@ -193,20 +193,20 @@ class Bucket:
         if not namespace and not start:
             yield from map(entries.__getitem__, self.order)
             return
+        for at in range(*self._range(namespace, start)):
+            yield entries[self.order[at]]
+
+    def count(self, namespace: str = "", start: str = "") -> int:
+        """How many current entries there are from key `start` on, of all namespaces for ""."""
+        first, last = self._range(namespace, start)
+        return max(0, last - first)
+
+    def _range(self, namespace: str, start: str) -> tuple[int, int]:
         first, last = 0, len(self.order)
         if namespace:
             # "0" is the character after "/".
             first, last = bisect_left(self.order, f"{namespace}/"), bisect_left(self.order, f"{namespace}0")
-        first = max(first, bisect_left(self.order, start))
-        for at in range(first, last):
-            yield entries[self.order[at]]
-
-    def count(self, namespace: str = "") -> int:
-        """How many current entries there are, of all namespaces for ""."""
-        if not namespace:
-            return len(self.order)
-        # "0" is the character after "/".
-        return bisect_left(self.order, f"{namespace}0") - bisect_left(self.order, f"{namespace}/")
+        return max(first, bisect_left(self.order, start)) if start else first, last
 
     def past(self, revision: int) -> dict[str, Entry | None] | None:
         """What differs from now in the state at `revision`: key -> entry then (None: was not there).

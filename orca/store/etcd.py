@@ -123,7 +123,8 @@ def _target(addresses: Sequence[str]) -> str:
         except (OSError, ValueError) as error:
             raise EtcdError(f"{address} is no address of etcd: {error}") from error
         family, _, _, _, place = known[0]
-        found.append((family, f"[{place[0]}]:{place[1]}" if family == socket.AF_INET6 else f"{place[0]}:{place[1]}"))
+        number = str(place[0])
+        found.append((family, f"[{number}]:{port}" if family == socket.AF_INET6 else f"{number}:{port}"))
     if len({family for family, _ in found}) > 1:
         raise EtcdError(f"{', '.join(addresses)}: name all members of etcd by IPv4 or all by IPv6")
     return ("ipv6:" if found[0][0] == socket.AF_INET6 else "ipv4:") + ",".join(place for _, place in found)
@@ -189,6 +190,12 @@ class Etcd:
             if not answer.more:
                 return
             start = found[-1].key + b"\0"
+
+    async def count(self, start: bytes, end: bytes, revision: int) -> int:
+        """How many keys there were in [start, end) at `revision`. Raises EtcdCompacted."""
+        request = rpc.RangeRequest(key=start, range_end=end, revision=revision, count_only=True)
+        found: int = (await self._call(self._kv.Range, request)).count
+        return found
 
     # --- writing -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import structlog
@@ -21,13 +22,13 @@ from orca.api.resources import Resource
 from orca.client.clock import Clock, SystemClock
 from orca.store.cache import Bucket, Cache, Hint, Predicate
 from orca.store.entries import Change, Entry, Page, bookmark, encode, place
-from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Write, Written, end_of
+from orca.store.etcd import PAGE, Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Write, Written, end_of
 from orca.store.faults import Unreadable, told
 from orca.store.feed import Feed
 from orca.store.leases import Leases
+from orca.store.listing import page_of, undone
 from orca.store.paging import ContinueExpired, Position
 from orca.store.paging import decode as decode_position
-from orca.store.paging import encode as encode_position
 from orca.store.presence import Presence
 from orca.store.timing import Times
 from orca.store.together import Also, Raced
@@ -316,11 +317,18 @@ class Store:
         if bucket.faults and bucket.fault_in(namespace):
             raise _unreadable(bucket, bucket.fault_in(namespace))
         if exact is not None and exact < revision:
-            entries = await self._past(resource, namespace, start, exact, hint, paging=bool(continue_))
+            differs = bucket.past(exact)
+            if differs is None:
+                wanted = limit if predicate is None else 0
+                return await self._stored(
+                    resource, namespace, start, exact, wanted, predicate, limit, paging=bool(continue_)
+                )
+            if differs:
+                return page_of(*undone(bucket, namespace, start, differs), predicate, limit, exact)
             revision = exact
-        else:
-            entries = bucket.select(namespace, start, hint)
-        return _page(entries, predicate, limit, revision)
+        entries = bucket.select(namespace, start, hint)
+        left = None if hint is not None else partial(bucket.count, namespace)
+        return page_of(entries, left, predicate, limit, revision)
 
     def watch(
         self,
@@ -429,31 +437,38 @@ class Store:
             late.details = {**(late.details or {}), "causes": [cause]}
             raise late from error
 
-    async def _past(
-        self, resource: Resource, namespace: str, start: str, revision: int, hint: Hint | None, *, paging: bool
-    ) -> Iterator[Entry]:
-        """The state at `revision`: by undoing what we remember, else from etcd, else ApiError 410."""
-        bucket = self._cache.bucket(resource.storage)
-        differs = bucket.past(revision)
-        if differs is not None:
-            if not differs:
-                return bucket.select(namespace, start, hint)
-            kept = [entry for entry in bucket.select(namespace, start) if entry.key not in differs]
-            kept += [then for then in differs.values() if then is not None and _within(then, namespace, start)]
-            return iter(sorted(kept, key=lambda entry: entry.key))
+    async def _stored(
+        self,
+        resource: Resource,
+        namespace: str,
+        start: str,
+        revision: int,
+        wanted: int,
+        predicate: Predicate | None,
+        limit: int,
+        *,
+        paging: bool,
+    ) -> Page:
+        """The state at `revision` as etcd still has it, else ApiError 410. `wanted`: no more than these are read."""
         root = resource.storage.encode() + b"/"
         prefix = root + (f"{namespace}/".encode() if namespace else b"")
+        first, end = max(prefix, root + start.encode()), end_of(prefix)
         found: list[Entry] = []
+        total = 0
         try:
-            async for pairs, _ in self._etcd.pages(max(prefix, root + start.encode()), end_of(prefix), revision):
+            if wanted:
+                total = await self._etcd.count(first, end, revision)
+            async for pairs, _ in self._etcd.pages(first, end, revision, wanted + 1 if wanted else PAGE):
                 found += [_entry(resource, pair) for pair in pairs]
+                if 0 < wanted < len(found):
+                    break
         except EtcdCompacted as error:
             if paging:
                 raise ContinueExpired(Position(revision, start)) from error
             raise errors.expired(f"The resourceVersion for the provided list is too old: {revision}") from error
         except EtcdError as error:
             raise _told(error) from error
-        return iter(found)
+        return page_of(iter(found), (lambda _: total - wanted) if wanted else None, predicate, limit, revision)
 
     # --- background --------------------------------------------------------------------------------------------------
 
@@ -549,23 +564,3 @@ def _version(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > _VERSION_DIGITS:
         raise errors.bad_request(f'invalid resource version "{text}"')
     return int(text)
-
-
-def _within(entry: Entry, namespace: str, start: str) -> bool:
-    return (not namespace or entry.namespace == namespace) and entry.key >= start
-
-
-def _page(entries: Iterator[Entry], predicate: Predicate | None, limit: int, revision: int) -> Page:
-    if not limit:
-        found = list(entries) if predicate is None else [entry for entry in entries if predicate(entry.obj)]
-        return Page(found, revision)
-    found = []
-    for entry in entries:
-        if predicate is not None and not predicate(entry.obj):
-            continue
-        if len(found) == limit:
-            token = encode_position(Position(revision, f"{found[-1].key}\0"))
-            remaining = None if predicate is not None else 1 + sum(1 for _ in entries)
-            return Page(found, revision, token, remaining)
-        found.append(entry)
-    return Page(found, revision)
