@@ -9,7 +9,6 @@ from orca.store.cache import Bucket, Predicate
 from orca.store.entries import Entry, Page
 from orca.store.paging import Position, encode
 
-
 Left = Callable[[str], int]
 """Key -> how many entries there are from it on; only asked when no selector hides some."""
 
