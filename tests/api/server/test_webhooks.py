@@ -596,3 +596,41 @@ async def test_a_server_starts_while_its_own_writes_are_refused(tmp_path: Path) 
                     await asyncio.sleep(0.1)
     finally:
         server.stop()
+
+
+async def test_what_controllers_write_passes_hooks_too(tmp_path: Path) -> None:
+    """A Deployment's pods get their sidecar, or the ReplicaSet says why it has none."""
+    server, authority, hooks = ServerProcess(tmp_path), Authority(tmp_path), Webhooks()
+    hooks.decide["/inject"] = lambda request: (
+        denied("not here", code=403)
+        if request["object"]["metadata"]["labels"]["app"] == "bad"
+        else patched({"op": "add", "path": "/spec/containers/-", "value": {"name": "sidecar", "image": "proxy"}})
+    )
+    server.start()
+    try:
+        async with (
+            Api(server.kubeconfig) as api,
+            serving(hooks, authority.server_context("hooks", "127.0.0.1")) as port,
+        ):
+            hook = World(api, "default", authority, hooks, port).hook(
+                "/inject", rules=[_RULE | {"resources": ["pods"]}]
+            )
+            body = {"metadata": {"name": "inject"}, "webhooks": [hook]}
+            assert (await api.post(f"{_GROUP}/mutatingwebhookconfigurations", body)).status == 201
+            kubectl = Kubectl(kubectls.current(), server.kubeconfig, "default")
+            await asyncio.to_thread(kubectl, "create", "deployment", "good", "--image=nginx")
+            await asyncio.to_thread(kubectl, "create", "deployment", "bad", "--image=nginx")
+            async with asyncio.timeout(30):
+                while not (pods := (await api.get("/api/v1/namespaces/default/pods")).json["items"]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+                assert [one["name"] for one in pods[0]["spec"]["containers"]] == ["nginx", "sidecar"]
+                wanted = 'admission webhook "inject.hooks.example.com" denied the request: not here'
+                while True:
+                    events = (await api.get("/api/v1/namespaces/default/events")).json["items"]
+                    if any(one["reason"] == "FailedCreate" and wanted in one["message"] for one in events):
+                        break
+                    await asyncio.sleep(0.1)
+            users = {request["userInfo"]["username"] for request in hooks.requests("/inject")}
+            assert all(name.startswith("system:") for name in users), users
+    finally:
+        server.stop()
