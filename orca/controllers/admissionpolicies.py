@@ -6,7 +6,7 @@ Reference: k8s.io/kubernetes ``pkg/controller/validatingadmissionpolicystatus``.
 import asyncio
 from typing import Any
 
-from orca.api.builtin import BUILTIN, VALIDATINGADMISSIONPOLICIES
+from orca.api.builtin import BUILTIN, CUSTOMRESOURCEDEFINITIONS, VALIDATINGADMISSIONPOLICIES
 from orca.api.objects import Obj
 from orca.controllers.harness import DONE, Context, Controller, Outcome
 
@@ -42,15 +42,29 @@ class ValidatingAdmissionPolicyStatusController(Controller):
             "observedGeneration": policy["metadata"].get("generation"),
             "typeChecking": {},
         }
-        found = await asyncio.to_thread(_checked, policy.get("spec") or {})
+        spec = policy.get("spec") or {}
+        definitions = await self._definitions() if _names_custom(spec) else []
+        found = await asyncio.to_thread(_checked, spec, definitions)
         if found:
             status["typeChecking"] = {"expressionWarnings": found}
         await self._policies.update({**policy, "status": status}, subresource="status")
         return DONE
 
+    async def _definitions(self) -> list[Obj]:
+        """Asked for when needed: their schemas are large, and policies change seldom."""
+        return (await self.client.list(CUSTOMRESOURCEDEFINITIONS)).items
 
-def _checked(spec: Obj) -> list[Obj]:
+
+def _names_custom(spec: Obj) -> bool:
+    """Whether a policy is about a group that is not built in."""
+    groups = {(spec.get("paramKind") or {}).get("apiVersion", "v1").rpartition("/")[0]}
+    for rule in (spec.get("matchConstraints") or {}).get("resourceRules") or ():
+        groups |= set(rule.get("apiGroups") or ())
+    return bool(groups - {"*"} - BUILTIN.groups().keys())
+
+
+def _checked(spec: Obj, definitions: list[Obj]) -> list[Obj]:
     # Imported here: the language is heavy, and few clusters have policies.
-    from orca.api.cel.typechecking import warnings
+    from orca.api.cel.typechecking import Kinds, warnings
 
-    return warnings(spec, BUILTIN)
+    return warnings(spec, Kinds(BUILTIN, definitions))

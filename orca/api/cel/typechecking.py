@@ -5,12 +5,13 @@ Reference: k8s.io/apiserver ``pkg/admission/plugin/policy/validating/typecheckin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from orca.api.cel.admission import Composition, policy_environment
 from orca.api.cel.errors import CelCompileError
 from orca.api.cel.program import compile
-from orca.api.cel.schemas import escape
+from orca.api.cel.schemas import declare_schema, escape
 from orca.api.cel.types import BOOL, BYTES, DOUBLE, DYN, INT, STRING, TIMESTAMP, ObjectType, Type, list_of, map_of
 from orca.api.objects import Obj
 from orca.api.resources import Resource, ResourceTable
@@ -18,6 +19,7 @@ from orca.api.schema import SCHEMA
 from orca.api.structure import INT_OR_STRING, MICRO_TIME, QUANTITY, TIME, Field, types_of
 
 MAX_TYPES = 10
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _LEAVES = {INT_OR_STRING: DYN, QUANTITY: DYN, TIME: TIMESTAMP, MICRO_TIME: TIMESTAMP}
 _SCALARS = {"string": STRING, "integer": INT, "number": DOUBLE, "boolean": BOOL}
 
@@ -65,15 +67,66 @@ def _type(field: Field, name: str) -> Type:
     return _SCALARS.get(kinds[0], DYN)
 
 
-def object_type(row: Resource) -> Type | None:
-    """The type of a kind's objects; None when its schema is not known here."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind with the type of its objects."""
+
+    group: str
+    version: str
+    kind: str
+    type: Type
+
+
+class Kinds:
+    """Built-in kinds, and those of CustomResourceDefinitions."""
+
+    def __init__(self, table: ResourceTable, definitions: Iterable[Obj] = ()) -> None:
+        self._table = table
+        self._custom: dict[tuple[str, str, str], tuple[str, Obj]] = {}
+        for definition in definitions:
+            spec = definition["spec"]
+            for version in spec["versions"]:
+                schema = (version.get("schema") or {}).get("openAPIV3Schema")
+                if schema is not None and version.get("served"):
+                    key = (spec["group"], version["name"], spec["names"]["plural"])
+                    self._custom[key] = (spec["names"]["kind"], schema)
+
+    def lookup(self, group: str, version: str, plural: str) -> Kind | None:
+        """By resource; None for what is not known, or has no schema."""
+        row = self._table.lookup(group, version, plural)
+        if row is not None:
+            return None if row.virtual else _builtin(row)
+        found = self._custom.get((group, version, plural))
+        return None if found is None else Kind(group, version, found[0], _custom(*found))
+
+    def by_kind(self, api_version: str, kind: str) -> Kind | None:
+        """By kind."""
+        row = self._table.by_kind(api_version, kind)
+        if row is not None:
+            return _builtin(row)
+        for group, version, plural in self._custom:
+            if f"{group}/{version}" == api_version and self._custom[(group, version, plural)][0] == kind:
+                return self.lookup(group, version, plural)
+        return None
+
+
+def _builtin(row: Resource) -> Kind | None:
     field = SCHEMA.struct(row.definition)
-    return _type(field, row.kind) if field.kind == "struct" else None
+    return Kind(row.group, row.version, row.kind, _type(field, row.kind)) if field.kind == "struct" else None
 
 
-def rows_to_check(spec: Obj, table: ResourceTable) -> list[Resource]:
+def _custom(kind: str, schema: Obj) -> Type:
+    declared = declare_schema({"type": "object", **schema}, kind)
+    inside = declared.type if declared is not None else None
+    fields = dict(inside.fields) if isinstance(inside, ObjectType) else {}
+    real = inside.real if isinstance(inside, ObjectType) else {}
+    meta = _type(SCHEMA.struct(OBJECT_META), f"{kind}.metadata")
+    return ObjectType(kind, (), {**fields, "apiVersion": STRING, "kind": STRING, "metadata": meta}, real)
+
+
+def kinds_to_check(spec: Obj, kinds: Kinds) -> list[Kind]:
     """The kinds that a policy names without wildcards, at most ten, in order of group, version and kind."""
-    found: dict[tuple[str, str, str], Resource] = {}
+    found: dict[tuple[str, str, str], Kind] = {}
     for rule in (spec.get("matchConstraints") or {}).get("resourceRules") or ():
         groups, versions = rule.get("apiGroups") or [], rule.get("apiVersions") or []
         if any("*" in one for one in (*groups, *versions)):
@@ -81,18 +134,18 @@ def rows_to_check(spec: Obj, table: ResourceTable) -> list[Resource]:
         for group in sorted(groups):
             for version in sorted(versions):
                 for plural in sorted(rule.get("resources") or ()):
-                    row = None if "*" in plural or "/" in plural else table.lookup(group, version, plural)
-                    if row is not None and not row.virtual and len(found) < MAX_TYPES:
-                        found[(row.group, row.version, row.kind)] = row
+                    one = None if "*" in plural or "/" in plural else kinds.lookup(group, version, plural)
+                    if one is not None and len(found) < MAX_TYPES:
+                        found[(one.group, one.version, one.kind)] = one
     return [found[key] for key in sorted(found)]
 
 
-def warnings(spec: Obj, table: ResourceTable) -> list[Obj]:
+def warnings(spec: Obj, known: Kinds) -> list[Obj]:
     """``status.typeChecking.expressionWarnings`` of a ValidatingAdmissionPolicy."""
-    kinds = [(row, type_) for row in rows_to_check(spec, table) if (type_ := object_type(row)) is not None]
+    kinds = kinds_to_check(spec, known)
     told = spec.get("paramKind")
-    param = table.by_kind(told.get("apiVersion") or "", told.get("kind") or "") if told else None
-    params = (object_type(param) if param is not None else None) or DYN
+    param = known.by_kind(told.get("apiVersion") or "", told.get("kind") or "") if told else None
+    params = param.type if param is not None else DYN
     found: list[Obj] = []
     for index, validation in enumerate(spec.get("validations") or ()):
         for key in ("expression", "messageExpression"):
@@ -102,15 +155,15 @@ def warnings(spec: Obj, table: ResourceTable) -> list[Obj]:
     return found
 
 
-def _problems(spec: Obj, expression: str, kinds: list[tuple[Resource, Type]], params: Type) -> Iterator[str]:
+def _problems(spec: Obj, expression: str, kinds: list[Kind], params: Type) -> Iterator[str]:
     if not expression.strip():
         return
-    for row, type_ in kinds:
-        types = {"object": type_, "oldObject": type_}
+    for one in kinds:
+        types = {"object": one.type, "oldObject": one.type}
         if spec.get("paramKind") is not None:
             types["params"] = params
         composition = Composition(spec, policy_environment(spec, types=types))
         try:
             compile(expression.strip(), composition.environment)
         except CelCompileError as error:
-            yield f"{row.group}/{row.version}, Kind={row.kind}: {error}\n"
+            yield f"{one.group}/{one.version}, Kind={one.kind}: {error}\n"
