@@ -128,8 +128,9 @@ class OpenApi:
         """Identity of a document: what it is made from, without making it. "" is the v2 document."""
         if not self._hashes:
             whole = hashlib.sha512(f"{_FORMAT} {KUBERNETES_VERSION} {orca_version()}".encode())
+            seed = whole.copy()
             for group, rows in self._rows().items():
-                part = hashlib.sha512(f"{_FORMAT} {KUBERNETES_VERSION} {orca_version()}".encode())
+                part = seed.copy()
                 for row in rows:
                     part.update(_described(row))
                 self._hashes[group] = part.hexdigest().upper()

@@ -82,7 +82,12 @@ async def serve_all(resource: Resource, entries: Sequence[Entry]) -> list[Entry]
     if is_plain(resource):
         return list(entries)
     found: list[Entry | None] = []
+    owner = strategy.of(resource).versions if resource.custom else resource
     for index, entry in enumerate(entries):
+        views = entry.views
+        if views and views[0][0] is owner:
+            found.append(views[0][1] or entry)
+            continue
         if index % _AT_ONCE == _AT_ONCE - 1:
             await asyncio.sleep(0)  # what was never served before may take long
         found.append(ready(resource, entry))
