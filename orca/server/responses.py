@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from orca.api.objects import Obj
 from orca.server.negotiation import YAML, Form
 
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
+THREAD_FROM = 1024 * 1024  # bytes; about ten milliseconds of packing
 PIECE = 256 * 1024  # bytes of a list written at a time
 ANSWERING = "orca.answering"
 """Set on a request whose answer is on its way: no other can be given any more."""
@@ -24,6 +26,7 @@ _JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 _WARNINGS_MOST = 4096
+_WARNING_HEADERS = 64  # Python's own client refuses answers with more than 100 headers
 _WARNING_CUT = 256
 
 
@@ -53,11 +56,15 @@ def value_response(value: Any, form: Form, *, status: int = 200, pretty: bool = 
     return web.Response(body=encode(value, form, pretty=pretty), status=status, headers={"Content-Type": form.media})
 
 
-def pack(response: web.Response, accept_encoding: str) -> web.Response:
-    """Compress a big answer when the client offers gzip. Level 4, as kube-apiserver: the rest is not worth the time."""
+async def pack(response: web.Response, accept_encoding: str) -> web.Response:
+    """Compress a big answer when the client offers gzip. Level 4, as kube-apiserver: the rest is not worth the time.
+    Very big ones by a thread: meanwhile others are served."""
     body = response.body
     if isinstance(body, bytes) and len(body) >= GZIP_FROM and "gzip" in accept_encoding:
-        response.body = gzip.compress(body, compresslevel=4)
+        if len(body) >= THREAD_FROM:
+            response.body = await asyncio.to_thread(gzip.compress, body, 4)
+        else:
+            response.body = gzip.compress(body, compresslevel=4)
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
     return response
@@ -142,7 +149,7 @@ def warning_header(text: str) -> str:
 
 def warning_headers(texts: Iterable[str]) -> list[str]:
     """Warning headers, each text once; when they are long together each is cut, as clients limit what they read."""
-    unique = [text for text in dict.fromkeys(texts) if text]
+    unique = [text for text in dict.fromkeys(texts) if text][:_WARNING_HEADERS]
     if sum(map(len, unique)) > _WARNINGS_MOST:
         kept, room = [], _WARNINGS_MOST
         for text in unique:

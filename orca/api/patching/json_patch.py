@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import orjson
+
 from orca.api.errors import ApiError, bad_request
 from orca.api.objects import Obj, thaw
 from orca.api.patching.failures import unappliable
 
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 3 * 1024 * 1024  # bytes, by all copy operations of a patch
 _WITH_VALUE = ("add", "replace", "test")
 _WITH_FROM = ("move", "copy")
 
@@ -20,14 +23,16 @@ def json_patch(obj: Obj, operations: Any) -> Obj:
         text = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         raise ApiError(413, "RequestEntityTooLarge", text)
     root = [thaw(obj)]
+    copied = 0
     for operation in operations:
-        _apply(root, operation)
+        copied = _apply(root, operation, copied)
     if not isinstance(root[0], dict):
         raise unappliable("the patched document is not an object")
     return root[0]
 
 
-def _apply(root: list[Any], operation: Obj) -> None:
+def _apply(root: list[Any], operation: Obj, copied: int) -> int:
+    """``copied`` is how many bytes copy operations made so far: each may double what is there. The new count."""
     verb, path = operation.get("op"), operation.get("path")
     if not isinstance(path, str):
         raise unappliable(f"{verb} operation without a path")
@@ -52,10 +57,19 @@ def _apply(root: list[Any], operation: Obj) -> None:
                 raise unappliable(f"move operation of {source} into itself")
             moved = _remove(root, source, verb)
         else:
-            moved = thaw({"value": _get(root, source, verb)})["value"]
+            encoded = orjson.dumps(_get(root, source, verb))
+            copied += len(encoded)
+            if copied > MAX_COPIED:
+                text = (
+                    "Unable to complete the copy, the accumulated size increase of copy is "
+                    f"{copied}, exceeding the limit {MAX_COPIED}"
+                )
+                raise ApiError(413, "RequestEntityTooLarge", text)
+            moved = orjson.loads(encoded)
         _add(root, path, moved, verb)
     else:
         raise unappliable(f"Unexpected kind: {verb}")
+    return copied
 
 
 def _steps(path: str) -> list[str]:
@@ -85,7 +99,7 @@ def _child(holder: Any, step: str, path: str, verb: str) -> Any:
 
 
 def _index(holder: list[Any], step: str, path: str, verb: str, last: int) -> int:
-    if not step.isascii() or not step.isdigit() or (len(step) > 1 and step[0] == "0"):
+    if not step.isascii() or not step.isdigit() or len(step) > 9 or (len(step) > 1 and step[0] == "0"):
         raise unappliable(f"{verb} operation does not apply: {path}: {step} is no index")
     index = int(step)
     if index > last:

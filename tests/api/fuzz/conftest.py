@@ -1,0 +1,44 @@
+"""A server of its own for fuzzing, whose health is checked when it has been through it all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.server.process import ServerProcess
+
+TOKEN = "fuzz-token"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Without controllers; ``TOKEN`` may do everything."""
+    directory = tmp_path_factory.mktemp("fuzzed")
+    tokens = directory / "tokens.csv"
+    tokens.write_text(f'{TOKEN},fuzzer,1,"system:masters"\n')
+    process = ServerProcess(directory, "--no-controllers", f"--token-auth-file={tokens}")
+    process.start()
+    yield process
+    assert process.process is not None
+    assert process.process.poll() is None, process.log.read_text()[-3000:]
+    process.stop()
+
+
+@pytest.fixture
+def healthy(server: ServerProcess) -> Iterator[ServerProcess]:
+    """The server; afterwards nothing in its log may tell of something nobody thought of."""
+    begin = server.log.stat().st_size
+    yield server
+    said = server.log.read_bytes()[begin:].decode(errors="replace")
+    broken = re.search(r"Traceback.*", said, re.DOTALL)
+    assert broken is None, f"the server's log:\n{broken and broken[0][:4000]}"
+
+
+def memory(server: ServerProcess) -> int:
+    """Resident bytes."""
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
