@@ -80,6 +80,8 @@ def decode(entries: Any) -> list[Entry] | None:
             return None
         if entry.get("fieldsType") != "FieldsV1" or not sets.is_field_set(entry.get("fieldsV1") or {}):
             return None
+        if not all(isinstance(entry.get(name) or "", str) for name in ("manager", "apiVersion", "subresource", "time")):
+            return None
     return [entry if entry.get("fieldsV1") is not None else {**entry, "fieldsV1": {}} for entry in entries]
 
 
@@ -90,8 +92,12 @@ def is_reset(entries: Any) -> bool:
 
 def problems(entries: Any) -> str:
     """Why entries cannot be stored; "" when they can. Reference: ``ValidateManagedFields``."""
-    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+    if entries is not None and not isinstance(entries, list):
+        return "metadata.managedFields: Invalid value: must be a list"
+    for index, entry in enumerate(entries or ()):
         path = f"metadata.managedFields[{index}]"
+        if not isinstance(entry, dict):
+            return f"{path}: Invalid value: must be an object"
         if entry.get("operation") not in (APPLY, UPDATE):
             return f'{path}.operation: Invalid value: "{entry.get("operation", "")}": must be `Apply` or `Update`'
         if entry.get("fieldsType") not in (None, "", "FieldsV1"):

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from orca.api.fields.sets import EMPTY, LEAF, SELF, FieldSet, is_member
-from orca.api.fields.types import LEAF_NODE, OPEN, Node, forget
+from orca.api.fields.types import LEAF_NODE, OPEN, Node, remember
 
 Plan = tuple[FieldSet, tuple[tuple[str, Node], ...], dict[Any, FieldSet]]
 """What all mappings with the same members share: the set of the leaves; members to look into; whole sets by those."""
@@ -50,16 +50,15 @@ def _mapping(node: Node, value: dict[str, Any]) -> FieldSet:
     key = tuple(map(id, subs))
     found = combined.get(key)
     if found is None:
-        forget(combined)
         pairs = {"f:" + name: sub for (name, _), sub in zip(deep, subs, strict=True)}
         # What is kept holds the parts, so their identities stay theirs.
-        found = combined[key] = _sorted({**fixed, **pairs})
+        found = _sorted({**fixed, **pairs})
+        remember(combined, key, found)
     return found
 
 
 def _plan(node: Node, names: tuple[str, ...]) -> Plan:
     """The part that is the same for all mappings with these members, and the members to look into."""
-    forget(node.plans)
     fixed: FieldSet = {SELF: LEAF}
     deep = []
     for name in names[1:]:
@@ -72,7 +71,7 @@ def _plan(node: Node, names: tuple[str, ...]) -> Plan:
         if name not in names and name != "metadata":
             fixed["f:" + name] = LEAF
     plan: Plan = (_sorted(fixed), tuple(deep), {})
-    node.plans[names] = plan
+    remember(node.plans, names, plan)
     return plan
 
 
@@ -83,14 +82,13 @@ def _items(node: Node, value: list[Any], own: str) -> FieldSet:
     key = (own, *elements, *map(id, subs))
     found = node.plans.get(key)
     if found is None:
-        forget(node.plans)
         made: FieldSet = {own: LEAF} if own else {}
         for element, sub in zip(elements, subs, strict=True):
             if element is not None:
                 made.setdefault(element, sub)
         # The parts are kept with it, also those of items that do not count: identities must stay theirs.
         found = (_sorted(made), subs)
-        node.plans[key] = found
+        remember(node.plans, key, found)
     answer: FieldSet = found[0]
     return answer
 
@@ -120,12 +118,12 @@ def filled(node: Node, value: Any, skip: FieldSet = EMPTY) -> FieldSet:
     key = tuple(map(id, subs))
     found = combined.get(key)
     if found is None:
-        forget(combined)
         made = dict(fixed)
         for (name, _, below), sub in zip(deep, subs, strict=True):
             if sub or below is None or below is _REQUIRED:
                 made["f:" + name] = sub
-        combined[key] = found = (_sorted(made), subs)
+        found = (_sorted(made), subs)
+        remember(combined, key, found)
     answer: FieldSet = found[0]
     return answer
 
@@ -148,7 +146,6 @@ def _filled_below(node: Node, value: Any, skip: FieldSet) -> FieldSet:
 
 
 def _filled_plan(node: Node, names: tuple[Any, ...], skip: FieldSet) -> FilledPlan:
-    forget(node.plans)
     fixed: FieldSet = {}
     deep: list[tuple[str, Node, FieldSet | None]] = []
     for name in names[2:]:
@@ -164,7 +161,7 @@ def _filled_plan(node: Node, names: tuple[Any, ...], skip: FieldSet) -> FilledPl
             deep.append((name, child, _REQUIRED if child.kind == "list" and name in node.required else None))
     plan: FilledPlan = (_sorted(fixed), tuple(deep), {})
     # The skipped set is kept with the plan, so that no other one can have its identity.
-    node.plans[names] = plan
+    remember(node.plans, names, plan)
     _kept[id(skip)] = skip
     return plan
 

@@ -27,6 +27,7 @@ At = Callable[[Obj, str], "tuple[Node, Obj] | None"]
 """(object, apiVersion) -> the object's type and form in that version; None when the version is not served."""
 
 _INTERNED = 2048
+_LARGE = 16384  # bytes
 _interned: dict[int, FieldSet] = {}  # by hash of their JSON
 
 
@@ -34,7 +35,10 @@ def intern(fields: FieldSet) -> FieldSet:
     """The one set that equals ``fields``, so that objects share it."""
     if not fields:
         return fields
-    key = hash(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
+    encoded = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    if len(encoded) > _LARGE:
+        return fields
+    key = hash(encoded)
     found = _interned.get(key)
     if found is None:
         if len(_interned) >= _INTERNED:

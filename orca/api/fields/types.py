@@ -16,6 +16,8 @@ OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
 EMBEDDED = "x-kubernetes-embedded-resource"
 _REMEMBERED = 512
+_LONG = 128
+"""Members, items or characters from which on nothing is remembered: such values are rare, and clients choose them."""
 
 Plans = dict[tuple[Any, ...], Any]
 
@@ -106,9 +108,10 @@ class Node:
         return _key_element(found)
 
     def _remember(self, key: str, element: str) -> str:
-        if len(self._elements) >= _REMEMBERED:
-            self._elements.clear()
-        self._elements[key] = element
+        if len(key) <= _LONG:
+            if len(self._elements) >= _REMEMBERED:
+                self._elements.clear()
+            self._elements[key] = element
         return element
 
 
@@ -217,7 +220,10 @@ def root(resource: Resource, definition: str = "") -> Node:
     return made
 
 
-def forget(plans: Plans) -> None:
-    """Keep a node's memory of shapes small; what is lost is only sharing."""
+def remember(plans: Plans, key: tuple[Any, ...], value: Any) -> None:
+    """Keep a node's memory of shapes small, in number and in size; what is lost is only sharing."""
+    if len(key) > _LONG:
+        return
     if len(plans) >= _REMEMBERED:
         plans.clear()
+    plans[key] = value

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from orca.api import fields
 from orca.api.errors import ApiError, FieldError, bad_request, conflict, invalid_kind, is_already_exists, is_not_found
 from orca.api.objects import Obj, ensure_meta, meta, thaw
@@ -36,6 +38,11 @@ def configuration(call: Call, body: Any, duplicates: Sequence[str]) -> Obj:
     """A decoded body as a configuration. Raises ApiError 400, with ``fieldValidation=Strict`` for repeated keys too."""
     if not isinstance(body, dict) or not isinstance(body.get("metadata", {}), dict | None):
         raise bad_request("error decoding YAML: the configuration is not an object")
+    try:
+        orjson.dumps(body)
+    except (orjson.JSONEncodeError, RecursionError):
+        text = "error decoding YAML: the configuration is nested too deep, or holds text or numbers JSON has not"
+        raise bad_request(text) from None
     if duplicates and call.options.field_validation == "Strict":
         raise bad_request("error strict decoding YAML: " + ", ".join(duplicates))
     return body

@@ -257,3 +257,41 @@ async def test_racing_creates_meet_in_one_object(api: Api, maps: str) -> None:
     )
     assert sorted(answer.status for answer in answers) == [200] * 7 + [201]
     assert (await api.get(f"{maps}/c")).json["data"] == {f"k{n}": "1" for n in range(8)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 900,
+        b'{"apiVersion":"v1","kind":"ConfigMap","data":' + b'{"a":' * 600 + b"1" + b"}" * 601,
+        b'{"apiVersion":1,"kind":[]}',
+        b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","labels":"x"}}',
+        b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","ownerReferences":[1,null,{}]}}',
+        b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","finalizers":[{},null]}}',
+        b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"immutable":{}}',
+        b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":[]}',
+        b'{"apiVersion":"v1","kind":"ConfigMap","metadata":[]}',
+        b"\xff\xfe",
+        b"",
+        b"a: &a [*a]",
+    ],
+)
+async def test_nonsense_is_the_clients_fault(api: Api, maps: str, body: bytes) -> None:
+    answer = await apply(api, f"{maps}/c", body)
+    assert 400 <= answer.failure[0] < 500
+
+
+async def test_owners_that_clients_make_up(api: Api, maps: str) -> None:
+    made = (await api.post(f"{maps}?fieldManager=creator", config_map(a="1"))).json
+    path = f"{maps}/c?fieldManager=other"
+    for nonsense in ([{"manager": "x"}], [{"operation": "Update", "apiVersion": "v1", "fieldsType": "No"}]):
+        made["metadata"]["managedFields"] = nonsense
+        made = (await api.put(path, made)).json
+        assert owners(made) == [("creator", "Update", "")]
+    made["metadata"]["managedFields"] = [{}]
+    made = (await api.put(path, made)).json
+    assert owners(made) == []
+    made["data"]["b"] = "2"
+    assert owners((await api.put(path, made)).json) == []
+    first = await apply(api, f"{maps}/c", config_map(a="1"))
+    assert owners(first.json) == [("me", "Apply", ""), ("before-first-apply", "Update", "")]
