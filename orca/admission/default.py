@@ -2,6 +2,7 @@
 
 from orca.admission.certificates import CertificateApproval, CertificateSubjectRestriction
 from orca.admission.chain import Chain, Cluster
+from orca.admission.claim_resize import PersistentVolumeClaimResize
 from orca.admission.default_classes import DefaultIngressClass, DefaultStorageClass
 from orca.admission.default_toleration_seconds import DefaultTolerationSeconds
 from orca.admission.limit_ranger import LimitRanger
@@ -53,6 +54,7 @@ def default_chain(
             Priority(cluster),
             DefaultTolerationSeconds(),
             DefaultStorageClass(cluster),
+            PersistentVolumeClaimResize(cluster),
             RuntimeClass(cluster),
             *guarded,
             CertificateSubjectRestriction(),

@@ -269,14 +269,24 @@ def ip_address(value: str) -> list[str]:
 
 
 def cidr(value: str) -> list[str]:
-    """``address/bits``."""
+    """``address/bits``, without bits of a host: ambiguous ones are refused since v1.36."""
     text = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
     if "/" not in value:
         return [text]
+    address, _, bits = value.partition("/")
     try:
-        ipaddress.ip_network(value, strict=False)
+        found = ipaddress.ip_network(value, strict=False)
     except ValueError:
+        plain = re.sub(r"(?<![\da-fA-F:])0+(?=\d)", "", value)
+        return ["must not have leading 0s in IP or prefix length"] if plain != value and not cidr(plain) else [text]
+    if not bits.isdigit():
         return [text]
+    if bits != str(int(bits)):
+        return ["must not have leading 0s in IP or prefix length"]
+    if found.version == 6 and ipaddress.IPv6Address(address).ipv4_mapped:
+        return ["must not have an IPv4-mapped IPv6 address"]
+    if ipaddress.ip_address(address) != found.network_address:
+        return ["must not have bits set beyond the prefix length"]
     return []
 
 

@@ -114,6 +114,10 @@ class Splicer:
     async def _proxy(self, request: Request, resource: Resource) -> web.StreamResponse:
         target = request.target
         await self._admit(request, resource)
+        if not target.tail and request.method in ("GET", "HEAD"):
+            # Relative links of the page behind need the slash.
+            where = f"{target.path}/" + (f"?{request.query_text}" if request.query_text else "")
+            return web.Response(status=301, headers={"Location": where})
         if resource == NODES:
             destination = Destination(self._hosts.agent(target.name.split(":")[0]), "https")
         elif resource == PODS:

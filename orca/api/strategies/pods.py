@@ -6,7 +6,7 @@ from copy import deepcopy
 
 from orca.api.builtin import PODS
 from orca.api.objects import Obj
-from orca.api.strategies.qos import qos_class
+from orca.api.qos import qos_class
 from orca.api.strategy import register
 
 

@@ -12,7 +12,8 @@ from orca.api.validation.registry import Errors, Obj, on_create, on_update
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _POLICIES = ("Cluster", "Local")
 _MAX_AFFINITY = 86400
-_AGENT_PORT = 10250
+_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+_HINTS, _MODE = "service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"
 
 
 def non_special(address: str, path: str, out: Errors) -> None:
@@ -69,16 +70,13 @@ def _ports(spec: Obj, out: Errors) -> None:
         if (str(protocol), number) in seen_ports:
             out.append(FieldError.duplicate(at, {"protocol": protocol, "port": number}))
         seen_ports.add((str(protocol), number))
-        if kind == "LoadBalancer" and number == _AGENT_PORT:
-            text = f"may not expose port {_AGENT_PORT} externally since it is used by kubelet"
-            out.append(FieldError.invalid(at, number, text))
 
 
 def _cluster_ips(spec: Obj, out: Errors) -> None:
     first, listed = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
     if spec.get("type") == "ExternalName":
-        for key in ("clusterIPs", "ipFamilies"):
-            if spec.get(key):
+        for key, given in (("clusterIPs", first or listed), ("ipFamilies", spec.get("ipFamilies"))):
+            if given:
                 out.append(FieldError.forbidden(f"spec.{key}", "may not be set for ExternalName services"))
         if spec.get("ipFamilyPolicy") is not None:
             text = "may not be set for ExternalName services"
@@ -162,15 +160,26 @@ def _traffic(spec: Obj, out: Errors) -> None:
         out.append(FieldError.invalid("spec.healthCheckNodePort", health, text))
 
 
+def _source_ranges(spec: Obj, annotations: Obj, out: Errors) -> None:
+    """The field, or else the annotation that was there before it."""
+    only = "may only be used when `type` is 'LoadBalancer'"
+    ranges, written = spec.get("loadBalancerSourceRanges"), annotations.get(_RANGES)
+    if ranges:
+        at = "spec.LoadBalancerSourceRanges"
+        if spec.get("type") != "LoadBalancer":
+            out.append(FieldError.forbidden(at, only))
+        for i, value in enumerate(ranges):
+            common.messages(names.cidr(value.strip()), value.strip(), f"{at}[{i}]", out)
+    elif written is not None:
+        at = f"metadata.annotations[{_RANGES}]"
+        if spec.get("type") != "LoadBalancer":
+            out.append(FieldError.forbidden(at, only))
+        for value in written.strip().split(",") if written.strip() else ():
+            common.messages(names.cidr(value.strip()), value.strip(), at, out)
+
+
 def _load_balancer(spec: Obj, out: Errors) -> None:
     kind = spec.get("type")
-    ranges = spec.get("loadBalancerSourceRanges")
-    if ranges:
-        at = "spec.loadBalancerSourceRanges"
-        if kind != "LoadBalancer":
-            out.append(FieldError.forbidden(at, "may only be used when `type` is 'LoadBalancer'"))
-        for i, value in enumerate(ranges):
-            common.messages(names.cidr(value.strip()), value, f"{at}[{i}]", out)
     if kind == "LoadBalancer":
         if spec.get("allocateLoadBalancerNodePorts") is None:
             out.append(FieldError.required("spec.allocateLoadBalancerNodePorts"))
@@ -186,8 +195,6 @@ def _load_balancer(spec: Obj, out: Errors) -> None:
 
 
 def _external_name(spec: Obj, out: Errors) -> None:
-    if spec.get("clusterIP"):
-        out.append(FieldError.forbidden("spec.clusterIP", "may not be set for ExternalName services"))
     value = (spec.get("externalName") or "").removesuffix(".")
     if value:
         common.messages(names.dns1123_subdomain(value), value, "spec.externalName", out)
@@ -202,6 +209,10 @@ def service(obj: Obj) -> Errors:
     spec = obj.get("spec") or {}
     kind = spec.get("type")
     headless = spec.get("clusterIP") == "None"
+    annotations = (obj.get("metadata") or {}).get("annotations") or {}
+    if _HINTS in annotations and annotations.get(_MODE, annotations[_HINTS]) != annotations[_HINTS]:
+        text = f"must match annotations[{_HINTS}] when both are specified"
+        out.append(FieldError.invalid(f"metadata.annotations[{_MODE}]", annotations[_MODE], text))
     if not spec.get("ports") and not headless and kind != "ExternalName":
         out.append(FieldError.required("spec.ports"))
     if kind in ("LoadBalancer", "NodePort") and headless:
@@ -219,6 +230,7 @@ def service(obj: Obj) -> Errors:
         if not wrong:
             non_special(address, f"spec.externalIPs[{i}]", out)
     common.choice(kind, _TYPES, "spec.type", out, required=True)
+    _source_ranges(spec, annotations, out)
     _load_balancer(spec, out)
     _traffic(spec, out)
     return out

@@ -200,3 +200,41 @@ async def test_the_status_door_and_metadata(api: Api, space: str) -> None:
     ):
         fields = ok(await api.patch(f"{path}/p/status", changed))["metadata"]
         assert (fields.get("labels"), fields.get("annotations")) == (labels, notes), path
+
+
+async def test_a_proxied_root_gets_its_slash(api: Api, space: str) -> None:
+    """Relative links of the page behind would else lead astray."""
+    path = f"/api/v1/namespaces/{space}/services/s/proxy"
+    service = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+    ok(await api.post(f"/api/v1/namespaces/{space}/services", service), 201)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=api.tls)) as session,
+        session.get(f"{api.url}{path}?a=b", allow_redirects=False) as answer,
+    ):
+        assert (answer.status, answer.headers["Location"]) == (301, f"{path}/?a=b")
+    assert (await api.get(f"{path}/")).failure[:2] == (503, "ServiceUnavailable")
+
+
+async def test_claims_grow_when_they_are_bound_and_their_class_allows(api: Api, space: str) -> None:
+    def grown(size: str) -> Any:
+        return {"spec": {"resources": {"requests": {"storage": size}}}}
+
+    path = f"/api/v1/namespaces/{space}/persistentvolumeclaims"
+    classes = "/apis/storage.k8s.io/v1/storageclasses"
+    for name, growing in (("fixed", False), ("growing", True)):
+        body = {"metadata": {"name": name}, "provisioner": "example.com/disks", "allowVolumeExpansion": growing}
+        assert (await api.post(classes, body)).status in (201, 409)
+        spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": name, **grown("1Gi")["spec"]}
+        ok(await api.post(path, {"metadata": {"name": name}, "spec": spec}), 201)
+    early = await api.patch(f"{path}/growing", grown("2Gi"))
+    assert early.failure[0] in (403, 422)
+    for name in ("fixed", "growing"):
+        ok(await api.patch(f"{path}/{name}/status", {"status": {"phase": "Bound"}}))
+    refused = await api.patch(f"{path}/fixed", grown("2Gi"))
+    assert refused.failure == (
+        403,
+        "Forbidden",
+        'persistentvolumeclaims "fixed" is forbidden: only dynamically provisioned pvc can be resized and the '
+        "storageclass that provisions the pvc must support resize",
+    )
+    assert ok(await api.patch(f"{path}/growing", grown("2Gi")))["spec"]["resources"]["requests"]["storage"] == "2Gi"

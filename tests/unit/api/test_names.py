@@ -72,3 +72,23 @@ def test_a_label_is_also_a_subdomain_and_a_path_segment(value):
 @given(st.from_regex(r"\A[a-z][a-z0-9-]{0,80}\Z"))
 def test_generated_names_fit(stem):
     assert len(names.generate_name(stem, "abcde")) <= 63
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("10.0.0.0/8", ""),
+        ("2001:db8::/64", ""),
+        ("10.0.0.1/32", ""),
+        ("10.0.0.1/8", "must not have bits set beyond the prefix length"),
+        ("2001:db8::1/64", "must not have bits set beyond the prefix length"),
+        ("10.0.0.0/08", "must not have leading 0s in IP or prefix length"),
+        ("010.0.0.0/8", "must not have leading 0s in IP or prefix length"),
+        ("::ffff:10.0.0.0/104", "must not have an IPv4-mapped IPv6 address"),
+        ("10.0.0.0", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
+        ("10.0.0.0/33", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
+        ("10.0.0.0/255.0.0.0", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
+    ],
+)
+def test_ranges(value, text):
+    assert names.cidr(value) == ([text] if text else [])

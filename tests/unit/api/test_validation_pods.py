@@ -1,11 +1,13 @@
 """What a Pod is refused for, in upstream's words."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 
 from orca.api import strategy
 from orca.api.builtin import PODS
+from orca.api.validation.pods.resize import NO_RESIZE, resize
 
 
 def pod(**spec):
@@ -191,10 +193,11 @@ def test_resize_takes_resources_only():
     def grow(obj):
         obj["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
 
-    assert changed(grow, "resize") == []
+    old = born(pod(containers=[{"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "500m"}}}]))
+    assert changed(grow, "resize", old) == []
     assert changed(lambda obj: obj["spec"]["containers"][0].update(image="j"), "resize") == []
     found = changed(lambda obj: obj["spec"]["containers"][0].update(name="other"), "resize")
-    assert "only cpu and memory resources are mutable" in found[0]
+    assert "containers may not be renamed or reordered on resize" in found[0]
 
 
 def test_label_keys_of_affinity_become_expressions_of_the_selector():
@@ -221,7 +224,8 @@ def test_label_keys_of_affinity_become_expressions_of_the_selector():
 
 
 def test_a_pod_with_a_node_is_not_resized():
-    old = born(pod(nodeName="n1"))
+    sized = {"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "500m"}}}
+    old = born(pod(containers=[sized], nodeName="n1"))
 
     def grow(obj):
         obj["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
@@ -263,3 +267,49 @@ def test_status_may_not_raise_the_dead():
     alive = {"containerStatuses": [{"name": "c", "state": {"running": {}}}]}
     found = changed(lambda obj: obj.update(status=alive), "status", old)
     assert found == ["status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"]
+
+
+def _sized(**amounts: Any) -> dict[str, Any]:
+    container = {"name": "c", "image": "i", "resources": amounts.get("resources", {}), **amounts.get("more", {})}
+    spec = {"containers": [container], "nodeName": amounts.get("node", ""), "restartPolicy": "Always"}
+    return {"metadata": {"name": "p", **amounts.get("meta", {})}, "spec": {**spec, **amounts.get("spec", {})}}
+
+
+_ONE = {"requests": {"cpu": "1", "memory": "1Gi"}}
+_TWO = {"requests": {"cpu": "2", "memory": "1Gi"}}
+RESIZES = [
+    ({"resources": _ONE}, {"resources": _TWO}, []),
+    ({"resources": _ONE}, {"resources": {"requests": {"cpu": "1"}}}, ["resource requests cannot be removed"]),
+    (
+        {"resources": _ONE},
+        {"resources": {**_ONE, "limits": {"cpu": "1", "memory": "1Gi"}}},
+        ["Pod QOS Class may not change as a result of resizing"],
+    ),
+    ({"resources": _ONE}, {"resources": _ONE, "more": {"image": "j"}}, ["only cpu and memory resources are mutable"]),
+    (
+        {"resources": _ONE},
+        {"resources": {"requests": {**_ONE["requests"], "example.com/x": "1"}}},
+        ["only cpu and memory resources are mutable"],
+    ),
+    ({"resources": _ONE, "node": "n"}, {"resources": _TWO, "node": "n"}, [NO_RESIZE]),
+    ({"resources": _ONE, "node": "n"}, {"resources": _ONE, "node": "n"}, []),
+    (
+        {"meta": {"annotations": {"kubernetes.io/config.mirror": "x"}}},
+        {"meta": {"annotations": {"kubernetes.io/config.mirror": "x"}}},
+        ["static pods cannot be resized"],
+    ),
+    ({"spec": {"os": {"name": "windows"}}}, {"spec": {"os": {"name": "windows"}}}, ["windows pods cannot be resized"]),
+    (
+        {"spec": {"resources": _ONE}},
+        {"spec": {"resources": _TWO}},
+        ["pods with pod-level resources cannot be resized"],
+    ),
+    ({}, {"spec": {"containers": []}}, ["containers may not be added or removed on resize"]),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "details"), RESIZES)
+def test_what_a_resize_may_change(before: dict[str, Any], after: dict[str, Any], details: list[str]) -> None:
+    found: list[Any] = []
+    resize(_sized(**after), _sized(**before), found)
+    assert [error.detail for error in found] == details

@@ -6,12 +6,12 @@ The main door takes images, a shorter deadline, more tolerations and, while the 
 
 from __future__ import annotations
 
-import json
-from copy import deepcopy
 from typing import Any
 
 from orca.api.errors import FieldError
 from orca.api.validation.pods import containers, spec
+from orca.api.validation.pods.plain import differences, plain
+from orca.api.validation.pods.resize import resize
 from orca.api.validation.registry import Errors, Obj, on_update
 
 _MIRROR = "kubernetes.io/config.mirror"
@@ -20,37 +20,6 @@ _ALLOWED = (
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
-NO_RESIZE = (
-    "resizing a pod that has a node is not supported by this server: containers keep the amounts they were made with; "
-    "change the workload's template, or make the pod anew"
-)
-_EMPTY: tuple[Any, ...] = (None, "", [], {}, False)
-
-
-def _plain(value: Any) -> Any:
-    """*value* without what Go's semantic equality does not see: null and empty members."""
-    if isinstance(value, dict):
-        return {k: p for k, v in value.items() if (p := _plain(v)) not in _EMPTY}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return value
-
-
-def differences(new: Any, old: Any, path: str) -> list[str]:
-    """Lines ``-path: old`` and ``+path: new`` for what differs, so that the reader sees what was refused."""
-    if new == old:
-        return []
-    if isinstance(new, dict) and isinstance(old, dict):
-        found: list[str] = []
-        for key in sorted({*new, *old}):
-            found += differences(new.get(key), old.get(key), f"{path}.{key}")
-        return found
-    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
-        found = []
-        for i, (left, right) in enumerate(zip(new, old, strict=True)):
-            found += differences(left, right, f"{path}[{i}]")
-        return found
-    return [f"{sign}{path}: {json.dumps(value)}" for sign, value in (("-", old), ("+", new)) if value is not None]
 
 
 def _images(new: list[Obj], old: list[Obj], path: str, out: Errors) -> bool:
@@ -82,7 +51,7 @@ def _tolerations(new: list[Obj], old: list[Obj], out: Errors) -> None:
     """Every old toleration is still there; only its seconds may differ."""
 
     def identity(toleration: Obj) -> Any:
-        return {key: value for key, value in _plain(toleration).items() if key != "tolerationSeconds"}
+        return {key: value for key, value in plain(toleration).items() if key != "tolerationSeconds"}
 
     kept = [identity(toleration) for toleration in new]
     for toleration in old:
@@ -131,7 +100,7 @@ def _main(new: Obj, old: Obj, out: Errors) -> None:
     grace = old.get("terminationGracePeriodSeconds")
     if grace is not None and grace < 0 and new.get("terminationGracePeriodSeconds") == 1:
         munged["terminationGracePeriodSeconds"] = grace
-    left, right = _plain(munged), _plain(old)
+    left, right = plain(munged), plain(old)
     if left != right:
         lines = "\n".join(differences(left, right, "spec"))
         out.append(FieldError.forbidden("spec", f"{_ALLOWED}\n{lines}\n"))
@@ -155,35 +124,13 @@ def _ephemeral(new: Obj, old: Obj, out: Errors) -> None:
         if name not in known:
             text = f'existing ephemeral containers "{name}" may not be removed\n'
             out.append(FieldError.forbidden("spec.ephemeralContainers", text))
-        elif _plain(wanted[known[name]]) != _plain(before):
+        elif plain(wanted[known[name]]) != plain(before):
             text = f'existing ephemeral containers "{name}" may not be changed\n'
             out.append(FieldError.forbidden("spec.ephemeralContainers", text))
     names = {one.get("name") or "" for key in ("containers", "initContainers") for one in new.get(key) or ()}
     kinds = {volume.get("name", ""): "" for volume in new.get("volumes") or ()}
     pod = containers.PodContext(new, kinds, template=False)
     containers.ephemeral(wanted, "spec.ephemeralContainers", out, pod, names)
-
-
-def _resize(new: Obj, old: Obj, out: Errors) -> None:
-    """Only cpu and memory of containers change, and only before the pod has a node: agents do not change what runs."""
-    munged = deepcopy(new)
-    for key in ("containers", "initContainers"):
-        before = old.get(key) or []
-        now = munged.get(key) or []
-        if len(now) != len(before):
-            out.append(FieldError.forbidden(f"spec.{key}", "pod updates may not add or remove containers"))
-            return
-        for i, (one, was) in enumerate(zip(now, before, strict=True)):
-            if old.get("nodeName") and _plain(one.get("resources") or {}) != _plain(was.get("resources") or {}):
-                out.append(FieldError.forbidden(f"spec.{key}[{i}].resources", NO_RESIZE))
-            for field in ("resources", "resizePolicy"):
-                one.pop(field, None)
-                if field in was:
-                    one[field] = was[field]
-    if _plain(munged) != _plain(old):
-        lines = "\n".join(differences(_plain(munged), _plain(old), "spec"))
-        text = f"only cpu and memory resources are mutable\n{lines}\n"
-        out.append(FieldError.forbidden("spec", text))
 
 
 def _transitions(new: Obj, old: Obj, out: Errors) -> None:
@@ -218,5 +165,5 @@ def pod(new: Obj, old: Obj, subresource: str) -> Errors:
         _ephemeral(wanted, before, out)
     elif subresource == "resize":
         spec.pod_spec(wanted, "spec", out, template=False)
-        _resize(wanted, before, out)
+        resize(new, old, out)
     return out
