@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from urllib.parse import unquote
 
 import structlog
 from aiohttp import web
@@ -136,8 +137,9 @@ class App:
             if target.is_object_path:
                 verb = verb_of(http.method, target, watching=is_watch(request))
             self._deadlines.enter(task, started)
-            # Nobody is left to answer: whatever it waits for, it need not wait any longer.
-            connection.watch_loss(served, task.cancel)
+            if verb != "get":
+                # When nobody is left to answer, it need not wait any longer; to get one object it does not wait at all.
+                connection.watch_loss(served, task.cancel)
             request.user = self._parts.gate.user(http)
             if self._audit is not None:
                 served.record = request.record = await self._begin_record(self._audit, request, verb)
@@ -180,7 +182,8 @@ class App:
         finally:
             inflight.dec()
             self._deadlines.leave(task)
-            connection.forget_loss(served)
+            if verb != "get":
+                connection.forget_loss(served)
             served.free(self._fairness)
         if not response.prepared:
             headers = response.headers
@@ -292,6 +295,11 @@ class App:
     async def _aggregated(self, request: Request, verb: str, service: Obj, fields: str) -> web.StreamResponse:
         """Another server has the group version; who may do what there is decided here first."""
         target = request.target
+        if "%" in target.path:
+            # The other server may decode before it splits, as upstream's do: then %2F begins another segment.
+            target = parse_path(unquote(target.path), self._parts.table)
+            if self._parts.aggregator.remote(target.group, target.version) is not service:
+                raise no_such_page()
         # Whatever follows the subresource is the other server's business.
         seen = replace(target, subresource=target.subresource.split("/")[0])
         why = self._parts.gate.check_object(request.user, verb, seen, fields)
@@ -318,6 +326,8 @@ class App:
         target = request.target
         elsewhere = parts.aggregator.remote(target.group, target.version) if target.group else None
         if elsewhere is not None:
+            if path != f"/apis/{target.group}/{target.version}":
+                raise no_such_page()  # "//pods": no resource to us, but perhaps to the other server
             return await parts.aggregator.proxy(request, elsewhere)
         if request.method not in _READING:
             raise method_not_allowed()

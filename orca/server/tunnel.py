@@ -166,7 +166,7 @@ def dial_failed(endpoint: Endpoint, error: BaseException) -> ApiError:
 
 def _head(method: str, path: str, authority: str, headers: Iterable[tuple[str, str]]) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", f"Host: {authority}", *(f"{key}: {value}" for key, value in headers)]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
 
 
 async def _answer_head(upstream: _Upstream) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from orca.api.errors import ApiError
+from orca.api.errors import ApiError, bad_request
 from orca.api.objects import Obj
 from orca.auth import UserInfo
 from orca.auth.identity import MASTERS
@@ -41,15 +41,22 @@ class Reply:
 
 
 def identity_headers(user: UserInfo) -> Iterator[Header]:
-    """Who asks, in the headers that a server believes our client certificate."""
-    yield "X-Remote-User", user.name
+    """Who asks, in the headers that a server believes our client certificate. Raises ApiError 400."""
+    yield "X-Remote-User", _line(user.name)
     if user.uid:
-        yield "X-Remote-Uid", user.uid
+        yield "X-Remote-Uid", _line(user.uid)
     for group in user.groups:
-        yield "X-Remote-Group", group
+        yield "X-Remote-Group", _line(group)
     for key, values in user.extra.items():
         for value in values:
-            yield f"X-Remote-Extra-{quote(key.lower(), safe=_TOKEN)}", value
+            yield f"X-Remote-Extra-{quote(key.lower(), safe=_TOKEN)}", _line(value)
+
+
+def _line(value: str) -> str:
+    """A value that cannot begin another header."""
+    if any(one in value for one in "\r\n\0"):
+        raise bad_request("the user's name, groups or extra fields have characters that no header can carry")
+    return value
 
 
 class Backends:

@@ -160,6 +160,38 @@ async def test_we_authorise_first(ready: World, anonymous: Api) -> None:
     assert len(ready.extension.seen) == before
 
 
+async def test_paths_are_judged_as_the_other_server_reads_them(ready: World, server: ServerProcess) -> None:
+    """Somebody who may read nodes gets nothing below them, however the path is written."""
+    rules = [{"apiGroups": [GROUP], "resources": ["nodes"], "verbs": ["get"]}]
+    role = {"metadata": {"name": f"nodes-{ready.space}"}, "rules": rules}
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    assert (await ready.api.post(f"{rbac}/clusterroles", role)).status == 201
+    subject = {"kind": "ServiceAccount", "name": "default", "namespace": ready.space}
+    binding = {
+        "metadata": {"name": f"nodes-{ready.space}"},
+        "subjects": [subject],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": f"nodes-{ready.space}"},
+    }
+    assert (await ready.api.post(f"{rbac}/clusterrolebindings", binding)).status == 201
+    asked = await ready.api.post(f"/api/v1/namespaces/{ready.space}/serviceaccounts/default/token", {"spec": {}})
+    async with Api(server.kubeconfig, token=asked.json["status"]["token"]) as reader:
+        assert reader._session is not None
+        found = {}
+        for path in ("/nodes/one", "/nodes/one/log", "/nodes/one%2Flog", "//nodes", "/nodes", "/nodes/one/%2e%2e"):
+            async with reader._session.get(URL(f"{reader.url}{ROOT}{path}", encoded=True)) as answer:
+                found[path] = answer.status
+    assert found == {
+        "/nodes/one": 200,
+        "/nodes/one/log": 403,
+        "/nodes/one%2Flog": 403,
+        "//nodes": 404,
+        "/nodes": 403,
+        "/nodes/one/%2e%2e": 403,
+    }
+    name = f"system:serviceaccount:{ready.space}:default"
+    assert [seen[1] for seen in ready.extension.seen if seen[2]["x-remote-user"] == [name]] == [f"{ROOT}/nodes/one"]
+
+
 async def test_bodies_watches_and_upgrades_pass(ready: World) -> None:
     body = {"kind": "PodMetrics", "metadata": {"name": "x" * 200_000}}
     made = await ready.api.post(f"{ROOT}/namespaces/{ready.space}/pods", body)

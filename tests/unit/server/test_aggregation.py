@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from multidict import CIMultiDict
 
 from orca.api.builtin import BUILTIN
+from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.auth.front_proxy import FrontProxy, named_user
 from orca.auth.identity import UserInfo
@@ -138,6 +139,8 @@ def test_identities_survive_the_way_through_headers() -> None:
     assert found.groups == ("a", "b", "system:authenticated")
     assert found.extra == {"acme.org/scope ö": ("x", "y")}
     assert named_user(CIMultiDict({"X-Remote-Group": "system:masters"})) is None
+    with pytest.raises(ApiError):
+        list(identity_headers(UserInfo("a\r\nX-Remote-Group: system:masters")))
 
 
 def test_only_certificates_of_the_proxys_authority_with_an_allowed_name_name_users(tmp_path: Path) -> None:
