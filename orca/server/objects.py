@@ -26,11 +26,13 @@ from orca.server.responses import (
     ListBody,
     json_response,
     pack,
+    pack_list,
     send_pieces,
     value_response,
     warning_headers,
 )
 from orca.server.verbs import Call, Verbs
+from orca.server.verbs.serving import AnyWatch, Expired
 from orca.server.watching import serve_watch
 from orca.store import Entry
 
@@ -133,7 +135,7 @@ class ObjectHandlers:
             )
             if body.size > PIECE and "gzip" not in request.accept_encoding and request.record is None:
                 return await send_pieces(request.http, body, request.audit_id, resource.warning)
-            return pack(json_response(body.whole()), request.accept_encoding)
+            return await pack_list(json_response(body.whole()), request.accept_encoding)
         metadata: Obj = {"resourceVersion": str(page.revision)}
         if page.continue_:
             metadata["continue"] = page.continue_
@@ -142,13 +144,19 @@ class ObjectHandlers:
         include = check_include(request.query.get("includeObject", ""))
         objs = [entry.obj for entry in page.entries]
         made = transform_list(resource, objs, form, include, self._clock.now(), metadata)
-        return pack(value_response(made, form, pretty=request.pretty), request.accept_encoding)
+        return await pack_list(value_response(made, form, pretty=request.pretty), request.accept_encoding)
 
     async def _watch(self, request: Request, resource: Resource) -> web.StreamResponse:
         form = request.form
         include = check_include(request.query.get("includeObject", "")) if form.kind else ""
         options = self._list_options(request)
-        events = await self._verbs.watch(resource, _space(request), options)
+        events: AnyWatch
+        try:
+            events = await self._verbs.watch(resource, _space(request), options)
+        except ApiError as error:
+            if error.code != 410:
+                raise
+            events = Expired(error)
         if not options.timeout_seconds or options.timeout_seconds < 0:
             # Up to twice as long, so that those who came together do not come again together.
             options.timeout_seconds = self._watch_seconds + random.randrange(self._watch_seconds or 1)

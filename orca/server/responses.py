@@ -56,18 +56,27 @@ def value_response(value: Any, form: Form, *, status: int = 200, pretty: bool = 
     return web.Response(body=encode(value, form, pretty=pretty), status=status, headers={"Content-Type": form.media})
 
 
-async def pack(response: web.Response, accept_encoding: str) -> web.Response:
-    """Compress a big answer when the client offers gzip. Level 4, as kube-apiserver: the rest is not worth the time.
-    Very big ones by a thread: meanwhile others are served."""
+def pack(response: web.Response, accept_encoding: str) -> web.Response:
+    """Compress a big answer when the client offers gzip. Level 4, as kube-apiserver: the rest is not worth the time."""
     body = response.body
     if isinstance(body, bytes) and len(body) >= GZIP_FROM and "gzip" in accept_encoding:
-        if len(body) >= THREAD_FROM:
-            response.body = await asyncio.to_thread(gzip.compress, body, 4)
-        else:
-            response.body = gzip.compress(body, compresslevel=4)
-        response.headers["Content-Encoding"] = "gzip"
-        response.headers["Vary"] = "Accept-Encoding"
+        _packed(response, gzip.compress(body, compresslevel=4))
     return response
+
+
+async def pack_list(response: web.Response, accept_encoding: str) -> web.Response:
+    """As ``pack``; what is very big is compressed by a thread, so that others are served meanwhile."""
+    body = response.body
+    if isinstance(body, bytes) and len(body) >= THREAD_FROM and "gzip" in accept_encoding:
+        _packed(response, await asyncio.to_thread(gzip.compress, body, 4))
+        return response
+    return pack(response, accept_encoding)
+
+
+def _packed(response: web.Response, body: bytes) -> None:
+    response.body = body
+    response.headers["Content-Encoding"] = "gzip"
+    response.headers["Vary"] = "Accept-Encoding"
 
 
 class ListBody:

@@ -90,7 +90,9 @@ class Requests:
         kind.codes[code] = kind.codes.get(code, 0) + 1
         kind.seconds.observe(seconds)
         if kind.labels[0] in _SIZED:
-            size = answer.content_length
+            # A property that parses headers would cost more than all the rest here.
+            body = answer.body if isinstance(answer, web.Response) else None
+            size = len(body) if isinstance(body, bytes) else answer.content_length
             if size is not None:
                 kind.sizes.observe(size)
 
