@@ -22,10 +22,11 @@ from orca.server.request import Request
 from orca.server.responses import warning_header
 from orca.server.verbs.serving import AnyWatch
 from orca.server.websockets import is_websocket, serve_frames
-from orca.store import Event
+from orca.store import Event, Watch
 
 WRITE_SECONDS = 50e-6
 """What one write to one watcher costs about, twice: so that writing takes at most half of the time."""
+_SHARED = 64  # events; who gets more at once is behind, and alone
 PAUSE_LEAST = 2e-3
 PAUSE_MOST = 0.05
 
@@ -48,6 +49,10 @@ class Crowd:
 
     def chunk(self, batch: list[Event]) -> tuple[bytes, list[bytes]]:
         """A batch as one chunk of chunked encoding, and its lines. Those who watch the same get the same batch."""
+        if len(batch) > _SHARED:
+            lines = [event.line for event in batch]
+            data = b"".join(lines)
+            return b"%x\r\n%b\r\n" % (len(data), data), lines
         if batch != self._batch:  # events are compared by identity
             self._batch = batch
             self._lines = [event.line for event in batch]
@@ -115,7 +120,10 @@ async def serve_watch(
                     if CROWD.pause:
                         await asyncio.sleep(CROWD.pause)
         except TimeoutError:
-            pass
+            if isinstance(watch, Watch) and watch.bookmarks and not form.kind:
+                # The last word says how far the watcher is, so that it goes on from there.
+                watch.mark()
+                await response.write(b"".join([event.line for event in await watch.batch()]))
         except ApiError as error:
             await response.write(_error_line(error))
         await response.write_eof()

@@ -14,6 +14,8 @@ from orca.store.entries import Change, Event, bookmark
 from orca.store.faults import told
 
 BUFFER = 20_000
+BATCH = 1000
+"""So that what one slow watcher has missed is not copied as a whole for it."""
 
 
 class Watch:
@@ -128,8 +130,13 @@ class Watch:
         elif self._waiter is not None:
             self._wake()
 
+    def mark(self) -> None:
+        """Adds a bookmark: what was pending before it is everything up to now."""
+        if self.bookmarks:
+            self.push(bookmark(self.resource.api_version, self.resource.kind, self._cache.revision))
+
     async def batch(self) -> list[Event]:
-        """All pending events, at least one; [] once the watch has ended. ApiError 410 at the first call."""
+        """Pending events, one to `BATCH` of them; [] once the watch has ended. ApiError 410 at the first call."""
         if not self._started:
             await self.start()
         while not self._pending:
@@ -140,6 +147,8 @@ class Watch:
                 await self._waiter
             finally:
                 self._waiter = None
+        if len(self._pending) > BATCH:
+            return [self._pending.popleft() for _ in range(BATCH)]
         events = list(self._pending)
         self._pending.clear()
         return events

@@ -15,6 +15,7 @@ import orjson
 
 from orca.api import strategy
 from orca.api.conversion import convert
+from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.api.strategy import Versions
@@ -196,4 +197,21 @@ class ServedWatch:
         await self._inner.aclose()
 
 
-AnyWatch: TypeAlias = Watch | ServedWatch
+class Expired:
+    """A watch from a resourceVersion that is forgotten: as upstream, an ERROR event tells, not the HTTP status."""
+
+    def __init__(self, error: ApiError) -> None:
+        self._error = error
+
+    async def batch(self) -> list[Event]:
+        """Raises the ApiError."""
+        raise self._error
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+    async def aclose(self) -> None:
+        """Nothing was opened."""
+
+
+AnyWatch: TypeAlias = Watch | ServedWatch | Expired

@@ -169,3 +169,16 @@ async def test_metrics_and_health(api: Api) -> None:
     assert "[+]etcd ok" in verbose
     assert verbose.endswith("readyz check passed\n")
     assert (await api.get("/livez/etcd")).raw == b"ok"
+
+
+async def test_the_last_word_of_a_watch_is_a_bookmark(api: Api, space: str) -> None:
+    path = f"/api/v1/namespaces/{space}/configmaps"
+    await api.post(path, {"metadata": {"name": "a"}})
+    started = (await api.get(path)).json["metadata"]["resourceVersion"]
+    elsewhere = await api.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": f"other-{space}"}})
+    watch = f"{path}?watch=1&resourceVersion={started}&timeoutSeconds=1"
+    answer = await api.get(f"{watch}&allowWatchBookmarks=true")
+    last = [orjson.loads(line) for line in answer.raw.splitlines()][-1]
+    assert last["type"] == "BOOKMARK"
+    assert int(last["object"]["metadata"]["resourceVersion"]) >= int(elsewhere.json["metadata"]["resourceVersion"])
+    assert (await api.get(watch)).raw == b""

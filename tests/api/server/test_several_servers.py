@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orca.store.etcd import Etcd
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
 from tests.api.server.test_custom_resources import CRDS, crontab, establish
@@ -284,3 +285,30 @@ async def test_another_leads_when_the_leader_dies(tmp_path: Path) -> None:
         async with asyncio.timeout(15):
             while (await other.get("/api/v1/namespaces/late/serviceaccounts/default")).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
+
+
+async def test_what_etcd_has_forgotten(tmp_path: Path) -> None:
+    async with private_etcd() as own, servers_on(own.endpoint, 1, "--no-controllers") as [server]:
+        async with Api(server.kubeconfig) as api:
+            for number in range(5):
+                assert (await api.post(MAPS, {"metadata": {"name": f"old-{number}"}})).status == 201
+            page = (await api.get(f"{MAPS}?limit=2")).json["metadata"]
+            since = page["resourceVersion"]
+            assert (await api.delete(f"{MAPS}/old-3")).status == 200
+        etcd = Etcd(own.endpoint)
+        etcd.open()
+        await etcd.compact(await etcd.revision(b"/"))
+        await etcd.close()
+        server.kill()
+        await asyncio.to_thread(server.start)
+        async with Api(server.kubeconfig) as api:
+            [event] = await api.events(f"{MAPS}?watch=1&resourceVersion={since}", 1)
+            assert event["type"] == "ERROR"
+            assert (event["object"]["code"], event["object"]["reason"]) == (410, "Expired")
+            exact = await api.get(f"{MAPS}?resourceVersion={since}&resourceVersionMatch=Exact")
+            assert exact.failure[:2] == (410, "Expired")
+            expired = await api.get(f"{MAPS}?limit=2&continue={page['continue']}")
+            assert expired.failure[:2] == (410, "Expired")
+            assert "inconsistent" in expired.json["message"]
+            rest = await api.get(f"{MAPS}?limit=2&continue={expired.json['metadata']['continue']}")
+            assert [one["metadata"]["name"] for one in rest.json["items"]] == ["old-2", "old-4"]
