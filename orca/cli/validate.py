@@ -7,7 +7,7 @@ Schema, unknown fields, defaults and semantic validation are those the server ru
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import yaml
 
 from orca.api import strategy
 from orca.api.builtin import BUILTIN
-from orca.api.errors import ApiError
+from orca.api.errors import ApiError, FieldError
 from orca.api.objects import Obj, ensure_meta, name
 from orca.api.schema import decode
 
@@ -40,7 +40,7 @@ def command(paths: tuple[str, ...]) -> None:
                 bad += 1
             else:
                 good += 1
-                click.echo(f"{where}: {obj.get('kind')} {name(obj)} is valid")
+                click.echo(f"{where}: {' '.join(filter(None, (obj.get('kind'), name(obj))))} is valid")
     click.echo(f"{good} valid, {bad} invalid")
     if bad or not good:
         sys.exit(1)
@@ -83,6 +83,8 @@ def check(obj: Obj) -> list[str]:
     api_version, kind = obj.get("apiVersion"), obj.get("kind")
     if not api_version or not kind:
         return ["apiVersion and kind must be set"]
+    if (api_version, kind) in _FILES:
+        return [str(problem) for problem in _FILES[api_version, kind](obj)]
     resource = BUILTIN.by_kind(str(api_version), str(kind))
     if resource is None:
         return [f"no matches for kind {kind!r} in version {api_version!r}"]
@@ -98,6 +100,25 @@ def check(obj: Obj) -> list[str]:
     strategy.apply_defaults(resource, decoded)
     strategy.prepare_create(resource, decoded)
     return [str(problem) for problem in strategy.validate_create(resource, decoded)]
+
+
+def _encryption(obj: Obj) -> Iterable[FieldError]:
+    from orca.store.encryption.config import check as problems_of
+
+    return problems_of(obj)
+
+
+def _audit(obj: Obj) -> Iterable[FieldError]:
+    from orca.server.audit.policy import check as problems_of
+
+    return problems_of(obj)
+
+
+_FILES: dict[tuple[str, str], Callable[[Obj], Iterable[FieldError]]] = {
+    ("apiserver.config.k8s.io/v1", "EncryptionConfiguration"): _encryption,
+    ("audit.k8s.io/v1", "Policy"): _audit,
+}
+"""What is no object of the API but a file of the server."""
 
 
 def _as_json(value: Any) -> Any:
