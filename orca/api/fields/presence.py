@@ -57,6 +57,7 @@ PersistentVolumeClaim spec status
 PersistentVolumeClaimSpec resources
 PersistentVolumeClaimTemplate spec
 Pod spec status
+PodCondition lastProbeTime lastTransitionTime
 PodDisruptionBudget spec status
 PodTemplate template
 PodTemplateSpec spec
@@ -88,7 +89,7 @@ VolumeAttachmentSpec source
 BY_VALUE: dict[str, frozenset[str]] = {
     line.split()[0]: frozenset(line.split()[1:]) for line in _BY_VALUE.strip().splitlines()
 }
-"""Type -> its fields that are structs held by value, ``metadata`` (of type ObjectMeta, always so) aside."""
+"""Type -> its fields that are structs (also times) held by value, ``metadata``, which is always so, aside."""
 
 KEY_DEFAULTS: dict[str, dict[str, str]] = {
     "ContainerPort": {"protocol": "TCP"},
