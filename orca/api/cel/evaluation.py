@@ -12,7 +12,7 @@ from typing import Any
 from orca.api.cel.checker import Checked
 from orca.api.cel.errors import CelCostError, CelError, no_such_overload
 from orca.api.cel.functions import Function, Overload
-from orca.api.cel.library.standard import optional_index
+from orca.api.cel.library.standard import is_in, optional_index
 from orca.api.cel.tree import (
     Call,
     Comprehension,
@@ -29,6 +29,7 @@ from orca.api.cel.values import Optional, Struct, TypeValue, type_name
 _LIST_COST, _MAP_COST, _STRUCT_COST = 10, 30, 40
 _EXCEEDED = "operation cancelled: actual cost limit exceeded"
 _MISSING = object()
+_CONVERSIONS = frozenset(("bool", "bytes", "double", "duration", "int", "string", "timestamp", "uint"))
 
 Run = Callable[["Frame"], Any]
 
@@ -56,7 +57,44 @@ class _Planner:
         self._accumulators: list[str] = []
 
     def node(self, node: Node) -> Run:
+        value = self._folded(node)
+        if value is not _MISSING:
+            return _constant(value)
         return _PLANS[type(node)](self, node)
+
+    def _folded(self, node: Node) -> Any:
+        """The value of what is constant and so costs nothing: literals, and conversions of them; else ``_MISSING``."""
+        if isinstance(node, Const):
+            return node.value
+        if isinstance(node, ListLiteral) and not node.optional:
+            values = [self._folded(element) for element in node.elements]
+            return _MISSING if any(value is _MISSING for value in values) else values
+        if isinstance(node, StructLiteral) and not node.name:
+            return self._folded_map(node)
+        if isinstance(node, Call) and node.function in _CONVERSIONS and node.target is None and len(node.args) == 1:
+            value = self._folded(node.args[0])
+            if value is not _MISSING:
+                try:
+                    return self._checked.overloads[node.id][0].choose([value]).run(value)
+                except CelError:
+                    return _MISSING  # it is evaluated when its turn comes, and fails then
+        return _MISSING
+
+    def _folded_map(self, node: StructLiteral) -> Any:
+        made: dict[Any, Any] = {}
+        for entry in node.entries:
+            key = self._folded(entry.key) if isinstance(entry.key, Node) else _MISSING
+            value = self._folded(entry.value)
+            plain = isinstance(key, str | int) and key not in made
+            if value is _MISSING or not plain or entry.optional:
+                return _MISSING
+            made[key] = value
+        return made
+
+    def _free(self, node: Node) -> Run:
+        """As ``node``, but a plain attribute costs nothing: upstream does not see those inside of others."""
+        run = self.node(node)
+        return _uncounted(run) if _is_attribute(node) else run
 
     def _const(self, node: Const) -> Run:
         value = node.value
@@ -93,8 +131,15 @@ class _Planner:
 
     def _call(self, node: Call) -> Run:
         name = node.function
+        if name == "_?_:_":
+            condition, one, other = node.args
+            return _conditional(self.node(condition), self._free(one), self._free(other))
         if name in _LOGIC:
             return _LOGIC[name](*[self.node(arg) for arg in node.args])
+        if name == "@in":
+            known = self._folded(node.args[1])
+            if isinstance(known, list):
+                return _member(self.node(node.args[0]), known)
         if name == "_?._":
             field = node.args[1].value  # type: ignore[attr-defined]
             type_ = self._checked.types[node.args[0].id]
@@ -114,6 +159,8 @@ class _Planner:
         if node.target is not None and node.id not in self._checked.qualified:
             nodes.insert(0, node.target)
         args = [self.node(arg) for arg in nodes]
+        if name == "_[_]":
+            args[1] = self._free(nodes[1])
         dynamic = any(self._checked.types[arg.id].name == "dyn" for arg in nodes)
         first = chosen[0]
         if all(other.run is first.run and other.cost is first.cost for other in chosen) and (
@@ -192,7 +239,9 @@ class _Planner:
 
     def _comprehension(self, node: Comprehension) -> Run:
         over = self.node(node.range)
-        initial = self.node(node.initial)
+        # Not a constant: accumulators grow in place.
+        empty = isinstance(node.initial, ListLiteral | StructLiteral) and self._folded(node.initial) in ([], {})
+        initial = _fresh(type(self._folded(node.initial))) if empty else self.node(node.initial)
         outer, outer_locals = self._accumulators, self._locals
         names = {node.variable, node.variable2} - {""}
         self._accumulators = [*(name for name in outer if name not in names), node.accumulator]
@@ -210,6 +259,33 @@ class _Planner:
 
 def _constant(value: Any) -> Run:
     return lambda frame: value
+
+
+def _fresh(kind: type) -> Run:
+    return lambda frame: kind()
+
+
+def _is_attribute(node: Node) -> bool:
+    """A variable, or a part of one."""
+    if isinstance(node, Select):
+        return not node.test and _is_attribute(node.operand)
+    if isinstance(node, Call) and node.function == "_[_]":
+        return _is_attribute(node.args[0]) and (isinstance(node.args[1], Const) or _is_attribute(node.args[1]))
+    return isinstance(node, Ident)
+
+
+def _uncounted(run: Run) -> Run:
+    def free(frame: Frame) -> Any:
+        before = frame.cost
+        value = run(frame)
+        frame.cost = before
+        return value
+
+    return free
+
+
+def _member(wanted: Run, known: list[Any]) -> Run:
+    return lambda frame: is_in(wanted(frame), known)
 
 
 def _variable(name: str) -> Run:
@@ -412,6 +488,7 @@ def _conditional(condition: Run, one: Run, other: Run) -> Run:
 
 def _not_strictly_false(operand: Run) -> Run:
     def run(frame: Frame) -> Any:
+        frame.cost += 1
         try:
             return operand(frame) is not False
         except CelCostError:
@@ -483,7 +560,6 @@ def _fold(
 _LOGIC: dict[str, Callable[..., Run]] = {
     "_&&_": _and,
     "_||_": _or,
-    "_?_:_": _conditional,
     "@not_strictly_false": _not_strictly_false,
 }
 

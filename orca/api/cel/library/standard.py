@@ -277,11 +277,18 @@ def _compare_cost(args: Sequence[Any], result: Any) -> int:
 
 
 def _deep(value: Any) -> int:
+    """What a comparison walks at most. Upstream counts only the outermost size; a list of large objects walks more."""
     if isinstance(value, list):
-        return 1 + sum(_deep(element) for element in value)
+        return sum(_inner(element) for element in value)
     if isinstance(value, dict):
-        return 1 + sum(_deep(element) for element in value.values())
+        return sum(_inner(element) for element in value.values())
     return size_of(value)
+
+
+def _inner(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return 1 + len(value) // 10
+    return 1 + _deep(value) if isinstance(value, list | dict) else 1
 
 
 def _add_cost(args: Sequence[Any], result: Any) -> int:
@@ -355,8 +362,8 @@ declare("_?_:_", "(bool, A, A) -> A", lambda condition, one, other: one if condi
 declare("cel.@mapInsert", "(map(A, B), A, B) -> map(A, B); (map(A, B), map(A, B)) -> map(A, B)", lambda made, *_: made)
 declare("@not_strictly_false", "(bool) -> bool", lambda value: value is not False)
 declare("contains", "string.(string) -> bool", lambda text, part: part in text, _contains_cost)
-declare("startsWith", "string.(string) -> bool", lambda text, part: text.startswith(part), traverse(1))
-declare("endsWith", "string.(string) -> bool", lambda text, part: text.endswith(part), traverse(1))
+declare("startsWith", "string.(string) -> bool", lambda text, part: text.startswith(part), traverse())
+declare("endsWith", "string.(string) -> bool", lambda text, part: text.endswith(part), traverse())
 declare("matches", "string.(string) -> bool; (string, string) -> bool", matches, _matches_cost)
 
 __all__ = ["add", "duration", "index", "optional_index", "timestamp"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from math import isinf, isnan
+from math import ceil, isinf, isnan
 from typing import Any
 
 from orca.api.cel.errors import CelError
@@ -213,9 +213,18 @@ def _walk(args: Sequence[Any], result: Any) -> int:
     return traverse()(args, result)
 
 
+def _search_cost(args: Sequence[Any], result: Any) -> int:
+    return max(1, len(args[0]) // 10)
+
+
+def _replace_cost(args: Sequence[Any], result: Any) -> int:
+    # What a result is longer than its origin counts, too: unlike upstream's, our evaluation makes it at once.
+    return ceil(len(args[0]) * 0.2) + max(0, len(result) - len(args[0])) // 10
+
+
 declare("charAt", "string.(int) -> string", _char_at)
-declare("indexOf", "string.(string) -> int; string.(string, int) -> int", _index_of, _walk)
-declare("lastIndexOf", "string.(string) -> int; string.(string, int) -> int", _last_index_of, _walk)
+declare("indexOf", "string.(string) -> int; string.(string, int) -> int", _index_of, _search_cost)
+declare("lastIndexOf", "string.(string) -> int; string.(string, int) -> int", _last_index_of, _search_cost)
 declare("join", "list(string).() -> string; list(string).(string) -> string", _join, of_result(0.2))
 declare("lowerAscii", "string.() -> string", lambda text: text.translate(_LOWER), _walk)
 declare("upperAscii", "string.() -> string", lambda text: text.translate(_UPPER), _walk)
@@ -223,7 +232,7 @@ declare(
     "replace",
     "string.(string, string) -> string; string.(string, string, int) -> string",
     lambda text, old, new, limit=-1: text.replace(old, new, limit),
-    lambda args, result: traverse(0, 0.2)(args, result) + of_result(0.1)(args, result),
+    _replace_cost,
 )
 declare("split", "string.(string) -> list(string); string.(string, int) -> list(string)", _split, traverse(0, 0.2))
 declare("substring", "string.(int) -> string; string.(int, int) -> string", _substring, _walk)

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from orca.api.cel.errors import CelError
-from orca.api.cel.functions import declare, traverse
+from orca.api.cel.functions import declare
 from orca.api.cel.library.standard import duration, timestamp
 from orca.api.cel.values import Duration, Timestamp
 
@@ -134,9 +134,9 @@ declare("getHours", "duration.() -> int", _whole(3600 * _NANO))
 declare("getMinutes", "duration.() -> int", _whole(60 * _NANO))
 declare("getSeconds", "duration.() -> int", _whole(_NANO))
 declare("getMilliseconds", "duration.() -> int", _whole(1_000_000))
-declare("timestamp", "(string) -> timestamp", parse_timestamp, traverse())
+declare("timestamp", "(string) -> timestamp", parse_timestamp)
 declare("timestamp", "(timestamp) -> timestamp", lambda value: value)
 declare("timestamp", "(int) -> timestamp", lambda value: timestamp(value * _NANO))
-declare("duration", "(string) -> duration", parse_duration, traverse())
+declare("duration", "(string) -> duration", parse_duration)
 declare("duration", "(duration) -> duration", lambda value: value)
 declare("duration", "(int) -> duration", lambda value: duration(value))
