@@ -198,6 +198,31 @@ async def test_eight_writers_never_exceed_a_quota(apis: tuple[Api, Api]) -> None
     await apis[0].delete(f"{quotas}/q")
 
 
+async def test_a_disruption_budget_is_spent_once(apis: tuple[Api, Api]) -> None:
+    root = "/api/v1/namespaces/default/pods"
+    budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
+    for number in range(8):
+        metadata = {"name": f"guarded-{number}", "labels": {"app": "guarded"}}
+        body = {"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        assert (await apis[0].post(root, body)).status == 201
+        ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+        assert (await apis[0].patch(f"{root}/guarded-{number}/status", ready)).status == 200
+    spec = {"minAvailable": 6, "selector": {"matchLabels": {"app": "guarded"}}}
+    made = await apis[0].post(budgets, {"metadata": {"name": "guard"}, "spec": spec})
+    assert made.status == 201, made.raw
+    status = {"observedGeneration": 1, "disruptionsAllowed": 2, "currentHealthy": 8, "desiredHealthy": 6}
+    told = await apis[0].patch(f"{budgets}/guard/status", {"status": {**status, "expectedPods": 8}})
+    assert told.status == 200, told.raw
+    evictions = [
+        apis[number % 2].post(f"{root}/guarded-{number}/eviction", {"metadata": {"name": f"guarded-{number}"}})
+        for number in range(8)
+    ]
+    answers = await asyncio.gather(*evictions)
+    assert sorted(answer.status for answer in answers) == [201, 201] + [429] * 6
+    left = (await apis[1].get(f"{budgets}/guard")).json["status"]
+    assert (left["disruptionsAllowed"], len(left["disruptedPods"])) == (0, 2)
+
+
 def test_a_server_of_another_cluster_is_refused(pair: list[ServerProcess], etcd: PrivateEtcd, tmp_path: Path) -> None:
     def refused(*flags: str) -> str:
         command = ServerProcess(tmp_path, f"--etcd-servers={etcd.endpoint}", *flags).command()
