@@ -7,6 +7,7 @@ version somebody wants, and identified by a hash that clients cache under. Both 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -39,10 +40,12 @@ class OpenApi:
         self._v2: dict[str, bytes] = {}
         self._v3: dict[str, bytes] = {}
         self._hashes: dict[str, str] = {}
+        self._changes = 0
         self._making = asyncio.Lock()
         table.subscribe(lambda _what, row: self._forget(row))
 
     def _forget(self, row: Resource) -> None:
+        self._changes += 1
         self._hashes.clear()
         self._v2.clear()
         self._v3.pop(group_path(row.group, row.version), None)
@@ -68,16 +71,23 @@ class OpenApi:
             if remote.tag != self._merged:
                 self._v2.clear()
                 self._merged = remote.tag
-            body = self._v2.get(media)
-            if body is None:
-                body = self._v2[media] = await asyncio.to_thread(self._make_v2, media, remote)
-        response = web.Response(body=body, headers={"Content-Type": media, "ETag": etag, "Vary": "Accept"})
-        return pack(response, headers.get("Accept-Encoding", ""))
+            packed = self._v2.get(media)
+            if packed is None:
+                changes = self._changes
+                packed = await asyncio.to_thread(self._make_v2, media, remote)
+                if changes == self._changes:  # else it may be out of date already
+                    self._v2[media] = packed
+        shown = {"Content-Type": media, "ETag": etag, "Vary": "Accept, Accept-Encoding"}
+        if "gzip" in headers.get("Accept-Encoding", ""):
+            return web.Response(body=packed, headers=shown | {"Content-Encoding": "gzip"})
+        return web.Response(body=await asyncio.to_thread(gzip.decompress, packed), headers=shown)
 
     def _make_v2(self, media: str, remote: RemoteSwagger) -> bytes:
         document = documents.swagger(self._table)
         merge_swagger(document, remote.parts)
-        return gnostic.encode(document) if media == gnostic.MEDIA else orjson.dumps(document)
+        body = gnostic.encode(document) if media == gnostic.MEDIA else orjson.dumps(document)
+        # Kept packed: with hundreds of custom kinds it is tens of megabytes, and nearly every client takes it so.
+        return gzip.compress(body, compresslevel=4)
 
     # -- v3
 
@@ -105,7 +115,10 @@ class OpenApi:
             return web.Response(status=304, headers={"ETag": etag})
         body = self._v3.get(name)
         if body is None:
-            body = self._v3[name] = await asyncio.to_thread(lambda: orjson.dumps(documents.openapi(rows)))
+            changes = self._changes
+            body = await asyncio.to_thread(lambda: orjson.dumps(documents.openapi(rows)))
+            if changes == self._changes:
+                self._v3[name] = body
         response = web.Response(body=body, headers={"Content-Type": "application/json", "ETag": etag, "Vary": "Accept"})
         if asked:
             response.headers["Cache-Control"] = _FOREVER
