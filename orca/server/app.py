@@ -61,11 +61,13 @@ class Served:
     """What one request holds while it is served."""
 
     started: float
+    inflight: Gauge
     flow: Flow | None = None
     seats: int = 0
     waiting: Waiting | None = None
     entered: float = 0.0
     record: Record | None = None
+    streaming: bool = False
 
     def free(self, fairness: Fairness | None) -> None:
         """Give back the seats; again is harmless."""
@@ -79,6 +81,9 @@ class Served:
         assert task is not None
         deadlines.release(task)
         connection.forget_loss(self)
+        if not self.streaming:
+            self.streaming = True
+            self.inflight.dec()
 
 
 @dataclass(slots=True)
@@ -128,7 +133,7 @@ class App:
         inflight = self._readonly if reading else self._mutating
         inflight.inc()
         verb = http.method
-        served = Served(started)
+        served = Served(started, inflight)
         task = asyncio.current_task()
         assert task is not None
         connection = connection_of(http)
@@ -180,7 +185,8 @@ class App:
                 served.record.panicked()
                 served.record = None
         finally:
-            inflight.dec()
+            if not served.streaming:
+                inflight.dec()
             self._deadlines.leave(task)
             if verb != "get":
                 connection.forget_loss(served)

@@ -41,7 +41,6 @@ class Metrics:
         self._requests = Requests()
         self.reading, self.mutating = self._requests.reading, self._requests.mutating
         self.observe = self._requests.observe
-        self._streams = 0
         self._storage = Storage(table, store)
         for collector in (self._requests, self._storage, _Build(), Queues()):
             self.registry.register(collector)
@@ -68,18 +67,16 @@ class Metrics:
 
     def running(self, verb: str, target: Target) -> None:
         """A watch or a stream has begun."""
-        self._streams += 1
         self._requests.kind(verb, target).running.inc()
 
     def ended(self, verb: str, target: Target) -> None:
         """A watch or a stream is over."""
-        self._streams -= 1
         self._requests.kind(verb, target).running.dec()
 
     @property
     def unanswered(self) -> int:
         """Requests that are being answered now, without watches and streams."""
-        return self.reading.value + self.mutating.value - self._streams
+        return self.reading.value + self.mutating.value
 
     def watch_counts(self, resource: Resource) -> WatchCounts:
         """Where the events of a kind are counted."""

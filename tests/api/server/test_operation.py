@@ -389,6 +389,31 @@ async def test_an_orderly_end_answers_and_logs_what_was_asked(tmp_path: Path) ->
     assert logged(server, auditID=last.headers["Audit-Id"], stage="ResponseComplete")
 
 
+async def test_without_fairness_two_counts_limit_requests_and_watches_are_not_among_them(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("bob,bob,3\n")
+    server = ServerProcess(
+        tmp_path,
+        "--no-controllers",
+        f"--token-auth-file={tokens}",
+        "--enable-priority-and-fairness=false",
+        "--max-requests-inflight=2",
+    )
+    server.start()
+    try:
+        async with Api(server.kubeconfig) as api, Api(server.kubeconfig, token="bob") as bob:
+            path = "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=3"
+            watches = [asyncio.create_task(api.get(path)) for _ in range(5)]
+            await asyncio.sleep(1)
+            answer = await bob.get("/version")
+            assert answer.status == 200, answer.raw
+            assert "X-Kubernetes-PF-FlowSchema-UID" not in answer.headers
+            assert (await api.get(f"{FLOW}/flowschemas")).status == 200
+            assert {one.status for one in await asyncio.gather(*watches)} == {200}
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
