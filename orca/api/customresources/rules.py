@@ -221,8 +221,22 @@ def _default(schema: Obj, path: str, in_meta: bool) -> Iterator[FieldError]:
     if problem:
         yield FieldError.invalid(path, default, problem)
         return
-    wrong = embedded.check(default, tree, path)
-    yield from wrong or values.check(default, schema, path)
+    wrong = embedded.check(default, tree, path) or values.check(default, schema, path)
+    yield from wrong
+    if not wrong and tree.ruled:
+        yield from _unruly(schema, default, path)
+
+
+def _unruly(schema: Obj, default: Any, path: str) -> Iterator[FieldError]:
+    """What the schema's own CEL rules say of its default."""
+    # Here, because most schemas have no rules, and what evaluates them is large.
+    from orca.api.cel.rules import compile_rules
+
+    compiled = compile_rules({"type": "object", "properties": {"default": schema}})
+    if compiled.errors(""):
+        return  # told at the rules
+    for error in compiled.validate({"default": default}):
+        yield replace(error, field=path + error.field.removeprefix("default"))
 
 
 # -- the rest

@@ -93,6 +93,14 @@ def test_what_a_junctor_speaks_of_is_described_outside_of_it() -> None:
     assert errors(made) == [f"{at}: Required value: {why}"]
 
 
+def test_defaults_obey_the_rules_of_their_schema() -> None:
+    ruled = {"type": "integer", "default": 3, "x-kubernetes-validations": [{"rule": "self % 2 == 0", "message": "odd"}]}
+    assert errors(crd({"type": "object", "properties": {"n": ruled}})) == [
+        f'{AT}.properties[spec].properties[n].default: Invalid value: "integer": odd'
+    ]
+    assert errors(crd({"type": "object", "properties": {"n": {**ruled, "default": 4}}})) == []
+
+
 def test_int_or_string_may_repeat_its_types() -> None:
     anyhow = [{"type": "integer"}, {"type": "string"}]
     assert errors(crd({"x-kubernetes-int-or-string": True, "anyOf": anyhow})) == []
