@@ -18,7 +18,7 @@ from orca.client.base import Client, ObjectList, Patch, PatchKind, Propagation, 
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions
 from orca.server.patch_media import BY_KIND
 from orca.server.verbs import Call, Verbs
-from orca.server.verbs.ownership import without_managers
+from orca.server.verbs.core import without_managers
 from orca.server.verbs.serving import AnyWatch
 from orca.store import Event
 

@@ -520,7 +520,7 @@ def _told(error: EtcdError) -> ApiError:
         if "Deadline" in str(error):
             return errors.timeout(f"request did not complete within requested timeout - {error}", retry_after=1)
         return errors.service_unavailable(str(error))
-    if "request is too large" in str(error):
+    if "request is too large" in str(error) or "message larger than max" in str(error):
         return errors.too_large(1_572_864)
     return errors.internal(str(error))
 

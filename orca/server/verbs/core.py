@@ -10,6 +10,7 @@ import orjson
 
 from orca.admission import Attributes, Chain
 from orca.api.builtin import SERVICES
+from orca.api.errors import ApiError
 from orca.api.objects import Obj, meta, name, namespace
 from orca.api.resources import Resource, ResourceTable
 from orca.auth import UserInfo
@@ -58,21 +59,25 @@ class Core:
         return await serving.serve(resource, await self.store.get(resource, space, object_name))
 
     async def write_new(self, resource: Resource, obj: Obj, also: Sequence[Also] = ()) -> Entry:
-        """Store a new object. Raises ApiError 409 AlreadyExists, Raced."""
+        """Store a new object. Raises ApiError 409 AlreadyExists, 413, Raced."""
         if resource is SERVICES:
             also = [*also, *self.services.claims(obj, None)]
-        entry = await self.store.create(resource, await serving.to_stored(resource, obj), also=also)
+        made = await serving.to_stored(resource, obj)
+        entry = await _fitting(made, lambda fits: self.store.create(resource, fits, also=also))
         serving.written(resource, entry)
         return await serving.serve(resource, entry)
 
     async def replace(self, resource: Resource, current: Entry, new: Obj, also: Sequence[Also] = ()) -> Entry:
-        """Store ``new`` in place of ``current``. Raises ApiError 409 Conflict when that is not the newest any more."""
+        """Store ``new`` in place of ``current``. Raises ApiError 413, 409 when that is not the newest any more."""
         made = await serving.to_stored(resource, new)
         if resource is SERVICES:
             also = [*also, *self.services.claims(new, current.obj)]
         expected = (meta(current.obj)["uid"], version_of(current.obj))
-        entry = await self.store.update(
-            resource, current.namespace, current.name, lambda _: made, expected=expected, also=also
+        entry = await _fitting(
+            made,
+            lambda fits: self.store.update(
+                resource, current.namespace, current.name, lambda _: fits, expected=expected, also=also
+            ),
         )
         serving.written(resource, entry)
         return await serving.serve(resource, entry)
@@ -112,6 +117,25 @@ class Core:
             warnings=call.options.warnings,
             audit_annotations=call.audit_annotations,
         )
+
+
+def without_managers(obj: Obj) -> Obj:
+    """``obj`` without its managedFields, sharing everything else; itself when it has none."""
+    known = meta(obj)
+    if "managedFields" not in known:
+        return obj
+    return {**obj, "metadata": {field: value for field, value in known.items() if field != "managedFields"}}
+
+
+async def _fitting(obj: Obj, write: Callable[[Obj], Awaitable[Entry]]) -> Entry:
+    """Write ``obj``; an object too large for the store is worth more than knowing who owns it."""
+    try:
+        return await write(obj)
+    except ApiError as error:
+        smaller = without_managers(obj)
+        if error.code != 413 or smaller is obj:
+            raise
+        return await write(smaller)
 
 
 def copy_entry(entry: Entry) -> Obj:

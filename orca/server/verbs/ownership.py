@@ -61,14 +61,6 @@ def versions(core: Core, resource: Resource) -> fields.At:
     return at
 
 
-def without_managers(obj: Obj) -> Obj:
-    """``obj`` without its managedFields, sharing everything else; itself when it has none."""
-    known = meta(obj)
-    if "managedFields" not in known:
-        return obj
-    return {**obj, "metadata": {field: value for field, value in known.items() if field != "managedFields"}}
-
-
 def guard(call: Call, before: Obj, after: Obj) -> None:
     """Undo what mutating admission made of managedFields, in place, when the result could not be stored."""
     was, now = meta(before).get("managedFields"), meta(after).get("managedFields")

@@ -13,8 +13,7 @@ from orca.api.resources import Resource
 from orca.server.options import WriteOptions
 from orca.server.patch_media import ACCEPTED, APPLY_PATCH, JSON_PATCH, MERGE_PATCH, PLAIN, STRATEGIC_PATCH
 from orca.server.verbs.accept import accept
-from orca.server.verbs.core import Call, Core, copy_entry
-from orca.server.verbs.ownership import without_managers
+from orca.server.verbs.core import Call, Core, copy_entry, without_managers
 from orca.server.verbs.updating import modify
 from orca.store import Entry
 

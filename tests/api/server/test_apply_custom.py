@@ -163,3 +163,14 @@ async def test_a_schema_that_becomes_atomic_keeps_its_owners(api: Api, space: st
     assert changed.status == 200, changed.raw
     refused = await apply(api, path, thing(group, parts=[{"name": "q"}]), "fieldManager=other")
     assert refused.failure[2] == 'Apply failed with 1 conflict: conflict with "me": .spec.parts'
+
+
+async def test_owners_give_way_to_the_size_of_an_object(api: Api, space: str, group: str) -> None:
+    path = f"/apis/{group}/v1/namespaces/{space}/things"
+    large = {f"k{number}": 1 for number in range(72_000)}
+    made = await api.post(path, thing(group, open=large))
+    assert made.status == 201, made.raw[:300]
+    assert "managedFields" not in made.json["metadata"]
+    too_large = {f"k{number}": "x" * 20 for number in range(50_000)}
+    refused = await api.post(path, {**thing(group, open=too_large), "metadata": {"name": "u"}})
+    assert refused.failure[0] == 413, refused.raw

@@ -68,5 +68,6 @@ def test_paths_are_shown_as_people_write_them() -> None:
 
 
 def test_what_is_no_set() -> None:
+    wrong: object
     for wrong in ([], {"f:a": 1}, {"a": {}}, {"k:x": {}}, {'k:["a"]': {}}, {"i:x": {}}):
         assert not sets.is_field_set(wrong), wrong
