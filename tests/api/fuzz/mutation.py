@@ -90,7 +90,7 @@ def mutated(obj: Any, random: Random, others: list[Any]) -> Any:
                 where[random.choice(_TEXTS)] = where[key]
             case 5 | 6:
                 if isinstance(where, list):
-                    where.extend(copy.deepcopy(where) * random.choice((1, 3, 50)))
+                    where.extend(copy.deepcopy(where) * random.choice((1, 3, 50)) if len(where) < 50 else ())
                 else:
                     where[key] = [where[key], where[key]]
             case 7:
@@ -98,6 +98,8 @@ def mutated(obj: Any, random: Random, others: list[Any]) -> Any:
                 _places(random.choice(others), elsewhere)
                 there, name = random.choice(elsewhere)
                 where[key] = copy.deepcopy(there[name])
+                if len(places) > 3000:
+                    break
             case _:
                 where[key] = {"a": where[key]} if random.random() < 0.5 else [where[key]]
     return changed
