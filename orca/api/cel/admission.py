@@ -102,7 +102,7 @@ class _Constructible(Mapping[str, ObjectType]):
         if found is None:
             if name != OBJECT and not name.startswith(f"{OBJECT}."):
                 raise KeyError(name)
-            found = ObjectType(name, (), _AnyField())
+            found = ObjectType(name, (), _AnyField(), nullable=True)
             if len(self._made) < 4096:
                 self._made[name] = found
         return found
@@ -141,6 +141,10 @@ def policy_environment(
     return Environment({**variables, **(types or {})}, _CONSTRUCTIBLE if mutating else {})
 
 
+def _variables(fields: dict[str, Type]) -> ObjectType:
+    return ObjectType("kubernetes.variables", (), fields, nullable=True)
+
+
 class Composition:
     """``variables`` of a policy: each may use those before it."""
 
@@ -149,7 +153,7 @@ class Composition:
         self.wrong: dict[str, str] = {}
         fields: dict[str, Type] = {}
         base = environment
-        self.environment = base.with_variables({"variables": ObjectType("kubernetes.variables", (), {})})
+        self.environment = base.with_variables({"variables": _variables({})})
         for variable in spec.get("variables") or ():
             name = variable.get("name") or ""
             try:
@@ -160,8 +164,7 @@ class Composition:
             else:
                 self.programs[name] = program
                 fields[name] = program.result
-            type_ = ObjectType("kubernetes.variables", (), dict(fields))
-            self.environment = base.with_variables({"variables": type_})
+            self.environment = base.with_variables({"variables": _variables(dict(fields))})
 
 
 def conditions_errors(

@@ -127,7 +127,11 @@ class _Planner:
         type_ = self._checked.types[node.operand.id]
         if isinstance(type_, ObjectType):
             field = type_.real.get(field, field)
-        return _has(operand, field) if node.test else _select(operand, field)
+        # A field that is null is an absent one; an entry of a map may well be null.
+        declared = isinstance(type_, ObjectType) and not type_.nullable
+        if node.test:
+            return _has(operand, field, null=not declared)
+        return _present(_select(operand, field), field) if declared else _select(operand, field)
 
     def _call(self, node: Call) -> Run:
         name = node.function
@@ -146,7 +150,9 @@ class _Planner:
             inner = type_.params[0] if type_.name == "optional_type" else type_
             if isinstance(inner, ObjectType):
                 field = inner.real.get(field, field)
-            return _optional_select(self.node(node.args[0]), field)
+            return _optional_select(
+                self.node(node.args[0]), field, null=not isinstance(inner, ObjectType) or inner.nullable
+            )
         if name == "_+_" and self._appends(node):
             accumulator, addition = node.args
             assert isinstance(accumulator, Ident)
@@ -326,7 +332,17 @@ def _select(operand: Run, field: str) -> Run:
     return run
 
 
-def _has(operand: Run, field: str) -> Run:
+def _present(select: Run, field: str) -> Run:
+    def run(frame: Frame) -> Any:
+        value = select(frame)
+        if value is None:
+            raise CelError(f"no such key: {field}")
+        return value
+
+    return run
+
+
+def _has(operand: Run, field: str, *, null: bool) -> Run:
     def run(frame: Frame) -> Any:
         value = operand(frame)
         if isinstance(value, Optional):
@@ -334,17 +350,18 @@ def _has(operand: Run, field: str) -> Run:
                 return False
             value = value.value
         if isinstance(value, dict):
-            return field in value
+            return field in value and (null or value[field] is not None)
         raise no_such_overload()
 
     return run
 
 
-def _optional_select(operand: Run, field: str) -> Run:
+def _optional_select(operand: Run, field: str, *, null: bool) -> Run:
     def run(frame: Frame) -> Any:
         value = operand(frame)
         frame.cost += 1
-        return optional_index(value, field)
+        found = optional_index(value, field)
+        return found if null or found.value is not None else Optional.NONE
 
     return run
 

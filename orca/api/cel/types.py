@@ -27,11 +27,13 @@ class Type:
 class ObjectType(Type):
     """An object with known fields. ``fields`` maps names as expressions write them (escaped) to what they are.
 
-    ``real`` maps those names to the keys of the JSON object where they differ. Equal only to itself.
+    ``real`` maps those names to the keys of the JSON object where they differ. A field that is null is an absent one,
+    unless ``nullable``. Equal only to types of its name.
     """
 
     fields: Mapping[str, Type] = field(default_factory=dict)
     real: Mapping[str, str] = field(default_factory=dict)
+    nullable: bool = False
 
 
 DYN = Type("dyn")

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from orca.admission.policies.compiled import Compiled
 from orca.admission.policies.mutating import Failed
 from orca.admission.policies.patches import applied, to_json
+from orca.admission.policies.validating import evaluate
 from orca.api.builtin import PODS
-from orca.api.cel import DYN, Environment, compile
+from orca.api.cel import DYN, Budget, Environment, compile
 from orca.api.cel.admission import APPLIED, PATCHES, policy_environment
 from orca.api.fields.types import root
 from orca.api.objects import Obj
@@ -102,3 +104,26 @@ def test_values_that_json_has_not() -> None:
     ]
     with pytest.raises(Failed, match=r"kubernetes\.Quantity cannot be written"):
         result("quantity('1')")
+
+
+def test_variables_are_evaluated_once_and_when_needed() -> None:
+    spec = {
+        "variables": [
+            {"name": "old", "expression": "oldObject"},
+            {"name": "bad", "expression": "1 / object.zero"},
+            {"name": "doubled", "expression": "variables.old == null ? object.n * 2 : 0"},
+        ],
+        "validations": [
+            {"expression": "variables.doubled == 4 && variables.old == null"},
+            {"expression": "variables.bad > 0"},
+        ],
+    }
+    verdict = evaluate(
+        Compiled(spec, mutating=False), {"object": {"n": 2, "zero": 0}, "oldObject": None}, Budget(), fail=True
+    )
+    (denial,) = verdict.denials
+    assert denial.index == 1
+    assert denial.message == (
+        "expression 'variables.bad > 0' resulted in error: "
+        'composited variable "bad" fails to evaluate: division by zero'
+    )

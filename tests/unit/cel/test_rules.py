@@ -273,3 +273,49 @@ def test_what_takes_long_is_given_up_when_asked_to() -> None:
         with pytest.raises(TooLong):
             rules.validate(many)
     assert rules.validate(many) == []
+
+
+def test_a_field_that_is_null_is_absent_but_entries_may_be_null() -> None:
+    nullable = {"type": "string", "nullable": True}
+    rules = compile_rules(
+        schema(
+            spec=ruled(
+                schema(f=nullable, m={"type": "object", "additionalProperties": nullable}),
+                "!has(self.f) && !self.?f.hasValue()",
+                "'a' in self.m && has(self.m.a) && type(self.m['a']) == null_type",
+            )
+        )
+    )
+    assert rules.errors("schema") == []
+    assert rules.validate({"spec": {"f": None, "m": {"a": None}}}) == []
+
+
+def test_int_or_string_and_percentages() -> None:
+    fields = {"min": {"x-kubernetes-int-or-string": True}, "current": INTEGER, "available": INTEGER}
+    rules = compile_rules(
+        schema(
+            spec=ruled(
+                schema(**fields),
+                r"type(self.min) == string ? self.min.matches(r'(\d+(\.\d+)?%)') : self.min > 0",
+                "type(self.min) == int ? self.current >= self.min : double(self.current) / double(self.available) >= "
+                "double(self.min.replace('%', '')) / 100.0",
+                "self.min != ['anything']",
+            )
+        )
+    )
+    assert rules.errors("schema") == []
+    assert rules.validate({"spec": {"min": "50%", "current": 5, "available": 10}}) == []
+    assert rules.validate({"spec": {"min": 4, "current": 5, "available": 10}}) == []
+    assert len(rules.validate({"spec": {"min": "60%", "current": 5, "available": 10}})) == 1
+
+
+def test_fields_without_a_type_are_not_seen_but_compared() -> None:
+    unknown = {"x-kubernetes-preserve-unknown-fields": True}
+    told = {"type": "array", "maxItems": 5, "items": {"type": "object", **unknown}}
+    rules = compile_rules(
+        schema(spec=ruled(schema(l=told, any=unknown), "self.l[0] == self.l[1] && self.l[0] != self.l[2]"))
+    )
+    assert rules.errors("schema") == []
+    assert rules.validate({"spec": {"l": [{"a": 1}, {"a": 1}, {"a": "1"}], "any": 1}}) == []
+    wrong = compile_rules(schema(spec=ruled(schema(any=unknown), "self.any == 1")))
+    assert "undefined field 'any'" in str(wrong.errors("schema")[0])
