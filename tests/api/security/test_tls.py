@@ -113,6 +113,25 @@ async def test_identity_headers_of_proxies_mean_nothing(anonymous: Api) -> None:
     assert (await anonymous.get("/api/v1/secrets", **headers)).status == 403
 
 
+async def test_only_the_front_proxy_names_users(server: ServerProcess, authority: Authority, tmp_path: Path) -> None:
+    """A certificate with the proxy's name is not the proxy's unless the proxy's own authority signed it."""
+    posing = WHO.replace(b"Host: x", b"Host: x\r\nX-Remote-User: admin\r\nX-Remote-Group: system:masters")
+    for name, groups in (("front-proxy-client", []), ("grace", ["crew"])):
+        answer = await exchange(server.port, posing, client_tls(authority.issue(name, groups)))
+        assert statuses(answer) == [201]
+        assert b"system:masters" not in answer
+        assert name.encode() in answer
+    foreign = Authority.foreign(tmp_path, "front-proxy-ca").issue("front-proxy-client")
+    try:
+        answer = await exchange(server.port, posing, client_tls(foreign))
+    except (ssl.SSLError, ConnectionError):
+        answer = b""
+    assert statuses(answer) in ([], [401])
+    own = await exchange(server.port, posing, client_tls(_front_proxy(server, tmp_path)))
+    assert statuses(own) == [201]
+    assert b'"username":"admin"' in own
+
+
 async def test_a_connection_does_not_outlive_its_certificate(server: ServerProcess, authority: Authority) -> None:
     identity = authority.issue("brief", ends=timedelta(seconds=3))
     async with connection(server.port, client_tls(identity)) as (reader, writer), asyncio.timeout(10):
