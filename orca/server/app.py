@@ -315,8 +315,6 @@ class App:
             return await self._parts.aggregator.proxy(request, service)
         if request.begun is not None:
             request.begun()
-        if request.begun is not None:
-            request.begun()
         self._parts.metrics.running(verb, seen)
         try:
             return await self._parts.aggregator.proxy(request, service)
