@@ -13,6 +13,7 @@ from orca.api.errors import (
     FieldError,
     bad_request,
     conflict,
+    forbidden,
     internal,
     invalid_kind,
     is_conflict,
@@ -27,6 +28,8 @@ from orca.store import Entry
 
 _SUCCESS: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 _ATTEMPTS = 16
+_MOST_DISRUPTED = 2000
+"""Evictions that the budget's controller may be behind with."""
 
 
 async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj) -> Obj:
@@ -130,7 +133,8 @@ async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) ->
 
 def _counts(pod: Obj) -> bool:
     """Whether removing the pod can disrupt anything."""
-    return (pod.get("status") or {}).get("phase") == "Running" and not meta(pod).get("deletionTimestamp")
+    ended = (pod.get("status") or {}).get("phase") in ("Pending", "Succeeded", "Failed")
+    return not ended and not meta(pod).get("deletionTimestamp")
 
 
 def needs_no_room(pod: Obj, budget: Obj) -> bool:
@@ -162,6 +166,11 @@ async def _take_one(core: Core, budget: Obj, pod_name: str, *, dry_run: bool) ->
     status = budget.get("status") or {}
     if status.get("observedGeneration", 0) < meta(budget).get("generation", 0):
         raise _refused(budget, "The disruption budget is still being processed by the server.", 10)
+    if status.get("disruptionsAllowed", 0) < 0:
+        raise forbidden(PODDISRUPTIONBUDGETS, name(budget), "pdb disruptions allowed is negative")
+    if len(status.get("disruptedPods") or ()) > _MOST_DISRUPTED:
+        why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        raise forbidden(PODDISRUPTIONBUDGETS, name(budget), why)
     if status.get("disruptionsAllowed", 0) <= 0:
         why = (
             f"The disruption budget {name(budget)} needs {status.get('desiredHealthy', 0)} healthy pods "
