@@ -152,7 +152,9 @@ def command(verbosity: int, **values: Any) -> None:
     set_up_logging(verbosity)
     bound_heap()
     operation = Operation.taken_from(values)
-    flags = Flags(operation=operation, **{**values, "advertise_address": values["advertise_address"] or guess_address()})
+    flags = Flags(
+        operation=operation, **{**values, "advertise_address": values["advertise_address"] or guess_address()}
+    )
     try:
         uvloop.run(_run(flags))
     except click.ClickException:
