@@ -1,4 +1,4 @@
-"""The roles and bindings every cluster starts with, as facts; :mod:`orca.auth.bootstrap` writes them.
+"""The roles and bindings every cluster starts with, as facts; :mod:`orca.server.bootstrap` writes them.
 
 Names and contents are upstream's bootstrap policy; the bindings for joining nodes are kubeadm's, under our name.
 """

@@ -102,6 +102,26 @@ def ensure_pki(directory: str | Path, hosts: Sequence[str], *, clock: Clock | No
     return paths
 
 
+def merged_bundle(held: str, ours: str, *, clock: Clock | None = None) -> str:
+    """PEM of the certificates of both bundles, each once, without those that have expired.
+
+    Who was trusted stays trusted until then: several servers may write one bundle while an authority is replaced.
+    Bundles that cannot be read count as empty.
+    """
+    now = (clock or SystemClock()).now()
+    found: dict[bytes, str] = {}
+    for bundle in (held, ours):
+        try:
+            certificates = x509.load_pem_x509_certificates(bundle.encode())
+        except ValueError:
+            continue
+        for one in certificates:
+            if one.not_valid_after_utc > now:
+                pem = one.public_bytes(serialization.Encoding.PEM).decode()
+                found.setdefault(one.fingerprint(hashes.SHA256()), pem)
+    return "".join(found.values())
+
+
 def spki_hash(certificate_pem: bytes) -> str:
     """Hex SHA-256 of a certificate's public key info, as join tokens carry it."""
     certificate = x509.load_pem_x509_certificate(certificate_pem)

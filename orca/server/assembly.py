@@ -27,7 +27,7 @@ from orca.server.aggregation import Aggregator
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
 from orca.server.audit import Audit
-from orca.server.bootstrap import ClusterFacts, admitted, bootstrap, keep_kubernetes_service
+from orca.server.bootstrap import admitted, bootstrap, keep_extension_authentication, keep_kubernetes_service
 from orca.server.connection import KEEPALIVE_SECONDS, LINGER_SECONDS, ConnectionFactory
 from orca.server.customresources import CustomKinds, DefinitionController
 from orca.server.deadlines import Deadlines
@@ -38,6 +38,7 @@ from orca.server.fairness.upkeep import Upkeep
 from orca.server.health import Health
 from orca.server.hosts import Hosts
 from orca.server.identity import Gate
+from orca.server.initial_objects import ClusterFacts
 from orca.server.local import LocalClient
 from orca.server.metrics import Metrics
 from orca.server.openapi import OpenApi
@@ -236,6 +237,7 @@ class ApiServer:
             try:
                 await self.services.repair()
                 await self._lead_here(facts)
+                await keep_extension_authentication(self.client, facts)
                 self._complete = self._complete or await bootstrap(self.client, facts)
             except Exception:
                 # Whatever it was, the next round tries again.
@@ -256,6 +258,7 @@ class ApiServer:
             service_cidr=self.config.service_cidr,
             ca_pem=self._pki.ca.cert.read_text(),
             front_proxy_ca_pem=self._pki.front_proxy_ca.cert.read_text(),
+            client_ca_pem=self.config.client_ca_file.read_text() if self.config.client_ca_file else "",
         )
 
     def _serving_tls(self) -> ssl.SSLContext:

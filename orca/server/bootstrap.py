@@ -1,4 +1,4 @@
-"""Objects every cluster starts with, kept there: namespaces, RBAC defaults, the ``kubernetes`` Service, cluster-info.
+"""Keeps the objects every cluster starts with: namespaces, RBAC defaults, the ``kubernetes`` Service, cluster-info.
 
 Runs through the same verbs as everybody, creates what is missing and repairs what must be so; on a cluster that has
 everything it only reads.
@@ -7,9 +7,7 @@ everything it only reads.
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
-from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Sequence
 from ipaddress import ip_address
 
 import orjson
@@ -23,38 +21,31 @@ from orca.api.builtin import (
     ENDPOINTS,
     ENDPOINTSLICES,
     NAMESPACES,
-    PRIORITYCLASSES,
-    SERVICECIDRS,
+    ROLEBINDINGS,
+    ROLES,
     SERVICES,
 )
 from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from orca.api.objects import Obj, meta, name, namespace
 from orca.api.resources import Resource
 from orca.auth.default_roles import default_policy
+from orca.auth.pki import merged_bundle
 from orca.client.base import Client
+from orca.server.initial_objects import (
+    CLUSTER_INFO,
+    ClusterFacts,
+    extension_authentication,
+    fixed,
+    kubernetes_endpoint_slice,
+    kubernetes_endpoints,
+    kubernetes_service,
+)
 
 log = structlog.get_logger()
 
 NAMESPACE_NAMES = ("kube-system", "kube-public", "kube-node-lease", "default")
 _AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
-_CLUSTER_INFO = "cluster-info"
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterFacts:
-    """What the objects tell. ``address`` is where clients reach this server."""
-
-    address: str
-    port: int
-    service_address: str
-    service_cidr: str
-    ca_pem: str
-    front_proxy_ca_pem: str = ""
-
-    @property
-    def url(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"https://{host}:{self.port}"
+_POLICY = (CLUSTERROLES, CLUSTERROLEBINDINGS, ROLES, ROLEBINDINGS)
 
 
 async def bootstrap(client: Client, facts: ClusterFacts) -> bool:
@@ -69,8 +60,7 @@ async def bootstrap(client: Client, facts: ClusterFacts) -> bool:
         refused += not await admitted(_ensure(client, NAMESPACES, obj))
     # At once: one after the other, each would wait for the disk.
     done = await asyncio.gather(
-        *(admitted(_ensure_rbac(client, resource, obj)) for resource, obj in default_policy()),
-        *(admitted(_ensure(client, resource, obj)) for resource, obj in _fixed(facts)),
+        *(admitted(_ensure(client, resource, obj)) for resource, obj in (*default_policy(), *fixed(facts))),
     )
     return refused == 0 and all(done)
 
@@ -89,15 +79,20 @@ async def admitted(write: Awaitable[None]) -> bool:
 
 async def keep_kubernetes_service(client: Client, facts: ClusterFacts, servers: Sequence[tuple[str, int]]) -> None:
     """The ``kubernetes`` Service leads to all living ``servers``; called again when they change."""
-    await _ensure(client, SERVICES, _service(facts))
+    await _ensure(client, SERVICES, kubernetes_service(facts))
     service = await client.get(SERVICES, "kubernetes", "default")
     port = service["spec"]["ports"][0].get("targetPort") or facts.port
     # Nobody but this machine could follow loopback addresses, and the API refuses them as endpoints.
     addresses = [host for host, at in servers if at == port and not ip_address(host).is_loopback]
     if not addresses:
         return
-    await _ensure_same(client, ENDPOINTS, _endpoints(addresses, port), ("subsets",))
-    await _ensure_same(client, ENDPOINTSLICES, _endpoint_slice(addresses, port), ("endpoints", "ports"))
+    await _ensure_same(client, ENDPOINTS, kubernetes_endpoints(addresses, port), ("subsets",))
+    await _ensure_same(client, ENDPOINTSLICES, kubernetes_endpoint_slice(addresses, port), ("endpoints", "ports"))
+
+
+async def keep_extension_authentication(client: Client, facts: ClusterFacts) -> None:
+    """What aggregated API servers read to recognise us comes back, whoever deleted it."""
+    await _ensure(client, CONFIGMAPS, extension_authentication(facts))
 
 
 async def _find(client: Client, resource: Resource, obj: Obj) -> Obj | None:
@@ -110,12 +105,14 @@ async def _find(client: Client, resource: Resource, obj: Obj) -> Obj | None:
 
 
 async def _ensure(client: Client, resource: Resource, obj: Obj) -> None:
-    if await _find(client, resource, obj) is not None:
-        return
+    present = await _find(client, resource, obj)
     try:
-        await client.create(resource, obj)
+        if present is None:
+            await client.create(resource, obj)
+        elif (new := reconciled(resource, present, obj)) is not None:
+            await client.update(resource, new)
     except ApiError as error:
-        if not is_already_exists(error):
+        if not is_already_exists(error) and not is_conflict(error):  # another server of this cluster starts as well
             raise
 
 
@@ -131,168 +128,62 @@ async def _ensure_same(client: Client, resource: Resource, obj: Obj, fields: tup
                 raise
 
 
-async def _ensure_rbac(client: Client, resource: Resource, obj: Obj) -> None:
-    """Missing rules and subjects come back, added ones stay; ``autoupdate: "false"`` keeps our hands off."""
-    present = await _find(client, resource, obj)
-    if present is None:
-        await _ensure(client, resource, obj)
-        return
-    if (
-        resource not in (CLUSTERROLES, CLUSTERROLEBINDINGS)
-        or (meta(present).get("annotations") or {}).get(_AUTO_UPDATE) == "false"
-    ):
-        return
+def reconciled(resource: Resource, present: Obj, wanted: Obj) -> Obj | None:
+    """``present`` with what it lacks of ``wanted``; None when it lacks nothing.
+
+    Roles and bindings regain rules, subjects, labels and annotations and keep what was added, unless their
+    ``autoupdate`` is "false". The ConfigMaps that name certificate authorities follow them. The rest stays as it is.
+    """
+    if resource is CONFIGMAPS:
+        data = _reconciled_data(name(wanted), present.get("data") or {}, wanted["data"])
+        return None if data == (present.get("data") or {}) else {**present, "data": data}
+    if resource not in _POLICY or (meta(present).get("annotations") or {}).get(_AUTO_UPDATE) == "false":
+        return None
     new = dict(present)
     for field in ("rules", "subjects"):
-        have = [_set_fields(one) for one in present.get(field) or ()]
-        missing = [one for one in obj.get(field) or () if _set_fields(one) not in have]
-        if missing:
-            new[field] = [*(present.get(field) or ()), *missing]
-    if "aggregationRule" in obj:
-        new["aggregationRule"] = obj["aggregationRule"]
-    if new != present:
-        try:
-            await client.update(resource, new)
-        except ApiError as error:
-            if not is_conflict(error):  # another server of this cluster starts at the same time
-                raise
+        held = [_set_fields(one) for one in present.get(field) or ()]
+        lacking = [one for one in wanted.get(field) or () if _set_fields(one) not in held]
+        if lacking:
+            new[field] = [*(present.get(field) or ()), *lacking]
+    for field in ("labels", "annotations"):
+        held_fields, ours = meta(present).get(field) or {}, meta(wanted).get(field) or {}
+        if not ours.keys() <= held_fields.keys():
+            new["metadata"] = {**new["metadata"], field: {**ours, **held_fields}}
+    if "aggregationRule" in wanted:
+        new["aggregationRule"] = wanted["aggregationRule"]
+    return None if new == present else new
+
+
+def _reconciled_data(config_map: str, held: Obj, wanted: Obj) -> Obj:
+    if config_map == CLUSTER_INFO:
+        # Servers differ in their address, but all have one authority: only hosts that would not believe us are helped.
+        same = _authority(held.get("kubeconfig", "")) == _authority(wanted["kubeconfig"])
+        return held if same else {**held, **wanted}
+    merged = {**held}
+    for field, value in wanted.items():
+        if field.endswith("-ca-file"):
+            merged[field] = merged_bundle(held.get(field, ""), value)
+        else:
+            lists = (_texts(held.get(field, "")), _texts(value))
+            merged[field] = orjson.dumps([*lists[0], *(one for one in lists[1] if one not in lists[0])]).decode()
+    return merged
+
+
+def _authority(kubeconfig: str) -> object:
+    try:
+        return yaml.safe_load(kubeconfig)["clusters"][0]["cluster"]["certificate-authority-data"]
+    except (yaml.YAMLError, LookupError, TypeError):
+        return None  # unreadable: replaced
+
+
+def _texts(json_list: str) -> list[str]:
+    try:
+        found = orjson.loads(json_list)
+    except orjson.JSONDecodeError:
+        return []
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def _set_fields(part: Obj) -> Obj:
     """Without the empty fields a stored one may have gained."""
     return {key: value for key, value in part.items() if value}
-
-
-# -- the objects
-
-
-def _fixed(facts: ClusterFacts) -> Iterable[tuple[Resource, Obj]]:
-    yield from ((PRIORITYCLASSES, one) for one in _priority_classes())
-    yield (
-        SERVICECIDRS,
-        {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "ServiceCIDR",
-            "metadata": {"name": "kubernetes"},
-            "spec": {"cidrs": [facts.service_cidr]},
-        },
-    )
-    yield CONFIGMAPS, _cluster_info(facts)
-    yield CONFIGMAPS, _extension_authentication(facts)
-
-
-def _priority_classes() -> Iterable[Obj]:
-    for class_name, value, who in (
-        ("system-node-critical", 2000001000, "must not be moved from their current node"),
-        (
-            "system-cluster-critical",
-            2000000000,
-            "must run in the cluster, but can be moved to another node if necessary",
-        ),
-    ):
-        yield {
-            "apiVersion": "scheduling.k8s.io/v1",
-            "kind": "PriorityClass",
-            "metadata": {"name": class_name},
-            "value": value,
-            "description": f"Used for system critical pods that {who}.",
-        }
-
-
-def _cluster_info(facts: ClusterFacts) -> Obj:
-    """What a host that wants to join may read without credentials: the server's address and CA."""
-    kubeconfig: Obj = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": "",
-                "cluster": {"certificate-authority-data": _base64(facts.ca_pem), "server": facts.url},
-            }
-        ],
-        "contexts": None,
-        "current-context": "",
-        "preferences": {},
-        "users": None,
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": _CLUSTER_INFO, "namespace": "kube-public"},
-        "data": {"kubeconfig": yaml.safe_dump(kubeconfig, sort_keys=False)},
-    }
-
-
-def _extension_authentication(facts: ClusterFacts) -> Obj:
-    """How aggregated API servers recognise us and our clients."""
-    data = {"client-ca-file": facts.ca_pem}
-    if facts.front_proxy_ca_pem:
-        data |= {
-            "requestheader-client-ca-file": facts.front_proxy_ca_pem,
-            "requestheader-allowed-names": orjson.dumps(["front-proxy-client"]).decode(),
-            "requestheader-username-headers": orjson.dumps(["X-Remote-User"]).decode(),
-            "requestheader-uid-headers": orjson.dumps(["X-Remote-Uid"]).decode(),
-            "requestheader-group-headers": orjson.dumps(["X-Remote-Group"]).decode(),
-            "requestheader-extra-headers-prefix": orjson.dumps(["X-Remote-Extra-"]).decode(),
-        }
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-        "data": data,
-    }
-
-
-def _service(facts: ClusterFacts) -> Obj:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"component": "apiserver", "provider": "kubernetes"},
-        },
-        "spec": {
-            "type": "ClusterIP",
-            "clusterIP": facts.service_address,
-            "sessionAffinity": "None",
-            "ports": [{"name": "https", "port": 443, "targetPort": facts.port, "protocol": "TCP"}],
-        },
-    }
-
-
-def _endpoints(addresses: Sequence[str], port: int) -> Obj:
-    return {
-        "apiVersion": "v1",
-        "kind": "Endpoints",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
-        },
-        "subsets": [
-            {
-                "addresses": [{"ip": address} for address in addresses],
-                "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-            }
-        ],
-    }
-
-
-def _endpoint_slice(addresses: Sequence[str], port: int) -> Obj:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
-        },
-        "addressType": "IPv6" if ":" in addresses[0] else "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-    }
-
-
-def _base64(text: str) -> str:
-    return b64encode(text.encode()).decode()

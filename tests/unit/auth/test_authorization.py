@@ -2,7 +2,6 @@
 
 from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, PODS, ROLEBINDINGS, ROLES
 from orca.auth import Action, UserInfo, build_authorizer
-from orca.auth.bootstrap import reconciled
 from orca.auth.default_roles import cluster_roles, default_policy
 from tests.unit.auth.fakes import Reader, made
 
@@ -131,15 +130,6 @@ def test_roles_aggregate_what_is_added_later():
     reader.put(ROLEBINDINGS, made(f"{RBAC}/v1", "RoleBinding", "b", "d", roleRef=reference, subjects=[subject]))
     assert allowed(authorizer, ANNA, "get", "crontabs", group="stable", space="d")
     assert allowed(authorizer, ANNA, "delete", "secrets", space="d", name="x")
-
-
-def test_default_roles_regain_what_they_lost_and_keep_what_they_gained():
-    wanted = next(role for role in cluster_roles() if role["metadata"]["name"] == "system:basic-user")
-    extra = rule(["get"], [""], ["pods"])
-    current = {**wanted, "rules": [wanted["rules"][0], extra]}
-    merged = reconciled(CLUSTERROLES, current, wanted)
-    assert merged["rules"] == [wanted["rules"][0], extra, wanted["rules"][1]]
-    assert reconciled(CLUSTERROLES, merged, wanted) is None
 
 
 def test_nodes_have_their_own_things_only():
