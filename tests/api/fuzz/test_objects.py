@@ -58,6 +58,11 @@ async def fuzz(server: ServerProcess, seconds: float, seed: int) -> int:
                 except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                     # Half a WebSocket, or a body the server would not read to its end.
                     continue
+                except aiohttp.ClientResponseError as error:
+                    # A line too long to be read has no method yet: the library answers HEAD with a body, too.
+                    if attempt.method != "HEAD":
+                        pytest.fail(f"seed {seed}: {error!r:.500}\n{attempt}")
+                    continue
                 except (aiohttp.InvalidURL, ValueError):
                     continue  # the client's own library does not send it
                 sent += 1

@@ -45,7 +45,7 @@ def whole(server: ServerProcess, order: random.Random) -> Any:
         for path, item in document.get("paths", {}).items():
             if wanted(path):
                 paths[path] = finite(item)
-    assert len(paths) > 200
+    assert len(paths) > 150
     names = sorted(paths)
     order.shuffle(names)
     return {
