@@ -30,10 +30,12 @@ class Frame:
 
 
 def constant(value: Any) -> Run:
+    """A value that costs nothing."""
     return lambda frame: value
 
 
 def fresh(kind: type) -> Run:
+    """An empty list or map of its own each time: accumulators grow in place."""
     return lambda frame: kind()
 
 
@@ -47,6 +49,8 @@ def is_attribute(node: Node) -> bool:
 
 
 def uncounted(run: Run) -> Run:
+    """The same, without its cost."""
+
     def free(frame: Frame) -> Any:
         before = frame.cost
         value = run(frame)
@@ -57,10 +61,13 @@ def uncounted(run: Run) -> Run:
 
 
 def member(wanted: Run, known: list[Any]) -> Run:
+    """``in`` over a constant list, which costs nothing."""
     return lambda frame: is_in(wanted(frame), known)
 
 
 def variable(name: str) -> Run:
+    """A variable of the environment or of a macro."""
+
     def run(frame: Frame) -> Any:
         frame.cost += 1
         value = frame.variables.get(name, MISSING)
@@ -72,6 +79,8 @@ def variable(name: str) -> Run:
 
 
 def accumulator(name: str) -> Run:
+    """What a fold has so far; an error that was kept there is raised now."""
+
     def run(frame: Frame) -> Any:
         frame.cost += 1
         value = frame.variables[name]
@@ -83,6 +92,8 @@ def accumulator(name: str) -> Run:
 
 
 def select(operand: Run, field: str) -> Run:
+    """``operand.field``."""
+
     def run(frame: Frame) -> Any:
         value = operand(frame)
         frame.cost += 1
@@ -99,6 +110,8 @@ def select(operand: Run, field: str) -> Run:
 
 
 def present(select: Run, field: str) -> Run:
+    """A field of an object, where null means that it is not there."""
+
     def run(frame: Frame) -> Any:
         value = select(frame)
         if value is None:
@@ -109,6 +122,8 @@ def present(select: Run, field: str) -> Run:
 
 
 def has(operand: Run, field: str, *, null: bool) -> Run:
+    """``has(operand.field)``; ``null`` says whether a null counts as there."""
+
     def run(frame: Frame) -> Any:
         value = operand(frame)
         if isinstance(value, Optional):
@@ -123,6 +138,8 @@ def has(operand: Run, field: str, *, null: bool) -> Run:
 
 
 def optional_select(operand: Run, field: str, *, null: bool) -> Run:
+    """``operand.?field``."""
+
     def run(frame: Frame) -> Any:
         value = operand(frame)
         frame.cost += 1
@@ -133,12 +150,15 @@ def optional_select(operand: Run, field: str, *, null: bool) -> Run:
 
 
 def optional(value: Any) -> Optional:
+    """The value, which has to be an optional one. Raises CelError."""
     if isinstance(value, Optional):
         return value
     raise no_such_overload()
 
 
 def append(accumulator: str, element: Run) -> Run:
+    """``accumulator + [element]``, in place."""
+
     def run(frame: Frame) -> Any:
         values = frame.variables[accumulator]
         if isinstance(values, CelError):
@@ -151,6 +171,8 @@ def append(accumulator: str, element: Run) -> Run:
 
 
 def insert(accumulator: Run, key: Run, value: Run | None = None) -> Run:
+    """An entry (or with one argument, entries) into the map of a fold, in place."""
+
     def run(frame: Frame) -> Any:
         made = accumulator(frame)
         frame.cost += 1
@@ -165,6 +187,7 @@ def insert(accumulator: Run, key: Run, value: Run | None = None) -> Run:
 
 
 def static(overload: Overload, args: list[Run]) -> Run:
+    """A call whose overload is known."""
     run, cost = overload.run, overload.cost
     if len(args) == 1:
         only = args[0]
@@ -201,6 +224,8 @@ def static(overload: Overload, args: list[Run]) -> Run:
 
 
 def dynamic(function: Function, chosen: list[Overload], args: list[Run]) -> Run:
+    """A call whose overload the values decide."""
+
     def run(frame: Frame) -> Any:
         values = [arg(frame) for arg in args]
         for overload in chosen:
@@ -217,10 +242,12 @@ def dynamic(function: Function, chosen: list[Overload], args: list[Run]) -> Run:
 
 
 def conjunction(left: Run, right: Run) -> Run:
+    """``&&``."""
     return logic(left, right, decides=False)
 
 
 def disjunction(left: Run, right: Run) -> Run:
+    """``||``."""
     return logic(left, right, decides=True)
 
 
@@ -258,6 +285,8 @@ def logic(left: Run, right: Run, *, decides: bool) -> Run:
 
 
 def conditional(condition: Run, one: Run, other: Run) -> Run:
+    """``condition ? one : other``."""
+
     def run(frame: Frame) -> Any:
         value = condition(frame)
         if value is True:
@@ -270,6 +299,8 @@ def conditional(condition: Run, one: Run, other: Run) -> Run:
 
 
 def not_strictly_false(operand: Run) -> Run:
+    """Whether a fold of ``all`` or ``exists`` goes on: errors do not end it."""
+
     def run(frame: Frame) -> Any:
         frame.cost += 1
         try:
@@ -294,6 +325,7 @@ def fold(
     *,
     always: bool,
 ) -> Run:
+    """A comprehension. ``always``: its condition is ``true``."""
     names = tuple(name for name in (accumulator, variable, variable2) if name)
 
     def run(frame: Frame) -> Any:
