@@ -37,8 +37,8 @@ def credentials_of(request: web.BaseRequest) -> Credentials:
 def websocket_token(offered: list[str]) -> str | None:
     """The bearer token among the subprotocols of a WebSocket: browsers cannot set headers on one.
 
-    Reference: k8s.io/apiserver ``pkg/authentication/request/websocket``. Raises ApiError 401 when it is malformed, given
-    twice, or the only protocol.
+    Reference: k8s.io/apiserver ``pkg/authentication/request/websocket``. Raises ApiError 401 when it is malformed,
+    given twice, or the only protocol.
     """
     protocols = [part.strip() for value in offered for part in value.split(",")]
     tokens = [one[len(WEBSOCKET_TOKEN) :] for one in protocols if one.startswith(WEBSOCKET_TOKEN)]

@@ -16,6 +16,7 @@ from orca.api.builtin import (
     IPADDRESSES,
     NAMESPACES,
     SERVICECIDRS,
+    VOLUMEATTRIBUTESCLASSES,
 )
 from tests.api.server.api import Api
 from tests.api.server.samples import name_of, sample
@@ -24,7 +25,7 @@ from tests.support.kubectl import Kubectl
 
 _OTHERWISE = {EVENTS_V1, HORIZONTALPODAUTOSCALERS_V1}
 """Further versions of kinds that are there already."""
-_BETA_IN_KUBECTL = {IPADDRESSES, SERVICECIDRS}
+_BETA_IN_KUBECTL = {IPADDRESSES, SERVICECIDRS, VOLUMEATTRIBUTESCLASSES}
 """Kinds that kubectl 1.32 describes through beta versions, which v1.36 does not serve."""
 _GONE = "the server could not find the requested resource"
 _ROWS = [row for row in BUILTIN if not row.virtual and row not in _OTHERWISE]
