@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, NODES, SECRETS
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
-from orca.controllers import ControllersConfig, conditions
+from orca.controllers import ControllersConfig, certificates, conditions
 from orca.controllers.bootstraptokens import BootstrapTokenCleaner
 from orca.controllers.certificates import NODE_CLIENT, NODE_SERVING, CertificatesController, read_request, refusal
 from tests.unit.controllers.support import Cluster, running_one
@@ -200,3 +200,20 @@ async def test_expired_join_tokens_go() -> None:
         assert len(cluster.api.objects(SECRETS)) == 2
         await cluster.settle(2)
         assert [one["metadata"]["name"] for one in cluster.api.objects(SECRETS)] == ["bootstrap-token-bbbbbb"]
+
+
+def test_what_signers_do_not_sign() -> None:
+    """Whoever approved it."""
+    node = certificates.Request("system:node:n", ("system:nodes",), (), (), 0)
+    kubelet = ("client auth", "digital signature")
+    assert certificates.unsignable(certificates.NODE_CLIENT, node, kubelet) is None
+    for wrong, usages in (
+        (certificates.Request("admin", ("system:nodes",), (), (), 0), kubelet),
+        (certificates.Request("system:node:n", ("system:masters",), (), (), 0), kubelet),
+        (certificates.Request("system:node:n", ("system:nodes",), ("n",), (), 0), kubelet),
+        (node, (*kubelet, "server auth")),
+        (node, ("digital signature",)),
+    ):
+        assert certificates.unsignable(certificates.NODE_CLIENT, wrong, usages)
+    assert certificates.unsignable(certificates.NODE_SERVING, node, ("server auth",))
+    assert certificates.unsignable(certificates.CLIENT, node, ("server auth",))
