@@ -16,6 +16,7 @@ from orca.admission.rbac_escalation import RbacEscalation
 from orca.admission.resource_quota import ResourceQuota
 from orca.admission.runtime_class import RuntimeClass
 from orca.admission.service_account import ServiceAccount
+from orca.admission.storage_protection import StorageObjectInUseProtection
 from orca.admission.taint_nodes import TaintNodesByCondition
 from orca.admission.topology_labels import PodTopologyLabels
 from orca.admission.webhooks import Calling, MutatingWebhooks, ValidatingWebhooks
@@ -54,6 +55,7 @@ def default_chain(
             Priority(cluster),
             DefaultTolerationSeconds(),
             DefaultStorageClass(cluster),
+            StorageObjectInUseProtection(),
             PersistentVolumeClaimResize(cluster),
             RuntimeClass(cluster),
             *guarded,

@@ -33,6 +33,7 @@ from orca.controllers.podgc import PodGarbageCollector
 from orca.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from orca.controllers.resourcequota import ResourceQuotaController
 from orca.controllers.statefulset import StatefulSetController
+from orca.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController
 from orca.controllers.tokensecrets import TokenSecretsController
 from orca.controllers.ttlafterfinished import TTLAfterFinishedController
 
@@ -77,6 +78,8 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     CronJobController,
     StatefulSetController,
     ResourceQuotaController,
+    ClaimProtectionController,
+    VolumeProtectionController,
     ValidatingAdmissionPolicyStatusController,
 )
 
