@@ -290,6 +290,11 @@ def too_many_requests(message: str, retry_after: int = 1) -> ApiError:
     return ApiError(429, "TooManyRequests", message, {"retryAfterSeconds": retry_after})
 
 
+def http_version_not_supported() -> ApiError:
+    """505: the request says it is of an HTTP that this server does not speak on such a connection."""
+    return ApiError(505, "", "unsupported protocol version; this server speaks HTTP/1.1")
+
+
 def internal(message: str) -> ApiError:
     """500."""
     return ApiError(500, "InternalError", f"Internal error occurred: {message}", {"causes": [{"message": message}]})

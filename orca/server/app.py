@@ -14,7 +14,14 @@ from urllib.parse import unquote
 import structlog
 from aiohttp import web
 
-from orca.api.errors import ApiError, bad_request, internal, method_not_allowed, no_such_page
+from orca.api.errors import (
+    ApiError,
+    bad_request,
+    http_version_not_supported,
+    internal,
+    method_not_allowed,
+    no_such_page,
+)
 from orca.api.objects import Obj
 from orca.api.resources import ResourceTable
 from orca.auth import UserInfo
@@ -138,6 +145,8 @@ class App:
         assert task is not None
         connection = connection_of(http)
         try:
+            if http.version.major != 1:  # the parser takes any, also for a request that names none
+                raise http_version_not_supported()
             request = Request(http, http.method, target, parse_query(query_text), query_text, ANYBODY, audit_id)
             if target.is_object_path:
                 verb = verb_of(http.method, target, watching=is_watch(request))
@@ -262,8 +271,8 @@ class App:
         except ApiError:
             form = PLAIN
         response = error_response(error, form)
-        if error.code in (408, 413):
-            response.force_close()  # the rest of the body is not worth reading
+        if error.code in (408, 413, 505):
+            response.force_close()  # the rest of what was sent is not worth reading
         return response
 
     async def _object(self, request: Request, verb: str) -> web.StreamResponse:
