@@ -5,14 +5,12 @@ Reference: k8s.io/apiserver ``pkg/admission/plugin/policy/mutating``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from orca.admission.chain import Attributes
 from orca.admission.policies.configured import ConfiguredPolicies
 from orca.admission.policies.invocations import Invocation, Shared, Surroundings, Views, invocations
+from orca.admission.reinvocation import Memory, recall
 from orca.api import strategy
 from orca.api.builtin import MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS
 from orca.api.errors import ApiError
@@ -25,20 +23,6 @@ if TYPE_CHECKING:
     from orca.api.cel import Budget
 
 _NAME = "MutatingAdmissionPolicy"
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What the second round has to know of the first."""
-
-    output: bytes = b""  # the object as the policies left it
-    called: set[Any] = field(default_factory=set)  # reinvocable ones, since the last change
-    again: set[Any] = field(default_factory=set)  # those that saw an older state
-
-    def changed(self) -> None:
-        """The object changed: who saw it before has to see it again."""
-        self.again |= self.called
-        self.called.clear()
 
 
 class Failed(Exception):
@@ -60,9 +44,7 @@ class MutatingPolicies:
         if not candidates:
             return
         rounds = attrs.second_round()
-        memory: _Memory = rounds.notes.setdefault(_NAME, _Memory())
-        if rounds.running and memory.output != _encoded(attrs.obj):
-            memory.changed()  # by other plugins, between the rounds
+        memory = recall(attrs, _NAME)
         views = Views(self._shared, attrs)
         around: Surroundings | None = None
         problems: list[str] = []
@@ -80,7 +62,7 @@ class MutatingPolicies:
                     around = Surroundings(self._shared, attrs)
                 await self._invoke(invocation, attrs, views, around, memory, problems)
         finally:
-            memory.output = _encoded(attrs.obj)
+            memory.left(attrs.obj)
         if problems:
             error = attrs.forbidden("admission request denied by policy")
             details = {**(error.details or {}), "causes": [{"message": problem} for problem in problems]}
@@ -92,7 +74,7 @@ class MutatingPolicies:
         attrs: Attributes,
         views: Views,
         around: Surroundings,
-        memory: _Memory,
+        memory: Memory,
         problems: list[str],
     ) -> None:
         from orca.admission.expressions import ConditionsFailed, conditions_hold, spend
@@ -198,7 +180,3 @@ def _decoded(attrs: Attributes, row: Resource, changed: Obj) -> Obj:
     obj, _ = decode(row, changed, refuse_unknown=False)
     strategy.apply_defaults(row, obj)
     return obj
-
-
-def _encoded(obj: Obj | None) -> bytes:
-    return b"" if obj is None else orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)

@@ -5,12 +5,12 @@ Reference: k8s.io/apiserver ``pkg/admission/plugin/webhook/mutating``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from orca.admission.chain import Attributes
+from orca.admission.reinvocation import Memory, recall
 from orca.admission.webhooks.calling import CallFailed, Calling, Views, ask, failed_closed, failed_open, selected
 from orca.admission.webhooks.configured import ConfiguredHooks, Hook
 from orca.api import strategy
@@ -22,20 +22,6 @@ from orca.api.resources import Resource
 from orca.api.schema import decode
 
 _NAME = "MutatingAdmissionWebhook"
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What the second round has to know of the first."""
-
-    output: bytes = b""  # the object as the hooks left it
-    called: set[str] = field(default_factory=set)  # reinvocable hooks, since the last change
-    again: set[str] = field(default_factory=set)  # hooks that saw an older state
-
-    def changed(self) -> None:
-        """The object changed: who saw it before has to see it again."""
-        self.again |= self.called
-        self.called.clear()
 
 
 class MutatingWebhooks:
@@ -51,9 +37,7 @@ class MutatingWebhooks:
         if not candidates:
             return
         rounds = attrs.second_round()
-        memory: _Memory = rounds.notes.setdefault(_NAME, _Memory())
-        if rounds.running and memory.output != _encoded(attrs.obj):
-            memory.changed()  # by other plugins, between the rounds
+        memory = recall(attrs, _NAME)
         views = Views(attrs, self._shared.convert)
         try:
             for hook, row in candidates:
@@ -64,9 +48,9 @@ class MutatingWebhooks:
                     continue
                 await self._call(hook, row, attrs, views, memory)
         finally:
-            memory.output = _encoded(attrs.obj)
+            memory.left(attrs.obj)
 
-    async def _call(self, hook: Hook, row: Resource, attrs: Attributes, views: Views, memory: _Memory) -> None:
+    async def _call(self, hook: Hook, row: Resource, attrs: Attributes, views: Views, memory: Memory) -> None:
         rounds = attrs.second_round()
         round_ = 1 if rounds.running else 0
         changed = False
@@ -133,7 +117,3 @@ def _note_patch(hook: Hook, attrs: Attributes, round_: int, operations: list[Any
     }
     key = f"patch.webhook.admission.k8s.io/round_{round_}_index_{hook.index}"
     attrs.annotate(key, orjson.dumps(noted).decode())
-
-
-def _encoded(obj: Obj | None) -> bytes:
-    return b"" if obj is None else orjson.dumps(obj, option=orjson.OPT_SORT_KEYS)
