@@ -187,9 +187,10 @@ class Signer:
             .not_valid_before(now - BACKDATED)
             .not_valid_after(min(now + valid, self._cert.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(usages), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._cert.public_key()), critical=False)  # type: ignore[arg-type]
         )
+        if not _KEY_USAGES.isdisjoint(usages):  # the extension without a bit makes a certificate nobody loads
+            builder = builder.add_extension(_key_usage(usages), critical=True)
         extended = [_USAGES[usage] for usage in usages if usage in _USAGES]
         if extended:
             builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
@@ -201,6 +202,9 @@ class Signer:
         algorithm = None if isinstance(self._key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
         signed = builder.sign(self._key, algorithm)
         return base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+_KEY_USAGES = frozenset({"digital signature", "key encipherment"})
 
 
 def _key_usage(usages: Sequence[str]) -> x509.KeyUsage:

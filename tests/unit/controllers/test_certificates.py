@@ -2,6 +2,7 @@
 
 import base64
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -150,6 +151,25 @@ async def test_serving_certificates_keep_their_names(tmp_path: Path) -> None:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert names.get_values_for_type(x509.DNSName) == ["host-1"]
         assert certificate.not_valid_after_utc - cluster.clock.now() <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize("usages", [("client auth",), ("client auth", "digital signature")])
+async def test_a_certificate_for_a_person_can_be_loaded(tmp_path: Path, usages: tuple[str, ...]) -> None:
+    """Upstream's tutorial asks for nothing but client auth: no key usage, which must not be an empty extension."""
+    authority, config = ca(tmp_path)
+    signer = certificates.Signer(config.ca_cert_path, config.ca_key_path)  # type: ignore[arg-type]
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "myuser")])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    text = base64.b64encode(asked.public_bytes(serialization.Encoding.PEM)).decode()
+    signed = signer.sign(text, usages, timedelta(days=1), datetime.now(UTC))
+    pem = base64.b64decode(signed)
+    x509.load_pem_x509_certificate(pem).verify_directly_issued_by(authority)
+    pair = tmp_path / "pair.pem"
+    no_password = serialization.NoEncryption()
+    plain = serialization.PrivateFormat.PKCS8
+    pair.write_bytes(pem + key.private_bytes(serialization.Encoding.PEM, plain, no_password))
+    ssl.create_default_context().load_cert_chain(pair)
 
 
 async def test_doubtful_requests_wait_for_a_person_and_end_after_a_day(tmp_path: Path) -> None:
