@@ -8,8 +8,13 @@ from orca.client.clock import Clock
 
 _M_ARENA_MAX = -8
 _M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD = -1
 _ARENAS = 2
-_LARGE = 128 * 1024  # glibc's default, which it would raise with the first large block that is freed
+_LARGE = 1024 * 1024
+"""Bytes. Every read from a connection and every piece of a list takes a buffer of 256 KiB: mapped each time for itself,
+page by page, these would cost more than what is done with them."""
+_SLACK = 64 * 1024 * 1024
+"""Free bytes at the end of the heap that stay there from burst to burst, until ``give_back``."""
 TRIM_SECONDS = 10.0
 
 
@@ -18,8 +23,9 @@ def bound_heap() -> None:
     mallopt = getattr(_libc, "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
-        # Buffers of lists and connections are mapped for themselves, and so leave no holes.
+        # What is larger is mapped for itself, and so leaves no holes.
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        mallopt(_M_TRIM_THRESHOLD, _SLACK)
 
 
 def give_back() -> None:
