@@ -154,6 +154,15 @@ class Cache:
         """As `Client.update`."""
         return self._wrote(await self._client.update(self.resource, obj, subresource=subresource))
 
+    async def update_status(self, obj: Obj, status: Obj) -> Obj | None:
+        """Writes a status; None when the object is gone meanwhile, which is no failure of whoever watches over it."""
+        try:
+            return await self.update({**obj, "status": status}, subresource="status")
+        except ApiError as error:
+            if is_not_found(error):
+                return None
+            raise
+
     async def patch(self, obj: Obj, patch: Patch, *, kind: PatchKind = "merge", subresource: str = "") -> Obj:
         """Patches the object of that name, as `Client.patch`."""
         metadata = obj["metadata"]

@@ -16,7 +16,6 @@ from orca.api.builtin import (
     REPLICATIONCONTROLLERS,
     STATEFULSETS,
 )
-from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, controller_of, is_terminating, key, labels, name, namespace, uid
 from orca.api.selectors import from_label_selector
 from orca.api.times import format_time, parse_time
@@ -133,11 +132,7 @@ class DisruptionController(Controller):
         counts = count(budget, pods, self._expected(pods), evicted)
         status = new_status(budget, counts, evicted, now)
         if status != budget.get("status"):
-            try:
-                await self._budgets.update({**budget, "status": status}, subresource="status")
-            except ApiError as error:
-                if not is_not_found(error):
-                    raise
+            await self._budgets.update_status(budget, status)
         return DONE if wait is None else RetryAfter(wait)
 
     def _expected(self, pods: Sequence[Obj]) -> int:

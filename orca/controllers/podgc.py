@@ -100,10 +100,8 @@ class PodGarbageCollector(Controller):
             status = pod.get("status") or {}
             target = conditions.build("DisruptionTarget", "True", "DeletionByPodGC", doomed.message, self.clock.now())
             changed = {**status, "phase": "Failed", "conditions": conditions.put(status.get("conditions"), target)}
-            try:
-                pod = await self._pods.update({**pod, "status": changed}, subresource="status")
-            except ApiError as error:
-                if is_not_found(error):
-                    return
-                raise
+            told = await self._pods.update_status(pod, changed)
+            if told is None:
+                return
+            pod = told
         await self._pods.delete(pod, grace_seconds=0)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orca.api.builtin import PODS, REPLICASETS, REPLICATIONCONTROLLERS
-from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, controller_of, is_terminating, key, labels, uid
 from orca.api.resources import Resource
 from orca.api.selectors import Selector, from_label_selector
@@ -171,13 +170,8 @@ class ReplicaSetController(Controller):
         return ((reason, str(errors[0])) if errors else None), errors
 
     async def _write_status(self, replicaset: Obj, status: Obj) -> None:
-        if status == {k: v for k, v in (replicaset.get("status") or {}).items() if v or k in _ALWAYS}:
-            return
-        try:
-            await self._sets.update({**replicaset, "status": status}, subresource="status")
-        except ApiError as error:
-            if not is_not_found(error):
-                raise
+        if status != {k: v for k, v in (replicaset.get("status") or {}).items() if v or k in _ALWAYS}:
+            await self._sets.update_status(replicaset, status)
 
 
 _ALWAYS = frozenset({"replicas", "terminatingReplicas", "observedGeneration"})

@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from orca.api.builtin import PODS, RESOURCEQUOTAS
-from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, key, namespace
 from orca.api.quantity import Quantity
 from orca.api.quota.usage import counted_by, in_scopes, scoped, usage_of
@@ -119,11 +118,7 @@ class ResourceQuotaController(Controller):
         }
         status = new_status(quota, {name: (resource, newest[resource]) for name, resource in counted.items()})
         if status != quota.get("status"):
-            try:
-                await self._quotas.update({**quota, "status": status}, subresource="status")
-            except ApiError as error:
-                if not is_not_found(error):
-                    raise
+            await self._quotas.update_status(quota, status)
         return DONE
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from orca.api.builtin import CRONJOBS, JOBS
-from orca.api.errors import ApiError, is_already_exists, is_not_found
+from orca.api.errors import ApiError, is_already_exists
 from orca.api.objects import Obj, controller_of, key, name, uid
 from orca.api.times import format_time
 from orca.controllers.cronjob.plan import Plan, make_job, plan, reference
@@ -45,13 +45,10 @@ class CronJobController(Controller):
         for job in todo.prune:
             await self._delete(cronjob, job)
         started = await self._start(cronjob, todo, todo.start) if todo.start is not None else True
-        if todo.status != (cronjob.get("status") or {}):
-            try:
-                await self._cronjobs.update({**cronjob, "status": todo.status}, subresource="status")
-            except ApiError as error:
-                if is_not_found(error):
-                    return DONE
-                raise
+        if todo.status != (cronjob.get("status") or {}) and (
+            await self._cronjobs.update_status(cronjob, todo.status) is None
+        ):
+            return DONE
         if not started:
             return RetryAfter()
         return DONE if todo.wake is None else RetryAfter(todo.wake)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from orca.api.builtin import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
-from orca.api.errors import ApiError, is_already_exists, is_not_found
 from orca.api.objects import Obj, annotations, key, labels, meta, uid
 from orca.api.selectors import Selector, from_label_selector
 from orca.controllers import controllerrevisions, podstate
@@ -24,8 +23,11 @@ from orca.controllers.harness import (
 )
 from orca.controllers.podcontrol import PodControl, namespace_is_terminating, pod_from_template
 from orca.controllers.podevents import follow_pods
+from orca.controllers.revisionhistory import RevisionHistory
 
 BURST = 250
+REQUIRED = ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady")
+"""What every status has."""
 GENERATION_LABEL = "pod-template-generation"
 
 
@@ -41,6 +43,7 @@ class DaemonSetController(Controller):
         self._pods = self.caches.of(PODS)
         self._nodes = self.caches.of(NODES)
         self._revisions = self.caches.of(CONTROLLERREVISIONS)
+        self._history = RevisionHistory(self._sets, self._revisions, dict.fromkeys(REQUIRED, 0))
         self._control = PodControl(self._pods, self.recorder)
         self._soon = Coalescer(self.queue, self.clock, 0.03)
         self._sets.informer.on_add(self.enqueue)
@@ -71,7 +74,8 @@ class DaemonSetController(Controller):
         pods = await claim(self._sets, daemonset, self._pods, _selector(daemonset))
         if meta(daemonset).get("deletionTimestamp"):
             return DONE
-        current = await self._current_revision(daemonset, history)
+        wanted, changed = controllerrevisions.current(DAEMONSETS, daemonset, history)
+        current = await self._history.keep(daemonset, wanted, changed=changed)
         if current is None:
             return RetryAfter()
         revision = controllerrevisions.hash_of(current)
@@ -79,33 +83,17 @@ class DaemonSetController(Controller):
         todo = plan(daemonset, nodes, pods, revision, now)
         errors = await self._delete(daemonset, todo.delete, todo.failed)
         errors += await self._create(daemonset, todo.create[:BURST], revision)
-        await self._write_status(daemonset, new_status(daemonset, nodes, pods, revision, now))
+        status = new_status(daemonset, nodes, pods, revision, now)
+        if status != daemonset.get("status"):
+            await self._sets.update_status(daemonset, status)
         raise_first([error for error in errors if not namespace_is_terminating(error)])
-        await self._truncate(daemonset, history, pods, revision)
+        live = {revision, *(labels(pod).get(HASH_LABEL, "") for pod in pods)}
+        limit = daemonset["spec"].get("revisionHistoryLimit", 10)
+        await self._history.delete(controllerrevisions.surplus(history, live, limit))
         if todo.create or todo.delete:
             self._soon.add(key)
         wait = next_look(daemonset, pods, now)
         return DONE if wait is None else RetryAfter(wait)
-
-    async def _current_revision(self, daemonset: Obj, history: Sequence[Obj]) -> Obj | None:
-        """The revision of the present template, written when it has to be; None: its name is taken, look again."""
-        revision, changed = controllerrevisions.current(DAEMONSETS, daemonset, history)
-        if not changed:
-            return revision
-        if uid(revision):
-            return await self._revisions.update(revision)
-        try:
-            return await self._revisions.create(revision)
-        except ApiError as error:
-            if not is_already_exists(error):
-                raise
-        found = await self._revisions.fetch(revision)
-        if controllerrevisions.same(found, revision):
-            return None
-        status = daemonset.get("status") or {}
-        changed_status = {**status, "collisionCount": (status.get("collisionCount") or 0) + 1}
-        await self._sets.update({**daemonset, "status": changed_status}, subresource="status")
-        return None
 
     async def _delete(self, daemonset: Obj, pods: Sequence[Obj], failed: Sequence[Obj]) -> list[BaseException]:
         for pod in failed:
@@ -132,21 +120,6 @@ class DaemonSetController(Controller):
 
         _, errors = await slow_start(len(nodes), create)
         return errors
-
-    async def _truncate(self, daemonset: Obj, history: Sequence[Obj], pods: Sequence[Obj], revision: str) -> None:
-        limit = daemonset["spec"].get("revisionHistoryLimit", 10)
-        live = {revision, *(labels(pod).get(HASH_LABEL, "") for pod in pods)}
-        for old in controllerrevisions.surplus(history, live, limit):
-            await self._revisions.delete(old)
-
-    async def _write_status(self, daemonset: Obj, status: Obj) -> None:
-        if status == daemonset.get("status"):
-            return
-        try:
-            await self._sets.update({**daemonset, "status": status}, subresource="status")
-        except ApiError as error:
-            if not is_not_found(error):
-                raise
 
 
 def _selector(daemonset: Obj) -> Selector:

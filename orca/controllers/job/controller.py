@@ -120,12 +120,8 @@ class JobController(Controller):
         """Writes it where it differs and tells the events; False: the job is gone."""
         if todo.status == (job.get("status") or {}):
             return True
-        try:
-            await self._jobs.update({**job, "status": todo.status}, subresource="status")
-        except ApiError as error:
-            if is_not_found(error):
-                return False
-            raise
+        if await self._jobs.update_status(job, todo.status) is None:
+            return False
         self._tell(job, todo.events)
         return True
 

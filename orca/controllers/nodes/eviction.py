@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from orca.api.builtin import NODES, PODS
-from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, is_terminating, key
 from orca.api.times import parse_time
 from orca.controllers import conditions
@@ -123,9 +122,6 @@ class TaintEvictionController(Controller):
             now,
         )
         changed = {**status, "conditions": conditions.put(status.get("conditions"), target)}
-        try:
-            pod = await self._pods.update({**pod, "status": changed}, subresource="status")
-        except ApiError as error:
-            if not is_not_found(error):
-                raise
-        await self._pods.delete(pod)
+        told = await self._pods.update_status(pod, changed)
+        if told is not None:
+            await self._pods.delete(told)

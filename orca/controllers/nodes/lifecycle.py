@@ -3,7 +3,6 @@
 from datetime import datetime
 
 from orca.api.builtin import LEASES, NODES, PODS
-from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, key, name, namespace
 from orca.api.times import format_time
 from orca.controllers import conditions, podstate
@@ -98,11 +97,7 @@ class NodeLifecycleController(Controller):
             {**one, "status": "False", "lastTransitionTime": format_time(now)} if one["type"] == "Ready" else one
             for one in status["conditions"]
         ]
-        try:
-            await self._pods.update({**pod, "status": {**status, "conditions": found}}, subresource="status")
-        except ApiError as error:
-            if not is_not_found(error):
-                raise
+        await self._pods.update_status(pod, {**status, "conditions": found})
         self.recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
     async def _adjust_taints(self, node: Obj, now: datetime) -> float:

@@ -5,11 +5,10 @@ from collections.abc import Awaitable, Sequence
 
 from orca.api.builtin import CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
 from orca.api.errors import ApiError, is_already_exists, is_not_found
-from orca.api.objects import Obj, controller_of, is_terminating, key, labels, name, uid
+from orca.api.objects import Obj, is_terminating, key, labels, name
 from orca.api.selectors import Selector, from_label_selector
 from orca.controllers import podstate
 from orca.controllers.claims import claim
-from orca.controllers.controllerrevisions import same
 from orca.controllers.harness import (
     DONE,
     Coalescer,
@@ -23,6 +22,7 @@ from orca.controllers.harness import (
 )
 from orca.controllers.podcontrol import namespace_is_terminating
 from orca.controllers.podevents import follow_pods
+from orca.controllers.revisionhistory import RevisionHistory
 from orca.controllers.statefulset import history as histories
 from orca.controllers.statefulset import storage
 from orca.controllers.statefulset.identity import (
@@ -50,6 +50,7 @@ class StatefulSetController(Controller):
         self._pods = self.caches.of(PODS)
         self._claims = self.caches.of(PERSISTENTVOLUMECLAIMS)
         self._revisions = self.caches.of(CONTROLLERREVISIONS)
+        self._history = RevisionHistory(self._sets, self._revisions, {"replicas": 0})
         self._soon = Coalescer(self.queue, self.clock, 0.03)
         self._sets.informer.on_add(self.enqueue)
         self._sets.informer.on_update(lambda _, new: self.enqueue(new))
@@ -69,7 +70,8 @@ class StatefulSetController(Controller):
         pods = [pod for pod in owned if ordinal_of(statefulset, name(pod)) is not None]
         if is_terminating(statefulset):
             return DONE
-        update = await self._update_revision(statefulset, history)
+        wanted, changed = histories.update_revision(statefulset, history)
+        update = await self._history.keep(statefulset, wanted, changed=changed)
         if update is None:
             return RetryAfter()
         current = histories.current_revision(statefulset, history, update)
@@ -84,9 +86,13 @@ class StatefulSetController(Controller):
         templates = {name(found): histories.template_of(found) for found in (current, update)}
         waiting, failed = await self._create(statefulset, todo.create, templates)
         errors += failed
-        await self._write_status(statefulset, new_status(statefulset, pods, revisions, now))
+        status = new_status(statefulset, pods, revisions, now)
+        if status != statefulset.get("status"):
+            await self._sets.update_status(statefulset, status)
         raise_first([error for error in errors if not namespace_is_terminating(error)])
-        await self._truncate(statefulset, history, pods, revisions)
+        live = {revisions.current, revisions.update, *map(revision_of, pods)}
+        limit = statefulset["spec"].get("revisionHistoryLimit", 10)
+        await self._history.delete(histories.surplus(history, live, limit))
         if waiting:
             return RetryAfter(CLAIM_WAIT)
         if todo.create or todo.delete:
@@ -204,46 +210,6 @@ class StatefulSetController(Controller):
                 work.append(self._claims.patch(present, {"metadata": change}))
         if work:
             await asyncio.gather(*work)
-
-    # --- revisions and status ----------------------------------------------------------------------------------------
-
-    async def _update_revision(self, statefulset: Obj, history: Sequence[Obj]) -> Obj | None:
-        """The revision of the present template, written when it has to be; None: its name is taken, look again."""
-        revision, changed = histories.update_revision(statefulset, history)
-        if not changed:
-            return revision
-        if uid(revision):
-            return await self._revisions.update(revision)
-        try:
-            return await self._revisions.create(revision)
-        except ApiError as error:
-            if not is_already_exists(error):
-                raise
-        found = await self._revisions.fetch(revision)
-        controller = controller_of(found)
-        if same(found, revision) and controller is not None and controller["uid"] == uid(statefulset):
-            return None
-        status = statefulset.get("status") or {}
-        changed_status = {"replicas": 0, **status, "collisionCount": (status.get("collisionCount") or 0) + 1}
-        await self._sets.update({**statefulset, "status": changed_status}, subresource="status")
-        return None
-
-    async def _truncate(
-        self, statefulset: Obj, history: Sequence[Obj], pods: Sequence[Obj], revisions: Revisions
-    ) -> None:
-        limit = statefulset["spec"].get("revisionHistoryLimit", 10)
-        live = {revisions.current, revisions.update, *map(revision_of, pods)}
-        for old in histories.surplus(history, live, limit):
-            await self._revisions.delete(old)
-
-    async def _write_status(self, statefulset: Obj, status: Obj) -> None:
-        if status == statefulset.get("status"):
-            return
-        try:
-            await self._sets.update({**statefulset, "status": status}, subresource="status")
-        except ApiError as error:
-            if not is_not_found(error):
-                raise
 
 
 def _selector(statefulset: Obj) -> Selector:

@@ -5,8 +5,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca.api.builtin import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
-from orca.api.objects import Obj, is_terminating, labels, name
+from orca.api.builtin import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS, STATEFULSETS
+from orca.api.objects import Obj, controller_of, is_terminating, labels, name
+from orca.controllers import controllerrevisions
 from orca.controllers.controllerrevisions import HASH_LABEL
 from orca.controllers.daemonset import DaemonSetController
 from orca.controllers.daemonset.placement import Placement, aimed_at, place, target_of
@@ -163,3 +164,22 @@ async def test_failed_daemons_are_replaced_and_misplaced_ones_go() -> None:
         await _run(cluster)
         assert [found["spec"]["nodeName"] for found in cluster.pods()] == ["n0"]
         assert all(labels(found)[HASH_LABEL] for found in cluster.pods())
+
+
+async def test_a_revision_of_another_kinds_namesake_is_left_alone() -> None:
+    """A StatefulSet of the same name and template has taken the name that the history would use."""
+    wanted = daemonset()
+    taken = controllerrevisions.build(
+        STATEFULSETS, {**wanted, "metadata": {**wanted["metadata"], "uid": "other"}}, 1, None
+    )
+    async with running_one(DaemonSetController) as (cluster, _):
+        cluster.api.seed(NODES, node("n0"))
+        cluster.api.seed(CONTROLLERREVISIONS, taken)
+        cluster.api.seed(DAEMONSETS, wanted)
+        await cluster.settle(5)
+        await _run(cluster)
+        assert len(cluster.pods()) == 1
+        assert (await cluster.api.get(DAEMONSETS, "web", "default"))["status"]["collisionCount"] == 1
+        owners = {controller_of(found)["uid"]: name(found) for found in cluster.api.objects(CONTROLLERREVISIONS)}
+        assert owners.keys() == {"other", "ds-uid"}
+        assert owners["other"] == name(taken)
