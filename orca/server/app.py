@@ -45,7 +45,7 @@ from orca.server.metrics.registry import slis
 from orca.server.negotiation import PLAIN, Form, negotiate
 from orca.server.objects import ObjectHandlers, is_watch
 from orca.server.openapi import OpenApi
-from orca.server.paths import Target, parse_path
+from orca.server.paths import Target, parse_path, served_at
 from orca.server.request import Request, parse_query
 from orca.server.responses import ANSWERING, error_response, value_response, warning_header
 from orca.server.splice import CONNECT_SUBRESOURCES, Splicer
@@ -290,7 +290,7 @@ class App:
         if target.resource is None:
             # The definition of its kind may have been stored a moment ago, through another server.
             await self._parts.verbs.core.store.fresh()
-            target.resource = self._parts.table.lookup(target.group, target.version, target.plural)
+            target.resource = served_at(target, self._parts.table)
             if target.resource is None:
                 raise no_such_page()
         if request.method in ("HEAD", "OPTIONS") and not connecting:

@@ -77,6 +77,8 @@ class ObjectHandlers:
         needs_name = verb in ("update", "patch")
         if verb not in resource.verbs or (needs_name and not target.name) or (verb == "create" and target.name):
             raise method_not_allowed()
+        if resource.namespaced and not target.within and verb not in ("list", "watch"):
+            raise method_not_allowed()  # of all namespaces together one can only be told
         match verb:
             case "get":
                 return await self._get(request, resource)

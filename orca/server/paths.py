@@ -36,6 +36,8 @@ class Target:
     subresource: str = ""
     tail: str = ""
     watch: bool = False
+    within: bool = False
+    """Whether the path has ``/namespaces/<namespace>/`` before the plural."""
 
     @property
     def is_object_path(self) -> bool:
@@ -67,8 +69,17 @@ def parse_path(path: str, table: ResourceTable) -> Target:
         target.watch = True
         rest = rest[1:]
     _objects(target, rest)
-    target.resource = table.lookup(target.group, target.version, target.plural)
+    target.resource = served_at(target, table)
     return target
+
+
+def served_at(target: Target, table: ResourceTable) -> Resource | None:
+    """The row that is served at this path: below a namespace only what belongs into one, else a right in that
+    namespace would reach everything; and single objects of those kinds nowhere else."""
+    row = table.lookup(target.group, target.version, target.plural)
+    if row is None or row.namespaced == target.within:
+        return row if row is None or not target.within or target.namespace else None
+    return row if row.namespaced and not target.name else None
 
 
 def _objects(target: Target, rest: list[str]) -> None:
@@ -77,7 +88,7 @@ def _objects(target: Target, rest: list[str]) -> None:
         and len(rest) >= 3
         and not (target.group == "" and len(rest) == 3 and rest[2] in _NAMESPACE_SUBRESOURCES)
     ):
-        target.namespace = rest[1]
+        target.namespace, target.within = rest[1], True
         rest = rest[2:]
     target.plural = rest[0]
     if len(rest) > 1:
