@@ -1,6 +1,6 @@
 """Request bodies in protobuf, which kubectl from 1.32 sends for built-in kinds; answers are always JSON.
 
-``messages.txt`` tells, for every message, the field numbers, JSON names and types (facts of Kubernetes v1.33); the
+``messages.txt`` tells, for every message, the field numbers, JSON names and types (facts of Kubernetes v1.36); the
 decoder walks the bytes with it and makes the JSON object a client would have sent instead. What it does not know it
 refuses: a field silently lost would be worse than a request made again in JSON.
 
