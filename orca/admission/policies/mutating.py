@@ -8,15 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orca.admission.chain import Attributes
+from orca.admission.mutating import Memory, changed_object, recall
 from orca.admission.policies.configured import ConfiguredPolicies
 from orca.admission.policies.invocations import Invocation, Shared, Surroundings, Views, invocations
-from orca.admission.reinvocation import Memory, recall
-from orca.api import strategy
 from orca.api.builtin import MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS
 from orca.api.errors import ApiError
-from orca.api.objects import Obj, name, namespace
-from orca.api.resources import Resource
-from orca.api.schema import decode
+from orca.api.objects import name, namespace
 
 if TYPE_CHECKING:
     from orca.admission.policies.compiled import Mutation
@@ -128,7 +125,7 @@ class MutatingPolicies:
 
         try:
             value = await spend(work, RUNTIME_COST_BUDGET)
-            after = _decoded(attrs, row, patched(mutation, attrs, row, before, value))
+            after = changed_object(attrs, row, patched(mutation, attrs, row, before, value))
             if after == before:
                 return False
             if row.api_version != attrs.resource.api_version and after.get("kind") == attrs.resource.kind:
@@ -169,14 +166,3 @@ def _key(invocation: Invocation) -> Any:
     param = invocation.param
     binding = invocation.binding.name if invocation.binding is not None else ""
     return invocation.policy.name, binding, None if param is None else (namespace(param), name(param))
-
-
-def _decoded(attrs: Attributes, row: Resource, changed: Obj) -> Obj:
-    """A changed body as an object of its kind, with defaults. Raises ApiError."""
-    if changed.get("kind") != attrs.resource.kind:
-        sub = attrs.resource.subresource(attrs.subresource)
-        definition = sub.definition if sub is not None else ""
-        return decode(row, changed, refuse_unknown=False, definition=definition)[0] if definition else changed
-    obj, _ = decode(row, changed, refuse_unknown=False)
-    strategy.apply_defaults(row, obj)
-    return obj

@@ -10,16 +10,13 @@ from typing import Any
 import orjson
 
 from orca.admission.chain import Attributes
-from orca.admission.reinvocation import Memory, recall
+from orca.admission.mutating import Memory, changed_object, recall
 from orca.admission.webhooks.calling import CallFailed, Calling, Views, ask, failed_closed, failed_open, selected
 from orca.admission.webhooks.configured import ConfiguredHooks, Hook
-from orca.api import strategy
 from orca.api.builtin import MUTATINGWEBHOOKCONFIGURATIONS
 from orca.api.errors import ApiError, internal, quote
-from orca.api.objects import Obj
 from orca.api.patching import json_patch
 from orca.api.resources import Resource
-from orca.api.schema import decode
 
 _NAME = "MutatingAdmissionWebhook"
 
@@ -80,7 +77,7 @@ class MutatingWebhooks:
             why = f"admission webhook {quote(hook.name)} attempted to modify the object, which is not supported for this operation"  # noqa: E501
             raise internal(why)
         try:
-            after = _decoded(attrs, row, json_patch(before, operations))
+            after = changed_object(attrs, row, json_patch(before, operations))
             if after == before:
                 return False
             if row.api_version != attrs.resource.api_version and after.get("kind") == attrs.resource.kind:
@@ -91,21 +88,6 @@ class MutatingWebhooks:
         attrs.obj = after
         views.changed()
         return True
-
-
-def _decoded(attrs: Attributes, row: Resource, patched: Obj) -> Obj:
-    """A patched body as an object of its kind, with defaults. Raises ApiError."""
-    if patched.get("kind") != attrs.resource.kind:
-        sub = attrs.resource.subresource(attrs.subresource)
-        definition = sub.definition if sub is not None else ""
-        return decode(row, patched, refuse_unknown=False, definition=definition)[0] if definition else patched
-    decoder = strategy.of(row).decode if row.custom else None
-    if decoder is not None:
-        decoder(patched)
-    else:
-        patched, _ = decode(row, patched, refuse_unknown=False)
-    strategy.apply_defaults(row, patched)
-    return patched
 
 
 def _note_patch(hook: Hook, attrs: Attributes, round_: int, operations: list[Any]) -> None:

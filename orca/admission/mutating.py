@@ -1,4 +1,4 @@
-"""What mutating plugins that ask others (webhooks, policies) remember of the first round in the second."""
+"""What plugins share that let others (webhooks, policies) change an object: memory, and reading what they made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 import orjson
 
 from orca.admission.chain import Attributes
+from orca.api import strategy
 from orca.api.objects import Obj
+from orca.api.resources import Resource
+from orca.api.schema import decode
 
 
 @dataclass(slots=True)
@@ -36,6 +39,21 @@ def recall(attrs: Attributes, plugin: str) -> Memory:
     if rounds.running and memory.output != _encoded(attrs.obj):
         memory.changed()
     return memory
+
+
+def changed_object(attrs: Attributes, row: Resource, changed: Obj) -> Obj:
+    """A changed body as an object of its kind, with defaults; ``row`` is the version it is in. Raises ApiError."""
+    if changed.get("kind") != attrs.resource.kind:
+        sub = attrs.resource.subresource(attrs.subresource)
+        definition = sub.definition if sub is not None else ""
+        return decode(row, changed, refuse_unknown=False, definition=definition)[0] if definition else changed
+    decoder = strategy.of(row).decode if row.custom else None
+    if decoder is not None:
+        decoder(changed)
+    else:
+        changed, _ = decode(row, changed, refuse_unknown=False)
+    strategy.apply_defaults(row, changed)
+    return changed
 
 
 def _encoded(obj: Obj | None) -> bytes:
