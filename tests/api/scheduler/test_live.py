@@ -45,10 +45,7 @@ async def add_node(client: HttpsClient, name: str) -> None:
     spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": format_micro(CLOCK.now())}
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}, "spec": spec}
     await client.create(LEASES, lease, "kube-node-lease")
-    # Every node comes with the taint of one that is not ready; a controller takes it away.
-    async with asyncio.timeout(20):
-        while (await client.get(NODES, name))["spec"].get("taints"):
-            await asyncio.sleep(0.05)
+    await untainted(client, name)
 
 
 def deployment(replicas: int, cpu: str) -> Obj:
@@ -84,6 +81,15 @@ async def settled(client: HttpsClient, bound: int, waiting: int) -> list[Obj]:
             if (sum(1 for one in pods if one["spec"].get("nodeName")), len(told)) == (bound, waiting):
                 return pods
             await asyncio.sleep(0.2)
+
+
+async def untainted(client: HttpsClient, name: str) -> None:
+    """Every node comes with the taint of one that is not ready; a controller takes it away."""
+    async with asyncio.timeout(20):
+        while True:
+            if not (await client.get(NODES, name))["spec"].get("taints"):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def events(client: HttpsClient, reason: str, *, at_least: int) -> list[Obj]:
