@@ -139,14 +139,21 @@ class Rbac:
 
 
 def effective_rules(role: Obj, cluster_roles: dict[str, Obj]) -> list[Any]:
-    """A ClusterRole's rules; an aggregated one's are those of the roles it selects, besides its own."""
+    """A ClusterRole's rules; an aggregated one's are those of the roles it selects, besides its own.
+
+    Aggregated roles may themselves be selected: admin takes edit, which takes view. Each is looked at once, however
+    many select each other.
+    """
     rules = list(role.get("rules") or ())
-    for raw in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
-        selector = from_label_selector(raw)
-        for other in cluster_roles.values():
-            if other is not role and selector.matches(labels(other)):
-                # Aggregated roles may themselves be selected: admin takes edit, which takes view.
-                rules += effective_rules(other, {k: v for k, v in cluster_roles.items() if v is not role})
+    seen, due = {id(role)}, [role]
+    while due:
+        for raw in (due.pop().get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
+            selector = from_label_selector(raw)
+            for other in cluster_roles.values():
+                if id(other) not in seen and selector.matches(labels(other)):
+                    seen.add(id(other))
+                    due.append(other)
+                    rules += other.get("rules") or ()
     return rules
 
 

@@ -15,7 +15,8 @@ from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, CLUSTERROLEBINDINGS, CL
 from orca.api.errors import ApiError
 from orca.auth import UserInfo, build_authorizer
 from orca.auth.default_roles import default_policy
-from orca.auth.escalation import uncovered
+from orca.auth.escalation import shown, uncovered
+from orca.auth.rbac import effective_rules
 from tests.unit.auth.fakes import Reader, made
 
 RBAC = "rbac.authorization.k8s.io"
@@ -67,6 +68,31 @@ async def refused(*args, **kwargs):
 )
 def test_coverage(owned, wanted, missing):
     assert len(uncovered(owned, wanted)) == missing
+
+
+def test_rules_too_many_to_look_at():
+    """What comes behind the last right that is looked at is nothing to be given away."""
+    many = [f"r{n}" for n in range(100_001)]
+    greedy = {"verbs": ["get", "*"], "apiGroups": [""], "resources": [*many, "secrets"]}
+    missing = uncovered([{"verbs": ["get"], "apiGroups": ["*"], "resources": ["*"]}], [greedy])
+    assert missing
+    assert len(shown(missing)) < 10_000
+    assert uncovered([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}], [greedy]) == []
+    cube = dict.fromkeys(("verbs", "apiGroups", "resources", "resourceNames"), many[:1000])
+    assert uncovered([PODS], [cube]) == [cube]
+
+
+def test_roles_that_aggregate_each_other():
+    selector = {"clusterRoleSelectors": [{"matchLabels": {"x": "y"}}]}
+    roles = {
+        f"r{n}": {
+            "metadata": {"name": f"r{n}", "labels": {"x": "y"}},
+            "rules": [{"verbs": [f"v{n}"]}],
+            "aggregationRule": selector,
+        }
+        for n in range(50)
+    }
+    assert {rule["verbs"][0] for rule in effective_rules(roles["r0"], roles)} == {f"v{n}" for n in range(50)}
 
 
 async def test_an_admin_grants_what_admins_hold(world):
