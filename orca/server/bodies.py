@@ -23,6 +23,7 @@ LIMIT = 3 * 1024 * 1024  # bytes, as kube-apiserver
 READ_SECONDS = 30.0  # a client that stops sending half-way loses its connection
 DEPTH = 200  # levels of a body; encoder and interpreter have limits not far above
 YAML_NODE_LIMIT = 1_000_000  # after aliases are expanded
+YAML_MERGE_LIMIT = 100_000  # keys taken over by ``<<``
 JSON_MEDIA = "application/json"
 YAML_MEDIA = ("application/yaml", "application/x-yaml", "text/yaml")
 OBJECT_MEDIA = (JSON_MEDIA, "application/yaml", protobuf.MEDIA)
@@ -136,6 +137,20 @@ class _YamlLoader(yaml.CSafeLoader):
     """Safe YAML as the Kubernetes tools read it: timestamps stay strings, keys are strings, duplicates are noted."""
 
     duplicates: list[str]
+    merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # Merges of merges grow as aliases do, before there is a value that could be counted.
+        for key, value in list(node.value):
+            if key.tag != "tag:yaml.org,2002:merge":
+                continue
+            for part in value.value if isinstance(value, yaml.SequenceNode) else (value,):
+                if isinstance(part, yaml.MappingNode):
+                    self.flatten_mapping(part)
+                    self.merged += len(part.value)
+                    if self.merged > YAML_MERGE_LIMIT:
+                        raise yaml.YAMLError("document contains excessive aliasing")
+        super().flatten_mapping(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -33,6 +33,12 @@ def aliases(levels: int) -> bytes:
     return "\n".join(lines).encode()
 
 
+def merges(levels: int) -> bytes:
+    lines = ["a0: &a0 {k: v}"]
+    lines += [f"a{n}: &a{n} {{<<: [{','.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, levels)]
+    return "\n".join(lines).encode()
+
+
 _DOUBLING = [{"op": "add", "path": "/data/b", "value": "x" * 1000}]
 _DOUBLING += [{"op": "copy", "from": "/data", "path": f"/data/c{n}"} for n in range(40)]
 BODIES: dict[str, tuple[str, bytes]] = {
@@ -44,6 +50,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
     "objects in yaml": ("application/yaml", nested(20_000, "{a: ", "}")),
     "steps in yaml": ("application/yaml", b"".join(b" " * n + b"a:\n" for n in range(1500))),
     "aliases": ("application/yaml", aliases(9)),
+    "merges": ("application/yaml", merges(10)),
     "an alias of itself": ("application/yaml", b"a: &a\n  b: *a\n"),
     "a merge of itself": ("application/yaml", b"a: &a\n  <<: *a\n"),
     "yaml of other types": ("application/yaml", b"a: !!python/object/apply:os.system ['true']\n"),
