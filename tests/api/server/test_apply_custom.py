@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.api.server.api import Api
+from tests.api.server.definitions import CRDS, defined
 from tests.api.server.test_apply import apply, owners
 
 _numbers = itertools.count(1)
@@ -64,15 +65,11 @@ def crd(group: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def group(api: Api) -> str:
+async def group(api: Api) -> AsyncIterator[str]:
+    """A group whose Things are served."""
     name = f"apply{next(_numbers)}.example.com"
-    made = await api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd(name))
-    assert made.status == 201, made.raw
-    for _ in range(500):
-        if (await api.get(f"/apis/{name}/v2/things")).status == 200:
-            return name
-        await asyncio.sleep(0.02)
-    raise AssertionError("the kind is not served")
+    async with defined(api, crd(name)):
+        yield name
 
 
 def thing(group: str, version: str = "v1", **spec: Any) -> dict[str, Any]:
@@ -154,7 +151,7 @@ async def test_updates_are_tracked(api: Api, space: str, group: str) -> None:
 async def test_a_schema_that_becomes_atomic_keeps_its_owners(api: Api, space: str, group: str) -> None:
     path = f"/apis/{group}/v1/namespaces/{space}/things/t"
     await apply(api, path, thing(group, parts=[{"name": "p"}], open={"a": 1}))
-    name = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.{group}"
+    name = f"{CRDS}/things.{group}"
     parts = SPEC["properties"]["parts"] | {"x-kubernetes-list-type": "atomic"}
     del parts["x-kubernetes-list-map-keys"]
     at = "schema/openAPIV3Schema/properties/spec/properties/parts"

@@ -10,71 +10,15 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp import web
 
 from tests.api.server.api import Api
+from tests.api.server.definitions import CRDS, crontab, defined, establish, remove
 from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.server import running_server
-from tests.support.tls import Authority, serving
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _numbers = itertools.count(1)
-
-
-def crontab(group: str) -> dict[str, Any]:
-    """The CronTab of Kubernetes' documentation, with everything a version can say."""
-    spec = {
-        "type": "object",
-        "description": "What to run.",
-        "required": ["cronSpec"],
-        "properties": {
-            "cronSpec": {"type": "string", "pattern": r"^(\d+|\*)(/\d+)?(\s+(\d+|\*)(/\d+)?){4}$"},
-            "image": {"type": "string"},
-            "replicas": {"type": "integer", "minimum": 1, "maximum": 10, "default": 1},
-        },
-        "x-kubernetes-validations": [{"rule": "!has(self.image) || self.image != 'none'", "message": "needs an image"}],
-    }
-    status = {
-        "type": "object",
-        "properties": {"replicas": {"type": "integer"}, "labelSelector": {"type": "string"}},
-    }
-    version = {
-        "name": "v1",
-        "served": True,
-        "storage": True,
-        "schema": {
-            "openAPIV3Schema": {
-                "type": "object",
-                "description": "A CronTab runs things.",
-                "properties": {"spec": spec, "status": status},
-            }
-        },
-        "subresources": {
-            "status": {},
-            "scale": {
-                "specReplicasPath": ".spec.replicas",
-                "statusReplicasPath": ".status.replicas",
-                "labelSelectorPath": ".status.labelSelector",
-            },
-        },
-        "additionalPrinterColumns": [
-            {"name": "Spec", "type": "string", "jsonPath": ".spec.cronSpec"},
-            {"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas"},
-            {"name": "Image", "type": "string", "jsonPath": ".spec.image", "priority": 1},
-            {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-        ],
-        "selectableFields": [{"jsonPath": ".spec.image"}],
-    }
-    # Short names and the words of one group do not disturb another's.
-    names = {"plural": "crontabs", "kind": "CronTab", "shortNames": ["ct"], "categories": ["all"]}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"crontabs.{group}"},
-        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
-    }
 
 
 @pytest.fixture
@@ -83,27 +27,11 @@ def group() -> str:
     return f"g{next(_numbers)}.example.com"
 
 
-async def establish(api: Api, definition: dict[str, Any]) -> None:
-    """Create a definition and wait until it is established, as clients do."""
-    name = definition["metadata"]["name"]
-    made = await api.post(CRDS, definition)
-    assert made.status == 201, made.raw
-    async with asyncio.timeout(5):
-        while not is_established((await api.get(f"{CRDS}/{name}")).json):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.01)
-
-
-def is_established(definition: dict[str, Any]) -> bool:
-    conditions = definition["status"].get("conditions") or []
-    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
-
-
 @pytest.fixture
 async def served(api: Api, group: str) -> AsyncIterator[str]:
     """The group of a CronTab that is served."""
-    await establish(api, crontab(group))
-    yield group
-    await api.delete(f"{CRDS}/crontabs.{group}")
+    async with defined(api, crontab(group)):
+        yield group
 
 
 def one(group: str, name: str = "a", **spec: Any) -> dict[str, Any]:
@@ -259,7 +187,7 @@ async def test_it_is_published_at_once_and_follows_changes(api: Api, space: str,
             while (await api.get(f"/apis/{group}/v1")).json["resources"][0]["shortNames"] != ["cron"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     finally:
-        await api.delete(f"{CRDS}/crontabs.{group}")
+        await remove(api, f"crontabs.{group}")
 
 
 async def test_defaults_reach_objects_that_were_stored_before_and_shrunk_schemas_prune(
@@ -322,7 +250,7 @@ async def test_names_that_are_taken_are_given_when_they_are_free(api: Api, group
                 await asyncio.sleep(0.02)
         assert (await api.get(f"/apis/{group}/v1/others")).status == 200
     finally:
-        await api.delete(f"{CRDS}/others.{group}")
+        await remove(api, f"others.{group}")
 
 
 async def test_objects_go_before_their_definition_and_finalizers_are_honoured(
@@ -351,165 +279,6 @@ async def test_objects_go_before_their_definition_and_finalizers_are_honoured(
         while (await api.get(f"{CRDS}/crontabs.{served}")).status != 404:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
     assert (await api.get(path)).status == 404
-
-
-# -- versions
-
-
-def versioned(group: str, conversion: dict[str, Any]) -> dict[str, Any]:
-    """``v1beta1`` with ``hostPort`` (a text), ``v1`` with ``host`` and ``port``, as in Kubernetes' documentation."""
-
-    def version(name: str, *, storage: bool, **fields: Any) -> dict[str, Any]:
-        schema = {"type": "object", "properties": {key: {"type": kind} for key, kind in fields.items()}}
-        return {"name": name, "served": True, "storage": storage, "schema": {"openAPIV3Schema": schema}}
-
-    versions = [
-        {**version("v1beta1", storage=True, hostPort="string"), "deprecated": True},
-        {**version("v1", storage=False, host="string", port="string"), "selectableFields": [{"jsonPath": ".host"}]},
-    ]
-    return {
-        "metadata": {"name": f"endpoints.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"plural": "endpoints", "kind": "Endpoint"},
-            "versions": versions,
-            "conversion": conversion,
-        },
-    }
-
-
-class Hook:
-    """A conversion webhook."""
-
-    def __init__(self) -> None:
-        self.asked: list[Any] = []
-        self.broken = ""
-
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        review = orjson.loads(await request.read())
-        self.asked.append(review["request"])
-        wanted = review["request"]["desiredAPIVersion"]
-        result = {"status": "Failure", "message": self.broken} if self.broken else {"status": "Success"}
-        made = [] if self.broken else [self._convert(obj, wanted) for obj in review["request"]["objects"]]
-        response = {"uid": review["request"]["uid"], "convertedObjects": made, "result": result}
-        answer = {"apiVersion": review["apiVersion"], "kind": "ConversionReview", "response": response}
-        return web.Response(body=orjson.dumps(answer), content_type="application/json")
-
-    def _convert(self, obj: dict[str, Any], wanted: str) -> dict[str, Any]:
-        made = {**obj, "apiVersion": wanted}
-        if wanted.endswith("/v1") and "hostPort" in made:
-            made["host"], _, made["port"] = made.pop("hostPort").partition(":")
-        elif wanted.endswith("/v1beta1") and "host" in made:
-            made["hostPort"] = f"{made.pop('host')}:{made.pop('port', '')}"
-        return made
-
-
-async def test_versions_are_converted_by_a_webhook(api: Api, space: str, group: str, tmp_path: Path) -> None:
-    authority, hook = Authority(tmp_path), Hook()
-    async with serving(hook, authority.server_context("127.0.0.1")) as port:
-        client = {"url": f"https://127.0.0.1:{port}/convert", "caBundle": authority.bundle}
-        webhook = {"clientConfig": client, "conversionReviewVersions": ["v1"]}
-        await establish(api, versioned(group, {"strategy": "Webhook", "webhook": webhook}))
-        old, new = (f"/apis/{group}/{name}/namespaces/{space}/endpoints" for name in ("v1beta1", "v1"))
-        try:
-            made = await api.post(old, {"metadata": {"name": "a", "labels": {"x": "y"}}, "hostPort": "h:80"})
-            assert made.status == 201
-            assert made.headers["Warning"] == f'299 - "{group}/v1beta1 Endpoint is deprecated"'
-            assert not hook.asked, "the storage version needs no conversion"
-            read = (await api.get(f"{new}/a")).json
-            assert (read["apiVersion"], read["host"], read["port"]) == (f"{group}/v1", "h", "80")
-            assert read["metadata"] == made.json["metadata"]
-            await api.get(f"{new}/a")
-            assert len(hook.asked) == 1, "an object is converted once, whoever reads it"
-            created = (await api.post(new, {"metadata": {"name": "b"}, "host": "i", "port": "81"})).json
-            assert (created["host"], created["port"]) == ("i", "81")
-            assert (await api.get(f"{old}/b")).json["hostPort"] == "i:81"
-            patched = await api.patch(f"{new}/a", {"port": "90"})
-            assert patched.status == 200
-            assert (await api.get(f"{old}/a")).json["hostPort"] == "h:90"
-            for number in range(20):
-                await api.post(old, {"metadata": {"name": f"n{number}"}, "hostPort": f"n:{number}"})
-            hook.asked.clear()
-            listed = (await api.get(new)).json
-            assert len(listed["items"]) == 22
-            assert all(item["apiVersion"] == f"{group}/v1" and "host" in item for item in listed["items"])
-            assert [len(request["objects"]) for request in hook.asked] == [20], "one question for all"
-            since = listed["metadata"]["resourceVersion"]
-            watching = asyncio.create_task(api.events(f"{new}?watch=1&resourceVersion={since}", 2))
-            await asyncio.sleep(0.2)
-            await api.patch(f"{old}/a", {"hostPort": "w:1"})
-            await api.delete(f"{old}/b")
-            changed, gone = await watching
-            assert (changed["type"], changed["object"]["host"]) == ("MODIFIED", "w")
-            assert (gone["type"], gone["object"]["host"]) == ("DELETED", "i")
-            await selected_by_a_converted_field(api, old, new)
-            hook.broken = "no idea"
-            await api.post(old, {"metadata": {"name": "z"}, "hostPort": "z:1"})
-            failed = await api.get(f"{new}/z")
-            assert failed.status == 500
-            assert failed.json["message"] == f"conversion webhook for {group}/v1beta1, Kind=Endpoint failed: no idea"
-            assert (await api.get(f"{old}/z")).status == 200
-            hook.broken = ""
-            assert (await api.get(f"{new}/z")).json["host"] == "z"
-        finally:
-            await api.delete(f"{CRDS}/endpoints.{group}")
-
-
-async def selected_by_a_converted_field(api: Api, old: str, new: str) -> None:
-    """``host`` is only known after conversion, in lists and in watches."""
-    listed = (await api.get(f"{new}?fieldSelector=host%3Dn&limit=30")).json
-    assert len(listed["items"]) == 20
-    since = listed["metadata"]["resourceVersion"]
-    watching = asyncio.create_task(api.events(f"{new}?watch=1&resourceVersion={since}&fieldSelector=host%3Dn", 3))
-    await asyncio.sleep(0.2)
-    for name, address in (("a", "other:1"), ("n1", "n:99"), ("n1", "gone:1"), ("a", "n:1")):
-        assert (await api.patch(f"{old}/{name}", {"hostPort": address})).status == 200
-    seen = [(event["type"], event["object"]["metadata"]["name"]) for event in await watching]
-    assert seen == [("MODIFIED", "n1"), ("DELETED", "n1"), ("ADDED", "a")]
-
-
-async def test_objects_stored_in_an_older_version_are_served_and_migrated_by_writing(
-    api: Api, space: str, group: str
-) -> None:
-    definition = versioned(group, {"strategy": "None"})
-    for version in definition["spec"]["versions"]:
-        version.pop("selectableFields", None)
-        version["schema"]["openAPIV3Schema"]["properties"] = {
-            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-        }
-    await establish(api, definition)
-    old, new = (f"/apis/{group}/{name}/namespaces/{space}/endpoints" for name in ("v1beta1", "v1"))
-    try:
-        await api.post(old, {"metadata": {"name": "a"}, "spec": {"any": 1}})
-        current = (await api.get(f"{CRDS}/endpoints.{group}")).json
-        current["spec"]["versions"][0]["storage"], current["spec"]["versions"][1]["storage"] = False, True
-        changed = (await api.put(f"{CRDS}/endpoints.{group}", current)).json
-        assert changed["status"]["storedVersions"] == ["v1beta1", "v1"]
-        for path, version in ((old, "v1beta1"), (new, "v1")):
-            shown = (await api.get(f"{path}/a")).json
-            assert (shown["apiVersion"], shown["spec"]) == (f"{group}/{version}", {"any": 1})
-        before = (await api.get(f"{new}/a")).json
-        migrated = (await api.put(f"{new}/a", before)).json
-        assert migrated["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]
-        again = (await api.put(f"{new}/a", migrated)).json
-        assert again["metadata"]["resourceVersion"] == migrated["metadata"]["resourceVersion"]
-        changed["spec"]["versions"].pop(0)
-        refused = await api.put(f"{CRDS}/endpoints.{group}", changed)
-        assert "must remain in spec.versions until a storage migration" in refused.failure[2]
-        assert (
-            await api.patch(f"{CRDS}/endpoints.{group}/status", {"status": {"storedVersions": ["v1"]}})
-        ).status == 200
-        current = (await api.get(f"{CRDS}/endpoints.{group}")).json
-        current["spec"]["versions"].pop(0)
-        ending = asyncio.create_task(api.events(f"{old}?watch=1&resourceVersion=0", 99))
-        await asyncio.sleep(0.2)
-        assert (await api.put(f"{CRDS}/endpoints.{group}", current)).status == 200
-        assert [event["type"] for event in await ending] == ["ADDED"], "a watch ends with its version"
-        assert (await api.get(f"{old}/a")).status == 404
-        assert (await api.get(f"{new}/a")).status == 200
-    finally:
-        await api.delete(f"{CRDS}/endpoints.{group}")
 
 
 # -- the rest of the cluster

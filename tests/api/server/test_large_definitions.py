@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from tests.api.server.api import Api
-from tests.api.server.test_custom_resources import CRDS, establish
+from tests.api.server.definitions import establish, remove
 from tests.support.structural import written_out
 
 
@@ -149,7 +149,7 @@ async def test_a_definition_with_a_whole_pod_template(api: Api, space: str) -> N
         assert "config" not in older["spec"], "pruned by the version's own schema"
         assert (await api.get(f"{path}/a")).json["spec"]["config"] == {"free": {"form": [1]}}
     finally:
-        await api.delete(f"{CRDS}/applications.{group}")
+        await remove(api, f"applications.{group}")
 
 
 async def test_an_operator_keeps_children_and_status(api: Api, space: str) -> None:
@@ -181,4 +181,4 @@ async def test_an_operator_keeps_children_and_status(api: Api, space: str) -> No
         assert table["rows"][0]["cells"] == ["o0", "True"]
         assert len((await api.get(f"/api/v1/namespaces/{space}/configmaps")).json["items"]) >= 3
     finally:
-        await api.delete(f"{CRDS}/applications.{group}")
+        await remove(api, f"applications.{group}")

@@ -12,8 +12,8 @@ import pytest
 
 from orca.store.etcd import Etcd
 from tests.api.server.api import Api
+from tests.api.server.definitions import CRDS, crontab, establish
 from tests.api.server.process import ServerProcess
-from tests.api.server.test_custom_resources import CRDS, crontab, establish
 from tests.api.server.test_custom_resources import one as custom
 from tests.support.etcd import PrivateEtcd, private_etcd
 from tests.support.servers import give_keys, servers_on
