@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 
 from cryptography import x509
 
 from orca.api import names
 from orca.api.errors import FieldError
-from orca.api.validation import common
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
 
 _GROUP = "certificates.k8s.io"
@@ -20,28 +18,33 @@ _USAGES = (
     "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime",
     "server auth", "signing", "timestamping",
 )  # fmt: skip
-_SEGMENT = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 _MAX_SIGNER = 571
 _APPROVAL = ("Approved", "Denied")
 
 
-def _signer(name: str, path: str, out: Errors) -> None:
+def signer_name(name: str, path: str, out: Errors) -> None:
+    """A signer: a domain of two labels at least, a slash, and a path of subdomains joined by dots."""
     if not name:
         out.append(FieldError.required(path))
         return
-    domain, slash, rest = name.partition("/")
-    if not slash:
+    segments = name.split("/")
+    if len(segments) != 2:
         text = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
         out.append(FieldError.invalid(path, name, text))
         return
-    common.messages(names.dns1123_subdomain(domain), domain, path, out)
-    if "." not in domain:
+    domain, rest = segments
+    if len(domain) > names.SUBDOMAIN_MAX:
+        out.append(FieldError.too_long(path, domain, names.SUBDOMAIN_MAX))
+    labels = domain.split(".")
+    for label in labels:
+        for text in names.dns1123_label(label):
+            out.append(FieldError.invalid(path, domain, f'validating label "{label}": {text}'))
+    if len(labels) < 2:
         text = "should be a domain with at least two segments separated by dots"
         out.append(FieldError.invalid(path, domain, text))
-    for part in rest.split("."):
-        if not _SEGMENT.match(part):
-            common.messages(names.dns1123_subdomain(rest) or ["invalid path"], rest, path, out)
-            break
+    for label in rest.split("."):
+        for text in names.dns1123_subdomain(label):
+            out.append(FieldError.invalid(path, rest, f'validating label "{label}": {text}'))
     if len(name) > _MAX_SIGNER:
         out.append(FieldError.too_long(path, name, _MAX_SIGNER))
 
@@ -86,7 +89,7 @@ def signing_request(obj: Obj) -> Errors:
         text = "the legacy signerName is not allowed via this API version"
         out.append(FieldError.invalid("spec.signerName", signer, text))
     else:
-        _signer(signer, "spec.signerName", out)
+        signer_name(signer, "spec.signerName", out)
     seconds = spec.get("expirationSeconds")
     if seconds is not None and seconds < 600:
         text = "may not specify a duration less than 600 seconds (10 minutes)"

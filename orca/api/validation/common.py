@@ -162,16 +162,21 @@ def subdomain(value: str | None, path: str, out: Errors) -> None:
         messages(names.dns1123_subdomain(value), value, path, out)
 
 
-def relative_path(value: str, path: str, out: Errors) -> None:
-    """A path that stays below where it starts."""
-    if value.startswith("/"):
-        out.append(FieldError.invalid(path, value, "must be a relative path"))
+def no_backsteps(value: str, path: str, out: Errors) -> None:
+    """A path without ``..`` between its slashes."""
     if ".." in value and ".." in value.split("/"):
         out.append(FieldError.invalid(path, value, "must not contain '..'"))
 
 
+def relative_path(value: str, path: str, out: Errors) -> None:
+    """A path that stays below where it starts."""
+    if value.startswith("/"):
+        out.append(FieldError.invalid(path, value, "must be a relative path"))
+    no_backsteps(value, path, out)
+
+
 def local_path(value: str, path: str, out: Errors) -> None:
-    """As ``relative_path``, and no part of the first name is ``..`` followed by more."""
+    """As ``relative_path``, and the first name does not begin with ``..``."""
     relative_path(value, path, out)
-    if value.startswith("..") and not value.startswith("../") and value != "..":
+    if value.startswith("..") and not value.startswith("../"):
         out.append(FieldError.invalid(path, value, "must not start with '..'"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.validation import common
+from orca.api.validation.pods.volume_sources import driver_name
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
-from orca.api.validation.volumes import class_name
 
 _GROUP = "storage.k8s.io"
 _MAX_PARAMETERS = 512
@@ -73,7 +73,7 @@ def storage_class_update(new: Obj, old: Obj, subresource: str) -> Errors:
 def volume_attributes_class(obj: Obj) -> Errors:
     """A VolumeAttributesClass."""
     out: Errors = []
-    class_name(obj.get("driverName") or "", "driverName", out)
+    driver_name(obj.get("driverName") or "", "driverName", out)
     _parameters(obj.get("parameters"), "parameters", out, allow_empty=False)
     return out
 
@@ -94,7 +94,7 @@ def volume_attachment(obj: Obj) -> Errors:
     """A VolumeAttachment."""
     out: Errors = []
     spec = obj.get("spec") or {}
-    class_name(spec.get("attacher") or "", "spec.attacher", out)
+    driver_name(spec.get("attacher") or "", "spec.attacher", out)
     source = spec.get("source") or {}
     given = [key for key in ("inlineVolumeSpec", "persistentVolumeName") if source.get(key) is not None]
     if not given:
@@ -131,7 +131,7 @@ def csi_node(obj: Obj) -> Errors:
     for i, driver in enumerate((obj.get("spec") or {}).get("drivers") or ()):
         at = f"spec.drivers[{i}]"
         name, node = driver.get("name") or "", driver.get("nodeID") or ""
-        class_name(name, f"{at}.name", out)
+        driver_name(name, f"{at}.name", out)
         if not node:
             out.append(FieldError.required(f"{at}.nodeID"))
         elif len(node) > 256:

@@ -1,55 +1,118 @@
-"""PersistentVolumes and PersistentVolumeClaims."""
+"""PersistentVolumes.
+
+Reference: k8s.io/kubernetes ``pkg/apis/core/validation`` ValidatePersistentVolume*.
+"""
 
 from __future__ import annotations
+
+import posixpath
 
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.validation import common
+from orca.api.validation.claims import VOLUME_MODES, access_modes
+from orca.api.validation.comparison import differences, plain
 from orca.api.validation.pods import scheduling
+from orca.api.validation.pods import volume_sources as sources
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
 
-ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _RECLAIM = ("Delete", "Recycle", "Retain")
-_VOLUME_MODES = ("Block", "Filesystem")
-_NOT_SOURCES = ("accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
-                "storageClassName", "volumeAttributesClassName", "volumeMode")  # fmt: skip
-_REQUIRED = {
-    "hostPath": ("path",), "local": ("path",), "nfs": ("server", "path"), "csi": ("driver", "volumeHandle"),
-    "iscsi": ("targetPortal", "iqn"), "rbd": ("monitors", "image"), "cephfs": ("monitors",),
-    "awsElasticBlockStore": ("volumeID",), "gcePersistentDisk": ("pdName",), "glusterfs": ("endpoints", "path"),
-    "azureFile": ("secretName", "shareName"), "flexVolume": ("driver",),
-}  # fmt: skip
+_CSI_SECRETS = (
+    "controllerPublishSecretRef",
+    "controllerExpandSecretRef",
+    "nodePublishSecretRef",
+    "nodeExpandSecretRef",
+)
 
 
-def access_modes(modes: list[str] | None, path: str, out: Errors) -> None:
-    """At least one, all known, the exclusive one alone."""
-    if not modes:
-        out.append(FieldError.required(path, "at least 1 access mode is required"))
-        return
-    for mode in modes:
-        if mode not in ACCESS_MODES:
-            out.append(FieldError.not_supported(path, mode, ACCESS_MODES))
-    if "ReadWriteOncePod" in modes and set(modes) != {"ReadWriteOncePod"}:
-        text = "may not use ReadWriteOncePod with other access modes"
-        out.append(FieldError.forbidden(path, text))
+def _glusterfs(source: Obj, path: str, out: Errors) -> None:
+    sources.IN_TREE["glusterfs"](source, path, out)
+    space = source.get("endpointsNamespace")
+    if space == "":
+        text = "if the endpointnamespace is set, it must be a valid namespace name"
+        out.append(FieldError.invalid(f"{path}.endpointsNamespace", space, text))
+    elif space is not None:
+        common.messages(names.dns1123_label(space), space, f"{path}.endpointsNamespace", out)
 
 
-def _source(spec: Obj, out: Errors) -> None:
-    kinds = [key for key, value in spec.items() if key not in _NOT_SOURCES and value is not None]
-    for kind in kinds[1:]:
-        out.append(FieldError.forbidden(f"spec.{kind}", "may not specify more than 1 volume type"))
+def _iscsi(source: Obj, path: str, out: Errors) -> None:
+    sources.iscsi(source, path, out, wrong_start="must be valid format")
+    ref = source.get("secretRef")
+    if ref is not None:
+        common.required(ref, "name", f"{path}.secretRef", out)
+
+
+def _azure_file(source: Obj, path: str, out: Errors) -> None:
+    sources.IN_TREE["azureFile"](source, path, out)
+    if source.get("secretNamespace") == "":
+        out.append(FieldError.required(f"{path}.secretNamespace"))
+
+
+def _csi(source: Obj, path: str, out: Errors) -> None:
+    sources.driver_name(source.get("driver"), f"{path}.driver", out)
+    common.required(source, "volumeHandle", path, out)
+    for key in _CSI_SECRETS:
+        ref = source.get(key)
+        if ref is None:
+            continue
+        at = f"{path}.{key}"
+        if common.required(ref, "name", at, out):
+            common.messages(names.dns1123_subdomain(ref["name"]), ref["name"], f"{at}.name", out)
+        if common.required(ref, "namespace", at, out):
+            common.messages(names.dns1123_label(ref["namespace"]), ref["namespace"], f"{at}.namespace", out)
+
+
+_TREE = sources.IN_TREE_PERSISTENT
+# In upstream's order: of two kinds in one volume the later one is refused.
+_SOURCES: dict[str, sources.Check] = {
+    "hostPath": sources.host_path,
+    "gcePersistentDisk": _TREE["gcePersistentDisk"],
+    "awsElasticBlockStore": _TREE["awsElasticBlockStore"],
+    "glusterfs": _glusterfs,
+    "flocker": _TREE["flocker"],
+    "nfs": sources.nfs,
+    **{key: _TREE[key] for key in ("rbd", "quobyte", "cephfs")},
+    "iscsi": _iscsi,
+    **{key: _TREE[key] for key in ("cinder", "fc", "flexVolume")},
+    "azureFile": _azure_file,
+    **{key: _TREE[key] for key in ("vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk", "scaleIO")},
+    "local": sources.local,
+    "storageos": _TREE["storageos"],
+    "csi": _csi,
+}
+_ORDER = {kind: i for i, kind in enumerate(_SOURCES)}
+
+
+def _source(spec: Obj, name: str, out: Errors) -> None:
+    kinds = sorted((key for key in spec if key in _ORDER and spec[key] is not None), key=_ORDER.__getitem__)
     if not kinds:
         out.append(FieldError.required("spec", "must specify a volume type"))
         return
-    kind = kinds[0]
-    for key in _REQUIRED.get(kind, ()):
-        common.required(spec[kind], key, f"spec.{kind}", out)
-    path = spec[kind].get("path") or ""
-    if kind in ("hostPath", "local") and ".." in path.split("/"):
-        out.append(FieldError.invalid(f"spec.{kind}.path", path, "must not contain '..'"))
-    if kind == "local" and spec.get("nodeAffinity") is None:
-        text = "Local volume requires node affinity"
-        out.append(FieldError.required("metadata.annotations", text))
+    first = kinds[0]
+    if first == "iscsi" and (text := sources.portal_too_long(spec["iscsi"], name)):
+        portal = spec["iscsi"].get("targetPortal") or ""
+        out.append(FieldError.invalid("spec.iscsi.targetportal", portal, text))
+    _SOURCES[first](spec[first], f"spec.{sources.ODD_PATHS.get(first, first)}", out)
+    if first == "local" and spec.get("nodeAffinity") is None:
+        out.append(FieldError.required("spec.nodeAffinity", "Local volume requires node affinity"))
+    for kind in kinds[1:]:
+        text = "may not specify more than 1 volume type"
+        out.append(FieldError.forbidden(f"spec.{sources.ODD_DOUBLES.get(kind, kind)}", text))
+
+
+def _capacity(spec: Obj, out: Errors) -> None:
+    capacity = spec.get("capacity") or {}
+    if not capacity:
+        out.append(FieldError.required("spec.capacity"))
+    if "storage" not in capacity or len(capacity) > 1:
+        out.append(FieldError.not_supported("spec.capacity", capacity or None, ("storage",)))
+    for key, value in capacity.items():
+        at = f"spec.capacity[{key}]"
+        found = common.quantity(value, at, out)
+        if found is not None and found.value < 0:
+            out.append(FieldError.invalid(at, found.integer, "must be a valid resource quantity"))
+        if found is not None and found.value <= 0:
+            out.append(FieldError.invalid(at, value, "must be greater than zero"))
 
 
 @on_create("", "PersistentVolume")
@@ -58,17 +121,10 @@ def persistent_volume(obj: Obj) -> Errors:
     out: Errors = []
     spec = obj.get("spec") or {}
     access_modes(spec.get("accessModes"), "spec.accessModes", out)
-    capacity = spec.get("capacity") or {}
-    if not capacity:
-        out.append(FieldError.required("spec.capacity"))
-    if "storage" not in capacity or len(capacity) > 1:
-        out.append(FieldError.not_supported("spec.capacity", capacity, ("storage",)))
-    for key, value in capacity.items():
-        found = common.quantity(value, f"spec.capacity[{key}]", out)
-        if found is not None and found.value <= 0:
-            out.append(FieldError.invalid(f"spec.capacity[{key}]", value, "must be greater than zero"))
+    _capacity(spec, out)
     at = "spec.persistentVolumeReclaimPolicy"
-    common.choice(spec.get("persistentVolumeReclaimPolicy"), _RECLAIM, at, out)
+    policy = spec.get("persistentVolumeReclaimPolicy")
+    common.choice(policy, _RECLAIM, at, out)
     affinity = spec.get("nodeAffinity")
     if affinity is not None:
         if affinity.get("required") is None:
@@ -76,13 +132,33 @@ def persistent_volume(obj: Obj) -> Errors:
             out.append(FieldError.required("spec.nodeAffinity.required", text))
         else:
             scheduling.node_selector(affinity["required"], "spec.nodeAffinity.required", out)
-    _source(spec, out)
-    if (spec.get("hostPath") or {}).get("path") == "/" and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
-        text = "may not be 'recycle' for a hostPath mount of '/'"
-        out.append(FieldError.forbidden(at, text))
+    _source(spec, obj["metadata"].get("name") or "", out)
+    where = (spec.get("hostPath") or {}).get("path")
+    if where and policy == "Recycle" and posixpath.normpath(where) in ("/", "//"):
+        out.append(FieldError.forbidden(at, "may not be 'recycle' for a hostPath mount of '/'"))
     common.subdomain(spec.get("storageClassName"), "spec.storageClassName", out)
-    common.choice(spec.get("volumeMode"), _VOLUME_MODES, "spec.volumeMode", out)
+    mode = spec.get("volumeMode")
+    if mode is not None and mode not in VOLUME_MODES:
+        out.append(FieldError.not_supported("spec.volumeMode", mode, VOLUME_MODES))
+    attributes = spec.get("volumeAttributesClassName")
+    if attributes is not None:
+        if attributes:
+            common.subdomain(attributes, "spec.volumeAttributesClassName", out)
+        else:
+            out.append(FieldError.required("spec.volumeAttributesClassName", "an empty string is disallowed"))
+        if spec.get("csi") is None:
+            text = "has to be specified when using volumeAttributesClassName"
+            out.append(FieldError.required("spec.csi", text))
     return out
+
+
+def _where(spec: Obj, other: Obj) -> Obj:
+    """The sources of *spec*; a secret for expansion counts only where *other* has one, too: it may be added."""
+    found = {key: spec[key] for key in spec if key in _ORDER}
+    key = "controllerExpandSecretRef"
+    if (found.get("csi") or {}).get(key) is not None and (other.get("csi") or {}).get(key) is None:
+        found["csi"] = {**found["csi"], key: None}
+    return found
 
 
 @on_update("", "PersistentVolume")
@@ -92,94 +168,15 @@ def persistent_volume_update(new: Obj, old: Obj, subresource: str) -> Errors:
         return []
     out = persistent_volume(new)
     wanted, before = new.get("spec") or {}, old.get("spec") or {}
-    source = {k: v for k, v in wanted.items() if k not in _NOT_SOURCES}
-    had = {k: v for k, v in before.items() if k not in _NOT_SOURCES}
+    source, had = plain(_where(wanted, before)), plain({key: before[key] for key in before if key in _ORDER})
     if source != had:
-        text = "spec.persistentvolumesource is immutable after creation"
+        lines = "\n".join(differences(source, had, "spec"))
+        text = f"spec.persistentvolumesource is immutable after creation\n{lines}\n"
         out.append(FieldError.forbidden("spec.persistentvolumesource", text))
-    common.immutable(wanted.get("volumeMode"), before.get("volumeMode"), "spec.volumeMode", out)
+    common.immutable(wanted.get("volumeMode"), before.get("volumeMode"), "volumeMode", out)
     if before.get("nodeAffinity") is not None:
-        common.immutable(wanted.get("nodeAffinity"), before.get("nodeAffinity"), "spec.nodeAffinity", out)
+        common.immutable(wanted.get("nodeAffinity"), before.get("nodeAffinity"), "nodeAffinity", out)
+    if before.get("volumeAttributesClassName") is not None and wanted.get("volumeAttributesClassName") is None:
+        text = "update from non-nil value to nil is forbidden"
+        out.append(FieldError.forbidden("spec.volumeAttributesClassName", text))
     return out
-
-
-def _data_source(spec: Obj, path: str, out: Errors) -> None:
-    for key in ("dataSource", "dataSourceRef"):
-        source = spec.get(key)
-        if source is None:
-            continue
-        at = f"{path}.{key}"
-        common.required(source, "name", at, out)
-        common.required(source, "kind", at, out)
-        if not source.get("apiGroup") and source.get("kind") != "PersistentVolumeClaim":
-            text = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
-            out.append(FieldError.invalid(at, source.get("kind"), text))
-
-
-def claim_spec(spec: Obj, path: str, out: Errors) -> None:
-    """The spec of a claim, or of a template for claims."""
-    access_modes(spec.get("accessModes"), f"{path}.accessModes", out)
-    common.label_selector(spec.get("selector"), f"{path}.selector", out)
-    requests = (spec.get("resources") or {}).get("requests") or {}
-    if "storage" not in requests:
-        out.append(FieldError.required(f"{path}.resources[storage]"))
-    else:
-        at = f"{path}.resources[storage]"
-        found = common.quantity(requests["storage"], at, out)
-        if found is not None and found.value <= 0:
-            out.append(FieldError.invalid(at, requests["storage"], "must be greater than zero"))
-    common.subdomain(spec.get("storageClassName"), f"{path}.storageClassName", out)
-    common.choice(spec.get("volumeMode"), _VOLUME_MODES, f"{path}.volumeMode", out)
-    _data_source(spec, path, out)
-    common.subdomain(spec.get("volumeAttributesClassName"), f"{path}.volumeAttributesClassName", out)
-
-
-@on_create("", "PersistentVolumeClaim")
-def claim(obj: Obj) -> Errors:
-    """A PersistentVolumeClaim."""
-    out: Errors = []
-    claim_spec(obj.get("spec") or {}, "spec", out)
-    return out
-
-
-@on_update("", "PersistentVolumeClaim")
-def claim_update(new: Obj, old: Obj, subresource: str) -> Errors:
-    """A changed claim: it may be bound, and once bound its request may grow."""
-    if subresource == "status":
-        return []
-    out = claim(new)
-    wanted, before = dict(new.get("spec") or {}), dict(old.get("spec") or {})
-    bound = (new.get("status") or {}).get("phase") == "Bound"
-    if not before.get("volumeName"):
-        before["volumeName"] = wanted.get("volumeName")
-    left = ((wanted.get("resources") or {}).get("requests") or {}).get("storage")
-    right = ((before.get("resources") or {}).get("requests") or {}).get("storage")
-    wanted.pop("volumeAttributesClassName", None)
-    before.pop("volumeAttributesClassName", None)
-    if left != right and left is not None and right is not None:
-        try:
-            smaller = common.parse_quantity(str(left)).value < common.parse_quantity(str(right)).value
-        except ValueError:
-            return out
-        if bound:
-            wanted["resources"] = before.get("resources")
-        if smaller:
-            text = "field can not be less than status.capacity"
-            out.append(FieldError.forbidden("spec.resources.requests.storage", text))
-            return out
-    if {k: v for k, v in wanted.items() if v is not None} != {k: v for k, v in before.items() if v is not None}:
-        text = (
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-        )
-        out.append(FieldError.forbidden("spec", text))
-    return out
-
-
-def class_name(value: str, path: str, out: Errors) -> None:
-    """The name of a CSI driver: a subdomain, upper case allowed, of at most 63 bytes."""
-    if not value:
-        out.append(FieldError.required(path))
-        return
-    if len(value) > 63:
-        out.append(FieldError.too_long(path, value, 63))
-    common.messages(names.dns1123_subdomain(value.lower()), value, path, out)

@@ -193,9 +193,11 @@ def test_refusals(resource, body, expected):
         (builtin.NODES, {"spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]}},
          {"podCIDR": "10.244.2.0/24", "podCIDRs": ["10.244.2.0/24"]},
          ['spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid']),
-        (builtin.PERSISTENTVOLUMECLAIMS, CLAIM, {"storageClassName": "other"},
+        (builtin.PERSISTENTVOLUMECLAIMS, {"spec": {**CLAIM["spec"], "storageClassName": "one"}},
+         {"storageClassName": "other"},
          ["spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName "
-          "for bound claims"]),
+          'for bound claims\n-spec.storageClassName: "one"\n+spec.storageClassName: "other"\n']),
+        (builtin.PERSISTENTVOLUMECLAIMS, CLAIM, {"storageClassName": "named-later"}, []),
         (builtin.PERSISTENTVOLUMECLAIMS, CLAIM, {"volumeName": "pv"}, []),
     ],
 )  # fmt: skip

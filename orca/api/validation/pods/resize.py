@@ -1,7 +1,6 @@
 """``pods/resize``: cpu and memory of containers and sidecars change, and nothing else; the class of service stays.
 
-Reference: k8s.io/kubernetes ``pkg/apis/core/validation`` ValidatePodResize. Where upstream asks the node whether it
-resizes, here no node does: see ``NO_RESIZE``.
+Reference: k8s.io/kubernetes ``pkg/apis/core/validation`` ValidatePodResize. Whether there is room is the node's to say.
 """
 
 from __future__ import annotations
@@ -10,13 +9,9 @@ from copy import deepcopy
 
 from orca.api.errors import FieldError
 from orca.api.qos import qos_class
-from orca.api.validation.pods.plain import differences, plain
+from orca.api.validation.comparison import differences, plain
 from orca.api.validation.registry import Errors, Obj
 
-NO_RESIZE = (
-    "resizing a pod that has a node is not supported by this server: containers keep the amounts they were made with; "
-    "change the workload's template, or make the pod anew"
-)
 _MIRROR = "kubernetes.io/config.mirror"
 _RESIZABLE = ("cpu", "memory")
 
@@ -87,7 +82,6 @@ def resize(new: Obj, old: Obj, out: Errors) -> None:
 def _containers(wanted: Obj, before: Obj, out: Errors) -> None:
     for key in ("initContainers", "containers"):
         for i, (now, was) in enumerate(zip(wanted.get(key) or (), before.get(key) or (), strict=True)):
-            changed = plain(now.get("resources") or {}) != plain(was.get("resources") or {})
             if key == "initContainers" and was.get("restartPolicy") != "Always":
                 if plain(now) != plain(was):
                     out.append(FieldError.forbidden("spec", "resources for non-sidecar init containers are immutable"))
@@ -96,5 +90,3 @@ def _containers(wanted: Obj, before: Obj, out: Errors) -> None:
             if plain(_without(now, was)) != plain(_without(was, was)):
                 which = "resources for sidecar containers" if key == "initContainers" else "resources"
                 out.append(FieldError.forbidden("spec", f"only cpu and memory {which} are mutable"))
-            elif changed and before.get("nodeName"):
-                out.append(FieldError.forbidden(f"spec.{key}[{i}].resources", NO_RESIZE))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from orca.api.errors import FieldError
+from orca.api.validation.comparison import differences, plain
 from orca.api.validation.pods import containers, spec
-from orca.api.validation.pods.plain import differences, plain
 from orca.api.validation.pods.resize import resize
 from orca.api.validation.registry import Errors, Obj, on_update
 

@@ -3,263 +3,229 @@
 from __future__ import annotations
 
 from orca.api import names
-from orca.api.errors import FieldError
+from orca.api.errors import FieldError, quote
+from orca.api.metadata import validate_annotations
 from orca.api.validation import common
-from orca.api.validation.pods import env
+from orca.api.validation.claims import claim_spec
+from orca.api.validation.pods import projected
+from orca.api.validation.pods import volume_sources as sources
 from orca.api.validation.registry import Errors, Obj
 
-_MODE_TEXT = "must be a number between 0 and 0777 (octal), both inclusive"
-_HOST_PATH_TYPES = (
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-)
-
-
-def _mode(obj: Obj, key: str, path: str, out: Errors) -> None:
-    value = obj.get(key)
-    if value is not None and not 0 <= value <= 0o777:
-        out.append(FieldError.invalid(f"{path}.{key}", value, _MODE_TEXT))
-
-
-def _items(items: list[Obj], path: str, out: Errors) -> None:
-    for i, item in enumerate(items):
-        at = f"{path}[{i}]"
-        common.required(item, "key", at, out)
-        if common.required(item, "path", at, out):
-            common.local_path(item["path"], f"{at}.path", out)
-        _mode(item, "mode", at, out)
-
-
-def _downward_items(items: list[Obj], path: str, out: Errors) -> None:
-    for i, item in enumerate(items):
-        at = f"{path}[{i}]"
-        if common.required(item, "path", at, out):
-            common.local_path(item["path"], f"{at}.path", out)
-        field, resource = item.get("fieldRef"), item.get("resourceFieldRef")
-        if field is not None:
-            env.field_ref(field, env.VOLUME_PATHS, f"{at}.fieldRef", out)
-            if resource is not None:
-                text = "fieldRef and resourceFieldRef can not be specified simultaneously"
-                out.append(FieldError.invalid(at, "resource", text))
-        elif resource is not None:
-            env.resource_ref(resource, f"{at}.resourceFieldRef", out, in_volume=True)
-        else:
-            out.append(FieldError.required(at, "one of fieldRef and resourceFieldRef is required"))
-        _mode(item, "mode", at, out)
-
-
-def _empty_dir(source: Obj, path: str, out: Errors) -> None:
-    limit = source.get("sizeLimit")
-    if limit is not None:
-        found = common.quantity(limit, f"{path}.sizeLimit", out)
-        if found is not None and found.value < 0:
-            text = "SizeLimit field must be a valid resource quantity"
-            out.append(FieldError.forbidden(f"{path}.sizeLimit", text))
-
-
-def _host_path(source: Obj, path: str, out: Errors) -> None:
-    if common.required(source, "path", path, out) and ".." in source["path"].split("/"):
-        out.append(FieldError.invalid(f"{path}.path", source["path"], "must not contain '..'"))
-    kind = source.get("type")
-    if kind is not None and kind not in _HOST_PATH_TYPES:
-        out.append(FieldError.not_supported(f"{path}.type", kind, _HOST_PATH_TYPES))
-
-
-def _config_map(source: Obj, path: str, out: Errors) -> None:
-    common.required(source, "name", path, out)
-    _mode(source, "defaultMode", path, out)
-    _items(source.get("items") or [], f"{path}.items", out)
-
-
-def _secret(source: Obj, path: str, out: Errors) -> None:
-    common.required(source, "secretName", path, out)
-    _mode(source, "defaultMode", path, out)
-    _items(source.get("items") or [], f"{path}.items", out)
-
-
-def _claim(source: Obj, path: str, out: Errors) -> None:
-    common.required(source, "claimName", path, out)
-
-
-def _downward(source: Obj, path: str, out: Errors) -> None:
-    _mode(source, "defaultMode", path, out)
-    _downward_items(source.get("items") or [], f"{path}.items", out)
-
-
-def _token(source: Obj, path: str, out: Errors) -> None:
-    seconds = source.get("expirationSeconds")
-    if seconds is not None:
-        if seconds < 600:
-            text = "may not specify a duration less than 10 minutes"
-            out.append(FieldError.invalid(f"{path}.expirationSeconds", seconds, text))
-        elif seconds > 1 << 32:
-            text = "may not specify a duration larger than 2^32 seconds"
-            out.append(FieldError.invalid(f"{path}.expirationSeconds", seconds, text))
-    if common.required(source, "path", path, out):
-        common.local_path(source["path"], f"{path}.path", out)
-
-
-def _projected(source: Obj, path: str, out: Errors) -> None:
-    _mode(source, "defaultMode", path, out)
-    for i, one in enumerate(source.get("sources") or ()):
-        at = f"{path}.sources[{i}]"
-        kinds = [kind for kind, value in one.items() if value is not None]
-        for kind in kinds[1:]:
-            out.append(FieldError.forbidden(f"{at}.{kind}", "may not specify more than 1 volume type"))
-        if not kinds:
-            continue
-        kind = kinds[0]
-        value = one[kind]
-        if kind in ("secret", "configMap"):
-            common.required(value, "name", f"{at}.{kind}", out)
-            _items(value.get("items") or [], f"{at}.{kind}.items", out)
-        elif kind == "downwardAPI":
-            _downward_items(value.get("items") or [], f"{at}.{kind}.items", out)
-        elif kind == "serviceAccountToken":
-            _token(value, f"{at}.{kind}", out)
-
-
-def _nfs(source: Obj, path: str, out: Errors) -> None:
-    common.required(source, "server", path, out)
-    if common.required(source, "path", path, out) and not source["path"].startswith("/"):
-        out.append(FieldError.invalid(f"{path}.path", source["path"], "must be an absolute path"))
-
-
-def _csi(source: Obj, path: str, out: Errors) -> None:
-    if common.required(source, "driver", path, out):
-        common.messages(names.dns1123_subdomain(source["driver"].lower()), source["driver"], f"{path}.driver", out)
+_TWO = "may not specify more than 1 volume type"
+_TEMPLATE_METADATA = ("annotations", "labels")
 
 
 def _image(source: Obj, path: str, out: Errors) -> None:
-    common.required(source, "reference", path, out)
-    common.choice(source.get("pullPolicy"), ("Always", "IfNotPresent", "Never"), f"{path}.pullPolicy", out)
+    common.choice(
+        source.get("pullPolicy"), ("Always", "IfNotPresent", "Never"), f"{path}.pullPolicy", out, required=True
+    )
 
 
 def _ephemeral(source: Obj, path: str, out: Errors) -> None:
     template = source.get("volumeClaimTemplate")
+    at = f"{path}.volumeClaimTemplate"
     if template is None:
-        out.append(FieldError.required(f"{path}.volumeClaimTemplate"))
+        out.append(FieldError.required(at))
         return
-    at = f"{path}.volumeClaimTemplate.spec"
-    spec = template.get("spec") or {}
-    if not spec.get("accessModes"):
-        out.append(FieldError.required(f"{at}.accessModes", "at least 1 access mode is required"))
-    if "storage" not in ((spec.get("resources") or {}).get("requests") or {}):
-        out.append(FieldError.required(f"{at}.resources[storage]"))
+    meta = template.get("metadata") or {}
+    if meta.get("annotations"):
+        out += validate_annotations(meta["annotations"], f"{at}.metadata.annotations")
+    common.labels(meta.get("labels"), f"{at}.metadata.labels", out)
+    for key, value in meta.items():
+        if value and key not in _TEMPLATE_METADATA:
+            out.append(FieldError.forbidden(f"{at}.metadata.{key}", "cannot be set"))
+    claim_spec(template.get("spec") or {}, f"{at}.spec", out)
 
 
-_SOURCES = {
-    "emptyDir": _empty_dir,
-    "hostPath": _host_path,
-    "configMap": _config_map,
-    "secret": _secret,
-    "persistentVolumeClaim": _claim,
-    "downwardAPI": _downward,
-    "projected": _projected,
-    "nfs": _nfs,
-    "csi": _csi,
-    "image": _image,
+# In upstream's order: of two kinds in one volume the later one is refused.
+_SOURCES: dict[str, sources.Check] = {
+    "emptyDir": sources.empty_dir,
+    "hostPath": sources.host_path,
+    "gitRepo": sources.IN_TREE["gitRepo"],
+    "gcePersistentDisk": sources.IN_TREE["gcePersistentDisk"],
+    "awsElasticBlockStore": sources.IN_TREE["awsElasticBlockStore"],
+    "secret": sources.secret,
+    "nfs": sources.nfs,
+    **{key: sources.IN_TREE[key] for key in ("iscsi", "glusterfs", "flocker")},
+    "persistentVolumeClaim": sources.all_of("claimName"),
+    **{key: sources.IN_TREE[key] for key in ("rbd", "cinder", "cephfs", "quobyte")},
+    "downwardAPI": projected.downward,
+    "fc": sources.IN_TREE["fc"],
+    "flexVolume": sources.IN_TREE["flexVolume"],
+    "configMap": sources.config_map,
+    **{
+        key: sources.IN_TREE[key]
+        for key in (
+            "azureFile",
+            "vsphereVolume",
+            "photonPersistentDisk",
+            "portworxVolume",
+            "azureDisk",
+            "storageos",
+        )
+    },
+    "projected": projected.projected,
+    "scaleIO": sources.IN_TREE["scaleIO"],
+    "csi": sources.csi,
     "ephemeral": _ephemeral,
+    "image": _image,
 }
+_ORDER = {kind: i for i, kind in enumerate(_SOURCES)}
 
 
-def volumes(items: list[Obj], path: str, out: Errors) -> dict[str, str]:
-    """``volumes`` of a pod; returns the kind of each by name, for ``mounts``."""
+def _volume(volume: Obj, at: str, pod_name: str, out: Errors) -> str:
+    """Check where *volume* comes from; returns its kind, or ""."""
+    name = volume.get("name") or ""
+    kinds = [kind for kind, value in volume.items() if value is not None and kind in _ORDER]
+    if not kinds:
+        out.append(FieldError.required(at, "must specify a volume type"))
+        return ""
+    if len(kinds) > 1:
+        kinds.sort(key=_ORDER.__getitem__)
+    first = kinds[0]
+    _SOURCES[first](volume[first], f"{at}.{sources.ODD_PATHS.get(first, first)}", out)
+    for kind in kinds[1:]:
+        out.append(FieldError.forbidden(f"{at}.{sources.ODD_DOUBLES.get(kind, kind)}", _TWO))
+    if first == "iscsi" and (text := sources.portal_too_long(volume["iscsi"], name)):
+        out.append(FieldError.invalid(f"{at}.name", name, text))
+    if first == "ephemeral" and pod_name and name:
+        claim = f"{pod_name}-{name}"
+        for text in names.dns1123_subdomain(claim):
+            out.append(FieldError.invalid(f"{at}.name", name, f"PVC name {quote(claim)}: {text}"))
+    return first
+
+
+def volumes(listed: list[Obj], path: str, out: Errors, *, pod_name: str = "", is_pod: bool = True) -> dict[str, str]:
+    """``volumes`` of a pod; returns the kind of each sound one by name, for ``mounts``.
+
+    *pod_name* is that of a real Pod, whose ephemeral volumes become claims named after both.
+    """
     found: dict[str, str] = {}
-    for i, volume in enumerate(items):
+    for i, volume in enumerate(listed):
         at = f"{path}[{i}]"
+        before = len(out)
+        kind = _volume(volume, at, pod_name, out)
+        if is_pod and kind == "image" and not volume["image"].get("reference"):
+            out.append(FieldError.required(f"{at}.image.reference"))
         name = volume.get("name")
-        kinds = [kind for kind, value in volume.items() if value is not None and kind != "name"]
-        for kind in kinds[:1]:
-            check = _SOURCES.get(kind)
-            if check is not None:
-                check(volume[kind], f"{at}.{kind}", out)
-        for kind in kinds[1:]:
-            out.append(FieldError.forbidden(f"{at}.{kind}", "may not specify more than 1 volume type"))
-        if not kinds:
-            out.append(FieldError.required(at, "must specify a volume type"))
         if not name:
             out.append(FieldError.required(f"{at}.name"))
-            continue
-        common.messages(names.dns1123_label(name), name, f"{at}.name", out)
-        if name in found:
-            out.append(FieldError.duplicate(f"{at}.name", name))
-        found[name] = kinds[0] if kinds else ""
+        else:
+            common.messages(names.dns1123_label(name), name, f"{at}.name", out)
+            if name in found:
+                out.append(FieldError.duplicate(f"{at}.name", name))
+            elif len(out) == before:
+                found[name] = kind
+    if pod_name and "ephemeral" in found.values():
+        _own_claims(listed, path, pod_name, out)
     return found
 
 
-def _sub_path(mount: Obj, path: str, out: Errors) -> None:
+def _own_claims(listed: list[Obj], path: str, pod_name: str, out: Errors) -> None:
+    made = {f"{pod_name}-{volume.get('name')}" for volume in listed if volume.get("ephemeral") is not None}
+    for i, volume in enumerate(listed):
+        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if claim in made:
+            text = "must not reference a PVC that gets created for an ephemeral volume"
+            out.append(FieldError.invalid(f"{path}[{i}].persistentVolumeClaim.claimName", claim, text))
+
+
+def _sub_path(mount: Obj, at: str, path: str, out: Errors) -> None:
     sub, expression = mount.get("subPath"), mount.get("subPathExpr")
     if sub:
         common.relative_path(sub, f"{path}.subPath", out)
     if expression:
         if sub:
             text = "subPathExpr and subPath are mutually exclusive"
-            out.append(FieldError.invalid(f"{path}.subPathExpr", expression, text))
+            out.append(FieldError.invalid(f"{at}.subPathExpr", expression, text))
         common.relative_path(expression, f"{path}.subPathExpr", out)
 
 
 def mounts(container: Obj, known: dict[str, str], path: str, out: Errors) -> None:
     """``volumeMounts`` and ``volumeDevices`` of a container; *path* is the container's."""
+    mounted = container.get("volumeMounts") or ()
     devices = container.get("volumeDevices") or ()
-    device_paths = {device.get("devicePath") for device in devices}
+    device_paths = {device.get("name"): device.get("devicePath") for device in devices}
+    at_list = f"{path}.volumeMounts"
     seen = set()
-    privileged = (container.get("securityContext") or {}).get("privileged")
-    for i, mount in enumerate(container.get("volumeMounts") or ()):
-        at = f"{path}.volumeMounts[{i}]"
-        name, where = mount.get("name"), mount.get("mountPath")
+    for i, mount in enumerate(mounted):
+        at = f"{at_list}[{i}]"
+        name, where = mount.get("name") or "", mount.get("mountPath") or ""
         if not name:
             out.append(FieldError.required(f"{at}.name"))
-        elif name not in known:
+        if name not in known:
             out.append(FieldError.not_found(f"{at}.name", name))
         if not where:
             out.append(FieldError.required(f"{at}.mountPath"))
-        elif where in seen:
+        if where in seen:
             out.append(FieldError.invalid(f"{at}.mountPath", where, "must be unique"))
-        elif where in device_paths:
-            out.append(
-                FieldError.invalid(f"{at}.mountPath", where, "must not already exist as a path in volumeDevices")
-            )
         seen.add(where)
+        if device_paths:
+            if name in device_paths:
+                out.append(FieldError.invalid(f"{at}.name", name, "must not already exist in volumeDevices"))
+            if where in device_paths.values():
+                text = "must not already exist as a path in volumeDevices"
+                out.append(FieldError.invalid(f"{at}.mountPath", where, text))
         if "subPath" in mount or "subPathExpr" in mount:
-            _sub_path(mount, at, out)
-        propagation = mount.get("mountPropagation")
-        if propagation is not None:
-            common.choice(propagation, ("Bidirectional", "HostToContainer", "None"), f"{at}.mountPropagation", out)
-            if propagation == "Bidirectional" and not privileged:
-                text = "Bidirectional mount propagation is available only to privileged containers"
-                out.append(FieldError.forbidden(f"{at}.mountPropagation", text))
-        _recursive_read_only(mount, at, out)
-    names_seen = set()
+            _sub_path(mount, at, at_list, out)
+        if mount.get("mountPropagation") is not None:
+            _propagation(mount["mountPropagation"], container, f"{at_list}.mountPropagation", out)
+        if mount.get("recursiveReadOnly") is not None:
+            _recursive_read_only(mount, f"{at_list}.recursiveReadOnly", out)
+    if devices:
+        _devices(devices, mounted, known, f"{path}.volumeDevices", out)
+
+
+def _propagation(value: str, container: Obj, path: str, out: Errors) -> None:
+    if value not in ("Bidirectional", "HostToContainer", "None"):
+        out.append(FieldError.not_supported(path, value, ("Bidirectional", "HostToContainer", "None")))
+    if value == "Bidirectional" and not (container.get("securityContext") or {}).get("privileged"):
+        text = "Bidirectional mount propagation is available only to privileged containers"
+        out.append(FieldError.forbidden(path, text))
+
+
+def _recursive_read_only(mount: Obj, path: str, out: Errors) -> None:
+    value = mount["recursiveReadOnly"]
+    if value == "Disabled":
+        return
+    if value not in ("Enabled", "IfPossible"):
+        out.append(FieldError.not_supported(path, value, ("Disabled", "Enabled", "IfPossible")))
+        return
+    if not mount.get("readOnly"):
+        out.append(FieldError.forbidden(path, "may only be specified when readOnly is true"))
+    if mount.get("mountPropagation") not in (None, "None"):
+        text = "may only be specified when mountPropagation is None or not specified"
+        out.append(FieldError.forbidden(path, text))
+
+
+def _devices(devices: list[Obj], mounted: list[Obj], known: dict[str, str], path: str, out: Errors) -> None:
+    mount_paths = {mount.get("name"): mount.get("mountPath") for mount in mounted}
+    used_names: set[str] = set()
+    used_paths: set[str] = set()
     for i, device in enumerate(devices):
-        at = f"{path}.volumeDevices[{i}]"
-        name = device.get("name")
+        at = f"{path}[{i}]"
+        name, where = device.get("name") or "", device.get("devicePath") or ""
         if not name:
             out.append(FieldError.required(f"{at}.name"))
-        elif name not in known:
+        if name in used_names:
+            out.append(FieldError.invalid(f"{at}.name", name, "must be unique"))
+        if name not in known:
             out.append(FieldError.not_found(f"{at}.name", name))
         elif known[name] not in ("persistentVolumeClaim", "ephemeral"):
             text = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"
             out.append(FieldError.invalid(f"{at}.name", name, text))
-        if name in names_seen:
-            out.append(FieldError.invalid(f"{at}.name", name, "must be unique"))
-        names_seen.add(name)
-        if not device.get("devicePath"):
+        if not where:
             out.append(FieldError.required(f"{at}.devicePath"))
-
-
-def _recursive_read_only(mount: Obj, path: str, out: Errors) -> None:
-    value = mount.get("recursiveReadOnly")
-    if value is None or value == "Disabled":
-        return
-    at = f"{path}.recursiveReadOnly"
-    if value not in ("IfPossible", "Enabled"):
-        out.append(FieldError.not_supported(at, value, ("Disabled", "IfPossible", "Enabled")))
-    elif not mount.get("readOnly"):
-        out.append(FieldError.forbidden(at, "may only be specified when readOnly is true"))
+        if where in used_paths:
+            out.append(FieldError.invalid(f"{at}.devicePath", where, "must be unique"))
+        if ".." in where.split("/"):
+            out.append(FieldError.invalid(f"{at}.devicePath", where, "can not contain backsteps ('..')"))
+        else:
+            used_paths.add(where)
+        if name in mount_paths:
+            out.append(FieldError.invalid(f"{at}.name", name, "must not already exist in volumeMounts"))
+        if where in mount_paths.values():
+            text = "must not already exist as a path in volumeMounts"
+            out.append(FieldError.invalid(f"{at}.devicePath", where, text))
+        if name:
+            used_names.add(name)
