@@ -36,19 +36,6 @@ def authority(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-async def api(server: ServerProcess) -> AsyncIterator[Api]:
-    """The administrator."""
-    async with Api(server.kubeconfig) as one:
-        yield one
-
-
-@pytest.fixture
-async def anonymous(server: ServerProcess) -> AsyncIterator[Api]:
-    async with Api(server.kubeconfig, anonymous=True) as one:
-        yield one
-
-
-@pytest.fixture
 async def connect(server: ServerProcess, authority: Authority) -> AsyncIterator[Connect]:
     """``await connect(user, groups)`` by certificate, ``await connect(token=…)`` by token."""
     async with AsyncExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -13,9 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.api.server.api import Api
+from tests.api.server.hooks import World
 from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
 from tests.support.kubectl import Kubectl
+from tests.support.tls import Authority, serving
+from tests.support.webhooks import Webhooks
 
 _numbers = itertools.count(1)
 
@@ -27,18 +31,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     process.start()
     yield process
     process.stop()
-
-
-@pytest.fixture
-async def api(server: ServerProcess) -> AsyncIterator[Api]:
-    async with Api(server.kubeconfig) as one:
-        yield one
-
-
-@pytest.fixture
-async def anonymous(server: ServerProcess) -> AsyncIterator[Api]:
-    async with Api(server.kubeconfig, anonymous=True) as one:
-        yield one
 
 
 @pytest.fixture
@@ -66,3 +58,14 @@ def request_pem() -> str:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sample")])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return base64.b64encode(request.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+@pytest.fixture
+async def world(api: Api, space: str, tmp_path: Path) -> AsyncIterator[World]:
+    authority, hooks = Authority(tmp_path), Webhooks()
+    async with serving(hooks, authority.server_context("hooks", "127.0.0.1", "hooks.default.svc")) as port:
+        one = World(api, space, authority, hooks, port)
+        try:
+            yield one
+        finally:
+            await one.clear()
