@@ -6,34 +6,36 @@ JSON Schema and are about a microsecond a kilobyte.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema_rs
 
+from orca.api import patterns
 from orca.api.customresources import formats
 from orca.api.customresources.structural import EMBEDDED, INT_OR_STRING, META_FIELDS, PRESERVE
 from orca.api.objects import Obj
 
-_COPIED = ("pattern", "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "multipleOf")
+_COPIED = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "multipleOf")
 _RANGES = {"int32": (-(2**31), 2**31 - 1)}
-
-
-class BadPattern(ValueError):
-    """A regular expression that cannot be compiled."""
 
 
 def values(schema: Obj) -> Any:
     """A validator of everything ``values.check`` checks; None when the library cannot compile the schema."""
+    checks: _Checks = dict(formats.CHECKS)
     try:
         return jsonschema_rs.Draft202012Validator(
-            _values(schema), formats=formats.CHECKS, validate_formats=True, offline=True
+            _values(schema, checks), formats=checks, validate_formats=True, offline=True
         )
     except (ValueError, jsonschema_rs.ValidationError):
         return None
 
 
-def _values(schema: Obj) -> Obj:
+_Checks = dict[str, Callable[[str], bool]]
+
+
+def _values(schema: Obj, checks: _Checks) -> Obj:
+    """`checks` gets one for each pattern: the library's own have the syntax of another language."""
     found: Obj = {}
     kinds = ["integer", "string"] if schema.get(INT_OR_STRING) else [schema["type"]] if schema.get("type") else []
     nullable = bool(schema.get("nullable")) and bool(kinds)
@@ -55,17 +57,21 @@ def _values(schema: Obj) -> Obj:
     elif told in _RANGES and ("integer" in kinds or not kinds):
         low, high = _RANGES[told]
         found["allOf"] = [{"minimum": low, "maximum": high}]
+    if schema.get("pattern"):
+        key = f"pattern {schema['pattern']}"
+        checks[key] = patterns.matcher(schema["pattern"])
+        found["allOf"] = [*found.get("allOf", ()), {"format": key}]
     if schema.get("properties"):
-        found["properties"] = {name: _values(inner) for name, inner in schema["properties"].items()}
+        found["properties"] = {name: _values(inner, checks) for name, inner in schema["properties"].items()}
     if isinstance(schema.get("additionalProperties"), dict):
-        found["additionalProperties"] = _values(schema["additionalProperties"])
+        found["additionalProperties"] = _values(schema["additionalProperties"], checks)
     if isinstance(schema.get("items"), dict):
-        found["items"] = _values(schema["items"])
+        found["items"] = _values(schema["items"], checks)
     for junctor in ("allOf", "anyOf", "oneOf"):
         if schema.get(junctor):
-            found[junctor] = [*found.get(junctor, ()), *(_values(inner) for inner in schema[junctor])]
+            found[junctor] = [*found.get(junctor, ()), *(_values(inner, checks) for inner in schema[junctor])]
     if schema.get("not") is not None:
-        found["not"] = _values(schema["not"])
+        found["not"] = _values(schema["not"], checks)
     return found
 
 
@@ -111,12 +117,3 @@ def _leaf_shape(schema: Obj, *, root: bool) -> Any:
     found["additionalProperties"] = False
     found["items"] = _SCALAR
     return found
-
-
-@lru_cache(maxsize=4096)
-def pattern(text: str) -> Any:
-    """A validator of strings by a regular expression, in the syntax the gate reads. Raises BadPattern."""
-    try:
-        return jsonschema_rs.Draft202012Validator({"pattern": text}, offline=True)
-    except (ValueError, jsonschema_rs.ValidationError) as error:
-        raise BadPattern(str(error).partition("\n")[0]) from error

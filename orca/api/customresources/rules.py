@@ -11,7 +11,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from orca.api.customresources import embedded, gate, pruning, values
+from orca.api import patterns
+from orca.api.customresources import embedded, pruning, values
 from orca.api.customresources.structural import (
     EMBEDDED,
     INT_OR_STRING,
@@ -143,8 +144,8 @@ def _validations(schema: Obj, path: str, *, outer: bool) -> Iterator[FieldError]
         yield from _nested(schema["not"], f"{path}.not")
     if schema.get("pattern"):
         try:
-            gate.pattern(schema["pattern"])
-        except gate.BadPattern as error:
+            patterns.matcher(schema["pattern"])
+        except patterns.BadPattern as error:
             text = f"must be a valid regular expression, but isn't: {error}"
             yield FieldError.invalid(f"{path}.pattern", schema["pattern"], text)
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from orca.api.customresources import formats, gate
+from orca.api import patterns
+from orca.api.customresources import formats
 from orca.api.customresources.structural import INT_OR_STRING, LIST_KEYS, LIST_TYPE, MAP_TYPE
 from orca.api.errors import FieldError
 from orca.api.objects import Obj
@@ -118,11 +119,19 @@ def _string(value: str, schema: Obj, path: str) -> Iterator[FieldError]:
         yield FieldError.too_long(path, value, int(limit))
     if least is not None and len(value) < least:
         yield FieldError.invalid(path, value, f"{path} in body should be at least {int(least)} chars long")
-    if told and not gate.pattern(told).is_valid(value):
-        yield FieldError.invalid(path, value, f"{path} in body should match '{told}'")
+    if told and (wrong := _mismatch(value, told)):
+        yield FieldError.invalid(path, value, f"{path} in body should match '{wrong}'")
     shape = schema.get("format")
     if shape in formats.CHECKS and not formats.CHECKS[shape](value):
         yield FieldError.type_invalid(path, value, f'{path} in body must be of type {shape}: "{value}"')
+
+
+def _mismatch(value: str, pattern: str) -> str | None:
+    """What the text should match and does not; a stored pattern need not be one today's definitions may have."""
+    try:
+        return None if patterns.matcher(pattern)(value) else pattern
+    except patterns.BadPattern as error:
+        return f"{pattern}, but pattern is invalid: {error}"
 
 
 def _shown(number: float) -> str:

@@ -6,33 +6,29 @@ Reference: k8s.io/apiserver ``pkg/cel/library/regex.go``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import ceil
 from typing import Any
 
+from orca.api import patterns
 from orca.api.cel.errors import CelError
 from orca.api.cel.functions import declare
 from orca.api.cel.values import size_of
 
 
-@lru_cache(maxsize=512)
-def compiled(pattern: str) -> Any:
-    """The matcher. Raises CelError with RE2's reason."""
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else "unknown"
-        text = reason.decode() if isinstance(reason, bytes) else str(reason)
-        raise CelError(f"error parsing regexp: {text}") from None
-
-
 def matches(text: str, pattern: str) -> bool:
-    """Whether the pattern is found anywhere."""
-    return compiled(pattern).search(text) is not None
+    """Whether the pattern is found anywhere. Raises CelError with Go's reason."""
+    try:
+        return patterns.matcher(pattern)(text)
+    except patterns.BadPattern as error:
+        raise CelError(str(error)) from None
+
+
+def compiled(pattern: str) -> Any:
+    """The expression. Raises CelError with Go's reason."""
+    try:
+        return patterns.compiled(pattern)
+    except patterns.BadPattern as error:
+        raise CelError(str(error)) from None
 
 
 def find(text: str, pattern: str) -> str:
