@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from orca.cli.logs import set_up_logging
 from orca.cli.memory import bound_heap, give_back, keep_giving_back
 from orca.cli.operation import Operation, operation_options
 from orca.client.clock import SystemClock
+from orca.client.keeping import keep_running
 from orca.client.leader import LeaderElector
 from orca.server.assembly import ApiServer, PortTaken, ServerConfig
 from orca.server.audit import Audit
@@ -40,8 +41,6 @@ from orca.store import Store
 from orca.store.encryption import ConfigFile, ConfigInvalid, SealedEtcd, Transforms, load_config
 
 log = structlog.get_logger()
-
-RESTART_SECONDS = 1.0
 
 
 class Unusable(click.ClickException):
@@ -216,7 +215,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         stack.push_async_callback(etcd.stop)
         # In this order: etcd is forked before there is a thread, and starts while keys are made.
         _, pki = await asyncio.gather(etcd.start(), certify())
-        keeping.append(asyncio.create_task(etcd.keep_running()))
+        keeping.append(asyncio.create_task(keep_running("etcd", etcd.keep_running, clock)))
         stack.push_async_callback(_cancel, keeping)
         endpoint = etcd.endpoint
     connection = SealedEtcd(endpoint, transforms) if transforms is not None else endpoint
@@ -234,7 +233,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         await agree(store, pki, flags.service_cidr)
     if flags.encryption_config is not None and transforms is not None and flags.encryption_reload:
         followed = ConfigFile(flags.encryption_config, transforms, store.mend, clock)
-        keeping.append(asyncio.create_task(followed.follow()))
+        keeping.append(asyncio.create_task(keep_running("encryption configuration", followed.follow, clock)))
         stack.push_async_callback(_cancel, keeping)
     server = ApiServer(_config(flags, audit), pki, store, clock)
     stack.push_async_callback(server.stop)
@@ -242,7 +241,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     url = f"https://{_bracketed(flags.advertise_address)}:{flags.secure_port}"
     write_kubeconfig(flags.kubeconfig, server=url, ca=pki.ca.cert.read_bytes(), pair=pki.admin, user="admin")
     _tune_collector()
-    keeping.append(asyncio.create_task(keep_giving_back(clock)))
+    keeping.append(asyncio.create_task(keep_running("memory", lambda: keep_giving_back(clock), clock)))
     stack.push_async_callback(_cancel, keeping)
     log.info("ready", url=url, kubeconfig=str(flags.kubeconfig))
     if not flags.controllers:
@@ -250,11 +249,12 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
 
     async def lead() -> None:
         await asyncio.gather(
-            _keep(lambda: _controllers(server, flags, clock)), _keep(lambda: _scheduler(server, clock))
+            keep_running("controllers", lambda: _controllers(server, flags, clock), clock),
+            keep_running("scheduler", lambda: _scheduler(server, clock), clock),
         )
 
     elector = LeaderElector(server.client, "orca-controllers", _identity(flags.data_dir), lead, clock=clock)
-    await _keep(elector.run)
+    await keep_running("leader election", elector.run, clock)
 
 
 def _transforms(path: Path | None) -> Transforms | None:
@@ -305,17 +305,6 @@ async def _controllers(server: ApiServer, flags: Flags, clock: SystemClock) -> N
 async def _scheduler(server: ApiServer, clock: SystemClock) -> None:
     module = importlib.import_module("orca.scheduler")
     await module.run(server.client.named("kube-scheduler"), clock=clock, config=None)
-
-
-async def _keep(work: Callable[[], Awaitable[None]]) -> None:
-    """Run a component for as long as we are; one that crashes starts again without taking the API down."""
-    while True:
-        try:
-            await work()
-            return
-        except Exception:
-            log.exception("a component crashed, starting it again")
-            await asyncio.sleep(RESTART_SECONDS)
 
 
 def _tune_collector() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from orca.auth.pki import PkiPaths
 from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
 from orca.client.clock import Clock
 from orca.client.hooks import HookCaller
+from orca.client.keeping import keep_running
 from orca.server.aggregation import Aggregator
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
@@ -93,6 +94,7 @@ class ApiServer:
         self.table = BUILTIN.copy()
         self._pki = pki
         self._store = store
+        self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._complete = False  # whether all is there that every cluster starts with
         self.services = ServiceAllocator(store, config.service_cidr, config.node_ports, clock)
@@ -119,9 +121,7 @@ class ApiServer:
         self.health.add("etcd", store.ping)
         self.health.add("informer-sync", self._synced, ready_only=True)
         self._splicer = Splicer(Hosts(store, self._agent_tls()), admission)
-        self.aggregator = Aggregator(
-            store, self.client, self.table, pki.front_proxy_client, clock, metrics.registry
-        )
+        self.aggregator = Aggregator(store, self.client, self.table, pki.front_proxy_client, clock, metrics.registry)
         front_proxy = FrontProxy(pki.front_proxy_ca.cert.read_bytes(), FRONT_PROXIES, clock)
         self.tls = self._serving_tls()
         self._deadlines = Deadlines(config.request_timeout)
@@ -164,17 +164,17 @@ class ApiServer:
         """Bootstrap, then listen. Raises PortTaken, ApiError 503 when the store is away."""
         facts = self._facts()
         self._kinds.start()
-        self._tasks.append(asyncio.create_task(self._definitions.run()))
+        self._keep("custom resource definitions", self._definitions.run)
         await self.services.repair()
         self._complete = await bootstrap(self.client, facts)
         await admitted(self._lead_here(facts))
         if self._upkeep is not None:
             await admitted(self._upkeep.ensure())
             self._upkeep.load()
-            self._tasks.append(asyncio.create_task(self._upkeep.run()))
+            self._keep("priority and fairness", self._upkeep.run)
         if self.config.audit is not None:
-            self._tasks.append(asyncio.create_task(self.config.audit.log.run()))
-        self._tasks.append(asyncio.create_task(self._deadlines.sweep()))
+            self._keep("audit log", self.config.audit.log.run)
+        self._keep("request deadlines", self._deadlines.sweep)
         loop = asyncio.get_running_loop()
         self._factory = ConnectionFactory(
             self._app,
@@ -198,11 +198,14 @@ class ApiServer:
             if error.errno == errno.EADDRINUSE:
                 raise PortTaken(f"{where} is taken by another program; choose another --secure-port") from error
             raise PortTaken(f"cannot listen on {where}: {error.strerror}") from error
-        self._tasks.append(asyncio.create_task(self._peers.announce()))
-        self._tasks.append(asyncio.create_task(self._peers.follow(lambda: self._lead_here(facts))))
-        self._tasks.append(asyncio.create_task(self._repair(facts)))
+        self._keep("presence of this server", self._peers.announce)
+        self._keep("other servers", lambda: self._peers.follow(lambda: self._lead_here(facts)))
+        self._keep("what every cluster has", lambda: self._repair(facts))
         self.aggregator.start()
         log.info("serving", address=self.config.bind_address, port=self.config.port)
+
+    def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(keep_running(name, work, self._clock), name=name))
 
     async def stop(self) -> None:
         """Say that we are not ready, serve on for the delay, refuse new connections, answer what was asked, then close

@@ -20,6 +20,7 @@ from orca.api.errors import ApiError
 from orca.api.objects import Obj, name, namespace
 from orca.api.resources import Resource
 from orca.client.clock import Clock, SystemClock
+from orca.client.keeping import keep_running
 from orca.store.cache import Bucket, Cache, Hint, Predicate
 from orca.store.entries import Change, Entry, Page, bookmark, encode, place
 from orca.store.etcd import PAGE, Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Write, Written, end_of
@@ -93,8 +94,9 @@ class Store:
                         await self._clock.sleep(0.2)
         except TimeoutError as error:
             raise errors.service_unavailable(f"{self._etcd} does not answer") from error
-        for work in (self._feed.run(), self._compact(), self._bookmark()):
-            self._tasks.append(asyncio.create_task(work))
+        works = {"following etcd": self._feed.run, "compaction": self._compact, "bookmarks": self._bookmark}
+        for what, work in works.items():
+            self._tasks.append(asyncio.create_task(keep_running(what, work, self._clock), name=what))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -305,7 +307,7 @@ class Store:
                 await self._feed.wait(exact)
         version = _version(resource_version)
         if exact is None and version > 0:
-            await self._future(version)
+            await self.reach(version)
             if match == "Exact" or (not match and limit and not continue_):
                 exact = version
             elif self._known > self._cache.revision:
@@ -426,8 +428,8 @@ class Store:
             await self._ask(self._feed.tick())
             await self._feed.wait(revision)
 
-    async def _future(self, revision: int) -> None:
-        """Waits a little for a revision another server has told of."""
+    async def reach(self, revision: int) -> None:
+        """Waits a little for a revision another server has told of. ApiError 504 when it does not come."""
         try:
             await self._feed.wait(revision, FUTURE_SECONDS)
         except ApiError as error:

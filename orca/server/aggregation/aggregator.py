@@ -13,6 +13,7 @@ from orca.api.resources import ResourceTable
 from orca.auth.pki import Pair
 from orca.client.base import Client
 from orca.client.clock import Clock
+from orca.client.keeping import keep_running
 from orca.server.aggregation.apiservices import ApiServices
 from orca.server.aggregation.availability import Availability
 from orca.server.aggregation.backend import Backends
@@ -39,6 +40,7 @@ class Aggregator:
         clock: Clock,
         registry: CollectorRegistry,
     ) -> None:
+        self._clock = clock
         self._forwarder = Forwarder()
         self._backends = Backends(store, front_proxy, self._forwarder)
         self._services = ApiServices(store)
@@ -53,9 +55,9 @@ class Aggregator:
 
     def start(self) -> None:
         """Begin."""
+        works = {"apiservice availability": self._availability.run, "apiservice registration": self._registration.run}
         self._tasks = [
-            asyncio.create_task(self._availability.run(), name="apiservice availability"),
-            asyncio.create_task(self._registration.run(), name="apiservice registration"),
+            asyncio.create_task(keep_running(what, work, self._clock), name=what) for what, work in works.items()
         ]
 
     async def stop(self) -> None:

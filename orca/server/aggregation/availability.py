@@ -20,6 +20,7 @@ from orca.api.objects import Obj, labels, name, namespace
 from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.client.informer import Informer
+from orca.client.keeping import keep_running
 from orca.client.services import SERVICE_LABEL
 from orca.server.aggregation.apiservices import GroupVersion, group_version
 from orca.server.aggregation.backend import Backends, Unreachable
@@ -91,7 +92,8 @@ class Availability:
             self._wakes[key].set()
         else:
             self._wakes[key] = asyncio.Event()
-            self._tasks[key] = asyncio.create_task(self._keep(key), name=f"apiservice {key}")
+            work = keep_running(f"apiservice {key}", lambda: self._keep(key), self._clock)
+            self._tasks[key] = asyncio.create_task(work, name=f"apiservice {key}")
 
     def _gone(self, service: Obj) -> None:
         key = name(service)

@@ -70,10 +70,17 @@ class DefinitionController:
             if is_not_found(error):
                 return
             # Somebody was faster, or the store is away: look again, with growing pauses.
-            failures = self._failures[name] = self._failures.get(name, 0) + 1
-            pause = min(RETRY[0] * 2.0**failures, RETRY[1])
             log.debug("a CustomResourceDefinition could not be settled", name=name, error=error.message)
-            asyncio.get_running_loop().call_later(pause, self.notice, name)
+            self._again(name)
+        except Exception:
+            # Whatever one definition holds, the others are to be settled.
+            log.exception("a CustomResourceDefinition could not be settled", name=name)
+            self._again(name)
+
+    def _again(self, name: str) -> None:
+        failures = self._failures[name] = min(self._failures.get(name, 0) + 1, 16)
+        pause = min(RETRY[0] * 2.0**failures, RETRY[1])
+        asyncio.get_running_loop().call_later(pause, self.notice, name)
 
     async def _settle(self, name: str) -> None:
         head = self._kinds.head(name)
@@ -124,6 +131,10 @@ class DefinitionController:
                         return
                     log.info("objects of a CustomResourceDefinition remain", name=name, error=error.message)
                     pause = min(pause * 2, RETRY[1])
+                except Exception:
+                    # Else the definition, and its namespaces, would be going for ever.
+                    log.exception("objects of a CustomResourceDefinition could not be deleted", name=name)
+                    pause = RETRY[1]
                 await self._clock.sleep(pause)
         finally:
             del self._tasks[name]
