@@ -156,7 +156,7 @@ class ObjectHandlers:
         try:
             events = await self._verbs.watch(resource, _space(request), options)
         except ApiError as error:
-            if error.code != 410:
+            if error.code not in (410, 504):
                 raise
             events = Expired(error)
         if not options.timeout_seconds or options.timeout_seconds < 0:

@@ -6,7 +6,7 @@ Reference: k8s.io/apimachinery ``meta/v1`` types and their validation.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from orca.api.errors import FieldError, bad_request, invalid_kind
@@ -80,21 +80,15 @@ class ListOptions:
     def _check(self) -> None:
         problems: list[FieldError] = []
         if self.watch:
-            if self.send_initial_events is not None:
-                if self.match != "NotOlderThan":
-                    problems.append(
-                        FieldError.forbidden(
-                            "resourceVersionMatch",
-                            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                        )
-                    )
-            elif self.match:
+            if self.send_initial_events is not None and self.match != "NotOlderThan":
                 problems.append(
                     FieldError.forbidden(
                         "resourceVersionMatch",
-                        "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                        "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
                     )
                 )
+            if self.match:
+                problems += self._check_watch_match()
         else:
             if self.send_initial_events is not None:
                 problems.append(FieldError.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
@@ -103,28 +97,28 @@ class ListOptions:
         if problems:
             raise invalid_kind(_META, "ListOptions", "", problems)
 
-    def _check_match(self) -> list[FieldError]:
-        if not self.resource_version:
-            return [
-                FieldError.forbidden(
-                    "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-                )
-            ]
+    def _check_watch_match(self) -> Iterator[FieldError]:
+        if self.send_initial_events is None:
+            text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            yield FieldError.forbidden("resourceVersionMatch", text)
+        if self.match != "NotOlderThan":
+            yield FieldError.not_supported("resourceVersionMatch", self.match, ("NotOlderThan",))
         if self.continue_:
-            return [
-                FieldError.forbidden(
-                    "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
-                )
-            ]
+            text = "resourceVersionMatch is forbidden when continue is provided"
+            yield FieldError.forbidden("resourceVersionMatch", text)
+
+    def _check_match(self) -> Iterator[FieldError]:
+        if not self.resource_version:
+            text = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            yield FieldError.forbidden("resourceVersionMatch", text)
+        if self.continue_:
+            text = "resourceVersionMatch is forbidden when continue is provided"
+            yield FieldError.forbidden("resourceVersionMatch", text)
         if self.match not in ("Exact", "NotOlderThan"):
-            return [FieldError.not_supported("resourceVersionMatch", self.match, ("Exact", "NotOlderThan"))]
+            yield FieldError.not_supported("resourceVersionMatch", self.match, ("Exact", "NotOlderThan", ""))
         if self.match == "Exact" and self.resource_version == "0":
-            return [
-                FieldError.forbidden(
-                    "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-                )
-            ]
-        return []
+            text = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            yield FieldError.forbidden("resourceVersionMatch", text)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from orca.server.request import Request
 from orca.server.responses import warning_header
 from orca.server.verbs.serving import AnyWatch
 from orca.server.websockets import is_websocket, serve_frames
-from orca.store import Event, Watch
+from orca.store import Event
 
 WRITE_SECONDS = 50e-6
 """What one write to one watcher costs about, twice: so that writing takes at most half of the time."""
@@ -120,10 +120,12 @@ async def serve_watch(
                     if CROWD.pause:
                         await asyncio.sleep(CROWD.pause)
         except TimeoutError:
-            if isinstance(watch, Watch) and watch.bookmarks and not form.kind:
+            if watch.bookmarks:
                 # The last word says how far the watcher is, so that it goes on from there.
                 watch.mark()
-                await response.write(b"".join([event.line for event in await watch.batch()]))
+                last = [_line(event, resource, form, include, clock) for event in await watch.batch()]
+                await response.write(b"".join(last))
+                counts.sent(last)
         except ApiError as error:
             await response.write(_error_line(error))
         await response.write_eof()

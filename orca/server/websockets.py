@@ -7,7 +7,9 @@ Reference: k8s.io/apiserver ``endpoints/handlers/watch.go``. Streams into pods a
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -18,6 +20,8 @@ from orca.server.verbs.serving import AnyWatch
 from orca.store import Event
 
 _HEADER = "Sec-WebSocket-Protocol"
+_CLOSING_SECONDS = 5.0
+"""For the last events of a watch whose time is over."""
 
 
 def is_websocket(headers: Mapping[str, str]) -> bool:
@@ -49,16 +53,28 @@ async def serve_frames(
     task = asyncio.current_task()
     assert task is not None
     reader = asyncio.create_task(_until_closed(socket, task))
+    unsent: deque[Event] = deque()
+
+    async def send() -> None:
+        while unsent:
+            await socket.send_str(line(unsent.popleft()).decode().rstrip("\n"))
+
     try:
-        async with asyncio.timeout(seconds):
-            while True:
-                batch = await watch.batch()
-                if not batch:
-                    break
-                for event in batch:
-                    await socket.send_str(line(event).decode().rstrip("\n"))
-    except TimeoutError:
-        pass
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    unsent += await watch.batch()
+                    if not unsent:
+                        break
+                    await send()
+        except TimeoutError:
+            if watch.bookmarks:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_CLOSING_SECONDS):
+                        await send()  # no bookmark may come before what it speaks of
+                        watch.mark()
+                        unsent += await watch.batch()
+                        await send()
     except ApiError as error:
         await socket.send_str(error_line(error).decode().rstrip("\n"))
     except ConnectionError:

@@ -13,11 +13,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import structlog
+
 from orca.api.objects import Obj
 from orca.store.entries import Change, Entry
 
 if TYPE_CHECKING:
     from orca.store.watch import Watch
+
+log = structlog.get_logger()
 
 Predicate = Callable[[Obj], bool]
 Hint = tuple[str, str]
@@ -101,7 +105,11 @@ class Bucket:
         self._warm.append(change)
         self.trim(now)
         for follower in self.followers:
-            follower(change)
+            try:
+                follower(change)
+            except Exception:
+                # One that fails must not keep what happened from all the others.
+                log.exception("a listener failed", storage=self.storage, key=key, revision=revision)
         if self._watches:
             self._tell(change)
         return change
@@ -279,7 +287,12 @@ class Bucket:
             if group:
                 # A watch that overflows detaches itself.
                 for watch in tuple(group):
-                    watch.offer(change)
+                    try:
+                        watch.offer(change)
+                    except Exception:
+                        # Its selector cannot judge the object. Ended, it may come again; the others must hear of it.
+                        log.exception("a watch failed", watch=repr(watch), revision=change.revision)
+                        watch.close()
 
 
 class Cache:

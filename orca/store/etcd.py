@@ -290,7 +290,8 @@ class Etcd:
             yield rpc.WatchRequest(create_request=create)
             await ended.wait()
 
-        stream = self._watch.Watch(requests())
+        # A member cut off from the others has no news and does not know it: it is to say so instead of keeping silent.
+        stream = self._watch.Watch(requests(), metadata=(("hasleader", "true"),))
         try:
             async for answer in stream:
                 if answer.compact_revision:

@@ -44,6 +44,7 @@ class Feed:
         self._stream: asyncio.Task[None] | None = None
         self._own: dict[bytes, tuple[bytes, Entry]] = {}
         self._unbounded = 0
+        self._moved = 0.0  # monotonic seconds at which etcd was last heard on the watch, or asked for one
         self.connected = False
 
     def __repr__(self) -> str:
@@ -78,8 +79,9 @@ class Feed:
         heapq.heappush(self._waiting, (revision, next(self._order), reached))
         done, _ = await asyncio.wait({reached}, timeout=min(STALL_SECONDS, seconds))
         if not done and seconds > STALL_SECONDS:
-            # etcd answers writes but our watch stands still: its connection is dead without saying so.
-            self._restart()
+            if self._clock.monotonic() - self._moved >= STALL_SECONDS:
+                # etcd answers writes but our watch stands still: its connection is dead without saying so.
+                self._restart()
             await asyncio.wait({reached}, timeout=seconds - STALL_SECONDS)
         if not reached.done():
             reached.cancel()
@@ -114,6 +116,8 @@ class Feed:
                 except Unreadable as error:
                     self._cache.bucket(storage).faults[key] = str(error)
         self._cache.floor = revision
+        for bucket in self._cache.buckets.values():
+            bucket.floor = revision
         for storage, entries in found.items():
             self._cache.bucket(storage).load(entries)
         self._reached(revision)
@@ -192,7 +196,9 @@ class Feed:
                 if isinstance(error, EtcdCompacted):
                     await self._try_resync()
                 elif error is not None and not isinstance(error, EtcdError):
-                    raise error
+                    # Our own fault, and nobody knows how much of a batch was taken. Standing still would be worse.
+                    log.error("could not take what etcd told, listing anew", exc_info=error)
+                    await self._try_resync()
                 else:
                     log.warning("watch of etcd interrupted", error=str(error))
             await self._clock.sleep(pause)
@@ -200,6 +206,7 @@ class Feed:
     def _restart(self) -> None:
         if self._stream is not None:
             log.warning("watch of etcd stands still, opening another", revision=self._cache.revision)
+            self._moved = self._clock.monotonic()
             self._stream.cancel()
 
     async def _follow(self) -> None:
@@ -210,6 +217,7 @@ class Feed:
 
         def opened() -> None:
             self.connected = True
+            self._moved = self._clock.monotonic()
 
         since = self._cache.revision + 1
         async for batch in self._etcd.watch(self._prefix, self._end, since, opened=opened):
@@ -217,6 +225,7 @@ class Feed:
 
     def _take(self, batch: list[Seen]) -> None:
         cache, now = self._cache, self._clock.monotonic()
+        self._moved = now
         for seen in batch:
             if seen.revision <= cache.revision:
                 # Only possible in the first batch after resuming within one revision.
@@ -309,12 +318,15 @@ class Feed:
 
     def _split(self, key: bytes) -> tuple[str, str]:
         """(storage, "namespace/name" or "name"); "" for keys that are not objects."""
-        parts = key.decode().split("/", 4)
+        parts = key.decode(errors="replace").split("/", 4)
         return ("/".join(parts[:4]), parts[4]) if len(parts) == 5 else ("", "")
 
 
 def complete(entry: Entry, value: bytes, revision: int) -> Entry:
     """An announced entry with its revision, which its write has just got. Completing twice is harmless."""
+    if entry.revision not in (-1, revision):
+        # It has become the state after an equal write of somebody else, and readers hold it.
+        return Entry(entry.namespace, entry.name, revision, None, place(value, revision))
     if entry.revision != revision:
         entry.revision = revision
         entry.raw = place(value, revision)

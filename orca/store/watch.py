@@ -45,7 +45,7 @@ class Watch:
         self.channel: Hint = ("", "")
         if hint is not None:
             self.channel = hint
-        elif name:
+        elif name and (namespace or not resource.namespaced):
             self.channel = ("name", f"{namespace}/{name}" if namespace else name)
         elif namespace:
             self.channel = ("namespace", namespace)
@@ -60,6 +60,7 @@ class Watch:
         self._initial_end = initial_end
         self._fresh = fresh
         self._pending: deque[Event] = deque()
+        self._room = BUFFER
         self._waiter: asyncio.Future[None] | None = None
         self._started = False
         self._ended = False
@@ -98,6 +99,7 @@ class Watch:
             if self._predicate is None or self._predicate(entry.obj):
                 self._pending.append(Event("ADDED", entry))
         self._since = self._cache.revision
+        self._room += len(self._pending)  # however much there is: it must be possible to take it all
         if self._initial_end:
             self._pending.append(
                 bookmark(self.resource.api_version, self.resource.kind, self._cache.revision, initial_end=True)
@@ -123,7 +125,7 @@ class Watch:
         if self._ended:
             return
         self._pending.append(event)
-        if len(self._pending) > BUFFER:
+        if len(self._pending) > self._room:
             self.overflowed = True
             self._pending.clear()
             self.close()

@@ -106,7 +106,7 @@ async def _single(core: Core, resource: Resource, space: str, wanted: Selection)
 
 
 async def open_watch(core: Core, resource: Resource, space: str, options: ListOptions) -> AnyWatch:
-    """A started watch. Raises ApiError 400, 405, 410."""
+    """A started watch. Raises ApiError 400, 405, 410, and 504 for initial events of a version that is not there yet."""
     wanted = select(resource, options.labels, options.fields)
     version = options.resource_version
     if version and not (version.isascii() and version.isdigit()):
@@ -115,6 +115,10 @@ async def open_watch(core: Core, resource: Resource, space: str, options: ListOp
     initial = options.send_initial_events
     if initial is None:
         initial = version in ("", "0")
+    if initial and int(version or 0):
+        await core.store.reach(int(version))
+    if not initial and not version:
+        await core.store.fresh()  # "from now on" is not from some time ago
     since = None if initial else int(version or 0) or core.store.revision
     late = _selects_late(resource, wanted)
     watch = core.store.watch(
@@ -132,6 +136,7 @@ async def open_watch(core: Core, resource: Resource, space: str, options: ListOp
         return watch
     served = ServedWatch(watch, resource, wanted.predicate if late else None)
     if late and since is not None:
-        known = await core.store.list(resource, space)
-        await served.seed([entry for entry in known.entries if entry.revision <= since])
+        # What is gone or different since then was known to the watcher: it has to hear of that, too.
+        then = await core.store.list(resource, space, resource_version=str(since), match="Exact")
+        await served.seed(then.entries)
     return served

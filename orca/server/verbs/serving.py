@@ -7,7 +7,6 @@ reader. Rows whose versions have a webhook wait for it, for all objects of an an
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -140,7 +139,8 @@ class ServedWatch:
         self._resource = resource
         self._predicate = predicate
         self._selected: set[str] = set()
-        self._pending: deque[Event] = deque()
+        self._taken: list[Event] = []
+        """Taken from the inner watch and not yet handed on: being interrupted must not lose them."""
 
     def __repr__(self) -> str:
         return f"<ServedWatch of {self._inner}>"
@@ -155,12 +155,22 @@ class ServedWatch:
     async def batch(self) -> list[Event]:
         """All pending events, at least one; [] once the watch has ended. ApiError 410, 500."""
         while True:
-            events = await self._inner.batch()
-            if not events:
+            self._taken = self._taken or await self._inner.batch()
+            if not self._taken:
                 return []
-            served = await self._served(events)
+            served = await self._served(self._taken)
+            self._taken = []
             if served:
                 return served
+
+    @property
+    def bookmarks(self) -> bool:
+        """Whether the watcher wants bookmarks."""
+        return self._inner.bookmarks
+
+    def mark(self) -> None:
+        """Add a bookmark, as ``Watch.mark``."""
+        self._inner.mark()
 
     async def _served(self, events: list[Event]) -> list[Event]:
         shown = [event for event in events if event.type != "BOOKMARK"]
@@ -198,10 +208,16 @@ class ServedWatch:
 
 
 class Expired:
-    """A watch from a resourceVersion that is forgotten: as upstream, an ERROR event tells, not the HTTP status."""
+    """A watch from a resourceVersion that is forgotten, or not there yet: as upstream, an ERROR event tells, not the
+    HTTP status."""
+
+    bookmarks = False
 
     def __init__(self, error: ApiError) -> None:
         self._error = error
+
+    def mark(self) -> None:
+        """Nothing was seen."""
 
     async def batch(self) -> list[Event]:
         """Raises the ApiError."""
