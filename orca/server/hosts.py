@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from dataclasses import dataclass
 
@@ -67,6 +68,7 @@ class Hosts:
         if not address:
             raise service_unavailable(f"address not allowed: pod {pod_name} has no address yet")
         number = _port_of_pod(pod, port)
+        _check_address(address)
         return self._destination(scheme, address, number)
 
     async def service_destination(self, space: str, text: str) -> Destination:
@@ -84,6 +86,19 @@ class Hosts:
                 if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses"):
                     return self._destination(scheme, endpoint["addresses"][0], port["port"])
         raise service_unavailable(f'no endpoints available for service "{text}"')
+
+    def node_destination(self, text: str) -> Destination:
+        """A node's agent for ``name`` and ``https:name:<its port>``, else what listens at that port of the node.
+
+        Raises ApiError 400, 404, 500.
+        """
+        scheme, node_name, port = split_target(text)
+        agent = self.agent(node_name)
+        if not port or port == str(agent.port):
+            return Destination(agent, "https")
+        number = port_number(port)
+        _check_address(agent.host)
+        return self._destination(scheme, agent.host, number)
 
     def _destination(self, scheme: str, address: str, port: int) -> Destination:
         return Destination(Endpoint(address, port, self._insecure if scheme == "https" else None), scheme)
@@ -105,12 +120,32 @@ def _port_of_pod(pod: Obj, port: str) -> int:
     ports = [one for container in pod["spec"].get("containers") or () for one in container.get("ports") or ()]
     if not port:
         return int(ports[0]["containerPort"]) if ports else 80
-    if port.isdigit():
-        return int(port)
     for one in ports:
         if one.get("name") == port:
             return int(one["containerPort"])
+    if port.isdecimal():
+        return port_number(port)
     raise ApiError(400, "BadRequest", f"pod {namespace(pod)}/{name(pod)} has no port named {port!r}")
+
+
+def port_number(text: str) -> int:
+    """Raises ApiError 400."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 5 or not 0 < int(text) < 1 << 16:
+        raise bad_request(f"invalid port {text!r}: must be between 1 and 65535")
+    return int(text)
+
+
+def _check_address(address: str) -> None:
+    """Nobody may be led to what only this host, or this link, can reach: statuses are written by others than those who
+    run it. Names are looked up by nobody here, so only addresses are allowed. Reference: k8s.io/kubernetes
+    ``pkg/proxy/util`` IsProxyableIP. Raises ApiError 400."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        raise bad_request("address not allowed") from None
+    mapped = getattr(found, "ipv4_mapped", None) or found
+    if mapped.is_loopback or mapped.is_link_local or mapped.is_multicast or mapped.is_unspecified:
+        raise bad_request("address not allowed")
 
 
 def _service_port(service: Obj, wanted: str) -> str:
