@@ -1,12 +1,13 @@
 """Type checking of policies: warnings by kind, once a generation."""
 
+import asyncio
 from typing import Any
 
 from orca.api.builtin import BUILTIN, CUSTOMRESOURCEDEFINITIONS, VALIDATINGADMISSIONPOLICIES
 from orca.api.cel.typechecking import Kinds, kinds_to_check, warnings
 from orca.api.objects import Obj
 from orca.controllers.admissionpolicies import ValidatingAdmissionPolicyStatusController
-from tests.unit.controllers.support import running_one
+from tests.unit.controllers.support import Cluster, running_one
 
 _KINDS = Kinds(BUILTIN)
 
@@ -55,22 +56,25 @@ def test_wildcards_are_not_checked_and_ten_kinds_at_most() -> None:
     assert len(kinds_to_check(core, _KINDS)) == 10
 
 
+async def checked(cluster: Cluster, generation: int) -> Obj:
+    """The status, once it is about a generation. Checks run in a real thread, of which virtual time knows nothing."""
+    async with asyncio.timeout(20), cluster.api.watch(VALIDATINGADMISSIONPOLICIES) as events:
+        async for event in events:
+            status: Obj = event.obj.get("status") or {}
+            if status.get("observedGeneration") == generation:
+                return status
+    raise AssertionError("the watch ended")
+
+
 async def test_each_generation_is_checked_once() -> None:
     async with running_one(ValidatingAdmissionPolicyStatusController) as (cluster, _):
         policy = {"metadata": {"name": "p", "generation": 1}, "spec": spec("object.foo")}
         cluster.api.seed(VALIDATINGADMISSIONPOLICIES, policy)
-
-        async def status() -> Obj:
-            await cluster.settle(1)
-            found = await cluster.api.get(VALIDATINGADMISSIONPOLICIES, "p")
-            return found.get("status") or {}
-
-        first = await status()
-        assert first["observedGeneration"] == 1
+        first = await checked(cluster, 1)
         assert "undefined field 'foo'" in first["typeChecking"]["expressionWarnings"][0]["warning"]
         change = {"metadata": {"generation": 2}, "spec": {"validations": [{"expression": "object.spec.replicas > 0"}]}}
         await cluster.api.patch(VALIDATINGADMISSIONPOLICIES, "p", change)
-        assert await status() == {"observedGeneration": 2, "typeChecking": {}}
+        assert await checked(cluster, 2) == {"observedGeneration": 2, "typeChecking": {}}
 
 
 async def test_custom_kinds_are_known_by_their_definitions() -> None:
@@ -91,8 +95,6 @@ async def test_custom_kinds_are_known_by_their_definitions() -> None:
     async with running_one(ValidatingAdmissionPolicyStatusController) as (cluster, _):
         cluster.api.seed(CUSTOMRESOURCEDEFINITIONS, definition)
         cluster.api.seed(VALIDATINGADMISSIONPOLICIES, {"metadata": {"name": "p", "generation": 1}, "spec": told})
-        await cluster.settle(1)
-        found = await cluster.api.get(VALIDATINGADMISSIONPOLICIES, "p")
-        first, second = found["status"]["typeChecking"]["expressionWarnings"]
+        first, second = (await checked(cluster, 1))["typeChecking"]["expressionWarnings"]
         assert first["warning"].startswith("example.com/v1, Kind=Box: ERROR: <input>:1:12: undefined field 'sise'")
         assert "applied to '(int, string)'" in second["warning"]
