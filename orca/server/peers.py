@@ -99,13 +99,15 @@ async def agree(store: Store, pki: PkiPaths, service_cidr: str) -> None:
         "serviceAccountKey": _digest(pki.service_account_public),
         "serviceCIDR": service_cidr,
     }
-    try:
-        await store.create(CLUSTERS, _object(CLUSTERS, _IDENTITY, ours))
-        return
-    except ApiError as error:
-        if not is_already_exists(error):
-            raise
-    theirs = await _identity(store) or ours
+    theirs = await _identity(store)
+    if theirs is None:
+        try:
+            await store.create(CLUSTERS, _object(CLUSTERS, _IDENTITY, ours))
+            return
+        except ApiError as error:
+            if not is_already_exists(error):
+                raise
+        theirs = await _identity(store) or ours
     directory = pki.ca.cert.parent
     for what, path in (
         ("ca", pki.ca.cert),

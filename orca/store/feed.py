@@ -16,7 +16,7 @@ from orca.api.errors import timeout
 from orca.client.clock import Clock
 from orca.store.cache import Bucket, Cache
 from orca.store.entries import Change, Entry, place
-from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, KeyValue, Seen, end_of
+from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Seen, end_of
 from orca.store.faults import Unreadable
 
 log = structlog.get_logger()
@@ -126,7 +126,14 @@ class Feed:
 
     async def _recall(self, revision: int) -> None:
         """Fills the rings with what happened before the load."""
-        caught_up = await self._etcd.tick(self._tick_key)
+        try:
+            caught_up = await self._etcd.tick(self._tick_key)
+        except EtcdUnavailable:
+            raise
+        except EtcdError as error:
+            # Its space is used up: what makes room are deletions, and for these a server has to start.
+            log.error("etcd takes no writes, starting without the recent history", error=str(error))
+            return
         since = max(revision - HISTORY, 1)
         while since <= revision:
             try:

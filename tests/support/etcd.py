@@ -24,8 +24,9 @@ def free_port() -> int:
 class PrivateEtcd:
     """One etcd process. `endpoint` stays the same across `kill` and `start`."""
 
-    def __init__(self, directory: Path, name: str = "test") -> None:
+    def __init__(self, directory: Path, name: str = "test", *, quota: int = 4 << 30) -> None:
         self.name = name
+        self._quota = quota
         self.members: list[PrivateEtcd] = [self]
         self._directory = directory
         self._client, self._peer = free_port(), free_port()
@@ -55,7 +56,7 @@ class PrivateEtcd:
             "listen-peer-urls": peer,
             "initial-advertise-peer-urls": peer,
             "initial-cluster": ",".join(f"{member.name}={member.peer_url}" for member in self.members),
-            "quota-backend-bytes": str(4 << 30),
+            "quota-backend-bytes": str(self._quota),
             "log-level": "error",
         }
         log = (self._directory / "log").open("ab")
@@ -96,10 +97,10 @@ class PrivateEtcd:
 
 
 @asynccontextmanager
-async def private_etcd() -> AsyncIterator[PrivateEtcd]:
-    """A running etcd, gone with all its data afterwards."""
+async def private_etcd(*, quota: int = 4 << 30) -> AsyncIterator[PrivateEtcd]:
+    """A running etcd that takes ``quota`` bytes, gone with all its data afterwards."""
     with tempfile.TemporaryDirectory(prefix="orca-etcd-") as directory:
-        etcd = PrivateEtcd(Path(directory))
+        etcd = PrivateEtcd(Path(directory), quota=quota)
         try:
             await etcd.start()
             yield etcd

@@ -144,3 +144,29 @@ async def test_compacted_while_cut_off_lists_anew_and_tells_the_difference(store
     assert caught.value.code == 410
     await store.create(CONFIGMAPS, config("goes-on"))
     assert (await take(watch, 1))[0].entry.name == "goes-on"
+
+
+async def test_without_space_left() -> None:
+    """What is there can be read and deleted, also by a server that starts only then."""
+    async with private_etcd(quota=8 << 20) as small:
+        first, later = Store(small.endpoint), Store(small.endpoint)
+        await first.start()
+
+        async def fill() -> None:
+            for number in range(100):
+                await first.create(CONFIGMAPS, config(f"c{number}", filling="x" * 500_000))
+
+        with pytest.raises(ApiError, match="database space exceeded") as refused:
+            await fill()
+        assert refused.value.code == 500
+        assert (await first.get(CONFIGMAPS, "default", "c0")).name == "c0"
+        await first.close()
+        await later.start()
+        try:
+            assert (await later.list(CONFIGMAPS)).entries
+            await later.delete(CONFIGMAPS, "default", "c0")
+            with pytest.raises(ApiError) as gone:
+                await later.get(CONFIGMAPS, "default", "c0")
+            assert gone.value.code == 404
+        finally:
+            await later.close()
