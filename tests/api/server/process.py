@@ -54,6 +54,12 @@ class ServerProcess:
         except OSError:
             return False
 
+    def etcd_pid(self) -> int:
+        """Of the child that stores."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return next(int(child) for child in children if Path(f"/proc/{child}/comm").read_text() == "etcd\n")
+
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None

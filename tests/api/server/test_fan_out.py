@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+import signal
 import ssl
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,23 +35,61 @@ async def test_everything_is_seen_once_and_in_order_across_a_kill(tmp_path: Path
         server.kill()
 
 
+@pytest.mark.timeout(150)
+async def test_everything_is_seen_once_and_in_order_while_processes_stand_still(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path, "--no-controllers")
+    server.start()
+    assert server.process is not None
+    both = [server.process.pid, server.etcd_pid()]
+    try:
+        async with Api(server.kubeconfig) as api:
+            pausing = asyncio.create_task(_pause(both))
+            await _watch_all(api, 3_000, lambda _: asyncio.sleep(0))
+            pausing.cancel()
+            await asyncio.gather(pausing, return_exceptions=True)
+    finally:
+        server.kill()
+
+
+async def _pause(processes: list[int]) -> None:
+    while True:
+        await asyncio.sleep(random.random() * 0.3)
+        stopped = random.choice(processes)
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(random.choice((0.01, 0.05, 0.2, 0.6)))
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+
+
 async def _run(server: ServerProcess, api: Api) -> None:
+    killed = asyncio.Event()
+
+    async def kill_halfway(number: int) -> None:
+        if number == OBJECTS // 2:
+            server.kill()
+            await asyncio.to_thread(server.start)
+            killed.set()
+
+    watchers = await _watch_all(api, OBJECTS, kill_halfway)
+    assert killed.is_set()
+    assert all(watcher.resumed >= 1 for watcher in watchers)
+
+
+async def _watch_all(api: Api, objects: int, before: Callable[[int], Awaitable[None]]) -> list[Watcher]:
+    """Every watcher sees all that is written, in the same order; ``before`` is awaited before each write."""
     tls: ssl.SSLContext = api.tls
     tls.check_hostname = False
     parts = urlsplit(api.url)
     address = (str(parts.hostname), int(parts.port or 443))
     since = (await api.get(MAPS)).json["metadata"]["resourceVersion"]
-    watchers = [Watcher(address, tls, MAPS, since, OBJECTS) for _ in range(WATCHERS)]
+    watchers = [Watcher(address, tls, MAPS, since, objects) for _ in range(WATCHERS)]
     following = [asyncio.create_task(watcher.run()) for watcher in watchers]
-    numbers = iter(range(OBJECTS))
-    killed = asyncio.Event()
+    numbers = iter(range(objects))
 
     async def write() -> None:
         for number in numbers:
-            if number == OBJECTS // 2:
-                server.kill()
-                await asyncio.to_thread(server.start)
-                killed.set()
+            await before(number)
             while True:
                 try:
                     answer = await api.post(MAPS, {"metadata": {"name": f"c-{number}"}})
@@ -63,14 +105,13 @@ async def _run(server: ServerProcess, api: Api) -> None:
         for watcher in watchers:
             await watcher.done.wait()
     await asyncio.gather(*following)
-    assert killed.is_set()
-    wanted = {f"c-{number}".encode() for number in range(OBJECTS)}
+    wanted = {f"c-{number}".encode() for number in range(objects)}
     first = watchers[0]
     for watcher in watchers:
         assert not watcher.failed
-        assert watcher.resumed >= 1
-        assert len(watcher.names) == OBJECTS
+        assert len(watcher.names) == objects
         assert watcher.names == first.names
         assert watcher.versions == first.versions
     assert set(first.names) == wanted
     assert first.versions == sorted(set(first.versions))
+    return watchers

@@ -74,6 +74,47 @@ async def test_a_watch_begins_with_what_there_is(api: Api, space: str) -> None:
     assert [event["type"] for event in plain] == ["ADDED"] * 3
 
 
+async def test_a_watch_of_one_name_hears_of_it_in_every_namespace(api: Api, space: str) -> None:
+    path = f"/api/v1/namespaces/{space}/configmaps"
+    since = (await api.get(path)).json["metadata"]["resourceVersion"]
+    await api.post(path, {"metadata": {"name": "other"}})
+    following = asyncio.create_task(
+        api.events(f"/api/v1/configmaps?watch=1&fieldSelector=metadata.name%3Dwanted&resourceVersion={since}", 2)
+    )
+    await asyncio.sleep(0.2)
+    await api.post(path, {"metadata": {"name": "wanted"}})
+    await api.patch(f"{path}/wanted", {"data": {"a": "b"}})
+    assert [event["object"]["metadata"]["name"] for event in await following] == ["wanted", "wanted"]
+
+
+async def test_initial_events_of_a_version_that_does_not_come(api: Api, space: str) -> None:
+    path = f"/api/v1/namespaces/{space}/configmaps?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    answer = await api.get(f"{path}&allowWatchBookmarks=true&resourceVersion=999999999")
+    assert answer.status == 200
+    event = orjson.loads(answer.raw)
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 504, "Timeout")
+    assert event["object"]["message"].startswith("Timeout: Too large resource version: 999999999, current: ")
+    assert event["object"]["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/json",
+        "application/json;as=Table;v=v1;g=meta.k8s.io",
+        "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+    ],
+)
+async def test_a_watch_says_how_far_it_came_when_it_ends(api: Api, space: str, accept: str) -> None:
+    path = await fill(api, space, 1)
+    now = (await api.get(path)).json["metadata"]["resourceVersion"]
+    watching = f"{path}?watch=1&timeoutSeconds=1&resourceVersion={now}"
+    assert (await api.get(watching, Accept=accept)).raw == b""
+    last = orjson.loads((await api.get(f"{watching}&allowWatchBookmarks=1", Accept=accept)).raw)
+    assert last["type"] == "BOOKMARK"
+    assert int(last["object"]["metadata"]["resourceVersion"]) >= int(now)
+
+
 async def test_a_watch_ends_in_time(api: Api, space: str) -> None:
     async with asyncio.timeout(5):
         answer = await api.get(f"/api/v1/namespaces/{space}/secrets?watch=1&timeoutSeconds=1")

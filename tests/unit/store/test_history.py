@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from orca.store import cache
 from orca.store.cache import RING_LEAST, RING_SECONDS, Bucket, Cache
-from orca.store.entries import Entry
+from orca.store.entries import Change, Entry
+from orca.store.feed import complete
 
 
 def written(bucket: Bucket, name: str, revision: int, size: int = 100, now: float = 0.0) -> None:
@@ -38,3 +39,28 @@ def test_the_weight_is_that_of_what_is_remembered() -> None:
     assert bucket.weight == sum(change.weight for change in bucket.ring)
     bucket.forget(1000)
     assert bucket.weight == 0
+
+
+def test_one_listener_that_fails_keeps_nothing_from_the_others() -> None:
+    bucket = Bucket("/registry/core/pods", 0)
+    heard: list[int] = []
+
+    def fail(change: Change) -> None:
+        raise ValueError("on purpose")
+
+    bucket.followers += [fail, lambda change: heard.append(change.revision)]
+    written(bucket, "one", 1)
+    written(bucket, "one", 2)
+    assert heard == [1, 2]
+    assert bucket.changes_since(0) is not None
+
+
+def test_an_entry_that_readers_hold_is_never_made_another() -> None:
+    value = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"one"}}'
+    entry = Entry("", "one", -1, None, value)
+    first = complete(entry, value, 5)
+    assert first is entry
+    assert complete(entry, value, 5) is entry
+    second = complete(entry, value, 6)
+    assert (entry.revision, second.revision) == (5, 6)
+    assert b'"resourceVersion":"5"' in entry.raw
