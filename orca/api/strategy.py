@@ -9,9 +9,10 @@ to the caller; ``old`` is frozen.
 
 import importlib
 from collections.abc import Awaitable, Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import orjson
 
 from orca.api import errors, metadata
 from orca.api.builtin import (
@@ -109,6 +110,7 @@ class Strategy:
     dependents: str = "delete"  # what a deletion that does not say so does to them: delete, orphan, or ignore always
     generation: bool = False
     status_fields: tuple[str, ...] = ("status",)
+    empty_status: Callable[[], Obj] | None = None  # what is there before anybody wrote one; None: nothing is
     decode: Decode | None = None
     refuse_create: RefuseCreate | None = None
     prepare_delete: PrepareDelete | None = None
@@ -160,6 +162,8 @@ def prepare_create(resource: Resource, obj: Obj) -> None:
     if resource.has("status") and resource not in _BORN_WITH_STATUS:
         for field in strategy.status_fields:
             obj.pop(field, None)
+        if strategy.empty_status is not None:
+            obj["status"] = strategy.empty_status()
     fields.pop("generation", None)
     if strategy.generation:
         fields["generation"] = 1
@@ -179,6 +183,8 @@ def prepare_update(resource: Resource, new: Obj, old: Obj, subresource: str = ""
     elif resource.has("status"):
         for field in strategy.status_fields:
             _restore(new, old, field)
+    if strategy.empty_status is not None and new.get("status") is None:
+        new["status"] = strategy.empty_status()
     if strategy.prepare_update:
         strategy.prepare_update(new, old, subresource)
     fields = ensure_meta(new)
@@ -206,10 +212,13 @@ def _only_status(resource: Resource, strategy: Strategy, new: Obj, old: Obj) -> 
 
 
 def _restore(new: Obj, old: Obj, field: str) -> None:
-    if field in old:
-        new[field] = deepcopy(old[field])
-    else:
+    if field not in old:
         new.pop(field, None)
+        return
+    # Mostly it is as it was, which encodings tell exactly (1, 1.0 and true are equal in Python).
+    kept = orjson.dumps(old[field])
+    if field not in new or orjson.dumps(new[field]) != kept:
+        new[field] = orjson.loads(kept)
 
 
 def _desire_changed(resource: Resource, strategy: Strategy, new: Obj, old: Obj) -> bool:

@@ -62,8 +62,9 @@ def media_ranges(accept: str) -> tuple[MediaRange, ...]:
 
 
 @lru_cache(maxsize=512)
-def negotiate(accept: str) -> Form:
-    """The form for objects and lists. Raises ApiError 406 when nothing acceptable is served."""
+def negotiate(accept: str, *, tables: bool = True) -> Form:
+    """The form for objects and lists; what is no stored object has no ``tables``. Raises ApiError 406 when nothing
+    acceptable is served."""
     if not accept or accept == JSON:
         return PLAIN
     for wanted in media_ranges(accept):
@@ -77,6 +78,8 @@ def negotiate(accept: str) -> Form:
         if not kind:
             return Form(media)
         version = wanted.parameters.get("v", "")
+        if kind == "Table" and not tables:
+            continue
         if kind in _TRANSFORMS and wanted.parameters.get("g") == "meta.k8s.io" and version in ("v1", "v1beta1"):
             return Form(media, kind, version)
     raise not_acceptable(SERVED)

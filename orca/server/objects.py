@@ -200,12 +200,16 @@ class ObjectHandlers:
         if media != bodies.JSON_MEDIA and media not in bodies.YAML_MEDIA:
             raise unsupported_media_type(bodies.OBJECT_MEDIA)
         raw = await bodies.read_body(request.http)
-        obj = bodies.decode_object(raw, media, kind)
+        strict = request.query.get("fieldValidation") != "Ignore"
+
+        def parse() -> tuple[Obj, list[str]]:
+            obj = bodies.decode_object(raw, media, kind)
+            return obj, bodies.duplicate_fields(raw, media, obj) if strict else []
+
+        obj, duplicates = await bodies.apart(raw, media, parse)
         if request.record is not None:
             request.record.take_request(obj)
-        if request.query.get("fieldValidation") == "Ignore":
-            return obj, []
-        return obj, bodies.duplicate_fields(raw, media, obj)
+        return obj, duplicates
 
     def _warned(self, response: web.Response, call: Call) -> web.Response:
         if call.options.warnings:
@@ -214,7 +218,7 @@ class ObjectHandlers:
         return response
 
     async def _create(self, request: Request, resource: Resource) -> web.Response:
-        form = request.form
+        form = request.form if not resource.virtual else request.form_without_tables
         call = self._call(request)
         obj, duplicates = await self._body(request, resource.kind, resource.definition)
         if resource.virtual:
@@ -240,13 +244,16 @@ class ObjectHandlers:
         if media not in patch_media.ACCEPTED:
             raise unsupported_media_type(patch_media.ACCEPTED)
         raw = await bodies.read_body(request.http)
-        duplicates: list[str] = []
+        strict = request.query.get("fieldValidation") != "Ignore"
+
+        def configuration() -> tuple[Any, list[str]]:
+            obj, form = bodies.decode_configuration(raw)
+            return obj, bodies.duplicate_fields(raw, form, obj) if strict else []
+
         if media == patch_media.APPLY_PATCH:
-            body, form = bodies.decode_configuration(raw)
-            if request.query.get("fieldValidation") != "Ignore":
-                duplicates = bodies.duplicate_fields(raw, form, body)
+            body, duplicates = await bodies.apart(raw, media, configuration)
         else:
-            body = bodies.decode(raw, bodies.JSON_MEDIA)
+            body, duplicates = bodies.decode(raw, bodies.JSON_MEDIA), []
         if request.record is not None:
             request.record.take_request(body)
         return body, media, duplicates
@@ -346,7 +353,7 @@ class ObjectHandlers:
         return self._warned(self._value(request, _SCALES, scale, form), call)
 
     async def _create_sub(self, request: Request, resource: Resource, sub: Subresource) -> web.Response:
-        form, target = request.form, request.target
+        form, target = request.form_without_tables, request.target
         call = self._call(request)
         obj, duplicates = await self._body(request, sub.kind or resource.kind, sub.definition or resource.definition)
         if not target.name:

@@ -50,6 +50,11 @@ class Request:
         return negotiate(accept) if accept else PLAIN
 
     @property
+    def form_without_tables(self) -> Form:
+        """The same for answers that are no stored objects, as reviews. Raises ApiError 406."""
+        return negotiate(self.http.headers.get("Accept", ""), tables=False)
+
+    @property
     def pretty(self) -> bool:
         """Whether a person reads the answer: ``?pretty`` says so, else the program that asks."""
         wanted = self.query.get("pretty") if self.query else None

@@ -6,10 +6,10 @@ prepare, and how it is deleted, is in the modules here.
 
 from orca.api import defaults, validation
 from orca.api.builtin import BUILTIN
-from orca.api.strategies import core, pods, workloads
+from orca.api.strategies import core, pods, statuses, workloads
 from orca.api.strategy import register
 
-__all__ = ["core", "pods", "workloads"]
+__all__ = ["core", "pods", "statuses", "workloads"]
 
 for _row in BUILTIN:
     register(

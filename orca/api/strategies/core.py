@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import deepcopy
 
 from orca.api.builtin import (
-    APISERVICES,
     CERTIFICATESIGNINGREQUESTS,
     CLUSTERROLEBINDINGS,
     CLUSTERROLES,
@@ -16,8 +15,6 @@ from orca.api.builtin import (
     LEASES,
     LIMITRANGES,
     NAMESPACES,
-    PERSISTENTVOLUMECLAIMS,
-    PERSISTENTVOLUMES,
     ROLEBINDINGS,
     ROLES,
     SERVICES,
@@ -61,17 +58,6 @@ def _delete_crd(obj: Obj, now: str) -> None:
     obj["status"] = terminating(obj, now, "True", "InstanceDeletionPending", text)
 
 
-def _create_api_service(obj: Obj) -> None:
-    condition = {
-        "type": "Available",
-        "status": "False",
-        "lastTransitionTime": None,
-        "reason": "NotSupported",
-        "message": "aggregated APIs are not served by this version of the server",
-    }
-    obj["status"] = {"conditions": [condition]}
-
-
 def _update_crd(new: Obj, old: Obj, subresource: str) -> None:
     """A version that becomes the storage version is remembered as stored."""
     if subresource:
@@ -83,10 +69,6 @@ def _update_crd(new: Obj, old: Obj, subresource: str) -> None:
             status["storedVersions"] = [*stored, version["name"]]
 
 
-def _create_request(obj: Obj) -> None:
-    obj["status"] = {}
-
-
 def _update_request(new: Obj, old: Obj, subresource: str) -> None:
     """What was asked for stays; ``approval`` decides and ``status`` signs, neither does the other's part."""
     if "spec" in old:
@@ -96,14 +78,6 @@ def _update_request(new: Obj, old: Obj, subresource: str) -> None:
         new["status"] = deepcopy(old.get("status") or {})
         if conditions is not None:
             new["status"]["conditions"] = conditions
-
-
-def _create_pending(obj: Obj) -> None:
-    obj["status"] = {"phase": "Pending"}
-
-
-def _create_service(obj: Obj) -> None:
-    obj["status"] = {"loadBalancer": {}}
 
 
 def _faces_out(spec: Obj) -> bool:
@@ -140,12 +114,9 @@ def _update_service(new: Obj, old: Obj, subresource: str) -> None:
 
 
 register(NAMESPACES, prepare_create=_create_namespace, prepare_update=_update_namespace)
-register(CERTIFICATESIGNINGREQUESTS, prepare_create=_create_request, prepare_update=_update_request)
-register(APISERVICES, prepare_create=_create_api_service)
+register(CERTIFICATESIGNINGREQUESTS, prepare_update=_update_request)
 register(CUSTOMRESOURCEDEFINITIONS, prepare_create=_create_crd, prepare_update=_update_crd, prepare_delete=_delete_crd)
-register(PERSISTENTVOLUMES, prepare_create=_create_pending)
-register(PERSISTENTVOLUMECLAIMS, prepare_create=_create_pending)
-register(SERVICES, prepare_create=_create_service, prepare_update=_update_service)
+register(SERVICES, prepare_update=_update_service)
 for _row in (
     ENDPOINTS,
     EVENTS,

@@ -14,7 +14,6 @@ JOB_NAME = "batch.kubernetes.io/job-name"
 
 def _create_job(obj: Obj) -> None:
     """A selector that no other job can share: by uid, which therefore has to be known here."""
-    obj["status"] = {}
     spec = obj.setdefault("spec", {})
     template = spec.get("template")
     own = (spec.get("selector") or {}).get("matchLabels") or {}

@@ -1,7 +1,17 @@
 """What the generic part of every kind's strategy keeps, resets and counts."""
 
+import pytest
+
 from orca.api import strategy
-from orca.api.builtin import CONFIGMAPS, DEPLOYMENTS, NODES
+from orca.api.builtin import (
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    INGRESSES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    REPLICASETS,
+    STATEFULSETS,
+)
 from orca.api.objects import meta
 from orca.api.resources import Resource, Subresource
 
@@ -28,7 +38,7 @@ def test_a_new_object_has_no_past():
     obj = stored(spec={}, status={"replicas": 3})
     obj["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "5"}
     strategy.prepare_create(DEPLOYMENTS, obj)
-    assert obj == {"metadata": {"name": "a", "namespace": "d", "generation": 1}, "spec": {}}
+    assert obj == {"metadata": {"name": "a", "namespace": "d", "generation": 1}, "spec": {}, "status": {}}
 
 
 def test_the_main_door_keeps_status_and_counts_generations():
@@ -118,3 +128,21 @@ def test_owners_are_complete_and_one_controls():
     obj = {"metadata": {"name": "a", "namespace": "d", "ownerReferences": [one, {**one, "name": "y", "uid": ""}]}}
     fields = [error.field for error in strategy.validate_create(CUSTOM, obj)]
     assert fields == ["metadata.ownerReferences.uid", "metadata.ownerReferences"]
+
+
+@pytest.mark.parametrize(
+    ("row", "status"),
+    [
+        (REPLICASETS, {"replicas": 0}),
+        (STATEFULSETS, {"replicas": 0, "availableReplicas": 0}),
+        (INGRESSES, {"loadBalancer": {}}),
+        (PERSISTENTVOLUMECLAIMS, {"phase": "Pending"}),
+    ],
+)
+def test_a_status_is_there_before_anybody_wrote_one(row, status):
+    obj = {"metadata": {"name": "a"}, "spec": {}, "status": {"replicas": 9}}
+    strategy.prepare_create(row, obj)
+    assert obj["status"] == status
+    new = {"metadata": {"name": "a"}, "spec": {}}
+    strategy.prepare_update(row, new, obj, "status")
+    assert new["status"] == status
