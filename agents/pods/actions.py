@@ -20,6 +20,7 @@ from agents.pods.images import ensure_image
 from agents.pods.memory import container_hash, raise_crash
 from agents.pods.messages import read_message
 from agents.pods.plan import grace_of, is_deleting
+from agents.pods.resizing import resize, save_sizes
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.probes.handlers import Target
@@ -31,6 +32,7 @@ from agents.runtime.errors import (
     NoSuchImage,
     RuntimeFailure,
 )
+from agents.runtime.identity import linux_user
 from agents.runtime.model import SANDBOX_NAME, ContainerInfo
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, name, uid
@@ -77,6 +79,10 @@ class Actions:
                 await self._start_container(container, attempt)
             case steps.StopContainer():
                 await self._stop_container(action)
+            case steps.SaveSizes():
+                await save_sizes(self._subject, self._tools)
+            case steps.Resize(updates=updates):
+                await resize(self._subject, self._tools, updates)
             case steps.KillContainer(id=container_id):
                 await self._tools.runtime.kill(container_id)
             case steps.Remove(id=container_id):
@@ -172,15 +178,17 @@ class Actions:
 
     async def _start_container(self, name_in_spec: str, attempt: int) -> None:
         subject, memory = self._subject, self._subject.memory
-        container = find_container(subject.pod, name_in_spec)
+        pod = subject.allotted
+        container = find_container(pod, name_in_spec)
         assert container is not None, name_in_spec
         key = f"start:{name_in_spec}"
         image = memory.images.pop(name_in_spec)  # the next start asks again, as its pull policy says
-        if attempt > 0:
+        before = memory.newest(name_in_spec)
+        if attempt > 0 and (before is None or before.id not in memory.sizing.restarting):
             crash = container_hash(container)
             memory.crashes[crash] = raise_crash(memory.crashes.get(crash), self._tools.clock.now())
         try:
-            container_id = await self._create(container, attempt)
+            container_id = await self._create(pod, container, attempt)
         except NoSuchImage:
             return  # removed since it was looked up; the next decision pulls it
         except (ConfigError, ApiError) as error:
@@ -205,15 +213,15 @@ class Actions:
         subject.succeeded(key)
         await self._after_start(container, container_id)
 
-    async def _create(self, container: Obj, attempt: int) -> str:
+    async def _create(self, pod: Obj, container: Obj, attempt: int) -> str:
         """Create and start; the id of the container, which may have failed to start."""
         subject, tools, memory = self._subject, self._tools, self._subject.memory
         name_in_spec = container["name"]
         assert memory.sandbox is not None
         assert memory.volumes is not None
-        sources = await tools.sources.read(subject.pod, container)
+        sources = await tools.sources.read(pod, container)
         place = tools.place(memory.ips)
-        environment = build_environment(subject.pod, container, tools.services(), sources, place)
+        environment = build_environment(pod, container, tools.services(), sources, place)
         for source, names in environment.skipped.items():
             subject.tell(
                 "InvalidEnvironmentVariableNames",
@@ -223,7 +231,7 @@ class Actions:
                 warning=True,
             )
         spec = container_spec(
-            subject.pod,
+            pod,
             container,
             attempt=attempt,
             sandbox_id=memory.sandbox.id,
@@ -269,7 +277,9 @@ class Actions:
         hook = (container.get("lifecycle") or {}).get("postStart")
         if hook:
             memory.hooks.add(container_id)
-        memory.observe(await self._tools.runtime.inspect(container_id))
+        info = await self._tools.runtime.inspect(container_id)
+        self._note_user(info)
+        memory.observe(info)
         self._subject.changed()
         if not hook:
             return
@@ -283,6 +293,8 @@ class Actions:
 
     async def _stop_container(self, action: steps.StopContainer) -> None:
         container = find_container(self._subject.pod, action.container) or {"name": action.container}
+        if action.resized:
+            self._subject.memory.sizing.restarting.add(action.id)
         await self._stop(container, action.id, action.grace, action.why)
 
     async def _stop(self, container: Obj, container_id: str, grace: float, why: str) -> None:
@@ -351,7 +363,16 @@ class Actions:
                 memory.image_details[info.image_id] = await self._tools.runtime.images.inspect(info.image_id)
             except NoSuchImage:
                 pass  # a running container outlives its image's name
+        self._note_user(info)
         memory.observe(info)
+
+    def _note_user(self, info: ContainerInfo) -> None:
+        """Whom a container was started as; nobody can tell once it has ended."""
+        users = self._subject.memory.users
+        if info.running and not info.is_sandbox and info.id not in users:
+            user = linux_user(info.id, info.pid)
+            if user is not None:
+                users[info.id] = {"linux": user}
 
     async def _adopt_by_name(self, engine_name: str) -> None:
         """A container that should have been ours already: made by an agent before this one."""

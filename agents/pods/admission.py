@@ -32,7 +32,7 @@ def admission(pod: Obj, others: Sequence[Obj], node: Obj | None) -> Doom | None:
 
 
 def _room(pod: Obj, others: Sequence[Obj], node: Obj) -> Doom | None:
-    capacity = _amounts((node.get("status") or {}).get("allocatable") or {})
+    capacity = amounts_of((node.get("status") or {}).get("allocatable") or {})
     if "pods" in capacity and len(others) + 1 > capacity["pods"]:
         return _short("pods", 1, len(others), capacity["pods"])
     wanted = requests_of(pod)
@@ -74,15 +74,16 @@ def requests_of(pod: Obj) -> Amounts:
     _add(total, sidecars)
     for resource, amount in peak.items():
         total[resource] = max(total.get(resource, 0), amount)
-    _add(total, _amounts(spec_of(pod).get("overhead") or {}))
+    _add(total, amounts_of(spec_of(pod).get("overhead") or {}))
     return {resource: amount for resource, amount in total.items() if amount}
 
 
 def _asked(container: Obj) -> Amounts:
-    return _amounts((container.get("resources") or {}).get("requests") or {})
+    return amounts_of((container.get("resources") or {}).get("requests") or {})
 
 
-def _amounts(quantities: Obj) -> Amounts:
+def amounts_of(quantities: Obj) -> Amounts:
+    """Parsed quantities."""
     return {one: parse_cpu_milli(text) if one == "cpu" else parse_int(text) for one, text in quantities.items()}
 
 

@@ -15,6 +15,7 @@ from agents.pods.memory import container_hash
 from agents.pods.ports import PodsConfig
 from agents.pods.resources import limits_of, oom_score
 from agents.pods.security import security_of
+from agents.pods.sizes import label_of
 from agents.runtime import model
 from agents.runtime.model import ContainerSpec, ImageInfo, Mount, SandboxSpec, Security
 from orca.api.objects import Obj, name, namespace, uid
@@ -131,6 +132,7 @@ def container_spec(
         model.CONTAINER_TYPE: "container",
         model.SANDBOX_ID: sandbox_id,
         model.HASH: container_hash(container),
+        model.SIZES: label_of(container),
         model.TERMINATION_PATH: termination_path,
         model.TERMINATION_POLICY: container.get("terminationMessagePolicy") or "File",
     }

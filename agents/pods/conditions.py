@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from agents.pods.sizing import Sizing
 from orca.api.objects import Obj, meta
 from orca.api.times import format_time
 
 OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 """Types this host writes; every other condition belongs to somebody else and is left alone."""
+RESIZE = ("PodResizePending", "PodResizeInProgress")
+"""Types this host writes while they hold, and takes away afterwards."""
 
 
 def condition(kind: str, status: bool, reason: str = "", message: str = "") -> Obj:
@@ -74,8 +77,21 @@ def ready(pod: Obj, of_containers: Obj, existing: Iterable[Obj]) -> Obj:
     return condition("Ready", True)
 
 
+def of_resize(sizing: Sizing) -> list[Obj]:
+    """What waits for room, and what is being applied; each of the generation it came with."""
+    found = []
+    if sizing.pending is not None:
+        made = condition("PodResizePending", True, sizing.pending.reason, sizing.pending.message)
+        found.append({**made, "observedGeneration": sizing.pending.generation})
+    if sizing.progress is not None:
+        error = sizing.progress.error
+        made = condition("PodResizeInProgress", True, "Error" if error else "", error)
+        found.append({**made, "observedGeneration": sizing.progress.generation})
+    return found
+
+
 def stamped(wanted: Sequence[Obj], existing: Sequence[Obj], pod: Obj, now: datetime) -> list[Obj]:
-    """With ``lastTransitionTime`` kept while the status stays, and ``observedGeneration``."""
+    """With ``lastTransitionTime`` kept while the status stays, and ``observedGeneration`` where none is told."""
     before = {item.get("type"): item for item in existing}
     generation = meta(pod).get("generation")
     result = []
@@ -84,7 +100,7 @@ def stamped(wanted: Sequence[Obj], existing: Sequence[Obj], pod: Obj, now: datet
         same = old is not None and old.get("status") == item["status"] and old.get("lastTransitionTime")
         made = {**item, "lastProbeTime": None, "lastTransitionTime": same or format_time(now)}
         if generation:
-            made["observedGeneration"] = generation
+            made.setdefault("observedGeneration", generation)
         result.append(made)
     return result
 

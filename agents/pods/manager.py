@@ -9,12 +9,15 @@ from typing import TypeAlias
 import structlog
 
 from agents.pods.admission import admission
+from agents.pods.allocator import Allocator
+from agents.pods.checkpoint import load
+from agents.pods.compose import pod_files
 from agents.pods.gate import Gate
-from agents.pods.lifecycle import Life
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Traffic, Volumes
+from agents.pods.sizes import remembered
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
-from agents.pods.worker import PodWorker
+from agents.pods.worker import HOLDS_NOTHING, PodWorker
 from agents.probes.handlers import Handlers
 from agents.runtime import Runtime, model
 from agents.runtime.errors import EngineUnavailable, NoSuchContainer, RuntimeFailure
@@ -81,7 +84,9 @@ class PodManager:
             node=node,
             gate=Gate(config.parallel_starts),
             removals=Gate(PARALLEL_REMOVALS),
+            freed=self._freed,
         )
+        self._allocator = Allocator(self._active, node, clock)
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._finished: set[str] = set()
@@ -121,6 +126,7 @@ class PodManager:
                     await self._services.synced()
                 group.create_task(self._follow_engine(), name="engine events")
                 group.create_task(self._resync(), name="engine resync")
+                group.create_task(self._allocator.run(), name="pending resizes")
                 await asyncio.Event().wait()
             finally:
                 await self._stop_workers()
@@ -145,6 +151,7 @@ class PodManager:
                     if first:
                         first = False
                         self._follow_api()
+                        self._allocator.open()
                         await self._clear_leftovers()
                     async for event in events:
                         worker = self._workers.get(event.pod_uid)
@@ -206,7 +213,7 @@ class PodManager:
                         continue  # the watch is behind; the next comparison finds it
                     worker = self._employ(_remains(group), removed=True)
                 else:
-                    worker = self._employ(pod)
+                    worker = self._employ(pod, group)
             for info in group:
                 known = worker.memory.find(info.id)
                 if known is None or known != info:
@@ -253,6 +260,7 @@ class PodManager:
         worker = self._workers.get(uid(pod))
         if worker is not None:
             worker.take_object(pod)
+            self._allocator.seen(worker)
         elif uid(pod) not in self._finished:
             self._employ(pod)
 
@@ -262,22 +270,30 @@ class PodManager:
         if worker is not None:
             worker.object_removed(last)
 
-    def _employ(self, pod: Obj, *, removed: bool = False) -> PodWorker:
-        worker = PodWorker(pod, self._tools, removed=removed)
+    def _employ(self, pod: Obj, containers: Iterable[ContainerInfo] = (), *, removed: bool = False) -> PodWorker:
+        saved = load(pod_files(self._tools.config, uid(pod)).directory)
+        worker = PodWorker(pod, self._tools, sizing=remembered(pod, saved, containers), removed=removed)
         if not removed:
-            worker.memory.refused = admission(pod, self._active(), self._tools.node())
+            others = [other.allotted for other in self._active()]
+            worker.memory.refused = admission(worker.allotted, others, self._tools.node())
+            self._allocator.seen(worker)
         self._workers[worker.uid] = worker
         self._tasks[worker.uid] = asyncio.create_task(self._work(worker), name=f"pod {key(pod)}")
         return worker
 
-    def _active(self) -> Sequence[Obj]:
+    def _freed(self, pod_uid: str) -> None:
+        worker = self._workers.get(pod_uid)
+        if worker is not None:
+            self._allocator.gone(worker)
+
+    def _active(self) -> Sequence[PodWorker]:
         """Pods that hold what they asked of this host."""
         return [
-            worker.pod
+            worker
             for worker in self._workers.values()
             if not worker.memory.removed
             and worker.memory.refused is None
-            and worker.memory.life not in (Life.FINISHED, Life.RELEASING, Life.GONE)
+            and worker.memory.life not in HOLDS_NOTHING
             and (worker.pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
         ]
 
@@ -289,8 +305,11 @@ class PodManager:
                 # Loud, and alone: the other pods go on, and this one gets a new worker that observes anew.
                 log.exception("worker broke", pod=key(worker.pod))
                 await self._clock.sleep(LAST_RETRY)
-                worker = PodWorker(worker.pod, self._tools, removed=worker.memory.removed)
+                sizing = worker.memory.sizing
+                worker = PodWorker(worker.pod, self._tools, sizing=sizing, removed=worker.memory.removed)
                 self._workers[worker.uid] = worker
+                sizing.judged = -1
+                self._allocator.seen(worker)
                 await self._readopt(worker)
                 continue
             break

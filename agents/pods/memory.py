@@ -1,6 +1,7 @@
 """What a pod's worker knows: observed containers, results of its own actions, back-off. All can be observed again.
 
-Nothing here is persisted; after a crash of the agent containers and the API tell everything that matters.
+Nothing here is persisted but the allotment in ``sizing``; after a crash of the agent that, containers and the API tell
+everything that matters.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agents.pods.lifecycle import Life
+from agents.pods.sizing import Sizing
 from agents.runtime.model import ContainerInfo, ImageInfo
 from orca.api.objects import Obj
 
@@ -132,6 +134,9 @@ class Memory:
     """By container id."""
     hooks: set[str] = field(default_factory=set)
     """Ids of containers whose postStart has not ended."""
+    users: dict[str, Obj] = field(default_factory=dict)
+    """``user`` of the status, by container id."""
+    sizing: Sizing = field(default_factory=Sizing)
     messages: dict[str, str] = field(default_factory=dict)
     """Termination message by container id."""
     in_flight: dict[str, datetime] = field(default_factory=dict)
@@ -175,9 +180,10 @@ class Memory:
         self.old_sandboxes.pop(container_id, None)
         for known in self.containers.values():
             known[:] = [info for info in known if info.id != container_id]
-        for by_id in (self.probes, self.messages):
+        for by_id in (self.probes, self.messages, self.users, self.sizing.requested):
             by_id.pop(container_id, None)
         self.hooks.discard(container_id)
+        self.sizing.restarting.discard(container_id)
 
     def newest(self, name: str) -> ContainerInfo | None:
         """The latest attempt of a container."""

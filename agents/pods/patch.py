@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.pods.conditions import OWN
+from agents.pods.conditions import OWN, RESIZE
 from orca.api.objects import Obj, meta
 
 _MERGED_LISTS = ("podIPs", "hostIPs")
@@ -31,6 +31,10 @@ def status_patch(pod: Obj, before: Obj, wanted: Obj) -> Obj | None:
         if item["type"] in OWN and _differs(old, item):
             # Items merge by type: what is not said any more has to be taken away.
             conditions.append({**item, **{name: None for name in old or () if name not in item}})
+        elif item["type"] in RESIZE and old != _comparable(item):
+            conditions.append({**item, **{name: None for name in old or () if name not in item}})
+    told = {item["type"] for item in wanted.get("conditions") or ()}
+    conditions += [{"$patch": "delete", "type": kind} for kind in RESIZE if kind in known and kind not in told]
     if conditions:
         changes["conditions"] = conditions
     if not changes:

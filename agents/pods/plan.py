@@ -27,6 +27,7 @@ from agents.pods.containers import (
 from agents.pods.lifecycle import Life, move
 from agents.pods.memory import Doom, Memory, container_hash
 from agents.pods.refusal import refusal
+from agents.pods.sizes import Changes, changes
 from agents.pods.steps import (
     Action,
     DeleteObject,
@@ -37,6 +38,8 @@ from agents.pods.steps import (
     PrepareVolumes,
     Release,
     Remove,
+    Resize,
+    SaveSizes,
     StartContainer,
     StopContainer,
     Waiting,
@@ -83,6 +86,7 @@ class _Planner:
         self.doom = memory.doom
         self.ready = False
         self.starting = any(key.startswith("start:") for key in memory.in_flight)
+        self.changes = Changes()
 
     def decide(self) -> Plan:
         self._check_refusal()
@@ -146,6 +150,8 @@ class _Planner:
             end = ended(info) if info is not None else None
             if info is None or end is None or self._busy(container) or is_changed(container, info):
                 return False
+            if info.id in self.memory.sizing.restarting:
+                return False
             if may_restart(container, policy_of(self.pod, container, init=False), end):
                 return False
         return bool(main_containers(self.pod))
@@ -166,7 +172,7 @@ class _Planner:
             return Life.FINISHED
         for info in memory.everything():
             self._remove(info)
-        if not memory.cleaned and "release" not in memory.in_flight and self._may_retry("release"):
+        if not memory.cleaned and not {"release", "sizes"} & memory.in_flight.keys() and self._may_retry("release"):
             self.actions.append(Release(files=True))
         if not memory.cleaned:
             return Life.RELEASING
@@ -199,11 +205,11 @@ class _Planner:
         keys = self.memory.in_flight
         return any(key.startswith(("start:", "stop:", "kill:")) or key in ("sandbox", "network") for key in keys)
 
-    def _stop(self, info: ContainerInfo, grace: float, why: str, deadline: datetime) -> None:
+    def _stop(self, info: ContainerInfo, grace: float, why: str, deadline: datetime, *, resized: bool = False) -> None:
         since = self.memory.in_flight.get(f"stop:{info.container}")
         if since is None and f"start:{info.container}" not in self.memory.in_flight:
             if self._may_retry(f"stop:{info.container}"):
-                self.actions.append(StopContainer(info.container, info.id, grace, why))
+                self.actions.append(StopContainer(info.container, info.id, grace, why, resized))
             return
         if since is None:
             return
@@ -227,6 +233,7 @@ class _Planner:
 
     def _keep_up(self) -> Life:
         memory = self.memory
+        self.changes = changes(self.pod, memory)
         for old in memory.old_sandboxes.values():
             self._remove(old)
         up = self._have_sandbox()
@@ -238,6 +245,7 @@ class _Planner:
                 self._tend(container, policy_of(self.pod, container, init=False))
             for container in ephemeral_containers(self.pod):
                 self._tend(container, "Never")
+        self._resize()
         self._prune()
         return Life.RUNNING if self.ready else Life.PREPARING
 
@@ -292,7 +300,8 @@ class _Planner:
             self._check_running(container, info)
             return
         end = ended(info) if info is not None else None
-        if info is not None and end is not None and not fresh and not is_changed(container, info):
+        resized = info is not None and info.id in memory.sizing.restarting
+        if info is not None and end is not None and not fresh and not is_changed(container, info) and not resized:
             if not may_restart(container, policy, end):
                 return
             crash = memory.crashes.get(container_hash(container))
@@ -310,6 +319,7 @@ class _Planner:
         name = container["name"]
         grace = grace_of(self.pod, self.memory)
         results = self.memory.probes.get(info.id)
+        resized = False
         if is_changed(container, info):
             why = f"Container {name} definition changed, will be restarted"
         elif results is not None and results.startup is False:
@@ -322,9 +332,11 @@ class _Planner:
                 f"Container {name} failed liveness probe, will be restarted",
                 _grace(container, "liveness", grace),
             )
+        elif info.id in self.changes.restarts and not self.memory.sizing.unsaved:
+            why, resized = f"Container {name} resize requires restart", True
         else:
             return
-        self._stop(info, grace, why, self.now + timedelta(seconds=grace))
+        self._stop(info, grace, why, self.now + timedelta(seconds=grace), resized=resized)
 
     def _start(self, container: Obj, info: ContainerInfo | None) -> None:
         name, memory = container["name"], self.memory
@@ -359,6 +371,14 @@ class _Planner:
             self.waiting[name] = Waiting(failure.reason, failure.message)
         if f"image:{name}" not in self.memory.in_flight:
             self.actions.append(EnsureImage(name))
+
+    def _resize(self) -> None:
+        """Running containers get what was allotted to them, once that is on disk."""
+        flying = self.memory.in_flight
+        if self.memory.sizing.unsaved and "sizes" not in flying and self._may_retry("sizes"):
+            self.actions.append(SaveSizes())
+        elif self.changes.updates and not {"sizes", "resize"} & flying.keys() and self._may_retry("resize"):
+            self.actions.append(Resize(self.changes.updates))
 
     def _prune(self) -> None:
         """Remove attempts nobody can ask for any more, and containers the spec does not know."""

@@ -131,4 +131,4 @@ def _only_generations(changes: Obj, before: Obj) -> bool:
     if not set(changes) <= {"observedGeneration", "conditions"}:
         return False
     known = {item.get("type"): item.get("status") for item in before.get("conditions") or ()}
-    return all(known.get(item["type"]) == item["status"] for item in changes.get("conditions") or ())
+    return all(known.get(item["type"]) == item.get("status") for item in changes.get("conditions") or ())

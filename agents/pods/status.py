@@ -21,6 +21,7 @@ from agents.pods.lifecycle import Life
 from agents.pods.memory import LONG_AGO, Memory
 from agents.pods.plan import is_deleting
 from agents.pods.resources import qos_class
+from agents.pods.sizes import in_force
 from agents.pods.steps import Plan, Waiting
 from agents.runtime.model import ContainerInfo
 from orca.api.objects import Obj, meta
@@ -83,6 +84,7 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
         conditions.ready(pod, of_containers, existing),
         of_containers,
         conditions.condition("PodScheduled", True),
+        *(() if over else conditions.of_resize(memory.sizing)),
     ]
     status["conditions"] = conditions.stamped(wanted, existing, pod, now)
     return status
@@ -174,11 +176,16 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     image = memory.image_details.get(info.image_id)
     status["imageID"] = image.pull_id if image is not None else before.get("imageID") or f"docker://{info.image_id}"
     status["containerID"] = f"docker://{info.id}"
-    resources = container.get("resources") or {}
+    resources, allotted = in_force(container, info, memory.sizing.allotted)
     if resources:
         status["resources"] = resources
-        if resources.get("requests"):
-            status["allocatedResources"] = resources["requests"]
+        if allotted:
+            status["allocatedResources"] = allotted
+    if container.get("volumeMounts"):
+        status["volumeMounts"] = [_mount(one) for one in container["volumeMounts"]]
+    known_user = before.get("user") if before.get("containerID") == status["containerID"] else None
+    if user := memory.users.get(info.id) or known_user:
+        status["user"] = user
     previous = known[1] if len(known) > 1 else None
     end = ended(info)
     if info.running:
@@ -195,6 +202,14 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     if previous is not None and ended(previous) is not None:
         status["lastState"] = {"terminated": terminated(previous, memory.messages)}
     return status
+
+
+def _mount(mount: Obj) -> Obj:
+    """As upstream tells a mount; this engine makes none read-only in depth."""
+    told: Obj = {"name": mount["name"], "mountPath": mount["mountPath"]}
+    if mount.get("readOnly"):
+        told |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+    return told
 
 
 def _kept(before: Obj, empty: Obj) -> Obj:

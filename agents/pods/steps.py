@@ -7,6 +7,7 @@ from datetime import datetime
 
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Doom
+from agents.pods.sizes import Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,32 @@ class StopContainer(Action):
     id: str
     grace: float
     why: str
+    resized: bool = False
+    """To be made anew with other sizes, whatever its restart policy says."""
 
     @property
     def key(self) -> str:
         return f"stop:{self.container}"
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSizes(Action):
+    """Put what was allotted on disk."""
+
+    @property
+    def key(self) -> str:
+        return "sizes"
+
+
+@dataclass(frozen=True, slots=True)
+class Resize(Action):
+    """Give running containers other limits, in this order; the first that fails ends it."""
+
+    updates: tuple[Update, ...]
+
+    @property
+    def key(self) -> str:
+        return "resize"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agents.pods.containers import ephemeral_containers, init_containers
 from agents.pods.memory import Failure, Memory, failed_again
 from agents.pods.ports import Recorder
+from agents.pods.sizes import as_allotted
 from orca.api.objects import Obj
 from orca.client.clock import Clock
 
@@ -21,6 +22,11 @@ class Subject:
     clock: Clock
     recorder: Recorder
     changed: Callable[[], None]
+
+    @property
+    def allotted(self) -> Obj:
+        """The pod with the cpu and memory this host has allotted to its containers."""
+        return as_allotted(self.pod, self.memory.sizing.allotted)
 
     def tell(self, reason: str, message: str, *, container: str = "", warning: bool = False) -> None:
         """An event about the pod or one of its containers."""

@@ -36,6 +36,8 @@ class Tools:
     node: Callable[[], Obj | None]
     gate: Gate
     removals: Gate
+    freed: Callable[[str], None]
+    """Told the uid of a pod that holds nothing of this host any more."""
 
     def place(self, pod_ips: tuple[str, ...]) -> Place:
         """Where pods of this host are, for the downward API."""

@@ -12,12 +12,15 @@ import structlog
 
 from agents.pods import steps
 from agents.pods.actions import Actions
+from agents.pods.allocation import told
 from agents.pods.containers import every_container, find_container
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Memory, ProbeResults, adopted_crash, container_hash
 from agents.pods.plan import is_deleting, plan
 from agents.pods.ports import ContainerRefs, PodView
 from agents.pods.reporter import StatusReporter
+from agents.pods.sizes import in_progress
+from agents.pods.sizing import Progress, Sizing
 from agents.pods.status import build_status
 from agents.pods.steps import Action, Plan
 from agents.pods.subject import Subject
@@ -34,15 +37,17 @@ from orca.api.objects import Obj, key, meta, name, namespace, uid
 log = structlog.get_logger()
 
 BROKEN_RETRY = 5.0
+HOLDS_NOTHING = (Life.FINISHED, Life.RELEASING, Life.GONE)
+"""A pod here has given back what it asked of this host."""
 
 
 class PodWorker:
     """The pod ``pod`` on this host, from first sight until nothing is left of it."""
 
-    def __init__(self, pod: Obj, tools: Tools, *, removed: bool = False) -> None:
+    def __init__(self, pod: Obj, tools: Tools, *, sizing: Sizing, removed: bool = False) -> None:
         self._tools = tools
         self._wake = asyncio.Event()
-        self.memory = Memory(first_seen=tools.clock.now(), removed=removed)
+        self.memory = Memory(first_seen=tools.clock.now(), removed=removed, sizing=sizing)
         self._subject = Subject(pod, self.memory, tools.clock, tools.recorder, self._wake.set)
         self._actions = Actions(self._subject, tools, self._stop_probes)
         self._reporter = StatusReporter(
@@ -67,7 +72,20 @@ class PodWorker:
     def uid(self) -> str:
         return uid(self._subject.pod)
 
+    @property
+    def allotted(self) -> Obj:
+        """The newest object, with the cpu and memory its containers may have on this host."""
+        return self._subject.allotted
+
     # What happens to it
+
+    def resized(self) -> None:
+        """Its sizing was changed by whoever allots."""
+        self._wake.set()
+
+    def tell(self, reason: str, message: str, *, warning: bool = False) -> None:
+        """An event about the pod."""
+        self._subject.tell(reason, message, warning=warning)
 
     def take_object(self, pod: Obj) -> None:
         """A state of the object from watch or answer; an older one than known is ignored."""
@@ -154,7 +172,11 @@ class PodWorker:
             self._drop_preparations()
         if decided.life is not self.memory.life:
             log.debug("pod moves", pod=key(self.pod), to=decided.life.value)
+        freed = decided.life in HOLDS_NOTHING and self.memory.life not in HOLDS_NOTHING
         self.memory.life = decided.life
+        if freed:
+            self._tools.freed(self.uid)
+        self._follow_resize(decided.life)
         for action in decided.actions:
             self.memory.in_flight[action.key] = now
             self._spawn(action.key, self._perform(action))
@@ -163,6 +185,20 @@ class PodWorker:
         if not self.memory.removed and not self.memory.deleted:
             self._reporter.offer(build_status(self.pod, self.memory, decided, now, self._tools.config.host_ips))
         self._arm(decided.wake_at)
+
+    def _follow_resize(self, life: Life) -> None:
+        """Note when what was allotted begins to be applied, and tell when it is there."""
+        sizing = self.memory.sizing
+        if life in HOLDS_NOTHING or life is Life.STOPPING:
+            return
+        if sizing.restarting:
+            newest = {info.id for name in self.memory.containers if (info := self.memory.newest(name)) is not None}
+            sizing.restarting &= newest
+        if in_progress(self.pod, self.memory):
+            sizing.progress = sizing.progress or Progress(int(meta(self.pod).get("generation") or 0))
+        elif sizing.progress is not None:
+            self.tell("ResizeCompleted", told("completed", self.allotted, sizing.progress.generation))
+            sizing.progress = None
 
     async def _perform(self, action: Action) -> None:
         try:

@@ -19,6 +19,8 @@ ATTEMPT = "annotation.io.kubernetes.container.restartCount"
 GRACE_PERIOD = "annotation.io.kubernetes.pod.terminationGracePeriod"
 TERMINATION_PATH = "annotation.io.kubernetes.container.terminationMessagePath"
 TERMINATION_POLICY = "annotation.io.kubernetes.container.terminationMessagePolicy"
+SIZES = "annotation.io.kubernetes.container.resources"
+"""``resources`` that the container was made with, as JSON."""
 
 SANDBOX_NAME = "POD"
 """Value of :data:`CONTAINER_NAME` on pause containers."""
@@ -134,6 +136,8 @@ class ContainerInfo:
     started_at: datetime | None
     finished_at: datetime | None
     hostname: str = ""
+    resources: Resources = field(default_factory=Resources)
+    """As the engine was told last; 0 where it was not."""
 
     @property
     def pod_uid(self) -> str:

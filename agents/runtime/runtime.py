@@ -27,6 +27,7 @@ from agents.runtime.model import (
     ContainerSpec,
     ExecResult,
     HostAbilities,
+    Resources,
     SandboxSpec,
 )
 from agents.runtime.translate import (
@@ -35,6 +36,7 @@ from agents.runtime.translate import (
     container_info,
     descendants,
     host_capabilities,
+    limits_body,
     sandbox_body,
 )
 
@@ -151,6 +153,21 @@ class Runtime:
         except RefusedByEngine as error:
             if "already in progress" not in str(error):
                 raise
+
+    async def update(self, container_id: str, limits: Resources) -> None:
+        """Change the limits of a running container; fields that are 0 stay as they are. Raises ``NoSuchContainer``,
+        and ``RefusedByEngine`` with the old limits still in force."""
+        try:
+            await self.engine.call("POST", f"/containers/{container_id}/update", body=limits_body(limits))
+        except RefusedByEngine as error:
+            raise RefusedByEngine(_first_line(str(error))) from error
+
+    async def memory_usage(self, container_id: str) -> int:
+        """Bytes a running container uses now, page cache included; 0 when it does not run. Raises
+        ``NoSuchContainer``."""
+        params = {"stream": "0", "one-shot": "1"}
+        stats = await self.engine.call("GET", f"/containers/{container_id}/stats", params=params)
+        return int((stats.get("memory_stats") or {}).get("usage") or 0)
 
     async def inspect(self, container_id: str) -> ContainerInfo:
         """State of one container by id or name. Raises ``NoSuchContainer``."""

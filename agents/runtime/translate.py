@@ -7,7 +7,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agents.runtime.model import ContainerInfo, ContainerSpec, HostAbilities, ImageInfo, SandboxSpec, Security, State
+from agents.runtime.model import (
+    ContainerInfo,
+    ContainerSpec,
+    HostAbilities,
+    ImageInfo,
+    Resources,
+    SandboxSpec,
+    Security,
+    State,
+)
 from orca.api.times import parse_time
 
 Json = dict[str, Any]
@@ -80,15 +89,7 @@ def container_body(spec: ContainerSpec, abilities: HostAbilities) -> Json:
         host["UTSMode"] = "host"
     if spec.cgroup_parent:
         host["CgroupParent"] = spec.cgroup_parent
-    limits = spec.resources
-    if limits.cpu_shares:
-        host["CpuShares"] = limits.cpu_shares
-    if limits.cpu_quota:
-        host["CpuQuota"], host["CpuPeriod"] = limits.cpu_quota, limits.cpu_period
-    if limits.memory:
-        host["Memory"] = host["MemorySwap"] = limits.memory
-    if limits.pids:
-        host["PidsLimit"] = limits.pids
+    host |= limits_body(spec.resources)
     # A process may always make itself a likelier victim; sparing it needs CAP_SYS_RESOURCE.
     host["OomScoreAdj"] = spec.oom_score_adj if abilities.full_privileges else max(spec.oom_score_adj, 0)
     mounts = []
@@ -121,6 +122,21 @@ def container_body(spec: ContainerSpec, abilities: HostAbilities) -> Json:
         body["User"] = spec.security.user
     if spec.stop_signal:
         body["StopSignal"] = spec.stop_signal
+    return body
+
+
+def limits_body(limits: Resources) -> Json:
+    """Limits as a part of ``HostConfig``, and as the body of ``POST /containers/{id}/update``, where what is missing
+    stays as it is. Memory never goes to swap."""
+    body: Json = {}
+    if limits.cpu_shares:
+        body["CpuShares"] = limits.cpu_shares
+    if limits.cpu_quota:
+        body["CpuQuota"], body["CpuPeriod"] = limits.cpu_quota, limits.cpu_period
+    if limits.memory:
+        body["Memory"] = body["MemorySwap"] = limits.memory
+    if limits.pids:
+        body["PidsLimit"] = limits.pids
     return body
 
 
@@ -196,6 +212,7 @@ def container_info(raw: Json) -> ContainerInfo:
     running = state["Running"]
     status: State = "running" if running else ("created" if state["Status"] == "created" else "exited")
     started, finished = _when(state["StartedAt"]), _when(state["FinishedAt"])
+    host = raw.get("HostConfig") or {}
     return ContainerInfo(
         id=raw["Id"],
         name=raw["Name"].lstrip("/"),
@@ -212,6 +229,13 @@ def container_info(raw: Json) -> ContainerInfo:
         # A restarted engine keeps the time of the run before.
         finished_at=None if running else finished,
         hostname=config.get("Hostname", ""),
+        resources=Resources(
+            cpu_shares=host.get("CpuShares") or 0,
+            cpu_quota=host.get("CpuQuota") or 0,
+            cpu_period=host.get("CpuPeriod") or 0,
+            memory=host.get("Memory") or 0,
+            pids=host.get("PidsLimit") or 0,
+        ),
     )
 
 

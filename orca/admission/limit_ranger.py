@@ -24,8 +24,8 @@ class LimitRanger:
         self._cluster = cluster
 
     async def admit(self, attrs: Attributes) -> None:
-        """Fills requests and limits of new pods' containers."""
-        if not attrs.of(PODS, CREATE) or attrs.obj is None:
+        """Fills requests and limits of the containers of pods that are new or resized."""
+        if not _sized(attrs) or attrs.obj is None:
             return
         told: list[str] = []
         for limit in self._limits(attrs.namespace, "Container"):
@@ -40,10 +40,10 @@ class LimitRanger:
 
     async def validate(self, attrs: Attributes) -> None:
         """Raises ApiError 403 with every bound that is broken."""
-        if attrs.obj is None or attrs.subresource:
+        if attrs.obj is None:
             return
         broken: list[str] = []
-        if attrs.of(PODS, CREATE):
+        if _sized(attrs):
             for limit in self._limits(attrs.namespace, "Container"):
                 for container in containers_of(attrs.obj):
                     broken += _problems("Container", limit, *amounts_of(container))
@@ -61,6 +61,13 @@ class LimitRanger:
             for limit in (limit_range.get("spec") or {}).get("limits") or ():
                 if limit.get("type") == kind:
                     yield limit
+
+
+def _sized(attrs: Attributes) -> bool:
+    """A pod's amounts are set: it is new, or resized."""
+    if attrs.subresource == "resize":
+        return attrs.resource is PODS and attrs.operation == UPDATE
+    return attrs.of(PODS, CREATE)
 
 
 def _refused(attrs: Attributes, broken: list[str]) -> ApiError:

@@ -25,6 +25,7 @@ from orca.scheduler.decision import Decision, decide
 from orca.scheduler.filters import Task
 from orca.scheduler.preemption import Preemption, find
 from orca.scheduler.queue import SchedulingQueue
+from orca.scheduler.shape import Requests
 from orca.scheduler.siblings import Siblings
 from orca.scheduler.snapshot import Placed, Snapshot
 
@@ -138,8 +139,11 @@ class Scheduler:
             self._assumed.pop(uid(pod), None)
             self.queue.remove(uid(pod))
             self.snapshot.place(pod, spec["nodeName"])
-            if known is None or known.labels != self.snapshot.placed[uid(pod)].labels:
+            placed = self.snapshot.placed[uid(pod)]
+            if known is None or known.labels != placed.labels:
                 self.queue.helped(JOINED)
+            if known is not None and _shrank(known.shape.requests, placed.shape.requests):
+                self.queue.helped(FREED)
         elif self._mine(pod):
             if uid(pod) not in self._assumed:
                 self.queue.add(pod)
@@ -329,3 +333,8 @@ class Scheduler:
         except ApiError as error:
             if not (is_not_found(error) or is_conflict(error)):
                 log.warning("condition not written", pod=key(pod), error=str(error))
+
+
+def _shrank(before: Requests, now: Requests) -> bool:
+    """A pod that was resized left room."""
+    return before is not now and any(amount > now.get(name, 0) for name, amount in before.items())

@@ -5,6 +5,7 @@ Reference: kube-scheduler's computePodResourceRequest and k8s.io/component-helpe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import orjson
 
 from orca.api.objects import Obj
+from orca.api.podsizes import Sizes, held
 from orca.api.quantity import parse_cpu_milli, parse_int
 from orca.api.selectors import Requirement, Selector, from_label_selector
 
@@ -89,8 +91,10 @@ def shape_of(pod: Obj) -> Shape:
     """The shape of a pod; the same instance for pods that ask for the same."""
     spec = pod["spec"]
     metadata = pod["metadata"]
-    containers = [_asked(one) for one in spec.get("containers") or ()]
-    initial = [_asked(one) for one in spec.get("initContainers") or ()]
+    # A pod that is being resized holds the most of what it had and what it wants.
+    counted = held(pod) if spec.get("nodeName") else {}
+    containers = [_asked(one, counted) for one in spec.get("containers") or ()]
+    initial = [_asked(one, counted) for one in spec.get("initContainers") or ()]
     relevant = {
         "containers": containers,
         "initContainers": initial,
@@ -103,8 +107,9 @@ def shape_of(pod: Obj) -> Shape:
     return _parse(orjson.dumps(relevant, option=orjson.OPT_SORT_KEYS))
 
 
-def _asked(container: Obj) -> Obj:
-    requests = (container.get("resources") or {}).get("requests") or {}
+def _asked(container: Obj, counted: Mapping[str, Mapping[str, Sizes]]) -> Obj:
+    sizes = counted.get(container.get("name") or "") or container.get("resources") or {}
+    requests = sizes.get("requests") or {}
     ports = [port for port in container.get("ports") or () if port.get("hostPort")]
     return {"r": requests, "p": ports, "i": container.get("image", ""), "s": container.get("restartPolicy", "")}
 

@@ -52,9 +52,10 @@ def shell(script: str, **more: Any) -> dict[str, Any]:
 class PodHost:
     """Create and delete pods through ``client`` and wait for what becomes of them."""
 
-    def __init__(self, engine: PrivateEngine, root: Path) -> None:
+    def __init__(self, engine: PrivateEngine, root: Path, node: Obj | None = None) -> None:
         self.engine = engine
         self.root = root
+        self.node = node
         self.client = FakeClient(clock=SystemClock())
         self.told = Told()
         self.network = HostNetwork(engine.netns)
@@ -76,6 +77,7 @@ class PodHost:
             volumes=FakeVolumes(self.root / "volumes"),
             recorder=self.told,
             config=PodsConfig(NODE, ("192.0.2.10",), root=self.root, cluster_dns=("10.96.0.10",)),
+            node=lambda: self.node,
         )
         self._task = asyncio.create_task(self.manager.run())
 
@@ -172,10 +174,10 @@ def ended(status: Obj, name: str = "c") -> Obj:
 
 
 @asynccontextmanager
-async def pod_host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
-    """A host with its agent running; everything is removed afterwards."""
+async def pod_host(engine: PrivateEngine, node: Obj | None = None) -> AsyncIterator[PodHost]:
+    """A host with its agent running, of which the API has this Node; everything is removed afterwards."""
     root = Path(tempfile.mkdtemp(prefix="orca-pods-", dir="/var/tmp"))
-    host = PodHost(engine, root)
+    host = PodHost(engine, root, node)
     await host.start_agent()
     try:
         yield host

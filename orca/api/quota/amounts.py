@@ -1,6 +1,9 @@
 """What pods ask for: requests and limits of containers, and of a pod as a whole."""
 
+from collections.abc import Mapping
+
 from orca.api.objects import Obj
+from orca.api.podsizes import Sizes, held
 from orca.api.quantity import Quantity
 
 Total = dict[str, Quantity]
@@ -18,21 +21,22 @@ def amounts_of(holder: Obj) -> tuple[dict[str, str], dict[str, str]]:
     return found.get("requests") or {}, found.get("limits") or {}
 
 
-def pod_total(pod: Obj) -> tuple[Total, Total]:
-    """(requests, limits) that a pod needs at its worst moment.
+def pod_total(pod: Obj, *, status: bool = False) -> tuple[Total, Total]:
+    """(requests, limits) that a pod needs at its worst moment; with ``status`` also what it still or already holds.
 
     Containers run together, and sidecars (init containers that restart always) beside them; other init containers run
     one by one, beside the sidecars started before them.
     """
-    return _total(pod, 0), _total(pod, 1)
+    counted = held(pod) if status else {}
+    return _total(pod, "requests", counted), _total(pod, "limits", counted)
 
 
-def _total(pod: Obj, side: int) -> Total:
+def _total(pod: Obj, side: str, counted: Mapping[str, Mapping[str, Sizes]]) -> Total:
     spec = pod.get("spec") or {}
     together: Total = {}
     peak: Total = {}
     for container in spec.get("initContainers") or ():
-        own = {key: Quantity.parse(amount) for key, amount in amounts_of(container)[side].items()}
+        own = _own(container, side, counted)
         if container.get("restartPolicy") == "Always":
             _add(together, own)
         else:
@@ -40,12 +44,17 @@ def _total(pod: Obj, side: int) -> Total:
             _add(beside, own)
             _raise(peak, beside)
     for container in spec.get("containers") or ():
-        _add(together, {key: Quantity.parse(amount) for key, amount in amounts_of(container)[side].items()})
+        _add(together, _own(container, side, counted))
     _raise(peak, together)
     overhead = {key: Quantity.parse(amount) for key, amount in (spec.get("overhead") or {}).items()}
     # An overhead is no limit where the containers have none.
-    _add(peak, overhead if side == 0 else {key: one for key, one in overhead.items() if key in peak})
+    _add(peak, overhead if side == "requests" else {key: one for key, one in overhead.items() if key in peak})
     return peak
+
+
+def _own(container: Obj, side: str, counted: Mapping[str, Mapping[str, Sizes]]) -> Total:
+    sizes = counted.get(container.get("name") or "") or container.get("resources") or {}
+    return {key: Quantity.parse(amount) for key, amount in (sizes.get(side) or {}).items()}
 
 
 def _add(total: Total, more: Total) -> None:

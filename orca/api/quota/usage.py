@@ -135,7 +135,7 @@ def _reaches_over(affinity: Obj) -> bool:
 def _pod(pod: Obj) -> Total:
     if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
         return {}
-    requests, limits = pod_total(pod)
+    requests, limits = pod_total(pod, status=True)
     found: Total = {"pods": ONE}
     for name, amount in requests.items():
         found[f"requests.{name}"] = amount

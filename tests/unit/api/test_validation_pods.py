@@ -7,7 +7,7 @@ import pytest
 
 from orca.api import strategy
 from orca.api.builtin import PODS
-from orca.api.validation.pods.resize import NO_RESIZE, resize
+from orca.api.validation.pods.resize import resize
 
 
 def pod(**spec):
@@ -223,20 +223,6 @@ def test_label_keys_of_affinity_become_expressions_of_the_selector():
     ]
 
 
-def test_a_pod_with_a_node_is_not_resized():
-    sized = {"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "500m"}}}
-    old = born(pod(containers=[sized], nodeName="n1"))
-
-    def grow(obj):
-        obj["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
-
-    found = changed(grow, "resize", old)
-    assert len(found) == 1
-    text = "spec.containers[0].resources: Forbidden: resizing a pod that has a node is not supported"
-    assert found[0].startswith(text)
-    assert changed(lambda obj: None, "resize", old) == []
-
-
 def test_resize_leaves_everything_else_as_it_was():
     old = born(pod())
     new = deepcopy(old)
@@ -291,7 +277,7 @@ RESIZES = [
         {"resources": {"requests": {**_ONE["requests"], "example.com/x": "1"}}},
         ["only cpu and memory resources are mutable"],
     ),
-    ({"resources": _ONE, "node": "n"}, {"resources": _TWO, "node": "n"}, [NO_RESIZE]),
+    ({"resources": _ONE, "node": "n"}, {"resources": _TWO, "node": "n"}, []),
     ({"resources": _ONE, "node": "n"}, {"resources": _ONE, "node": "n"}, []),
     (
         {"meta": {"annotations": {"kubernetes.io/config.mirror": "x"}}},

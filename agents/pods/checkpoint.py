@@ -1,0 +1,44 @@
+"""A resized pod's allotment in its directory, for the agent that comes after this one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import structlog
+
+from agents.pods.sizing import Sizing
+
+log = structlog.get_logger()
+
+_FILE = "resources.json"
+
+
+def load(directory: Path) -> Sizing | None:
+    """What was saved of the pod whose directory it is; None when it was never resized here."""
+    try:
+        found = json.loads((directory / _FILE).read_text())
+        return Sizing(allotted=dict(found["allotted"]), requested=dict(found["requested"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        # Written at once or not at all, so the disk is at fault: containers' labels tell the next best.
+        log.warning("allotment cannot be read", file=str(directory / _FILE), error=str(error))
+        return None
+
+
+def save(directory: Path, text: str) -> None:
+    """Write what :func:`text_of` made, so that it is there after a power cut or not at all. Raises OSError. Blocks."""
+    directory.mkdir(parents=True, exist_ok=True)
+    fresh = directory / f"{_FILE}.new"
+    with fresh.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(directory / _FILE)
+
+
+def text_of(sizing: Sizing) -> str:
+    """The part of a pod's sizing that is to outlive the agent."""
+    return json.dumps({"allotted": sizing.allotted, "requested": sizing.requested})

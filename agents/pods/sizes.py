@@ -1,0 +1,216 @@
+"""cpu and memory of a pod's containers: wished, allotted, in force; and how the last follows the second. Pure.
+
+Reference: k8s.io/kubernetes ``pkg/kubelet/kuberuntime`` (computePodResizeAction, updatePodContainerResources) and
+``pkg/kubelet/kubelet_pods.go`` (convertContainerStatusResources).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from agents.pods.containers import init_containers, is_changed, is_sidecar, main_containers, spec_of
+from agents.pods.memory import Memory
+from agents.pods.resources import SHARES_PER_CPU, amounts, limits_of
+from agents.pods.sizing import Pending, Progress, Sizing
+from agents.runtime.model import SIZES, ContainerInfo, Resources
+from orca.api.objects import Obj
+from orca.api.times import parse_time
+
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+
+
+def resizable(pod: Obj) -> list[Obj]:
+    """Sidecars and main containers, in order."""
+    return [*(one for one in init_containers(pod) if is_sidecar(one)), *main_containers(pod)]
+
+
+def wished(pod: Obj) -> dict[str, Obj]:
+    """What the object asks for: ``resources`` by name of container."""
+    return {one["name"]: one.get("resources") or {} for one in resizable(pod)}
+
+
+def same(one: Obj, other: Obj) -> bool:
+    """Whether two ``resources`` mean the same cpu and memory, however they are written."""
+    if one == other:
+        return True
+    holders = {"resources": one}, {"resources": other}
+    return all(amounts(holders[0], kind) == amounts(holders[1], kind) for kind in ("requests", "limits"))
+
+
+def settled(pod: Obj, allotted: Mapping[str, Obj]) -> bool:
+    """Whether this host has allotted what the object asks for."""
+    return all(same(allotted.get(name, wish), wish) for name, wish in wished(pod).items())
+
+
+def as_allotted(pod: Obj, allotted: Mapping[str, Obj]) -> Obj:
+    """The pod with the sizes allotted in the place of those wished; the same object when they do not differ."""
+    if settled(pod, allotted):
+        return pod
+    spec = dict(spec_of(pod))
+    for group in ("initContainers", "containers"):
+        if spec.get(group):
+            spec[group] = [
+                {**one, "resources": allotted[one["name"]]} if one["name"] in allotted else one for one in spec[group]
+            ]
+    return {**pod, "spec": spec}
+
+
+def label_of(container: Obj) -> str:
+    """What a container is made with, for its label; another agent reads it (:func:`from_label`)."""
+    return json.dumps(container.get("resources") or {}, separators=(",", ":"), sort_keys=True)
+
+
+def from_label(info: ContainerInfo) -> Obj | None:
+    """What a container was made with; None when it does not tell."""
+    text = info.labels.get(SIZES)
+    found: Obj | None = json.loads(text) if text else None
+    return found
+
+
+def remembered(pod: Obj, saved: Sizing | None, containers: Iterable[ContainerInfo]) -> Sizing:
+    """What this host has allotted to a pod it meets: as saved when it was resized, else what its containers were made
+    with, else what it asks for. What its status tells of resizes goes on to hold."""
+    sizing = saved or Sizing()
+    made = {info.container: info for info in sorted(containers, key=lambda info: info.attempt)}
+    for name, wish in wished(pod).items():
+        if name not in sizing.allotted:
+            sizing.allotted[name] = (from_label(made[name]) if name in made else None) or wish
+    for one in (pod.get("status") or {}).get("conditions") or ():
+        if one.get("status") != "True":
+            continue
+        generation, message = int(one.get("observedGeneration") or 0), one.get("message") or ""
+        if one.get("type") == "PodResizePending":
+            since = parse_time(one.get("lastTransitionTime") or "1970-01-01T00:00:00Z")
+            sizing.pending = Pending(one.get("reason") or "", message, generation, since)
+        elif one.get("type") == "PodResizeInProgress":
+            sizing.progress = Progress(generation, message)
+    return sizing
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One call to the engine. ``limits`` has the fields of one resource; ``request`` is the memory requested, in bytes,
+    when that changes."""
+
+    container: str
+    id: str
+    limits: Resources
+    grows: bool
+    shrinks_memory: bool = False
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has to happen for the running containers to have what is allotted to them."""
+
+    restarts: frozenset[str] = frozenset()
+    """Ids of containers whose policy is to be made anew."""
+    updates: tuple[Update, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.restarts or self.updates)
+
+
+def changes(pod: Obj, memory: Memory) -> Changes:
+    """Memory before cpu, and of each what shrinks before what grows."""
+    restarts, sizes, cpus = set(), [], []
+    for container in resizable(pod):
+        info = memory.newest(container["name"])
+        if info is None or not info.running or is_untold(info) or is_changed(container, info):
+            continue
+        allotted: Obj = memory.sizing.allotted.get(container["name"]) or container.get("resources") or {}
+        by_memory, by_cpu = _of_memory(info, allotted, memory), _of_cpu(info, allotted)
+        policies = {one.get("resourceName"): one.get("restartPolicy") for one in container.get("resizePolicy") or ()}
+        if (by_memory and policies.get("memory") == "RestartContainer") or (
+            by_cpu and policies.get("cpu") == "RestartContainer"
+        ):
+            restarts.add(info.id)
+            continue
+        sizes += [by_memory] if by_memory else []
+        cpus += [by_cpu] if by_cpu else []
+    sizes.sort(key=lambda one: one.grows)
+    cpus.sort(key=lambda one: one.grows)
+    return Changes(frozenset(restarts), (*sizes, *cpus))
+
+
+def in_progress(pod: Obj, memory: Memory) -> bool:
+    """Whether a running container, or one stopped for it, has not yet what is allotted. Others are made right."""
+    newest = {info.id for name in memory.containers if (info := memory.newest(name)) is not None}
+    return memory.sizing.unsaved or bool(memory.sizing.restarting & newest) or bool(changes(pod, memory))
+
+
+def _of_memory(info: ContainerInfo, allotted: Obj, memory: Memory) -> Update | None:
+    holder = {"resources": allotted}
+    wanted, had = limits_of(holder).memory, info.resources.memory
+    request = amounts(holder, "requests").get("memory", 0)
+    limited = bool(wanted) and wanted != had
+    asked = request != _requested(info, allotted, memory)
+    if not limited and not asked:
+        return None
+    return Update(
+        info.container,
+        info.id,
+        Resources(memory=wanted) if limited else Resources(),
+        # No limit is the greatest one.
+        grows=limited and had != 0 and wanted > had,
+        shrinks_memory=limited and (had == 0 or wanted < had),
+        request=request,
+    )
+
+
+def _requested(info: ContainerInfo, allotted: Obj, memory: Memory) -> int:
+    """Bytes requested when the container was made, or by an update since."""
+    if info.id in memory.sizing.requested:
+        return memory.sizing.requested[info.id]
+    made = from_label(info)
+    found: int = amounts({"resources": allotted if made is None else made}, "requests").get("memory", 0)
+    return found
+
+
+def _of_cpu(info: ContainerInfo, allotted: Obj) -> Update | None:
+    wanted, had = limits_of({"resources": allotted}), info.resources
+    quota = bool(wanted.cpu_quota) and _rate(wanted) != _rate(had)
+    if wanted.cpu_shares == had.cpu_shares and not quota:
+        return None
+    grows = (had.cpu_quota > 0 and _rate(wanted) > _rate(had)) if quota else wanted.cpu_shares > had.cpu_shares
+    limits = Resources(wanted.cpu_shares, wanted.cpu_quota, wanted.cpu_period)
+    return Update(info.container, info.id, limits, grows=grows)
+
+
+def _rate(limits: Resources) -> float:
+    """Share of one cpu, 0 when not limited."""
+    return limits.cpu_quota / limits.cpu_period if limits.cpu_quota > 0 and limits.cpu_period else 0.0
+
+
+def in_force(container: Obj, info: ContainerInfo, allotted: Mapping[str, Obj]) -> tuple[Obj, Obj]:
+    """``resources`` and ``allocatedResources`` of a container's status: the first from what the engine says of a
+    running container, as far as the kernel knows it."""
+    given: Obj = allotted.get(container["name"], container.get("resources") or {})
+    found = {**given}
+    if info.running and not is_untold(info):
+        wanted, had = limits_of({"resources": given}), info.resources
+        requests, limits = dict(given.get("requests") or {}), dict(given.get("limits") or {})
+        if "cpu" in requests and wanted.cpu_shares != had.cpu_shares:
+            requests["cpu"] = f"{-(-had.cpu_shares * 1000 // SHARES_PER_CPU)}m"
+        if "cpu" in limits and had.cpu_quota > 0 and _rate(wanted) != _rate(had):
+            limits["cpu"] = f"{round(_rate(had) * 1000)}m"
+        if "memory" in limits and had.memory and wanted.memory != had.memory:
+            limits["memory"] = binary(had.memory)
+        found |= {kind: sizes for kind, sizes in (("limits", limits), ("requests", requests)) if sizes}
+    return found, given.get("requests") or {}
+
+
+def is_untold(info: ContainerInfo) -> bool:
+    """The engine told nothing of the container's sizes."""
+    return info.resources == Resources()
+
+
+def binary(amount: int) -> str:
+    """Bytes as upstream writes them: ``128Mi``."""
+    power = 0
+    while amount and amount % 1024 == 0 and power < len(_BINARY) - 1:
+        amount, power = amount // 1024, power + 1
+    return f"{amount}{_BINARY[power]}"
