@@ -232,7 +232,7 @@ def seats_of(count: int, query: Mapping[str, str]) -> int:
         return 1
     if query and "limit" in query and "labelSelector" not in query and "fieldSelector" not in query:
         text = query["limit"]
-        if text.isdigit() and int(text):
+        if text.isascii() and text.isdigit() and len(text) < 10 and int(text):
             count = min(count, int(text))
     return max(1, min(MOST_SEATS, -(-count // int(OBJECTS_PER_SEAT))))
 

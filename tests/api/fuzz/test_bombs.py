@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -80,6 +81,23 @@ async def test_bodies(healthy: ServerProcess, api: Api, media: str, body: bytes)
         )
         assert took < 8, f"{method} {kind} took {took:.1f} s"
     assert memory(healthy) - before < 128 << 20
+
+
+@pytest.mark.parametrize("media", ["application/yaml", "application/apply-patch+yaml"])
+async def test_others_are_served_while_long_yaml_is_read(healthy: ServerProcess, api: Api, media: str) -> None:
+    lines = "".join(f"  k{number}: {{a: b, c: [d]}}\n" for number in range(40_000))
+    body = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: target}}\ndata:\n{lines}".encode()
+    path, method = (MAPS, "POST") if media == "application/yaml" else (f"{MAPS}/target?fieldManager=x", "PATCH")
+    reading = asyncio.create_task(api.call(method, path, body, media=media))
+    waits, start = [], time.monotonic()
+    while not reading.done():
+        began = time.monotonic()
+        assert (await api.get(f"{MAPS}/target")).status == 200
+        waits.append(time.monotonic() - began)
+        await asyncio.sleep(0.01)
+    assert 400 <= (await reading).status < 500
+    # Not while it is applied, which is a small part.
+    assert max(waits) < (time.monotonic() - start) / 3
 
 
 async def test_patches_that_double(healthy: ServerProcess, api: Api) -> None:

@@ -253,6 +253,8 @@ def test_sharing_out_keeps_the_bounds() -> None:
         (30_000, {}, 10),
         (30_000, {"limit": "100"}, 1),
         (30_000, {"limit": "500"}, 5),
+        (30_000, {"limit": "²"}, 10),
+        (30_000, {"limit": "9" * 5000}, 10),
         (30_000, {"limit": "100", "labelSelector": "a=b"}, 10),
     ],
 )
