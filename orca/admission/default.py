@@ -46,7 +46,7 @@ def default_chain(
     guarded = (CertificateApproval(authorizer), RbacEscalation(cluster, authorizer)) if authorizer else ()
     return Chain(
         [
-            NamespaceLifecycle(cluster),
+            NamespaceLifecycle(cluster, clock),
             LimitRanger(cluster),
             ServiceAccount(cluster, clock),
             NodeRestriction(cluster, authorizer),

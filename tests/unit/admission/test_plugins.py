@@ -83,6 +83,22 @@ async def test_nothing_new_in_a_namespace_that_is_going(cluster):
     assert error.details["causes"][0]["reason"] == "NamespaceTerminating"
 
 
+async def test_a_deletion_counts_before_the_cache_shows_it(cluster, monkeypatch):
+    """The cache follows a moment behind; after a deletion was asked for it is waited for."""
+    going = made("v1", "Namespace", "d", status={"phase": "Terminating"})
+
+    async def fresh():
+        cluster.put(NAMESPACES, going)
+
+    monkeypatch.setattr(cluster, "fresh", fresh, raising=False)
+    chain = default_chain(cluster, clock=FixedClock())
+    await chain.admit(Attributes("CREATE", PODS, "d", "p", pod(), None, ANNA))
+    await chain.admit(Attributes("DELETE", NAMESPACES, "", "d", None, made("v1", "Namespace", "d"), ANNA))
+    with pytest.raises(ApiError) as caught:
+        await chain.admit(Attributes("CREATE", PODS, "d", "p", pod(), None, ANNA))
+    assert caught.value.details["causes"][0]["reason"] == "NamespaceTerminating"
+
+
 async def test_system_namespaces_stay(cluster):
     error = await refused(
         403, cluster, NAMESPACES, None, operation="DELETE", old=made("v1", "Namespace", "default"), space=""
