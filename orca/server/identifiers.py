@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_DIGITS = 32
+_AT_ONCE = 256
+_random = ""
+_used = 0
 
 
 def new_uid() -> str:
-    """A version 4 UUID as text; as random as ``uuid.uuid4`` and several times as fast."""
-    h = os.urandom(16).hex()
+    """A version 4 UUID as text; as random as ``uuid.uuid4`` and many times as fast: the kernel is asked for many."""
+    global _random, _used
+    if _used == len(_random):
+        _random, _used = os.urandom(_AT_ONCE * _DIGITS // 2).hex(), 0
+    h = _random[_used : _used + _DIGITS]
+    _used += _DIGITS
     return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"

@@ -363,13 +363,14 @@ def _pruned(merged: Obj, last: Entry, appliers: list[Entry], version: str, at: A
 def revert_times(new: Obj, old: Obj) -> bool:
     """Whether ``new`` says the same as ``old``, times of managers aside: then nothing is to be written."""
     fields, before = meta(new), meta(old)
-    now, then = fields.get("managedFields"), before.get("managedFields")
-    if now is not then and not _alike(now or [], then or []):
-        return False
     if len(new) != len(old) or fields.keys() | {"managedFields"} != before.keys() | {"managedFields"}:
         return False
     # The end first: what changes most is the status.
-    if any(not same(new[name], old.get(name)) for name in reversed(new) if name != "metadata"):
+    for name in reversed(new):
+        if name != "metadata" and not same(new[name], old.get(name)):
+            return False
+    now, then = fields.get("managedFields"), before.get("managedFields")
+    if now is not then and not _alike(now or [], then or []):
         return False
     return all(same(value, before.get(name)) for name, value in fields.items() if name != "managedFields")
 
