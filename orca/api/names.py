@@ -11,6 +11,8 @@ from typing import Any
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _LABEL_1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_LABEL_UNDERSCORE = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN_UNDERSCORE = rf"{_LABEL_UNDERSCORE}(\.{_LABEL_UNDERSCORE})*"
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _ENV = r"[-._a-zA-Z][-._a-zA-Z0-9]*"
 _ENV_RELAXED = r"[ -<>-~]+"
@@ -24,6 +26,7 @@ _PORT_LETTER = re.compile(r"[a-z]")
 _re_label = re.compile(f"^{_LABEL}$")
 _re_label_1035 = re.compile(f"^{_LABEL_1035}$")
 _re_subdomain = re.compile(f"^{_SUBDOMAIN}$")
+_re_subdomain_underscore = re.compile(f"^{_SUBDOMAIN_UNDERSCORE}$")
 _re_wildcard = re.compile(rf"^\*\.{_SUBDOMAIN}$")
 _re_qualified = re.compile(f"^{_QUALIFIED}$")
 _re_label_value = re.compile(f"^({_QUALIFIED})?$")
@@ -125,6 +128,17 @@ def dns1123_subdomain(value: str) -> list[str]:
     return list(_dns1123_subdomain(value))
 
 
+def dns1123_subdomain_with_underscore(value: str) -> list[str]:
+    """As a subdomain, with underscores: a search domain of a resolver."""
+    found = []
+    if len(value.encode()) > SUBDOMAIN_MAX:
+        found.append(max_length(SUBDOMAIN_MAX))
+    if not _re_subdomain_underscore.match(value) or value.endswith("\n"):
+        text = _SUBDOMAIN_TEXT.replace("characters, '-'", "characters, '_', '-'")
+        found.append(regex_error(text, _SUBDOMAIN_UNDERSCORE, "example.com"))
+    return found
+
+
 def dns1035_label(value: str) -> list[str]:
     """RFC 1035 label (starts with a letter), at most 63 bytes."""
     found = []
@@ -208,7 +222,7 @@ def port_name(value: str) -> list[str]:
     """An IANA service name: at most 15 characters, a letter at least, no ``--``."""
     found = []
     if len(value) > 15:
-        found.append("must be no more than 15 characters")
+        found.append(max_length(15))
     if not _PORT_CHARACTERS.match(value):
         found.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not _PORT_LETTER.search(value):
@@ -222,13 +236,10 @@ def port_name(value: str) -> list[str]:
 
 def env_var_name(value: str) -> list[str]:
     """A container's environment variable: any printable ASCII but ``=``."""
+    if not value:
+        return ["environment variable name " + empty()]
     if not _re_env_relaxed.match(value) or value.endswith("\n"):
-        return [
-            regex_error(
-                "a valid environment variable name must consist only of printable ASCII characters other than '='",
-                _ENV_RELAXED,
-            )
-        ]
+        return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
     return []
 
 
@@ -296,6 +307,11 @@ def percent(value: str) -> list[str]:
         text = "a valid percent string must be a numeric string followed by an ending '%'"
         return [regex_error(text, _PERCENT, "1%", "93%")]
     return []
+
+
+def as_prefix(value: str) -> str:
+    """*value* as it is judged where more follows it: a dash at the end will not stand there."""
+    return value[:-2] + "a" if len(value) > 1 and value.endswith("-") else value
 
 
 def generate_name(base: str, suffix: str) -> str:

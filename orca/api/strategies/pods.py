@@ -25,31 +25,35 @@ def _prepare_create(obj: Obj) -> None:
             }
         ]
     obj["status"] = status
-    _merge_label_keys(spec.get("affinity") or {}, (obj.get("metadata") or {}).get("labels") or {})
+    labels = (obj.get("metadata") or {}).get("labels") or {}
+    _merge_label_keys(spec.get("affinity") or {}, labels)
+    for rule in spec.get("topologySpreadConstraints") or ():
+        _merge(rule, labels)
 
 
 def _merge_label_keys(affinity: Obj, labels: Obj) -> None:
     """``matchLabelKeys`` and ``mismatchLabelKeys`` of pod (anti)affinity become expressions of the selector, in place.
 
     Keys that the pod does not carry and terms without a selector are left, as upstream does
-    (``pkg/registry/core/pod`` applyMatchLabelKeysAndMismatchLabelKeys).
+    (``pkg/registry/core/pod`` applyMatchLabelKeysAndMismatchLabelKeys); so are those of spread constraints.
     """
     for kind in ("podAffinity", "podAntiAffinity"):
         rules = affinity.get(kind) or {}
-        terms = list(rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ())
-        terms += [
-            one.get("podAffinityTerm") or {}
-            for one in rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
-        ]
-        for term in terms:
-            selector = term.get("labelSelector")
-            if selector is None:
-                continue
-            for field, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")):
-                for key in term.get(field) or ():
-                    if key in labels:
-                        added = {"key": key, "operator": operator, "values": [labels[key]]}
-                        selector["matchExpressions"] = [*(selector.get("matchExpressions") or ()), added]
+        for term in rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ():
+            _merge(term, labels)
+        for one in rules.get("preferredDuringSchedulingIgnoredDuringExecution") or ():
+            _merge(one.get("podAffinityTerm") or {}, labels)
+
+
+def _merge(rule: Obj, labels: Obj) -> None:
+    selector = rule.get("labelSelector")
+    if selector is None:
+        return
+    for field, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")):
+        for key in rule.get(field) or ():
+            if key in labels:
+                added = {"key": key, "operator": operator, "values": [labels[key]]}
+                selector["matchExpressions"] = [*(selector.get("matchExpressions") or ()), added]
 
 
 def _prepare_update(new: Obj, old: Obj, subresource: str) -> None:

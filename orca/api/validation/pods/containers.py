@@ -1,37 +1,50 @@
-"""Containers of every sort: regular, init (also restartable ones) and ephemeral."""
+"""Containers of every sort: regular, init (also restartable ones) and ephemeral.
+
+Reference: k8s.io/kubernetes ``pkg/apis/core/validation`` validateContainers and its like.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Set
 
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.validation import common
-from orca.api.validation.pods import env, probes, resources, security, volumes
+from orca.api.validation.pods import env, probes, resources, restarts, security, volumes
 from orca.api.validation.registry import Errors, Obj
 
 _PULL = ("Always", "IfNotPresent", "Never")
-_MESSAGE_TEXT = "must be 'File' or 'FallbackToLogsOnError'"
+_MESSAGES = ("File", "FallbackToLogsOnError")
 _NOT_FOR_INIT = "may not be set for init containers without restartPolicy=Always"
+_NOT_FOR_EPHEMERAL = "cannot be set for an Ephemeral Container"
 _PROBES = (("livenessProbe", "liveness"), ("readinessProbe", "readiness"), ("startupProbe", "startup"))
-_RULE_ACTIONS = ("Restart", "RestartAllContainers")
+_RESIZABLE = ("cpu", "memory")
+_RESIZES = ("NotRequired", "RestartContainer")
 _EPHEMERAL_FORBIDDEN = (
-    "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy",
+    "ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "livenessProbe", "readinessProbe",
+    "startupProbe", "lifecycle",
 )  # fmt: skip
+_POINTERS = frozenset({"restartPolicy", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"})
 
 
 class PodContext:
     """What of the pod its containers are judged by."""
 
-    __slots__ = ("grace", "host_network", "host_users", "template", "volumes")
+    __slots__ = ("claims", "grace", "host_users", "restart", "system", "template", "volumes")
 
     def __init__(self, spec: Obj, known: dict[str, str], *, template: bool) -> None:
         self.volumes = known
         self.grace: int | None = spec.get("terminationGracePeriodSeconds")
-        self.host_network = bool(spec.get("hostNetwork"))
         self.host_users = spec.get("hostUsers") is not False
+        self.restart: str | None = spec.get("restartPolicy")
+        system = spec.get("os")
+        self.system: str | None = None if system is None else system.get("name") or ""
         self.template = template
+        listed = spec.get("resourceClaims")
+        self.claims: Set[str] = {one["name"] for one in listed if one.get("name")} if listed else frozenset()
 
 
-def _ports(items: list[Obj], path: str, out: Errors, pod: PodContext) -> None:
+def _ports(items: list[Obj], path: str, out: Errors) -> None:
     seen = set()
     for i, port in enumerate(items):
         at = f"{path}[{i}]"
@@ -42,61 +55,35 @@ def _ports(items: list[Obj], path: str, out: Errors, pod: PodContext) -> None:
                 common.messages(wrong, name, f"{at}.name", out)
             elif name in seen:
                 out.append(FieldError.duplicate(f"{at}.name", name))
-            seen.add(name)
+            else:
+                seen.add(name)
         number = port.get("containerPort")
         if not number:
             out.append(FieldError.required(f"{at}.containerPort"))
         elif not 1 <= number <= 65535:
             out.append(FieldError.invalid(f"{at}.containerPort", number, names.in_range(1, 65535)))
         host = port.get("hostPort")
-        if host:
-            if not 1 <= host <= 65535:
-                out.append(FieldError.invalid(f"{at}.hostPort", host, names.in_range(1, 65535)))
-            if pod.host_network and host != number:
-                text = "must match `hostPort` when `hostNetwork` is true"
-                out.append(FieldError.invalid(f"{at}.containerPort", number, text))
-        address = port.get("hostIP")
-        if address:
-            common.messages(names.ip_address(address), address, f"{at}.hostIP", out)
+        if host and not 1 <= host <= 65535:
+            out.append(FieldError.invalid(f"{at}.hostPort", host, names.in_range(1, 65535)))
         common.choice(port.get("protocol"), common.PROTOCOLS, f"{at}.protocol", out, required=True)
 
 
-def _resize(container: Obj, path: str, out: Errors) -> None:
+def _resize(container: Obj, path: str, out: Errors, pod: PodContext) -> None:
     seen = set()
+    at = f"{path}.resizePolicy"
     for i, policy in enumerate(container.get("resizePolicy") or ()):
-        at = f"{path}.resizePolicy[{i}]"
-        name = policy.get("resourceName")
-        common.choice(name, ("cpu", "memory"), f"{at}.resourceName", out, required=True)
+        name, wanted = policy.get("resourceName"), policy.get("restartPolicy")
         if name in seen:
-            out.append(FieldError.duplicate(at, name))
+            out.append(FieldError.duplicate(f"{at}[{i}]", name))
         seen.add(name)
-        wanted = policy.get("restartPolicy")
-        common.choice(wanted, ("NotRequired", "RestartContainer"), f"{at}.restartPolicy", out, required=True)
+        common.choice(name, _RESIZABLE, at, out, required=True)
+        common.choice(wanted, _RESIZES, at, out, required=True)
+        if pod.restart == "Never" and wanted != "NotRequired":
+            text = "must be 'NotRequired' when pod `restartPolicy` is 'Never'"
+            out.append(FieldError.invalid(at, wanted or "", text))
 
 
-def _restart(container: Obj, path: str, out: Errors, *, init: bool) -> None:
-    policy = container.get("restartPolicy")
-    if policy is None:
-        if container.get("restartPolicyRules"):
-            text = "must specify restartPolicy when restart rules are used"
-            out.append(FieldError.required(f"{path}.restartPolicy", text))
-        return
-    common.choice(policy, ("Always", "OnFailure", "Never"), f"{path}.restartPolicy", out)
-    rules = container.get("restartPolicyRules") or ()
-    if rules and init and policy == "Always":
-        text = "restartPolicyRules are not allowed for init containers with restart policy Always"
-        out.append(FieldError.forbidden(f"{path}.restartPolicyRules", text))
-    for i, rule in enumerate(rules):
-        at = f"{path}.restartPolicyRules[{i}]"
-        common.choice(rule.get("action"), _RULE_ACTIONS, f"{at}.action", out, required=True)
-        codes = rule.get("exitCodes")
-        if codes is None:
-            out.append(FieldError.required(f"{at}.exitCodes", "must be specified"))
-        else:
-            common.choice(codes.get("operator"), ("In", "NotIn"), f"{at}.exitCodes.operator", out, required=True)
-
-
-def _common(container: Obj, path: str, out: Errors, pod: PodContext, *, init: bool) -> None:
+def _common(container: Obj, path: str, out: Errors, pod: PodContext) -> None:
     get = container.get
     name, image = get("name"), get("image")
     if not name:
@@ -107,38 +94,37 @@ def _common(container: Obj, path: str, out: Errors, pod: PodContext, *, init: bo
         out.append(FieldError.required(f"{path}.image"))
     elif not pod.template and image != image.strip():
         out.append(FieldError.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
-    message = get("terminationMessagePolicy")
-    if not message:
-        out.append(FieldError.required(f"{path}.terminationMessagePolicy", _MESSAGE_TEXT))
-    elif message not in ("File", "FallbackToLogsOnError"):
-        out.append(FieldError.invalid(f"{path}.terminationMessagePolicy", message, _MESSAGE_TEXT))
+    common.choice(get("terminationMessagePolicy"), _MESSAGES, f"{path}.terminationMessagePolicy", out, required=True)
     ports = get("ports")
     if ports:
-        _ports(ports, f"{path}.ports", out, pod)
+        _ports(ports, f"{path}.ports", out)
     variables = get("env")
     if variables:
-        env.variables(variables, f"{path}.env", out)
+        env.variables(variables, f"{path}.env", out, pod.volumes)
     sources = get("envFrom")
     if sources:
         env.sources(sources, f"{path}.envFrom", out)
     if get("volumeMounts") or get("volumeDevices"):
         volumes.mounts(container, pod.volumes, path, out)
+        if not pod.host_users and get("volumeDevices"):
+            out.append(FieldError.forbidden(f"{path}.volumeDevices", "when `hostUsers` is false"))
     common.choice(get("imagePullPolicy"), _PULL, f"{path}.imagePullPolicy", out, required=True)
     wanted = get("resources")
     if wanted:
-        resources.requirements(wanted, f"{path}.resources", out)
+        resources.requirements(wanted, f"{path}.resources", out, claims=pod.claims)
     if get("resizePolicy"):
-        _resize(container, path, out)
-    _restart(container, path, out, init=init)
+        _resize(container, path, out, pod)
     context = get("securityContext")
     if context:
         security.container_context(context, f"{path}.securityContext", out, host_users=pod.host_users)
+        if pod.system:
+            security.container_system(context, f"{path}.securityContext", out, system=pod.system)
 
 
 def _probes(container: Obj, path: str, out: Errors, pod: PodContext) -> None:
     hooks = container.get("lifecycle")
-    if hooks:
-        probes.lifecycle(hooks, f"{path}.lifecycle", out, pod.grace)
+    if hooks is not None:
+        probes.lifecycle(hooks, f"{path}.lifecycle", out, pod.grace, pod.system)
     for key, kind in _PROBES:
         probe = container.get(key)
         if probe is not None:
@@ -152,12 +138,13 @@ def regular(items: list[Obj], path: str, out: Errors, pod: PodContext) -> set[st
     seen: set[str] = set()
     for i, container in enumerate(items):
         at = f"{path}[{i}]"
-        _common(container, at, out, pod, init=False)
+        _common(container, at, out, pod)
         name = container.get("name") or ""
         if name in seen:
             out.append(FieldError.duplicate(f"{at}.name", name))
         seen.add(name)
         _probes(container, at, out, pod)
+        restarts.policy(container, at, out, init=False)
     _host_ports(items, path, out)
     return seen
 
@@ -166,18 +153,25 @@ def init(items: list[Obj], path: str, out: Errors, pod: PodContext, taken: set[s
     """``initContainers``; *taken* are the names of the regular ones, to which theirs are added."""
     for i, container in enumerate(items):
         at = f"{path}[{i}]"
-        _common(container, at, out, pod, init=True)
+        _common(container, at, out, pod)
+        restarts.policy(container, at, out, init=True)
         name = container.get("name") or ""
         if name and name in taken:
             out.append(FieldError.duplicate(f"{at}.name", name))
         taken.add(name)
+        # They run one after the other, so only within one may ports collide.
+        _host_ports([container], path, out)
         if container.get("restartPolicy") == "Always":
             _probes(container, at, out, pod)
-        else:
-            for key in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
-                if container.get(key) is not None:
-                    out.append(FieldError.forbidden(f"{at}.{key}", _NOT_FOR_INIT))
-    _host_ports(items, path, out)
+            continue
+        for key in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
+            if container.get(key) is not None:
+                out.append(FieldError.forbidden(f"{at}.{key}", _NOT_FOR_INIT))
+        for j, policy in enumerate(container.get("resizePolicy") or ()):
+            if policy.get("restartPolicy") == "RestartContainer":
+                text = "must not be set to 'RestartContainer' for non-sidecar initContainers"
+                where = f"{at}.resizePolicy[{j}].restartPolicy"
+                out.append(FieldError.invalid(where, "RestartContainer", text))
 
 
 def ephemeral(items: list[Obj], path: str, out: Errors, pod: PodContext, taken: set[str]) -> None:
@@ -185,7 +179,7 @@ def ephemeral(items: list[Obj], path: str, out: Errors, pod: PodContext, taken: 
     seen: set[str] = set()
     for i, container in enumerate(items):
         at = f"{path}[{i}]"
-        _common(container, at, out, pod, init=False)
+        _common(container, at, out, pod)
         name = container.get("name") or ""
         if name in taken or name in seen:
             out.append(FieldError.duplicate(f"{at}.name", name))
@@ -194,8 +188,13 @@ def ephemeral(items: list[Obj], path: str, out: Errors, pod: PodContext, taken: 
         if target and target not in taken:
             out.append(FieldError.not_found(f"{at}.targetContainerName", target))
         for key in _EPHEMERAL_FORBIDDEN:
-            if container.get(key):
-                out.append(FieldError.forbidden(f"{at}.{key}", "cannot be set for an Ephemeral Container"))
+            value = container.get(key)
+            if value if key not in _POINTERS else value is not None:
+                out.append(FieldError.forbidden(f"{at}.{key}", _NOT_FOR_EPHEMERAL))
+        for j, mount in enumerate(container.get("volumeMounts") or ()):
+            for key in ("subPath", "subPathExpr"):
+                if mount.get(key):
+                    out.append(FieldError.forbidden(f"{at}.volumeMounts[{j}].{key}", _NOT_FOR_EPHEMERAL))
 
 
 def _host_ports(items: list[Obj], path: str, out: Errors) -> None:

@@ -9,7 +9,7 @@ from orca.api.errors import FieldError
 from orca.api.validation import common
 from orca.api.validation.registry import Errors, Obj
 
-_SUBSCRIPT = re.compile(r"^(metadata\.(?:annotations|labels))\['(.*)'\]$")
+_SUBSCRIPT = re.compile(r"(.+?)\['(.*)'\]", re.DOTALL)
 ENV_PATHS = (
     "metadata.name",
     "metadata.namespace",
@@ -22,7 +22,8 @@ ENV_PATHS = (
     "status.podIPs",
 )
 VOLUME_PATHS = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
-_KNOWN_PATHS = frozenset({*ENV_PATHS, *VOLUME_PATHS, "spec.restartPolicy", "spec.schedulerName", "status.phase"})
+_KNOWN_PATHS = frozenset({*ENV_PATHS, *VOLUME_PATHS, "spec.host", "spec.restartPolicy",
+                         "spec.schedulerName", "status.phase"})  # fmt: skip
 _RESOURCES = (
     "limits.cpu",
     "limits.ephemeral-storage",
@@ -31,6 +32,13 @@ _RESOURCES = (
     "requests.ephemeral-storage",
     "requests.memory",
 )
+_HUGE = ("limits.hugepages-", "requests.hugepages-")
+_DIVIDED = {
+    "limits.cpu": "cpu", "requests.cpu": "cpu", "limits.memory": "memory", "requests.memory": "memory",
+    "limits.ephemeral-storage": "local ephemeral storage", "requests.ephemeral-storage": "local ephemeral storage",
+}  # fmt: skip
+_CPU_DIVISORS = ("1m", "1")
+_BYTE_DIVISORS = ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 
 
@@ -39,37 +47,73 @@ def field_ref(ref: Obj, allowed: tuple[str, ...], path: str, out: Errors) -> Non
     if not common.required(ref, "apiVersion", path, out) or not common.required(ref, "fieldPath", path, out):
         return
     value = ref["fieldPath"]
-    at = f"{path}.fieldPath"
-    match = _SUBSCRIPT.match(value)
-    if match is None:
-        if value not in _KNOWN_PATHS:
-            out.append(FieldError.invalid(at, value, f"error converting fieldPath: field label not supported: {value}"))
-        elif value not in allowed:
-            out.append(FieldError.not_supported(at, value, allowed))
+    if value in allowed and ref["apiVersion"] == "v1":
         return
-    key = match[2]
-    # Annotation keys are case-insensitive names.
-    rule = names.qualified_name(key.lower() if match[1] == "metadata.annotations" else key)
-    common.messages(rule, key, at, out)
+    at = f"{path}.fieldPath"
+    match = _SUBSCRIPT.fullmatch(value)
+    wrong = ""
+    if ref["apiVersion"] != "v1":
+        wrong = f"unsupported pod version: {ref['apiVersion']}"
+    elif match is not None and match[1] not in ("metadata.annotations", "metadata.labels"):
+        wrong = f"field label does not support subscript: {value}"
+    elif match is None and value not in _KNOWN_PATHS:
+        wrong = f"field label not supported: {value}"
+    if wrong:
+        out.append(FieldError.invalid(at, value, f"error converting fieldPath: {wrong}"))
+    elif match is None:
+        out.append(FieldError.not_supported(at, "spec.nodeName" if value == "spec.host" else value, allowed))
+    else:
+        # Annotation keys are case-insensitive names.
+        key = match[2].lower() if match[1] == "metadata.annotations" else match[2]
+        common.messages(names.qualified_name(key), key, path, out)
 
 
 def resource_ref(ref: Obj, path: str, out: Errors, *, in_volume: bool) -> None:
     """A reference to a container's request or limit."""
+    name = ref.get("resource") or ""
     if in_volume and not ref.get("containerName"):
         out.append(FieldError.required(f"{path}.containerName"))
-    elif not ref.get("resource"):
+    elif not name:
         out.append(FieldError.required(f"{path}.resource"))
-    elif ref["resource"] not in _RESOURCES and ".hugepages-" not in ref["resource"]:
-        out.append(FieldError.not_supported(f"{path}.resource", ref["resource"], _RESOURCES))
+    elif name not in _RESOURCES and not name.startswith(_HUGE):
+        out.append(FieldError.not_supported(f"{path}.resource", name, _RESOURCES))
+    divisor = ref.get("divisor")
+    if divisor is not None and divisor != "0":
+        _divisor(name, str(divisor), path, out)
+
+
+def _divisor(name: str, divisor: str, path: str, out: Errors) -> None:
+    kind = _DIVIDED.get(name) or ("hugepages" if name.startswith(_HUGE) else "")
+    allowed = _CPU_DIVISORS if kind == "cpu" else _BYTE_DIVISORS
+    if kind and divisor not in allowed:
+        listed = "1m and 1" if kind == "cpu" else ", ".join(_BYTE_DIVISORS)
+        text = f"only divisor's values {listed} are supported with the {kind} resource"
+        out.append(FieldError.invalid(f"{path}.divisor", name, text))
 
 
 def _key_ref(ref: Obj, path: str, out: Errors) -> None:
-    common.required(ref, "name", path, out)
+    name = ref.get("name") or ""
+    common.messages(names.dns1123_subdomain(name), name, f"{path}.name", out)
     if common.required(ref, "key", path, out):
         common.messages(names.config_key(ref["key"]), ref["key"], f"{path}.key", out)
 
 
-def _value_from(variable: Obj, source: Obj, path: str, out: Errors) -> None:
+def _file_ref(ref: Obj, path: str, out: Errors, known: dict[str, str]) -> None:
+    if common.required(ref, "key", path, out):
+        common.messages(names.env_var_name(ref["key"]), ref["key"], f"{path}.key", out)
+    name = ref.get("volumeName") or ""
+    at = f"{path}.volumeName"
+    if common.required(ref, "volumeName", path, out):
+        common.messages(names.dns1123_label(name), name, at, out)
+    if common.required(ref, "path", path, out):
+        common.no_backsteps(ref["path"], f"{path}.path", out)
+    if name not in known:
+        out.append(FieldError.not_found(at, name))
+    elif known[name] != "emptyDir":
+        out.append(FieldError.invalid(at, name, "referenced volume must be of type emptyDir"))
+
+
+def _value_from(variable: Obj, source: Obj, path: str, out: Errors, known: dict[str, str]) -> None:
     used = 0
     for kind in _SOURCES:
         ref = source.get(kind)
@@ -82,8 +126,7 @@ def _value_from(variable: Obj, source: Obj, path: str, out: Errors) -> None:
         elif kind == "resourceFieldRef":
             resource_ref(ref, at, out, in_volume=False)
         elif kind == "fileKeyRef":
-            for key in ("volumeName", "path", "key"):
-                common.required(ref, key, at, out)
+            _file_ref(ref, at, out, known)
         else:
             _key_ref(ref, at, out)
     if used == 0:
@@ -95,8 +138,8 @@ def _value_from(variable: Obj, source: Obj, path: str, out: Errors) -> None:
         out.append(FieldError.invalid(path, "", "may not have more than one field specified at a time"))
 
 
-def variables(items: list[Obj], path: str, out: Errors) -> None:
-    """``env`` of a container."""
+def variables(items: list[Obj], path: str, out: Errors, known: dict[str, str]) -> None:
+    """``env`` of a container; *known* are the pod's volumes by name, with their kinds."""
     for i, variable in enumerate(items):
         name = variable.get("name")
         if not name:
@@ -105,7 +148,7 @@ def variables(items: list[Obj], path: str, out: Errors) -> None:
             common.messages(names.env_var_name(name), name, f"{path}[{i}].name", out)
         source = variable.get("valueFrom")
         if source is not None:
-            _value_from(variable, source, f"{path}[{i}].valueFrom", out)
+            _value_from(variable, source, f"{path}[{i}].valueFrom", out, known)
 
 
 def sources(items: list[Obj], path: str, out: Errors) -> None:
@@ -117,7 +160,10 @@ def sources(items: list[Obj], path: str, out: Errors) -> None:
             common.messages(names.env_var_name(prefix), prefix, f"{at}.prefix", out)
         refs = [kind for kind in ("configMapRef", "secretRef") if source.get(kind) is not None]
         for kind in refs:
-            common.required(source[kind], "name", f"{at}.{kind}", out)
+            if common.required(source[kind], "name", f"{at}.{kind}", out):
+                name = source[kind]["name"]
+                # As a prefix of names: upstream lets a dash end it here.
+                common.messages(names.dns1123_subdomain(names.as_prefix(name)), name, f"{at}.{kind}.name", out)
         if not refs:
             out.append(FieldError.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
         elif len(refs) > 1:

@@ -8,13 +8,26 @@ from orca.api.validation import common
 from orca.api.validation.registry import Errors, Obj
 
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+_LINUX_SIGNALS = (
+    "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT RTMAX "
+    + " ".join(f"RTMAX-{i}" for i in range(1, 15))
+    + " RTMIN "
+    + " ".join(f"RTMIN+{i}" for i in range(1, 16))
+    + " SEGV STKFLT STOP SYS TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ"
+)
+_SIGNALS = {
+    "linux": tuple(sorted(f"SIG{name}" for name in _LINUX_SIGNALS.split())),
+    "windows": ("SIGKILL", "SIGTERM"),
+}
 _TIMES = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
 
 
 def _http(action: Obj, path: str, out: Errors) -> None:
     common.required(action, "path", path, out)
     common.port(action.get("port"), f"{path}.port", out)
-    common.choice(action.get("scheme"), ("HTTP", "HTTPS"), f"{path}.scheme", out, required=True)
+    scheme = action.get("scheme") or ""
+    if scheme not in ("HTTP", "HTTPS"):
+        out.append(FieldError.not_supported(f"{path}.scheme", scheme, ("HTTP", "HTTPS")))
     for header in action.get("httpHeaders") or ():
         name = header.get("name") or ""
         common.messages(names.http_header_name(name), name, f"{path}.httpHeaders", out)
@@ -59,18 +72,26 @@ def probe(obj: Obj, path: str, out: Errors, *, kind: str) -> None:
             out.append(FieldError.invalid(f"{path}.{key}", value, common.NON_NEGATIVE))
     grace = obj.get("terminationGracePeriodSeconds")
     if grace is not None:
+        at = f"{path}.terminationGracePeriodSeconds"
+        if grace <= 0:
+            out.append(FieldError.invalid(at, grace, "must be greater than 0"))
         if kind == "readiness":
-            text = "must not be set for readinessProbes"
-            out.append(FieldError.invalid(f"{path}.terminationGracePeriodSeconds", grace, text))
-        elif grace <= 0:
-            out.append(FieldError.invalid(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than 0"))
+            out.append(FieldError.invalid(at, grace, "must not be set for readinessProbes"))
     if kind != "readiness" and obj.get("successThreshold", 1) != 1:
         out.append(FieldError.invalid(f"{path}.successThreshold", obj["successThreshold"], "must be 1"))
 
 
-def lifecycle(obj: Obj, path: str, out: Errors, grace: int | None) -> None:
-    """``lifecycle`` of a container; *grace* is the pod's terminationGracePeriodSeconds."""
+def lifecycle(obj: Obj, path: str, out: Errors, grace: int | None, system: str | None) -> None:
+    """``lifecycle`` of a container; *grace* and *system* are the pod's seconds to end and its ``os``, if it has one."""
     for hook in ("postStart", "preStop"):
         handler = obj.get(hook)
         if handler is not None:
             _handler(handler, f"{path}.{hook}", out, grace)
+    signal = obj.get("stopSignal")
+    if signal is None:
+        return
+    if system is None:
+        text = "may not be set for containers with empty `spec.os.name`"
+        out.append(FieldError.forbidden(f"{path}.stopSignal", text))
+    elif system in _SIGNALS and signal not in _SIGNALS[system]:
+        out.append(FieldError.not_supported(f"{path}.stopSignal", signal, _SIGNALS[system]))

@@ -77,7 +77,7 @@ def _token(source: Obj, path: str, out: Errors, volume: str) -> None:
 
 def _bundle_name(name: str) -> list[str]:
     """The rule of ClusterTrustBundles: with a signer its name, colons for slashes, stands before the last colon."""
-    signer, colon, rest = name.rpartition(":")
+    _, colon, rest = name.rpartition(":")
     if colon and not rest:
         return names.path_segment(name)
     if colon:

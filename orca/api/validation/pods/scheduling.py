@@ -32,46 +32,46 @@ def tolerations(items: list[Obj], path: str, out: Errors) -> None:
         elif operator == "Exists":
             if value:
                 text = "value must be empty when `operator` is 'Exists'"
-                out.append(FieldError.invalid(f"{at}.operator", toleration, text))
+                out.append(FieldError.invalid(f"{at}.operator", value, text))
+        elif operator in ("Lt", "Gt"):
+            out.append(FieldError.not_supported(f"{at}.operator", operator, ("Equal", "Exists", "Lt", "Gt")))
         else:
             out.append(FieldError.not_supported(f"{at}.operator", operator, ("Equal", "Exists")))
         common.choice(effect, EFFECTS, f"{at}.effect", out)
 
 
-def node_selector_terms(terms: list[Obj], path: str, out: Errors) -> None:
-    """``nodeSelectorTerms``."""
-    for i, term in enumerate(terms):
-        _term(term, f"{path}[{i}]", out)
-
-
 def node_selector(selector: Obj, path: str, out: Errors) -> None:
     """A NodeSelector: at least one term."""
     terms = selector.get("nodeSelectorTerms")
+    at = f"{path}.nodeSelectorTerms"
     if not terms:
-        text = "must have at least one node selector term"
-        out.append(FieldError.required(f"{path}.nodeSelectorTerms", text))
-    node_selector_terms(terms or [], f"{path}.nodeSelectorTerms", out)
+        out.append(FieldError.required(at, "must have at least one node selector term"))
+    for i, term in enumerate(terms or ()):
+        _term(term, f"{at}[{i}]", out)
 
 
-def _term(term: Obj, path: str, out: Errors) -> None:
+def _term(term: Obj, path: str, out: Errors, *, preferred: bool = False) -> None:
+    """One term; values of a *preferred* one are not judged, as stored pods have all sorts."""
     for i, rule in enumerate(term.get("matchExpressions") or ()):
         at = f"{path}.matchExpressions[{i}]"
         operator, values = rule.get("operator"), rule.get("values")
         _operator(operator, values, at, out)
-        messages_of_key = names.qualified_name(rule.get("key") or "")
-        common.messages(messages_of_key, rule.get("key") or "", f"{at}.key", out)
-        for j, value in enumerate(values or ()):
-            common.messages(names.label_value(value), value, f"{at}.values[{j}]", out)
+        key = rule.get("key") or ""
+        common.messages(names.qualified_name(key), key, f"{at}.key", out)
+        if not preferred:
+            for j, value in enumerate(values or ()):
+                common.messages(names.label_value(value), value, f"{at}.values[{j}]", out)
     for i, rule in enumerate(term.get("matchFields") or ()):
         at = f"{path}.matchFields[{i}]"
         operator, values = rule.get("operator"), rule.get("values") or []
         if operator not in ("In", "NotIn"):
             out.append(FieldError.invalid(f"{at}.operator", operator or "", "not a valid selector operator"))
         elif len(values) != 1:
-            text = f"must be only one value when `operator` is '{operator}' for node field selector"
+            text = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
             out.append(FieldError.required(f"{at}.values", text))
         if rule.get("key") != "metadata.name":
             out.append(FieldError.invalid(f"{at}.key", rule.get("key") or "", "not a valid field selector key"))
+            continue
         for j, value in enumerate(values):
             common.messages(names.dns1123_subdomain(value), value, f"{at}.values[{j}]", out)
 
@@ -101,13 +101,42 @@ def _weight(item: Obj, path: str, out: Errors) -> None:
 def _pod_term(term: Obj, path: str, out: Errors) -> None:
     common.label_selector(term.get("labelSelector"), f"{path}.labelSelector", out)
     common.label_selector(term.get("namespaceSelector"), f"{path}.namespaceSelector", out)
-    for i, namespace in enumerate(term.get("namespaces") or ()):
-        common.messages(names.dns1123_label(namespace), namespace, f"{path}.namespace[{i}]", out)
-    key = term.get("topologyKey")
+    for namespace in term.get("namespaces") or ():
+        common.messages(names.dns1123_label(namespace), namespace, f"{path}.namespace", out)
+    if term.get("matchLabelKeys") or term.get("mismatchLabelKeys"):
+        _label_keys(term, path, out)
+    key = term.get("topologyKey") or ""
     if not key:
         out.append(FieldError.required(f"{path}.topologyKey", "can not be empty"))
-    else:
-        common.messages(names.qualified_name(key), key, f"{path}.topologyKey", out)
+    common.messages(names.qualified_name(key), key, f"{path}.topologyKey", out)
+
+
+def _label_keys(rule: Obj, path: str, out: Errors) -> None:
+    """Keys of the pod's own labels: they become expressions of the selector when the pod is made.
+
+    A key may then stand in one expression only: that which was made of it.
+    """
+    selector = rule.get("labelSelector")
+    listed = {kind: rule.get(kind) or [] for kind in ("matchLabelKeys", "mismatchLabelKeys")}
+    for kind, keys in listed.items():
+        if keys and selector is None:
+            text = "must not be specified when labelSelector is not set"
+            out.append(FieldError.forbidden(f"{path}.{kind}", text))
+            continue
+        for i, key in enumerate(keys):
+            common.messages(names.qualified_name(key), key, f"{path}.{kind}[{i}]", out)
+    wanted = listed["matchLabelKeys"]
+    known = set((selector or {}).get("matchLabels") or ())
+    for expression in (selector or {}).get("matchExpressions") or ():
+        key = expression.get("key")
+        if key in known and key in wanted:
+            text = "exists in both matchLabelKeys and labelSelector"
+            out.append(FieldError.invalid(f"{path}[{wanted.index(key)}]", key, text))
+        known.add(key)
+    for i, key in enumerate(wanted):
+        if key in listed["mismatchLabelKeys"]:
+            text = "exists in both matchLabelKeys and mismatchLabelKeys"
+            out.append(FieldError.invalid(f"{path}.matchLabelKeys[{i}]", key, text))
 
 
 def affinity(obj: Obj, path: str, out: Errors) -> None:
@@ -119,9 +148,8 @@ def affinity(obj: Obj, path: str, out: Errors) -> None:
             node_selector(hard, f"{path}.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", out)
         for i, item in enumerate(node.get("preferredDuringSchedulingIgnoredDuringExecution") or ()):
             at = f"{path}.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[{i}]"
-            if (item.get("weight") or 0) <= 0 or item["weight"] > 100:
-                _weight(item, at, out)
-            _term(item.get("preference") or {}, f"{at}.preference", out)
+            _weight(item, at, out)
+            _term(item.get("preference") or {}, f"{at}.preference", out, preferred=True)
     for kind in ("podAffinity", "podAntiAffinity"):
         rules = obj.get(kind) or {}
         for i, term in enumerate(rules.get("requiredDuringSchedulingIgnoredDuringExecution") or ()):
@@ -134,23 +162,20 @@ def affinity(obj: Obj, path: str, out: Errors) -> None:
 
 def topology_spread(items: list[Obj], path: str, out: Errors) -> None:
     """``topologySpreadConstraints``."""
-    seen = set()
+    allowed = ("DoNotSchedule", "ScheduleAnyway")
+    pairs = [(rule.get("topologyKey"), rule.get("whenUnsatisfiable")) for rule in items]
     for i, rule in enumerate(items):
         at = f"{path}[{i}]"
-        skew, key, action = rule.get("maxSkew") or 0, rule.get("topologyKey"), rule.get("whenUnsatisfiable")
+        skew, key, action = rule.get("maxSkew") or 0, rule.get("topologyKey"), rule.get("whenUnsatisfiable") or ""
         if skew <= 0:
             out.append(FieldError.invalid(f"{at}.maxSkew", skew, "must be greater than zero"))
         if not key:
             out.append(FieldError.required(f"{at}.topologyKey", "can not be empty"))
-        else:
-            common.messages(names.qualified_name(key), key, f"{at}.topologyKey", out)
-        if action not in ("DoNotSchedule", "ScheduleAnyway"):
-            allowed = ("DoNotSchedule", "ScheduleAnyway")
-            out.append(FieldError.not_supported(f"{at}.whenUnsatisfiable", action or "", allowed))
-        if (key, action) in seen:
-            pair = f"{{{key}, {action}}}"
+        if action not in allowed:
+            out.append(FieldError.not_supported(f"{at}.whenUnsatisfiable", action, allowed))
+        if pairs[i] in pairs[i + 1 :]:
+            pair = f"{{{key or ''}, {action}}}"
             out.append(FieldError.duplicate(f"{at}.{{topologyKey, whenUnsatisfiable}}", pair))
-        seen.add((key, action))
         domains = rule.get("minDomains")
         if domains is not None:
             if domains <= 0:
@@ -159,10 +184,11 @@ def topology_spread(items: list[Obj], path: str, out: Errors) -> None:
                 text = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
                 out.append(FieldError.invalid(f"{at}.minDomains", domains, text))
         for policy in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
-            common.choice(rule.get(policy), ("Honor", "Ignore"), f"{at}.{policy}", out)
-        if rule.get("matchLabelKeys") and rule.get("labelSelector") is None:
-            text = "must not be specified when labelSelector is not set"
-            out.append(FieldError.forbidden(f"{at}.matchLabelKeys", text))
+            value = rule.get(policy)
+            if value is not None and value not in ("Honor", "Ignore"):
+                out.append(FieldError.not_supported(f"{at}.{policy}", value, ("Honor", "Ignore")))
+        if rule.get("matchLabelKeys"):
+            _label_keys(rule, at, out)
         common.label_selector(rule.get("labelSelector"), f"{at}.labelSelector", out)
 
 

@@ -1,4 +1,7 @@
-"""A whole pod spec, in a Pod or in a template, and templates themselves."""
+"""A whole pod spec, in a Pod or in a template, and templates themselves.
+
+Reference: k8s.io/kubernetes ``pkg/apis/core/validation`` ValidatePodSpec, ValidatePodTemplateSpec.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,36 @@ from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.metadata import validate_annotations
 from orca.api.validation import common
-from orca.api.validation.pods import containers, resources, scheduling, security, volumes
+from orca.api.validation.pods import (
+    containers,
+    marks,
+    resources,
+    scheduling,
+    security,
+    volumes,
+    windows,
+)
 from orca.api.validation.registry import Errors, Obj, on_create
 
 _RESTART = ("Always", "OnFailure", "Never")
 _DNS = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_PREEMPTION = ("PreemptLowerPriority", "Never")
 _MAX_INT = 2**31 - 1
 _HOSTNAME_MAX = 64
-_NAMES = (
-    ("serviceAccountName", names.dns1123_subdomain),
-    ("nodeName", names.dns1123_subdomain),
-    ("priorityClassName", names.dns1123_subdomain),
-    ("runtimeClassName", names.dns1123_subdomain),
-    ("hostname", names.dns1123_label),
-    ("subdomain", names.dns1123_label),
-)
+_SEARCHES_MAX, _SEARCH_CHARACTERS_MAX = 32, 2048
 
 
 def _dns(spec: Obj, path: str, out: Errors) -> None:
-    policy, config = spec.get("dnsPolicy"), spec.get("dnsConfig")
-    common.choice(policy, _DNS, f"{path}.dnsPolicy", out, required=True)
+    config = spec.get("dnsConfig")
     at = f"{path}.dnsConfig"
     servers = (config or {}).get("nameservers") or []
-    if policy == "None" and not servers:
+    if spec.get("dnsPolicy") == "None" and not servers:
         if config is None:
             out.append(FieldError.required(at, "must provide `dnsConfig` when `dnsPolicy` is None"))
         else:
             text = "must provide at least one DNS nameserver when `dnsPolicy` is None"
             out.append(FieldError.required(f"{at}.nameservers", text))
+        return
     if config is None:
         return
     if len(servers) > 3:
@@ -41,78 +46,159 @@ def _dns(spec: Obj, path: str, out: Errors) -> None:
     for i, server in enumerate(servers):
         common.messages(names.ip_address(server), server, f"{at}.nameservers[{i}]", out)
     searches = config.get("searches") or []
-    if len(searches) > 32:
-        out.append(FieldError.invalid(f"{at}.searches", searches, "must not have more than 32 search paths"))
+    if len(searches) > _SEARCHES_MAX:
+        text = f"must not have more than {_SEARCHES_MAX} search paths"
+        out.append(FieldError.invalid(f"{at}.searches", searches, text))
+    if len(" ".join(searches).encode()) > _SEARCH_CHARACTERS_MAX:
+        text = f"must not have more than {_SEARCH_CHARACTERS_MAX} characters (including spaces) in the search list"
+        out.append(FieldError.invalid(f"{at}.searches", searches, text))
     for i, search in enumerate(searches):
-        name = search[:-1] if search.endswith(".") and search != "." else search
-        if name != ".":
-            common.messages(names.dns1123_subdomain(name), search, f"{at}.searches[{i}]", out)
+        if search != ".":
+            name = search.removesuffix(".")
+            common.messages(names.dns1123_subdomain_with_underscore(name), name, f"{at}.searches[{i}]", out)
     for i, option in enumerate(config.get("options") or ()):
         if not option.get("name"):
             out.append(FieldError.required(f"{at}.options[{i}]", "must not be empty"))
 
 
-def _rare(spec: Obj, path: str, out: Errors) -> None:
-    """Fields that few pods have."""
-    for i, alias in enumerate(spec.get("hostAliases") or ()):
-        address = alias.get("ip") or ""
-        common.messages(names.ip_address(address), address, f"{path}.hostAliases[{i}].ip", out)
-        for host in alias.get("hostnames") or ():
-            common.messages(names.dns1123_subdomain(host), host, f"{path}.hostAliases[{i}].hostnames", out)
-    for i, secret in enumerate(spec.get("imagePullSecrets") or ()):
-        common.required(secret, "name", f"{path}.imagePullSecrets[{i}]", out)
-    for i, gate in enumerate(spec.get("readinessGates") or ()):
-        kind = gate.get("conditionType") or ""
-        common.messages(names.qualified_name(kind), kind, f"{path}.readinessGates[{i}].conditionType", out)
-    scheduling.gates(spec.get("schedulingGates") or [], f"{path}.schedulingGates", out)
-    if spec.get("schedulingGates") and spec.get("nodeName"):
-        text = "cannot be set until all schedulingGates have been cleared"
-        out.append(FieldError.forbidden(f"{path}.nodeName", text))
-    constraints = spec.get("topologySpreadConstraints")
-    if constraints:
-        scheduling.topology_spread(constraints, f"{path}.topologySpreadConstraints", out)
-    if spec.get("affinity"):
-        scheduling.affinity(spec["affinity"], f"{path}.affinity", out)
-    for key, value in (spec.get("overhead") or {}).items():
-        common.non_negative_quantity(value, f"{path}.overhead[{key}]", out)
-    if spec.get("resources"):
-        resources.requirements(spec["resources"], f"{path}.resources", out, pod_level=True)
-    common.choice(spec.get("preemptionPolicy"), ("PreemptLowerPriority", "Never"), f"{path}.preemptionPolicy", out)
-    system = spec.get("os")
-    if system is not None:
-        common.choice(system.get("name"), ("linux", "windows"), f"{path}.os.name", out, required=True)
-    seen = set()
-    for i, claim in enumerate(spec.get("resourceClaims") or ()):
-        at = f"{path}.resourceClaims[{i}]"
-        if common.required(claim, "name", at, out):
-            common.messages(names.dns1123_label(claim["name"]), claim["name"], f"{at}.name", out)
-            if claim["name"] in seen:
-                out.append(FieldError.duplicate(f"{at}.name", claim["name"]))
-            seen.add(claim["name"])
-        sources = [key for key in ("resourceClaimName", "resourceClaimTemplateName") if claim.get(key)]
-        if len(sources) != 1:
-            text = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
-            if sources:
-                text = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
-            out.append(FieldError.invalid(at, claim, text))
+def _host_network(spec: Obj, path: str, out: Errors, *, template: bool) -> None:
+    """On the host's network a port is the host's; a template may leave that to be said when a pod is made."""
+    for i, container in enumerate(spec.get("containers") or ()):
+        for j, port in enumerate(container.get("ports") or ()):
+            host = port.get("hostPort") or 0
+            if host != (port.get("containerPort") or 0) and (host or not template):
+                text = "must match `containerPort` when `hostNetwork` is true"
+                out.append(FieldError.invalid(f"{path}.containers[{i}].ports[{j}].hostPort", host, text))
 
 
 def _hostname_override(spec: Obj, override: str, path: str, out: Errors) -> None:
     at = f"{path}.hostnameOverride"
-    common.messages(names.dns1123_subdomain(override), override, at, out)
-    if len(override) > _HOSTNAME_MAX:
-        out.append(FieldError.too_long(at, override, _HOSTNAME_MAX))
     if spec.get("setHostnameAsFQDN"):
-        out.append(FieldError.forbidden(at, "may not be set when setHostnameAsFQDN is true"))
+        out.append(FieldError.forbidden(at, "may not be specified when setHostnameAsFQDN is true"))
     if spec.get("hostNetwork"):
-        out.append(FieldError.forbidden(at, "may not be set when hostNetwork is true"))
+        out.append(FieldError.forbidden(at, "may not be specified when hostNetwork is true"))
+    if len(override.encode()) > _HOSTNAME_MAX:
+        out.append(FieldError.too_long(at, "", _HOSTNAME_MAX))
+    common.messages(names.dns1123_subdomain(override), override, at, out)
 
 
-def pod_spec(spec: Obj, path: str, out: Errors, *, template: bool) -> None:
-    """A pod spec at *path*; a *template* is forgiven what only a Pod is judged for."""
+def _claims(items: list[Obj], path: str, out: Errors, *, mirror: bool) -> None:
+    seen = set()
+    for i, claim in enumerate(items):
+        if mirror:
+            out.append(FieldError.forbidden("", "static pods do not support resource claims"))
+            continue
+        at = f"{path}[{i}]"
+        name = claim.get("name")
+        if not name:
+            out.append(FieldError.required(f"{at}.name"))
+        elif name in seen:
+            out.append(FieldError.duplicate(f"{at}.name", name))
+        else:
+            common.messages(names.dns1123_label(name), name, f"{at}.name", out)
+            seen.add(name)
+        sources = [key for key in ("resourceClaimName", "resourceClaimTemplateName") if claim.get(key) is not None]
+        if len(sources) > 1:
+            text = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
+            out.append(FieldError.invalid(at, claim, text))
+        elif not sources:
+            text = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
+            out.append(FieldError.invalid(at, claim, text))
+        for key in sources:
+            common.messages(names.dns1123_subdomain(claim[key]), claim[key], f"{at}.{key}", out)
+
+
+def _before_names(spec: Obj, path: str, out: Errors, *, template: bool) -> None:
     get = spec.get
-    listed = get("volumes")
-    known = volumes.volumes(listed, f"{path}.volumes", out) if listed else {}
+    if get("resources") is not None:
+        resources.pod_resources(spec, path, out)
+    if get("hostNetwork"):
+        _host_network(spec, path, out, template=template)
+    common.choice(get("restartPolicy"), _RESTART, f"{path}.restartPolicy", out, required=True)
+    common.choice(get("dnsPolicy"), _DNS, f"{path}.dnsPolicy", out, required=True)
+    if get("nodeSelector"):
+        common.labels(get("nodeSelector"), f"{path}.nodeSelector", out)
+    context = get("securityContext")
+    if context or get("shareProcessNamespace"):
+        security.pod_context(spec, context or {}, path, out)
+    if get("affinity"):
+        scheduling.affinity(spec["affinity"], f"{path}.affinity", out)
+    _dns(spec, path, out)
+    for i, gate in enumerate(get("readinessGates") or ()):
+        kind = gate.get("conditionType") or ""
+        common.messages(names.qualified_name(kind), kind, f"{path}.readinessGates[{i}].conditionType", out)
+    gates, constraints = get("schedulingGates"), get("topologySpreadConstraints")
+    if gates:
+        scheduling.gates(gates, f"{path}.schedulingGates", out)
+    if constraints:
+        scheduling.topology_spread(constraints, f"{path}.topologySpreadConstraints", out)
+    if windows.mentioned(spec):
+        windows.host_process(spec, path, out)
+    if get("hostUsers") is False:
+        security.host_users(spec, path, out)
+    override = get("hostnameOverride")
+    if override is not None:
+        _hostname_override(spec, override, path, out)
+
+
+def _named(spec: Obj, path: str, out: Errors) -> None:
+    """Names the spec refers to, and what else stands alone."""
+    get = spec.get
+    for key in ("serviceAccountName", "nodeName"):
+        common.subdomain(get(key), f"{path}.{key}", out)
+    deadline = get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline <= _MAX_INT:
+        out.append(FieldError.invalid(f"{path}.activeDeadlineSeconds", deadline, names.in_range(1, _MAX_INT)))
+    for key in ("hostname", "subdomain"):
+        value = get(key)
+        if value:
+            common.messages(names.dns1123_label(value), value, f"{path}.{key}", out)
+    tolerations = get("tolerations")
+    if tolerations:
+        scheduling.tolerations(tolerations, f"{path}.tolerations", out)
+    for i, alias in enumerate(get("hostAliases") or ()):
+        at, address = f"{path}.hostAliases[{i}]", alias.get("ip") or ""
+        common.messages(names.ip_address(address), address, f"{at}.ip", out)
+        for j, host in enumerate(alias.get("hostnames") or ()):
+            common.messages(names.dns1123_subdomain(host), host, f"{at}.hostnames[{j}]", out)
+    common.subdomain(get("priorityClassName"), f"{path}.priorityClassName", out)
+    runtime = get("runtimeClassName")
+    if runtime is not None:
+        common.messages(names.dns1123_subdomain(runtime), runtime, f"{path}.runtimeClassName", out)
+    preemption = get("preemptionPolicy")
+    if preemption is not None:
+        common.choice(preemption, _PREEMPTION, f"{path}.preemptionPolicy", out, required=True)
+    overhead = get("overhead")
+    if overhead:
+        resources.requirements({"limits": overhead}, f"{path}.overhead", out)
+    system = get("os")
+    if system is not None:
+        _system(spec, system.get("name"), path, out)
+
+
+def _system(spec: Obj, name: str | None, path: str, out: Errors) -> None:
+    if not name:
+        out.append(FieldError.required(f"{path}.os.name"))
+    elif name not in ("linux", "windows"):
+        out.append(FieldError.not_supported(f"{path}.os", name, ("linux", "windows")))
+    else:
+        security.pod_system(spec, path, out, system=name)
+
+
+def pod_spec(spec: Obj, path: str, out: Errors, *, template: bool, pod_name: str = "", mirror: bool = False) -> None:
+    """A pod spec at *path*; a *template* is forgiven what only a Pod is judged for.
+
+    *pod_name* and *mirror* are of a real Pod: its name, and whether it mirrors a static one.
+    """
+    get = spec.get
+    if get("terminationGracePeriodSeconds") is None:
+        out.append(FieldError.required(f"{path}.terminationGracePeriodSeconds"))
+    listed, claims = get("volumes"), get("resourceClaims")
+    known: dict[str, str] = {}
+    if listed:
+        known = volumes.volumes(listed, f"{path}.volumes", out, pod_name=pod_name, is_pod=not template)
+    if claims:
+        _claims(claims, f"{path}.resourceClaims", out, mirror=mirror)
     pod = containers.PodContext(spec, known, template=template)
     taken = containers.regular(get("containers") or [], f"{path}.containers", out, pod)
     initial, ephemeral = get("initContainers"), get("ephemeralContainers")
@@ -120,28 +206,8 @@ def pod_spec(spec: Obj, path: str, out: Errors, *, template: bool) -> None:
         containers.init(initial, f"{path}.initContainers", out, pod, taken)
     if ephemeral:
         containers.ephemeral(ephemeral, f"{path}.ephemeralContainers", out, pod, taken)
-    common.choice(get("restartPolicy"), _RESTART, f"{path}.restartPolicy", out, required=True)
-    _dns(spec, path, out)
-    if get("nodeSelector"):
-        common.labels(get("nodeSelector"), f"{path}.nodeSelector", out)
-    context = get("securityContext")
-    if context or get("shareProcessNamespace"):
-        security.pod_context(spec, context or {}, path, out)
-    for key, rule in _NAMES:
-        value = get(key)
-        if value:
-            common.messages(rule(value), value, f"{path}.{key}", out)
-    override = get("hostnameOverride")
-    if override is not None:
-        _hostname_override(spec, override, path, out)
-    deadline = get("activeDeadlineSeconds")
-    if deadline is not None and not 1 <= deadline <= _MAX_INT:
-        text = names.in_range(1, _MAX_INT)
-        out.append(FieldError.invalid(f"{path}.activeDeadlineSeconds", deadline, text))
-    tolerations = get("tolerations")
-    if tolerations:
-        scheduling.tolerations(tolerations, f"{path}.tolerations", out)
-    _rare(spec, path, out)
+    _before_names(spec, path, out, template=template)
+    _named(spec, path, out)
 
 
 def template(obj: Obj | None, path: str, out: Errors, *, restart: tuple[str, ...] = ("Always",)) -> None:
@@ -151,9 +217,12 @@ def template(obj: Obj | None, path: str, out: Errors, *, restart: tuple[str, ...
         return
     meta, spec = obj.get("metadata") or {}, obj.get("spec") or {}
     common.labels(meta.get("labels"), f"{path}.labels", out)
-    if meta.get("annotations"):
-        out += validate_annotations(meta["annotations"], f"{path}.annotations")
+    values = meta.get("annotations")
+    if values:
+        out += validate_annotations(values, f"{path}.annotations")
+        marks.specific(values, spec, f"{path}.annotations", out)
     pod_spec(spec, f"{path}.spec", out, template=True)
+    marks.agree(values, spec, f"{path}.spec", out)
     if spec.get("ephemeralContainers"):
         text = "ephemeral containers not allowed in pod template"
         out.append(FieldError.forbidden(f"{path}.spec.ephemeralContainers", text))
@@ -162,14 +231,38 @@ def template(obj: Obj | None, path: str, out: Errors, *, restart: tuple[str, ...
         out.append(FieldError.not_supported(f"{path}.spec.restartPolicy", policy, restart))
 
 
+def whole(obj: Obj, out: Errors) -> None:
+    """Annotations and spec of a Pod, new or changed."""
+    meta, spec = obj["metadata"], obj.get("spec") or {}
+    values = meta.get("annotations")
+    marks.specific(values, spec, "metadata.annotations", out)
+    mirror = bool(values) and marks.MIRROR in values
+    pod_spec(spec, "spec", out, template=False, pod_name=meta.get("name") or "", mirror=mirror)
+    if not spec.get("serviceAccountName"):
+        _no_token(spec, out)
+
+
+def _no_token(spec: Obj, out: Errors) -> None:
+    for i, volume in enumerate(spec.get("volumes") or ()):
+        for j, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            if source.get("serviceAccountToken") is not None:
+                text = "must not be specified when serviceAccountName is not set"
+                at = f"spec.volumes[{i}].projected.sources[{j}].serviceAccountToken"
+                out.append(FieldError.forbidden(at, text))
+
+
 @on_create("", "Pod")
 def pod(obj: Obj) -> Errors:
     """A new Pod."""
     out: Errors = []
     spec = obj.get("spec") or {}
-    pod_spec(spec, "spec", out, template=False)
+    whole(obj, out)
     if spec.get("ephemeralContainers"):
         out.append(FieldError.forbidden("spec.ephemeralContainers", "cannot be set on create"))
+    if spec.get("schedulingGates") and spec.get("nodeName"):
+        text = "cannot be set until all schedulingGates have been cleared"
+        out.append(FieldError.forbidden("spec.nodeName", text))
+    marks.agree(obj["metadata"].get("annotations"), spec, "spec", out)
     return out
 
 
