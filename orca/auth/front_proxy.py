@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
 from orca.auth.authentication import authenticated
-from orca.auth.identity import UserInfo
+from orca.auth.identity import UserInfo, header_text
 from orca.client.clock import Clock, SystemClock
 
 USER, UID, GROUP, EXTRA = "x-remote-user", "x-remote-uid", "x-remote-group", "x-remote-extra-"
@@ -97,4 +97,4 @@ def named_user(headers: Headers) -> UserInfo | None:
 
 
 def _folded(headers: Headers) -> Collection[tuple[str, str]]:
-    return [(key.lower(), value) for key, value in headers.items() if key[:9].lower() == "x-remote-"]
+    return [(key.lower(), header_text(value)) for key, value in headers.items() if key[:9].lower() == "x-remote-"]

@@ -98,6 +98,13 @@ class Reader(Protocol):
         """While this stays equal, nothing of the kind changed."""
 
 
+def header_text(value: str) -> str:
+    """A header's value as text that can be encoded: bytes that are no UTF-8 show as U+FFFD, as in Go's JSON."""
+    if value.isascii():
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def node_of(user: UserInfo) -> str:
     """The node a kubelet's user name speaks for; "" for everybody else."""
     if user.name.startswith(NODE_PREFIX) and NODES in user.groups:

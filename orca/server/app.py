@@ -25,6 +25,7 @@ from orca.api.errors import (
 from orca.api.objects import Obj
 from orca.api.resources import ResourceTable
 from orca.auth import UserInfo
+from orca.auth.identity import header_text
 from orca.client.clock import Clock
 from orca.server.aggregation import Aggregator
 from orca.server.audit import Audit, Record
@@ -135,7 +136,7 @@ class App:
         started = time.perf_counter()
         path, _, query_text = http.raw_path.partition("?")
         target = self._target(path)
-        audit_id = http.headers.get("Audit-ID") or new_uid()
+        audit_id = header_text(http.headers.get("Audit-ID") or "") or new_uid()
         reading = http.method in _READING
         inflight = self._readonly if reading else self._mutating
         inflight.inc()

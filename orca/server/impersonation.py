@@ -18,6 +18,7 @@ from orca.auth.identity import (
     SERVICE_ACCOUNT_PREFIX,
     SERVICE_ACCOUNTS,
     UNAUTHENTICATED,
+    header_text,
     service_account_of,
 )
 
@@ -28,11 +29,11 @@ def impersonated(
     user: UserInfo, headers: CIMultiDictProxy[str], check: Callable[[UserInfo, Action], object]
 ) -> UserInfo:
     """The user to act as. ``check`` raises ApiError 403 for what ``user`` may not impersonate."""
-    who = headers.get(_USER, "")
-    groups = headers.getall(_GROUP, [])
-    uid = headers.get(_UID, "")
+    who = header_text(headers.get(_USER, ""))
+    groups = told = [header_text(one) for one in headers.getall(_GROUP, [])]
+    uid = header_text(headers.get(_UID, ""))
     extra = {
-        unquote(key[len(_EXTRA) :].lower()): tuple(headers.getall(key))
+        unquote(key[len(_EXTRA) :].lower()): tuple(map(header_text, headers.getall(key)))
         for key in headers
         if key.lower().startswith(_EXTRA)
     }
@@ -49,7 +50,7 @@ def impersonated(
         raise bad_request(f"{who} is no service account")
     else:
         check(user, Action("impersonate", resource="users", name=who))
-    for group in headers.getall(_GROUP, []):
+    for group in told:
         check(user, Action("impersonate", resource="groups", name=group))
     if uid:
         check(user, Action("impersonate", group="authentication.k8s.io", resource="uids", name=uid))

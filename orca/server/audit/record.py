@@ -13,7 +13,7 @@ from aiohttp import web
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.api.times import format_micro
-from orca.auth.identity import UserInfo
+from orca.auth.identity import UserInfo, header_text
 from orca.server.audit.log import AuditLog
 from orca.server.audit.policy import Level, Policy, Verdict
 from orca.server.paths import Target
@@ -71,7 +71,7 @@ def _head(
     event["sourceIPs"] = _addresses(http)
     agent = http.headers.get("User-Agent")
     if agent:
-        event["userAgent"] = agent[:1024]
+        event["userAgent"] = header_text(agent[:1024])
     if target.plural:
         reference = {
             "resource": target.plural,
@@ -88,8 +88,8 @@ def _head(
 
 def _addresses(http: web.BaseRequest) -> list[str]:
     """As upstream: what proxies claim, then who is connected."""
-    claimed = [part.strip() for part in http.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-    real = http.headers.get("X-Real-Ip", "").strip()
+    claimed = [part.strip() for part in header_text(http.headers.get("X-Forwarded-For", "")).split(",") if part.strip()]
+    real = header_text(http.headers.get("X-Real-Ip", "")).strip()
     found = claimed or ([real] if real else [])
     if http.remote and http.remote not in found:
         found.append(http.remote)

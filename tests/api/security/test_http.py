@@ -277,3 +277,16 @@ async def test_no_answer_names_the_inside(server: ServerProcess, anonymous: Api)
                 pass
         for word in (b"Traceback", b"aiohttp", b".py", b"Python/"):
             assert word not in answer, answer[:300]
+
+
+@pytest.mark.parametrize(
+    "name", ["User-Agent", "Audit-ID", "X-Forwarded-For", "Impersonate-User", "Impersonate-Extra-A"]
+)
+async def test_headers_that_are_no_utf8(api: Api, server: ServerProcess, name: str) -> None:
+    head = post("/apis/authentication.k8s.io/v1/selfsubjectreviews", "Content-Length: 2", "Connection: close")
+    named = b"" if name == "Impersonate-User" else b"Impersonate-User: a\r\n"
+    head = head[:-2] + named + name.encode() + b": a\xff\r\n\r\n{}"
+    answer = await exchange(server.port, head, api.tls)
+    assert statuses(answer) == [201], answer
+    if name.startswith("Impersonate"):
+        assert "a\ufffd".encode() in answer

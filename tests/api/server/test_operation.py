@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.security.raw import exchange, statuses
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
@@ -107,6 +108,16 @@ async def test_the_audit_log_says_who_did_what(busy: ServerProcess, admin: Api) 
     assert "managedFields" not in complete["responseObject"]["metadata"]
     assert complete["annotations"]["authorization.k8s.io/decision"] == "allow"
     assert complete["stageTimestamp"] >= complete["requestReceivedTimestamp"]
+
+
+async def test_headers_that_are_no_utf8_are_logged(busy: ServerProcess, admin: Api) -> None:
+    path = "/api/v1/namespaces/default/configmaps/no-utf8"
+    head = f"DELETE {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode()
+    head += b"User-Agent: a\xff/1\r\nX-Forwarded-For: b\xff\r\nAudit-ID: no-utf8\xff\r\n\r\n"
+    assert statuses(await exchange(busy.port, head, admin.tls)) == [404]
+    event = eventually(lambda: logged(busy, auditID="no-utf8\ufffd", stage="ResponseComplete"))[0]
+    assert event["userAgent"] == "a\ufffd/1"
+    assert event["sourceIPs"] == ["b\ufffd", "127.0.0.1"]
 
 
 async def test_secrets_and_refusals_in_the_audit_log(busy: ServerProcess, admin: Api) -> None:
