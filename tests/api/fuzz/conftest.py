@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.api.server.process import ServerProcess
 
 TOKEN = "fuzz-token"
+SOAK_SECONDS = int(float(os.environ.get("ORCA_SOAK_MINUTES", 5)) * 60)
+"""How long each fuzzer runs when there is time (``scripts/test soak``)."""
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +40,6 @@ def healthy(server: ServerProcess) -> Iterator[ServerProcess]:
     assert broken is None, f"the server's log:\n{broken and broken[0][:4000]}"
 
 
-def memory(server: ServerProcess) -> int:
-    """Resident bytes."""
-    assert server.process is not None
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
+def seed() -> int:
+    """Another one each time, which a failure names; ``ORCA_FUZZ_SEED`` repeats it."""
+    return int(os.environ.get("ORCA_FUZZ_SEED", 0)) or random.randrange(1, 1 << 30)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.fuzz.conftest import TOKEN, memory
+from tests.api.fuzz.conftest import TOKEN
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
 
@@ -66,7 +66,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize(("media", "body"), BODIES.values(), ids=BODIES)
 async def test_bodies(healthy: ServerProcess, api: Api, media: str, body: bytes) -> None:
-    before = memory(healthy)
+    before = healthy.memory()
     for method, path, kind in (
         ("POST", MAPS, media),
         ("PATCH", f"{MAPS}/target", "application/apply-patch+yaml"),
@@ -80,7 +80,7 @@ async def test_bodies(healthy: ServerProcess, api: Api, media: str, body: bytes)
             answer.raw[:300]
         )
         assert took < 8, f"{method} {kind} took {took:.1f} s"
-    assert memory(healthy) - before < 128 << 20
+    assert healthy.memory() - before < 128 << 20
 
 
 @pytest.mark.parametrize("media", ["application/yaml", "application/apply-patch+yaml"])
@@ -101,14 +101,14 @@ async def test_others_are_served_while_long_yaml_is_read(healthy: ServerProcess,
 
 
 async def test_patches_that_double(healthy: ServerProcess, api: Api) -> None:
-    before = memory(healthy)
+    before = healthy.memory()
     began = time.monotonic()
     answer = await api.patch(f"{MAPS}/target", _DOUBLING, kind="json")
     assert 400 <= answer.status < 500, answer.raw[:300]
     assert time.monotonic() - began < 5
     many = [{"op": "test", "path": "/data/a", "value": "1"}] * 10_001
     assert (await api.patch(f"{MAPS}/target", many, kind="json")).status in (413, 422)
-    assert memory(healthy) - before < 64 << 20
+    assert healthy.memory() - before < 64 << 20
 
 
 WORK: dict[str, Any] = {

@@ -6,15 +6,13 @@ A failure names the seed; ``ORCA_FUZZ_SEED`` repeats it.
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 import time
 
 import aiohttp
 import pytest
 from yarl import URL
 
-from tests.api.fuzz.conftest import TOKEN, memory
+from tests.api.fuzz.conftest import SOAK_SECONDS, TOKEN, seed
 from tests.api.fuzz.requests import Attempt, Maker
 from tests.api.security.authority import client_tls
 from tests.api.server.process import ServerProcess
@@ -77,20 +75,16 @@ async def fuzz(server: ServerProcess, seconds: float, seed: int) -> int:
     return sent
 
 
-def _seed() -> int:
-    return int(os.environ.get("ORCA_FUZZ_SEED", 0)) or random.randrange(1, 1 << 30)
-
-
 async def test_half_a_minute(healthy: ServerProcess) -> None:
-    assert await fuzz(healthy, 25, _seed()) > 300
+    assert await fuzz(healthy, 25, seed()) > 300
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-async def test_five_minutes(healthy: ServerProcess) -> None:
+@pytest.mark.timeout(SOAK_SECONDS + 600)
+async def test_soak(healthy: ServerProcess) -> None:
     """The same for longer, and memory does not grow with it."""
-    await fuzz(healthy, 60, _seed())
-    settled = memory(healthy)
-    sent = await fuzz(healthy, 240, _seed())
-    grown = memory(healthy) - settled
+    await fuzz(healthy, SOAK_SECONDS // 5, seed())
+    settled = healthy.memory()
+    sent = await fuzz(healthy, SOAK_SECONDS - SOAK_SECONDS // 5, seed())
+    grown = healthy.memory() - settled
     assert grown < 48 << 20, f"{grown >> 20} MiB after {sent} requests"

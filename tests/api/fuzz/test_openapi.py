@@ -6,7 +6,6 @@ Every run takes the operations in another order, and gets as far as its time all
 from __future__ import annotations
 
 import json
-import os
 import random
 import ssl
 import subprocess
@@ -17,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.api.fuzz.conftest import TOKEN, memory
+from tests.api.fuzz.conftest import SOAK_SECONDS, TOKEN, seed
 from tests.api.security.authority import client_tls
 from tests.api.server.process import ServerProcess
 
@@ -71,9 +70,9 @@ def finite(item: Any) -> Any:
 
 def run(server: ServerProcess, folder: Path, seconds: int) -> None:
     """Fails with what schemathesis prints when it finds an answer of 500 and above, or none at all."""
-    seed = int(os.environ.get("ORCA_FUZZ_SEED", 0)) or random.randrange(1, 1 << 30)
+    number = seed()
     document = folder / "openapi.json"
-    document.write_text(json.dumps(whole(server, random.Random(seed))))
+    document.write_text(json.dumps(whole(server, random.Random(number))))
     command = [
         *(str(Path(sys.executable).parent / "schemathesis"), "run", str(document)),
         f"--url=https://127.0.0.1:{server.port}",
@@ -82,7 +81,7 @@ def run(server: ServerProcess, folder: Path, seconds: int) -> None:
         "--checks=not_a_server_error",
         "--phases=coverage,fuzzing",
         f"--max-time={seconds}",
-        f"--seed={seed}",
+        f"--seed={number}",
         "--request-timeout=15",
         "--suppress-health-check=all",
         "--continue-on-failure",
@@ -92,7 +91,7 @@ def run(server: ServerProcess, folder: Path, seconds: int) -> None:
         "--no-color",
     ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds + 240, check=False)
-    assert done.returncode == 0, f"seed {seed}\n{done.stdout[-6000:]}\n{done.stderr[-1000:]}"
+    assert done.returncode == 0, f"seed {number}\n{done.stdout[-6000:]}\n{done.stderr[-1000:]}"
     assert " passed" in done.stdout
 
 
@@ -101,10 +100,10 @@ def test_half_a_minute(healthy: ServerProcess, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_five_minutes(healthy: ServerProcess, tmp_path: Path) -> None:
-    run(healthy, tmp_path, 60)
-    settled = memory(healthy)
-    run(healthy, tmp_path, 240)
-    grown = memory(healthy) - settled
+@pytest.mark.timeout(SOAK_SECONDS + 600)
+def test_soak(healthy: ServerProcess, tmp_path: Path) -> None:
+    run(healthy, tmp_path, SOAK_SECONDS // 5)
+    settled = healthy.memory()
+    run(healthy, tmp_path, SOAK_SECONDS - SOAK_SECONDS // 5)
+    grown = healthy.memory() - settled
     assert grown < 64 << 20, f"{grown >> 20} MiB"

@@ -60,6 +60,12 @@ class ServerProcess:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return next(int(child) for child in children if Path(f"/proc/{child}/comm").read_text() == "etcd\n")
 
+    def memory(self) -> int:
+        """Resident bytes."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
+
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None
