@@ -33,20 +33,29 @@ _VOLUMES = {
     "cephfs": "deprecated in v1.28, non-functional in v1.31+",
     "rbd": "deprecated in v1.28, non-functional in v1.31+",
 }
+_SELDOM = frozenset(
+    {"nodeSelector", "affinity", "topologySpreadConstraints", "hostAliases", "imagePullSecrets", "overhead"}
+)
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _WHOLE = ("memory", "ephemeral-storage")
 
 
 def pod(meta: Obj, spec: Obj, at: str) -> Iterator[str]:
     """*meta* and *spec* of a pod (*at* is "") or of a template at *at*, which ends with a dot."""
-    yield from _placement(spec, f"{at}spec")
+    # Most pods have little of what is looked for, and every pod passes here.
+    seldom = not _SELDOM.isdisjoint(spec)
+    if seldom:
+        yield from _placement(spec, f"{at}spec")
     annotations = meta.get("annotations") or {}
-    for key, text in _ANNOTATIONS.items():
-        if key in annotations:
-            yield f"{at}metadata.annotations[{key}]: {text}"
-    yield from _volumes(spec.get("volumes") or [], f"{at}spec.volumes")
-    yield from _repeated(spec, f"{at}spec")
-    yield from _fractions(spec.get("overhead"), f"{at}spec.overhead")
+    if annotations:
+        for key, text in _ANNOTATIONS.items():
+            if key in annotations:
+                yield f"{at}metadata.annotations[{key}]: {text}"
+    if spec.get("volumes"):
+        yield from _volumes(spec["volumes"], f"{at}spec.volumes")
+    if seldom:
+        yield from _repeated(spec, f"{at}spec")
+        yield from _fractions(spec.get("overhead"), f"{at}spec.overhead")
     context = spec.get("securityContext") or {}
     if annotations and not context.get("seccompProfile") and "seccomp.security.alpha.kubernetes.io/pod" in annotations:
         yield f"{at}metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: {_SECCOMP}"
@@ -56,10 +65,12 @@ def pod(meta: Obj, spec: Obj, at: str) -> Iterator[str]:
     for path, container in listed:
         if annotations:
             yield from _profiles(container, annotations, context, at)
-        resources = container.get("resources") or {}
-        for kind in ("limits", "requests"):
-            yield from _fractions(resources.get(kind), f"{path}.resources.{kind}")
-        yield from _variables(container.get("env") or [], f"{path}.env")
+        resources = container.get("resources")
+        if resources:
+            for kind in ("limits", "requests"):
+                yield from _fractions(resources.get(kind), f"{path}.resources.{kind}")
+        if container.get("env"):
+            yield from _variables(container["env"], f"{path}.env")
     yield from _ports(listed)
     grace = spec.get("terminationGracePeriodSeconds")
     if grace is not None and grace < 0:
@@ -67,7 +78,8 @@ def pod(meta: Obj, spec: Obj, at: str) -> Iterator[str]:
             f"{at}spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid "
             "and will be treated as 1"
         )
-    yield from _pod_affinity(spec.get("affinity") or {}, f"{at}spec.affinity")
+    if spec.get("affinity"):
+        yield from _pod_affinity(spec["affinity"], f"{at}spec.affinity")
 
 
 def _placement(spec: Obj, at: str) -> Iterator[str]:
@@ -164,10 +176,11 @@ def _variables(variables: list[Obj], at: str) -> Iterator[str]:
     seen = set()
     for i, variable in enumerate(variables):
         name, value = variable.get("name") or "", variable.get("value") or ""
-        reference = f"$({name})"
         if name not in seen:
             seen.add(name)
-        elif variable.get("valueFrom") is not None or value == reference or reference not in value:
+            continue
+        reference = f"$({name})"
+        if variable.get("valueFrom") is not None or value == reference or reference not in value:
             text = f"hides previous definition of {quote(name)}, which may be dropped when using apply"
             yield f"{at}[{i}]: {text}"
 
