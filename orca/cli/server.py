@@ -38,7 +38,9 @@ from orca.server.assembly import ApiServer, PortTaken, ServerConfig
 from orca.server.audit import Audit
 from orca.server.peers import WrongCluster, agree, expect_keys
 from orca.store import Store
+from orca.store.channels import EtcdTls, EtcdTlsInvalid
 from orca.store.encryption import ConfigFile, ConfigInvalid, SealedEtcd, Transforms, load_config
+from orca.store.etcd import Etcd
 
 log = structlog.get_logger()
 
@@ -53,9 +55,13 @@ class Flags:
 
     data_dir: Path
     etcd_servers: str
+    etcd_cafile: Path | None
+    etcd_certfile: Path | None
+    etcd_keyfile: Path | None
     bind_address: str
     secure_port: int
     advertise_address: str
+    tls_san: tuple[str, ...]
     service_cidr: str
     node_ports: tuple[int, int]
     cluster_cidr: str
@@ -100,10 +106,16 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option(
     "--etcd-servers", default="", help="An etcd cluster to use, comma separated; without one, a child process."
 )
+@click.option("--etcd-cafile", type=_path, default=None, help="The CA that signs the certificates of etcd's servers.")
+@click.option("--etcd-certfile", type=_path, default=None, help="The certificate to show to etcd.")
+@click.option("--etcd-keyfile", type=_path, default=None, help="Its key.")
 @click.option("--bind-address", default="0.0.0.0", help="Address to listen on.")
 @click.option("--secure-port", type=click.IntRange(1, 65535), default=6443, help="Port to listen on.")
 @click.option(
     "--advertise-address", default="", help="Address clients and hosts reach this server at.", show_default="guessed"
+)
+@click.option(
+    "--tls-san", multiple=True, help="A further name or address of the server, as of a load balancer; may be repeated."
 )
 @click.option(
     "--service-cluster-ip-range", "service_cidr", default="10.96.0.0/16", callback=_cidr, help="Service addresses."
@@ -198,12 +210,13 @@ async def _run(flags: Flags) -> None:
 async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     """Everything, until cancelled; ``stack`` undoes it in reverse order."""
     clock = SystemClock()
+    tls = _etcd_tls(flags)
     transforms = _transforms(flags.encryption_config)
     audit = flags.operation.audit()
     if audit is not None:
         stack.push_async_callback(audit.log.close)
     service_address = str(ipaddress.ip_network(flags.service_cidr)[1])
-    names = [flags.advertise_address, service_address, socket.gethostname()]
+    names = [flags.advertise_address, service_address, socket.gethostname(), *flags.tls_san]
 
     def certify() -> Awaitable[PkiPaths]:
         return asyncio.to_thread(ensure_pki, flags.data_dir / "pki", names, clock=clock)
@@ -218,7 +231,10 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         keeping.append(asyncio.create_task(keep_running("etcd", etcd.keep_running, clock)))
         stack.push_async_callback(_cancel, keeping)
         endpoint = etcd.endpoint
-    connection = SealedEtcd(endpoint, transforms) if transforms is not None else endpoint
+    try:
+        connection = SealedEtcd(endpoint, transforms, tls=tls) if transforms is not None else Etcd(endpoint, tls=tls)
+    except EtcdTlsInvalid as error:
+        raise Unusable(str(error)) from error
     store = Store(
         connection, clock=clock, shared=bool(flags.etcd_servers), lifetimes={EVENTS: int(flags.operation.event_ttl)}
     )
@@ -255,6 +271,18 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
 
     elector = LeaderElector(server.client, "orca-controllers", _identity(flags.data_dir), lead, clock=clock)
     await keep_running("leader election", elector.run, clock)
+
+
+def _etcd_tls(flags: Flags) -> EtcdTls | None:
+    files = (flags.etcd_cafile, flags.etcd_certfile, flags.etcd_keyfile)
+    if not any(files):
+        return None
+    if not flags.etcd_servers:
+        raise Unusable("--etcd-cafile, --etcd-certfile and --etcd-keyfile are for an etcd named by --etcd-servers")
+    try:
+        return EtcdTls.load(*files)
+    except EtcdTlsInvalid as error:
+        raise Unusable(str(error)) from error
 
 
 def _transforms(path: Path | None) -> Transforms | None:

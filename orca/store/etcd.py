@@ -7,33 +7,28 @@ transport are translated here, once, by what the caller should do.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from time import perf_counter
 from typing import Any
 
 import grpc
 from aetcd import rpc
 
+from orca.store.channels import EtcdTls, Member, Members, tls_for
 from orca.store.timing import Times
 
 CALL_SECONDS = 5.0
 PAGE = 1000
-UNLIMITED = -1
-_OPTIONS = [
-    ("grpc.max_receive_message_length", UNLIMITED),
-    ("grpc.max_send_message_length", UNLIMITED),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.lb_policy_name", "round_robin"),
-    # Another etcd at the same address must not be reached over a connection shared with its predecessor.
-    ("grpc.use_local_subchannel_pool", 1),
-]
-
+Method = Callable[[Member], Callable[..., Awaitable[Any]]]
+_RANGE: Method = attrgetter("kv.Range")
+_TXN: Method = attrgetter("kv.Txn")
+_PUT: Method = attrgetter("kv.Put")
+_COMPACT: Method = attrgetter("kv.Compact")
+_GRANT: Method = attrgetter("lease.LeaseGrant")
+_REVOKE: Method = attrgetter("lease.LeaseRevoke")
+_STATUS: Method = attrgetter("maintenance.Status")
 _NOT_CONNECTED = (
     "failed to connect",
     "Connection refused",
@@ -111,59 +106,43 @@ def end_of(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
-def _target(addresses: Sequence[str]) -> str:
-    """All members as gRPC names them. It takes several addresses, but only one name: names are looked up here."""
-    if len(addresses) == 1:
-        return addresses[0]
-    found = []
-    for address in addresses:
-        host, _, port = address.rpartition(":")
-        try:
-            known = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-        except (OSError, ValueError) as error:
-            raise EtcdError(f"{address} is no address of etcd: {error}") from error
-        family, _, _, _, place = known[0]
-        number = str(place[0])
-        found.append((family, f"[{number}]:{port}" if family == socket.AF_INET6 else f"{number}:{port}"))
-    if len({family for family, _ in found}) > 1:
-        raise EtcdError(f"{', '.join(addresses)}: name all members of etcd by IPv4 or all by IPv6")
-    return ("ipv6:" if found[0][0] == socket.AF_INET6 else "ipv4:") + ",".join(place for _, place in found)
-
-
 class Etcd:
-    """A connection to one etcd cluster. `endpoints` like "127.0.0.1:2379" or "https://host:2379"."""
+    """A connection to one etcd cluster. `endpoints` like "127.0.0.1:2379" or "https://host:2379"; the latter, or `tls`,
+    mean TLS. Raises EtcdTlsInvalid when they contradict each other."""
 
-    def __init__(self, endpoints: str | Sequence[str], *, credentials: grpc.ChannelCredentials | None = None) -> None:
-        named = [endpoints] if isinstance(endpoints, str) else list(endpoints)
-        self.addresses = [address.split("://", 1)[-1].rstrip("/") for one in named for address in one.split(",")]
-        self._credentials = credentials
-        self._channel: Any = None
+    def __init__(self, endpoints: str | Sequence[str], *, tls: EtcdTls | None = None) -> None:
+        named = [one for each in ([endpoints] if isinstance(endpoints, str) else endpoints) for one in each.split(",")]
+        self.addresses = [address.split("://", 1)[-1].rstrip("/") for address in named]
+        self._tls = tls_for(named, tls)
+        self._members: Members | None = None
         self.times = Times()
+        self.trouble = ""
+        """What went wrong last, for people."""
 
     def __repr__(self) -> str:
         return f"<Etcd {','.join(self.addresses)}>"
 
     def open(self) -> None:
-        """Makes the channel; connects when first used."""
-        target = _target(self.addresses)
-        if self._credentials is not None:
-            self._channel = rpc.secure_channel(target, self._credentials, options=_OPTIONS)
-        else:
-            self._channel = rpc.insecure_channel(target, options=_OPTIONS)
-        self._kv = rpc.KVStub(self._channel)
-        self._watch = rpc.WatchStub(self._channel)
-        self._lease = rpc.LeaseStub(self._channel)
-        self._maintenance = rpc.MaintenanceStub(self._channel)
+        """Makes the channels; they connect when first used. Raises EtcdError for what is no address."""
+        try:
+            self._members = Members(self.addresses, self._tls)
+        except ValueError as error:
+            raise EtcdError(str(error)) from error
 
     async def close(self) -> None:
-        if self._channel is not None:
-            await self._channel.close()
+        if self._members is not None:
+            await self._members.close()
+
+    @property
+    def _member(self) -> Member:
+        assert self._members is not None
+        return self._members.pick()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     async def get(self, key: bytes) -> tuple[KeyValue | None, int]:
         """The newest value and the cluster's revision (linearizable)."""
-        answer = await self._timed("get", key, self._kv.Range, rpc.RangeRequest(key=key))
+        answer = await self._timed("get", key, _RANGE, rpc.RangeRequest(key=key))
         return (_pair(answer.kvs[0]) if answer.kvs else None), answer.header.revision
 
     async def stale(self, key: bytes) -> bool:
@@ -172,7 +151,7 @@ class Etcd:
 
     async def revision(self, key: bytes) -> int:
         """The cluster's revision now (linearizable)."""
-        answer = await self._call(self._kv.Range, rpc.RangeRequest(key=key, keys_only=True, limit=1))
+        answer = await self._call(_RANGE, rpc.RangeRequest(key=key, keys_only=True, limit=1))
         revision: int = answer.header.revision
         return revision
 
@@ -183,7 +162,7 @@ class Etcd:
         Raises EtcdCompacted."""
         while True:
             request = rpc.RangeRequest(key=start, range_end=end, limit=page, revision=revision)
-            answer = await self._timed("list", start, self._kv.Range, request, 30)
+            answer = await self._timed("list", start, _RANGE, request, 30)
             revision = revision or answer.header.revision
             found = [_pair(pair) for pair in answer.kvs]
             yield found, revision
@@ -194,7 +173,7 @@ class Etcd:
     async def count(self, start: bytes, end: bytes, revision: int) -> int:
         """How many keys there were in [start, end) at `revision`. Raises EtcdCompacted."""
         request = rpc.RangeRequest(key=start, range_end=end, revision=revision, count_only=True)
-        found: int = (await self._call(self._kv.Range, request)).count
+        found: int = (await self._call(_RANGE, request)).count
         return found
 
     # --- writing -----------------------------------------------------------------------------------------------------
@@ -213,7 +192,7 @@ class Etcd:
         equal = rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=key, mod_revision=expected)
         look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
         request = rpc.TxnRequest(compare=[equal], success=[change], failure=[look])
-        answer = await self._timed(operation, key, self._kv.Txn, request)
+        answer = await self._timed(operation, key, _TXN, request)
         if answer.succeeded:
             return Written(True, answer.header.revision, None)
         found = answer.responses[0].response_range.kvs
@@ -238,7 +217,7 @@ class Etcd:
         first = writes[0]
         operation = "delete" if first.value is None else "update" if first.expected else "create"
         request = rpc.TxnRequest(compare=compare, success=success, failure=failure)
-        answer = await self._timed(operation, first.key, self._kv.Txn, request)
+        answer = await self._timed(operation, first.key, _TXN, request)
         if answer.succeeded:
             return Transacted(True, answer.header.revision, [])
         found = [one.response_range.kvs for one in answer.responses]
@@ -246,19 +225,19 @@ class Etcd:
 
     async def tick(self, key: bytes) -> int:
         """Writes a key nobody reads; answers the revision, which every watch must reach."""
-        answer = await self._call(self._kv.Put, rpc.PutRequest(key=key, value=b""))
+        answer = await self._call(_PUT, rpc.PutRequest(key=key, value=b""))
         revision: int = answer.header.revision
         return revision
 
     async def grant(self, seconds: int) -> int:
         """A lease; keys attached to it vanish after `seconds`."""
-        answer = await self._call(self._lease.LeaseGrant, rpc.LeaseGrantRequest(TTL=seconds))
+        answer = await self._call(_GRANT, rpc.LeaseGrantRequest(TTL=seconds))
         lease: int = answer.ID
         return lease
 
     async def keep_alive(self, lease: int) -> bool:
         """Begins a lease's time anew; False when it is over already."""
-        stream = self._lease.LeaseKeepAlive(iter([rpc.LeaseKeepAliveRequest(ID=lease)]), timeout=CALL_SECONDS)
+        stream = self._member.lease.LeaseKeepAlive(iter([rpc.LeaseKeepAliveRequest(ID=lease)]), timeout=CALL_SECONDS)
         try:
             async for answer in stream:
                 return bool(answer.TTL > 0)
@@ -270,11 +249,11 @@ class Etcd:
 
     async def revoke(self, lease: int) -> None:
         """Ends a lease now, with all keys attached to it."""
-        await self._call(self._lease.LeaseRevoke, rpc.LeaseRevokeRequest(ID=lease))
+        await self._call(_REVOKE, rpc.LeaseRevokeRequest(ID=lease))
 
     async def compact(self, revision: int) -> None:
         """Forgets what was before `revision`. Raises EtcdCompacted when that has been done already."""
-        await self._call(self._kv.Compact, rpc.CompactionRequest(revision=revision), seconds=30)
+        await self._call(_COMPACT, rpc.CompactionRequest(revision=revision), seconds=30)
 
     # --- watching ----------------------------------------------------------------------------------------------------
 
@@ -291,7 +270,7 @@ class Etcd:
             await ended.wait()
 
         # A member cut off from the others has no news and does not know it: it is to say so instead of keeping silent.
-        stream = self._watch.Watch(requests(), metadata=(("hasleader", "true"),))
+        stream = self._member.watch.Watch(requests(), metadata=(("hasleader", "true"),))
         try:
             async for answer in stream:
                 if answer.compact_revision:
@@ -311,7 +290,7 @@ class Etcd:
 
     async def size(self) -> int:
         """Bytes of the database, as the member that answers has it."""
-        answer = await self._call(self._maintenance.Status, rpc.StatusRequest())
+        answer = await self._call(_STATUS, rpc.StatusRequest())
         size: int = answer.dbSize
         return size
 
@@ -319,7 +298,7 @@ class Etcd:
         self,
         operation: str,
         key: bytes,
-        method: Callable[..., Awaitable[Any]],
+        method: Method,
         request: Any,
         seconds: float = CALL_SECONDS,
     ) -> Any:
@@ -332,14 +311,18 @@ class Etcd:
         times.observe(perf_counter() - began)
         return answer
 
-    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, seconds: float = CALL_SECONDS) -> Any:
+    async def _call(self, method: Method, request: Any, seconds: float = CALL_SECONDS) -> Any:
         """One request. While no connection can be made nothing was sent, so it is tried again for `seconds`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while True:
             try:
-                return await method(request, timeout=max(deadline - loop.time(), 0.05))
+                return await method(self._member)(request, timeout=max(deadline - loop.time(), 0.05))
             except grpc.aio.AioRpcError as error:
+                self.trouble = error.details() or ""
+                if self._tls is not None and "Unwrap failed" in self.trouble:
+                    wanted = "another certificate than --etcd-certfile" if self._tls.certificate else "--etcd-certfile"
+                    self.trouble = f"it hung up on us, and may want {wanted}: {self.trouble}"
                 if not _never_sent(error) or loop.time() + 0.1 > deadline:
                     raise _translated(error) from error
             await asyncio.sleep(0.05)
@@ -349,6 +332,8 @@ def _never_sent(error: grpc.aio.AioRpcError) -> bool:
     if error.code() is not rpc.StatusCode.UNAVAILABLE:
         return False
     details = error.details() or ""
+    if "andshake failed" in details:
+        return False  # certificates do not become others meanwhile
     return any(sign in details for sign in _NOT_CONNECTED)
 
 

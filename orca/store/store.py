@@ -93,7 +93,8 @@ class Store:
                         log.info("waiting for etcd", error=str(error))
                         await self._clock.sleep(0.2)
         except TimeoutError as error:
-            raise errors.service_unavailable(f"{self._etcd} does not answer") from error
+            why = self._etcd.trouble or "nothing was heard"
+            raise errors.service_unavailable(f"{self._etcd} does not answer: {why}") from error
         works = {"following etcd": self._feed.run, "compaction": self._compact, "bookmarks": self._bookmark}
         for what, work in works.items():
             self._tasks.append(asyncio.create_task(keep_running(what, work, self._clock), name=what))

@@ -24,8 +24,11 @@ def free_port() -> int:
 class PrivateEtcd:
     """One etcd process. `endpoint` stays the same across `kill` and `start`."""
 
-    def __init__(self, directory: Path, name: str = "test", *, quota: int = 4 << 30) -> None:
+    def __init__(
+        self, directory: Path, name: str = "test", *, quota: int = 4 << 30, tls: dict[str, Path] | None = None
+    ) -> None:
         self.name = name
+        self._tls = tls or {}
         self._quota = quota
         self.members: list[PrivateEtcd] = [self]
         self._directory = directory
@@ -47,7 +50,7 @@ class PrivateEtcd:
 
     async def start(self) -> None:
         """Returns once it accepts connections."""
-        client, peer = f"http://{self.endpoint}", self.peer_url
+        client, peer = f"http{'s' if self._tls else ''}://{self.endpoint}", self.peer_url
         arguments = {
             "name": self.name,
             "data-dir": str(self._directory / "data"),
@@ -58,6 +61,8 @@ class PrivateEtcd:
             "initial-cluster": ",".join(f"{member.name}={member.peer_url}" for member in self.members),
             "quota-backend-bytes": str(self._quota),
             "log-level": "error",
+            **{name: str(path) for name, path in self._tls.items()},
+            **({"client-cert-auth": "true"} if self._tls else {}),
         }
         log = (self._directory / "log").open("ab")
         self._process = subprocess.Popen(  # noqa: ASYNC220 - starts at once, and ends with the test
@@ -110,10 +115,14 @@ async def private_etcd(*, quota: int = 4 << 30) -> AsyncIterator[PrivateEtcd]:
 
 
 @asynccontextmanager
-async def etcd_cluster(size: int = 3) -> AsyncIterator[list[PrivateEtcd]]:
-    """Running members of one etcd, gone with all their data afterwards."""
+async def etcd_cluster(size: int = 3, tls: list[dict[str, Path]] | None = None) -> AsyncIterator[list[PrivateEtcd]]:
+    """Running members of one etcd, gone with all their data afterwards. `tls` are flags with files, one a member, for
+    an etcd that asks for client certificates."""
     with tempfile.TemporaryDirectory(prefix="orca-etcd-") as directory:
-        members = [PrivateEtcd(Path(directory, f"m{number}"), f"m{number}") for number in range(size)]
+        members = [
+            PrivateEtcd(Path(directory, f"m{number}"), f"m{number}", tls=tls[number] if tls else None)
+            for number in range(size)
+        ]
         try:
             for member in members:
                 member.members = members

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
+from orca.store.channels import EtcdTls
 from orca.store.encryption.transform import Transforms
 from orca.store.etcd import Etcd, KeyValue, Seen, Transacted, Write, Written
 
@@ -12,8 +13,8 @@ from orca.store.etcd import Etcd, KeyValue, Seen, Transacted, Write, Written
 class SealedEtcd(Etcd):
     """As ``Etcd``; everything but this class sees plain values, and a ``Fault`` for what cannot be opened."""
 
-    def __init__(self, endpoints: str | Sequence[str], transforms: Transforms) -> None:
-        super().__init__(endpoints)
+    def __init__(self, endpoints: str | Sequence[str], transforms: Transforms, *, tls: EtcdTls | None = None) -> None:
+        super().__init__(endpoints, tls=tls)
         self._transforms = transforms
 
     async def get(self, key: bytes) -> tuple[KeyValue | None, int]:
