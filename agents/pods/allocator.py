@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from agents.pods.allocation import DEFERRED, INFEASIBLE, objection, told, turn
+from agents.pods.lifecycle import HOLDS_NOTHING
 from agents.pods.memory import Memory
 from agents.pods.plan import is_deleting
 from agents.pods.sizes import as_allotted, settled, wished
@@ -98,7 +99,8 @@ class Allocator:
     def _waits(self, worker: Sized) -> bool:
         """Decide for one; whether it is to be looked at again."""
         pod, sizing = worker.pod, worker.memory.sizing
-        if is_deleting(pod, worker.memory) or settled(pod, sizing.allotted):
+        over = worker.memory.life in HOLDS_NOTHING or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        if over or is_deleting(pod, worker.memory) or settled(pod, sizing.allotted):
             return False
         others = [
             as_allotted(other.pod, other.memory.sizing.allotted) for other in self._active() if other.uid != worker.uid

@@ -29,6 +29,9 @@ class Life(Enum):
     GONE = "gone"
 
 
+HOLDS_NOTHING = (Life.FINISHED, Life.RELEASING, Life.GONE)
+"""A pod here has given back what it asked of this host."""
+
 TRANSITIONS: dict[Life, frozenset[Life]] = {
     Life.PREPARING: frozenset({Life.RUNNING, Life.STOPPING, Life.FINISHED, Life.RELEASING}),
     # Back to PREPARING when the sandbox dies (somebody removed it, host or engine restarted).

@@ -13,11 +13,12 @@ from agents.pods.allocator import Allocator
 from agents.pods.checkpoint import load
 from agents.pods.compose import pod_files
 from agents.pods.gate import Gate
+from agents.pods.lifecycle import HOLDS_NOTHING
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Traffic, Volumes
 from agents.pods.sizes import remembered
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
-from agents.pods.worker import HOLDS_NOTHING, PodWorker
+from agents.pods.worker import PodWorker
 from agents.probes.handlers import Handlers
 from agents.runtime import Runtime, model
 from agents.runtime.errors import EngineUnavailable, NoSuchContainer, RuntimeFailure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import astuple
 
 from agents.pods.allocation import told
 from agents.pods.checkpoint import save, text_of
@@ -47,7 +48,11 @@ async def resize(subject: Subject, tools: Tools, updates: Sequence[Update]) -> N
         for one in updates:
             if one.limits != Resources():
                 await runtime.update(one.id, one.limits)
-                memory.observe(await runtime.inspect(one.id))
+                info = await runtime.inspect(one.id)
+                memory.observe(info)
+                if info.running and not _taken(one.limits, info.resources):
+                    _failed(subject, f'the engine does not set the limits of container "{one.container}" on this host')
+                    return
             if one.request is not None:
                 memory.sizing.requested[one.id] = one.request
                 memory.sizing.unsaved = True
@@ -59,6 +64,12 @@ async def resize(subject: Subject, tools: Tools, updates: Sequence[Update]) -> N
         _failed(subject, str(error))
         return
     subject.succeeded("resize")
+
+
+def _taken(asked: Resources, shown: Resources) -> bool:
+    """An engine without a kind of limit warns and leaves it out."""
+    pairs = zip(astuple(asked), astuple(shown), strict=True)
+    return all(one in (0, other) for one, other in pairs)
 
 
 async def _too_small(update: Update, tools: Tools) -> str:

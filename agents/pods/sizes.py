@@ -146,7 +146,8 @@ def _of_memory(info: ContainerInfo, allotted: Obj, memory: Memory) -> Update | N
     holder = {"resources": allotted}
     wanted, had = limits_of(holder).memory, info.resources.memory
     request = amounts(holder, "requests").get("memory", 0)
-    limited = bool(wanted) and wanted != had
+    # An engine without memory limits drops them and shows none.
+    limited = bool(wanted) and wanted != had and not (had == 0 and _made_with(info).memory)
     asked = request != _requested(info, allotted, memory)
     if not limited and not asked:
         return None
@@ -173,11 +174,19 @@ def _requested(info: ContainerInfo, allotted: Obj, memory: Memory) -> int:
 def _of_cpu(info: ContainerInfo, allotted: Obj) -> Update | None:
     wanted, had = limits_of({"resources": allotted}), info.resources
     quota = bool(wanted.cpu_quota) and _rate(wanted) != _rate(had)
-    if wanted.cpu_shares == had.cpu_shares and not quota:
+    quota = quota and not (had.cpu_quota == 0 and _made_with(info).cpu_quota)
+    shares = had.cpu_shares > 0 and wanted.cpu_shares != had.cpu_shares
+    if not shares and not quota:
         return None
     grows = (had.cpu_quota > 0 and _rate(wanted) > _rate(had)) if quota else wanted.cpu_shares > had.cpu_shares
-    limits = Resources(wanted.cpu_shares, wanted.cpu_quota, wanted.cpu_period)
+    limits = Resources(
+        wanted.cpu_shares if had.cpu_shares else 0, *((wanted.cpu_quota, wanted.cpu_period) if quota else ())
+    )
     return Update(info.container, info.id, limits, grows=grows)
+
+
+def _made_with(info: ContainerInfo) -> Resources:
+    return limits_of({"resources": from_label(info) or {}})
 
 
 def _rate(limits: Resources) -> float:
@@ -193,7 +202,7 @@ def in_force(container: Obj, info: ContainerInfo, allotted: Mapping[str, Obj]) -
     if info.running and not is_untold(info):
         wanted, had = limits_of({"resources": given}), info.resources
         requests, limits = dict(given.get("requests") or {}), dict(given.get("limits") or {})
-        if "cpu" in requests and wanted.cpu_shares != had.cpu_shares:
+        if "cpu" in requests and had.cpu_shares and wanted.cpu_shares != had.cpu_shares:
             requests["cpu"] = f"{-(-had.cpu_shares * 1000 // SHARES_PER_CPU)}m"
         if "cpu" in limits and had.cpu_quota > 0 and _rate(wanted) != _rate(had):
             limits["cpu"] = f"{round(_rate(had) * 1000)}m"

@@ -14,7 +14,7 @@ from agents.pods import steps
 from agents.pods.actions import Actions
 from agents.pods.allocation import told
 from agents.pods.containers import every_container, find_container
-from agents.pods.lifecycle import Life
+from agents.pods.lifecycle import HOLDS_NOTHING, Life
 from agents.pods.memory import Memory, ProbeResults, adopted_crash, container_hash
 from agents.pods.plan import is_deleting, plan
 from agents.pods.ports import ContainerRefs, PodView
@@ -37,8 +37,6 @@ from orca.api.objects import Obj, key, meta, name, namespace, uid
 log = structlog.get_logger()
 
 BROKEN_RETRY = 5.0
-HOLDS_NOTHING = (Life.FINISHED, Life.RELEASING, Life.GONE)
-"""A pod here has given back what it asked of this host."""
 
 
 class PodWorker:

@@ -213,3 +213,12 @@ def test_sizes_mean_the_same_however_written() -> None:
     assert not same(SMALL, LARGE)
     assert from_label(made(sized("c", SMALL))) == SMALL
     assert [binary(amount) for amount in (0, 1000, 128 << 20, 3 << 30, 1536)] == ["0", "1000", "128Mi", "3Gi", "1536"]
+
+
+def test_an_engine_without_limits_is_not_asked_for_them_again_and_again() -> None:
+    container = sized("c", SMALL)
+    without = replace(made(container), resources=Resources(cpu_shares=102))
+    assert not changes(pod(container), allotting(up(without), c=SMALL))
+    assert in_force(container, without, {"c": SMALL})[0] == SMALL
+    (only,) = (one for one in changes(pod(container), allotting(up(without), c=LARGE)).updates if not one.request)
+    assert only.limits == Resources(cpu_shares=307)
