@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -96,24 +98,29 @@ class ListBody:
             orjson.dumps(metadata),
         )
         self._raws = raws
-        self.size = len(self._head) + sum(map(len, raws)) + max(0, len(raws) - 1) + len(_LIST_END)
+        self._ends = list(accumulate(map(len, raws)))  # bytes up to the end of each object, without commas
+        objects = self._ends[-1] + len(raws) - 1 if raws else 0
+        self.size = len(self._head) + objects + len(_LIST_END)
 
     def __repr__(self) -> str:
         return f"<ListBody of {len(self._raws)}, {self.size} bytes>"
 
     def pieces(self) -> Iterator[bytes]:
         """The body, a piece at a time: a list of all pods is many megabytes, and several may be asked for at once."""
-        held = [self._head]
-        size, comma = 0, b""
-        for raw in self._raws:
-            held += (comma, raw)
-            comma = b","
-            size += len(raw)
-            if size >= PIECE:
-                yield b"".join(held)
-                held, size = [], 0
-        held.append(_LIST_END)
-        yield b"".join(held)
+        raws, ends = self._raws, self._ends
+        first, done = 0, 0
+        while first < len(raws):
+            last = bisect_left(ends, done + PIECE, first, len(raws) - 1) + 1
+            # Ends and joints are put to single objects, so that nothing long is copied twice.
+            part = raws[first:last] if first else [self._head + raws[0], *raws[1:last]]
+            if first:
+                part.insert(0, b"")
+            if last == len(raws):
+                part[-1] += _LIST_END
+            yield b",".join(part)
+            first, done = last, ends[last - 1]
+        if not raws:
+            yield self._head + _LIST_END
 
     def whole(self) -> bytes:
         """The body."""

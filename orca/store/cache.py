@@ -197,12 +197,10 @@ class Bucket:
                 if key >= start and (not namespace or found[key].namespace == namespace):
                     yield found[key]
             return
-        entries = self.entries
-        if not namespace and not start:
-            yield from map(entries.__getitem__, self.order)
-            return
-        for at in range(*self._range(namespace, start)):
-            yield entries[self.order[at]]
+        keys: Iterable[str] = self.order
+        if namespace or start:
+            keys = map(self.order.__getitem__, range(*self._range(namespace, start)))
+        yield from map(self.entries.__getitem__, keys)
 
     def count(self, namespace: str = "", start: str = "") -> int:
         """How many current entries there are from key `start` on, of all namespaces for ""."""
