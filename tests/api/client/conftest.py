@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from orca.client.http import HttpsClient
-from tests.support.server import RunningServer, running_server
+from tests.api.server.process import ServerProcess
+from tests.support.server import running_server
 
 
 @pytest.fixture(scope="module")
-async def server() -> AsyncIterator[RunningServer]:
+async def server() -> AsyncIterator[ServerProcess]:
     async with running_server() as running:
         yield running
 
 
 @pytest.fixture
-async def connect(server: RunningServer) -> AsyncIterator[Callable[[], HttpsClient]]:
+async def connect(server: ServerProcess) -> AsyncIterator[Callable[[], HttpsClient]]:
     made: list[HttpsClient] = []
 
     def client() -> HttpsClient:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -15,8 +17,8 @@ from orca.client.base import Client
 from orca.client.http import HttpsClient
 from orca.client.informer import Informer
 from orca.client.kubeconfig import Endpoint
+from tests.api.server.process import ServerProcess
 from tests.support.client_contract import ClientContract, config
-from tests.support.server import RunningServer
 
 
 class TestHttps(ClientContract):
@@ -46,7 +48,7 @@ async def test_nobody_there_is_one_kind_of_error() -> None:
 
 
 async def test_informers_survive_a_kill_and_miss_nothing(
-    server: RunningServer, connect: Callable[[], HttpsClient]
+    server: ServerProcess, connect: Callable[[], HttpsClient]
 ) -> None:
     client = connect()
     informer = Informer(client, CONFIGMAPS, namespace="default", labels="part=survivor")
@@ -72,14 +74,14 @@ async def test_informers_survive_a_kill_and_miss_nothing(
                 await asyncio.sleep(0.05)
         if number == 30:
             server.kill()
-            await server.start()
+            await asyncio.to_thread(server.start)
     async with asyncio.timeout(20):
         await complete.wait()
     assert added == [f"survivor-{number}" for number in range(60)]
     following.cancel()
 
 
-async def test_etcd_may_die_under_load(server: RunningServer, client: HttpsClient) -> None:
+async def test_etcd_may_die_under_load(server: ServerProcess, client: HttpsClient) -> None:
     listed = await client.list(CONFIGMAPS, "default")
     acknowledged: list[str] = []
     failures: list[int] = []
@@ -93,7 +95,7 @@ async def test_etcd_may_die_under_load(server: RunningServer, client: HttpsClien
             except ApiError as error:
                 failures.append(error.code)
             if (writer, number) == (0, 30):
-                server.kill_etcd()
+                os.kill(server.etcd_pid(), signal.SIGKILL)
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(write(number) for number in range(4)))

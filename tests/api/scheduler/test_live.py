@@ -14,20 +14,21 @@ from orca.api.objects import Obj
 from orca.api.times import format_micro, format_time
 from orca.client.clock import SystemClock
 from orca.client.http import HttpsClient
-from tests.support.server import RunningServer, running_server
+from tests.api.server.process import ServerProcess
+from tests.support.server import running_server
 
 CPU = 4
 CLOCK = SystemClock()
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[RunningServer]:
+async def server() -> AsyncIterator[ServerProcess]:
     async with running_server(controllers=True) as running:
         yield running
 
 
 @pytest.fixture
-async def client(server: RunningServer) -> AsyncIterator[HttpsClient]:
+async def client(server: ServerProcess) -> AsyncIterator[HttpsClient]:
     made = HttpsClient.from_kubeconfig(server.kubeconfig)
     yield made
     await made.aclose()
@@ -130,13 +131,13 @@ async def test_replicas_spread_and_the_rest_wait_with_a_reason(client: HttpsClie
     await settled(client, bound=6, waiting=0)
 
 
-async def test_a_kill_in_the_middle_binds_nothing_twice(server: RunningServer, client: HttpsClient) -> None:
+async def test_a_kill_in_the_middle_binds_nothing_twice(server: ServerProcess, client: HttpsClient) -> None:
     for name in ("one", "two", "three"):
         await add_node(client, name)
     await retry_create(client, deployment(60, "100m"))
     await asyncio.sleep(0.3)
     server.kill()
-    await server.start()
+    await asyncio.to_thread(server.start)
     pods = await settled(client, bound=60, waiting=0)
     counts = Counter(one["spec"]["nodeName"] for one in pods)
     assert max(counts.values()) <= CPU * 10
