@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import socket
+
+# Below those the kernel gives to outgoing connections, one of which could else take the port before it is listened on.
+_FIRST, _LAST = 12_000, 29_999
 
 
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nothing uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = random.randint(_FIRST, _LAST)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

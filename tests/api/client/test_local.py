@@ -16,7 +16,8 @@ from orca.client.clock import SystemClock
 from orca.server.assembly import ApiServer, ServerConfig
 from orca.store import Store
 from tests.support.client_contract import ClientContract
-from tests.support.etcd import free_port, private_etcd
+from tests.support.etcd import private_etcd
+from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="module")
