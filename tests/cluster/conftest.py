@@ -15,7 +15,8 @@ from orca.lab.layout import Lab, load
 from tests.support import kubectl as kubectls
 from tests.support.kubectl import Kubectl, eventually
 
-LAB = "test"
+LAB = os.environ.get("ORCA_TEST_LAB", "test")
+"""`ORCA_TEST_LAB` names another, for a second run beside one."""
 ORCA = str(Path(sys.executable).parent / "orca")
 _numbers = itertools.count(1)
 
