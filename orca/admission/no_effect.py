@@ -24,7 +24,6 @@ from orca.api.builtin import (
     REPLICASETS,
     REPLICATIONCONTROLLERS,
     RESOURCECLAIMS,
-    SERVICECIDRS,
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
@@ -38,7 +37,6 @@ KINDS: dict[Resource, str] = {
     PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
     PERSISTENTVOLUMES: "no controller binds volumes in this version",
     STORAGECLASSES: "no controller provisions volumes in this version",
-    SERVICECIDRS: "addresses of Services come from --service-cluster-ip-range only",
     RESOURCECLAIMS: "nothing allocates devices in this version",
 }
 """Kinds of which no object does anything, and why."""

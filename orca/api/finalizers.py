@@ -5,5 +5,6 @@ from orca.api.resources import Resource
 
 CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 VOLUME_PROTECTION = "kubernetes.io/pv-protection"
+SERVICE_CIDR = "networking.k8s.io/service-cidr-finalizer"
 IN_USE: dict[Resource, str] = {PERSISTENTVOLUMECLAIMS: CLAIM_PROTECTION, PERSISTENTVOLUMES: VOLUME_PROTECTION}
 """What holds a deleted object while it is used."""

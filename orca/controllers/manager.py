@@ -32,6 +32,7 @@ from orca.controllers.nodes import NodeIpamController, NodeLifecycleController, 
 from orca.controllers.podgc import PodGarbageCollector
 from orca.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from orca.controllers.resourcequota import ResourceQuotaController
+from orca.controllers.servicecidrs import ServiceCIDRController
 from orca.controllers.statefulset import StatefulSetController
 from orca.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController
 from orca.controllers.tokensecrets import TokenSecretsController
@@ -80,6 +81,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     ResourceQuotaController,
     ClaimProtectionController,
     VolumeProtectionController,
+    ServiceCIDRController,
     ValidatingAdmissionPolicyStatusController,
 )
 

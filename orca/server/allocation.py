@@ -13,10 +13,11 @@ import ipaddress
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
-from orca.api.builtin import IPADDRESSES, SERVICES
+from orca.api.builtin import IPADDRESSES, SERVICECIDRS, SERVICES
 from orca.api.errors import ApiError, FieldError, internal, invalid, is_already_exists, is_conflict, is_not_found
-from orca.api.objects import Obj, key, labels, name, split_key
+from orca.api.objects import Obj, is_terminating, key, labels, name, split_key
 from orca.api.resources import Resource
 from orca.api.times import format_time
 from orca.client.clock import Clock, SystemClock
@@ -47,7 +48,8 @@ def _offset(size: int) -> int:
 
 
 class ServiceAllocator:
-    """Allocations for one service CIDR and one node port range (inclusive)."""
+    """Allocations from the server's own service CIDR, the ServiceCIDRs that are ready, and one node port range
+    (inclusive)."""
 
     def __init__(self, store: Store, cidr: str, ports: tuple[int, int], clock: Clock | None = None) -> None:
         self._store = store
@@ -202,28 +204,45 @@ class ServiceAllocator:
         except ValueError:
             return  # validation says it with more detail
         problem = ""
-        if address not in self.network:
-            problem = (
-                f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
-                f"The range of valid IPs is {self.network}"
-            )
+        if not any(address in network for network in self.networks()):
+            problem = f"failed to allocate IP {wanted}: the provided network does not match the current range"
         elif self._held_by(IPADDRESSES, wanted) not in (None, key(service)):
             problem = f"failed to allocate IP {wanted}: provided IP is already allocated"
         if problem:
             error = FieldError.invalid("spec.clusterIPs", [wanted], problem)
             raise invalid(SERVICES, name(service), [error])
 
+    def networks(self) -> list[Network]:
+        """Where addresses may come from now: the own range, then those of ServiceCIDRs of its family that are ready
+        and not being deleted."""
+        found = [self.network]
+        for cidr in self._store.peek_list(SERVICECIDRS):
+            if is_terminating(cidr) or not _is_ready(cidr):
+                continue
+            for text in cidr["spec"].get("cidrs") or ():
+                network = ipaddress.ip_network(text)
+                if network.version == self.network.version and network not in found:
+                    found.append(network)
+        return found
+
     def _free_address(self) -> str:
-        size = self.network.num_addresses
+        for network in self.networks():
+            chosen = self._free_in(network)
+            if chosen:
+                return chosen
+        raise internal("failed to allocate a serviceIP: range is full")
+
+    def _free_in(self, network: Network) -> str:
+        size = network.num_addresses
         offset = _offset(size)
         for _ in range(16):  # a nearly empty range: a few throws find a free one
-            chosen = str(self.network[self._random.randrange(offset + 1, size - 1)]) if size > offset + 3 else ""
+            chosen = str(network[self._random.randrange(offset + 1, size - 1)]) if size > offset + 3 else ""
             if chosen and self._is_free(IPADDRESSES, chosen):
                 return chosen
-        for index in (*range(offset + 1, size - 1), *range(1, offset + 1)):
-            if self._is_free(IPADDRESSES, str(self.network[index])):
-                return str(self.network[index])
-        raise internal("failed to allocate a serviceIP: range is full")
+        for index in chain(range(offset + 1, size - 1), range(1, min(offset + 1, size - 1))):
+            if self._is_free(IPADDRESSES, str(network[index])):
+                return str(network[index])
+        return ""
 
     # -- node ports
 
@@ -298,6 +317,11 @@ class ServiceAllocator:
                 del port["nodePort"]
         if not _wants_ports(spec):
             spec.pop("healthCheckNodePort", None)
+
+
+def _is_ready(cidr: Obj) -> bool:
+    conditions = (cidr.get("status") or {}).get("conditions") or ()
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def _wants_ports(spec: Obj) -> bool:
