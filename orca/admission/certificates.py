@@ -22,6 +22,8 @@ _CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 class CertificateApproval:
     """The ``approval`` and ``status`` doors of signing requests need ``approve`` and ``sign`` on the signer."""
 
+    kinds = frozenset({CERTIFICATESIGNINGREQUESTS})
+
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
@@ -45,6 +47,8 @@ class CertificateApproval:
 
 class CertificateSubjectRestriction:
     """Nobody becomes ``system:masters`` by a request to the general client signer."""
+
+    kinds = frozenset({CERTIFICATESIGNINGREQUESTS})
 
     async def validate(self, attrs: Attributes) -> None:
         """Raises ApiError 403."""

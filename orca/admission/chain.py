@@ -99,7 +99,10 @@ class Cluster(Protocol):
 
 
 class Plugin(Protocol):
-    """One rule. Raises ApiError to refuse the request."""
+    """One rule. Raises ApiError to refuse the request.
+
+    One that has a set of ``kinds`` is asked about these only.
+    """
 
     async def admit(self, attrs: Attributes) -> None:
         """First pass: may change ``attrs.obj`` in place."""
@@ -108,12 +111,15 @@ class Plugin(Protocol):
         """Second pass, on the final object: may only refuse."""
 
 
+Steps = tuple[Callable[[Attributes], Awaitable[None]], ...]
+
+
 class Chain:
     """Plugins in order; a plugin may have either method or both."""
 
     def __init__(self, plugins: Sequence[Any] = ()) -> None:
-        self._admit = tuple(plugin.admit for plugin in plugins if hasattr(plugin, "admit"))
-        self._validate = tuple(plugin.validate for plugin in plugins if hasattr(plugin, "validate"))
+        self._plugins = tuple(plugins)
+        self._of: dict[Resource | None, tuple[Steps, Steps]] = {}
         self.times: dict[tuple[str, str, bool], list[float]] = {}
         """(step, operation, rejected) -> [how often, seconds in all]"""
         self._guard: Any = None  # the one plugin that keeps account of what is written
@@ -121,6 +127,18 @@ class Chain:
             if hasattr(plugin, "guard"):
                 assert self._guard is None, "only one plugin can write together with the object"
                 self._guard = plugin.guard
+
+    def _steps(self, resource: Resource) -> tuple[Steps, Steps]:
+        """Both passes over the plugins that have to do with a kind; with custom ones only those that do with all."""
+        key = None if resource.custom else resource
+        found = self._of.get(key)
+        if found is None:
+            asked = [one for one in self._plugins if (kinds := getattr(one, "kinds", None)) is None or key in kinds]
+            found = self._of[key] = (
+                tuple(plugin.admit for plugin in asked if hasattr(plugin, "admit")),
+                tuple(plugin.validate for plugin in asked if hasattr(plugin, "validate")),
+            )
+        return found
 
     async def admit(self, attrs: Attributes) -> None:
         """Let every plugin change the object. Raises ApiError."""
@@ -140,19 +158,20 @@ class Chain:
         times[1] += seconds
 
     async def _admit_all(self, attrs: Attributes) -> None:
-        for admit in self._admit:
+        steps, _ = self._steps(attrs.resource)
+        for admit in steps:
             await admit(attrs)
         again = attrs.reinvocation
         if again is not None and again.wanted:
             again.running = True
-            for admit in self._admit:
+            for admit in steps:
                 await admit(attrs)
 
     async def validate(self, attrs: Attributes) -> None:
         """Let every plugin refuse the final object. Raises ApiError."""
         began = perf_counter()
         try:
-            for validate in self._validate:
+            for validate in self._steps(attrs.resource)[1]:
                 await validate(attrs)
         except ApiError:
             self._note("validate", attrs.operation, True, perf_counter() - began)

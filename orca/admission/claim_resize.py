@@ -11,6 +11,8 @@ _BETA = "volume.beta.kubernetes.io/storage-class"
 class PersistentVolumeClaimResize:
     """As upstream's plugin of this name."""
 
+    kinds = frozenset({PERSISTENTVOLUMECLAIMS})
+
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 

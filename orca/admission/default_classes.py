@@ -23,6 +23,8 @@ def newest_default(classes: Iterable[Obj], *marks: str) -> Obj | None:
 class DefaultStorageClass:
     """As upstream's plugin of this name."""
 
+    kinds = frozenset({PERSISTENTVOLUMECLAIMS})
+
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
@@ -40,6 +42,8 @@ class DefaultStorageClass:
 
 class DefaultIngressClass:
     """As upstream's plugin of this name."""
+
+    kinds = frozenset({INGRESSES})
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

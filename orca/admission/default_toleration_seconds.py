@@ -11,6 +11,8 @@ _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 class DefaultTolerationSeconds:
     """As upstream's plugin of this name."""
 
+    kinds = frozenset({PODS})
+
     async def admit(self, attrs: Attributes) -> None:
         """Adds tolerations."""
         if not attrs.of(PODS, CREATE, UPDATE) or attrs.obj is None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from orca.admission.chain import Attributes
 from orca.admission.matching import namespace_of, request_name
 from orca.api.cel import Budget, CelCompileError, CelError, Program
-from orca.api.cel.library.authorization import Asker, Question, Verdict, request_resource
+from orca.api.cel.libraries.authorization import Asker, Question, Verdict, request_resource
 from orca.api.objects import Obj
 from orca.auth.authorization import Authorizer
 from orca.auth.identity import AUTHENTICATED, SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, Action, UserInfo

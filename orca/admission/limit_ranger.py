@@ -20,6 +20,8 @@ _ANNOTATION = "kubernetes.io/limit-ranger"
 class LimitRanger:
     """As upstream's plugin of this name."""
 
+    kinds = frozenset({PODS, PERSISTENTVOLUMECLAIMS})
+
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 

@@ -10,6 +10,8 @@ _PREEMPT = "PreemptLowerPriority"
 class Priority:
     """As upstream's plugin of this name."""
 
+    kinds = frozenset({PODS, PRIORITYCLASSES})
+
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 

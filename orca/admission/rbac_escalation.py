@@ -19,6 +19,8 @@ _GROUP = "rbac.authorization.k8s.io"
 class RbacEscalation:
     """Second pass only: judges what would be stored."""
 
+    kinds = frozenset({ROLES, CLUSTERROLES, ROLEBINDINGS, CLUSTERROLEBINDINGS})
+
     def __init__(self, cluster: Cluster, authorizer: Authorizer) -> None:
         self._cluster = cluster
         self._authorizer = authorizer

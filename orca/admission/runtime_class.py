@@ -12,6 +12,8 @@ from orca.api.quantity import parse_cpu_milli, parse_int
 class RuntimeClass:
     """As upstream's plugin of this name."""
 
+    kinds = frozenset({PODS})
+
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 

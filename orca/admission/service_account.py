@@ -30,6 +30,8 @@ _ATTEMPTS, _PAUSE = 10, 0.1
 class ServiceAccount:
     """As upstream's plugin of this name."""
 
+    kinds = frozenset({PODS})
+
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster = cluster
         self._clock = clock

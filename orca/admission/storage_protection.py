@@ -10,6 +10,8 @@ from orca.api.finalizers import IN_USE
 class StorageObjectInUseProtection:
     """As upstream's plugin of this name."""
 
+    kinds = frozenset(IN_USE)
+
     async def admit(self, attrs: Attributes) -> None:
         """Adds the finalizer on create."""
         if attrs.operation != CREATE or attrs.subresource or attrs.obj is None:

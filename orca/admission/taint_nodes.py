@@ -9,6 +9,8 @@ NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 class TaintNodesByCondition:
     """As upstream's plugin of this name."""
 
+    kinds = frozenset({NODES})
+
     async def admit(self, attrs: Attributes) -> None:
         """Adds the taint to new nodes."""
         if not attrs.of(NODES, CREATE) or attrs.obj is None:

@@ -13,6 +13,8 @@ TOPOLOGY = ("topology.kubernetes.io/zone", "topology.kubernetes.io/region")
 class PodTopologyLabels:
     """As upstream's plugin of this name: on bindings, and on pods that are created with a node."""
 
+    kinds = frozenset({PODS})
+
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 

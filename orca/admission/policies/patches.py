@@ -12,7 +12,7 @@ from typing import Any
 from orca.admission.chain import Attributes
 from orca.admission.policies.compiled import Mutation
 from orca.admission.policies.mutating import Failed
-from orca.api.cel.library.times import show_duration, show_timestamp
+from orca.api.cel.libraries.times import show_duration, show_timestamp
 from orca.api.cel.values import Duration, Optional, Struct, Timestamp, Uint, type_name
 from orca.api.errors import ApiError
 from orca.api.fields.merging import merge, problems
