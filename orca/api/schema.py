@@ -8,7 +8,7 @@ upstream, a missing one is a validation error (422), not a decode error (400).
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -266,33 +266,50 @@ def undecodable(resource: Resource, why: str) -> ApiError:
     return bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {why}')
 
 
-def duplicate_fields(raw: bytes) -> list[str]:
-    """``duplicate field "spec.replicas"`` for every JSON member that occurs twice. Raises ValueError."""
-    twice: list[str] = []
+class Repeated(list[str]):
+    """``duplicate field "spec.replicas"`` for every JSON member that occurs twice, in the document's order."""
 
-    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in found:
-                found.setdefault(_MARK, []).append(name)
-            found[name] = value
-        return found
+    def __init__(self) -> None:
+        super().__init__()
+        self._at: list[int] = []
+        self._first: dict[str, int] = {}
+        self._members = 0
+
+    def see(self, path: str, *, again: bool) -> None:
+        """The next member of the document."""
+        self._members += 1
+        self._first.setdefault(path, self._members)
+        if again:
+            self.append(f'duplicate field "{path}"')
+            self._at.append(self._members)
+
+    def among(self, unknown: Sequence[str]) -> list[str]:
+        """These and texts about ``unknown`` fields as a reader of the document meets them."""
+        places = [(self._first.get(text.partition('"')[2][:-1], 0), text) for text in unknown]
+        return [text for _, text in sorted([*places, *zip(self._at, self, strict=True)], key=lambda one: one[0])]
+
+
+class _Members(list[tuple[str, Any]]):
+    """An object with all its members, repeated ones too."""
+
+
+def duplicate_fields(raw: bytes) -> Repeated:
+    """What occurs twice in a JSON document. Raises ValueError."""
+    found = Repeated()
 
     def walk(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            for name in value.pop(_MARK, ()):
-                twice.append(f'duplicate field "{path}{name}"')
-            for name, inner in value.items():
+        if isinstance(value, _Members):
+            seen: set[str] = set()
+            for name, inner in value:
+                found.see(f"{path}{name}", again=name in seen)
+                seen.add(name)
                 walk(inner, f"{path}{name}.")
         elif isinstance(value, list):
             for index, inner in enumerate(value):
                 walk(inner, f"{path[:-1]}[{index}].")
 
-    walk(json.loads(raw, object_pairs_hook=collect), "")
-    return twice
-
-
-_MARK = "\0twice"
+    walk(json.loads(raw, object_pairs_hook=_Members), "")
+    return found
 
 
 def decode(

@@ -179,7 +179,7 @@ class _YamlLoader(yaml.CSafeLoader):
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
             if key in seen:
-                self.duplicates.append(str(key))
+                self.duplicates.append(f'line {key_node.start_mark.line + 1}: key "{key}" already set in map')
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -252,7 +252,8 @@ def _json_key(key: Any) -> str:
 
 
 def duplicate_fields(raw: bytes, media: str, decoded: Any) -> list[str]:
-    """``duplicate field "spec"`` for every member that occurs twice in one mapping of ``raw``.
+    """Texts about members that occur twice in one mapping of ``raw``: ``duplicate field "spec"`` each, of YAML one text
+    with the lines of all.
 
     A JSON document without duplicates has as many ``":`` as its re-encoding (inside strings both have the same),
     provided no blank stands before a colon; only when the counts differ is the document parsed again in Python.
@@ -266,4 +267,10 @@ def duplicate_fields(raw: bytes, media: str, decoded: Any) -> list[str]:
             return []
     found: list[str] = []
     _decode_yaml(raw, found)
-    return [f'duplicate field "{name}"' for name in found]
+    return ["\n  ".join(("yaml: unmarshal errors:", *found))] if found else []
+
+
+def repeated_keys(raw: bytes, media: str, decoded: Any) -> list[str]:
+    """The same of an applied configuration, of which JSON too is told as the YAML it is."""
+    found = duplicate_fields(raw, media, decoded)
+    return duplicate_fields(raw, YAML_MEDIA[0], decoded) if found and media == JSON_MEDIA else found

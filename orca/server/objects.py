@@ -248,7 +248,7 @@ class ObjectHandlers:
 
         def configuration() -> tuple[Any, list[str]]:
             obj, form = bodies.decode_configuration(raw)
-            return obj, bodies.duplicate_fields(raw, form, obj) if strict else []
+            return obj, bodies.repeated_keys(raw, form, obj) if strict else []
 
         if media == patch_media.APPLY_PATCH:
             body, duplicates = await bodies.apart(raw, media, configuration)

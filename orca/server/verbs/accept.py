@@ -8,7 +8,7 @@ from orca.api import strategy
 from orca.api.errors import bad_request
 from orca.api.objects import Obj, ensure_meta
 from orca.api.resources import Resource, Subresource
-from orca.api.schema import decode, undecodable
+from orca.api.schema import Repeated, decode, undecodable
 from orca.server.options import WriteOptions
 
 
@@ -43,7 +43,7 @@ def accept(
 ) -> Obj:
     """A decoded body as an object of its kind, without what the kind does not know.
 
-    ``duplicates`` are texts like ``duplicate field "spec"``. Raises ApiError 400 for another kind, for a field of the
+    ``duplicates`` are texts about members that occur twice. Raises ApiError 400 for another kind, for a field of the
     wrong type, and with ``fieldValidation=Strict`` for unknown or duplicate fields; with ``Warn`` they become warnings.
     """
     if subresource is not None and subresource.kind:
@@ -60,7 +60,10 @@ def accept(
     else:
         obj, unknown = decode(resource, obj, refuse_unknown=False, warn=True, definition=definition)
     ensure_meta(obj)
-    problems = [*duplicates, *unknown]
+    # Types are checked while the document is read, custom kinds' and YAML's fields afterwards.
+    problems = (
+        duplicates.among(unknown) if decoder is None and isinstance(duplicates, Repeated) else [*duplicates, *unknown]
+    )
     if not problems or options.field_validation == "Ignore":
         return obj
     if options.field_validation == "Strict":

@@ -23,6 +23,7 @@ from orca.store import Entry
 
 _ATTEMPTS = 16
 _OPTIONS = ("meta.k8s.io", "PatchOptions", "")
+_TOLD = "error converting YAML to JSON: "
 
 
 def check_options(call: Call, *, applies: bool) -> None:
@@ -44,7 +45,7 @@ def configuration(call: Call, body: Any, duplicates: Sequence[str]) -> Obj:
         text = "error decoding YAML: the configuration is nested too deep, or holds text or numbers JSON has not"
         raise bad_request(text) from None
     if duplicates and call.options.field_validation == "Strict":
-        raise bad_request("error strict decoding YAML: " + ", ".join(duplicates))
+        raise bad_request("error strict decoding YAML: " + ", ".join(_TOLD + text for text in duplicates))
     return body
 
 
@@ -52,7 +53,7 @@ def warn(call: Call, duplicates: Sequence[str]) -> None:
     """Begin an attempt: warn of repeated keys, and forget what earlier attempts warned of."""
     call.options.warnings.clear()
     if call.options.field_validation == "Warn":
-        call.options.warnings.extend(duplicates)
+        call.options.warnings.extend(_TOLD + text for text in duplicates)
 
 
 async def apply(
