@@ -11,7 +11,7 @@ from typing import Any
 
 from orca.api.cel.environment import Environment
 from orca.api.cel.errors import CelCompileError
-from orca.api.cel.library.authorization import RESOURCE_CHECK
+from orca.api.cel.libraries.authorization import RESOURCE_CHECK
 from orca.api.cel.program import Program, compile
 from orca.api.cel.types import AUTHORIZER, BOOL, DYN, NULL, STRING, ObjectType, Type, list_of, map_of
 from orca.api.errors import FieldError

@@ -12,8 +12,8 @@ from typing import Any
 from orca.api.cel.environment import Environment
 from orca.api.cel.errors import CelCompileError, CelError
 from orca.api.cel.functions import Function, Overload, table
-from orca.api.cel.library.regex import compiled
-from orca.api.cel.library.times import parse_duration, parse_timestamp
+from orca.api.cel.libraries.regex import compiled
+from orca.api.cel.libraries.times import parse_duration, parse_timestamp
 from orca.api.cel.tree import (
     Call,
     Comprehension,

@@ -7,7 +7,7 @@ from typing import Any
 
 from orca.api.cel.errors import CelCostError, CelError, no_such_overload
 from orca.api.cel.functions import Function, Overload
-from orca.api.cel.library.standard import is_in, optional_index
+from orca.api.cel.libraries.standard import is_in, optional_index
 from orca.api.cel.tree import Call, Const, Ident, Node, Select
 from orca.api.cel.values import Optional
 

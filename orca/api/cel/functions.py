@@ -1,6 +1,6 @@
 """The table of functions: signatures for the checker, implementations and costs for evaluation.
 
-A module of ``orca.api.cel.library`` declares its functions while it is imported; ``table`` imports them all once.
+A module of ``orca.api.cel.libraries`` declares its functions while it is imported; ``table`` imports them all once.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _split(text: str) -> list[str]:
 def table() -> dict[str, Function]:
     """All functions by name."""
     for module in _LIBRARY:
-        import_module(f"orca.api.cel.library.{module}")
+        import_module(f"orca.api.cel.libraries.{module}")
     return _FUNCTIONS
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orca.api.cel.errors import CelError
-from orca.api.cel.library.times import parse_duration, parse_timestamp
+from orca.api.cel.libraries.times import parse_duration, parse_timestamp
 from orca.api.cel.types import (
     BOOL,
     BYTES,

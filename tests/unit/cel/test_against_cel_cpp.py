@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orca.api.cel import CelCompileError, CelError, Environment, compile
-from orca.api.cel.library.conversions import show_double
+from orca.api.cel.libraries.conversions import show_double
 
 _OTHER = cel.NewEnv()
 _OURS = Environment({})

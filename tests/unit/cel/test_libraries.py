@@ -1,11 +1,11 @@
-"""Functions of the Kubernetes libraries. Facts from the test tables of k8s.io/apiserver ``pkg/cel/library``."""
+"""Functions of the Kubernetes libraries. Facts from the test tables of k8s.io/apiserver ``pkg/cel/libraries``."""
 
 from __future__ import annotations
 
 import pytest
 
 from orca.api.cel import CelError, Environment, compile
-from orca.api.cel.library.authorization import Asker, Question, Verdict
+from orca.api.cel.libraries.authorization import Asker, Question, Verdict
 from orca.api.cel.types import AUTHORIZER
 
 _NOTHING = Environment({})

@@ -9,7 +9,7 @@ from typing import Any
 
 from orca.api.cel.errors import CelError, no_such_overload
 from orca.api.cel.functions import declare, traverse
-from orca.api.cel.library.regex import matches
+from orca.api.cel.libraries.regex import matches
 from orca.api.cel.values import (
     Duration,
     Optional,

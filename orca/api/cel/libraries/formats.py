@@ -1,4 +1,4 @@
-"""Named formats of strings. Reference: k8s.io/apiserver ``pkg/cel/library/format.go``."""
+"""Named formats of strings. Reference: k8s.io/apiserver ``pkg/cel/libraries/format.go``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from orca.api import names
 from orca.api.cel.errors import CelError
 from orca.api.cel.functions import declare
-from orca.api.cel.library.times import parse_timestamp
-from orca.api.cel.library.urls import parse as parse_url
+from orca.api.cel.libraries.times import parse_timestamp
+from orca.api.cel.libraries.urls import parse as parse_url
 from orca.api.cel.values import Optional, size_of
 
 _UUID = re.compile(r"(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")

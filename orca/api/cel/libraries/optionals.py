@@ -1,4 +1,4 @@
-"""Optional values. Reference: cel-go ``cel/library.go`` (OptionalTypes)."""
+"""Optional values. Reference: cel-go ``cel/libraries.go`` (OptionalTypes)."""
 
 from __future__ import annotations
 

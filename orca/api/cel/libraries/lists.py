@@ -1,4 +1,4 @@
-"""Functions of lists. Reference: k8s.io/apiserver ``pkg/cel/library/lists.go``, cel-go ``ext/lists.go`` (version 3)."""
+"""Functions of lists. Reference: k8s.io/apiserver ``pkg/cel/libraries/lists.go``, cel-go ``ext/lists.go`` (version 3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from orca.api.cel.errors import CelError
 from orca.api.cel.functions import declare, elements
-from orca.api.cel.library.standard import add
+from orca.api.cel.libraries.standard import add
 from orca.api.cel.values import Duration, Uint, compare, contains, equals, size_of
 
 _COMPARABLE = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")

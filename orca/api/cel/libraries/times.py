@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from orca.api.cel.errors import CelError
 from orca.api.cel.functions import declare
-from orca.api.cel.library.standard import duration, timestamp
+from orca.api.cel.libraries.standard import duration, timestamp
 from orca.api.cel.values import Duration, Timestamp
 
 _NANO = 1_000_000_000

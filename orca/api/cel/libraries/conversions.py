@@ -9,7 +9,7 @@ from typing import Any
 
 from orca.api.cel.errors import CelError
 from orca.api.cel.functions import declare, traverse
-from orca.api.cel.library.times import show_duration, show_timestamp
+from orca.api.cel.libraries.times import show_duration, show_timestamp
 from orca.api.cel.values import TypeValue, Uint, checked_int, checked_uint, type_name
 
 _INT = re.compile(r"[+-]?\d+")

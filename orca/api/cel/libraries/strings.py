@@ -9,8 +9,8 @@ from typing import Any
 
 from orca.api.cel.errors import CelError
 from orca.api.cel.functions import declare, of_result, traverse
-from orca.api.cel.library.conversions import show_bool, show_double
-from orca.api.cel.library.times import show_duration, show_timestamp
+from orca.api.cel.libraries.conversions import show_bool, show_double
+from orca.api.cel.libraries.times import show_duration, show_timestamp
 from orca.api.cel.values import Duration, Timestamp, TypeValue, type_name
 
 _UPPER = {i: i - 32 for i in range(ord("a"), ord("z") + 1)}
