@@ -1,0 +1,1 @@
+"""A lab of real hosts with engines of their own: pods, networks, Services, faults."""

@@ -1,0 +1,1 @@
+"""What tests of several layers share: processes, clients and fakes that are themselves tested."""

@@ -1,0 +1,1 @@
+"""The scheduler at work in a server with controllers."""

@@ -1,0 +1,1 @@
+"""``orca.store`` on real etcds, also when they die, stand still or are partitioned."""
