@@ -1,6 +1,6 @@
 """The most that an expression can cost, from its tree and the largest sizes its schema allows.
 
-Reference: cel-go ``checker/cost.go``; k8s.io/apiserver ``pkg/cel/libraries/cost.go``.
+Reference: cel-go ``checker/cost.go``; k8s.io/apiserver ``pkg/cel/library/cost.go``.
 """
 
 from __future__ import annotations

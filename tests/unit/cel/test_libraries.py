@@ -1,4 +1,4 @@
-"""Functions of the Kubernetes libraries. Facts from the test tables of k8s.io/apiserver ``pkg/cel/libraries``."""
+"""Functions of the Kubernetes libraries. Facts from the test tables of k8s.io/apiserver ``pkg/cel/library``."""
 
 from __future__ import annotations
 

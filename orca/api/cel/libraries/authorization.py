@@ -1,4 +1,4 @@
-"""``authorizer``: questions to the server's authorizer. Reference: k8s.io/apiserver ``pkg/cel/libraries/authz.go``."""
+"""``authorizer``: questions to the server's authorizer. Reference: k8s.io/apiserver ``pkg/cel/library/authz.go``."""
 
 from __future__ import annotations
 

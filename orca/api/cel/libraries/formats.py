@@ -1,4 +1,4 @@
-"""Named formats of strings. Reference: k8s.io/apiserver ``pkg/cel/libraries/format.go``."""
+"""Named formats of strings. Reference: k8s.io/apiserver ``pkg/cel/library/format.go``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of lists. Reference: k8s.io/apiserver ``pkg/cel/libraries/lists.go``, cel-go ``ext/lists.go`` (version 3)."""
+"""Functions of lists. Reference: k8s.io/apiserver ``pkg/cel/library/lists.go``, cel-go ``ext/lists.go`` (version 3)."""
 
 from __future__ import annotations
 

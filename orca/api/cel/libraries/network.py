@@ -1,4 +1,4 @@
-"""Addresses and networks. Reference: k8s.io/apiserver ``pkg/cel/libraries/{ip,cidr}.go``, Go's ``net/netip``."""
+"""Addresses and networks. Reference: k8s.io/apiserver ``pkg/cel/library/{ip,cidr}.go``, Go's ``net/netip``."""
 
 from __future__ import annotations
 

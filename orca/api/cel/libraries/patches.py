@@ -1,4 +1,4 @@
-"""``jsonpatch.escapeKey``. Reference: k8s.io/apiserver ``pkg/cel/libraries/jsonpatch.go``."""
+"""``jsonpatch.escapeKey``. Reference: k8s.io/apiserver ``pkg/cel/library/jsonpatch.go``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantities. Reference: k8s.io/apiserver ``pkg/cel/libraries/quantity.go``."""
+"""Quantities. Reference: k8s.io/apiserver ``pkg/cel/library/quantity.go``."""
 
 from __future__ import annotations
 

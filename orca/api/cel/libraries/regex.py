@@ -1,6 +1,6 @@
 """``matches``, ``find``, ``findAll``: with RE2, which takes linear time whatever the expression.
 
-Reference: k8s.io/apiserver ``pkg/cel/libraries/regex.go``.
+Reference: k8s.io/apiserver ``pkg/cel/library/regex.go``.
 """
 
 from __future__ import annotations

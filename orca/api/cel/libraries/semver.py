@@ -1,4 +1,4 @@
-"""Semantic versions. Reference: k8s.io/apiserver ``pkg/cel/libraries/semverlib.go``, semver.org 2.0.0."""
+"""Semantic versions. Reference: k8s.io/apiserver ``pkg/cel/library/semverlib.go``, semver.org 2.0.0."""
 
 from __future__ import annotations
 

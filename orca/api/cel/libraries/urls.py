@@ -1,4 +1,4 @@
-"""URLs. Reference: k8s.io/apiserver ``pkg/cel/libraries/urls.go``, Go's ``net/url``."""
+"""URLs. Reference: k8s.io/apiserver ``pkg/cel/library/urls.go``, Go's ``net/url``."""
 
 from __future__ import annotations
 
