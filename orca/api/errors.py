@@ -23,6 +23,7 @@ _TYPE_TEXTS = {
     "TypeInvalid": ("Invalid value", "FieldValueTypeInvalid"),
     "Internal": ("Internal error", "InternalError"),
 }
+_OMITTED = object()
 _WITHOUT_VALUE = {"Required", "Forbidden", "TooLong", "Internal"}
 CONFLICT_TEXT = "the object has been modified; please apply your changes to the latest version and try again"
 
@@ -50,6 +51,11 @@ class FieldError:
     def invalid(cls, field: str, value: Any, detail: str) -> "FieldError":
         """The value is malformed."""
         return cls("Invalid", field, value, detail)
+
+    @classmethod
+    def invalid_without_value(cls, field: str, detail: str) -> "FieldError":
+        """The value is malformed, and telling it would not help: upstream's ``OmitValueType``."""
+        return cls("Invalid", field, _OMITTED, detail)
 
     @classmethod
     def type_invalid(cls, field: str, value: Any, detail: str) -> "FieldError":
@@ -96,7 +102,7 @@ class FieldError:
     def body(self) -> str:
         """Upstream's ``ErrorBody``: the message without the field."""
         text = _TYPE_TEXTS[self.type][0]
-        if self.type not in _WITHOUT_VALUE:
+        if self.type not in _WITHOUT_VALUE and self.value is not _OMITTED:
             text = f"{text}: {_go_value(self.value)}"
         return f"{text}: {self.detail}" if self.detail else text
 

@@ -24,21 +24,11 @@ def ip_name(value: str) -> list[str]:
     return [] if canonical == value else [f'must be in canonical form ("{canonical}")']
 
 
-def cron_job_name(value: str) -> list[str]:
-    """A subdomain that leaves room for the suffix of its jobs."""
-    wrong = names.dns1123_subdomain(value)
-    # 63 for a label, less 11 for "-" and the time in minutes.
-    if len(value) > 52:
-        wrong.append("must be no more than 52 characters")
-    return wrong
-
-
 _RBAC = "rbac.authorization.k8s.io"
 _RULES: dict[tuple[str, str], NameRule] = {
     ("", "Namespace"): names.dns1123_label,
-    ("", "Service"): names.dns1035_label,
+    ("", "Service"): names.dns1123_label,
     ("apps", "StatefulSet"): names.dns1123_label,
-    ("batch", "CronJob"): cron_job_name,
     ("networking.k8s.io", "IPAddress"): ip_name,
     ("certificates.k8s.io", "CertificateSigningRequest"): any_segment,
     ("apiregistration.k8s.io", "APIService"): any_segment,

@@ -32,7 +32,7 @@ def _backend(backend: Obj, path: str, out: Errors) -> None:
         if not name:
             out.append(FieldError.required(f"{at}.name"))
         else:
-            common.messages(names.dns1035_label(name), name, f"{at}.name", out)
+            common.messages(names.dns1123_label(name), name, f"{at}.name", out)
         port = service.get("port") or {}
         word, number = port.get("name"), port.get("number") or 0
         if word and number:

@@ -228,7 +228,7 @@ def test_granted_roles_stay():
     [
         (builtin.PODS, "a.b", True),
         (builtin.NAMESPACES, "a.b", False),
-        (builtin.SERVICES, "1a", False),
+        (builtin.SERVICES, "1a", True),
         (builtin.CLUSTERROLES, "system:a:b", True),
         (builtin.CLUSTERROLES, "a/b", False),
         (builtin.CRONJOBS, "a" * 53, False),

@@ -201,9 +201,11 @@ def _consistent(spec: Obj, obj: Obj, path: str, out: Errors) -> None:
             out.append(FieldError.invalid(f"{path}.requests[{name}]", value, text))
     limits = obj.get("limits") or {}
     for name, value in limits.items():
-        needed = _total(spec, "limits", name) if name.startswith(_HUGE) else None
-        if needed is not None and needed.value > _value(value).value:
-            text = f"must be greater than or equal to aggregate container limits of {needed}"
+        if not name.startswith(_HUGE):
+            continue
+        most = _total(spec, "limits", name)
+        if most.value > _value(value).value:
+            text = f"must be greater than or equal to aggregate container limits of {most}"
             out.append(FieldError.invalid(f"{path}.limits[{name}]", value, text))
     for i, container in enumerate(spec.get("containers") or ()):
         for name, value in ((container.get("resources") or {}).get("limits") or {}).items():

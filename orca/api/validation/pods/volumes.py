@@ -143,8 +143,8 @@ def _sub_path(mount: Obj, at: str, path: str, out: Errors) -> None:
 
 def mounts(container: Obj, known: dict[str, str], path: str, out: Errors) -> None:
     """``volumeMounts`` and ``volumeDevices`` of a container; *path* is the container's."""
-    mounted = container.get("volumeMounts") or ()
-    devices = container.get("volumeDevices") or ()
+    mounted = container.get("volumeMounts") or []
+    devices = container.get("volumeDevices") or []
     device_paths = {device.get("name"): device.get("devicePath") for device in devices}
     at_list = f"{path}.volumeMounts"
     seen = set()
