@@ -103,6 +103,11 @@ class Connection(RequestHandler):
             raise ConnectionResetError("the client has gone away")
         transport.write(data)
 
+    def abort(self) -> None:
+        """Close at once: what the peer has not taken is lost."""
+        if self.transport is not None:
+            self.transport.abort()
+
     async def drained(self) -> None:
         """Return when the peer has taken enough of what was written. Raises ConnectionResetError."""
         await self._drain_helper()

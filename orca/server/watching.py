@@ -27,6 +27,9 @@ from orca.store import Event
 WRITE_SECONDS = 50e-6
 """What one write to one watcher costs about, twice: so that writing takes at most half of the time."""
 _SHARED = 64  # events; who gets more at once is behind, and alone
+_KEPT = 1 << 18  # bytes
+LAST_SECONDS = 10.0
+"""For a watcher to take what was written before the end; who reads nothing at all has no end otherwise."""
 PAUSE_LEAST = 2e-3
 PAUSE_MOST = 0.05
 
@@ -49,16 +52,14 @@ class Crowd:
 
     def chunk(self, batch: list[Event]) -> tuple[bytes, list[bytes]]:
         """A batch as one chunk of chunked encoding, and its lines. Those who watch the same get the same batch."""
-        if len(batch) > _SHARED:
-            lines = [event.line for event in batch]
-            data = b"".join(lines)
-            return b"%x\r\n%b\r\n" % (len(data), data), lines
-        if batch != self._batch:  # events are compared by identity
-            self._batch = batch
-            self._lines = [event.line for event in batch]
-            data = b"".join(self._lines)
-            self._chunk = b"%x\r\n%b\r\n" % (len(data), data)
-        return self._chunk, self._lines
+        if batch == self._batch:  # events are compared by identity
+            return self._chunk, self._lines
+        lines = [event.line for event in batch]
+        data = b"".join(lines)
+        chunk = b"%x\r\n%b\r\n" % (len(data), data)
+        if len(batch) <= _SHARED and len(data) <= _KEPT:
+            self._batch, self._lines, self._chunk = batch, lines, chunk
+        return chunk, lines
 
 
 CROWD = Crowd()
@@ -120,15 +121,22 @@ async def serve_watch(
                     if CROWD.pause:
                         await asyncio.sleep(CROWD.pause)
         except TimeoutError:
-            if watch.bookmarks:
-                # The last word says how far the watcher is, so that it goes on from there.
-                watch.mark()
-                last = [_line(event, resource, form, include, clock) for event in await watch.batch()]
-                await response.write(b"".join(last))
-                counts.sent(last)
+            async with asyncio.timeout(LAST_SECONDS):
+                await connection.drained()
+                if watch.bookmarks:
+                    # The last word says how far the watcher is, so that it goes on from there.
+                    watch.mark()
+                    last = [_line(event, resource, form, include, clock) for event in await watch.batch()]
+                    await response.write(b"".join(last))
+                    counts.sent(last)
         except ApiError as error:
-            await response.write(_error_line(error))
-        await response.write_eof()
+            async with asyncio.timeout(LAST_SECONDS):
+                await response.write(_error_line(error))
+        async with asyncio.timeout(LAST_SECONDS):
+            await response.write_eof()
+    except TimeoutError:
+        connection.abort()
+        return response
     except (ConnectionResetError, asyncio.CancelledError):
         if not request.http.transport or request.http.transport.is_closing():
             return response  # the peer went away; nothing is left to say

@@ -14,6 +14,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from orca.api.errors import ApiError, bad_request
+from orca.server.connection import connection_of
 from orca.server.identity import WEBSOCKET_TOKEN
 from orca.server.request import Request
 from orca.server.verbs.serving import AnyWatch
@@ -76,7 +77,9 @@ async def serve_frames(
                         unsent += await watch.batch()
                         await send()
     except ApiError as error:
-        await socket.send_str(error_line(error).decode().rstrip("\n"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await socket.send_str(error_line(error).decode().rstrip("\n"))
     except ConnectionError:
         return socket
     except asyncio.CancelledError:
@@ -86,7 +89,11 @@ async def serve_frames(
     finally:
         reader.cancel()
         await watch.aclose()
-    await socket.close()
+    try:
+        async with asyncio.timeout(_CLOSING_SECONDS):
+            await socket.close()
+    except TimeoutError:
+        connection_of(http).abort()  # it reads nothing
     return socket
 
 

@@ -15,7 +15,9 @@ from orca.store.faults import told
 
 BUFFER = 20_000
 BATCH = 1000
-"""So that what one slow watcher has missed is not copied as a whole for it."""
+BATCH_BYTES = 1 << 20
+"""So that what one slow watcher has missed, or all there is at first, is not copied as a whole for it."""
+_FEW = 16  # events whose sizes need not be added up
 
 
 class Watch:
@@ -138,7 +140,8 @@ class Watch:
             self.push(bookmark(self.resource.api_version, self.resource.kind, self._cache.revision))
 
     async def batch(self) -> list[Event]:
-        """Pending events, one to `BATCH` of them; [] once the watch has ended. ApiError 410 at the first call."""
+        """Pending events, one to `BATCH` of them and about `BATCH_BYTES`; [] once the watch has ended. ApiError 410 at
+        the first call."""
         if not self._started:
             await self.start()
         while not self._pending:
@@ -149,10 +152,16 @@ class Watch:
                 await self._waiter
             finally:
                 self._waiter = None
-        if len(self._pending) > BATCH:
-            return [self._pending.popleft() for _ in range(BATCH)]
-        events = list(self._pending)
-        self._pending.clear()
+        pending = self._pending
+        if len(pending) <= _FEW:
+            events = list(pending)
+            pending.clear()
+            return events
+        events, room = [], BATCH_BYTES
+        while pending and room > 0 and len(events) < BATCH:
+            event = pending.popleft()
+            room -= len(event.entry.raw)
+            events.append(event)
         return events
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from orca.api.builtin import CONFIGMAPS, EVENTS, PODS
 from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from orca.api.objects import Obj
 from orca.store import Event, Store, Watch
+from orca.store.watch import BATCH_BYTES
 from tests.api.store.things import config, pod, with_data
 from tests.support.etcd import PrivateEtcd
 
@@ -228,3 +229,14 @@ async def test_two_servers_on_one_etcd_agree(etcd: PrivateEtcd) -> None:
     finally:
         await first.close()
         await second.close()
+
+
+async def test_watchers_get_large_objects_piece_by_piece(store: Store) -> None:
+    for number in range(40):
+        await store.create(CONFIGMAPS, config(f"large-{number}", "large", filling="x" * 100_000))
+    async with store.watch(CONFIGMAPS, "large") as watch:
+        sizes: list[list[int]] = []
+        while sum(map(len, sizes)) < 40:
+            sizes.append([len(event.entry.raw) for event in await watch.batch()])
+    assert len(sizes) > 3
+    assert max(map(sum, sizes)) < BATCH_BYTES + 200_000
