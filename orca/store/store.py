@@ -368,7 +368,9 @@ class Store:
 
     def peek_list(self, resource: Resource, namespace: str = "", *, hint: Hint | None = None) -> Objects:
         """Like `peek`, all of a namespace, or of the cluster for ""."""
-        return [entry.obj for entry in self._cache.bucket(resource.storage).select(namespace, hint=hint)]
+        bucket = self._cache.bucket(resource.storage)
+        # Every write asks for quotas and the like, of which there mostly are none.
+        return [entry.obj for entry in bucket.select(namespace, hint=hint)] if bucket.entries else []
 
     def entries(self, resource: Resource) -> Iterator[Entry]:
         """Like `peek_list`, unparsed."""
