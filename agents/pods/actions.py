@@ -294,7 +294,9 @@ class Actions:
     async def _stop_container(self, action: steps.StopContainer) -> None:
         container = find_container(self._subject.pod, action.container) or {"name": action.container}
         if action.resized:
+            # An agent that comes meanwhile must not take it for one that ended by itself.
             self._subject.memory.sizing.restarting.add(action.id)
+            await save_sizes(self._subject, self._tools)
         await self._stop(container, action.id, action.grace, action.why)
 
     async def _stop(self, container: Obj, container_id: str, grace: float, why: str) -> None:

@@ -19,7 +19,7 @@ def load(directory: Path) -> Sizing | None:
     """What was saved of the pod whose directory it is; None when it was never resized here."""
     try:
         found = json.loads((directory / _FILE).read_text())
-        return Sizing(allotted=dict(found["allotted"]), requested=dict(found["requested"]))
+        return Sizing(dict(found["allotted"]), dict(found["requested"]), restarting=set(found["restarting"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -41,4 +41,5 @@ def save(directory: Path, text: str) -> None:
 
 def text_of(sizing: Sizing) -> str:
     """The part of a pod's sizing that is to outlive the agent."""
-    return json.dumps({"allotted": sizing.allotted, "requested": sizing.requested})
+    kept = {"allotted": sizing.allotted, "requested": sizing.requested, "restarting": sorted(sizing.restarting)}
+    return json.dumps(kept)

@@ -43,6 +43,9 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     init = [_init_status(pod, container, memory, decided, lost) for container in init_containers(pod)]
     main = [_main_status(pod, container, memory, decided, lost) for container in main_containers(pod)]
     phase = pod_phase(pod, init, main, over=over)
+    newest = [memory.newest(container["name"]) for container in main_containers(pod)]
+    if not over and any(info is not None and info.id in memory.sizing.restarting for info in newest):
+        phase = "Running"  # whatever it ended with, it is made anew with other sizes
     if decided.doom is not None or before.get("phase") == "Failed":
         phase = "Failed"
     elif before.get("phase") == "Succeeded":

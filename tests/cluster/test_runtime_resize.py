@@ -77,6 +77,11 @@ async def kernel(host: PodHost, name: str, which: str = "c") -> tuple[int, int, 
         "cd /sys/fs/cgroup; if [ -f cpu.max ]; then cat cpu.weight; cut -d' ' -f1 cpu.max; cat memory.max; "
         "else cat cpu/cpu.shares cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes; fi"
     )
+    deadline = time.monotonic() + 20
+    # An agent that just came has not met its pods yet.
+    while host.manager is None or (view := host.manager.find("default", name)) is None or which not in view.containers:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
     shares, quota, memory = (await host.output(name, "sh", "-c", script, container=which)).split()
     return int(shares), int(quota), int(memory)
 
@@ -220,6 +225,24 @@ async def test_an_agent_that_was_away_applies_what_was_allotted(host: PodHost) -
     assert container(found["status"])["resources"] == wanted
     assert container(found["status"])["allocatedResources"] == wanted["requests"]
     assert (await kernel(host, "away"))[1:] == (40_000, 64 << 20)
+
+
+@pytest.mark.parametrize("policy", ["NotRequired", "RestartContainer"])
+async def test_an_agent_killed_at_any_moment_loses_no_resize(host: PodHost, policy: str) -> None:
+    policies = [{"resourceName": "memory", "restartPolicy": policy}]
+    # It ends with 0 when it is told to: only a resize starts it again.
+    polite = shell("trap 'exit 0' TERM; while true; do sleep 0.05; done", resources=sized("100m", "32Mi"))
+    await host.create(pod("killed", container={**polite, "resizePolicy": policies}, restartPolicy="OnFailure"))
+    await host.running("killed")
+    for number, seconds in enumerate((0.0, 0.005, 0.015, 0.03, 0.06, 0.1, 0.2)):
+        wanted = sized("100m", f"{40 + 8 * number}Mi")
+        await resize(host, "killed", wanted)
+        await asyncio.sleep(seconds)
+        await host.stop_agent()
+        await host.start_agent()
+        found = await host.until("killed", has(wanted))
+        assert (await kernel(host, "killed"))[2] == (40 + 8 * number) << 20
+        assert (container(found["status"])["restartCount"] == 0) is (policy == "NotRequired")
 
 
 async def test_the_engine_comes_back_with_what_was_allotted(host: PodHost) -> None:

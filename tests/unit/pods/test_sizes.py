@@ -151,6 +151,7 @@ def test_a_container_stopped_for_a_resize_starts_again_whatever_its_policy() -> 
     memory.images["c"] = IMAGE
     decided = plan(obj, memory, at(6))
     assert StartContainer("c", 1) in decided.actions
+    assert build_status(obj, memory, decided, at(6), ["192.0.2.1"])["phase"] == "Running"
     assert decided.life is Life.RUNNING
 
 
