@@ -21,7 +21,7 @@ SYSTEM_FIELDS = (
 )
 _FOREVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 ANNOTATIONS_LIMIT = 256 * 1024
-_STANDARD_FINALIZERS = ("foregroundDeletion", "orphan", "kubernetes")
+STANDARD_FINALIZERS = ("foregroundDeletion", "orphan", "kubernetes")
 
 
 def keep_system_fields(new: Obj, old: Obj) -> None:
@@ -111,17 +111,26 @@ def validate_annotations(annotations: Any, path: str) -> list[FieldError]:
 def _common(resource: Resource, fields: Obj) -> list[FieldError]:
     found = validate_labels(fields.get("labels"), "metadata.labels")
     found += validate_annotations(fields.get("annotations"), "metadata.annotations")
-    found += _owners(fields.get("ownerReferences") or [])
-    for finalizer in fields.get("finalizers") or []:
-        path = "metadata.finalizers"
-        messages = names.qualified_name(finalizer)
-        found += [FieldError.invalid(path, finalizer, m) for m in messages]
+    if fields.get("ownerReferences"):
+        found += _owners(fields["ownerReferences"])
+    finalizers = fields.get("finalizers")
+    if finalizers:
         # Upstream asks for a path in the names of its own kinds only.
-        own = not resource.custom and resource.group != "apiextensions.k8s.io"
-        if own and not messages and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
-            text = "name is neither a standard finalizer name nor is it fully qualified"
-            found.append(FieldError.invalid(path, finalizer, text))
+        _finalizers(finalizers, found, own=not resource.custom and resource.group != "apiextensions.k8s.io")
     return found
+
+
+def _finalizers(finalizers: list[str], found: list[FieldError], *, own: bool) -> None:
+    path = "metadata.finalizers"
+    for finalizer in finalizers:
+        found += [FieldError.invalid(path, finalizer, m) for m in names.qualified_name(finalizer)]
+    if "orphan" in finalizers and "foregroundDeletion" in finalizers:
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        found.append(FieldError.invalid(path, finalizers, text))
+    for i, finalizer in enumerate(finalizers):
+        if own and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            found.append(FieldError.invalid(f"{path}[{i}]", finalizer, text))
 
 
 def _owners(references: list[Obj]) -> list[FieldError]:
@@ -133,16 +142,17 @@ def _owners(references: list[Obj]) -> list[FieldError]:
             if not reference.get(field):
                 text = "version must not be empty" if field == "apiVersion" else "must not be empty"
                 found.append(FieldError.invalid(f"{path}.{field}", reference.get(field) or "", text))
-        if reference.get("kind") == "Event" and str(reference.get("apiVersion")) in ("v1", "events.k8s.io/v1"):
-            text = f"{reference.get('apiVersion')} is disallowed from being an owner"
+        if reference.get("kind") == "Event" and reference.get("apiVersion") == "v1":
+            text = "/v1, Kind=Event is disallowed from being an owner"
             found.append(FieldError.invalid(path, reference, text))
         if reference.get("controller"):
+            name = f"{reference.get('kind') or ''}/{reference.get('name') or ''}"
             if controller:
                 text = (
                     'Only one reference can have Controller set to true. Found "true" in references for '
-                    f"{controller} and {reference.get('name')}"
+                    f"{controller} and {name}"
                 )
                 found.append(FieldError.invalid(path, references, text))
             else:
-                controller = str(reference.get("name"))
+                controller = name
     return found

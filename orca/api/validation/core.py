@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets, ServiceAccounts, Namespaces, quotas, limits and events."""
+"""ConfigMaps, Secrets, ServiceAccounts, Namespaces and events."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import json
 
 from orca.api import names
 from orca.api.errors import FieldError
+from orca.api.metadata import STANDARD_FINALIZERS
 from orca.api.validation import common
-from orca.api.validation.pods.resources import is_native
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
 
 MAX_BYTES = 1024 * 1024
@@ -68,9 +68,11 @@ def _docker(data: dict[str, bytes], key: str, out: Errors) -> None:
         out.append(FieldError.required(path))
         return
     try:
-        json.loads(data[key])
+        wrong = "" if isinstance(json.loads(data[key]), dict | None) else "json: cannot unmarshal into a map"
     except ValueError as error:
-        out.append(FieldError.invalid(path, "<secret contents redacted>", str(error)))
+        wrong = str(error)
+    if wrong:
+        out.append(FieldError.invalid(path, "<secret contents redacted>", wrong))
 
 
 @on_create("", "Secret")
@@ -122,12 +124,15 @@ def namespace(obj: Obj) -> Errors:
     """A Namespace."""
     out: Errors = []
     for finalizer in (obj.get("spec") or {}).get("finalizers") or ():
-        wrong = names.qualified_name(finalizer)
-        common.messages(wrong, finalizer, "spec.finalizers", out)
-        if not wrong and "/" not in finalizer and finalizer != "kubernetes":
-            text = "name is neither a standard finalizer name nor is it fully qualified"
-            out.append(FieldError.invalid("spec.finalizers", finalizer, text))
+        _finalizer(finalizer, "spec.finalizers", out)
     return out
+
+
+def _finalizer(name: str, path: str, out: Errors) -> None:
+    common.messages(names.qualified_name(name), name, path, out)
+    if "/" not in name and name not in STANDARD_FINALIZERS:
+        text = "name is neither a standard finalizer name nor is it fully qualified"
+        out.append(FieldError.invalid(path, name, text))
 
 
 @on_update("", "Namespace")
@@ -141,124 +146,11 @@ def namespace_update(new: Obj, old: Obj, subresource: str) -> Errors:
                 "'Active' if `deletionTimestamp` is empty"  # fmt: skip
             return [FieldError.invalid("status.Phase", phase, f"may only be {allowed}")]
         return []
-    return namespace(new) if subresource == "finalize" else []
-
-
-def quota_name(name: str, path: str, out: Errors) -> None:
-    """The name of something a quota counts."""
-    wrong = names.qualified_name(name)
-    common.messages(wrong, name, path, out)
-    if wrong or "/" in name or name.startswith("count/"):
-        return
-    known = ("cpu", "memory", "ephemeral-storage", "storage", "pods", "services", "replicationcontrollers",
-             "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims", "services.nodeports",
-             "services.loadbalancers")  # fmt: skip
-    plain = name.removeprefix("requests.").removeprefix("limits.")
-    if plain not in known and not plain.startswith("hugepages-"):
-        out.append(FieldError.invalid(path, name, "must be a standard resource type or fully qualified"))
-
-
-_SCOPES = ("BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass",
-           "Terminating", "VolumeAttributesClass")  # fmt: skip
-
-
-@on_create("", "ResourceQuota")
-def resource_quota(obj: Obj) -> Errors:
-    """A ResourceQuota."""
     out: Errors = []
-    spec = obj.get("spec") or {}
-    for key, value in (spec.get("hard") or {}).items():
-        quota_name(key, f"spec.hard[{key}]", out)
-        found = common.non_negative_quantity(value, f"spec.hard[{key}]", out)
-        whole = not key.rpartition("requests.")[2].startswith(("cpu", "memory", "storage", "ephemeral", "limits."))
-        if found is not None and whole and "/" not in key and found.value != found.value.to_integral_value():
-            out.append(FieldError.invalid(f"spec.hard[{key}]", value, "must be an integer"))
-    scopes = spec.get("scopes") or []
-    for scope in scopes:
-        if scope not in _SCOPES:
-            out.append(FieldError.invalid("spec.scopes", scopes, "unsupported scope"))
-    for pair in (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")):
-        if all(scope in scopes for scope in pair):
-            out.append(FieldError.invalid("spec.scopes", scopes, "conflicting scopes"))
-    for i, rule in enumerate((spec.get("scopeSelector") or {}).get("matchExpressions") or ()):
-        at = f"spec.scopeSelector.matchExpressions[{i}]"
-        if rule.get("scopeName") not in _SCOPES:
-            out.append(FieldError.invalid(f"{at}.scopeName", rule.get("scopeName") or "", "unsupported scope"))
-        operator, values = rule.get("operator"), rule.get("values")
-        if operator in ("In", "NotIn") and not values:
-            text = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
-            out.append(FieldError.required(f"{at}.values", text))
-        elif operator in ("Exists", "DoesNotExist") and values:
-            text = "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector"
-            out.append(FieldError.invalid(f"{at}.values", values, text))
-        elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
-            out.append(FieldError.invalid(f"{at}.operator", operator or "", "not a valid selector operator"))
+    if subresource == "finalize":
+        for i, finalizer in enumerate((new.get("spec") or {}).get("finalizers") or ()):
+            _finalizer(finalizer, f"spec.finalizers[{i}]", out)
     return out
-
-
-@on_update("", "ResourceQuota")
-def resource_quota_update(new: Obj, old: Obj, subresource: str) -> Errors:
-    """A changed ResourceQuota; its scopes stay."""
-    if subresource == "status":
-        return []
-    out = resource_quota(new)
-    wanted, before = new.get("spec") or {}, old.get("spec") or {}
-    if sorted(wanted.get("scopes") or ()) != sorted(before.get("scopes") or ()):
-        out.append(FieldError.invalid("spec.scopes", wanted.get("scopes"), common.IMMUTABLE))
-    return out
-
-
-_ITEM_KEYS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
-
-
-@on_create("", "LimitRange")
-def limit_range(obj: Obj) -> Errors:
-    """A LimitRange: each type once, and min ≤ default request ≤ default ≤ max."""
-    out: Errors = []
-    seen = set()
-    for i, item in enumerate((obj.get("spec") or {}).get("limits") or ()):
-        at = f"spec.limits[{i}]"
-        kind = item.get("type") or ""
-        common.messages(names.qualified_name(kind), kind, f"{at}.type", out)
-        if kind in seen:
-            out.append(FieldError.duplicate(f"{at}.type", kind))
-        seen.add(kind)
-        if kind == "Pod":
-            for key in ("default", "defaultRequest"):
-                if item.get(key):
-                    text = "may not be specified when `type` is 'Pod'"
-                    out.append(FieldError.forbidden(f"{at}.{key}", text))
-        if kind == "PersistentVolumeClaim" and "storage" not in {**(item.get("min") or {}), **(item.get("max") or {})}:
-            text = "either minimum or maximum storage value is required, but neither was provided"
-            out.append(FieldError.required(at, text))
-        _limit_item(item, at, out)
-    return out
-
-
-def _limit_item(item: Obj, path: str, out: Errors) -> None:
-    for name in {key for part in _ITEM_KEYS for key in item.get(part) or ()}:
-        found = {}
-        for part in _ITEM_KEYS:
-            value = (item.get(part) or {}).get(name)
-            if value is not None:
-                amount = common.non_negative_quantity(value, f"{path}.{part}[{name}]", out)
-                if amount is not None:
-                    found[part] = amount.value
-        for low, high in (("min", "max"), ("min", "defaultRequest"), ("defaultRequest", "max"),
-                          ("defaultRequest", "default"), ("min", "default"), ("default", "max")):  # fmt: skip
-            if low in found and high in found and found[low] > found[high]:
-                words = {"defaultRequest": "default request value", "default": "default value"}
-                shown_low, shown_high = words.get(low, f"{low} value"), words.get(high, f"{high} value")
-                value = item[low][name]
-                text = f"{shown_low} {value} is greater than {shown_high} {item[high][name]}"
-                out.append(FieldError.invalid(f"{path}.{low}[{name}]", value, text))
-        ratio = found.get("maxLimitRequestRatio")
-        if ratio is not None and ratio < 1:
-            value = item["maxLimitRequestRatio"][name]
-            text = f"ratio {value} is less than 1"
-            out.append(FieldError.invalid(f"{path}.maxLimitRequestRatio[{name}]", value, text))
-        if not is_native(name) and "default" in found and found["default"] != found["default"].to_integral_value():
-            out.append(FieldError.invalid(f"{path}.default[{name}]", item["default"][name], "must be an integer"))
 
 
 @on_create("", "Event")

@@ -162,7 +162,7 @@ def changed(new: Obj, old: Obj, out: Errors) -> None:
     _indexes(change, out)
     if (now.get("ready") or 0) > (now.get("active") or 0) and change.moved("ready", "active"):
         text = "cannot set more ready pods than active"
-        out.append(FieldError.invalid("status.ready", now["ready"], text))
+        out.append(FieldError.invalid("status.ready", now.get("ready") or 0, text))
     if (now.get("failed") or 0) < (was.get("failed") or 0):
         out.append(FieldError.invalid("status.failed", now.get("failed") or 0, "cannot decrease the failed counter"))
     spec = change.spec

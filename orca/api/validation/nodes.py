@@ -7,7 +7,7 @@ import ipaddress
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.validation import common
-from orca.api.validation.pods import scheduling
+from orca.api.validation.pods import resources, scheduling
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
 
 
@@ -48,11 +48,12 @@ def node(obj: Obj) -> Errors:
     """A Node."""
     out: Errors = []
     spec = obj.get("spec") or {}
-    _taints(spec.get("taints") or [], "spec.taints", out)
+    # Upstream tells of taints as if they were metadata.
+    _taints(spec.get("taints") or [], "metadata.taints", out)
     _cidrs(spec, out)
     for part in ("capacity", "allocatable"):
         for key, value in ((obj.get("status") or {}).get(part) or {}).items():
-            common.non_negative_quantity(value, f"status.{part}.{key}", out)
+            resources.amount(key, value, f"status.{part}.{key}", out)
     return out
 
 
@@ -84,8 +85,9 @@ def runtime_class(obj: Obj) -> Errors:
     out: Errors = []
     handler = obj.get("handler") or ""
     common.messages(names.dns1123_label(handler), handler, "handler", out)
-    for key, value in ((obj.get("overhead") or {}).get("podFixed") or {}).items():
-        common.non_negative_quantity(value, f"overhead.podFixed[{key}]", out)
+    fixed = (obj.get("overhead") or {}).get("podFixed")
+    if fixed:
+        resources.requirements({"limits": fixed}, "overhead.podFixed", out)
     rules = obj.get("scheduling") or {}
     common.labels(rules.get("nodeSelector"), "scheduling.nodeSelector", out)
     scheduling.tolerations(rules.get("tolerations") or [], "scheduling.tolerations", out)

@@ -135,7 +135,7 @@ def test_sound_objects_are_accepted_and_may_be_written_again(resource, body):
         (builtin.CONFIGMAPS, {"data": {"a": "x" * 1048577}}, ["[]: Too long: may not be more than 1048576 bytes"]),
         (builtin.SECRETS, {"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}, ["data[tls.key]: Required value"]),
         (builtin.NODES, {"spec": {"taints": [{"key": "k", "effect": "Nope"}]}},
-         ['spec.taints[0].effect: Unsupported value: "Nope": supported values: "NoSchedule", "PreferNoSchedule", '
+         ['metadata.taints[0].effect: Unsupported value: "Nope": supported values: "NoSchedule", "PreferNoSchedule", '
           '"NoExecute"']),
         (builtin.ENDPOINTSLICES, {"addressType": "IPv6", "endpoints": [{"addresses": ["10.0.0.1"]}]},
          ['endpoints[0].addresses[0]: Invalid value: "10.0.0.1": must be a valid IPv6 address']),

@@ -52,7 +52,7 @@ def resize(new: Obj, old: Obj, out: Errors) -> None:
     """The errors of a resize of *old* to *new*, the spec's own apart."""
     refused = _refused_whole(new, old)
     if refused:
-        out.append(FieldError.forbidden("", refused))
+        out.append(FieldError.forbidden("[]", refused))
         return
     wanted, before = new.get("spec") or {}, old.get("spec") or {}
     for key in ("containers", "initContainers"):

@@ -86,7 +86,7 @@ def _claims(items: list[Obj], path: str, out: Errors, *, mirror: bool) -> None:
     seen = set()
     for i, claim in enumerate(items):
         if mirror:
-            out.append(FieldError.forbidden("", "static pods do not support resource claims"))
+            out.append(FieldError.forbidden("[]", "static pods do not support resource claims"))
             continue
         at = f"{path}[{i}]"
         name = claim.get("name")

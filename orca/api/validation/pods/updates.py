@@ -182,7 +182,7 @@ def pod(new: Obj, old: Obj, subresource: str) -> Errors:
         if subresource == "":
             _main(wanted, before, out)
         elif had and marks.MIRROR in had:
-            return [FieldError.forbidden("", "static pods do not support ephemeral containers")]
+            return [FieldError.forbidden("[]", "static pods do not support ephemeral containers")]
         else:
             _ephemeral(wanted, before, out)
     return out
