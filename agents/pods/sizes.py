@@ -76,7 +76,8 @@ def remembered(pod: Obj, saved: Sizing | None, containers: Iterable[ContainerInf
     made = {info.container: info for info in sorted(containers, key=lambda info: info.attempt)}
     for name, wish in wished(pod).items():
         if name not in sizing.allotted:
-            sizing.allotted[name] = (from_label(made[name]) if name in made else None) or wish
+            known = from_label(made[name]) if name in made else None
+            sizing.allotted[name] = wish if known is None else known
     for one in (pod.get("status") or {}).get("conditions") or ():
         if one.get("status") != "True":
             continue
@@ -121,7 +122,7 @@ def changes(pod: Obj, memory: Memory) -> Changes:
         info = memory.newest(container["name"])
         if info is None or not info.running or is_untold(info) or is_changed(container, info):
             continue
-        allotted: Obj = memory.sizing.allotted.get(container["name"]) or container.get("resources") or {}
+        allotted: Obj = memory.sizing.allotted.get(container["name"], container.get("resources")) or {}
         by_memory, by_cpu = _of_memory(info, allotted, memory), _of_cpu(info, allotted)
         policies = {one.get("resourceName"): one.get("restartPolicy") for one in container.get("resizePolicy") or ()}
         if (by_memory and policies.get("memory") == "RestartContainer") or (
@@ -200,15 +201,22 @@ def in_force(container: Obj, info: ContainerInfo, allotted: Mapping[str, Obj]) -
     given: Obj = allotted.get(container["name"], container.get("resources") or {})
     found = {**given}
     if info.running and not is_untold(info):
-        wanted, had = limits_of({"resources": given}), info.resources
+        wanted, had, made = limits_of({"resources": given}), info.resources, _made_with(info)
         requests, limits = dict(given.get("requests") or {}), dict(given.get("limits") or {})
         if "cpu" in requests and had.cpu_shares and wanted.cpu_shares != had.cpu_shares:
             requests["cpu"] = f"{-(-had.cpu_shares * 1000 // SHARES_PER_CPU)}m"
-        if "cpu" in limits and had.cpu_quota > 0 and _rate(wanted) != _rate(had):
-            limits["cpu"] = f"{round(_rate(had) * 1000)}m"
-        if "memory" in limits and had.memory and wanted.memory != had.memory:
-            limits["memory"] = binary(had.memory)
-        found |= {kind: sizes for kind, sizes in (("limits", limits), ("requests", requests)) if sizes}
+        if "cpu" in limits and _rate(wanted) != _rate(had):
+            if had.cpu_quota > 0:
+                limits["cpu"] = f"{round(_rate(had) * 1000)}m"
+            elif not made.cpu_quota:
+                del limits["cpu"]  # the first limit it gets, and not there yet
+        if "memory" in limits and wanted.memory != had.memory:
+            if had.memory:
+                limits["memory"] = binary(had.memory)
+            elif not made.memory:
+                del limits["memory"]
+        found |= {"limits": limits, "requests": requests}
+        found = {kind: sizes for kind, sizes in found.items() if sizes}
     return found, given.get("requests") or {}
 
 

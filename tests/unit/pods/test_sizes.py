@@ -169,6 +169,20 @@ def test_the_status_tells_what_is_in_force() -> None:
     assert in_force(container, replace(one, state="exited"), {"c": LARGE})[0] == LARGE
 
 
+def test_a_limit_is_not_told_before_it_is_there() -> None:
+    free = {"requests": {"cpu": "100m", "memory": "32Mi"}}
+    one = made(sized("c", free))
+    resources, allotted = in_force(sized("c", SMALL), one, {"c": SMALL})
+    assert (resources, allotted) == (free, free["requests"])
+
+
+def test_sizes_where_there_were_none_wait_to_be_allotted() -> None:
+    memory = allotting(up(made(sized("c", {}))), c={})
+    assert not changes(pod(sized("c", SMALL)), memory)
+    memory.sizing.allotted = {"c": SMALL}
+    assert changes(pod(sized("c", SMALL)), memory)
+
+
 def test_conditions_of_a_resize_come_and_go() -> None:
     container = sized("c", SMALL)
     obj, memory = pod(container), allotting(up(made(container)), c=SMALL)
@@ -196,6 +210,7 @@ def test_an_agent_remembers_from_disk_then_from_labels() -> None:
     labelled = made(sized("c", SMALL))
     assert remembered(pod(wish), None, []).allotted == {"c": LARGE}
     assert remembered(pod(wish), None, [labelled]).allotted == {"c": SMALL}
+    assert remembered(pod(wish), None, [made(sized("c", {}))]).allotted == {"c": {}}
     saved = Sizing(allotted={"c": {"requests": {"cpu": "7"}}})
     assert remembered(pod(wish), saved, [labelled]).allotted == {"c": {"requests": {"cpu": "7"}}}
     conditions = [
