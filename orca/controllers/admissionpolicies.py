@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from orca.api.builtin import BUILTIN, CUSTOMRESOURCEDEFINITIONS, VALIDATINGADMISSIONPOLICIES
+from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj
 from orca.controllers.harness import DONE, Context, Controller, Outcome
 
@@ -47,7 +48,11 @@ class ValidatingAdmissionPolicyStatusController(Controller):
         found = await asyncio.to_thread(_checked, spec, definitions)
         if found:
             status["typeChecking"] = {"expressionWarnings": found}
-        await self._policies.update({**policy, "status": status}, subresource="status")
+        try:
+            await self._policies.update({**policy, "status": status}, subresource="status")
+        except ApiError as error:
+            if not is_not_found(error):  # deleted while it was judged
+                raise
         return DONE
 
     async def _definitions(self) -> list[Obj]:
