@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orca.api.validation import (
     admissionregistration,
+    autoscaling,
     batch,
     certificates,
     claims,
@@ -18,6 +19,7 @@ from orca.api.validation import (
     endpoints,
     extensions,
     flowcontrol,
+    ingresses,
     kindnames,
     networking,
     nodes,
@@ -46,6 +48,7 @@ _ROOMS = (
     _pod_spec,
     _pod_updates,
     admissionregistration,
+    autoscaling,
     batch,
     certificates,
     claims,
@@ -54,6 +57,7 @@ _ROOMS = (
     endpoints,
     extensions,
     flowcontrol,
+    ingresses,
     networking,
     nodes,
     policy,

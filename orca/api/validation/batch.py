@@ -18,7 +18,6 @@ from orca.api.validation.registry import Errors, Obj, on_create, on_update
 
 _CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 _ZONE_PART = re.compile(r"[A-Za-z.\-_0-9+]{1,14}")
-_HTTP_PATH = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+")
 _MAX_INDEXED = 100_000
 _MAX_OF_MANY = 10_000
 _MAX_MANAGER = 63
@@ -66,17 +65,7 @@ def _very_many(parallelism: int | None, most: int | None, path: str, out: Errors
 
 
 def _manager(name: str, path: str, out: Errors) -> None:
-    host, _, rest = name.partition("/")
-    if not name:
-        out.append(FieldError.required(path))
-    elif not host or not rest:
-        text = 'must be a domain-prefixed path (such as "acme.io/foo")'
-        out.append(FieldError.invalid(path, name, text))
-    else:
-        common.messages(names.dns1123_subdomain(host), host, path, out)
-        if not _HTTP_PATH.fullmatch(rest):
-            text = names.regex_error("Invalid path", _HTTP_PATH.pattern)
-            out.append(FieldError.invalid(path, rest, text))
+    common.domain_prefixed_path(name, path, out)
     if len(name.encode()) > _MAX_MANAGER:
         out.append(FieldError.too_long(path, "", _MAX_MANAGER))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -160,6 +161,29 @@ def subdomain(value: str | None, path: str, out: Errors) -> None:
     """An RFC 1123 subdomain, when there is one."""
     if value:
         messages(names.dns1123_subdomain(value), value, path, out)
+
+
+_HTTP_PATH = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+")
+
+
+def domain_prefixed_path(value: str, path: str, out: Errors) -> None:
+    """A subdomain, a slash and characters of an HTTP path: ``acme.io/foo``."""
+    host, _, rest = value.partition("/")
+    if not value:
+        out.append(FieldError.required(path))
+    elif not host or not rest:
+        text = 'must be a domain-prefixed path (such as "acme.io/foo")'
+        out.append(FieldError.invalid(path, value, text))
+    else:
+        messages(names.dns1123_subdomain(host), host, path, out)
+        if not _HTTP_PATH.fullmatch(rest):
+            out.append(FieldError.invalid(path, rest, names.regex_error("Invalid path", _HTTP_PATH.pattern)))
+
+
+def segment(obj: Obj, key: str, path: str, out: Errors) -> None:
+    """``obj[key]`` is there, and can stand in a URL's path."""
+    if required(obj, key, path, out):
+        messages(names.path_segment(obj[key]), obj[key], f"{path}.{key}", out)
 
 
 def no_backsteps(value: str, path: str, out: Errors) -> None:
