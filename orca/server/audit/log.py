@@ -18,6 +18,7 @@ log = structlog.get_logger()
 GATHER_SECONDS = 0.05
 FULL = 20_000
 """Lines that may wait to be written; requests wait when there are more, so none is lost."""
+_NEWLINE = ord("\n")
 _STAMP = "%Y-%m-%dT%H-%M-%S.%f"
 _STAMPED = re.compile(r"^(?P<stem>.+)-(?P<at>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3})(?P<suffix>\.[^.]*)?$")
 
@@ -39,12 +40,14 @@ class RotatedFile:
         self._rotation = rotation
         self._file = -1
         self._size = 0
+        self._torn = False  # whether half a line is the last thing in the file
 
     def open(self) -> None:
         """Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._file).st_size
+        self._torn = bool(self._size) and not _ends_with_a_line(self._path)
 
     def write(self, lines: list[bytes]) -> None:
         """All lines, none torn apart by a rotation. Raises OSError."""
@@ -55,18 +58,20 @@ class RotatedFile:
         size = 0
         for line in lines:
             if limit and self._size + size + len(line) > limit and self._size + size:
-                self._append(held, size)
+                self._append(held)
                 held, size = [], 0
                 self._rotate()
             held.append(line)
             size += len(line)
-        self._append(held, size)
+        self._append(held)
 
-    def _append(self, lines: list[bytes], size: int) -> None:
-        data = memoryview(b"".join(lines))
+    def _append(self, lines: list[bytes]) -> None:
+        data = memoryview(b"".join([b"\n", *lines] if self._torn and lines else lines))
         while data:
-            data = data[os.write(self._file, data) :]
-        self._size += size
+            written = os.write(self._file, data)
+            self._torn = data[written - 1] != _NEWLINE
+            self._size += written
+            data = data[written:]
 
     def _rotate(self) -> None:
         self.close()
@@ -100,6 +105,13 @@ class RotatedFile:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    """A disk that was full, or a machine that failed, leaves half of one."""
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 class _Stdout:

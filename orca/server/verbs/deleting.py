@@ -37,6 +37,8 @@ from orca.store import Entry
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
+LONGEST_GRACE = 1 << 31
+"""Seconds. What is longer ends at no time that could be written, and nobody lives to see it."""
 _ATTEMPTS = 64
 _JOB_ORPHANS = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
@@ -85,16 +87,17 @@ async def delete(
     """
     if resource is JOBS and not options.propagation and options.orphan_dependents is None:
         call.options.warnings.append(_JOB_ORPHANS)
+    judged = -1
     for _ in range(_ATTEMPTS):
         current = await core.read(resource, space, object_name)
         _check(resource, object_name, current.obj, options)
-        if not admitted:
+        if not admitted and judged != current.revision:  # whoever was faster may have changed what admission is about
             attributes = core.attributes(
                 call, "DELETE", resource, space, object_name, None, current.obj, options=options.to_api()
             )
             await core.admission.admit(attributes)
             await core.admission.validate(attributes)
-            admitted = True
+            judged = current.revision
         marked = _marked(core, resource, current, options)
         try:
             if marked is None:
@@ -176,8 +179,8 @@ def _grace(resource: Resource, obj: Obj, options: DeleteOptions) -> int | None:
         if not (obj.get("spec") or {}).get("nodeName") or phase in ("Succeeded", "Failed"):
             return 0  # nothing runs, nobody would end the grace period
     if options.grace_seconds is not None:
-        return options.grace_seconds if options.grace_seconds >= 0 else 1
-    return default
+        return min(options.grace_seconds, LONGEST_GRACE) if options.grace_seconds >= 0 else 1
+    return min(default, LONGEST_GRACE)
 
 
 def _mark(core: Core, obj: Obj, grace: int) -> Obj:

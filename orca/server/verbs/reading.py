@@ -18,6 +18,7 @@ from orca.server.verbs.serving import AnyWatch, ServedWatch, is_plain, serve, se
 from orca.store import Page
 
 Predicate = Callable[[Obj], bool]
+_VERSION_DIGITS = 20  # of 2^64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,8 @@ async def open_watch(core: Core, resource: Resource, space: str, options: ListOp
     """A started watch. Raises ApiError 400, 405, 410, and 504 for initial events of a version that is not there yet."""
     wanted = select(resource, options.labels, options.fields)
     version = options.resource_version
-    if version and not (version.isascii() and version.isdigit()):
-        problem = FieldError.invalid("resourceVersion", version, "strconv.ParseUint: invalid syntax")
+    if version and not (version.isascii() and version.isdigit() and len(version) <= _VERSION_DIGITS):
+        problem = FieldError.invalid("resourceVersion", version[:64], "strconv.ParseUint: invalid syntax")
         raise invalid_kind("meta.k8s.io", "ListOptions", "", [problem])
     initial = options.send_initial_events
     if initial is None:

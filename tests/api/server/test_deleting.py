@@ -133,3 +133,24 @@ async def test_eviction_honours_the_budget(api: Api, space: str) -> None:
         "Cannot evict pod as it would violate the pod's disruption budget.",
     )
     assert refused.json["details"]["causes"][0]["reason"] == "DisruptionBudget"
+
+
+async def test_a_grace_period_longer_than_time(api: Api, space: str) -> None:
+    """Else nobody could delete the pod in the usual way, and its namespace would stay for ever."""
+    path = f"/api/v1/namespaces/{space}/pods"
+    most = (1 << 63) - 1
+    spec = {**POD, "terminationGracePeriodSeconds": most, "nodeName": "somewhere"}
+    for number, query in enumerate(("", f"?gracePeriodSeconds={most}", "?gracePeriodSeconds=9999999999999")):
+        await made(api, path, metadata={"name": f"p{number}"}, spec=spec)
+        marked = await api.delete(f"{path}/p{number}{query}")
+        assert marked.status == 200, marked.raw
+        assert marked.json["metadata"]["deletionGracePeriodSeconds"] == 1 << 31
+        assert (await api.delete(f"{path}/p{number}?gracePeriodSeconds=5")).status == 200
+        assert (await api.delete(f"{path}/p{number}?gracePeriodSeconds=0")).status == 200
+        assert (await api.get(f"{path}/p{number}")).status == 404
+
+
+async def test_versions_that_are_none(api: Api, space: str) -> None:
+    for version in ("9" * 5000, "²", "-1"):
+        path = f"/api/v1/namespaces/{space}/pods?watch=1&timeoutSeconds=1&resourceVersion={version}"
+        assert (await api.get(path)).status in (400, 422)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import orjson
@@ -12,6 +14,7 @@ import yaml
 from orca.api.builtin import BUILTIN
 from orca.auth import UserInfo
 from orca.server.audit import AuditLog, Level, Policy, PolicyInvalid, Rotation
+from orca.server.audit.log import RotatedFile
 from orca.server.paths import parse_path
 
 
@@ -129,3 +132,28 @@ async def test_a_log_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
     log.put(b"{}\n")
     await log.flush()
     assert (log.written, log.lost) == (0, 1)
+
+
+def test_a_full_disk_tears_no_line_that_comes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, write = tmp_path / "audit.log", os.write
+    log = RotatedFile(path, Rotation())
+    room = [5]
+
+    def full(file: int, data: memoryview) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        room[0] -= (written := write(file, data[: room[0]]))
+        return written
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="no space"):
+        log.write([b"{1}\n", b"{2}\n"])
+    monkeypatch.setattr(os, "write", write)
+    log.write([b"{3}\n"])
+    log.close()
+    assert path.read_bytes() == b"{1}\n{\n{3}\n"
+    path.write_bytes(b"{1}\n{")
+    later = RotatedFile(path, Rotation())
+    later.write([b"{2}\n"])
+    later.close()
+    assert path.read_bytes() == b"{1}\n{\n{2}\n"
