@@ -71,6 +71,7 @@ class Store:
         self._feed = Feed(self._etcd, self._cache, self._clock)
         self._leases = Leases(self._etcd, self._clock)
         self._known = 0
+        self._forgotten = 0  # the state before this revision is shown to nobody any more
         self._latest: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -162,6 +163,15 @@ class Store:
                 return entry
             current = self._other(resource, name, written)
         raise errors.conflict(resource, name)
+
+    async def replace(self, resource: Resource, current: Entry, obj: Obj, *, also: Sequence[Also] = ()) -> Entry:
+        """Stores `obj`, frozen from here on, in place of `current`. ApiError 409 when that is not the newest state any
+        more, 404 when it is gone; Raced when one of `also` cannot be written with it."""
+        written, entry = await self._put(resource, obj, current.revision, also)
+        if written.won:
+            return entry
+        self._other(resource, current.name, written)
+        raise errors.conflict(resource, current.name)
 
     async def delete(
         self,
@@ -319,6 +329,8 @@ class Store:
         bucket = self._cache.bucket(resource.storage)
         if bucket.faults and bucket.fault_in(namespace):
             raise _unreadable(bucket, bucket.fault_in(namespace))
+        if exact is not None and exact < self._forgotten:
+            raise _too_old(exact, start, paging=bool(continue_))
         if exact is not None and exact < revision:
             differs = bucket.past(exact)
             if differs is None:
@@ -468,9 +480,7 @@ class Store:
                 if 0 < wanted < len(found):
                     break
         except EtcdCompacted as error:
-            if paging:
-                raise ContinueExpired(Position(revision, start)) from error
-            raise errors.expired(f"The resourceVersion for the provided list is too old: {revision}") from error
+            raise _too_old(revision, start, paging=paging) from error
         except EtcdError as error:
             raise _told(error) from error
         return page_of(iter(found), (lambda _: total - wanted) if wanted else None, predicate, limit, revision)
@@ -490,6 +500,9 @@ class Store:
                     if noted:
                         continue
                 written = await self._etcd.put(_COMPACTED, b"{}", noted)
+                # Whoever compacts: nobody gets what was before, also where it is remembered here. Clients rely on pages
+                # ending (upstream's "continue listing from the last key").
+                self._forgotten = max(self._forgotten, noted)
                 if written.won and noted:
                     await self._etcd.compact(noted)
                 noted = written.revision if written.won else written.current.revision if written.current else 0
@@ -517,6 +530,12 @@ class Store:
             return await request
         except EtcdError as error:
             raise _told(error) from error
+
+
+def _too_old(revision: int, start: str, *, paging: bool) -> ApiError:
+    if paging:
+        return ContinueExpired(Position(revision, start))
+    return errors.expired(f"The resourceVersion for the provided list is too old: {revision}")
 
 
 def _told(error: EtcdError) -> ApiError:

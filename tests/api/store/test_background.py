@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from orca.api.builtin import CONFIGMAPS, EVENTS
+from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
 from orca.store import Store
 from orca.store.etcd import EtcdCompacted
+from orca.store.paging import ContinueExpired
 from tests.api.store.things import config
 from tests.support.etcd import PrivateEtcd
 
@@ -53,6 +55,27 @@ async def test_etcd_forgets_what_is_older_than_five_minutes(store: Store, clock:
             pass
     async for _ in pages(b"/registry/", b"/registry0", kept.revision):
         pass
+
+
+async def test_pages_end_with_what_etcd_forgot_also_where_it_is_remembered(store: Store, clock: VirtualClock) -> None:
+    """Nothing of the kind changed meanwhile, so that the old state could be told; clients wait for the end."""
+    for number in range(3):
+        await store.create(CONFIGMAPS, config(f"page-{number}", "paged"))
+    first = await store.list(CONFIGMAPS, "paged", limit=1)
+    for _ in range(3):
+        rest = await store.list(CONFIGMAPS, "paged", limit=1, continue_=first.continue_)
+        assert [entry.name for entry in rest.entries] == ["page-1"]
+        await clock.advance(301)
+        for _ in range(100):
+            await store.ping()
+    with pytest.raises(ContinueExpired) as caught:
+        await store.list(CONFIGMAPS, "paged", limit=1, continue_=first.continue_)
+    rest = await store.list(CONFIGMAPS, "paged", limit=1, continue_=caught.value.token)
+    assert [entry.name for entry in rest.entries] == ["page-1"]
+    assert rest.revision > first.revision
+    with pytest.raises(ApiError) as refused:
+        await store.list(CONFIGMAPS, "paged", resource_version=str(first.revision), match="Exact")
+    assert refused.value.code == 410
 
 
 async def test_quiet_watchers_get_bookmarks(store: Store, clock: VirtualClock) -> None:

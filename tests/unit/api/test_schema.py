@@ -86,4 +86,7 @@ def test_base64():
 
 def test_duplicate_members():
     raw = b'{"a":1,"spec":{"x":[{"y":1,"y":2}]},"a":2}'
-    assert duplicate_fields(raw) == ['duplicate field "a"', 'duplicate field "spec.x[0].y"']
+    found = duplicate_fields(raw)
+    assert found == ['duplicate field "spec.x[0].y"', 'duplicate field "a"']
+    unknown = ['unknown field "a"', 'unknown field "spec.x"']
+    assert found.among(unknown) == [*unknown, *found]

@@ -32,7 +32,12 @@ def test_duplicates_in_json(raw: bytes, twice: list[str]) -> None:
 
 def test_duplicates_in_yaml() -> None:
     raw = b"a: 1\nb: {c: 1, c: 2}\n"
-    assert bodies.duplicate_fields(raw, YAML, bodies.decode(raw, YAML)) == ['duplicate field "c"']
+    assert bodies.duplicate_fields(raw, YAML, bodies.decode(raw, YAML)) == [
+        'yaml: unmarshal errors:\n  line 2: key "c" already set in map'
+    ]
+    both = b'{"a": 1,\n "a": 2}'
+    told = bodies.repeated_keys(both, JSON, bodies.decode(both, JSON))
+    assert told == ['yaml: unmarshal errors:\n  line 2: key "a" already set in map']
 
 
 def test_yaml_as_the_kubernetes_tools_read_it() -> None:
