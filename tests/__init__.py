@@ -1,1 +1,1 @@
-"""Tests by what they need: ``unit`` nothing, ``api`` an etcd and a server, ``cluster`` a lab of hosts, ``bench`` a while."""
+"""Tests by what they need: ``unit`` nothing, ``api`` an etcd and a server, ``cluster`` a lab. ``bench`` measures."""
