@@ -68,17 +68,12 @@ class Core:
         return await serving.serve(resource, entry)
 
     async def replace(self, resource: Resource, current: Entry, new: Obj, also: Sequence[Also] = ()) -> Entry:
-        """Store ``new`` in place of ``current``. Raises ApiError 413, 409 when that is not the newest any more."""
+        """Store ``new``, which differs, in place of ``current``. Raises ApiError 413, and 409 when that is not the newest
+        state any more."""
         made = await serving.to_stored(resource, new)
         if resource is SERVICES:
             also = [*also, *self.services.claims(new, current.obj)]
-        expected = (meta(current.obj)["uid"], version_of(current.obj))
-        entry = await _fitting(
-            made,
-            lambda fits: self.store.update(
-                resource, current.namespace, current.name, lambda _: fits, expected=expected, also=also
-            ),
-        )
+        entry = await _fitting(made, lambda fits: self.store.replace(resource, current, fits, also=also))
         serving.written(resource, entry)
         return await serving.serve(resource, entry)
 

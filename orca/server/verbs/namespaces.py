@@ -32,4 +32,6 @@ async def finalize(core: Core, call: Call, object_name: str, body: Obj) -> Writt
         return Written(unstored(new, current.revision))
     if meta(new).get("deletionTimestamp") and not wanted and not finalizers(new):
         return Written(await core.remove(NAMESPACES, current))
+    if new == current.obj:
+        return Written(current)
     return Written(await core.replace(NAMESPACES, current, new))
