@@ -68,8 +68,10 @@ class Core:
         return await serving.serve(resource, entry)
 
     async def replace(self, resource: Resource, current: Entry, new: Obj, also: Sequence[Also] = ()) -> Entry:
-        """Store ``new``, which differs, in place of ``current``. Raises ApiError 413, and 409 when that is not the newest
-        state any more."""
+        """Store ``new``, which differs, in place of ``current``.
+
+        Raises ApiError 413, and 409 when that is not the newest state any more.
+        """
         made = await serving.to_stored(resource, new)
         if resource is SERVICES:
             also = [*also, *self.services.claims(new, current.obj)]
