@@ -15,6 +15,7 @@ from orca.api.builtin import (
     DAEMONSETS,
     DEPLOYMENTS,
     HORIZONTALPODAUTOSCALERS,
+    HORIZONTALPODAUTOSCALERS_V1,
     JOBS,
     NETWORKPOLICIES,
     PERSISTENTVOLUMECLAIMS,
@@ -31,9 +32,12 @@ from orca.api.builtin import (
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 
+_NOTHING_SCALES = "no controller runs it in this version, nothing is scaled"
+
 KINDS: dict[Resource, str] = {
     NETWORKPOLICIES: "nothing enforces it in this version, all pods reach all pods",
-    HORIZONTALPODAUTOSCALERS: "no controller runs it in this version, nothing is scaled",
+    HORIZONTALPODAUTOSCALERS: _NOTHING_SCALES,
+    HORIZONTALPODAUTOSCALERS_V1: _NOTHING_SCALES,
     PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
     PERSISTENTVOLUMES: "no controller binds volumes in this version",
     STORAGECLASSES: "no controller provisions volumes in this version",
