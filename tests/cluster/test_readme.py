@@ -1,7 +1,7 @@
 """README's examples are run, and what it names exists: a reader must never be the first to try them.
 
 Lines of ``sh`` blocks that talk to a running lab are run, in their order, against the lab of the tests. Lines that
-install, build or test are only checked for scripts and flags that do not exist.
+install, build, test or start a server are only checked for scripts and flags that do not exist.
 """
 
 from __future__ import annotations
@@ -30,20 +30,24 @@ DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")
 COMMAND_SECONDS = 120
 LIVE = ("export", "kubectl", "curl", "orca")
 """First words of lines that are run."""
+LASTING = ("orca server",)
+"""What goes on until it is ended, and reaches for hosts only the reader has: not run."""
 OURS = ("orca", "orca-agent", "scripts/", "python")
 """First words of lines whose flags are ours to check."""
 
 
 def commands(text: str) -> list[str]:
-    """Lines of all ``sh`` blocks without comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    """Lines of all ``sh`` blocks without comments; one that goes on in the next is one."""
+    blocks = [
+        re.sub(r"\\\n\s*", "", block) for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    ]
     bare = (re.sub(r"(^|\s)#.*", "", line).strip() for block in blocks for line in block.splitlines())
     return [line for line in bare if line]
 
 
 def examples() -> list[str]:
     """What is run, in order."""
-    return [line for line in commands(README) if line.split()[0] in LIVE]
+    return [line for line in commands(README) if line.split()[0] in LIVE and not line.startswith(LASTING)]
 
 
 def unquoted(word: str) -> str:
@@ -68,6 +72,7 @@ def known_flags() -> str:
             verbs = text.partition("Commands:")[2]
             helps += [help_of("orca", name, verb) for verb in re.findall(r"^  ([a-z-]+) ", verbs, re.MULTILINE)]
     helps += [path.read_text() for path in (PROJECT / "scripts").iterdir()]
+    helps += [path.read_text() for path in (PROJECT / "tests" / "bench").glob("*.py")]
     return "\n".join(helps)
 
 
