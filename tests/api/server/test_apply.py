@@ -133,7 +133,7 @@ async def test_repeated_keys_are_warned_of(api: Api, maps: str) -> None:
     body = b"{apiVersion: v1, kind: ConfigMap, metadata: {name: c, name: c}}"
     answer = await apply(api, f"{maps}/c", body)
     assert answer.status == 201
-    assert "duplicate" in answer.headers["Warning"]
+    assert "already set in map" in answer.headers["Warning"]
 
 
 async def test_force_is_for_apply_only_and_cbor_is_unknown(api: Api, maps: str) -> None:
