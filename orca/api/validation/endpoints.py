@@ -59,9 +59,26 @@ def endpoints(obj: Obj) -> Errors:
     return out
 
 
+def _domain(value: str, path: str, out: Errors) -> None:
+    """A fully qualified domain name: two labels at least, with or without the dot that ends it."""
+    name = value.removesuffix(".")
+    if not value:
+        out.append(FieldError.required(path))
+    elif wrong := names.dns1123_subdomain(name):
+        out.append(FieldError.invalid(path, name, ",".join(wrong)))
+    elif "." not in name:
+        text = "should be a domain with at least two segments separated by dots"
+        out.append(FieldError.invalid(path, name, text))
+    else:
+        for label in name.split("."):
+            if wrong := names.dns1123_label(label):
+                out.append(FieldError.invalid(path, label, ",".join(wrong)))
+                return
+
+
 def _slice_address(value: str, kind: str, path: str, out: Errors) -> None:
     if kind == "FQDN":
-        common.messages(names.dns1123_subdomain(value), value, path, out)
+        _domain(value, path, out)
         return
     wrong = names.ip_address(value)
     if wrong:

@@ -69,6 +69,8 @@ def _subject(subject: Obj, path: str, out: Errors, *, namespaced: bool) -> None:
         if not namespaced and not subject.get("namespace"):
             out.append(FieldError.required(f"{path}.namespace"))
     elif kind in ("User", "Group"):
+        if not name:
+            out.append(FieldError.invalid(f"{path}.name", name, f"{kind.lower()} name cannot be empty"))
         if group != GROUP:
             out.append(FieldError.not_supported(f"{path}.apiGroup", group, (GROUP,)))
     else:

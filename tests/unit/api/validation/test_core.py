@@ -194,3 +194,34 @@ def test_where_data_is_stays():
         "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n"
         '-spec.hostPath.path: "/a"\n+spec.hostPath.path: "/b"\n'
     ]
+
+
+def endpoints(address):
+    return {"addressType": "FQDN", "endpoints": [{"addresses": [address]}], "ports": []}
+
+
+A = "endpoints[0].addresses[0]"
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("a.example.com.", []),
+        ("", [f"{A}: Required value"]),
+        ("host", [f'{A}: Invalid value: "host": should be a domain with at least two segments separated by dots']),
+    ],
+)
+def test_domains_of_endpoint_slices(address, expected):
+    assert refused(builtin.ENDPOINTSLICES, endpoints(address)) == expected
+
+
+def test_nameless_subjects_are_refused_twice():
+    group = "rbac.authorization.k8s.io"
+    body = {
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": ""}],
+    }
+    assert refused(builtin.CLUSTERROLEBINDINGS, body) == [
+        "subjects[0].name: Required value",
+        'subjects[0].name: Invalid value: "": user name cannot be empty',
+    ]
