@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from orca.api.cel.errors import CelCostError, CelError, no_such_overload
+from orca.api.cel.errors import EXCEEDED, CelCostError, CelError, no_such_overload
 from orca.api.cel.functions import Function, Overload
 from orca.api.cel.libraries.standard import is_in, optional_index
 from orca.api.cel.tree import Call, Const, Ident, Node, Select
 from orca.api.cel.values import Optional
 
 LIST_COST, MAP_COST, STRUCT_COST = 10, 30, 40
-_EXCEEDED = "operation cancelled: actual cost limit exceeded"
 MISSING = object()
 
 Run = Callable[["Frame"], Any]
@@ -207,7 +206,7 @@ def static(overload: Overload, args: list[Run]) -> Run:
             result = run(a, b)
             frame.cost += 1 if cost is None else cost((a, b), result)
             if frame.cost > frame.limit:
-                raise CelCostError(_EXCEEDED)
+                raise CelCostError(EXCEEDED)
             return result
 
         return two
@@ -217,7 +216,7 @@ def static(overload: Overload, args: list[Run]) -> Run:
         result = run(*values)
         frame.cost += 1 if cost is None else cost(values, result)
         if frame.cost > frame.limit:
-            raise CelCostError(_EXCEEDED)
+            raise CelCostError(EXCEEDED)
         return result
 
     return many
@@ -234,7 +233,7 @@ def dynamic(function: Function, chosen: list[Overload], args: list[Run]) -> Run:
                 cost = overload.cost
                 frame.cost += 1 if cost is None else cost(values, result)
                 if frame.cost > frame.limit:
-                    raise CelCostError(_EXCEEDED)
+                    raise CelCostError(EXCEEDED)
                 return result
         raise no_such_overload()
 
@@ -359,7 +358,7 @@ def fold(
                         raise
                     variables[accumulator] = error
                 if frame.cost > frame.limit:
-                    raise CelCostError(_EXCEEDED)
+                    raise CelCostError(EXCEEDED)
             # What an error left in the accumulator is raised by reading it.
             return result(frame)
         finally:

@@ -13,6 +13,7 @@ class CelCostError(CelError):
     """The evaluation was stopped because it cost more than allowed. Not absorbed by ``||`` and ``&&``."""
 
 
+EXCEEDED = "operation cancelled: actual cost limit exceeded"
 NO_SUCH_OVERLOAD = "no such overload"
 
 

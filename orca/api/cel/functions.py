@@ -12,7 +12,8 @@ from importlib import import_module
 from math import ceil
 from typing import Any
 
-from orca.api.cel.errors import no_such_overload
+from orca.api.cel.budget import PER_CALL_LIMIT
+from orca.api.cel.errors import EXCEEDED, CelCostError, no_such_overload
 from orca.api.cel.types import Type, is_param, read_type
 from orca.api.cel.values import kind_name, size_of
 
@@ -129,6 +130,13 @@ def table() -> dict[str, Function]:
     for module in _LIBRARY:
         import_module(f"orca.api.cel.libraries.{module}")
     return _FUNCTIONS
+
+
+def afford(cost: float) -> None:
+    """For what makes or compares much at once, before it does: costs are taken afterwards, when memory is full already
+    and the time over. Raises CelCostError for what no evaluation may cost."""
+    if cost > PER_CALL_LIMIT:
+        raise CelCostError(EXCEEDED)
 
 
 def fixed(cost: int) -> Cost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -45,6 +46,34 @@ def test_dear_expressions_are_stopped(expression: str) -> None:
         compile(expression, _ENVIRONMENT).evaluate(_BIG, budget=budget)
     assert time.process_time() - started < _SECONDS
     assert budget.remaining < 9 * PER_CALL_LIMIT
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "s.replace('a', s).size()",
+        "s.replace('', s).size()",
+        "l.map(a, s).join('').size()",
+        "l.map(a, '').join(s).size()",
+        "l.map(a, '%s').join('').format(l.map(a, s)).size()",
+        "(l + l + l).distinct().size()",
+        "sets.intersects(l + l + l, l.map(a, a + 1000))",
+        "sets.contains(l.map(a, a + 1000), l + l + l)",
+    ],
+)
+def test_nothing_huge_is_made_before_it_is_counted(expression: str) -> None:
+    """A result may be the square of what is there, and so fill all memory before its cost is known."""
+    values = {"l": list(range(1000)), "s": "a" * 100_000}
+    program = compile(expression, _ENVIRONMENT)
+    started = time.process_time()
+    tracemalloc.start()
+    try:
+        with pytest.raises(CelCostError):
+            program.evaluate(values)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - started < _SECONDS / 5
 
 
 def _outcome(program: Program, values: dict[str, object]) -> object:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from orca.api.cel.errors import CelError
-from orca.api.cel.functions import declare, elements
+from orca.api.cel.functions import afford, declare, elements
 from orca.api.cel.libraries.standard import add
 from orca.api.cel.values import Duration, Uint, compare, contains, equals, size_of
 
@@ -68,6 +68,7 @@ def _flatten(values: list[Any], depth: int = 1) -> list[Any]:
 
 
 def _distinct(values: list[Any]) -> list[Any]:
+    afford(len(values) ** 2)
     kept: list[Any] = []
     for value in values:
         if not contains(kept, value):

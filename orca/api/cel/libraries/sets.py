@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orca.api.cel.functions import declare
+from orca.api.cel.functions import afford, declare
 from orca.api.cel.values import contains
 
 
 def _contains(one: list[Any], other: list[Any]) -> bool:
+    afford(len(one) * len(other))
     return all(contains(one, element) for element in other)
+
+
+def _intersects(one: list[Any], other: list[Any]) -> bool:
+    afford(len(one) * len(other))
+    return any(contains(other, element) for element in one)
 
 
 def _cost(factor: int) -> Any:
@@ -27,6 +33,4 @@ declare(
     lambda one, other: _contains(one, other) and _contains(other, one),
     _cost(2),
 )
-declare(
-    "sets.intersects", "(list(A), list(A)) -> bool", lambda one, other: any(contains(other, e) for e in one), _cost(1)
-)
+declare("sets.intersects", "(list(A), list(A)) -> bool", _intersects, _cost(1))

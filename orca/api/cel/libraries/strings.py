@@ -8,7 +8,7 @@ from math import ceil, isinf, isnan
 from typing import Any
 
 from orca.api.cel.errors import CelError
-from orca.api.cel.functions import declare, of_result, traverse
+from orca.api.cel.functions import afford, declare, of_result, traverse
 from orca.api.cel.libraries.conversions import show_bool, show_double
 from orca.api.cel.libraries.times import show_duration, show_timestamp
 from orca.api.cel.values import Duration, Timestamp, TypeValue, type_name
@@ -88,7 +88,16 @@ def _join(parts: list[Any], separator: str = "") -> str:
     for part in parts:
         if not isinstance(part, str):
             raise CelError("no such overload")
+    afford((sum(map(len, parts)) + len(separator) * len(parts)) * 0.2)
     return separator.join(parts)
+
+
+def _replace(text: str, old: str, new: str, limit: int = -1) -> str:
+    grown = len(new) - len(old)
+    if grown > 0:
+        found = text.count(old)
+        afford((found if limit < 0 else min(found, limit)) * grown / 10)
+    return text.replace(old, new, limit)
 
 
 def _quote(text: str) -> str:
@@ -97,9 +106,16 @@ def _quote(text: str) -> str:
 
 def _format(template: str, args: list[Any]) -> str:
     """``%s``, ``%d``, ``%f``, ``%e``, ``%b``, ``%x``, ``%X``, ``%o``. Raises CelError."""
-    used = 0
+    used = made = 0
 
     def clause(match: re.Match[str]) -> str:
+        nonlocal made
+        text = shown(match)
+        made += len(text)
+        afford(made * 0.1)
+        return text
+
+    def shown(match: re.Match[str]) -> str:
         nonlocal used
         if match[1]:
             return "%"
@@ -231,7 +247,7 @@ declare("upperAscii", "string.() -> string", lambda text: text.translate(_UPPER)
 declare(
     "replace",
     "string.(string, string) -> string; string.(string, string, int) -> string",
-    lambda text, old, new, limit=-1: text.replace(old, new, limit),
+    _replace,
     _replace_cost,
 )
 declare("split", "string.(string) -> list(string); string.(string, int) -> list(string)", _split, traverse(0, 0.2))
