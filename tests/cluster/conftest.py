@@ -6,13 +6,16 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from orca.lab.layout import Lab, load
+from tests.cluster.podhost import PodHost, pod_host
+from tests.support import images
 from tests.support import kubectl as kubectls
+from tests.support.engine import PrivateEngine
 from tests.support.kubectl import Kubectl, eventually
 
 LAB = os.environ.get("ORCA_TEST_LAB", "test")
@@ -26,6 +29,24 @@ def orca(*argv: str, timeout: float = 180) -> str:
     done = subprocess.run([ORCA, *argv], capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, f"orca {' '.join(argv)} → {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[PrivateEngine]:
+    """An engine of the module's own, for what needs no cluster."""
+    private = PrivateEngine(f"pods-{os.getpid()}")
+    private.start()
+    private.docker("load", text=images.pause())
+    private.docker("load", text=images.busybox())
+    yield private
+    private.stop()
+
+
+@pytest.fixture
+async def host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
+    """The part of an agent that runs pods, on that engine."""
+    async with pod_host(engine) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

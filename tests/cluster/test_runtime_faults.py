@@ -5,32 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from orca.api.builtin import PODS
-from tests.cluster.podhost import PodHost, container, pod, pod_host, ready
-from tests.support import images
-from tests.support.engine import PrivateEngine
+from tests.cluster.podhost import PodHost, container, pod, ready
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[PrivateEngine]:
-    private = PrivateEngine(f"faults-{os.getpid()}")
-    private.start()
-    private.docker("load", text=images.pause())
-    private.docker("load", text=images.busybox())
-    yield private
-    private.stop()
-
-
-@pytest.fixture
-async def host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
-    async with pod_host(engine) as made:
-        yield made
 
 
 async def test_containers_outlive_an_engine_that_is_killed(host: PodHost) -> None:

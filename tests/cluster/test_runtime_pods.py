@@ -5,32 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from orca.api.builtin import CONFIGMAPS, PODS, SECRETS
-from tests.cluster.podhost import PodHost, container, ended, pod, pod_host, ready, shell, waiting
-from tests.support import images
-from tests.support.engine import PrivateEngine
+from tests.cluster.podhost import PodHost, container, ended, pod, ready, shell, waiting
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[PrivateEngine]:
-    private = PrivateEngine(f"pods-{os.getpid()}")
-    private.start()
-    private.docker("load", text=images.pause())
-    private.docker("load", text=images.busybox())
-    yield private
-    private.stop()
-
-
-@pytest.fixture
-async def host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
-    async with pod_host(engine) as made:
-        yield made
 
 
 async def test_a_pod_runs_with_names_files_and_environment(host: PodHost) -> None:
