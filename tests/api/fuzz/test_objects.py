@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from tests.api.fuzz.conftest import SOAK_SECONDS, TOKEN, seed
+from tests.api.fuzz.conftest import SOAK_SECONDS, TOKEN, WARM_UP_SECONDS, seed
 from tests.api.fuzz.requests import Attempt, Maker
 from tests.api.security.authority import client_tls
 from tests.api.server.process import ServerProcess
@@ -83,8 +83,8 @@ async def test_half_a_minute(healthy: ServerProcess) -> None:
 @pytest.mark.timeout(SOAK_SECONDS + 600)
 async def test_soak(healthy: ServerProcess) -> None:
     """The same for longer, and memory does not grow with it."""
-    await fuzz(healthy, SOAK_SECONDS // 5, seed())
+    await fuzz(healthy, WARM_UP_SECONDS, seed())
     settled = healthy.memory()
-    sent = await fuzz(healthy, SOAK_SECONDS - SOAK_SECONDS // 5, seed())
+    sent = await fuzz(healthy, SOAK_SECONDS - WARM_UP_SECONDS, seed())
     grown = healthy.memory() - settled
     assert grown < 48 << 20, f"{grown >> 20} MiB after {sent} requests"

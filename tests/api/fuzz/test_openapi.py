@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.api.fuzz.conftest import SOAK_SECONDS, TOKEN, seed
+from tests.api.fuzz.conftest import SOAK_SECONDS, TOKEN, WARM_UP_SECONDS, seed
 from tests.api.security.authority import client_tls
 from tests.api.server.process import ServerProcess
 
@@ -102,8 +102,8 @@ def test_half_a_minute(healthy: ServerProcess, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(SOAK_SECONDS + 600)
 def test_soak(healthy: ServerProcess, tmp_path: Path) -> None:
-    run(healthy, tmp_path, SOAK_SECONDS // 5)
+    run(healthy, tmp_path, WARM_UP_SECONDS)
     settled = healthy.memory()
-    run(healthy, tmp_path, SOAK_SECONDS - SOAK_SECONDS // 5)
+    run(healthy, tmp_path, SOAK_SECONDS - WARM_UP_SECONDS)
     grown = healthy.memory() - settled
     assert grown < 64 << 20, f"{grown >> 20} MiB"
