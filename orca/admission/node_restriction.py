@@ -202,7 +202,7 @@ def _mirror_pod(cluster: Cluster, node: str, attrs: Attributes, pod: Obj) -> Non
 def _node(node: str, attrs: Attributes) -> None:
     if attrs.operation not in (CREATE, UPDATE) or attrs.obj is None:
         return
-    if attrs.name and attrs.name != node:
+    if attrs.name != node:
         raise attrs.forbidden(f'node "{node}" is not allowed to modify node "{attrs.name}"')
     before = attrs.old or {}
     if attrs.operation == UPDATE:

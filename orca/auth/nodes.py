@@ -63,7 +63,7 @@ class NodeAuthorizer:
             case ("", "nodes" | "nodes/status") if action.verb in _CHANGE:
                 return "" if action.name == node else f'node "{node}" can only modify its own node object'
             case ("", "pods") if action.verb in ("list", "watch"):
-                if action.fields.exact("spec.nodeName") == node or (action.name and not self._own_pod(node, action)):
+                if action.fields.exact("spec.nodeName") == node or self._has_pod(node, action):
                     return ""
                 return "can only list/watch pods with spec.nodeName field selector"
             case ("", "pods") if action.verb in ("get", "delete"):
@@ -109,6 +109,11 @@ class NodeAuthorizer:
             return ""
         verb = "get" if action.verb in _READ else "change"
         return f'node "{node}" can only {verb} pods bound to itself'
+
+    def _has_pod(self, node: str, action: Action) -> bool:
+        """Whether the pod is there and the node's: by waiting for a name it would see what comes to others."""
+        pod = self._reader.peek(PODS, action.namespace, action.name) if action.name else None
+        return pod is not None and (pod.get("spec") or {}).get("nodeName") == node
 
     def _slice(self, node: str, action: Action) -> str:
         if action.verb in ("list", "watch", "deletecollection"):

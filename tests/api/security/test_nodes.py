@@ -46,6 +46,7 @@ async def test_pods(api: Api, nodes: tuple[str, Api, str, Api], space: str) -> N
         (f"/api/v1/pods?fieldSelector=spec.nodeName!%3D{other}", 403),
         (f"{root}?fieldSelector=metadata.name%3Da", 200),
         (f"{root}?fieldSelector=metadata.name%3Db", 403),
+        (f"{root}?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3Dlater", 403),
         (f"/api/v1/pods?watch=1&timeoutSeconds=1&fieldSelector=spec.nodeName%3D{other}", 403),
     ):
         assert (await node.get(path)).status == code, path
@@ -207,6 +208,14 @@ async def test_itself(nodes: tuple[str, Api, str, Api], api: Api) -> None:
     assert (await node.get(slices)).status == 403
     assert (await node.get(f"{slices}?fieldSelector=spec.nodeName%3D{mine}")).status == 200
     assert (await node.get(f"{slices}?fieldSelector=spec.nodeName%3D{other}")).status == 403
+
+
+async def test_it_makes_no_other_node(nodes: tuple[str, Api, str, Api]) -> None:
+    mine, node, _, _ = nodes
+    for metadata in ({"name": f"{mine}-2"}, {"generateName": f"{mine}-"}, {"generateName": mine[:-1]}):
+        answer = await node.post("/api/v1/nodes", {"metadata": metadata})
+        assert answer.failure[:2] == (403, "Forbidden"), metadata
+        assert "is not allowed to modify node" in answer.failure[2]
 
 
 async def test_tokens_for_its_own_pods(nodes: tuple[str, Api, str, Api], api: Api, space: str) -> None:
