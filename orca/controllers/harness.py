@@ -99,10 +99,16 @@ class Controller:
         return outcome
 
     def tell(self, object_key: str, error: BaseException) -> None:
-        """Logs a failure: with its traceback the first time, briefly until the key succeeds."""
+        """Logs a failure: with its traceback the first time, briefly until the key succeeds.
+
+        A refusal (403) is told without: quota, policies and webhooks refuse what users asked for.
+        """
         if object_key not in self._told:
             self._told.add(object_key)
-            log.error("reconcile failed", controller=self.name, key=object_key, exc_info=error)
+            if isinstance(error, ApiError) and error.code == 403:
+                log.warning("reconcile refused", controller=self.name, key=object_key, error=str(error))
+            else:
+                log.error("reconcile failed", controller=self.name, key=object_key, exc_info=error)
         else:
             log.warning("reconcile failed again", controller=self.name, key=object_key, error=str(error))
 

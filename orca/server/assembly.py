@@ -14,6 +14,7 @@ import structlog
 from orca.admission import default_chain
 from orca.admission.webhooks import Calling, WebhookMetrics
 from orca.api.builtin import BUILTIN
+from orca.api.errors import ApiError
 from orca.auth import Authenticator, Authorizer, UserInfo, build_authorizer
 from orca.auth.authentication import TokenMethod
 from orca.auth.bootstrap_tokens import BootstrapTokens
@@ -57,6 +58,8 @@ DRAIN_SECONDS = 3.0
 MOST_DRAIN_SECONDS = 15.0
 DRAIN_STEP = 0.02
 REPAIR_SECONDS = 60.0
+LEAD_SECONDS = 10.0
+"""How long the ``kubernetes`` Service may be away or wrong, as upstream's."""
 FRONT_PROXIES = ("front-proxy-client",)
 """Common names of certificates of the request header CA whose owners may name users in headers."""
 LOOPBACK_USER = UserInfo("system:apiserver", groups=(MASTERS, AUTHENTICATED))
@@ -200,6 +203,7 @@ class ApiServer:
             raise PortTaken(f"cannot listen on {where}: {error.strerror}") from error
         self._keep("presence of this server", self._peers.announce)
         self._keep("other servers", lambda: self._peers.follow(lambda: self._lead_here(facts)))
+        self._keep("the kubernetes service", lambda: self._lead(facts))
         self._keep("what every cluster has", lambda: self._repair(facts))
         self.aggregator.start()
         log.info("serving", address=self.config.bind_address, port=self.config.port)
@@ -239,12 +243,19 @@ class ApiServer:
             await asyncio.sleep(REPAIR_SECONDS)
             try:
                 await self.services.repair()
-                await self._lead_here(facts)
                 await keep_extension_authentication(self.client, facts)
                 self._complete = self._complete or await bootstrap(self.client, facts)
             except Exception:
                 # Whatever it was, the next round tries again.
                 log.warning("what every cluster has could not be checked", exc_info=True)
+
+    async def _lead(self, facts: ClusterFacts) -> None:
+        while True:
+            await asyncio.sleep(LEAD_SECONDS)
+            try:
+                await self._lead_here(facts)
+            except (ApiError, OSError) as error:
+                log.warning("the kubernetes Service could not be kept", error=str(error))
 
     async def _lead_here(self, facts: ClusterFacts) -> None:
         await keep_kubernetes_service(self.client, facts, self._peers.living())

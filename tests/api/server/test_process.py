@@ -107,3 +107,16 @@ def test_a_second_server_on_one_directory_is_refused(own: ServerProcess) -> None
     done = subprocess.run(second.command(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "another orca server runs on" in done.stderr
+
+
+async def test_the_kubernetes_service_comes_back(own: ServerProcess) -> None:
+    path = "/api/v1/namespaces/default/services/kubernetes"
+    async with Api(own.kubeconfig) as api:
+        before = (await api.get(path)).json
+        assert (await api.delete(path)).status == 200
+        async with asyncio.timeout(20):
+            while (found := await api.get(path)).status != 200:
+                assert found.failure[:2] == (404, "NotFound")
+                await asyncio.sleep(0.2)
+    assert found.json["metadata"]["uid"] != before["metadata"]["uid"]
+    assert found.json["spec"]["clusterIP"] == before["spec"]["clusterIP"]

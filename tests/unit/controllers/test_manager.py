@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from orca.api.builtin import DEPLOYMENTS, EVENTS, FLOWSCHEMAS
-from orca.api.errors import internal, service_unavailable
+from orca.api.errors import forbidden, internal, service_unavailable
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
 from orca.client.fake import FakeClient
-from orca.controllers import ControllersConfig, run_all
+from orca.controllers import ControllersConfig, harness, run_all
 from orca.controllers.deployment import DeploymentController
 from orca.controllers.replicaset import ReplicaSetController
 from tests.unit.controllers.support import Cluster, deployment, running
@@ -64,6 +64,28 @@ async def test_an_unexpected_error_is_retried(monkeypatch: pytest.MonkeyPatch) -
         cluster.api.seed(DEPLOYMENTS, deployment(1))
         await cluster.settle(10)
         assert len(cluster.pods()) == 1
+
+
+async def test_a_refusal_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quota, policies and webhooks refuse what users asked for: nothing is broken."""
+    told: list[tuple[str, object]] = []
+
+    async def sync(self: DeploymentController, key: str) -> object:
+        raise forbidden(DEPLOYMENTS, "d", "exceeded quota") if len(told) < 3 else ValueError("bug")
+
+    class Log:
+        def warning(self, event: str, **fields: object) -> None:
+            told.append((event, fields.get("exc_info")))
+
+        error = warning
+
+    monkeypatch.setattr(DeploymentController, "sync", sync)
+    monkeypatch.setattr(harness, "log", Log())
+    async with running() as cluster:
+        cluster.api.seed(DEPLOYMENTS, deployment(1))
+        await cluster.settle(30)
+    assert told[0] == ("reconcile refused", None)
+    assert {event for event, _ in told[1:]} == {"reconcile failed again"}
 
 
 async def test_an_unavailable_server_is_waited_for() -> None:
