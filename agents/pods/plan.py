@@ -101,6 +101,7 @@ class _Planner:
             wake_at=self.wake_at,
             waiting=self.waiting,
             doom=self.doom,
+            changes=self.changes,
         )
 
     # Which way

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agents.pods.containers import init_containers, is_changed, is_sidecar, main_containers, spec_of
 from agents.pods.memory import Memory
@@ -123,6 +124,8 @@ def changes(pod: Obj, memory: Memory) -> Changes:
         if info is None or not info.running or is_untold(info) or is_changed(container, info):
             continue
         allotted: Obj = memory.sizing.allotted.get(container["name"], container.get("resources")) or {}
+        if info.id not in memory.sizing.requested and _is_as_made(info, allotted):
+            continue
         by_memory, by_cpu = _of_memory(info, allotted, memory), _of_cpu(info, allotted)
         policies = {one.get("resourceName"): one.get("restartPolicy") for one in container.get("resizePolicy") or ()}
         if (by_memory and policies.get("memory") == "RestartContainer") or (
@@ -137,10 +140,12 @@ def changes(pod: Obj, memory: Memory) -> Changes:
     return Changes(frozenset(restarts), (*sizes, *cpus))
 
 
-def in_progress(pod: Obj, memory: Memory) -> bool:
+def in_progress(left: Changes, memory: Memory) -> bool:
     """Whether a running container, or one stopped for it, has not yet what is allotted. Others are made right."""
-    newest = {info.id for name in memory.containers if (info := memory.newest(name)) is not None}
-    return memory.sizing.unsaved or bool(memory.sizing.restarting & newest) or bool(changes(pod, memory))
+    if left or memory.sizing.unsaved:
+        return True
+    stopped = memory.sizing.restarting
+    return bool(stopped) and any(info.id in stopped for name in memory.containers if (info := memory.newest(name)))
 
 
 def _of_memory(info: ContainerInfo, allotted: Obj, memory: Memory) -> Update | None:
@@ -186,8 +191,19 @@ def _of_cpu(info: ContainerInfo, allotted: Obj) -> Update | None:
     return Update(info.container, info.id, limits, grows=grows)
 
 
+def _is_as_made(info: ContainerInfo, allotted: Obj) -> bool:
+    """The short way for the many that were never resized."""
+    label = info.labels.get(SIZES)
+    return label is not None and label == label_of({"resources": allotted}) and _limits(label) == info.resources
+
+
 def _made_with(info: ContainerInfo) -> Resources:
-    return limits_of({"resources": from_label(info) or {}})
+    return _limits(info.labels.get(SIZES) or "{}")
+
+
+@lru_cache(maxsize=1024)
+def _limits(label: str) -> Resources:
+    return limits_of({"resources": json.loads(label)})
 
 
 def _rate(limits: Resources) -> float:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Doom
-from agents.pods.sizes import Update
+from agents.pods.sizes import Changes, Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +162,5 @@ class Plan:
     wake_at: datetime | None = None
     waiting: dict[str, Waiting] = field(default_factory=dict)
     doom: Doom | None = None
+    changes: Changes = field(default_factory=Changes)
+    """What running containers lack of the sizes allotted to them."""

@@ -174,7 +174,7 @@ class PodWorker:
         self.memory.life = decided.life
         if freed:
             self._tools.freed(self.uid)
-        self._follow_resize(decided.life)
+        self._follow_resize(decided)
         for action in decided.actions:
             self.memory.in_flight[action.key] = now
             self._spawn(action.key, self._perform(action))
@@ -184,15 +184,15 @@ class PodWorker:
             self._reporter.offer(build_status(self.pod, self.memory, decided, now, self._tools.config.host_ips))
         self._arm(decided.wake_at)
 
-    def _follow_resize(self, life: Life) -> None:
+    def _follow_resize(self, decided: Plan) -> None:
         """Note when what was allotted begins to be applied, and tell when it is there."""
         sizing = self.memory.sizing
-        if life in HOLDS_NOTHING or life is Life.STOPPING:
+        if decided.life in HOLDS_NOTHING or decided.life is Life.STOPPING:
             return
         if sizing.restarting:
             newest = {info.id for name in self.memory.containers if (info := self.memory.newest(name)) is not None}
             sizing.restarting &= newest
-        if in_progress(self.pod, self.memory):
+        if in_progress(decided.changes, self.memory):
             sizing.progress = sizing.progress or Progress(int(meta(self.pod).get("generation") or 0))
         elif sizing.progress is not None:
             self.tell("ResizeCompleted", told("completed", self.allotted, sizing.progress.generation))

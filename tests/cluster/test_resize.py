@@ -74,6 +74,9 @@ def test_what_is_patched_and_what_the_kernel_says(kubectl: Kubectl) -> None:
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
     reasons = {event["reason"] for event in kubectl.items("events", "--field-selector=involvedObject.name=web")}
     assert {"ResizeStarted", "ResizeCompleted"} <= reasons
+    kubectl("edit", "pod", "web", "--subresource=resize", env={"EDITOR": "sed -i s/48Mi/56Mi/"})
+    settled(kubectl, "web", "200m", "56Mi")
+    assert kernel(kubectl, "web") == [20_000, 56 << 20]
     smaller = {"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": "50m"}}}]}}
     refused = kubectl.try_("patch", "pod", "web", "--subresource=resize", "--patch", json.dumps(smaller))
     assert refused.code != 0

@@ -71,6 +71,11 @@ def has(resources: Any, *, which: str = "c") -> Any:
     return true
 
 
+def _runs(host: PodHost, name: str, which: str) -> bool:
+    view = host.manager.find("default", name) if host.manager is not None else None
+    return view is not None and which in view.containers and view.containers[which].running
+
+
 async def kernel(host: PodHost, name: str, which: str = "c") -> tuple[int, int, int]:
     """(cpu shares or weight, microseconds of cpu in 100 ms, bytes of memory) as the container's cgroup has them."""
     script = (
@@ -78,8 +83,8 @@ async def kernel(host: PodHost, name: str, which: str = "c") -> tuple[int, int, 
         "else cat cpu/cpu.shares cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes; fi"
     )
     deadline = time.monotonic() + 20
-    # An agent that just came has not met its pods yet.
-    while host.manager is None or (view := host.manager.find("default", name)) is None or which not in view.containers:
+    # An agent that just came has not met all containers of its pods yet.
+    while not _runs(host, name, which):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
     shares, quota, memory = (await host.output(name, "sh", "-c", script, container=which)).split()
