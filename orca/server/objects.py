@@ -113,7 +113,7 @@ class ObjectHandlers:
         form = form or request.form
         if form.plain_json and not request.pretty:
             response = json_response(entry.raw, status)
-            return pack(response, request.accept_encoding) if len(entry.raw) >= GZIP_FROM else response
+            return pack(response, request.accept_encoding) if entry.size >= GZIP_FROM else response
         return pack(self._value(request, resource, entry.obj, form, status), request.accept_encoding)
 
     def _value(self, request: Request, resource: Resource, obj: Obj, form: Form, status: int = 200) -> web.Response:
@@ -130,7 +130,7 @@ class ObjectHandlers:
             body = ListBody(
                 resource.api_version,
                 resource.list_kind,
-                [entry.raw for entry in page.entries],
+                page.entries,
                 revision=page.revision,
                 continue_=page.continue_,
                 remaining=page.remaining,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.server.negotiation import YAML, Form
+from orca.store import Entry
 
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
 THREAD_FROM = 1024 * 1024  # bytes; about ten milliseconds of packing
@@ -85,7 +86,14 @@ class ListBody:
     """A List around objects that are encoded already: its size without making it, then pieces of about ``PIECE``."""
 
     def __init__(
-        self, api_version: str, kind: str, raws: list[bytes], *, revision: int, continue_: str, remaining: int | None
+        self,
+        api_version: str,
+        kind: str,
+        entries: Sequence[Entry],
+        *,
+        revision: int,
+        continue_: str,
+        remaining: int | None,
     ) -> None:
         metadata: Obj = {"resourceVersion": str(revision)}
         if continue_:
@@ -97,29 +105,30 @@ class ListBody:
             api_version.encode(),
             orjson.dumps(metadata),
         )
-        self._raws = raws
-        self._ends = list(accumulate(map(len, raws)))  # bytes up to the end of each object, without commas
-        objects = self._ends[-1] + len(raws) - 1 if raws else 0
+        self._entries = entries
+        self._ends = list(accumulate([entry.size for entry in entries]))  # bytes up to the end of each, without commas
+        objects = self._ends[-1] + len(entries) - 1 if entries else 0
         self.size = len(self._head) + objects + len(_LIST_END)
 
     def __repr__(self) -> str:
-        return f"<ListBody of {len(self._raws)}, {self.size} bytes>"
+        return f"<ListBody of {len(self._entries)}, {self.size} bytes>"
 
     def pieces(self) -> Iterator[bytes]:
         """The body, a piece at a time: a list of all pods is many megabytes, and several may be asked for at once."""
-        raws, ends = self._raws, self._ends
+        entries, ends = self._entries, self._ends
         first, done = 0, 0
-        while first < len(raws):
-            last = bisect_left(ends, done + PIECE, first, len(raws) - 1) + 1
-            # Ends and joints are put to single objects, so that nothing long is copied twice.
-            part = raws[first:last] if first else [self._head + raws[0], *raws[1:last]]
-            if first:
-                part.insert(0, b"")
-            if last == len(raws):
-                part[-1] += _LIST_END
-            yield b",".join(part)
+        held = [self._head]
+        while first < len(entries):
+            last = bisect_left(ends, done + PIECE, first, len(entries) - 1) + 1
+            for entry in entries[first:last]:
+                held += entry.parts
+                held.append(b",")
+            if last == len(entries):
+                held[-1] = _LIST_END
+            yield b"".join(held)
+            held = []
             first, done = last, ends[last - 1]
-        if not raws:
+        if not entries:
             yield self._head + _LIST_END
 
     def whole(self) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from orca.api.objects import Obj
+from orca.store.dividing import SHELF
 from orca.store.faults import Unreadable
 from orca.store.sharing import POOL
 
@@ -50,21 +51,34 @@ CHANGE_BYTES = 400
 
 
 class Entry:
-    """One object at one revision. `raw` is its JSON with resourceVersion; `obj` (frozen) is parsed when needed."""
+    """One object at one revision. `raw` is its JSON with resourceVersion, kept as `parts` and `size` bytes long; `obj`
+    (frozen) is parsed when needed."""
 
-    __slots__ = ("_obj", "name", "namespace", "raw", "revision", "views")
+    __slots__ = ("_obj", "name", "namespace", "parts", "revision", "size", "views")
 
     def __init__(self, namespace: str, name: str, revision: int, obj: Obj | None, raw: bytes) -> None:
         self.namespace = intern(namespace)
         self.name = name
         self.revision = revision
-        self.raw = raw
+        # An entry that is about to be written gets other bytes at once.
+        self.parts = SHELF.divide(raw) if revision >= 0 else (raw,)
+        self.size = len(raw)
         self._obj = obj
         self.views: tuple[Any, ...] = ()
         """What readers made of it to serve it in other versions; theirs to keep, gone with the entry."""
 
     def __repr__(self) -> str:
         return f"<Entry {self.key} at {self.revision}>"
+
+    @property
+    def raw(self) -> bytes:
+        parts = self.parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @raw.setter
+    def raw(self, raw: bytes) -> None:
+        self.parts = SHELF.divide(raw)
+        self.size = len(raw)
 
     @property
     def obj(self) -> Obj:
@@ -111,7 +125,7 @@ class Change:
     @property
     def weight(self) -> int:
         """About how many bytes stay in memory only because this is remembered."""
-        return CHANGE_BYTES + (len(self.previous.raw) if self.previous is not None else 0)
+        return CHANGE_BYTES + (self.previous.size if self.previous is not None else 0)
 
     def __repr__(self) -> str:
         return f"<Change {self.revision}: {self.previous} -> {self.entry}>"

@@ -56,7 +56,12 @@ class Pool:
         self._inside(fields, but="managedFields")
         for entry in owners or ():
             # Times make entries unique. The sets are large and of few kinds, so each is asked for whole first.
-            found = entry.get("fieldsV1") if entry.__class__ is dict else None
+            if entry.__class__ is not dict:
+                continue
+            for field, value in entry.items():
+                if value.__class__ is str and len(value) <= TEXT:
+                    entry[field] = self._text(value)
+            found = entry.get("fieldsV1")
             if found.__class__ is dict and found:
                 shared = self._whole(found)
                 if shared is not found:

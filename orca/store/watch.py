@@ -160,7 +160,7 @@ class Watch:
         events, room = [], BATCH_BYTES
         while pending and room > 0 and len(events) < BATCH:
             event = pending.popleft()
-            room -= len(event.entry.raw)
+            room -= event.entry.size
             events.append(event)
         return events
 
