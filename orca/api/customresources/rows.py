@@ -46,6 +46,7 @@ def rows_of(obj: Obj) -> list[Served]:
             continue
         told = version.get("subresources") or {}
         subresources = [sub for key, sub in (("status", _STATUS), ("scale", SCALE)) if told.get(key) is not None]
+        warning = _warning(spec, version)
         row = Resource(
             group=group,
             version=version["name"],
@@ -61,8 +62,8 @@ def rows_of(obj: Obj) -> list[Served]:
             stored_as=f"{group}/{stored}",
             list_kind=names.get("listKind") or f"{kind}List",
             custom=True,
-            fingerprint=hashlib.sha256(orjson.dumps([*shared, version])).hexdigest(),
-            warning=_warning(group, version, kind),
+            fingerprint=hashlib.sha256(orjson.dumps([*shared, version, warning])).hexdigest(),
+            warning=warning,
         )
         found.append(Served(row, index, version))
     return sorted(found, key=lambda served: version_order(served.row.version))
@@ -86,7 +87,15 @@ def stored_row(obj: Obj) -> Resource:
     )
 
 
-def _warning(group: str, version: Obj, kind: str) -> str:
+def _warning(spec: Obj, version: Obj) -> str:
+    """The text of the definition, or one that names the best version to use instead."""
     if not version.get("deprecated"):
         return ""
-    return version.get("deprecationWarning") or f"{group}/{version['name']} {kind} is deprecated"
+    if version.get("deprecationWarning"):
+        return str(version["deprecationWarning"])
+    group, kind = spec["group"], spec["names"]["kind"]
+    least = version_order(version["name"])
+    good = [one["name"] for one in spec["versions"] if one.get("served") and not one.get("deprecated")]
+    better = sorted(order for name in good if (order := (version_order(name), name)) < (least, ""))
+    instead = f"; use {group}/{better[0][1]} {kind}" if better else ""
+    return f"{group}/{version['name']} {kind} is deprecated{instead}"

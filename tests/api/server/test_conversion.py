@@ -83,7 +83,7 @@ async def test_versions_are_converted_by_a_webhook(api: Api, space: str, group: 
         try:
             made = await api.post(old, {"metadata": {"name": "a", "labels": {"x": "y"}}, "hostPort": "h:80"})
             assert made.status == 201
-            assert made.headers["Warning"] == f'299 - "{group}/v1beta1 Endpoint is deprecated"'
+            assert made.headers["Warning"] == f'299 - "{group}/v1beta1 Endpoint is deprecated; use {group}/v1 Endpoint"'
             assert not hook.asked, "the storage version needs no conversion"
             read = (await api.get(f"{new}/a")).json
             assert (read["apiVersion"], read["host"], read["port"]) == (f"{group}/v1", "h", "80")

@@ -206,8 +206,11 @@ def test_rows_of_all_served_versions_share_their_storage() -> None:
     assert [row.api_version for row in rows] == ["example.com/v1", "example.com/v1beta1"]
     assert {row.storage for row in rows} == {"/registry/example.com/widgets"}
     assert {row.stored_as for row in rows} == {"example.com/v1"}
-    assert rows[1].warning == "example.com/v1beta1 Widget is deprecated"
+    assert rows[1].warning == "example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget"
     assert rows[0].definition == "com.example.v1.Widget"
+    made["spec"]["versions"][2]["deprecated"] = True
+    assert rows_of(established(made))[1].row.warning == "example.com/v1beta1 Widget is deprecated"
+    assert rows_of(established(made))[1].row.fingerprint != rows[1].fingerprint
 
 
 def test_versions_are_ordered_as_kubernetes_orders_them() -> None:
