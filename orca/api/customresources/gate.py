@@ -100,6 +100,8 @@ def _shape(schema: Obj, *, root: bool = False) -> Any:
         found["additionalProperties"] = bool(schema.get(PRESERVE))
     if isinstance(schema.get("items"), dict):
         found["items"] = _shape(schema["items"])
+    else:
+        found["items"] = _SCALAR  # a list where none belongs: what its members hold is unknown
     return found
 
 

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orca.api.customresources import defaulting, gate, lists, pruning, values
@@ -132,6 +132,7 @@ def test_the_compiled_schema_and_the_explaining_walk_agree(fields: dict[str, Any
     assert gate.values(_SCHEMA).is_valid(one) == (not values.check(one, _SCHEMA))
 
 
+@example({"labels": [{"k": None}]})
 @given(st.dictionaries(st.sampled_from(["name", "count", "port", "labels", "items", "other"]), _JSON))
 def test_what_the_shape_passes_needs_no_pruning(fields: dict[str, Any]) -> None:
     one = obj(**fields)
