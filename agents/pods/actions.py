@@ -296,7 +296,10 @@ class Actions:
         if action.resized:
             # An agent that comes meanwhile must not take it for one that ended by itself.
             self._subject.memory.sizing.restarting.add(action.id)
-            await save_sizes(self._subject, self._tools)
+            if not await save_sizes(self._subject, self._tools):
+                self._subject.memory.sizing.restarting.discard(action.id)
+                self._subject.failed(action.key, "", "allocation cannot be saved")
+                return
         await self._stop(container, action.id, action.grace, action.why)
 
     async def _stop(self, container: Obj, container_id: str, grace: float, why: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -13,6 +15,7 @@ from agents.pods.sizing import Sizing
 log = structlog.get_logger()
 
 _FILE = "resources.json"
+_ONE_BY_ONE = ThreadPoolExecutor(1, "allotments")
 
 
 def load(directory: Path) -> Sizing | None:
@@ -28,8 +31,14 @@ def load(directory: Path) -> Sizing | None:
         return None
 
 
-def save(directory: Path, text: str) -> None:
-    """Write what :func:`text_of` made, so that it is there after a power cut or not at all. Raises OSError. Blocks."""
+async def save(directory: Path, text: str) -> None:
+    """Write what :func:`text_of` made, so that it is there after a power cut or not at all; in the order of the calls.
+    Raises OSError."""
+    # A write whose caller was cancelled still ends; it must not overtake one that came after it.
+    await asyncio.get_running_loop().run_in_executor(_ONE_BY_ONE, _write, directory, text)
+
+
+def _write(directory: Path, text: str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     fresh = directory / f"{_FILE}.new"
     with fresh.open("w") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import astuple
 
@@ -21,19 +20,20 @@ FIRST_RETRY = 2.0
 LAST_RETRY = 60.0
 
 
-async def save_sizes(subject: Subject, tools: Tools) -> None:
-    """Put the allotment on disk; nothing of it is applied before."""
+async def save_sizes(subject: Subject, tools: Tools) -> bool:
+    """Put the allotment on disk; nothing of it is applied before. False when that failed, which is noted."""
     sizing = subject.memory.sizing
     text = text_of(sizing)
     try:
-        await asyncio.to_thread(save, pod_files(tools.config, uid(subject.pod)).directory, text)
+        await save(pod_files(tools.config, uid(subject.pod)).directory, text)
     except OSError as error:
         subject.failed("sizes", "", str(error))
         _blocked(subject, f"allocation cannot be saved: {error}")
-        return
+        return False
     subject.succeeded("sizes")
     # Another resize may have been allotted meanwhile.
     sizing.unsaved = text_of(sizing) != text
+    return True
 
 
 async def resize(subject: Subject, tools: Tools, updates: Sequence[Update]) -> None:

@@ -142,10 +142,18 @@ def changes(pod: Obj, memory: Memory) -> Changes:
 
 def in_progress(left: Changes, memory: Memory) -> bool:
     """Whether a running container, or one stopped for it, has not yet what is allotted. Others are made right."""
-    if left or memory.sizing.unsaved:
-        return True
+    return bool(left or memory.sizing.unsaved or not_yet_again(memory))
+
+
+def not_yet_again(memory: Memory) -> set[str]:
+    """Ids of containers stopped for a resize after which no newer one ran; one only created may be removed again."""
     stopped = memory.sizing.restarting
-    return bool(stopped) and any(info.id in stopped for name in memory.containers if (info := memory.newest(name)))
+    found: set[str] = set()
+    for known in memory.containers.values() if stopped else ():
+        last = next((info for info in known if info.state != "created"), None)
+        if last is not None and last.id in stopped:
+            found.add(last.id)
+    return found
 
 
 def _of_memory(info: ContainerInfo, allotted: Obj, memory: Memory) -> Update | None:

@@ -19,7 +19,7 @@ from agents.pods.memory import Memory, ProbeResults, adopted_crash, container_ha
 from agents.pods.plan import is_deleting, plan
 from agents.pods.ports import ContainerRefs, PodView
 from agents.pods.reporter import StatusReporter
-from agents.pods.sizes import in_progress
+from agents.pods.sizes import in_progress, not_yet_again
 from agents.pods.sizing import Progress, Sizing
 from agents.pods.status import build_status
 from agents.pods.steps import Action, Plan
@@ -190,8 +190,7 @@ class PodWorker:
         if decided.life in HOLDS_NOTHING or decided.life is Life.STOPPING:
             return
         if sizing.restarting:
-            newest = {info.id for name in self.memory.containers if (info := self.memory.newest(name)) is not None}
-            sizing.restarting &= newest
+            sizing.restarting = not_yet_again(self.memory)
         if in_progress(decided.changes, self.memory):
             sizing.progress = sizing.progress or Progress(int(meta(self.pod).get("generation") or 0))
         elif sizing.progress is not None:

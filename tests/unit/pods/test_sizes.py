@@ -12,7 +12,18 @@ from agents.pods.memory import Memory
 from agents.pods.patch import status_patch
 from agents.pods.plan import plan
 from agents.pods.resources import limits_of
-from agents.pods.sizes import Update, as_allotted, binary, changes, from_label, in_force, label_of, remembered, same
+from agents.pods.sizes import (
+    Update,
+    as_allotted,
+    binary,
+    changes,
+    from_label,
+    in_force,
+    label_of,
+    not_yet_again,
+    remembered,
+    same,
+)
 from agents.pods.sizing import Pending, Progress, Sizing
 from agents.pods.status import build_status
 from agents.pods.steps import Resize, SaveSizes, StartContainer, StopContainer
@@ -153,6 +164,15 @@ def test_a_container_stopped_for_a_resize_starts_again_whatever_its_policy() -> 
     assert StartContainer("c", 1) in decided.actions
     assert build_status(obj, memory, decided, at(6), ["192.0.2.1"])["phase"] == "Running"
     assert decided.life is Life.RUNNING
+
+
+def test_one_that_was_only_created_does_not_end_a_restart() -> None:
+    container = sized("c", SMALL)
+    memory = allotting(up(made(container, "exited", finished=5), made(container, "created", attempt=1)), c=LARGE)
+    memory.sizing.restarting.add("c-0")
+    assert not_yet_again(memory) == {"c-0"}
+    memory.observe(made(container, attempt=1))
+    assert not_yet_again(memory) == set()
 
 
 def test_the_status_tells_what_is_in_force() -> None:
