@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grpc.aio
 from aetcd import rpc
 
 from orca.api.builtin import EVENTS
@@ -15,9 +16,10 @@ async def test_events_live_as_long_as_the_server_is_told(etcd: PrivateEtcd) -> N
     try:
         metadata = {"name": "e", "namespace": "default", "uid": "u"}
         await store.create(EVENTS, {"apiVersion": "v1", "kind": "Event", "metadata": metadata})
-        stub = rpc.LeaseStub(store._etcd._channel)
-        [lease] = (await stub.LeaseLeases(rpc.LeaseLeasesRequest())).leases
-        told = await stub.LeaseTimeToLive(rpc.LeaseTimeToLiveRequest(ID=lease.ID, keys=True))
+        async with grpc.aio.insecure_channel(etcd.endpoint) as channel:
+            stub = rpc.LeaseStub(channel)
+            [lease] = (await stub.LeaseLeases(rpc.LeaseLeasesRequest())).leases
+            told = await stub.LeaseTimeToLive(rpc.LeaseTimeToLiveRequest(ID=lease.ID, keys=True))
         assert 120 <= told.grantedTTL <= 180
         assert list(told.keys) == [b"/registry/core/events/default/e"]
     finally:
