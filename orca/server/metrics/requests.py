@@ -13,14 +13,16 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 
-from orca.api.resources import Resource
+from orca.api.resources import ALL_VERBS, Resource
 from orca.server.metrics.cells import Gauge, Histogram
 from orca.server.paths import Target
 
 DURATIONS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 SIZES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
 EVENT_SIZES = tuple(1024 * 2**i for i in range(8))
-_VERBS = {"create": "POST", "update": "PUT"}
+_VERBS = {"create": "POST", "update": "PUT", "other": "other"}
+_KNOWN = frozenset({*ALL_VERBS, "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_STREAMED = frozenset({"exec", "attach", "portforward", "proxy", "log"})
 _LONG = frozenset({"WATCH", "CONNECT"})
 _SIZED = frozenset({"GET", "LIST"})
 _LABELS = ("verb", "group", "version", "resource", "subresource", "scope", "component")
@@ -71,7 +73,12 @@ class Requests:
     def kind(self, verb: str, target: Target) -> _Kind:
         """Where requests of a verb on a target are counted."""
         # What is not served has no labels of its own, or a scanner could fill the memory with them.
-        if target.resource is None:
+        if verb not in _KNOWN:
+            verb = "other"
+        served = target.resource is not None and (
+            not target.subresource or target.resource.has(target.subresource) or target.subresource in _STREAMED
+        )
+        if not served:
             key = (verb, "", "", "", "", "")
         else:
             scope = "resource" if target.name or verb == "create" else "namespace" if target.namespace else "cluster"
@@ -79,7 +86,7 @@ class Requests:
         found = self._by_target.get(key)
         if found is None:
             shown = _VERBS.get(verb, verb.upper())
-            if target.resource is not None and target.subresource in ("exec", "attach", "portforward", "proxy", "log"):
+            if served and target.subresource in _STREAMED:
                 shown = "CONNECT"
             found = self._by_target[key] = _Kind((shown, *key[1:], "apiserver"))
         return found
