@@ -67,7 +67,7 @@ def test_from_client_side_to_server_side(kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "-f", "-", stdin=MORE)
     assert kubectl.json("get", "deployment", "web")["spec"]["replicas"] == 3
     if not is_old(kubectl):  # it hands over what the client side owned, so that removing works
-        assert managers(kubectl) == [("kubectl", "Apply"), ("kubectl-last-applied", "Apply")]
+        assert sorted(managers(kubectl)) == [("kubectl", "Apply"), ("kubectl-last-applied", "Apply")]
         kubectl("apply", "--server-side", "-f", "-", stdin=MORE.replace("  replicas: 3\n", ""))
         assert kubectl.json("get", "deployment", "web")["spec"]["replicas"] == 1
     last = kubectl("apply", "view-last-applied", "deployment", "web", "-o", "json")
