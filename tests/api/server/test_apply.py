@@ -162,6 +162,7 @@ async def test_who_may_patch_but_not_create_does_not_create(api: Api, maps: str,
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}],
     }
     await api.post(f"{base}/rolebindings", binding)
+    await api.get(f"{base}/rolebindings/r")  # once it is read, the authorizer knows it, too
     path = f"{maps}/c?fieldManager=me"
     refused = await api.call("PATCH", path, config_map(), media=APPLY, Impersonate_User="jane")
     assert refused.failure[0] == 403
