@@ -299,11 +299,11 @@ def test_change_is_live_within_50_ms(cluster: Cluster, web: str) -> None:
     cluster.apply(slices)
     host = cluster.first
     taken = []
-    for count in (2, 3, 4, 3, 4):
+    for count in (2, 3, 4, 3, 4, 2, 3, 4, 3, 4, 2):  # enough that a busy moment is not the median
         taken.append(host.call("apply", objects=[endpoints("web", cluster.servers[:count], HTTP_TARGET)]))
     cluster.apply(endpoints("web", cluster.servers, HTTP_TARGET, DNS_TARGET))
     print(f"endpoint change to kernel: {sorted(round(t * 1000, 1) for t in taken)} ms")
-    assert min(taken) < 0.05  # the others also tell what else this machine was doing
+    assert sorted(taken)[len(taken) // 2] < 0.05
 
 
 def test_release_is_told_when_the_kernel_sends_nothing_more(cluster: Cluster) -> None:
