@@ -15,9 +15,9 @@ CACHE = Path("/var/cache/orca")
 
 
 def project() -> Path:
-    """A folder with the packages installed and our scripts beside them; skips where there is no Node.js."""
+    """A folder with the packages installed and our scripts beside them; fails where there is no Node.js."""
     if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not installed (apt-get install nodejs npm)")
+        pytest.fail("node and npm are not installed; scripts/prepare dev installs them")
     lock = (SOURCE / "package-lock.json").read_bytes()
     folder = CACHE / f"node-{hashlib.sha256(lock).hexdigest()[:12]}"
     if not (folder / "ready").exists():
