@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,22 +12,9 @@ import pytest
 from orca.api.builtin import PODS
 from orca.api.objects import Obj
 from tests.cluster.podhost import NODE, PodHost, container, pod, pod_host, shell
-from tests.support import images
 from tests.support.engine import PrivateEngine
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
 Sizes = dict[str, dict[str, str]]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[PrivateEngine]:
-    private = PrivateEngine(f"resize-{os.getpid()}")
-    private.start()
-    private.docker("load", text=images.pause())
-    private.docker("load", text=images.busybox())
-    yield private
-    private.stop()
 
 
 @pytest.fixture
