@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 
 import orjson
@@ -12,6 +12,9 @@ from orca.api import strategy
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.api.schema import decode
+
+Convert = Callable[[Resource, Resource, Obj], Awaitable[Obj]]
+"""(from, to, object) -> the object in the other version."""
 
 
 @dataclass(slots=True)
@@ -41,7 +44,21 @@ def recall(attrs: Attributes, plugin: str) -> Memory:
     return memory
 
 
-def changed_object(attrs: Attributes, row: Resource, changed: Obj) -> Obj:
+async def take_over(attrs: Attributes, row: Resource, before: Obj, changed: Obj, convert: Convert) -> bool:
+    """Put what became of ``before``, both in the version of ``row``, into ``attrs``; whether it differs.
+
+    Raises ApiError when that is no object of its kind.
+    """
+    after = _changed_object(attrs, row, changed)
+    if after == before:
+        return False
+    if row.api_version != attrs.resource.api_version and after.get("kind") == attrs.resource.kind:
+        after = await convert(row, attrs.resource, after)
+    attrs.obj = after
+    return True
+
+
+def _changed_object(attrs: Attributes, row: Resource, changed: Obj) -> Obj:
     """A changed body as an object of its kind, with defaults; ``row`` is the version it is in. Raises ApiError."""
     if changed.get("kind") != attrs.resource.kind:
         sub = attrs.resource.subresource(attrs.subresource)

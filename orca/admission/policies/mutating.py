@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orca.admission.chain import Attributes
-from orca.admission.mutating import Memory, changed_object, recall
+from orca.admission.mutating import Memory, recall, take_over
 from orca.admission.policies.configured import ConfiguredPolicies
 from orca.admission.policies.invocations import Invocation, Shared, Surroundings, Views, invocations
 from orca.api.builtin import MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS
@@ -125,16 +125,13 @@ class MutatingPolicies:
 
         try:
             value = await spend(work, RUNTIME_COST_BUDGET)
-            after = changed_object(attrs, row, patched(mutation, attrs, row, before, value))
-            if after == before:
-                return False
-            if row.api_version != attrs.resource.api_version and after.get("kind") == attrs.resource.kind:
-                after = await self._shared.convert(row, attrs.resource, after)
+            made = patched(mutation, attrs, row, before, value)
+            differs = await take_over(attrs, row, before, made, self._shared.convert)
         except ApiError as error:
             raise Failed(error.message) from error
-        attrs.obj = after
-        views.changed()
-        return True
+        if differs:
+            views.changed()
+        return differs
 
 
 def _value(mutation: Mutation, activation: dict[str, Any], budget: Budget) -> Any:

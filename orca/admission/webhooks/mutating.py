@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from orca.admission.chain import Attributes
-from orca.admission.mutating import Memory, changed_object, recall
+from orca.admission.mutating import Memory, recall, take_over
 from orca.admission.webhooks.calling import CallFailed, Calling, Views, ask, failed_closed, failed_open, selected
 from orca.admission.webhooks.configured import ConfiguredHooks, Hook
 from orca.api.builtin import MUTATINGWEBHOOKCONFIGURATIONS
@@ -77,17 +77,14 @@ class MutatingWebhooks:
             why = f"admission webhook {quote(hook.name)} attempted to modify the object, which is not supported for this operation"  # noqa: E501
             raise internal(why)
         try:
-            after = changed_object(attrs, row, json_patch(before, operations))
-            if after == before:
-                return False
-            if row.api_version != attrs.resource.api_version and after.get("kind") == attrs.resource.kind:
-                after = await self._shared.convert(row, attrs.resource, after)
+            made = json_patch(before, operations)
+            differs = await take_over(attrs, row, before, made, self._shared.convert)
         except ApiError as error:
             # The client did nothing wrong: whatever is the matter, the hook is to blame.
             raise internal(error.message) from error
-        attrs.obj = after
-        views.changed()
-        return True
+        if differs:
+            views.changed()
+        return differs
 
 
 def _note_patch(hook: Hook, attrs: Attributes, round_: int, operations: list[Any]) -> None:
