@@ -35,17 +35,18 @@ async def save(directory: Path, text: str) -> None:
     """Write what :func:`text_of` made, so that it is there after a power cut or not at all; in the order of the calls.
     Raises OSError."""
     # A write whose caller was cancelled still ends; it must not overtake one that came after it.
-    await asyncio.get_running_loop().run_in_executor(_ONE_BY_ONE, _write, directory, text)
+    await asyncio.get_running_loop().run_in_executor(_ONE_BY_ONE, write_file, directory, _FILE, text)
 
 
-def _write(directory: Path, text: str) -> None:
+def write_file(directory: Path, file_name: str, text: str) -> None:
+    """Put a file there, so that it is whole after a power cut or not there at all. Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
-    fresh = directory / f"{_FILE}.new"
+    fresh = directory / f"{file_name}.new"
     with fresh.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    fresh.replace(directory / _FILE)
+    fresh.replace(directory / file_name)
 
 
 def text_of(sizing: Sizing) -> str:

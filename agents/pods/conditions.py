@@ -11,6 +11,8 @@ from orca.api.times import format_time
 
 OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 """Types this host writes; every other condition belongs to somebody else and is left alone."""
+SHARED = ("DisruptionTarget",)
+"""Types this host writes with a pod's end; before that they are others' to write."""
 RESIZE = ("PodResizePending", "PodResizeInProgress")
 """Types this host writes while they hold, and takes away afterwards."""
 
@@ -75,6 +77,11 @@ def ready(pod: Obj, of_containers: Obj, existing: Iterable[Obj]) -> Obj:
     if why:
         return condition("Ready", False, "ReadinessGatesNotReady", ", ".join(why))
     return condition("Ready", True)
+
+
+def disruption(message: str) -> Obj:
+    """``DisruptionTarget`` of a pod that this host ended."""
+    return condition("DisruptionTarget", True, "TerminationByKubelet", message)
 
 
 def of_resize(sizing: Sizing) -> list[Obj]:

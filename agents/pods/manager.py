@@ -14,17 +14,20 @@ from agents.pods.checkpoint import load
 from agents.pods.compose import pod_files
 from agents.pods.gate import Gate
 from agents.pods.lifecycle import HOLDS_NOTHING
+from agents.pods.memory import Doom
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Traffic, Volumes
+from agents.pods.records import ApiRecords, PodRecords, PodSource
 from agents.pods.sizes import remembered
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
+from agents.pods.verdict import load_verdict
 from agents.pods.worker import PodWorker
 from agents.probes.handlers import Handlers
 from agents.runtime import Runtime, model
 from agents.runtime.errors import EngineUnavailable, NoSuchContainer, RuntimeFailure
 from agents.runtime.model import ContainerInfo
 from orca.api.builtin import PODS
-from orca.api.errors import ApiError, is_not_found
+from orca.api.errors import ApiError
 from orca.api.objects import Obj, key, uid
 from orca.client.base import Client
 from orca.client.clock import Clock, SystemClock
@@ -57,21 +60,22 @@ class PodManager:
         clock: Clock | None = None,
         services: ServiceSource | None = None,
         node: Callable[[], Obj | None] = lambda: None,
-        pods: Informer | None = None,
+        pods: PodSource | None = None,
+        records: PodRecords | None = None,
     ) -> None:
         """``traffic`` is asked before a deleted pod's containers get their signal; ``services`` and ``node`` answer
-        from caches of the caller; ``pods`` is an informer of this node's pods when somebody else needs it too (the
-        caller then runs it)."""
+        from caches of the caller; ``pods`` is an informer of this node's pods, or another source of them, that the
+        caller runs; ``records`` is told what became of them, the API by default."""
         clock = clock or SystemClock()
-        self._client = client
         self._runtime = runtime
         self._clock = clock
         self._owns_informer = pods is None
         self._services = services
-        self.pods = pods or Informer(client, PODS, fields=f"spec.nodeName={config.node_name}", clock=clock)
+        self._records = records or ApiRecords(client)
+        self.pods: PodSource = pods or Informer(client, PODS, fields=f"spec.nodeName={config.node_name}", clock=clock)
         self._handlers = Handlers(runtime)
         self._tools = Tools(
-            client=client,
+            records=self._records,
             runtime=runtime,
             network=network,
             volumes=volumes,
@@ -90,6 +94,8 @@ class PodManager:
         self._allocator = Allocator(self._active, node, clock)
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unclaimed: dict[str, Found] = {}
+        """Containers of pods that exist, but were not seen yet: the API was away, or the watch is behind."""
         self._finished: set[str] = set()
         """Pods that are gone here while their object is still kept by finalizers."""
 
@@ -113,6 +119,43 @@ class PodManager:
     def list(self) -> Iterable[PodView]:
         """Every pod that has something on this host."""
         return [worker.view() for worker in self._workers.values()]
+
+    # Ending pods
+
+    async def evict(
+        self,
+        pod_uid: str,
+        *,
+        reason: str,
+        message: str,
+        grace_seconds: float | None = None,
+        event: str = "",
+        event_reason: str = "",
+        disruption: str = "",
+    ) -> bool:
+        """End a pod by this host's own decision (eviction, preemption, shutdown). Returns once that is on disk, so that
+        it is carried through whatever happens to the agent; False when there is no such pod or it is over.
+
+        The pod becomes Failed with ``reason`` and ``message`` when nothing of it runs any more, as upstream.
+        ``grace_seconds`` comes before the spec's, and only shortens a deletion that is under way. ``event`` is the text
+        of a warning, ``event_reason`` (or ``reason``) its reason. ``disruption`` is the message of the condition
+        DisruptionTarget; "" for none.
+        """
+        worker = self._workers.get(pod_uid)
+        if worker is None:
+            return False
+        doom = Doom(reason, message, grace=grace_seconds, disruption=disruption)
+        if not await worker.condemn(doom):
+            return False
+        if event:
+            worker.tell(event_reason or reason, event, warning=True)
+        return True
+
+    async def stopped(self, pod_uid: str) -> None:
+        """Returns once nothing of the pod runs and nothing will."""
+        worker = self._workers.get(pod_uid)
+        if worker is not None:
+            await worker.over.wait()
 
     # Running
 
@@ -211,7 +254,8 @@ class PodManager:
                 pod = by_uid.get(pod_uid)
                 if pod is None:
                     if await self._exists(group[0]):
-                        continue  # the watch is behind; the next comparison finds it
+                        self._unclaimed[pod_uid] = group
+                        continue
                     worker = self._employ(_remains(group), removed=True)
                 else:
                     worker = self._employ(pod, group)
@@ -224,10 +268,9 @@ class PodManager:
         """Whether the pod of a container is in the API and still ours, asked directly: killing is not undone."""
         space, pod_name = info.labels.get(model.POD_NAMESPACE, ""), info.labels.get(model.POD_NAME, "")
         try:
-            pod = await self._client.get(PODS, pod_name, space)
-        except ApiError as error:
-            return not is_not_found(error)
-        return uid(pod) == info.pod_uid
+            return await self._records.current_uid(space, pod_name) == info.pod_uid
+        except ApiError:
+            return True  # until it can be asked
 
     async def _look_at_stranger(self, container_id: str) -> None:
         try:
@@ -263,10 +306,14 @@ class PodManager:
             worker.take_object(pod)
             self._allocator.seen(worker)
         elif uid(pod) not in self._finished:
-            self._employ(pod)
+            found = self._unclaimed.pop(uid(pod), [])
+            worker = self._employ(pod, found)
+            for info in found:
+                worker.look_at(info.id)
 
     def _gone(self, last: Obj) -> None:
         self._finished.discard(uid(last))
+        self._unclaimed.pop(uid(last), None)  # the next comparison finds them, and nobody who wants them
         worker = self._workers.get(uid(last))
         if worker is not None:
             worker.object_removed(last)
@@ -276,6 +323,7 @@ class PodManager:
         worker = PodWorker(pod, self._tools, sizing=remembered(pod, saved, containers), removed=removed)
         if not removed:
             others = [other.allotted for other in self._active()]
+            worker.memory.doom = load_verdict(pod_files(self._tools.config, uid(pod)).directory)
             worker.memory.refused = admission(worker.allotted, others, self._tools.node())
             self._allocator.seen(worker)
         self._workers[worker.uid] = worker
@@ -306,8 +354,9 @@ class PodManager:
                 # Loud, and alone: the other pods go on, and this one gets a new worker that observes anew.
                 log.exception("worker broke", pod=key(worker.pod))
                 await self._clock.sleep(LAST_RETRY)
-                sizing = worker.memory.sizing
+                broken, sizing = worker, worker.memory.sizing
                 worker = PodWorker(worker.pod, self._tools, sizing=sizing, removed=worker.memory.removed)
+                worker.memory.doom, worker.over = broken.memory.doom, broken.over
                 self._workers[worker.uid] = worker
                 sizing.judged = -1
                 self._allocator.seen(worker)
@@ -316,6 +365,7 @@ class PodManager:
             break
         self._workers.pop(worker.uid, None)
         self._tasks.pop(worker.uid, None)
+        worker.over.set()
         present = self.pods.get(key(worker.pod))
         if present is not None and uid(present) == worker.uid:
             self._finished.add(worker.uid)

@@ -103,6 +103,10 @@ class Doom:
     message: str
     event: str = ""
     """For a pod that was never started: what its event says."""
+    grace: float | None = None
+    """Seconds the pod has to end, instead of its own."""
+    disruption: str = ""
+    """Message of the condition DisruptionTarget, which the pod gets with its end; "" for none."""
 
 
 @dataclass(slots=True)

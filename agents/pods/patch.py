@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.pods.conditions import OWN, RESIZE
+from agents.pods.conditions import OWN, RESIZE, SHARED
 from orca.api.objects import Obj, meta
 
 _MERGED_LISTS = ("podIPs", "hostIPs")
@@ -28,7 +28,7 @@ def status_patch(pod: Obj, before: Obj, wanted: Obj) -> Obj | None:
     conditions = []
     for item in wanted.get("conditions") or ():
         old = known.get(item["type"])
-        if item["type"] in OWN and _differs(old, item):
+        if item["type"] in (*OWN, *SHARED) and _differs(old, item):
             # Items merge by type: what is not said any more has to be taken away.
             conditions.append({**item, **{name: None for name in old or () if name not in item}})
         elif item["type"] in RESIZE and old != _comparable(item):

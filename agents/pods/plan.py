@@ -68,10 +68,15 @@ def is_deleting(pod: Obj, memory: Memory) -> bool:
 
 
 def grace_of(pod: Obj, memory: Memory) -> float:
-    """Seconds a pod has to end: the deletion's when there is one, otherwise the spec's."""
+    """Seconds a pod has to end: the deletion's when there is one, otherwise the spec's; those of this host's own
+    decision come before the spec's, and only ever shorten a deletion's."""
     seconds = meta(pod).get("deletionGracePeriodSeconds") if is_deleting(pod, memory) else None
     if seconds is None:
         seconds = spec_of(pod).get("terminationGracePeriodSeconds")
+        if memory.doom is not None and memory.doom.grace is not None:
+            seconds = memory.doom.grace
+    elif memory.doom is not None and memory.doom.grace is not None:
+        seconds = min(seconds, memory.doom.grace)
     return max(float(DEFAULT_GRACE if seconds is None else seconds), MINIMUM_GRACE)
 
 

@@ -8,10 +8,9 @@ from collections.abc import Callable
 import structlog
 
 from agents.pods.patch import status_patch
-from orca.api.builtin import PODS
+from agents.pods.records import PodRecords
 from orca.api.errors import ApiError, is_conflict, is_not_found
 from orca.api.objects import Obj, key, name, namespace, uid
-from orca.client.base import Client
 from orca.client.clock import Clock
 
 log = structlog.get_logger()
@@ -28,13 +27,13 @@ class StatusReporter:
 
     def __init__(
         self,
-        client: Client,
+        records: PodRecords,
         clock: Clock,
         current: Callable[[], Obj],
         stored: Callable[[Obj], None],
         gone: Callable[[], None],
     ) -> None:
-        self._client = client
+        self._records = records
         self._clock = clock
         self._current = current
         self._stored = stored
@@ -92,9 +91,7 @@ class StatusReporter:
             if patch is None:
                 return
             try:
-                stored = await self._client.patch(
-                    PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status"
-                )
+                stored = await self._records.write_status(pod, patch)
             except ApiError as error:
                 if (is_not_found(error) or is_conflict(error)) and await self._is_gone(pod):
                     self._gone()
@@ -109,10 +106,9 @@ class StatusReporter:
     async def _is_gone(self, pod: Obj) -> bool:
         """Another pod has the name by now, or none. Asked once more: a pod taken for gone is taken down."""
         try:
-            present = await self._client.get(PODS, name(pod), namespace(pod))
-        except ApiError as error:
-            return is_not_found(error)
-        return uid(present) != uid(pod)
+            return await self._records.current_uid(namespace(pod), name(pod)) != uid(pod)
+        except ApiError:
+            return False
 
 
 def is_dull(status: Obj) -> bool:

@@ -46,12 +46,13 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     newest = [memory.newest(container["name"]) for container in main_containers(pod)]
     if not over and any(info is not None and info.id in memory.sizing.restarting for info in newest):
         phase = "Running"  # whatever it ended with, it is made anew with other sizes
-    if decided.doom is not None or before.get("phase") == "Failed":
+    if before.get("phase") in ("Succeeded", "Failed"):
+        phase = before["phase"]
+    elif over and (decided.doom is not None or (lost and phase not in ("Succeeded", "Failed"))):
         phase = "Failed"
-    elif before.get("phase") == "Succeeded":
-        phase = "Succeeded"
-    elif lost and phase not in ("Succeeded", "Failed"):
-        phase = "Failed"
+    elif not over and phase in ("Succeeded", "Failed"):
+        # A pod is not over while anything of it runs (sidecars): it may still hold what others wait for.
+        phase = before.get("phase") or "Pending"
     status: Obj = {
         "phase": phase,
         "qosClass": before.get("qosClass") or qos_class(pod),
@@ -74,7 +75,7 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     if memory.ips:
         status["podIP"] = memory.ips[0]
         status["podIPs"] = [{"ip": address} for address in memory.ips]
-    if decided.doom is not None:
+    if decided.doom is not None and over:
         status["reason"], status["message"] = decided.doom.reason, decided.doom.message
     sidecars = [item for item, spec in zip(init, init_containers(pod), strict=True) if is_sidecar(spec)]
     existing = before.get("conditions") or []
@@ -88,6 +89,11 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
         of_containers,
         conditions.condition("PodScheduled", True),
         *(() if over else conditions.of_resize(memory.sizing)),
+        *(
+            [conditions.disruption(decided.doom.disruption)]
+            if over and decided.doom and decided.doom.disruption
+            else ()
+        ),
     ]
     status["conditions"] = conditions.stamped(wanted, existing, pod, now)
     return status

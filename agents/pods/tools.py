@@ -9,12 +9,12 @@ from agents.pods.environment import Place
 from agents.pods.files import Resolver, parse_resolver
 from agents.pods.gate import Gate
 from agents.pods.ports import Network, PodsConfig, Recorder, Traffic, Volumes
+from agents.pods.records import PodRecords
 from agents.pods.sources import SourceReader
 from agents.probes.handlers import Handlers
 from agents.runtime import Runtime
 from orca.api.objects import Obj
 from orca.api.quantity import parse_int
-from orca.client.base import Client
 from orca.client.clock import Clock
 
 
@@ -22,7 +22,7 @@ from orca.client.clock import Clock
 class Tools:
     """Neighbours and limits; ``services`` and ``node`` answer from caches."""
 
-    client: Client
+    records: PodRecords
     runtime: Runtime
     network: Network
     volumes: Volumes

@@ -13,9 +13,10 @@ import structlog
 from agents.pods import steps
 from agents.pods.actions import Actions
 from agents.pods.allocation import told
+from agents.pods.compose import pod_files
 from agents.pods.containers import every_container, find_container
 from agents.pods.lifecycle import HOLDS_NOTHING, Life
-from agents.pods.memory import Memory, ProbeResults, adopted_crash, container_hash
+from agents.pods.memory import Doom, Memory, ProbeResults, adopted_crash, container_hash
 from agents.pods.plan import is_deleting, plan
 from agents.pods.ports import ContainerRefs, PodView
 from agents.pods.reporter import StatusReporter
@@ -25,14 +26,14 @@ from agents.pods.status import build_status
 from agents.pods.steps import Action, Plan
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
+from agents.pods.verdict import save_verdict
 from agents.probes.handlers import Target
 from agents.probes.prober import ContainerProbes
 from agents.probes.tracker import Kind, probe_specs
-from agents.runtime.errors import RuntimeFailure
+from agents.runtime.errors import NoSuchContainer, RuntimeFailure
 from agents.runtime.model import CONTAINER_NAME, ContainerEvent, ContainerInfo
-from orca.api.builtin import PODS
-from orca.api.errors import ApiError, is_conflict, is_not_found
-from orca.api.objects import Obj, key, meta, name, namespace, uid
+from orca.api.errors import ApiError
+from orca.api.objects import Obj, key, meta, uid
 
 log = structlog.get_logger()
 
@@ -49,13 +50,15 @@ class PodWorker:
         self._subject = Subject(pod, self.memory, tools.clock, tools.recorder, self._wake.set)
         self._actions = Actions(self._subject, tools, self._stop_probes)
         self._reporter = StatusReporter(
-            tools.client, tools.clock, lambda: self._subject.pod, self.take_object, self._object_gone
+            tools.records, tools.clock, lambda: self._subject.pod, self.take_object, self._object_gone
         )
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._probes: dict[str, ContainerProbes] = {}
         self._timer: asyncio.Task[None] | None = None
         self._timer_at: datetime | None = None
         self._backing_off: dict[str, str] = {}
+        self.over = asyncio.Event()
+        """Set once nothing of the pod runs and nothing will."""
 
     def __repr__(self) -> str:
         life = self.memory.life.value if self.memory.life else "new"
@@ -84,6 +87,24 @@ class PodWorker:
     def tell(self, reason: str, message: str, *, warning: bool = False) -> None:
         """An event about the pod."""
         self._subject.tell(reason, message, warning=warning)
+
+    async def condemn(self, doom: Doom) -> bool:
+        """End the pod for a reason of this host's, also if the agent dies meanwhile; False when it is over already.
+        Returns when that is certain, not when it is done. Who was condemned before is at most given less time."""
+        memory = self.memory
+        if memory.life in HOLDS_NOTHING or (self.pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            return False
+        if memory.doom is not None:
+            graces = [grace for grace in (memory.doom.grace, doom.grace) if grace is not None]
+            doom = replace(memory.doom, grace=min(graces, default=None))
+        try:
+            await save_verdict(pod_files(self._tools.config, self.uid).directory, doom)
+        except OSError as error:
+            # A full disk may be why the pod has to go: only an agent that dies just now would forget it.
+            log.warning("verdict not saved", pod=key(self.pod), error=str(error))
+        memory.doom = doom
+        self._wake.set()
+        return True
 
     def take_object(self, pod: Obj) -> None:
         """A state of the object from watch or answer; an older one than known is ignored."""
@@ -119,6 +140,17 @@ class PodWorker:
             crash = adopted_crash(info, self._tools.clock.now())
             if container is not None and crash is not None:
                 self.memory.crashes.setdefault(container_hash(container), crash)
+
+    def look_at(self, container_id: str) -> None:
+        """Observe a container anew: what is known of it may be old."""
+        task_key = f"look:{container_id}"
+        self._spawn(task_key, self._look(self._look_and_adopt(container_id), self._tasks.get(task_key)))
+
+    async def _look_and_adopt(self, container_id: str) -> None:
+        try:
+            await self._adopt(await self._tools.runtime.inspect(container_id))
+        except NoSuchContainer:
+            self.memory.forget(container_id)
 
     def forget(self, container_id: str) -> None:
         """A container is gone from the engine."""
@@ -173,6 +205,7 @@ class PodWorker:
         freed = decided.life in HOLDS_NOTHING and self.memory.life not in HOLDS_NOTHING
         self.memory.life = decided.life
         if freed:
+            self.over.set()
             self._tools.freed(self.uid)
         self._follow_resize(decided)
         for action in decided.actions:
@@ -268,11 +301,10 @@ class PodWorker:
         if self.memory.removed:
             return
         try:
-            await self._tools.client.delete(PODS, name(self.pod), namespace(self.pod), uid=self.uid, grace_seconds=0)
+            await self._tools.records.delete(self.pod)
         except ApiError as error:
-            if not is_not_found(error) and not is_conflict(error):
-                self._subject.failed("delete", "", str(error), last=10.0)
-                return
+            self._subject.failed("delete", "", str(error), last=10.0)
+            return
         self.memory.deleted = True
 
     def _tell_backoff(self, decided: Plan) -> None:
