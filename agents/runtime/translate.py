@@ -59,6 +59,9 @@ def sandbox_body(spec: SandboxSpec, abilities: HostAbilities) -> Json:
     body: Json = {"Image": spec.image, "Labels": dict(spec.labels), "HostConfig": host}
     if not spec.host_network:
         body["Hostname"] = spec.hostname
+        # A network namespace all the same: its lowest runtime makes one, and the engine leaves it alone. Otherwise the
+        # engine runs itself once more, as a hook of the start, to take note of it: half of the CPU a pod costs.
+        body["NetworkDisabled"] = True
     if spec.security.user:
         body["User"] = spec.security.user
     return body

@@ -46,9 +46,10 @@ def test_containers_join_their_sandbox() -> None:
     assert (host["NetworkMode"], host["IpcMode"], "PidMode" in host) == ("container:s", "container:s", False)
     shared = container_body(replace(SPEC, process_namespace="s"), FULL)["HostConfig"]
     assert shared["PidMode"] == "container:s"
-    assert sandbox_body(SandboxSpec("n", "p", {}, "h"), FULL)["HostConfig"]["NetworkMode"] == "none"
+    own = sandbox_body(SandboxSpec("n", "p", {}, "h"), FULL)
+    assert (own["HostConfig"]["NetworkMode"], own["NetworkDisabled"]) == ("none", True)
     on_host = sandbox_body(SandboxSpec("n", "p", {}, "h", host_network=True), FULL)
-    assert (on_host["HostConfig"]["NetworkMode"], "Hostname" in on_host) == ("host", False)
+    assert (on_host["HostConfig"]["NetworkMode"], {"Hostname", "NetworkDisabled"} & on_host.keys()) == ("host", set())
 
 
 def test_privileged_by_what_the_host_has() -> None:
