@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import structlog
 import yaml
 
+from agents.config import Configuration
 from agents.dns import DnsServer
 from agents.network import NetworkError, PodNetwork
 from agents.node import facts
@@ -65,14 +66,11 @@ class AgentOptions:
     cgroup_parent: str = ""
     pause_image: str = "orca/pause:1"
     proxy_mode: str = "auto"
-    cluster_dns: tuple[str, ...] = ("10.96.0.10",)
-    cluster_domain: str = "cluster.local"
     cluster_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
-    taints: tuple[tuple[str, str, str], ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
-    max_pods: int = 110
-    port: int = 10250
+    configuration: Configuration = field(default_factory=Configuration)
+    """What the KubeletConfiguration and the flags that override it say."""
 
 
 def version() -> str:
@@ -142,16 +140,17 @@ class Agent:
     def _start(self, api: HttpsClient, heart: Client, runtime: Runtime) -> None:
         """Make every part and start it."""
         options, clock, parts = self._options, self._clock, self._parts
+        configuration = options.configuration
         towards = urlsplit(api.server).hostname or "127.0.0.1"
         address = options.node_ip or facts.default_address(towards) or "127.0.0.1"
         node_options = NodeOptions(
             name=options.node_name,
             addresses=tuple(address.split(",")),
             version=version(),
-            port=options.port,
-            max_pods=options.max_pods,
+            port=configuration.port,
+            max_pods=configuration.max_pods,
             labels=options.labels,
-            taints=options.taints,
+            taints=tuple((taint.key, taint.value, taint.effect) for taint in configuration.register_with_taints),
         )
 
         # Identity and signs of life.
@@ -180,7 +179,7 @@ class Agent:
             options.node_name,
             cluster_cidr=options.cluster_cidr,
             service_cidr=options.service_cidr,
-            local_addresses=options.cluster_dns,
+            local_addresses=configuration.cluster_dns,
             clock=clock,
         )
         parts.add("network", lambda: self._run_network(network, nodes, reporter))
@@ -190,7 +189,7 @@ class Agent:
             options.node_name,
             mode=options.proxy_mode,
             cluster_cidr=options.cluster_cidr,
-            local_addresses=options.cluster_dns,
+            local_addresses=configuration.cluster_dns,
             iptables=network.iptables,
             clock=clock,
         )
@@ -198,8 +197,8 @@ class Agent:
         dns = DnsServer(
             services,
             slices,
-            addresses=options.cluster_dns,
-            domain=options.cluster_domain,
+            addresses=configuration.cluster_dns,
+            domain=configuration.cluster_domain,
             local_ranges=(options.cluster_cidr, options.service_cidr),
             clock=clock,
         )
@@ -223,8 +222,8 @@ class Agent:
                     root=options.root,
                     pause_image=options.pause_image,
                     cgroup_parent=options.cgroup_parent,
-                    cluster_dns=options.cluster_dns,
-                    cluster_domain=options.cluster_domain,
+                    cluster_dns=configuration.cluster_dns,
+                    cluster_domain=configuration.cluster_domain,
                 ),
                 clock=clock,
                 services=services,
@@ -241,7 +240,7 @@ class Agent:
         parts.add("pods", run_pods)
 
         # The server, with its certificate.
-        server = AgentServer(_NewestPods(self), runtime.engine, clock=clock, port=options.port)
+        server = AgentServer(_NewestPods(self), runtime.engine, clock=clock, port=configuration.port)
         names = (options.node_name, *node_options.addresses)
         serving = Rotation(
             api,

@@ -16,6 +16,8 @@ import uvloop
 
 from agents.assembly import Agent, AgentOptions
 from agents.cleanup import clean_up
+from agents.config import Configuration, ConfigurationError, load, override
+from agents.config.model import Taint
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
 from agents.proxy import ProxyModeError, check_mode
@@ -66,6 +68,19 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
     default=None,
     help="Kubeconfig of this node, instead of --server and --token.",
 )
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="A KubeletConfiguration file (kubelet.config.k8s.io/v1beta1). Flags that are given override it.",
+)
+@click.option(
+    "--config-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Directory of drop-ins (*.conf) that are laid over --config in the order of their names.",
+)
 @click.option("--hostname-override", default="", help="Name of the node; the host's name otherwise.")
 @click.option("--node-ip", default="", help="Address of the node; otherwise the one it reaches the server from.")
 @click.option(
@@ -91,10 +106,14 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
 @click.option("--port", default=10250, show_default=True, help="Port of the agent's server.")
 @click.option("--cleanup", is_flag=True, help="Remove what the agent made on this host (pods, rules, mounts), and end.")
 @click.option("--v", "verbosity", default=0, show_default=True, help="Log level; 4 and more is for debugging.")
+@click.pass_context
 def main(
+    context: click.Context,
     server: str,
     token: str,
     kubeconfig: Path | None,
+    config_file: Path | None,
+    config_dir: Path | None,
     hostname_override: str,
     node_ip: str,
     root_dir: Path,
@@ -116,6 +135,10 @@ def main(
     """Run this host as a node of an orca cluster, until SIGTERM. Containers go on without the agent."""
     if kubeconfig is None and not server and not cleanup:
         raise click.UsageError("give --server and --token, or --kubeconfig")
+    try:
+        configuration = _configuration(load(config_file, config_dir), context)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
     if os.geteuid() != 0:
         raise click.ClickException("orca-agent must be run as root")
     level = next(level for least, level in LEVELS if verbosity >= least)
@@ -130,7 +153,7 @@ def main(
         ],
     )
     node_name = (hostname_override or socket.gethostname()).lower()
-    docker_socket = docker_socket.removeprefix("unix://")
+    docker_socket = configuration.container_runtime_endpoint.removeprefix("unix://")
     if cleanup:
         cleaning = clean_up(
             root_dir,
@@ -151,16 +174,34 @@ def main(
         cgroup_parent=cgroup_parent,
         pause_image=pause_image,
         proxy_mode=proxy_mode,
-        cluster_dns=tuple(filter(None, cluster_dns.split(","))),
-        cluster_domain=cluster_domain,
         cluster_cidr=cluster_cidr,
         service_cidr=service_cluster_ip_range,
-        taints=register_with_taints,
         labels=node_labels,
-        max_pods=max_pods,
-        port=port,
+        configuration=configuration,
     )
     uvloop.run(_run(options))
+
+
+def _configuration(configuration: Configuration, context: click.Context) -> Configuration:
+    """What the files say, with the flags that were given on the command line over it, and those that were not given
+    where the files say nothing. Raises ConfigurationError."""
+    flags = context.params
+    values = {
+        "cluster_dns": tuple(filter(None, flags["cluster_dns"].split(","))),
+        "cluster_domain": flags["cluster_domain"],
+        "container_runtime_endpoint": f"unix://{flags['docker_socket'].removeprefix('unix://')}",
+        "max_pods": flags["max_pods"],
+        "port": flags["port"],
+        "register_with_taints": tuple(Taint(*taint) for taint in flags["register_with_taints"]),
+    }
+    sources = {"container_runtime_endpoint": "docker_socket"}
+    default = click.core.ParameterSource.DEFAULT
+    changes = {
+        field: value
+        for field, value in values.items()
+        if context.get_parameter_source(sources.get(field, field)) is not default or not getattr(configuration, field)
+    }
+    return override(configuration, **changes)
 
 
 async def _run(options: AgentOptions) -> None:

@@ -1,0 +1,122 @@
+"""Which fields this agent does not honour yet: setting one to other than its default is refused by name.
+
+Whoever makes one work takes it off. A name may be a path (``logging.vmodule``). The fields that upstream documents as
+having no effect any more (streamingConnectionIdleTimeout, iptablesMasqueradeBit, iptablesDropBit) are not here: they
+are accepted whatever they say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.config.kinds import encode
+from agents.config.model import Configuration
+
+NOT_HONOURED: frozenset[str] = frozenset(
+    {
+        "allowedUnsafeSysctls",
+        "cgroupDriver",
+        "cgroupRoot",
+        "cgroupsPerQOS",
+        "configMapAndSecretChangeDetectionStrategy",
+        "containerLogMaxWorkers",
+        "containerLogMonitorInterval",
+        "contentType",
+        "cpuCFSQuota",
+        "cpuCFSQuotaPeriod",
+        "cpuManagerPolicy",
+        "cpuManagerPolicyOptions",
+        "cpuManagerReconcilePeriod",
+        "crashLoopBackOff.maxContainerRestartPeriod",
+        "draManagerReconcilePeriod",
+        "enableContentionProfiling",
+        "enableControllerAttachDetach",
+        "enableDebugFlagsHandler",
+        "enableProfilingHandler",
+        "enableSystemLogQuery",
+        "enforceNodeAllocatable",
+        "eventBurst",
+        "eventRecordQPS",
+        "evictionHard",
+        "evictionMaxPodGracePeriod",
+        "evictionMinimumReclaim",
+        "evictionPressureTransitionPeriod",
+        "evictionSoft",
+        "evictionSoftGracePeriod",
+        "featureGates",
+        "hairpinMode",
+        "imageGCHighThresholdPercent",
+        "imageGCLowThresholdPercent",
+        "imageMaximumGCAge",
+        "imageMinimumGCAge",
+        "imagePullCredentialsVerificationPolicy",
+        "imageServiceEndpoint",
+        "kernelMemcgNotification",
+        "kubeAPIBurst",
+        "kubeAPIQPS",
+        "kubeReserved",
+        "kubeReservedCgroup",
+        "kubeletCgroups",
+        "localStorageCapacityIsolation",
+        "logging.flushFrequency",
+        "logging.options",
+        "logging.vmodule",
+        "makeIPTablesUtilChains",
+        "maxParallelImagePulls",
+        "memoryManagerPolicy",
+        "memoryReservationPolicy",
+        "memorySwap.swapBehavior",
+        "memoryThrottlingFactor",
+        "mergeDefaultEvictionSettings",
+        "podCIDR",
+        "podLogsDir",
+        "podPidsLimit",
+        "preloadedImagesVerificationAllowlist",
+        "protectKernelDefaults",
+        "qosReserved",
+        "registryBurst",
+        "registryPullQPS",
+        "reservedMemory",
+        "reservedSystemCPUs",
+        "runOnce",
+        "runtimeRequestTimeout",
+        "seccompDefault",
+        "serializeImagePulls",
+        "serverTLSBootstrap",
+        "showHiddenMetricsForVersion",
+        "singleProcessOOMKill",
+        "systemCgroups",
+        "systemReserved",
+        "systemReservedCgroup",
+        "tlsCurvePreferences",
+        "topologyManagerPolicy",
+        "topologyManagerPolicyOptions",
+        "topologyManagerScope",
+        "tracing",
+        "userNamespaces",
+        "volumePluginDir",
+        "volumeStatsAggPeriod",
+    }
+)
+
+_ALSO: dict[str, tuple[Any, ...]] = {
+    # Says what holds anyway.
+    "memorySwap.swapBehavior": ("NoSwap",),
+}
+
+
+def refusals(configuration: Configuration) -> list[str]:
+    """A sentence for each field that is set to something this agent would not do."""
+    have, default = encode(configuration), encode(Configuration())
+    found = []
+    for name in sorted(NOT_HONOURED):
+        value = _at(have, name)
+        if value != _at(default, name) and value not in _ALSO.get(name, ()):
+            found.append(f"{name}: orca-agent does not support {value!r} here (default: {_at(default, name)!r})")
+    return found
+
+
+def _at(settings: Any, path: str) -> Any:
+    for part in path.split("."):
+        settings = settings.get(part) if isinstance(settings, dict) else None
+    return settings
