@@ -144,7 +144,7 @@ def with_container_fs(thresholds: tuple[Threshold, ...], *, dedicated_image_fs: 
 
 
 def hard_reserve(thresholds: Collection[Threshold], capacity: Mapping[str, int]) -> dict[str, int]:
-    """What hard thresholds keep from pods of ``memory`` and ``ephemeral-storage`` (bytes): allocatable is less by it."""
+    """Bytes of ``memory`` and ``ephemeral-storage`` that hard thresholds keep from pods: allocatable is less by them."""
     kept = {}
     for one in thresholds:
         resource = {Signal.MEMORY: "memory", Signal.NODE_FS: "ephemeral-storage"}.get(one.signal)

@@ -15,7 +15,7 @@ from agents.pods.compose import pod_files
 from agents.pods.gate import Gate
 from agents.pods.lifecycle import HOLDS_NOTHING
 from agents.pods.memory import Doom
-from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Traffic, Volumes
+from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Tenant, Traffic, Volumes
 from agents.pods.records import ApiRecords, PodRecords, PodSource
 from agents.pods.sizes import remembered
 from agents.pods.sources import SourceReader
@@ -119,6 +119,10 @@ class PodManager:
     def list(self) -> Iterable[PodView]:
         """Every pod that has something on this host."""
         return [worker.view() for worker in self._workers.values()]
+
+    def tenants(self) -> Sequence[Tenant]:
+        """Every pod that may use something of this host."""
+        return [worker.tenant() for worker in self._active()]
 
     # Ending pods
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from agents.runtime.model import ContainerInfo
 from orca.api.objects import Obj
 
 
@@ -27,12 +28,39 @@ class Network(Protocol):
         """Release what belongs to none of these pods (uids)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A volume that is ready: its path on this host, and whether containers may only read it whatever they ask."""
+
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a volume, or a volume in a special way, for one ``volumeMounts`` entry of a container."""
+
+    index: int
+    """Of the entry; with the container's name it tells stages of a pod apart."""
+    volume: str
+    sub_path: str = ""
+    read_only_in_depth: bool = False
+
+
 class Volumes(Protocol):
     """``agents.volumes.VolumeManager``."""
 
-    async def prepare(self, pod: Obj) -> Mapping[str, str | Path]:
-        """Make the pod's volumes ready: volume name -> host path. Idempotent. Raises an exception whose text is fit
-        for a FailedMount event, also for volume types that are not supported."""
+    @property
+    def read_only_in_depth(self) -> bool:
+        """Whether ``recursiveReadOnly`` can be had on this host."""
+
+    async def prepare(self, pod: Obj) -> Mapping[str, Mounted]:
+        """Make the pod's volumes ready, by their names. Idempotent. Raises an exception whose text is fit for a
+        FailedMount event, also for volume types that are not supported."""
+
+    async def stage(self, pod: Obj, container: str, stages: Sequence[Stage]) -> Mapping[int, str]:
+        """Make what the entries ask for beyond a whole volume, of volumes that are ready: index -> host path.
+        Idempotent. Raises ``ConfigError``."""
 
     async def teardown(self, pod_uid: str) -> None:
         """Unmount and delete; harmless when there is nothing."""
@@ -98,3 +126,13 @@ class PodView:
     containers: Mapping[str, ContainerRefs] = field(default_factory=dict)
     pause_pid: int = 0
     ips: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A pod of this host for those who measure it: what runs, and where its volumes are (by name)."""
+
+    pod: Obj
+    sandbox: ContainerInfo | None = None
+    containers: tuple[ContainerInfo, ...] = ()
+    volumes: Mapping[str, str | Path] = field(default_factory=dict)

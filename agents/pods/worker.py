@@ -18,7 +18,7 @@ from agents.pods.containers import every_container, find_container
 from agents.pods.lifecycle import HOLDS_NOTHING, Life
 from agents.pods.memory import Doom, Memory, ProbeResults, adopted_crash, container_hash
 from agents.pods.plan import is_deleting, plan
-from agents.pods.ports import ContainerRefs, PodView
+from agents.pods.ports import ContainerRefs, PodView, Tenant
 from agents.pods.reporter import StatusReporter
 from agents.pods.sizes import in_progress, not_yet_again
 from agents.pods.sizing import Progress, Sizing
@@ -419,6 +419,17 @@ class PodWorker:
         sandbox = self.memory.sandbox
         pid = sandbox.pid if sandbox is not None and sandbox.running else 0
         return PodView(self.pod, containers, pid, self.memory.ips)
+
+    def tenant(self) -> Tenant:
+        """For those who measure."""
+        sandbox = self.memory.sandbox
+        newest = (known[0] for known in self.memory.containers.values() if known)
+        return Tenant(
+            self.pod,
+            sandbox if sandbox is not None and sandbox.running else None,
+            tuple(info for info in newest if info.running),
+            self.memory.volumes or {},
+        )
 
 
 def _version(pod: Obj) -> int:

@@ -138,6 +138,10 @@ class ContainerInfo:
     hostname: str = ""
     resources: Resources = field(default_factory=Resources)
     """As the engine was told last; 0 where it was not."""
+    layer: str = ""
+    """Directory with all that the container wrote to its root file system; "" where the engine has none such."""
+    log_path: str = ""
+    """The engine's log file, whose rotated parts are beside it; "" when it writes none."""
 
     @property
     def pod_uid(self) -> str:

@@ -239,6 +239,8 @@ def container_info(raw: Json) -> ContainerInfo:
             memory=host.get("Memory") or 0,
             pids=host.get("PidsLimit") or 0,
         ),
+        layer=((raw.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or "",
+        log_path=raw.get("LogPath") or "",
     )
 
 
@@ -251,6 +253,17 @@ def image_info(raw: Json) -> ImageInfo:
         size=raw.get("Size", 0),
         user=(raw.get("Config") or {}).get("User", ""),
     )
+
+
+def image_layers(raw: Json) -> tuple[str, ...] | None:
+    """Directories of an image's layers from ``GET /images/{name}/json``, the uppermost first; None when the engine's
+    storage driver keeps none that could be mounted by others."""
+    driver = raw.get("GraphDriver") or {}
+    data = driver.get("Data") or {}
+    if driver.get("Name") != "overlay2" or not data.get("UpperDir"):
+        return None
+    lower = data.get("LowerDir") or ""
+    return (data["UpperDir"], *filter(None, lower.split(":")))
 
 
 def _when(text: str) -> datetime | None:
