@@ -6,7 +6,7 @@ Reference: k8s.io/kubernetes ``pkg/apis/core/v1/helper/qos`` and ``pkg/kubelet/q
 from __future__ import annotations
 
 from agents.resources.amounts import amounts_of, container_total, containers, has_pod_level
-from orca.api.objects import Obj, annotations
+from orca.api.objects import Obj, meta
 from orca.api.quantity import parse_cpu_milli, parse_int
 
 GUARANTEED_OOM_SCORE = -997
@@ -31,7 +31,7 @@ def counted(holder: Obj, kind: str) -> Obj:
 
 
 def qos_class(pod: Obj) -> str:
-    """Guaranteed, Burstable or BestEffort, by cpu and memory: of the pod itself when it says any, else of containers."""
+    """Guaranteed, Burstable or BestEffort, by cpu and memory: the pod's own when it says any, else the containers'."""
     subjects = [pod.get("spec") or {}] if has_pod_level(pod) else list(containers(pod))
     requests = [counted(subject, "requests") for subject in subjects]
     limits = [counted(subject, "limits") for subject in subjects]
@@ -47,7 +47,7 @@ def qos_class(pod: Obj) -> str:
 
 def is_static(pod: Obj) -> bool:
     """From a file or an URL on this host, or the picture of such a pod in the API."""
-    notes = annotations(pod)
+    notes = meta(pod).get("annotations") or {}
     return _MIRROR in notes or notes.get(_SOURCE, "api") != "api"
 
 
