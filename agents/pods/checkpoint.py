@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
 
+from agents.durable import write_file
 from agents.pods.sizing import Sizing
 
 log = structlog.get_logger()
@@ -36,17 +36,6 @@ async def save(directory: Path, text: str) -> None:
     Raises OSError."""
     # A write whose caller was cancelled still ends; it must not overtake one that came after it.
     await asyncio.get_running_loop().run_in_executor(_ONE_BY_ONE, write_file, directory, _FILE, text)
-
-
-def write_file(directory: Path, file_name: str, text: str) -> None:
-    """Put a file there, so that it is whole after a power cut or not there at all. Raises OSError."""
-    directory.mkdir(parents=True, exist_ok=True)
-    fresh = directory / f"{file_name}.new"
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(directory / file_name)
 
 
 def text_of(sizing: Sizing) -> str:

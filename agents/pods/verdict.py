@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from agents.pods.checkpoint import write_file
+from agents.durable import write_file
 from agents.pods.memory import Doom
 
 log = structlog.get_logger()

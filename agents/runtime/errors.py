@@ -40,3 +40,7 @@ class InvalidReference(RuntimeFailure):
 
 class PullFailed(RuntimeFailure):
     """The registry said no or could not be reached: back off, then try again."""
+
+
+class RegistryUnavailable(PullFailed):
+    """The registry, or a proxy in front of it, says that it is down for now (502, 503, 504)."""

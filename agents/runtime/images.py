@@ -1,31 +1,35 @@
-"""Images of the engine: look up, pull with progress, load, list, remove."""
+"""Images of the engine: look up, pull with progress, load, list, remove, and what happens to them."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import aiohttp
 import orjson
 
 from agents.runtime.engine import Engine
-from agents.runtime.errors import EngineUnavailable, NoSuchImage, PullFailed, RefusedByEngine
+from agents.runtime.errors import (
+    EngineUnavailable,
+    NoSuchImage,
+    PullFailed,
+    RefusedByEngine,
+    RegistryUnavailable,
+)
 from agents.runtime.model import ImageInfo
+from agents.runtime.pulling import LayerProgress, PullProgress
 from agents.runtime.references import parse_reference
-from agents.runtime.translate import image_info
+from agents.runtime.translate import image_info, image_layers
 
 REMEMBER_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class PullProgress:
-    """Bytes fetched so far of those known; ``total`` grows while layers are discovered."""
-
-    current: int
-    total: int
+_IMAGE_EVENTS = orjson.dumps(
+    {"type": ["image"], "event": ["pull", "load", "import", "tag", "untag", "delete"]}
+).decode()
+_DOWN = re.compile(r"HTTP status:? 50[234]\b|\b50[234] (?:Bad Gateway|Service (?:Temporarily )?Unavailable|Gateway)")
 
 
 class Images:
@@ -35,7 +39,6 @@ class Images:
         self._engine = engine
         self._looking: dict[str, asyncio.Task[ImageInfo]] = {}
         self._known: dict[str, tuple[float, ImageInfo]] = {}
-        self._pulling: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def inspect(self, reference: str) -> ImageInfo:
         """An image by name, digest or id; an answer may be 5 s old. Raises ``NoSuchImage``."""
@@ -62,6 +65,10 @@ class Images:
         kept = self._known.get(reference)
         return kept[1] if kept is not None else None
 
+    def forget(self) -> None:
+        """Ask again at the next look-up: an image came or went."""
+        self._known = {name: (float("-inf"), info) for name, (_, info) in self._known.items()}
+
     async def exists(self, reference: str) -> bool:
         """True when the image is on this host."""
         try:
@@ -71,9 +78,22 @@ class Images:
         return True
 
     async def list(self) -> list[ImageInfo]:
-        """Every image that has a name."""
+        """Every image, also those that lost their name."""
         raw = await self._engine.call("GET", "/images/json")
         return [image_info(item) for item in raw]
+
+    async def used(self) -> set[str]:
+        """Ids of the images that some container has, running or not, whoever made it."""
+        raw = await self._engine.call("GET", "/containers/json", params={"all": "1"})
+        return {str(item["ImageID"]) for item in raw}
+
+    async def layers(self, image_id: str) -> tuple[str, ...]:
+        """Directories of the image's layers, the uppermost first. Raises ``NoSuchImage``, and ``RefusedByEngine`` for
+        an engine that does not keep them as directories."""
+        layers = image_layers(await self._engine.call("GET", f"/images/{image_id}/json"))
+        if layers is None:
+            raise RefusedByEngine("the engine's storage driver is not overlay2")
+        return layers
 
     async def pull(
         self,
@@ -82,21 +102,13 @@ class Images:
         auth: Mapping[str, str] | None = None,
         progress: Callable[[PullProgress], None] | None = None,
     ) -> None:
-        """Fetch from the registry. ``auth`` has username, password, serveraddress or identitytoken. Pulls of the same
-        image with the same credentials are one. Raises ``InvalidReference``, ``PullFailed``, ``EngineUnavailable``."""
-        parse_reference(reference)
-        token = base64.urlsafe_b64encode(orjson.dumps(dict(auth))).decode() if auth else ""
-        key = (reference, token)
-        task = self._pulling.get(key)
-        if task is None:
-            task = asyncio.create_task(self._pull(reference, token, progress), name=f"pull {reference}")
-            self._pulling[key] = task
-            task.add_done_callback(lambda _: self._pulling.pop(key, None))
-        await asyncio.shield(task)
+        """Fetch from the registry. ``auth`` has username, password, serveraddress or identitytoken; ``progress`` hears
+        of every step forward. Cancelled, the engine stops the pull.
 
-    async def _pull(self, reference: str, token: str, progress: Callable[[PullProgress], None] | None) -> None:
+        Raises ``InvalidReference``, ``PullFailed``, ``RegistryUnavailable``, ``EngineUnavailable``."""
         parsed = parse_reference(reference)
-        layers: dict[str, tuple[int, int]] = {}
+        token = base64.urlsafe_b64encode(orjson.dumps(dict(auth))).decode() if auth else ""
+        layers = LayerProgress()
         try:
             async with self._engine.stream(
                 "POST",
@@ -109,14 +121,12 @@ class Images:
                         continue
                     message = orjson.loads(line)
                     if "error" in message:
-                        raise PullFailed(str(message["error"]))
-                    detail = message.get("progressDetail") or {}
-                    if progress is not None and message.get("id") and detail.get("total"):
-                        layers[message["id"]] = (detail.get("current", 0), detail["total"])
-                        done = sum(current for current, _ in layers.values())
-                        progress(PullProgress(done, sum(total for _, total in layers.values())))
+                        raise _failure(str(message["error"]))
+                    if layers.take(message) and progress is not None:
+                        progress(layers.now())
         except (RefusedByEngine, NoSuchImage) as error:
-            raise PullFailed(str(error)) from error
+            # As the engine's own client words what it is refused at once.
+            raise _failure(f"Error response from daemon: {error}") from error
         except aiohttp.ClientError as error:
             raise EngineUnavailable(f"engine hung up during the pull of {reference}: {error}") from error
         self._known.pop(reference, None)
@@ -133,3 +143,30 @@ class Images:
             await self._engine.call("DELETE", f"/images/{reference}")
         except NoSuchImage:
             return
+
+    async def remove_all(self, image: ImageInfo) -> None:
+        """Delete an image with all its names: by its id the engine refuses one that has several. Raises
+        ``RefusedByEngine`` while a container has it."""
+        for name in [*image.tags, *image.digests] or [image.id]:
+            await self.remove(name)
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[str]]:
+        """What happens to images from now on (``pull``, ``load``, ``tag``, ``untag``, ``delete`` …). Iteration raises
+        ``EngineUnavailable`` when the engine goes away; it does not end by itself."""
+        async with self._engine.stream("GET", "/events", params={"filters": _IMAGE_EVENTS}) as response:
+            yield _actions(response)
+
+
+async def _actions(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
+    try:
+        async for line in response.content:
+            if line.strip():
+                yield str(orjson.loads(line)["Action"])
+    except (aiohttp.ClientError, ConnectionError) as error:
+        raise EngineUnavailable(f"event stream: {error}") from error
+    raise EngineUnavailable("event stream ended")
+
+
+def _failure(message: str) -> PullFailed:
+    return RegistryUnavailable(message) if _DOWN.search(message) else PullFailed(message)
