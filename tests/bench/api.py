@@ -1,7 +1,9 @@
 """Bench ``api``: an ``orca server`` of its own on loopback under GET, LIST, CREATE, PATCH and a thousand watchers.
 
-The peer's figures are kube-apiserver v1.36 on a machine of this size (2 cores, 24 GiB). ``--pods 30000`` shows how the
-server grows; ``--events`` how long the watchers are kept busy.
+The peer's figures are kube-apiserver v1.36 on a machine of this size (2 cores, 24 GiB). Such machines differ by a
+factor of two, so the floors that were measured together with the peer are measured again (see ``floors``), and a second
+ratio is against the peer's figure times how fast this machine is. ``--pods 30000`` shows how the server grows;
+``--events`` how long the watchers are kept busy.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import click
 import uvloop
 from rich.console import Console
@@ -25,11 +30,13 @@ from orca.api.builtin import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS
 from orca.api.errors import ApiError, is_already_exists
 from orca.client.http import HttpsClient
 from orca.client.kubeconfig import Kubeconfig
-from tests.bench import fanout, load
+from tests.bench import fanout, floors, load
 from tests.bench.processes import cpu_seconds, resident_mb
 from tests.support.ports import free_port
 
 PEER = {"GET": 3070.0, "LIST 500": 80.0, "LIST 5000": 11.0, "CREATE": 1160.0}
+BY_ETCD = frozenset({"CREATE"})
+"""What is scaled with the etcd floor; the rest is HTTP and scaled with that one."""
 PEER_RESIDENT_MB = 600.0
 STORED = 6000
 """Pods with which resident memory is compared."""
@@ -89,6 +96,33 @@ class Server:
             self._process = None
 
 
+@dataclass(frozen=True)
+class Row:
+    """What one measurement found: rate in 1/s, ``cpu`` seconds of the server for each, latencies in ms."""
+
+    what: str
+    rate: float
+    cpu: float
+    p50: float | None = None
+    p99: float | None = None
+    failed: int = 0
+
+    def cells(self, factor: float) -> tuple[str, ...]:
+        """The row of the table; ``factor``: how fast this machine is in parts of the peer's."""
+        peer = PEER.get(self.what)
+        return (
+            self.what,
+            f"{self.rate:,.0f}/s",
+            f"{self.p50:.1f}" if self.p50 is not None else "",
+            f"{self.p99:.1f}" if self.p99 is not None else "",
+            f"{1e6 * self.cpu:,.0f}" if self.cpu > 20e-6 else f"{1e6 * self.cpu:.1f}",
+            f"{peer:,.0f}/s" if peer else "",
+            f"{self.rate / peer:.1f}×" if peer else "",
+            f"{self.rate / peer / factor:.1f}×" if peer else "",
+            str(self.failed or ""),
+        )
+
+
 class Bench:
     """Runs the measurements and keeps the rows of the table."""
 
@@ -101,28 +135,18 @@ class Bench:
         parts = urlsplit(endpoint.server)
         self.address = (str(parts.hostname), int(parts.port or 443))
         self.pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
-        self.rows: list[tuple[str, ...]] = []
+        self.rows: list[Row] = []
         self.notes: list[str] = []
 
-    async def measure(self, what: str, make, *, requests: int, connections: int = CONNECTIONS) -> None:
+    async def measure(
+        self, what: str, make: Callable[[int], bytes], *, requests: int, connections: int = CONNECTIONS
+    ) -> None:
         before = cpu_seconds(self.pid)
         figures = await load.run(self.address, self.tls, make, requests=requests, connections=connections)
         cpu = cpu_seconds(self.pid) - before
-        peer = PEER.get(what)
         if not what:
             return
-        self.rows.append(
-            (
-                what,
-                f"{figures.rate:,.0f}/s",
-                f"{figures.p50:.1f}",
-                f"{figures.p99:.1f}",
-                f"{1e6 * cpu / requests:,.0f}",
-                f"{peer:,.0f}/s" if peer else "",
-                f"{figures.rate / peer:.1f}×" if peer else "",
-                str(figures.failed or ""),
-            )
-        )
+        self.rows.append(Row(what, figures.rate, cpu / requests, figures.p50, figures.p99, figures.failed))
 
     def request(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> bytes:
         return load.request(method, path, self.address[0], body, kind)
@@ -184,7 +208,7 @@ class Bench:
             pages += 1
         await client.aclose()
         took, cpu = time.perf_counter() - began, cpu_seconds(self.pid) - before
-        self.rows.append((f"LIST, {pages} pages of 500", f"{pages / took:,.0f}/s", "", "", f"{1e6 * cpu / pages:,.0f}"))
+        self.rows.append(Row(f"LIST, {pages} pages of 500", pages / took, cpu / pages))
 
     async def watch(self, events: int, watchers: int, rate: float) -> None:
         """Small objects changing at a steady rate, seen by many."""
@@ -205,23 +229,33 @@ class Bench:
         cpu = cpu_seconds(self.pid) - before
         crowd.close()
         await client.aclose()
-        self.rows.append(
-            (
-                f"watch ×{watchers} at {rate:.0f}/s",
-                f"{seen.seen / seen.seconds:,.0f}/s",
-                f"{seen.p50:.1f}",
-                f"{seen.p99:.1f}",
-                f"{1e6 * cpu / max(1, seen.seen):,.1f}",
-                "",
-                "",
-                str(seen.lost or ""),
-            )
-        )
+        what = f"watch ×{watchers} at {rate:.0f}/s"
+        each = cpu / max(1, seen.seen)
+        self.rows.append(Row(what, seen.seen / seen.seconds, each, seen.p50, seen.p99, seen.lost))
 
     def note(self, what: str, text: str = "", *, after: float = 0) -> None:
         """Resident memory once `after` seconds have passed."""
         time.sleep(after)
         self.notes.append(f"{what}: {resident_mb(self.pid):.0f} MB {text}")
+
+
+CAPTION = (
+    "ratio: as measured, against kube-apiserver's figures of another day. scaled: against these times this machine's "
+    "factor, which is the floor now (mean of before and after) over the floor measured together with them. GET and "
+    "LIST are scaled by the http floor, CREATE by the etcd floor. Floors differ by 10 % from run to run."
+)
+
+
+def measure_floors(directory: Path) -> tuple[floors.Floor, floors.Floor]:
+    """http, etcd."""
+    return floors.http(directory), floors.etcd()
+
+
+def floor_row(name: str, before: floors.Floor, after: floors.Floor) -> tuple[str, ...]:
+    """A floor in the table: the rates of both rounds, and how fast the machine is."""
+    rates = f"{before.rate:,.0f}, {after.rate:,.0f}/s"
+    factor = f"{(before.factor + after.factor) / 2:.2f}×"
+    return (name, rates, "", "", f"{(before.cpu + after.cpu) / 2:,.0f}", f"then {before.then:,.0f}/s", factor)
 
 
 @click.command()
@@ -230,8 +264,9 @@ class Bench:
 @click.option("--watchers", default=WATCHERS, show_default=True, help="Watchers of these changes.")
 def command(many: int, events: int, watchers: int) -> None:
     """Measure the API server."""
-    console = Console()
+    console = Console(width=max(120, Console().width))
     with tempfile.TemporaryDirectory(prefix="orca-bench-") as directory:
+        http, etcd = measure_floors(Path(directory))
         server = Server(directory)
         try:
             notes = [f"ready {server.start():.1f} s after its start, with nothing stored"]
@@ -248,9 +283,14 @@ def command(many: int, events: int, watchers: int) -> None:
                 runner.run(bench.watch(events, watchers, RATE))
         finally:
             server.stop()
-    table = Table("operation", "rate", "p50 ms", "p99 ms", "server CPU µs", "kube-apiserver", "ratio", "failed")
+        http_after, etcd_after = measure_floors(Path(directory))
+    columns = ("operation", "rate", "p50 ms", "p99 ms", "CPU µs", "kube-apiserver", "ratio", "scaled", "failed")
+    table = Table(*columns, caption=CAPTION)
+    table.add_row(*floor_row(f"floor: aiohttp {aiohttp.__version__}, TLS, 2 KB", http, http_after))
+    table.add_row(*floor_row("floor: etcd compare-and-put", etcd, etcd_after))
+    factors = {"http": (http.factor + http_after.factor) / 2, "etcd": (etcd.factor + etcd_after.factor) / 2}
     for row in bench.rows:
-        table.add_row(*row)
+        table.add_row(*row.cells(factors["etcd" if row.what in BY_ETCD else "http"]))
     console.print(table)
     for note in bench.notes:
         console.print(note)
