@@ -23,6 +23,7 @@ from agents.pods.tools import Tools
 from agents.pods.verdict import load_verdict
 from agents.pods.worker import PodWorker
 from agents.probes.handlers import Handlers
+from agents.resources.cgroups import Cgroups, Settings
 from agents.runtime import Runtime, model
 from agents.runtime.errors import EngineUnavailable, NoSuchContainer, RuntimeFailure
 from agents.runtime.model import ContainerInfo
@@ -62,11 +63,16 @@ class PodManager:
         node: Callable[[], Obj | None] = lambda: None,
         pods: PodSource | None = None,
         records: PodRecords | None = None,
+        cgroups: Cgroups | None = None,
     ) -> None:
         """``traffic`` is asked before a deleted pod's containers get their signal; ``services`` and ``node`` answer
         from caches of the caller; ``pods`` is an informer of this node's pods, or another source of them, that the
-        caller runs; ``records`` is told what became of them, the API by default."""
+        caller runs; ``records`` is told what became of them, the API by default. Without ``cgroups`` containers are
+        where the engine puts them."""
         clock = clock or SystemClock()
+        if cgroups is None:
+            cgroups = Cgroups(Settings(config.cgroup_parent, by_quality=False, kill_together=False), clock=clock)
+        cgroups.serve(lambda: _cgroup_facts(runtime), lambda: [worker.allotted for worker in self._active()])
         self._runtime = runtime
         self._clock = clock
         self._owns_informer = pods is None
@@ -89,6 +95,7 @@ class PodManager:
             node=node,
             gate=Gate(config.parallel_starts),
             removals=Gate(PARALLEL_REMOVALS),
+            cgroups=cgroups,
             freed=self._freed,
         )
         self._allocator = Allocator(self._active, node, clock)
@@ -175,6 +182,7 @@ class PodManager:
                 group.create_task(self._follow_engine(), name="engine events")
                 group.create_task(self._resync(), name="engine resync")
                 group.create_task(self._allocator.run(), name="pending resizes")
+                group.create_task(self._tools.cgroups.run(), name="cgroups of classes")
                 await asyncio.Event().wait()
             finally:
                 await self._stop_workers()
@@ -234,6 +242,9 @@ class PodManager:
                 await self._take(found)
                 for identifier in known.keys() - states.keys():
                     self._forget(identifier)
+                await self._tools.cgroups.reconcile(self._present)
+            except OSError as error:
+                log.warning("cgroups of gone pods stay", error=str(error))
             except RuntimeFailure as error:
                 log.warning("engine cannot be compared", error=str(error))
 
@@ -290,12 +301,21 @@ class PodManager:
     async def _clear_leftovers(self) -> None:
         """Addresses and volumes of pods that went while no agent was there."""
         live = set(self._workers)
-        for clear in (self._tools.network.reconcile, self._tools.volumes.orphans):
+        tools = self._tools
+        for clear in (
+            lambda: tools.network.reconcile(live),
+            lambda: tools.volumes.orphans(live),
+            lambda: tools.cgroups.reconcile(self._present),
+        ):
             try:
-                await clear(live)
+                await clear()
             except Exception as error:
                 # Leftovers cost space, not correctness: the next start of the agent tries again.
                 log.warning("leftovers stay", error=str(error))
+
+    def _present(self) -> set[str]:
+        """Uids of pods that have a worker here or may get one."""
+        return {*self._workers, *self._unclaimed}
 
     # API
 
@@ -331,11 +351,13 @@ class PodManager:
             worker.memory.refused = admission(worker.allotted, others, self._tools.node())
             self._allocator.seen(worker)
         self._workers[worker.uid] = worker
+        self._tools.cgroups.poke()
         self._tasks[worker.uid] = asyncio.create_task(self._work(worker), name=f"pod {key(pod)}")
         return worker
 
     def _freed(self, pod_uid: str) -> None:
         worker = self._workers.get(pod_uid)
+        self._tools.cgroups.poke()
         if worker is not None:
             self._allocator.gone(worker)
 
@@ -384,6 +406,11 @@ class PodManager:
             except RuntimeFailure as error:
                 log.warning("engine cannot be asked", error=str(error))
                 await self._clock.sleep(LAST_RETRY)
+
+
+async def _cgroup_facts(runtime: Runtime) -> tuple[str, str]:
+    abilities = await runtime.abilities()
+    return abilities.cgroup_driver, abilities.cgroup_version
 
 
 def _remains(containers: Found) -> Obj:

@@ -12,6 +12,7 @@ from agents.pods.ports import Network, PodsConfig, Recorder, Traffic, Volumes
 from agents.pods.records import PodRecords
 from agents.pods.sources import SourceReader
 from agents.probes.handlers import Handlers
+from agents.resources.cgroups import Cgroups
 from agents.runtime import Runtime
 from orca.api.objects import Obj
 from orca.api.quantity import parse_int
@@ -36,6 +37,7 @@ class Tools:
     node: Callable[[], Obj | None]
     gate: Gate
     removals: Gate
+    cgroups: Cgroups
     freed: Callable[[str], None]
     """Told the uid of a pod that holds nothing of this host any more."""
 

@@ -46,24 +46,21 @@ class Settings:
 
 
 class Cgroups:
-    """``pods`` answers what runs on this host, with the cpu and memory allotted; ``tell`` makes an event about the node
-    (warning or not, reason, message)."""
+    """``tell`` makes an event about the node (warning or not, reason, message)."""
 
     def __init__(
         self,
         settings: Settings,
-        detect: Detect,
         *,
         clock: Clock,
-        pods: Callable[[], Iterable[Obj]] = tuple,
         tell: Callable[[bool, str, str], None] = lambda warning, reason, message: None,
         make_tree: Callable[[Layout], Tree] = Tree,
     ) -> None:
         self.settings = settings
-        self.pods = pods
         self.exclusive: Callable[[Obj], bool] = lambda pod: False
         """Whether a pod has cpus of its own."""
-        self._detect = detect
+        self._detect: Detect | None = None
+        self._pods: Callable[[], Iterable[Obj]] = tuple
         self._clock = clock
         self._tell = tell
         self._make_tree = make_tree
@@ -81,6 +78,11 @@ class Cgroups:
     def layout(self) -> Layout | None:
         """Names of cgroups; None until the engine has answered once."""
         return self._tree.layout if self._tree is not None else None
+
+    def serve(self, detect: Detect, pods: Callable[[], Iterable[Obj]]) -> None:
+        """Who asks the engine, and who answers what runs on this host, with the cpu and memory allotted."""
+        self._detect, self._pods = detect, pods
+        self._changed.set()
 
     # For pods
 
@@ -147,12 +149,16 @@ class Cgroups:
         self._known.pop(uid(pod), None)
         self._changed.set()
 
-    async def reconcile(self, live: Collection[str]) -> None:
-        """Remove what belongs to none of these pods (uids), processes included. Raises OSError."""
+    async def reconcile(self, live: Callable[[], Collection[str]]) -> None:
+        """Remove what belongs to none of the pods (uids) that ``live`` answers, processes included. Raises OSError."""
         if not self.settings.by_quality:
             return
         tree = await self._open()
-        await asyncio.to_thread(_sweep, tree, frozenset(live))
+        found = await asyncio.to_thread(_present, tree)
+        # Asked after looking: a cgroup that was seen belongs to a pod that was known by then, or to none.
+        for pod_uid in found - set(live()):
+            log.info("removing the cgroup of a pod that is gone", pod=pod_uid)
+            await asyncio.to_thread(_remove_any, tree, pod_uid)
 
     # The whole
 
@@ -164,7 +170,7 @@ class Cgroups:
             await self._clock.sleep(GATHER_SECONDS)
             if self._tree is None or not self.settings.by_quality:
                 continue
-            shares = shares_of(sum(requests_of(pod).get("cpu", 0) for pod in self.pods() if _is_burstable(pod)))
+            shares = shares_of(sum(requests_of(pod).get("cpu", 0) for pod in self._pods() if _is_burstable(pod)))
             if shares == self._shares:
                 continue
             try:
@@ -210,12 +216,14 @@ class Cgroups:
     async def _open(self) -> Tree:
         async with self._opening:
             if self._tree is None:
+                assert self._detect is not None, "nobody serves the engine"
                 driver, version = await self._detect()
                 layout = Layout(Driver(driver), int(version), self.settings.root, self.settings.by_quality)
                 tree = self._make_tree(layout)
                 if self.settings.by_quality:
                     await asyncio.to_thread(self._found, tree)
                 self._tree = tree
+                self._changed.set()
         return self._tree
 
     def _found(self, tree: Tree) -> None:
@@ -228,11 +236,8 @@ class Cgroups:
             tree.create(tree.layout.quality_name(quality), least)
 
 
-def _sweep(tree: Tree, live: frozenset[str]) -> None:
-    for quality in ("Guaranteed", *_CLASSES):
-        for pod_uid in tree.pods(quality) - live:
-            log.info("removing the cgroup of a pod that is gone", pod=pod_uid)
-            tree.remove((*tree.layout.quality_name(quality), f"pod{pod_uid}"))
+def _present(tree: Tree) -> set[str]:
+    return {pod_uid for quality in ("Guaranteed", *_CLASSES) for pod_uid in tree.pods(quality)}
 
 
 def _remove_any(tree: Tree, pod_uid: str) -> None:

@@ -216,3 +216,4 @@ class HostAbilities:
     storage_root: str
     operating_system: str = ""
     kernel: str = ""
+    cgroup_driver: str = "cgroupfs"

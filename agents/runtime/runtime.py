@@ -87,6 +87,7 @@ class Runtime:
                 storage_root=info["DockerRootDir"],
                 operating_system=info.get("OperatingSystem", ""),
                 kernel=info.get("KernelVersion", ""),
+                cgroup_driver=info.get("CgroupDriver") or "cgroupfs",
             )
         return self._abilities
 
