@@ -11,7 +11,14 @@ from typing import Any
 import structlog
 
 from agents.pods import steps
-from agents.pods.compose import container_name, container_spec, pod_files, refuse_unsupported, sandbox_spec
+from agents.pods.compose import (
+    container_name,
+    container_spec,
+    pod_files,
+    refuse_unsupported,
+    sandbox_spec,
+    stages_of,
+)
 from agents.pods.containers import find_container, spec_of
 from agents.pods.environment import ConfigError, build_environment
 from agents.pods.files import hosts_text, resolver_for
@@ -230,6 +237,8 @@ class Actions:
                 container=name_in_spec,
                 warning=True,
             )
+        stages = stages_of(container, environment.values, in_depth=tools.volumes.read_only_in_depth)
+        staged = await tools.volumes.stage(pod, name_in_spec, stages) if stages else {}
         spec = container_spec(
             pod,
             container,
@@ -240,6 +249,7 @@ class Actions:
             volumes=memory.volumes,
             config=tools.config,
             node_memory=tools.node_memory(),
+            staged=staged,
             target_id=self._target(container),
         )
         termination = pod_files(tools.config, uid(subject.pod)).termination(name_in_spec, attempt)

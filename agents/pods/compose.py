@@ -1,8 +1,7 @@
-"""A pod's spec to the specs of its sandbox and containers. Pure, but for looking up (and making) volumes' sub paths."""
+"""A pod's spec to the specs of its sandbox and containers. Pure."""
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from agents.pods.environment import ConfigError
 from agents.pods.expansion import expand
 from agents.pods.files import hostname_of
 from agents.pods.memory import container_hash
-from agents.pods.ports import PodsConfig
+from agents.pods.ports import Mounted, PodsConfig, Stage
 from agents.pods.resources import limits_of, oom_score
 from agents.pods.security import security_of
 from agents.pods.sizes import label_of
@@ -21,7 +20,6 @@ from agents.runtime.model import ContainerSpec, ImageInfo, Mount, SandboxSpec, S
 from orca.api.objects import Obj, name, namespace, uid
 
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
-_FROM_API = frozenset({"configMap", "secret", "downwardAPI", "projected"})
 _PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
 
 
@@ -109,19 +107,21 @@ def container_spec(
     sandbox_id: str,
     image: ImageInfo | None,
     environment: Mapping[str, str],
-    volumes: Mapping[str, str | Path],
+    volumes: Mapping[str, Mounted],
     config: PodsConfig,
     node_memory: int,
+    staged: Mapping[int, str] | None = None,
     target_id: str = "",
 ) -> ContainerSpec:
-    """One app container; ``target_id`` is the container whose processes an ephemeral one is to see.
+    """One app container; ``staged`` are the paths made for :func:`stages_of`, ``target_id`` is the container whose
+    processes an ephemeral one is to see.
 
     Raises ``ConfigError`` for what cannot be.
     """
     spec = spec_of(pod)
     files = pod_files(config, uid(pod))
     termination_path = container.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH
-    mounts = _volume_mounts(spec, container, volumes, environment)
+    mounts = _volume_mounts(container, volumes, staged or {})
     targets = {mount.target for mount in mounts}
     for source, target in ((files.hosts, "/etc/hosts"), (files.resolver, "/etc/resolv.conf")):
         if target not in targets:
@@ -166,45 +166,63 @@ def container_spec(
     )
 
 
-def _volume_mounts(
-    spec: Obj, container: Obj, volumes: Mapping[str, str | Path], environment: Mapping[str, str]
-) -> list[Mount]:
-    mounts = []
-    # What comes from the API is never writable, whatever the mount says: an update would undo the change.
-    from_api = {volume["name"] for volume in spec.get("volumes") or () if not _FROM_API.isdisjoint(volume)}
-    for mount in container.get("volumeMounts") or ():
-        if mount["name"] not in volumes:
-            raise ConfigError(f"volumeMount {mount['name']}: volume is not ready")
-        source = str(volumes[mount["name"]])
+def stages_of(container: Obj, environment: Mapping[str, str], *, in_depth: bool) -> list[Stage]:
+    """What a container's ``volumeMounts`` ask for beyond whole volumes; ``in_depth`` is whether this host can make
+    mounts read-only in depth. Raises ``ConfigError``."""
+    stages = []
+    for index, mount in enumerate(container.get("volumeMounts") or ()):
         sub = mount.get("subPath") or ""
         if mount.get("subPathExpr"):
-            sub = expand(mount["subPathExpr"], environment)
-            if "$(" in sub:
-                raise ConfigError(f"failed to expand subPathExpr {mount['subPathExpr']!r}")
-        if sub:
-            source = sub_path(source, sub)
-        if mount.get("recursiveReadOnly") == "Enabled":
-            raise ConfigError(f"volumeMount {mount['name']}: recursiveReadOnly is not supported by this engine")
+            sub = _expanded(mount, environment)
+        if sub.startswith("/"):
+            raise ConfigError(f"error SubPath `{sub}` must not be an absolute path")
+        if ".." in sub.split("/"):
+            raise ConfigError(f"unable to provision SubPath `{sub}`: must not contain '..'")
+        deep = _in_depth(mount, in_depth)
+        if sub or deep:
+            stages.append(Stage(index, mount["name"], sub, deep))
+    return stages
+
+
+def _expanded(mount: Obj, environment: Mapping[str, str]) -> str:
+    """``subPathExpr`` with its references replaced: unlike elsewhere, all of them must be known."""
+    missing: list[str] = []
+
+    class Known(dict[str, str]):
+        def __contains__(self, name: object) -> bool:
+            if name not in environment:
+                missing.append(str(name))
+                return False
+            return True
+
+    text = expand(mount["subPathExpr"], Known(environment))
+    if missing:
+        raise ConfigError(f'missing value for "{missing[0]}"')
+    return text
+
+
+def _in_depth(mount: Obj, supported: bool) -> bool:
+    wish = mount.get("recursiveReadOnly") or "Disabled"
+    if wish == "Disabled" or not mount.get("readOnly"):
+        return False
+    if wish == "Enabled" and not supported:
+        text = f'volume "{mount["name"]}" requested recursive read-only mode, but it is not supported by the runtime'
+        raise ConfigError(f"failed to resolve recursive read-only mode: {text}")
+    return supported
+
+
+def _volume_mounts(container: Obj, volumes: Mapping[str, Mounted], staged: Mapping[int, str]) -> list[Mount]:
+    mounts = []
+    for index, mount in enumerate(container.get("volumeMounts") or ()):
+        volume = volumes.get(mount["name"])
+        if volume is None:
+            raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
         mounts.append(
             Mount(
-                source,
+                staged.get(index, volume.path),
                 mount["mountPath"],
-                read_only=bool(mount.get("readOnly")) or mount["name"] in from_api,
+                read_only=bool(mount.get("readOnly")) or volume.read_only,
                 propagation=_PROPAGATION.get(mount.get("mountPropagation") or "", ""),
             )
         )
     return mounts
-
-
-def sub_path(volume: str, sub: str) -> str:
-    """A path inside a volume; raises ``ConfigError`` when it would leave it. What does not exist becomes a directory,
-    as upstream does."""
-    root = Path(volume).resolve()
-    path = (root / sub).resolve()
-    if path != root and root not in path.parents:
-        raise ConfigError(f'subPath "{sub}" leads out of the volume')
-    if not path.exists():
-        path.mkdir(parents=True, mode=0o750)
-        # As open as the volume itself (an emptyDir is 0777): the container may run as anybody.
-        path.chmod(stat.S_IMODE(root.stat().st_mode))
-    return str(path)

@@ -107,6 +107,8 @@ class PodsConfig:
     """Engine calls that start containers in flight at once: more than the cores can chew makes every pod slower."""
     log_max_size: str = "10m"
     log_max_files: int = 5
+    longest_restart_delay: float = 300.0
+    """Seconds that a crashing container waits at most before it is started again (``crashLoopBackOff``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,4 +137,4 @@ class Tenant:
     pod: Obj
     sandbox: ContainerInfo | None = None
     containers: tuple[ContainerInfo, ...] = ()
-    volumes: Mapping[str, str | Path] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """`VolumeManager`: makes a pod's volumes ready, keeps their content current, and takes them away.
 
     volumes = VolumeManager(client, root=…, place=…, clock=…)
-    paths = await volumes.prepare(pod)     # volume name -> path; VolumeError says which volume cannot be made and why
+    ready = await volumes.prepare(pod)     # volume name -> Mounted; VolumeError says which cannot be made and why
+    paths = await volumes.stage(pod, "app", [Stage(0, "data", sub_path="logs")])
     await volumes.teardown(uid)
     await volumes.orphans(live_uids)       # after a restart: away with what belongs to nobody
     asyncio.create_task(volumes.run())     # hot reload and token rotation, until cancelled
@@ -13,46 +14,37 @@ of the API are kept in memory, on one tmpfs at `memory/` (mounted once, so a pod
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
-from agents.pods.environment import Place
-from agents.volumes import atomic, host_path, mounts, payload
+from agents.pods.environment import ConfigError, Place
+from agents.pods.ports import Mounted, Stage
+from agents.volumes import mounts, removal, staging
+from agents.volumes.claims import Claims
+from agents.volumes.empty_dir import EmptyDir
 from agents.volumes.errors import VolumeError
-from agents.volumes.ownership import give_to_group
-from agents.volumes.payload import File
+from agents.volumes.from_api import DIRECTORIES, FilesFromApi
+from agents.volumes.host_path import HostPath
+from agents.volumes.nfs import Nfs
+from agents.volumes.plugin import Places, Plugin
 from agents.volumes.sources import ObjectSource
 from agents.volumes.tokens import TokenSource
-from orca.api.builtin import CONFIGMAPS, SECRETS
+from orca.api import objects
 from orca.api.errors import ApiError
-from orca.api.objects import Obj, namespace, uid
-from orca.api.quantity import Quantity
+from orca.api.objects import Obj, uid
 from orca.client.base import Client
 from orca.client.clock import Clock
 
 ROTATION_CHECK_SECONDS = 30.0
-DEFAULT_TOKEN_SECONDS = 3600
-LEAST_TOKEN_SECONDS = 600
-TOKEN_MODE = 0o600
-FROM_API = ("configMap", "secret", "downwardAPI", "projected")
-PLUGINS = {
-    "configMap": "configmap",
-    "secret": "secret",
-    "downwardAPI": "downward-api",
-    "projected": "projected",
-    "emptyDir": "empty-dir",
-}
 
 log = structlog.get_logger()
 
 
 class VolumeManager:
-    """See the module. `place` tells what the downward API knows of the host; pod addresses are filled in by us."""
+    """See the module. `place` tells what the downward API knows of the host; `plugins` are further volume types, or
+    other makers of those known here, by the field of the volume."""
 
     def __init__(
         self,
@@ -62,50 +54,95 @@ class VolumeManager:
         clock: Clock,
         place: Callable[[Obj], Place],
         memory_root: Path | None = None,
+        plugins: Mapping[str, Plugin] | None = None,
     ) -> None:
-        self._pods_root = root / "pods"
-        self._memory_root = memory_root or root / "memory"
+        self._root = root
+        self._places = Places(root / "pods", memory_root or root / "memory")
         self._mounts_memory = memory_root is None
         self._clock = clock
-        self._place = place
         self._sources = ObjectSource(client, clock, self._note_changed)
         self._tokens = TokenSource(client, clock)
+        nfs = Nfs(self._places)
+        self._plugins: dict[str, Plugin] = {
+            "hostPath": HostPath(),
+            "emptyDir": EmptyDir(self._places, place),
+            "nfs": nfs,
+            "persistentVolumeClaim": Claims(client, self._places, nfs),
+        }
+        for kind in DIRECTORIES:
+            self._plugins[kind] = FilesFromApi(
+                kind, places=self._places, sources=self._sources, tokens=self._tokens, place=place, clock=clock
+            )
+        self._plugins |= plugins or {}
         self._prepared: dict[str, Obj] = {}
+        self._ready: dict[str, dict[str, Mounted]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._leftovers: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<VolumeManager of {len(self._prepared)} pods>"
 
     # --- for pods -------------------------------------------------------------------------------------------------
 
-    async def prepare(self, pod: Obj) -> dict[str, Path]:
+    @property
+    def read_only_in_depth(self) -> bool:
+        """Whether `recursiveReadOnly` can be had on this host."""
+        return mounts.can_be_read_only_in_depth()
+
+    async def prepare(self, pod: Obj) -> dict[str, Mounted]:
         """Every volume of the pod's spec. May be repeated, also after a restart. Raises VolumeError."""
         pod_uid = uid(pod)
         volumes = pod["spec"].get("volumes") or []
         async with self._lock(pod_uid):
             if self._mounts_memory:
-                await asyncio.to_thread(self._ensure_memory)
+                await asyncio.to_thread(self._ensure_roots, propagating=_propagates(pod))
             self._prepared[pod_uid] = pod
             made = await asyncio.gather(*(self._make(pod, volume) for volume in volumes), return_exceptions=True)
-            paths = {}
-            for volume, path in zip(volumes, made, strict=True):
-                if isinstance(path, BaseException):
-                    raise path
-                paths[volume["name"]] = path
-            return paths
+            ready = {}
+            for volume, mounted in zip(volumes, made, strict=True):
+                if isinstance(mounted, BaseException):
+                    raise mounted
+                ready[volume["name"]] = mounted
+            self._ready[pod_uid] = ready
+            return ready
+
+    async def stage(self, pod: Obj, container: str, stages: Sequence[Stage]) -> dict[int, str]:
+        """Mount what entries of a container's `volumeMounts` ask for beyond a whole volume. Raises ConfigError."""
+        return {one.index: await self._stage(pod, container, one) for one in stages}
+
+    async def _stage(self, pod: Obj, container: str, stage: Stage) -> str:
+        volume = self._ready.get(uid(pod), {}).get(stage.volume)
+        if volume is None:
+            raise ConfigError(f'cannot find volume "{stage.volume}" to mount into container "{container}"')
+        target = self._places.disk / uid(pod) / staging.DIRECTORY / container / str(stage.index)
+        try:
+            await asyncio.to_thread(
+                staging.stage, volume.path, stage.sub_path, target, in_depth=stage.read_only_in_depth
+            )
+        except (OSError, staging.LeadsOut) as error:
+            # Not in the event: what it says would tell of the host's files.
+            log.warning("cannot prepare a mount", pod=uid(pod), container=container, error=str(error))
+            what = "subPath" if stage.sub_path else "recursive read-only mount"
+            text = f'failed to prepare {what} for volumeMount "{stage.volume}" of container "{container}"'
+            raise ConfigError(text) from error
+        return str(target)
 
     def update(self, pod: Obj) -> None:
         """The pod's object changed: its labels and annotations may be in a volume."""
-        if uid(pod) in self._prepared:
-            self._prepared[uid(pod)] = pod
+        known = self._prepared.get(uid(pod))
+        if known is None:
+            return
+        self._prepared[uid(pod)] = pod
+        if any(of(known) != of(pod) for of in (objects.labels, objects.annotations)):
             self._note_changed({uid(pod)})
 
     async def teardown(self, pod_uid: str) -> None:
         """Unmount and delete everything of the pod; harmless when there is nothing."""
         async with self._lock(pod_uid):
             self._prepared.pop(pod_uid, None)
+            self._ready.pop(pod_uid, None)
             self._sources.release(pod_uid)
             self._tokens.release(pod_uid)
             self._changed.discard(pod_uid)
@@ -113,19 +150,25 @@ class VolumeManager:
         self._locks.pop(pod_uid, None)
 
     async def orphans(self, live: Collection[str]) -> None:
-        """Tear down what belongs to pods that are not in `live` (uids)."""
+        """Take away what belongs to pods that are not in `live` (uids); what resists is tried again later."""
 
         def present() -> set[str]:
-            found = set()
-            if self._pods_root.is_dir():
-                found |= {entry.name for entry in self._pods_root.iterdir() if (entry / "volumes").is_dir()}
-            if self._memory_root.is_dir():
-                found |= {entry.name for entry in self._memory_root.iterdir()}
-            return found
+            roots = (root for root in (self._places.disk, self._places.memory) if root.is_dir())
+            return {entry.name for root in roots for entry in root.iterdir()}
 
-        for pod_uid in await asyncio.to_thread(present) - set(live):
-            log.info("removing the volumes of a pod that is gone", pod=pod_uid)
-            await self.teardown(pod_uid)
+        self._leftovers = await asyncio.to_thread(present) - set(live)
+        await self._clear_leftovers()
+
+    async def _clear_leftovers(self) -> None:
+        for pod_uid in list(self._leftovers):
+            try:
+                await self.teardown(pod_uid)
+                await asyncio.to_thread(removal.remove, self._places.disk / pod_uid)
+            except OSError as error:
+                log.warning("what a pod left behind stays for now", pod=pod_uid, error=str(error))
+            else:
+                log.info("removed what a pod that is gone left behind", pod=pod_uid)
+                self._leftovers.discard(pod_uid)
 
     async def run(self) -> None:
         """Carries changes into volumes until cancelled."""
@@ -150,6 +193,7 @@ class VolumeManager:
         while True:
             await self._clock.sleep(ROTATION_CHECK_SECONDS)
             self._note_changed(self._tokens.due())
+            await self._clear_leftovers()
 
     async def _refresh(self, pod_uid: str) -> None:
         async with self._lock(pod_uid):
@@ -157,7 +201,8 @@ class VolumeManager:
             if pod is None:
                 return
             for volume in pod["spec"].get("volumes") or []:
-                if _type_of(volume) not in FROM_API:
+                plugin = self._plugins.get(_type_of(volume))
+                if plugin is None or not plugin.follows_api:
                     continue
                 try:
                     await self._make(pod, volume)
@@ -168,117 +213,37 @@ class VolumeManager:
     def _lock(self, pod_uid: str) -> asyncio.Lock:
         return self._locks.setdefault(pod_uid, asyncio.Lock())
 
-    # --- one volume -----------------------------------------------------------------------------------------------
-
-    async def _make(self, pod: Obj, volume: Obj) -> Path:
-        """The path of one volume, made and filled. Raises VolumeError that names it."""
+    async def _make(self, pod: Obj, volume: Obj) -> Mounted:
+        """One volume, made and filled. Raises VolumeError that names it."""
         name, kind = volume["name"], _type_of(volume)
+        plugin = self._plugins.get(kind)
+        if plugin is None:
+            raise VolumeError(f'volume "{name}" is of type {kind or "unknown"}, which this host does not support')
         try:
-            if kind in FROM_API:
-                return await self._make_from_api(pod, volume, kind)
-            if kind == "hostPath":
-                source = volume[kind]
-                path = await asyncio.to_thread(host_path.prepare, source["path"], source.get("type") or "")
-                return Path(path)
-            if kind == "emptyDir":
-                return await asyncio.to_thread(self._make_empty, pod, volume)
-        except VolumeError as error:
-            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
-        except (OSError, ApiError) as error:
+            return await plugin.make(pod, name, volume[kind])
+        except (VolumeError, OSError, ApiError) as error:
             reason = str(error) or type(error).__name__
             raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {reason}') from error
-        raise VolumeError(f'volume "{name}" is of type {kind or "unknown"}, which this host does not support')
-
-    async def _make_from_api(self, pod: Obj, volume: Obj, kind: str) -> Path:
-        source = volume[kind]
-        if kind == "projected":
-            files: dict[str, File] = {}
-            for part in source.get("sources") or []:
-                files |= await self._projection(pod, part, default_mode=_mode(source))
-        else:
-            files = await self._projection(pod, {kind: _plain(source, kind)}, default_mode=_mode(source))
-        path = self._path(self._memory_root, pod, kind, volume["name"])
-        await asyncio.to_thread(atomic.write, path, files, now=self._clock.now(), group=_fs_group(pod))
-        return path
-
-    async def _projection(self, pod: Obj, part: Obj, *, default_mode: int) -> dict[str, File]:
-        """Files of one source of a projected volume; the plain volume types are such sources too."""
-        kind = _type_of(part)
-        source = part.get(kind) or {}
-        if kind in ("configMap", "secret"):
-            return await self._objects_files(pod, kind, source, default_mode)
-        if kind == "downwardAPI":
-            return payload.downward_files(pod, source.get("items") or [], self._place(pod), default_mode=default_mode)
-        if kind == "serviceAccountToken":
-            seconds = max(int(source.get("expirationSeconds") or DEFAULT_TOKEN_SECONDS), LEAST_TOKEN_SECONDS)
-            token = await self._tokens.get(pod, audience=source.get("audience") or "", seconds=seconds)
-            owner = _only_user(pod)
-            private = owner is not None or _fs_group(pod) is not None
-            mode = TOKEN_MODE if private else default_mode
-            return {source["path"]: File(token.encode(), mode, owner)}
-        raise VolumeError(f"projected source {kind or 'unknown'} is not supported by this host")
-
-    async def _objects_files(self, pod: Obj, kind: str, source: Obj, default_mode: int) -> dict[str, File]:
-        resource = CONFIGMAPS if kind == "configMap" else SECRETS
-        optional = bool(source.get("optional"))
-        what = f"{namespace(pod)}/{source['name']}"
-        try:
-            obj = await self._sources.get(resource, namespace(pod), source["name"], user=uid(pod))
-        except TimeoutError:
-            raise VolumeError(f"timed out waiting for {resource.singular} {what}") from None
-        if obj is None:
-            if optional:
-                return {}
-            raise VolumeError(f'{resource.singular} "{source["name"]}" not found')
-        data = payload.config_map_data(obj) if kind == "configMap" else payload.secret_data(obj)
-        return payload.data_files(
-            data,
-            source.get("items"),
-            default_mode=default_mode,
-            what="config" if kind == "configMap" else "secret",
-            optional=optional,
-        )
-
-    def _make_empty(self, pod: Obj, volume: Obj) -> Path:
-        source = volume["emptyDir"] or {}
-        medium = source.get("medium") or ""
-        path = self._path(self._pods_root, pod, "emptyDir", volume["name"])
-        if medium not in ("", "Memory"):
-            raise VolumeError(f"emptyDir medium {medium} is not supported by this host")
-        new = not path.is_dir()
-        path.mkdir(mode=0o777, parents=True, exist_ok=True)
-        if medium == "Memory" and not mounts.is_mounted(path):
-            limit = source.get("sizeLimit")
-            mounts.mount_tmpfs(path, mode=0o777, size=Quantity.parse(limit).integer if limit else 0)
-            new = True
-        if new:
-            os.chmod(path, 0o777)
-        group = _fs_group(pod)
-        if group is not None:
-            policy = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy")
-            give_to_group(path, group, only_on_mismatch=policy == "OnRootMismatch")
-        return path
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    def _path(self, root: Path, pod: Obj, kind: str, name: str) -> Path:
-        return root / uid(pod) / "volumes" / f"kubernetes.io~{PLUGINS[kind]}" / name
-
-    def _ensure_memory(self) -> None:
-        """The tmpfs is there; a restarted agent finds it, a rebooted host does not."""
-        if not mounts.is_mounted(self._memory_root):
-            self._memory_root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mounts.mount_tmpfs(self._memory_root, mode=0o700)
+    def _ensure_roots(self, *, propagating: bool) -> None:
+        """The tmpfs is there; a restarted agent finds it, a rebooted host does not. For pods whose mounts are to
+        propagate the root is shared."""
+        if propagating:
+            mounts.share(self._root)
+        if not mounts.is_mounted(self._places.memory):
+            self._places.memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mounts.mount_tmpfs(self._places.memory, mode=0o700)
 
     def _remove(self, pod_uid: str) -> None:
-        for directory in (self._pods_root / pod_uid / "volumes", self._memory_root / pod_uid):
-            if not directory.exists():
-                continue
-            for mounted in mounts.mounts_below(directory):
-                mounts.unmount(mounted)
-            shutil.rmtree(directory)
-        with contextlib.suppress(OSError):
-            (self._pods_root / pod_uid).rmdir()
+        pod = self._places.disk / pod_uid
+        for directory in (pod / staging.DIRECTORY, pod / "volumes", pod / "plugins", self._places.memory / pod_uid):
+            removal.remove(directory)
+        try:
+            pod.rmdir()
+        except OSError:
+            return  # it was never made, or others have files in it
 
 
 def _type_of(volume: Obj) -> str:
@@ -286,28 +251,11 @@ def _type_of(volume: Obj) -> str:
     return next((key for key in volume if key != "name"), "")
 
 
-def _plain(source: Obj, kind: str) -> Obj:
-    """A volume source as a projection of the same kind: a secret volume names its secret in a field of its own."""
-    return {**source, "name": source["secretName"]} if kind == "secret" else source
-
-
-def _mode(source: Obj) -> int:
-    mode = source.get("defaultMode")
-    return payload.DEFAULT_MODE if mode is None else int(mode)
-
-
-def _fs_group(pod: Obj) -> int | None:
-    group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
-    return None if group is None else int(group)
-
-
-def _only_user(pod: Obj) -> int | None:
-    """The user all containers run as, when the spec says so and it is one: the owner of token files."""
+def _propagates(pod: Obj) -> bool:
     spec = pod["spec"]
-    default = (spec.get("securityContext") or {}).get("runAsUser")
-    users = {
-        (container.get("securityContext") or {}).get("runAsUser", default)
+    return any(
+        mount.get("mountPropagation") not in (None, "", "None")
         for sort in ("initContainers", "containers", "ephemeralContainers")
-        for container in spec.get(sort) or []
-    }
-    return users.pop() if len(users) == 1 else None
+        for container in spec.get(sort) or ()
+        for mount in container.get("volumeMounts") or ()
+    )

@@ -1,6 +1,7 @@
 """ConfigMaps and Secrets that pods of this host use, each watched by its own name while a pod uses it.
 
-By name, because a node may read only what its pods refer to: it has no right to list a namespace.
+By name, because a node may read only what its pods refer to: it has no right to list a namespace. An immutable one is
+watched no longer, once it was seen.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class _Watched:
     informer: Informer
     task: asyncio.Task[None]
     users: set[str] = field(default_factory=set)
+    last: Obj | None = None
+    """What an immutable object is for good."""
 
 
 class ObjectSource:
@@ -54,6 +57,8 @@ class ObjectSource:
         if watched is None:
             watched = self._watched[reference] = self._watch(reference)
         watched.users.add(user)
+        if watched.last is not None:
+            return watched.last
         async with asyncio.timeout(SYNC_SECONDS):
             await watched.informer.synced()
         found = watched.informer.get(f"{namespace}/{name}")
@@ -89,5 +94,13 @@ class ObjectSource:
         )
         task = asyncio.create_task(informer.run(), name=f"watch {resource.plural} {namespace}/{name}")
         watched = _Watched(informer, task)
-        informer.on_change(lambda _: self._on_change(set(watched.users)))
+
+        def changed(_: Obj) -> None:
+            found = informer.get(f"{namespace}/{name}")
+            if found is not None and found.get("immutable"):
+                watched.last = found
+                task.cancel()
+            self._on_change(set(watched.users))
+
+        informer.on_change(changed)
         return watched

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
+
 from orca.api.builtin import SERVICEACCOUNTS
+from orca.api.errors import ApiError
 from orca.api.objects import Obj, name, namespace, uid
 from orca.api.times import parse_time
 from orca.client.base import Client
@@ -17,11 +20,14 @@ LONGEST_USE = timedelta(hours=24)
 Key = tuple[str, str, str, int]
 """Pod uid, service account, audience, seconds."""
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True)
 class _Token:
     text: str
     renew_at: datetime
+    expires_at: datetime
 
 
 class TokenSource:
@@ -36,13 +42,24 @@ class TokenSource:
         return f"<TokenSource of {len(self._tokens)} tokens>"
 
     async def get(self, pod: Obj, *, audience: str, seconds: int) -> str:
-        """A token for the pod's service account that is not due for renewal. Raises ApiError."""
+        """A token for the pod's service account that is not due for renewal; while the API refuses or is away, one that
+        still holds. Raises ApiError."""
         account = pod["spec"].get("serviceAccountName") or "default"
         key = (uid(pod), account, audience, seconds)
         known = self._tokens.get(key)
         now = self._clock.now()
         if known is not None and now < known.renew_at:
             return known.text
+        try:
+            token = self._tokens[key] = await self._request(pod, account, audience, seconds)
+        except ApiError as error:
+            if known is None or known.expires_at <= now:
+                raise
+            log.warning("cannot renew a token yet", pod=uid(pod), account=account, error=str(error))
+            return known.text
+        return token.text
+
+    async def _request(self, pod: Obj, account: str, audience: str, seconds: int) -> _Token:
         answer = await self._client.create_sub(
             SERVICEACCOUNTS,
             account,
@@ -58,11 +75,9 @@ class TokenSource:
                 },
             },
         )
-        status = answer["status"]
-        lifetime = parse_time(status["expirationTimestamp"]) - now
-        token = _Token(status["token"], now + min(lifetime * 0.8, LONGEST_USE))
-        self._tokens[key] = token
-        return token.text
+        status, now = answer["status"], self._clock.now()
+        expires_at = parse_time(status["expirationTimestamp"])
+        return _Token(status["token"], now + min((expires_at - now) * 0.8, LONGEST_USE), expires_at)
 
     def due(self) -> set[str]:
         """Uids of pods with a token to renew now."""

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from agents.pods.ports import Mounted, Stage
 from orca.api.objects import Obj, uid
 
 
@@ -65,19 +66,27 @@ class FakeNetwork:
 class FakeVolumes:
     """emptyDir as a directory; every other type is refused, as the real one does with what it does not know."""
 
+    read_only_in_depth = False
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    async def prepare(self, pod: Obj) -> dict[str, str]:
-        paths = {}
+    async def prepare(self, pod: Obj) -> dict[str, Mounted]:
+        ready = {}
         for volume in pod["spec"].get("volumes") or ():
             if "emptyDir" not in volume:
                 kind = next(key for key in volume if key != "name")
                 raise ValueError(f'volume "{volume["name"]}": type {kind} is not supported')
             path = self._root / uid(pod) / volume["name"]
             path.mkdir(parents=True, exist_ok=True)
-            paths[volume["name"]] = str(path)
-        return paths
+            ready[volume["name"]] = Mounted(str(path))
+        return ready
+
+    async def stage(self, pod: Obj, container: str, stages: Sequence[Stage]) -> dict[int, str]:
+        paths = {stage.index: self._root / uid(pod) / stage.volume / stage.sub_path for stage in stages}
+        for path in paths.values():
+            path.mkdir(parents=True, exist_ok=True)
+        return {index: str(path) for index, path in paths.items()}
 
     async def teardown(self, pod_uid: str) -> None:
         shutil.rmtree(self._root / pod_uid, ignore_errors=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from agents.pods.compose import container_spec, refuse_unsupported, sandbox_spec, sub_path
+from agents.pods.compose import container_spec, refuse_unsupported, sandbox_spec, stages_of
 from agents.pods.credentials import credentials_for
 from agents.pods.environment import ConfigError, Place, Sources, build_environment
 from agents.pods.expansion import expand
 from agents.pods.files import Resolver, hostname_of, hosts_text, parse_resolver, resolver_for
 from agents.pods.images import pull_policy
-from agents.pods.ports import PodsConfig
+from agents.pods.ports import Mounted, PodsConfig, Stage
 from agents.pods.resources import limits_of, oom_score, qos_class
 from agents.pods.security import security_of
 from agents.runtime.model import ImageInfo, Mount
@@ -201,7 +201,7 @@ def test_container_spec(tmp_path: Path) -> None:
         sandbox_id="s",
         image=None,
         environment={"A": "1"},
-        volumes={"v": tmp_path},
+        volumes={"v": Mounted(str(tmp_path))},
         config=CONFIG,
         node_memory=0,
     )
@@ -216,17 +216,51 @@ def test_container_spec(tmp_path: Path) -> None:
     assert sandbox_spec(pod(), 0, CONFIG).name == "k8s_POD_web_ns_u1_0"
 
 
-def test_a_new_sub_path_is_as_open_as_its_volume(tmp_path: Path) -> None:
-    tmp_path.chmod(0o2777)
-    assert Path(sub_path(str(tmp_path), "a/b")).stat().st_mode & 0o7777 == 0o2777
+def stages(*mounts: Obj, in_depth: bool = True) -> list[Stage]:
+    volume_mounts = [{"name": "v", "mountPath": "/v", **mount} for mount in mounts]
+    return stages_of(spec_container(volumeMounts=volume_mounts), {"POD": "web", "UP": "../x"}, in_depth=in_depth)
 
 
-def test_sub_paths_stay_inside(tmp_path: Path) -> None:
-    assert sub_path(str(tmp_path), "a/b") == str(tmp_path / "a/b")
-    (tmp_path / "out").symlink_to("/etc")
-    for bad in ("../x", "out/passwd"):
-        with pytest.raises(ConfigError):
-            sub_path(str(tmp_path), bad)
+def test_what_a_mount_asks_for_beyond_its_volume() -> None:
+    deep = {"readOnly": True, "recursiveReadOnly": "IfPossible"}
+    assert stages({}, {"subPath": "a/b"}, {"subPathExpr": "$(POD)/$$(x)"}, deep) == [
+        Stage(1, "v", "a/b"),
+        Stage(2, "v", "web/$(x)"),
+        Stage(3, "v", read_only_in_depth=True),
+    ]
+    assert stages(deep, in_depth=False) == []
+
+
+@pytest.mark.parametrize(
+    ("mount", "text"),
+    [
+        ({"subPathExpr": "$(NO)"}, 'missing value for "NO"'),
+        ({"subPathExpr": "$(UP)"}, "must not contain '..'"),
+        ({"subPathExpr": "/$(POD)"}, "must not be an absolute path"),
+        ({"readOnly": True, "recursiveReadOnly": "Enabled"}, "not supported by the runtime"),
+    ],
+)
+def test_mounts_that_cannot_be(mount: Obj, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        stages(mount, in_depth=False)
+
+
+def test_staged_paths_replace_the_volume_and_read_only_volumes_stay_so() -> None:
+    mounts = [{"name": "v", "mountPath": "/v", "subPath": "x"}, {"name": "w", "mountPath": "/w"}]
+    container = spec_container(volumeMounts=mounts)
+    made = container_spec(
+        pod(container),
+        container,
+        attempt=0,
+        sandbox_id="s",
+        image=None,
+        environment={},
+        volumes={"v": Mounted("/host/v"), "w": Mounted("/host/w", read_only=True)},
+        staged={0: "/stage/0"},
+        config=CONFIG,
+        node_memory=0,
+    )
+    assert made.mounts[:2] == (Mount("/stage/0", "/v"), Mount("/host/w", "/w", read_only=True))
 
 
 @pytest.mark.parametrize(

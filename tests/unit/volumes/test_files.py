@@ -145,16 +145,19 @@ def test_host_paths_of_every_type(tmp_path: Path) -> None:
     assert (tmp_path / "fresh").is_file()
     assert host_path.prepare("/dev/null", "CharDevice") == "/dev/null"
     assert host_path.prepare("/does/not/exist", "") == "/does/not/exist"
-    for kind, name, words in (
-        ("Directory", "file", "directory"),
-        ("File", "dir", "file"),
-        ("Socket", "file", "socket file"),
-        ("CharDevice", "file", "character device"),
-        ("BlockDevice", "missing", "block device"),
-        ("DirectoryOrCreate", "file", "directory"),
-        ("FileOrCreate", "dir", "file"),
-        ("FileOrCreate", "missing/dir/file", "file"),
+    for kind, name, words, found in (
+        ("Directory", "file", "directory", "File"),
+        ("File", "dir", "file", "Directory"),
+        ("Socket", "file", "socket file", "File"),
+        ("CharDevice", "sock", "character device", "Socket"),
+        ("BlockDevice", "dir", "block device", "Directory"),
+        ("DirectoryOrCreate", "file", "directory", "File"),
+        ("FileOrCreate", "dir", "file", "Directory"),
     ):
-        with pytest.raises(VolumeError, match=f"type check failed: .*{name} is not a {words}"):
+        with pytest.raises(VolumeError, match=f"type check failed: .*{name} is not a {words}, it's a {found}$"):
             host_path.prepare(str(tmp_path / name), kind)
+    with pytest.raises(VolumeError, match=r"hostPath .*missing doesn't exist"):
+        host_path.prepare(str(tmp_path / "missing"), "BlockDevice")
+    with pytest.raises(FileNotFoundError):
+        host_path.prepare(str(tmp_path / "missing/dir/file"), "FileOrCreate")
     listener.close()

@@ -49,6 +49,10 @@ class Room:
         )
         return self.manager
 
+    async def paths(self, pod: Obj) -> dict[str, Path]:
+        """Where its volumes are, once they are ready."""
+        return {name: Path(mounted.path) for name, mounted in (await self.manager.prepare(pod)).items()}
+
     async def until(self, check: Any) -> None:
         """Files are written by threads: wait for them without counting turns."""
         async with asyncio.timeout(5):
@@ -70,7 +74,7 @@ async def test_config_maps_and_secrets_become_files(room: Room) -> None:
     room.client.seed(CONFIGMAPS, config_map({"a.conf": "1"}))
     secret = {"metadata": {"name": "s", "namespace": "shop"}, "data": {"key": base64.b64encode(b"x").decode()}}
     room.client.seed(SECRETS, {"apiVersion": "v1", "kind": "Secret", **secret})
-    paths = await room.manager.prepare(
+    paths = await room.paths(
         pod(
             {"name": "c", "configMap": {"name": "config"}},
             {"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}},
@@ -84,7 +88,7 @@ async def test_config_maps_and_secrets_become_files(room: Room) -> None:
 
 async def test_a_change_reaches_the_files_without_a_restart(room: Room) -> None:
     room.client.seed(CONFIGMAPS, config_map({"a": "1"}))
-    paths = await room.manager.prepare(pod({"name": "c", "configMap": {"name": "config"}}))
+    paths = await room.paths(pod({"name": "c", "configMap": {"name": "config"}}))
     await room.client.update(CONFIGMAPS, config_map({"a": "2", "b": "new"}))
     await room.until(lambda: (paths["c"] / "b").exists())
     assert (paths["c"] / "a").read_text() == "2"
@@ -93,7 +97,7 @@ async def test_a_change_reaches_the_files_without_a_restart(room: Room) -> None:
 async def test_labels_reach_the_downward_api(room: Room) -> None:
     items = [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
     mine = pod({"name": "d", "downwardAPI": {"items": items}})
-    paths = await room.manager.prepare(mine)
+    paths = await room.paths(mine)
     assert (paths["d"] / "labels").read_text() == 'app="web"'
     changed = {**mine, "metadata": {**mine["metadata"], "labels": {"app": "shop"}}}
     room.manager.update(changed)
@@ -109,7 +113,7 @@ async def test_a_projected_volume_joins_its_sources_and_renews_its_token(room: R
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
         {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
     ]
-    paths = await room.manager.prepare(pod({"name": "api", "projected": {"sources": sources, "defaultMode": 0o644}}))
+    paths = await room.paths(pod({"name": "api", "projected": {"sources": sources, "defaultMode": 0o644}}))
     assert {name: (paths["api"] / name).read_text() for name in ("token", "ca.crt", "namespace")} == {
         "token": "token-of-default",
         "ca.crt": "CA",
@@ -137,23 +141,23 @@ async def test_a_token_is_readable_by_those_who_run(room: Room, spec: Obj, owner
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "shop"}}
     room.client.seed(SERVICEACCOUNTS, account)
     volume = {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
-    status = ((await room.manager.prepare(pod(volume, **spec)))["t"] / "token").stat()
+    status = ((await room.paths(pod(volume, **spec)))["t"] / "token").stat()
     assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (owner, mode)
 
 
 async def test_what_is_missing_is_named_unless_it_is_optional(room: Room) -> None:
     with pytest.raises(VolumeError, match='SetUp failed for volume "c" : configmap "config" not found'):
-        await room.manager.prepare(pod({"name": "c", "configMap": {"name": "config"}}))
-    paths = await room.manager.prepare(pod({"name": "c", "configMap": {"name": "config", "optional": True}}))
+        await room.paths(pod({"name": "c", "configMap": {"name": "config"}}))
+    paths = await room.paths(pod({"name": "c", "configMap": {"name": "config", "optional": True}}))
     assert list(paths["c"].glob("[!.]*")) == []
     room.client.seed(CONFIGMAPS, config_map({"late": "1"}))
     await room.until(lambda: (paths["c"] / "late").exists())
 
 
-@pytest.mark.parametrize("kind", ["nfs", "persistentVolumeClaim", "csi"])
+@pytest.mark.parametrize("kind", ["iscsi", "ephemeral", "csi"])
 async def test_an_unsupported_type_is_named(room: Room, kind: str) -> None:
     with pytest.raises(VolumeError, match=f'volume "data" is of type {kind}'):
-        await room.manager.prepare(pod({"name": "data", kind: {}}))
+        await room.paths(pod({"name": "data", kind: {}}))
 
 
 async def test_teardown_leaves_nothing(room: Room) -> None:
@@ -163,8 +167,8 @@ async def test_teardown_leaves_nothing(room: Room) -> None:
         {"name": "disk", "emptyDir": {}},
         {"name": "ram", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
-    paths = await room.manager.prepare(pod(*volumes))
-    assert await room.manager.prepare(pod(*volumes)) == paths
+    paths = await room.paths(pod(*volumes))
+    assert await room.paths(pod(*volumes)) == paths
     assert stat.S_IMODE(paths["disk"].stat().st_mode) == 0o777
     assert mounts.mounts_below(room.root) == [paths["ram"]]
     (paths["ram"] / "file").write_text("x")
@@ -179,10 +183,10 @@ async def test_teardown_leaves_nothing(room: Room) -> None:
 
 async def test_a_restarted_manager_keeps_what_is_in_use_and_removes_the_rest(room: Room) -> None:
     volumes = [{"name": "disk", "emptyDir": {}}, {"name": "ram", "emptyDir": {"medium": "Memory"}}]
-    paths = await room.manager.prepare(pod(*volumes))
+    paths = await room.paths(pod(*volumes))
     (paths["ram"] / "kept").write_text("x")
     manager = room.restart()
-    assert await manager.prepare(pod(*volumes)) == paths
+    assert await room.paths(pod(*volumes)) == paths
     assert (paths["ram"] / "kept").read_text() == "x"
     await manager.orphans({"uid-1"})
     assert (paths["ram"] / "kept").exists()

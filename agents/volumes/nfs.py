@@ -1,0 +1,97 @@
+"""nfs: a directory of a server, mounted by the kernel's client through mount(8), which finds ``mount.nfs``.
+
+Reference: k8s.io/kubernetes ``pkg/volume/nfs``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from agents.pods.ports import Mounted
+from agents.volumes import mounts
+from agents.volumes.errors import VolumeError
+from agents.volumes.plugin import Places
+from orca.api.objects import Obj
+
+PLUGIN = "nfs"
+LONGEST_MOUNT = 120.0
+REAP_SECONDS = 5.0
+
+
+class Nfs:
+    """``program`` mounts as mount(8) does."""
+
+    follows_api = False
+
+    def __init__(self, places: Places, *, program: str = "mount") -> None:
+        self._places = places
+        self._program = program
+
+    async def make(self, pod: Obj, name: str, source: Obj) -> Mounted:
+        return await self.mount(pod, name, source)
+
+    async def mount(
+        self, pod: Obj, name: str, source: Obj, *, options: Sequence[str] = (), read_only: bool = False
+    ) -> Mounted:
+        """For a PersistentVolume, ``options`` are its ``mountOptions`` and ``name`` is its name."""
+        read_only = read_only or bool(source.get("readOnly"))
+        path = self._places.on_disk(pod, PLUGIN, name)
+        if not await asyncio.to_thread(mounts.is_mounted, path):
+            await asyncio.to_thread(path.mkdir, 0o750, parents=True, exist_ok=True)
+            export = f"{_server(source['server'])}:{source['path']}"
+            wanted = [*dict.fromkeys([*options, *(["ro"] if read_only else [])])]
+            await self._run("-t", "nfs", *(["-o", ",".join(wanted)] if wanted else []), export, str(path))
+        return Mounted(str(path), read_only)
+
+    async def _run(self, *arguments: str) -> None:
+        """Raises VolumeError with what the program said. One that hangs is killed, and waited for no longer than a
+        moment: a process that waits for a dead server cannot be killed, and must not take its pod's worker along."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self._program,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+        except OSError as error:
+            raise VolumeError(_failure(self._program, arguments, error.strerror or str(error), "")) from error
+        try:
+            async with asyncio.timeout(LONGEST_MOUNT):
+                output, _ = await process.communicate()
+        except TimeoutError:
+            raise VolumeError(_failure(self._program, arguments, "timed out", "")) from None
+        finally:
+            await _end(process)
+        if process.returncode:
+            text = output.decode(errors="replace")
+            raise VolumeError(_failure(self._program, arguments, f"exit status {process.returncode}", text))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.kill()
+    try:
+        async with asyncio.timeout(REAP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        return
+
+
+def _failure(program: str, arguments: Sequence[str], why: str, output: str) -> str:
+    """In upstream's words."""
+    text = f"mount failed: {why}\nMounting command: {Path(program).name}\nMounting arguments: {' '.join(arguments)}"
+    return f"{text}\nOutput: {output}"
+
+
+def _server(host: str) -> str:
+    """A name or address as it stands before the colon."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return f"[{host}]" if address.version == 6 else host
