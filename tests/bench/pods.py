@@ -1,41 +1,43 @@
-"""Bench ``pods``: create→Running through the whole system, beside pause + app pairs made directly on the same engine.
+"""Bench ``pods``: from create to Running, Ready and gone through the whole system, beside the Docker floor.
 
-Runs on a lab of its own (one server, one agent host). The floor is made with the Docker SDK, four pairs at a time.
+Runs on a lab of its own (one server, one agent host). Pods are made one by one and in a burst, bare and with probes and
+a volume of a ConfigMap; last, what the agent takes while they only sit there with their probes every 10 s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
-import docker
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from orca.api.builtin import PODS
+from orca.api.builtin import CONFIGMAPS, PODS
+from orca.api.objects import Obj
 from orca.client.base import Client
 from orca.client.http import HttpsClient
 from orca.lab import host as hosts
 from orca.lab.layout import Lab, load
-from tests.bench.processes import resident_mb
+from tests.bench.podfloor import Floor
+from tests.bench.processes import cpu_seconds, resident_mb
 
 LAB = "bench"
 NODE = "host-1"
 IMAGE = "busybox:1.36"
 PAUSE = "orca/pause:1"
-COMMAND = ["/bin/sleep", "3600"]
-PARALLEL = 4
-KUBELET = {"one by one": 0.49, "burst": 7.2}
-"""kubelet v1.36 with containerd on a machine of this size: p50 of one pod, and a burst of 50, in seconds."""
+COMMAND = ["/bin/busybox", "httpd", "-f", "-p", "8080"]
+CONFIG = "bench"
+PROBE_SECONDS = 10
+KUBELET = {"one": "0.49 / 0.53 s", "burst": "7.2 s", "delete": "6.9 s"}
+"""kubelet v1.36 with containerd on a machine of this size: one pod create→Ready p50 / p99, and 50 at once."""
 
 
 @contextmanager
@@ -48,137 +50,215 @@ def lab() -> Iterator[Lab]:
         subprocess.run([orca, "lab", "down", "--name", LAB], check=True, stdout=subprocess.DEVNULL)
 
 
-def manifest(name: str) -> dict:
-    container = {"name": "c", "image": IMAGE, "imagePullPolicy": "Never", "command": COMMAND}
-    spec = {"terminationGracePeriodSeconds": 1, "nodeSelector": {"kubernetes.io/hostname": NODE}}
+def manifest(name: str, *, full: bool, period: int = 1) -> Obj:
+    """A pod of one container that must be killed; ``full``: with two probes and a volume of a ConfigMap.
+
+    A readiness probe that comes before the server listens costs one ``period``.
+    """
+    container: Obj = {"name": "c", "image": IMAGE, "imagePullPolicy": "Never", "command": COMMAND}
+    spec: Obj = {"terminationGracePeriodSeconds": 1, "nodeSelector": {"kubernetes.io/hostname": NODE}}
+    if full:
+        container["readinessProbe"] = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": period}
+        container["livenessProbe"] = {"tcpSocket": {"port": 8080}, "periodSeconds": period}
+        container["volumeMounts"] = [{"name": "config", "mountPath": "/config"}]
+        container["args"] = ["-h", "/config"]
+        spec["volumes"] = [{"name": "config", "configMap": {"name": CONFIG}}]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {**spec, "containers": [container]}}
 
 
-class Floor:
-    """Pause + app pairs made by hand, as little as a pod can be on this engine."""
-
-    def __init__(self, lab: Lab) -> None:
-        socket = hosts.root(lab.host(NODE)) / "run/docker.sock"
-        self._engine = docker.DockerClient(base_url=f"unix://{socket}", max_pool_size=PARALLEL)
-        self._made: list = []
-
-    def pair(self, name: str) -> None:
-        make = self._engine.containers.create
-        pause = make(PAUSE, name=f"{name}-pause", network_mode="none", ipc_mode="shareable")
-        pause.start()
-        app = make(IMAGE, COMMAND, network_mode=f"container:{pause.id}", ipc_mode=f"container:{pause.id}")
-        app.start()
-        self._made += [app, pause]
-
-    def one_by_one(self, count: int) -> list[float]:
-        return [_timed(self.pair, f"floor-s{i}") for i in range(count)]
-
-    def burst(self, count: int) -> float:
-        began = time.perf_counter()
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            list(pool.map(self.pair, (f"floor-b{i}" for i in range(count))))
-        return time.perf_counter() - began
-
-    def clear(self) -> None:
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            list(pool.map(lambda container: container.remove(force=True), self._made))
-        self._made.clear()
+def p(values: Sequence[float], percent: float) -> float:
+    return sorted(values)[min(int(percent / 100 * len(values)), len(values) - 1)]
 
 
-def _timed(work, *args) -> float:
-    began = time.perf_counter()
-    work(*args)
-    return time.perf_counter() - began
+def told(values: Sequence[float]) -> str:
+    return f"{p(values, 50):.3f} / {p(values, 99):.3f} s"
+
+
+@dataclass
+class Times:
+    """When each pod was seen so for the first time."""
+
+    running: dict[str, float] = field(default_factory=dict)
+    ready: dict[str, float] = field(default_factory=dict)
+    gone: dict[str, float] = field(default_factory=dict)
 
 
 class Cluster:
-    """Pods through the API: when each was created, Running and gone, by a watch."""
+    """Pods through the API: when each was created, Running, Ready and gone, by a watch."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self.running: dict[str, float] = {}
-        self.gone: dict[str, float] = {}
+        self.created: dict[str, float] = {}
+        self.seen = Times()
         self._changed = asyncio.Event()
 
     async def follow(self) -> None:
         async with self._client.watch(PODS, "default") as events:
             async for event in events:
-                name = event.obj["metadata"].get("name", "")
-                status = event.obj.get("status", {})
+                now, name, status = (
+                    time.perf_counter(),
+                    event.obj["metadata"].get("name", ""),
+                    event.obj.get("status", {}),
+                )
                 if event.type == "DELETED":
-                    self.gone[name] = time.perf_counter()
-                elif status.get("phase") == "Running" and any(c["ready"] for c in status.get("containerStatuses", [])):
-                    self.running.setdefault(name, time.perf_counter())
+                    self.seen.gone[name] = now
+                    self._changed.set()
+                    continue
+                if status.get("phase") == "Running":
+                    self.seen.running.setdefault(name, now)
+                if any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions", ())):
+                    self.seen.ready.setdefault(name, now)
                 self._changed.set()
 
-    async def until(self, seen: dict[str, float], names: list[str]) -> None:
+    async def until(self, seen: dict[str, float], names: Sequence[str]) -> None:
         async with asyncio.timeout(300):
             while any(name not in seen for name in names):
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def one_by_one(self, count: int) -> list[float]:
-        taken = []
-        for number in range(count):
-            began = time.perf_counter()
-            await self._client.create(PODS, manifest(f"serial-{number}"), "default")
-            await self.until(self.running, [f"serial-{number}"])
-            taken.append(self.running[f"serial-{number}"] - began)
-        return taken
+    async def create(self, name: str, *, full: bool, period: int = 1) -> None:
+        self.created[name] = time.perf_counter()
+        await self._client.create(PODS, manifest(name, full=full, period=period), "default")
 
-    async def burst(self, count: int) -> float:
-        names = [f"burst-{number}" for number in range(count)]
+    async def one_by_one(self, names: Sequence[str], *, full: bool) -> None:
+        for name in names:
+            await self.create(name, full=full)
+            await self.until(self.seen.ready, [name])
+
+    async def burst(self, names: Sequence[str], *, full: bool, period: int = 1) -> float:
         began = time.perf_counter()
-        await asyncio.gather(*(self._client.create(PODS, manifest(name), "default") for name in names))
-        await self.until(self.running, names)
-        return max(self.running[name] for name in names) - began
+        await asyncio.gather(*(self.create(name, full=full, period=period) for name in names))
+        await self.until(self.seen.ready, names)
+        return max(self.seen.ready[name] for name in names) - began
 
-    async def delete(self, names: list[str]) -> float:
+    async def delete(self, names: Sequence[str]) -> tuple[float, list[float]]:
+        """Seconds until all were gone, and each one's."""
         began = time.perf_counter()
         await asyncio.gather(*(self._client.delete(PODS, name, "default") for name in names))
-        await self.until(self.gone, names)
-        return time.perf_counter() - began
+        await self.until(self.seen.gone, names)
+        each = [self.seen.gone[name] - began for name in names]
+        return max(each), each
+
+    def since_created(self, seen: dict[str, float], names: Sequence[str]) -> list[float]:
+        return [seen[name] - self.created[name] for name in names]
 
 
-async def measure(lab: Lab, count: int, console: Console) -> None:
-    memory = {"server": hosts.service_pid(lab.host(0), "server"), "agent": hosts.service_pid(lab.host(NODE), "agent")}
-    idle = {name: resident_mb(pid) for name, pid in memory.items()}
-    floor = Floor(lab)
-    table = Table("pods", "orca", "Docker floor", "ratio", "kubelet + containerd")
+class Bench:
+    """One run: the table grows a line a measurement."""
+
+    def __init__(self, lab: Lab, cluster: Cluster, console: Console) -> None:
+        self._cluster = cluster
+        self._console = console
+        self._agent = hosts.service_pid(lab.host(NODE), "agent")
+        socket = hosts.root(lab.host(NODE)) / "run/docker.sock"
+        self.floor = Floor(socket, PAUSE, IMAGE, COMMAND, plain=False)
+        self.plain = Floor(socket, PAUSE, IMAGE, COMMAND, plain=True)
+
+    async def floors(self, count: int) -> tuple[list[float], float, float]:
+        """Pairs of containers made by hand: each one's seconds, those of a burst, and of its removal."""
+        table = Table(f"{count} pairs by hand", "one by one, p50 / p99", "burst", "removed, grace 1 s")
+        answer: tuple[list[float], float, float] | None = None
+        for name, kind in (("as docker run makes them", self.plain), ("the floor", self.floor)):
+            each = await asyncio.to_thread(kind.one_by_one, count)
+            await asyncio.to_thread(kind.remove)
+            burst = await asyncio.to_thread(kind.burst, count)
+            removed = await asyncio.to_thread(kind.remove)
+            table.add_row(name, told(each), f"{burst:.2f} s", f"{removed:.2f} s")
+            answer = each, burst, removed
+        self._console.print(table)
+        assert answer is not None
+        return answer
+
+    async def round(self, count: int, *, full: bool, floor: tuple[list[float], float, float]) -> None:
+        kind = "probes, config volume" if full else "bare"
+        table = Table(f"{count} pods, {kind}", "orca", "÷ floor", "agent, CPU a pod", "kubelet + containerd")
+        cluster, seen = self._cluster, self._cluster.seen
+        names = [f"one-{kind[:4]}-{count}-{number}" for number in range(count)]
+        before = cpu_seconds(self._agent)
+        await cluster.one_by_one(names, full=full)
+        used = (cpu_seconds(self._agent) - before) / count
+        running, ready = cluster.since_created(seen.running, names), cluster.since_created(seen.ready, names)
+        low = p(floor[0], 50)
+        table.add_row("one by one: create→Running, p50 / p99", told(running), f"{p(running, 50) / low:.2f}", "", "")
+        table.add_row(
+            "            create→Ready",
+            told(ready),
+            f"{p(ready, 50) / low:.2f}",
+            f"{used * 1000:.1f} ms",
+            KUBELET["one"],
+        )
+        await self._deleted(table, names, floor)
+        names = [f"all-{kind[:4]}-{count}-{number}" for number in range(count)]
+        before = cpu_seconds(self._agent)
+        took = await cluster.burst(names, full=full)
+        used = (cpu_seconds(self._agent) - before) / count
+        peer = KUBELET["burst"] if count == 50 else ""
+        table.add_row("burst: all Ready", f"{took:.2f} s", f"{took / floor[1]:.2f}", f"{used * 1000:.1f} ms", peer)
+        table.add_row("       create→Running, p50 / p99", told(cluster.since_created(seen.running, names)), "", "", "")
+        table.add_row("       create→Ready", told(cluster.since_created(seen.ready, names)), "", "", "")
+        await self._deleted(table, names, floor)
+        self._console.print(table)
+
+    async def _deleted(self, table: Table, names: Sequence[str], floor: tuple[list[float], float, float]) -> None:
+        before = cpu_seconds(self._agent)
+        took, each = await self._cluster.delete(names)
+        used = (cpu_seconds(self._agent) - before) / len(names)
+        peer = KUBELET["delete"] if len(names) == 50 else ""
+        table.add_row(
+            "deleted at once: all gone", f"{took:.2f} s", f"{took / floor[2]:.2f}", f"{used * 1000:.1f} ms", peer
+        )
+        table.add_row("       delete→gone, p50 / p99", told(each), "", "", "")
+
+    async def idle(self, count: int, seconds: float) -> None:
+        """What the agent takes for pods that only sit there."""
+        empty = resident_mb(self._agent)
+        names = [f"idle-{number}" for number in range(count)]
+        await self._cluster.burst(names, full=True, period=PROBE_SECONDS)
+        await asyncio.sleep(15)  # what the burst has left to do
+        before, began = cpu_seconds(self._agent), time.perf_counter()
+        await asyncio.sleep(seconds)
+        share = (cpu_seconds(self._agent) - before) / (time.perf_counter() - began)
+        full = resident_mb(self._agent)
+        await self._cluster.delete(names)
+        await asyncio.sleep(5)
+        table = Table(f"{count} idle pods, 2 probes each every {PROBE_SECONDS} s", "agent")
+        table.add_row("CPU of one core", f"{share:.1%}")
+        table.add_row(
+            "resident, before / with / after them", f"{empty:.0f} / {full:.0f} / {resident_mb(self._agent):.0f} MB"
+        )
+        self._console.print(table)
+
+
+async def measure(lab: Lab, counts: Sequence[int], idle: int, seconds: float, console: Console) -> None:
     client = HttpsClient.from_kubeconfig(lab.kubeconfig)
     cluster = Cluster(client)
+    bench = Bench(lab, cluster, console)
     following = asyncio.create_task(cluster.follow())
     try:
-        base = await asyncio.to_thread(floor.one_by_one, count)
-        await asyncio.to_thread(floor.clear)
-        ours = await cluster.one_by_one(count)
-        p50, p99 = statistics.median(ours), sorted(ours)[int(0.99 * count)]
-        low = statistics.median(base)
-        table.add_row(f"one by one, p50 of {count}", f"{p50:.3f} s", f"{low:.3f} s", f"{p50 / low:.2f}×", "0.49 s")
-        table.add_row("one by one, p99", f"{p99:.3f} s", f"{sorted(base)[int(0.99 * count)]:.3f} s", "", "0.53 s")
-        gone = await cluster.delete([f"serial-{i}" for i in range(count)])
-        table.add_row(f"{count} deleted, grace 1 s", f"{gone:.2f} s", "", "", "6.9 s")
-        base_burst = await asyncio.to_thread(floor.burst, count)
-        await asyncio.to_thread(floor.clear)
-        burst = await cluster.burst(count)
-        table.add_row(
-            f"burst of {count}", f"{burst:.2f} s", f"{base_burst:.2f} s", f"{burst / base_burst:.2f}×", "7.2 s"
-        )
-        full = {name: resident_mb(pid) for name, pid in memory.items()}
-        await cluster.delete([f"burst-{i}" for i in range(count)])
+        page = {"index.html": "hello\n", "settings.yaml": "answer: 42\n" * 50}
+        config: Obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG}, "data": page}
+        await client.create(CONFIGMAPS, config, "default")
+        for count in counts:
+            floor = await bench.floors(count)
+            for full in (False, True):
+                await bench.round(count, full=full, floor=floor)
+        if idle:
+            await bench.idle(idle, seconds)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await client.aclose()
-        floor.clear()
-    console.print(table)
-    for name in memory:
-        console.print(f"{name}: {idle[name]:.0f} MB resident at idle, {full[name]:.0f} MB with {count} pods")
+        bench.floor.close()
+        bench.plain.close()
 
 
 @click.command()
-@click.option("--count", default=50, show_default=True, help="Pods of each measurement.")
-def command(count: int) -> None:
-    """Measure pod starts."""
+@click.option(
+    "--count", "counts", multiple=True, type=int, default=(50, 100), show_default=True, help="Pods of a round."
+)
+@click.option("--idle", default=100, show_default=True, help="Pods that only sit there with their probes; 0: none.")
+@click.option("--seconds", default=60.0, show_default=True, help="How long they are watched.")
+def command(counts: tuple[int, ...], idle: int, seconds: float) -> None:
+    """Measure pod starts, ends and idleness."""
     with lab() as cluster, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(measure(cluster, count, Console()))
+        runner.run(measure(cluster, counts, idle, seconds, Console(width=130)))
