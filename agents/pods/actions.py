@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import structlog
 
@@ -19,18 +19,19 @@ from agents.pods.compose import (
     sandbox_spec,
     stages_of,
 )
-from agents.pods.containers import find_container, spec_of
+from agents.pods.containers import ended, find_container, spec_of
 from agents.pods.environment import ConfigError, build_environment
 from agents.pods.files import hosts_text, resolver_for
 from agents.pods.gate import APP, REMOVAL, SANDBOX
-from agents.pods.images import ensure_image
+from agents.pods.hooks import Hooks
+from agents.pods.images import ensure_image, ensure_volume
 from agents.pods.memory import container_hash, raise_crash
 from agents.pods.messages import read_message
-from agents.pods.plan import grace_of, is_deleting
+from agents.pods.plan import is_deleting
 from agents.pods.resizing import resize, save_sizes
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
-from agents.probes.handlers import Target
+from agents.probes.tracker import Kind
 from agents.runtime.errors import (
     EngineTimeout,
     EngineUnavailable,
@@ -48,19 +49,25 @@ log = structlog.get_logger()
 
 START_RETRY = 10.0
 LEAST_AFTER_PRESTOP = 2.0
-HOOK_LIMIT = 3600.0
 LATE_VOLUMES = 30.0
 DRAIN_SECONDS = 2.0
 OTHER_HOSTS_SECONDS = 0.05
 
 
+class StopProbes(Protocol):
+    """Ends a container's probes of these kinds, all of them when none is named."""
+
+    async def __call__(self, container_id: str, *kinds: Kind) -> None: ...
+
+
 class Actions:
     """The hands of one pod's worker."""
 
-    def __init__(self, subject: Subject, tools: Tools, stop_probes: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, subject: Subject, tools: Tools, stop_probes: StopProbes) -> None:
         self._subject = subject
         self._tools = tools
         self._stop_probes = stop_probes
+        self._hooks = Hooks(subject, tools)
 
     async def run(self, action: steps.Action) -> None:
         """Do one action. Expected failures are noted in memory; the engine being away is one of them."""
@@ -82,6 +89,8 @@ class Actions:
                 await self._prepare_volumes()
             case steps.EnsureImage(container=container):
                 await ensure_image(self._subject, self._tools, container)
+            case steps.EnsureVolume(volume=volume):
+                await ensure_volume(self._subject, self._tools, volume)
             case steps.StartContainer(container=container, attempt=attempt):
                 await self._start_container(container, attempt)
             case steps.StopContainer():
@@ -90,7 +99,10 @@ class Actions:
                 await save_sizes(self._subject, self._tools)
             case steps.Resize(updates=updates):
                 await resize(self._subject, self._tools, updates)
+            case steps.PreStop():
+                await self._pre_stop(action)
             case steps.KillContainer(id=container_id):
+                self._hooks.give_up(container_id)
                 await self._tools.runtime.kill(container_id)
             case steps.Remove(id=container_id):
                 await self._remove(container_id)
@@ -105,8 +117,10 @@ class Actions:
         subject, runtime = self._subject, self._tools.runtime
         try:
             refuse_unsupported(subject.pod)
+            spec = sandbox_spec(subject.pod, attempt, self._tools.config)
+            spec = replace(spec, cgroup_parent=await self._cgroup("sandbox"))
             async with self._tools.gate.enter(SANDBOX):
-                sandbox_id = await runtime.create_sandbox(sandbox_spec(subject.pod, attempt, self._tools.config))
+                sandbox_id = await runtime.create_sandbox(spec)
                 await runtime.start(sandbox_id)
             subject.memory.wired = subject.memory.rewire = False
             subject.memory.observe(await runtime.inspect(sandbox_id))
@@ -115,12 +129,24 @@ class Actions:
         except NameTaken:
             await self._adopt_by_name(container_name(subject.pod, SANDBOX_NAME, attempt))
             return
+        except _NotStarted:
+            return
         except (RuntimeFailure, ConfigError) as error:
             subject.failed("sandbox", "ContainerCreating", str(error))
             subject.tell("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}", warning=True)
             return
         subject.succeeded("sandbox")
         await self._wire()
+
+    async def _cgroup(self, key: str) -> str:
+        """Have the pod's cgroup; where its containers go. Raises ``_NotStarted``, with everything noted."""
+        try:
+            return await self._tools.cgroups.prepare(self._subject.allotted)
+        except OSError as error:
+            text = f"unable to ensure pod container exists: {error}"
+            self._subject.failed(key, "ContainerCreating", text)
+            self._subject.tell("FailedCreatePodContainer", text, warning=True)
+            raise _NotStarted(text) from error
 
     async def _wire(self) -> None:
         """Addresses, and the files that name them."""
@@ -193,7 +219,10 @@ class Actions:
         before = memory.newest(name_in_spec)
         if attempt > 0 and (before is None or before.id not in memory.sizing.restarting):
             crash = container_hash(container)
-            memory.crashes[crash] = raise_crash(memory.crashes.get(crash), self._tools.clock.now())
+            now = self._tools.clock.now()
+            end = ended(before) if before is not None else None
+            longest = self._tools.config.longest_restart_delay
+            memory.crashes[crash] = raise_crash(memory.crashes.get(crash), now, end.at if end else now, last=longest)
         try:
             container_id = await self._create(pod, container, attempt)
         except NoSuchImage:
@@ -252,6 +281,7 @@ class Actions:
             staged=staged,
             target_id=self._target(container),
         )
+        spec = replace(spec, cgroup_parent=await self._cgroup(f"start:{name_in_spec}"))
         termination = pod_files(tools.config, uid(subject.pod)).termination(name_in_spec, attempt)
         termination.parent.mkdir(parents=True, exist_ok=True)
         termination.touch()
@@ -268,6 +298,11 @@ class Actions:
                 subject.tell("Failed", f"Error: {error}", container=name_in_spec, warning=True)
                 memory.observe(await tools.runtime.inspect(container_id))
                 raise _NotStarted from error
+        try:
+            await tools.cgroups.started(pod, container, container_id)
+        except OSError as error:
+            # The pod as a whole is limited all the same.
+            log.warning("limits of a container cannot be set", container=container_id[:12], error=str(error))
         subject.tell("Started", "Container started", container=name_in_spec)
         return container_id
 
@@ -293,13 +328,7 @@ class Actions:
         self._subject.changed()
         if not hook:
             return
-        ok, text = await self._hook(hook, container, container_id, HOOK_LIMIT)
-        memory.hooks.discard(container_id)
-        if not ok:
-            # Not in the event: what a hook prints may be secret.
-            log.warning("postStart failed", pod=name(self._subject.pod), container=container["name"], output=text)
-            self._subject.tell("FailedPostStartHook", "PostStartHook failed", container=container["name"], warning=True)
-            await self._stop(container, container_id, grace_of(self._subject.pod, memory), "FailedPostStartHook")
+        await self._hooks.post_start(hook, container, container_id)
 
     async def _stop_container(self, action: steps.StopContainer) -> None:
         container = find_container(self._subject.pod, action.container) or {"name": action.container}
@@ -310,25 +339,31 @@ class Actions:
                 self._subject.memory.sizing.restarting.discard(action.id)
                 self._subject.failed(action.key, "", "allocation cannot be saved")
                 return
-        await self._stop(container, action.id, action.grace, action.why)
+        await self._stop(container, action)
 
-    async def _stop(self, container: Obj, container_id: str, grace: float, why: str) -> None:
+    async def _stop(self, container: Obj, action: steps.StopContainer) -> None:
         """preStop within the grace period, then the stop signal for what is left of it, then SIGKILL."""
-        subject, tools = self._subject, self._tools
-        subject.tell("Killing", why or f"Stopping container {container['name']}", container=container["name"])
-        await self._stop_probes(container_id)
-        hook = (container.get("lifecycle") or {}).get("preStop")
-        left = grace
-        if hook:
-            began = tools.clock.monotonic()
-            ok, text = await self._hook(hook, container, container_id, grace)
-            if not ok:
-                log.warning("preStop failed", pod=name(subject.pod), container=container["name"], output=text)
-                subject.tell("FailedPreStopHook", "PreStopHook failed", container=container["name"], warning=True)
-            left = max(grace - (tools.clock.monotonic() - began), LEAST_AFTER_PRESTOP)
+        left = action.grace
+        self._hooks.give_up(action.id)
+        if action.hook:
+            self._tell_killing(container, action.why)
+            # Readiness is asked to the end: whoever still sends traffic wants to know.
+            await self._stop_probes(action.id, "liveness", "startup")
+            took = await self._hooks.pre_stop(container, action.id, left)
+            left = max(left - took, LEAST_AFTER_PRESTOP) if took else left
         left -= await self._drain(left)
-        await tools.runtime.stop(container_id, left)
-        await self.look(container_id)
+        await self._tools.runtime.stop(action.id, left, info=self._subject.memory.find(action.id))
+        await self.look(action.id)
+
+    async def _pre_stop(self, action: steps.PreStop) -> None:
+        container = find_container(self._subject.pod, action.container) or {"name": action.container}
+        self._tell_killing(container, "")
+        await self._stop_probes(action.id, "liveness", "startup")
+        await self._hooks.pre_stop(container, action.id, action.limit)
+        self._subject.memory.pre_stopped.add(action.id)
+
+    def _tell_killing(self, container: Obj, why: str) -> None:
+        self._subject.tell("Killing", why or f"Stopping container {container['name']}", container=container["name"])
 
     async def _drain(self, left: float) -> float:
         """Hold the signal of a deleted pod back until Services have let go of it; the seconds that took, bounded.
@@ -348,14 +383,6 @@ class Actions:
         except TimeoutError:
             pass
         return clock.monotonic() - began
-
-    async def _hook(self, hook: Obj, container: Obj, container_id: str, limit: float) -> tuple[bool, str]:
-        if "sleep" in hook:
-            await self._tools.clock.sleep(min(float(hook["sleep"].get("seconds") or 0), limit))
-            return True, ""
-        ips = self._subject.memory.ips
-        outcome = await self._tools.handlers.run(hook, Target(container_id, container, ips[0] if ips else ""), limit)
-        return outcome.ok, outcome.text
 
     async def look(self, container_id: str) -> None:
         """Observe a container, and read its last words when it has ended."""
@@ -408,7 +435,7 @@ class Actions:
         await self._stop_probes(container_id)
         try:
             async with self._tools.removals.enter(REMOVAL):
-                await self._tools.runtime.remove(container_id)
+                await self._tools.runtime.remove(container_id, info=info)
         except (EngineUnavailable, EngineTimeout):
             raise
         except RuntimeFailure as error:
@@ -425,7 +452,9 @@ class Actions:
         subject, tools = self._subject, self._tools
         pod_uid = uid(subject.pod)
         try:
-            await asyncio.gather(tools.network.detach(pod_uid), tools.volumes.teardown(pod_uid))
+            await asyncio.gather(
+                tools.network.detach(pod_uid), tools.volumes.teardown(pod_uid), tools.cgroups.remove(subject.pod)
+            )
         except Exception as error:
             # Whatever is in the way (a busy mount, a link that resists), it is tried again until it is gone.
             subject.failed("release", "", str(error), last=15.0)

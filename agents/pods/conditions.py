@@ -9,7 +9,14 @@ from agents.pods.sizing import Sizing
 from orca.api.objects import Obj, meta
 from orca.api.times import format_time
 
-OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+OWN = (
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "AllContainersRestarting",
+)
 """Types this host writes; every other condition belongs to somebody else and is left alone."""
 SHARED = ("DisruptionTarget",)
 """Types this host writes with a pod's end; before that they are others' to write."""
@@ -27,8 +34,9 @@ def condition(kind: str, status: bool, reason: str = "", message: str = "") -> O
     return made
 
 
-def initialized(pod: Obj, statuses: Sequence[Obj], phase: str, *, begun: bool) -> Obj:
-    """``Initialized``; ``statuses`` are those of init containers, ``begun`` that a main container was started."""
+def initialized(pod: Obj, statuses: Sequence[Obj], phase: str, *, begun: bool, existing: Iterable[Obj] = ()) -> Obj:
+    """``Initialized``; ``statuses`` are those of init containers, ``begun`` that a main container was started. What was
+    true of ``existing`` stays true, also when init containers run again."""
     if phase == "Succeeded":
         return condition("Initialized", True, "PodCompleted")
     if begun:
@@ -43,7 +51,7 @@ def initialized(pod: Obj, statuses: Sequence[Obj], phase: str, *, begun: bool) -
         for status in statuses
         if not (status.get("started") if status["name"] in sidecars else status.get("ready"))
     ]
-    if not incomplete:
+    if not incomplete or any(item.get("type") == "Initialized" and item.get("status") == "True" for item in existing):
         return condition("Initialized", True)
     if phase == "Failed":
         return condition("Initialized", False, "PodFailed")
@@ -77,6 +85,16 @@ def ready(pod: Obj, of_containers: Obj, existing: Iterable[Obj]) -> Obj:
     if why:
         return condition("Ready", False, "ReadinessGatesNotReady", ", ".join(why))
     return condition("Ready", True)
+
+
+def all_restarting(under_way: bool, phase: str) -> Obj:
+    """``AllContainersRestarting``, for pods that have a rule which asks for that."""
+    if phase in ("Succeeded", "Failed"):
+        return condition("AllContainersRestarting", False, "PodCompleted" if phase == "Succeeded" else "PodFailed")
+    if not under_way:
+        return condition("AllContainersRestarting", False)
+    text = "container exited with restart policy rule"
+    return condition("AllContainersRestarting", True, "RestartAllContainersStarted", text)
 
 
 def disruption(message: str) -> Obj:

@@ -74,13 +74,32 @@ def ended(info: ContainerInfo) -> Ended | None:
     return None
 
 
-def may_restart(container: Obj, policy: str, end: Ended) -> bool:
-    """Whether a container that ended is started again: the first of its own rules that fits, then its policy."""
+RESTART_ALL = "RestartAllContainers"
+
+
+def rule_for(container: Obj, exit_code: int) -> str:
+    """Action of the first of a container's own rules that fits its end: ``Restart``, :data:`RESTART_ALL`, or ""."""
     for rule in container.get("restartPolicyRules") or ():
         codes = rule.get("exitCodes") or {}
-        listed = end.exit_code in (codes.get("values") or ())
-        if rule.get("action") == "Restart" and listed is (codes.get("operator") == "In"):
-            return True
+        listed = exit_code in (codes.get("values") or ())
+        if listed is (codes.get("operator") == "In"):
+            return str(rule.get("action") or "")
+    return ""
+
+
+def may_restart_all(pod: Obj) -> bool:
+    """Whether the end of some container can make all of the pod's start anew."""
+    return any(
+        rule.get("action") == RESTART_ALL
+        for container in (*init_containers(pod), *main_containers(pod))
+        for rule in container.get("restartPolicyRules") or ()
+    )
+
+
+def may_restart(container: Obj, policy: str, end: Ended) -> bool:
+    """Whether a container that ended is started again: the first of its own rules that fits, then its policy."""
+    if rule_for(container, end.exit_code):
+        return True
     return policy == "Always" or (policy == "OnFailure" and end.exit_code != 0)
 
 
@@ -134,9 +153,13 @@ def api_status(pod: Obj, name: str) -> Obj:
     return {}
 
 
-def next_attempt(pod: Obj, name: str, info: ContainerInfo | None) -> int:
+def next_attempt(pod: Obj, name: str, memory: Memory) -> int:
     """Number of the next container of that name; continues from the API when the engine has lost them all."""
+    info = memory.newest(name)
     if info is not None:
         return info.attempt + 1 if ended(info) is not None or info.running else info.attempt
+    if name in memory.last:
+        return memory.last[name].info.attempt + 1
     known = api_status(pod, name)
-    return int(known.get("restartCount", 0)) + 1 if known.get("containerID") else 0
+    was = known.get("containerID") or (known.get("lastState") or {}).get("terminated")
+    return int(known.get("restartCount", 0)) + 1 if was else 0

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from agents.pods.lifecycle import Life
+from agents.pods.pulls import Pulls
+from agents.pods.ports import Mounted
 from agents.pods.sizing import Sizing
 from agents.runtime.model import ContainerInfo, ImageInfo
 from orca.api.objects import Obj
@@ -31,35 +32,38 @@ class CrashBackoff:
     """Delay before the next restart of a container, and when it was last raised.
 
     As the kubelet's: the first restart is at once, then 10 s doubling to 300 s, counted from the container's end;
-    forgotten when 10 minutes passed since it was raised.
+    forgotten when the container ended more than 10 minutes after it was raised.
     """
 
     seconds: float
     raised_at: datetime
 
-    def ready_at(self, finished_at: datetime, now: datetime) -> datetime:
+    def ready_at(self, finished_at: datetime) -> datetime:
         """When the container that ended at ``finished_at`` may be started again."""
-        if self.expired(now):
+        if self.expired(finished_at):
             return finished_at
         return finished_at + timedelta(seconds=self.seconds)
 
-    def expired(self, now: datetime) -> bool:
-        return now - self.raised_at > timedelta(seconds=CRASH_RESET_SECONDS)
+    def expired(self, finished_at: datetime) -> bool:
+        return finished_at - self.raised_at > timedelta(seconds=CRASH_RESET_SECONDS)
 
 
-def raise_crash(old: CrashBackoff | None, now: datetime) -> CrashBackoff:
-    """After a restart was started."""
-    if old is None or old.expired(now):
-        return CrashBackoff(FIRST_CRASH_DELAY, now)
-    return CrashBackoff(min(old.seconds * 2, LAST_CRASH_DELAY), now)
+def raise_crash(
+    old: CrashBackoff | None, now: datetime, finished_at: datetime, *, last: float = LAST_CRASH_DELAY
+) -> CrashBackoff:
+    """After a restart was started of a container that had ended then. ``last``: the node's longest delay; the first
+    one is no longer than it."""
+    if old is None or old.expired(finished_at):
+        return CrashBackoff(min(FIRST_CRASH_DELAY, last), now)
+    return CrashBackoff(min(old.seconds * 2, last), now)
 
 
-def adopted_crash(newest: ContainerInfo, now: datetime) -> CrashBackoff | None:
+def adopted_crash(newest: ContainerInfo, now: datetime, *, last: float = LAST_CRASH_DELAY) -> CrashBackoff | None:
     """The delay of a container that restarted before this agent did, so that its crash loop is not sped up."""
     started, attempt = newest.started_at or newest.created_at, newest.attempt
     if attempt == 0 or started is None or now - started > timedelta(seconds=CRASH_RESET_SECONDS):
         return None
-    return CrashBackoff(min(FIRST_CRASH_DELAY * 2 ** min(attempt - 1, 10), LAST_CRASH_DELAY), started)
+    return CrashBackoff(min(FIRST_CRASH_DELAY * 2 ** min(attempt - 1, 10), last), started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,14 @@ class Doom:
     """Message of the condition DisruptionTarget, which the pod gets with its end; "" for none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A container that was removed, and what it said at its end."""
+
+    info: ContainerInfo
+    message: str = ""
+
+
 @dataclass(slots=True)
 class Memory:
     """Everything a decision is made from besides the pod object and the time."""
@@ -126,9 +138,10 @@ class Memory:
     rewire: bool = False
     """It was attached by an agent before this one: attach again to make sure; for the status it is wired meanwhile."""
     ips: tuple[str, ...] = ()
-    volumes: Mapping[str, str | Path] | None = None
+    volumes: Mapping[str, Mounted] | None = None
     images: dict[str, ImageInfo] = field(default_factory=dict)
     """By container name: ready for the start that comes next."""
+    pulls: Pulls = field(default_factory=Pulls)
     image_details: dict[str, ImageInfo] = field(default_factory=dict)
     """By image id, for the status."""
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -138,6 +151,14 @@ class Memory:
     """By container id."""
     hooks: set[str] = field(default_factory=set)
     """Ids of containers whose postStart has not ended."""
+    failed_hooks: set[str] = field(default_factory=set)
+    """Ids of containers whose postStart has failed: they are to be ended."""
+    pre_stopped: set[str] = field(default_factory=set)
+    """Ids of sidecars whose preStop has ended, before it was their turn to be stopped."""
+    stop_until: dict[str, datetime] = field(default_factory=dict)
+    """By container id: when the stop that is under way gives it up."""
+    last: dict[str, Gone] = field(default_factory=dict)
+    """By name in the spec: the newest one, when none is left of that name."""
     users: dict[str, Obj] = field(default_factory=dict)
     """``user`` of the status, by container id."""
     sizing: Sizing = field(default_factory=Sizing)
@@ -182,11 +203,14 @@ class Memory:
         if self.sandbox is not None and self.sandbox.id == container_id:
             self.sandbox, self.wired, self.rewire = None, False, False
         self.old_sandboxes.pop(container_id, None)
-        for known in self.containers.values():
+        for container, known in self.containers.items():
+            if len(known) == 1 and known[0].id == container_id:
+                self.last[container] = Gone(known[0], self.messages.get(container_id, ""))
             known[:] = [info for info in known if info.id != container_id]
-        for by_id in (self.probes, self.messages, self.users, self.sizing.requested):
+        for by_id in (self.probes, self.messages, self.users, self.sizing.requested, self.stop_until):
             by_id.pop(container_id, None)
-        self.hooks.discard(container_id)
+        for ids in (self.hooks, self.failed_hooks, self.pre_stopped):
+            ids.discard(container_id)
         self.sizing.restarting.discard(container_id)
 
     def newest(self, name: str) -> ContainerInfo | None:

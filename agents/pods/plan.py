@@ -9,9 +9,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from agents.pods.containers import (
+    RESTART_ALL,
+    Ended,
     ended,
     ephemeral_containers,
     every_container,
+    find_container,
     in_sandbox,
     init_containers,
     is_changed,
@@ -21,21 +24,24 @@ from agents.pods.containers import (
     may_restart,
     next_attempt,
     policy_of,
-    restart_policy,
+    rule_for,
     spec_of,
 )
 from agents.pods.lifecycle import Life, move
 from agents.pods.memory import Doom, Memory, container_hash
+from agents.pods.pulls import image_volumes, look
 from agents.pods.refusal import refusal
 from agents.pods.sizes import Changes, changes
 from agents.pods.steps import (
     Action,
     DeleteObject,
     EnsureImage,
+    EnsureVolume,
     KillContainer,
     MakeSandbox,
     Plan,
     PrepareVolumes,
+    PreStop,
     Release,
     Remove,
     Resize,
@@ -78,6 +84,23 @@ def grace_of(pod: Obj, memory: Memory) -> float:
     elif memory.doom is not None and memory.doom.grace is not None:
         seconds = min(seconds, memory.doom.grace)
     return max(float(DEFAULT_GRACE if seconds is None else seconds), MINIMUM_GRACE)
+
+
+def restarts_all(pod: Obj, memory: Memory) -> bool:
+    """A container ended so that all of the pod's are to start anew, and that has not been seen to yet."""
+    return bool(_asking_for_all(pod, memory))
+
+
+def _asking_for_all(pod: Obj, memory: Memory) -> list[tuple[Obj, ContainerInfo, Ended]]:
+    """The containers whose end asks for it. That they exist is the only trace of it: they are the last to be removed,
+    so that an agent that comes meanwhile goes on."""
+    found = []
+    for container in (*init_containers(pod), *main_containers(pod)):
+        info = memory.newest(container["name"]) if container.get("restartPolicyRules") else None
+        end = ended(info) if info is not None else None
+        if info is not None and end is not None and rule_for(container, end.exit_code) == RESTART_ALL:
+            found.append((container, info, end))
+    return found
 
 
 class _Planner:
@@ -140,6 +163,8 @@ class _Planner:
 
     def _work_is_done(self) -> bool:
         """No main container runs or will; or an init container failed for good."""
+        if restarts_all(self.pod, self.memory):
+            return False
         for container in init_containers(self.pod):
             info = self.memory.newest(container["name"])
             end = ended(info) if info is not None else None
@@ -147,7 +172,7 @@ class _Planner:
                 end is not None
                 and not is_sidecar(container)
                 and end.exit_code != 0
-                and restart_policy(self.pod) == "Never"
+                and not may_restart(container, policy_of(self.pod, container, init=True), end)
                 and not self._busy(container)
             ):
                 return True
@@ -205,25 +230,48 @@ class _Planner:
             last = max(sidecars, key=lambda info: order.index(info.container))
             left = max((deadline - self.now).total_seconds(), SIDECAR_GRACE)
             self._stop(last, left, "", deadline + timedelta(seconds=SIDECAR_GRACE))
+        for info in sidecars:
+            self._pre_stop(info, deadline)
         return bool(running) or self._stopping_or_starting()
 
     def _stopping_or_starting(self) -> bool:
         keys = self.memory.in_flight
         return any(key.startswith(("start:", "stop:", "kill:")) or key in ("sandbox", "network") for key in keys)
 
+    def _pre_stop(self, info: ContainerInfo, deadline: datetime) -> None:
+        """Sidecars hear at once that the pod ends; their signal waits for their turn."""
+        memory, flying = self.memory, self.memory.in_flight
+        hook = ((find_container(self.pod, info.container) or {}).get("lifecycle") or {}).get("preStop")
+        done = info.id in memory.pre_stopped or f"stop:{info.container}" in flying
+        stopping = any(isinstance(action, StopContainer) and action.id == info.id for action in self.actions)
+        if hook and not done and not stopping and not {f"prestop:{info.id}", f"start:{info.container}"} & flying.keys():
+            left = (deadline - self.now).total_seconds()
+            if left > 0:
+                self.actions.append(PreStop(info.container, info.id, left))
+
     def _stop(self, info: ContainerInfo, grace: float, why: str, deadline: datetime, *, resized: bool = False) -> None:
-        since = self.memory.in_flight.get(f"stop:{info.container}")
-        if since is None and f"start:{info.container}" not in self.memory.in_flight:
-            if self._may_retry(f"stop:{info.container}"):
-                self.actions.append(StopContainer(info.container, info.id, grace, why, resized))
+        memory, name = self.memory, info.container
+        if f"stop:{name}" not in memory.in_flight:
+            if f"prestop:{info.id}" in memory.in_flight and self.now < deadline:
+                self._wake(deadline)
+                return
+            # A postStart that hangs holds nobody back.
+            begun = f"start:{name}" not in memory.in_flight or info.id in memory.hooks
+            if begun and self._may_retry(f"stop:{name}"):
+                hook = info.id not in memory.pre_stopped and f"prestop:{info.id}" not in memory.in_flight
+                self.actions.append(StopContainer(name, info.id, grace, why, resized, hook))
             return
-        if since is None:
-            return
-        # The stop under way may have been given a longer grace than is left now.
-        overdue = deadline + timedelta(seconds=KILL_SLACK)
+        # The stop under way may have been given a longer grace than is left now; else the engine kills in time.
+        until = memory.stop_until.get(info.id)
+        shortened = until is not None and deadline + timedelta(seconds=1) < until
+        overdue = deadline if shortened else deadline + timedelta(seconds=KILL_SLACK)
         if self.now < overdue:
             self._wake(overdue)
-        elif f"kill:{info.id}" not in self.memory.in_flight and self._may_retry(f"kill:{info.id}"):
+        else:
+            self._kill(info)
+
+    def _kill(self, info: ContainerInfo) -> None:
+        if f"kill:{info.id}" not in self.memory.in_flight and self._may_retry(f"kill:{info.id}"):
             self.actions.append(KillContainer(info.id))
 
     def _remove(self, info: ContainerInfo) -> None:
@@ -246,6 +294,8 @@ class _Planner:
         if memory.volumes is None and "volumes" not in memory.in_flight and self._may_retry("volumes"):
             self.actions.append(PrepareVolumes())
         self.ready = up and memory.volumes is not None
+        if self._restart_all():
+            return Life.RUNNING if self.ready else Life.PREPARING
         if self._initialize():
             for container in main_containers(self.pod):
                 self._tend(container, policy_of(self.pod, container, init=False))
@@ -254,6 +304,42 @@ class _Planner:
         self._resize()
         self._prune()
         return Life.RUNNING if self.ready else Life.PREPARING
+
+    def _restart_all(self) -> bool:
+        """Kill and remove all containers, without hooks and grace; sandbox, addresses and volumes stay. True while
+        that is not done."""
+        sources = _asking_for_all(self.pod, self.memory)
+        if not sources:
+            return False
+        names = {container["name"] for container in (*init_containers(self.pod), *main_containers(self.pod))}
+        kept = {info.id for _, info, _ in sources}
+        others = [info for info in self.memory.all_containers() if info.container in names and info.id not in kept]
+        for info in others:
+            if info.running:
+                self._kill(info)
+            else:
+                self._remove(info)
+        if others or self._stopping_or_starting():
+            return True
+        # None goes before all may: what is left of them would be taken for all there is to do.
+        waiting = [container["name"] for container, _, end in sources if self._backs_off(container, end)]
+        for _, info, _ in sources if not waiting else ():
+            self._remove(info)
+        return True
+
+    def _backs_off(self, container: Obj, end: Ended) -> bool:
+        """A container that ended waits before it is started again."""
+        crash = self.memory.crashes.get(container_hash(container))
+        ready_at = crash.ready_at(end.at) if crash is not None else end.at
+        if crash is None or ready_at <= self.now:
+            return False
+        self._wake(ready_at)
+        name = container["name"]
+        self.waiting[name] = Waiting(
+            "CrashLoopBackOff",
+            f"back-off {_duration(crash.seconds)} restarting failed container={name} pod={_pod_id(self.pod)}",
+        )
+        return True
 
     def _have_sandbox(self) -> bool:
         """True when the sandbox runs and is wired."""
@@ -310,16 +396,9 @@ class _Planner:
         if info is not None and end is not None and not fresh and not is_changed(container, info) and not resized:
             if not may_restart(container, policy, end):
                 return
-            crash = memory.crashes.get(container_hash(container))
-            ready_at = crash.ready_at(end.at, self.now) if crash is not None else end.at
-            if crash is not None and ready_at > self.now:
-                self._wake(ready_at)
-                self.waiting[name] = Waiting(
-                    "CrashLoopBackOff",
-                    f"back-off {_duration(crash.seconds)} restarting failed container={name} pod={_pod_id(self.pod)}",
-                )
+            if self._backs_off(container, end):
                 return
-        self._start(container, info)
+        self._start(container)
 
     def _check_running(self, container: Obj, info: ContainerInfo) -> None:
         name = container["name"]
@@ -328,14 +407,16 @@ class _Planner:
         resized = False
         if is_changed(container, info):
             why = f"Container {name} definition changed, will be restarted"
+        elif info.id in self.memory.failed_hooks:
+            why = "FailedPostStartHook"
         elif results is not None and results.startup is False:
             why, grace = (
-                f"Container {name} failed startup probe, will be restarted",
+                f"Container {name} failed startup probe{self._and_then(container)}",
                 _grace(container, "startup", grace),
             )
         elif results is not None and results.liveness is False:
             why, grace = (
-                f"Container {name} failed liveness probe, will be restarted",
+                f"Container {name} failed liveness probe{self._and_then(container)}",
                 _grace(container, "liveness", grace),
             )
         elif info.id in self.changes.restarts and not self.memory.sizing.unsaved:
@@ -344,39 +425,55 @@ class _Planner:
             return
         self._stop(info, grace, why, self.now + timedelta(seconds=grace), resized=resized)
 
-    def _start(self, container: Obj, info: ContainerInfo | None) -> None:
+    def _and_then(self, container: Obj) -> str:
+        """Upstream's words for what follows a failed probe; it looks at policies, not at rules."""
+        policy = container.get("restartPolicy") or spec_of(self.pod).get("restartPolicy")
+        return "" if policy == "Never" else ", will be restarted"
+
+    def _start(self, container: Obj) -> None:
         name, memory = container["name"], self.memory
         failure = memory.failures.get(f"start:{name}")
         if failure is not None and failure.retry_at > self.now:
             self.waiting[name] = Waiting(failure.reason, failure.message)
             self._wake(failure.retry_at)
             return
-        if name not in memory.images:
-            self._want_image(container)
+        if self._lacks_images(container):
             return
         if not self.ready or self.starting:
             return
         self.starting = True  # one after the other, as the spec's order promises
-        self.actions.append(StartContainer(name, next_attempt(self.pod, name, info)))
+        self.actions.append(StartContainer(name, next_attempt(self.pod, name, memory)))
 
-    def _want_image(self, container: Obj) -> None:
-        name = container["name"]
-        failure = self.memory.failures.get(f"image:{name}")
-        if failure is not None and failure.retry_at > self.now:
-            reason, message = failure.reason, failure.message
-            turn = failure.retry_at - timedelta(seconds=failure.seconds / 2)
-            if reason == "ErrImagePull" and self.now >= turn:
-                reason, message = (
-                    "ImagePullBackOff",
-                    f'Back-off pulling image "{container.get("image", "")}": ErrImagePull: {message}',
-                )
-            self._wake(failure.retry_at if self.now >= turn else turn)
-            self.waiting[name] = Waiting(reason, message)
-            return
-        if failure is not None:
-            self.waiting[name] = Waiting(failure.reason, failure.message)
-        if f"image:{name}" not in self.memory.in_flight:
-            self.actions.append(EnsureImage(name))
+    def _lacks_images(self, container: Obj) -> bool:
+        """Ask for the container's image and for those it mounts; True while one is not there. Together, but what is
+        shown is the first that fails."""
+        name, memory = container["name"], self.memory
+        wanted: list[tuple[Action, str]] = []
+        for volume, reference in image_volumes(self.pod, container):
+            if volume not in memory.pulls.volumes:
+                wanted.append((EnsureVolume(volume), reference))
+        if name not in memory.images:
+            wanted.append((EnsureImage(name), container.get("image", "")))
+        for action, image in reversed(wanted):
+            self._want_image(name, action, image)
+        return bool(wanted)
+
+    def _want_image(self, name: str, action: Action, image: str) -> None:
+        flying = action.key in self.memory.in_flight
+        trouble = self.memory.failures.get(f"{action.key}@{image}")
+        if trouble is not None:
+            self.waiting[name] = Waiting(trouble.reason, trouble.message)
+            if trouble.retry_at > self.now and not flying:
+                self._wake(trouble.retry_at)
+                return
+        creating = "PodInitializing" if init_containers(self.pod) else "ContainerCreating"
+        found = look(self.memory.pulls, action.key, image, flying=flying, creating=creating, now=self.now)
+        if found.reason:
+            self.waiting[name] = Waiting(found.reason, found.message)
+        if found.wake_at is not None:
+            self._wake(found.wake_at)
+        if found.go and not flying and action not in self.actions:
+            self.actions.append(action)
 
     def _resize(self) -> None:
         """Running containers get what was allotted to them, once that is on disk."""

@@ -62,6 +62,9 @@ class Volumes(Protocol):
         """Make what the entries ask for beyond a whole volume, of volumes that are ready: index -> host path.
         Idempotent. Raises ``ConfigError``."""
 
+    async def read(self, pod: Obj, volume: str, path: str) -> bytes | None:
+        """A file of a volume that is ready, None when it cannot be read; never one outside the volume."""
+
     async def teardown(self, pod_uid: str) -> None:
         """Unmount and delete; harmless when there is nothing."""
 

@@ -15,11 +15,11 @@ from agents.pods.containers import (
     is_sidecar,
     is_started,
     main_containers,
-    restart_policy,
+    may_restart_all,
 )
 from agents.pods.lifecycle import Life
-from agents.pods.memory import LONG_AGO, Memory
-from agents.pods.plan import is_deleting
+from agents.pods.memory import LONG_AGO, Gone, Memory
+from agents.pods.plan import is_deleting, restarts_all
 from agents.pods.resources import qos_class
 from agents.pods.sizes import in_force
 from agents.pods.steps import Plan, Waiting
@@ -34,6 +34,15 @@ LOST = {
 }
 
 
+VANISHED = {
+    "exitCode": 137,
+    "reason": "ContainerStatusUnknown",
+    "message": "The container could not be located when the pod was deleted.  The container used to be Running",
+}
+MESSAGES_LIMIT = 12 * 1024
+"""Bytes that the termination messages of all of a pod's containers may have together."""
+
+
 def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ips: Sequence[str]) -> Obj:
     """The whole status this host stands for; conditions of others are not in it."""
     before: Obj = pod.get("status") or {}
@@ -42,17 +51,11 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     begun = any(memory.newest(container["name"]) is not None for container in main_containers(pod))
     init = [_init_status(pod, container, memory, decided, lost) for container in init_containers(pod)]
     main = [_main_status(pod, container, memory, decided, lost) for container in main_containers(pod)]
-    phase = pod_phase(pod, init, main, over=over)
-    newest = [memory.newest(container["name"]) for container in main_containers(pod)]
-    if not over and any(info is not None and info.id in memory.sizing.restarting for info in newest):
-        phase = "Running"  # whatever it ended with, it is made anew with other sizes
+    phase = pod_phase(pod, init, main, over=over, begun=begun)
     if before.get("phase") in ("Succeeded", "Failed"):
         phase = before["phase"]
     elif over and (decided.doom is not None or (lost and phase not in ("Succeeded", "Failed"))):
         phase = "Failed"
-    elif not over and phase in ("Succeeded", "Failed"):
-        # A pod is not over while anything of it runs (sidecars): it may still hold what others wait for.
-        phase = before.get("phase") or "Pending"
     status: Obj = {
         "phase": phase,
         "qosClass": before.get("qosClass") or qos_class(pod),
@@ -84,36 +87,36 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     wired = not over and memory.sandbox is not None and memory.sandbox.running and memory.wired
     wanted = [
         conditions.condition("PodReadyToStartContainers", wired),
-        conditions.initialized(pod, init, phase, begun=begun),
+        conditions.initialized(pod, init, phase, begun=begun, existing=existing),
         conditions.ready(pod, of_containers, existing),
         of_containers,
         conditions.condition("PodScheduled", True),
         *(() if over else conditions.of_resize(memory.sizing)),
-        *(
-            [conditions.disruption(decided.doom.disruption)]
-            if over and decided.doom and decided.doom.disruption
-            else ()
-        ),
     ]
+    if may_restart_all(pod):
+        wanted.append(conditions.all_restarting(restarts_all(pod, memory), phase))
+    if over and decided.doom is not None and decided.doom.disruption:
+        wanted.append(conditions.disruption(decided.doom.disruption))
+    _shorten_messages(pod, status)
     status["conditions"] = conditions.stamped(wanted, existing, pod, now)
     return status
 
 
-def pod_phase(pod: Obj, init: Sequence[Obj], main: Sequence[Obj], *, over: bool) -> str:
-    """Phase from container statuses, as upstream counts them; ``over``: nothing runs and nothing will again."""
-    pending_init = failed_init = 0
+def pod_phase(pod: Obj, init: Sequence[Obj], main: Sequence[Obj], *, over: bool, begun: bool) -> str:
+    """Phase from container statuses, as upstream counts them. ``over``: nothing runs and nothing will again; only then
+    a pod has succeeded or failed, since until then it may hold what others wait for. ``begun``: a main container has
+    been there."""
+    pending_init = failed_init = running = waiting = stopped = succeeded = 0
     for spec, item in zip(init_containers(pod), init, strict=True):
         state, last = item["state"], item.get("lastState") or {}
         done = state.get("terminated") or (last.get("terminated") if "waiting" in state else None)
         if is_sidecar(spec):
+            running += "running" in state
             pending_init += 0 if item.get("started") or done else 1
         elif done is None:
             pending_init += 1
         elif done["exitCode"] != 0:
             failed_init += 1
-    if failed_init and restart_policy(pod) == "Never":
-        return "Failed"
-    running = waiting = stopped = succeeded = 0
     for item in main:
         state, last = item["state"], item.get("lastState") or {}
         if "running" in state:
@@ -125,20 +128,13 @@ def pod_phase(pod: Obj, init: Sequence[Obj], main: Sequence[Obj], *, over: bool)
             stopped += 1
         else:
             waiting += 1
+    if over and failed_init and not begun:
+        return "Failed"
     if over and not running and not waiting and stopped:
         return "Succeeded" if stopped == succeeded else "Failed"
-    if (pending_init or failed_init) and not running and not stopped:
+    if waiting or ((pending_init or failed_init) and not begun):
         return "Pending"
-    if waiting:
-        return "Pending"
-    if running:
-        return "Running"
-    policy = restart_policy(pod)
-    if policy == "Always":
-        return "Running"
-    if stopped == succeeded:
-        return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
+    return "Running"
 
 
 def _main_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: bool) -> Obj:
@@ -157,6 +153,7 @@ def _init_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: 
     info = memory.newest(container["name"])
     end = ended(info) if info is not None else None
     status["ready"] = end is not None and end.exit_code == 0
+    status["started"] = info is not None and info.running and info.id not in memory.hooks
     return status
 
 
@@ -181,7 +178,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
             # Already removed: what was written when it ended stays; one that never ended is lost.
             return _kept(before, status)
         status["state"] = {"waiting": _waiting(pod, container, memory, decided)}
-        return status
+        return status | _left(memory.last.get(name), before)
     image = memory.image_details.get(info.image_id)
     status["imageID"] = image.pull_id if image is not None else before.get("imageID") or f"docker://{info.image_id}"
     status["containerID"] = f"docker://{info.id}"
@@ -197,7 +194,10 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
         status["user"] = user
     previous = known[1] if len(known) > 1 else None
     end = ended(info)
-    if info.running:
+    if info.running and info.id in memory.hooks:
+        # Upstream, too, calls no container running whose postStart has not ended.
+        status["state"] = {"waiting": _waiting(pod, container, memory, decided)}
+    elif info.running:
         status["state"] = {"running": {"startedAt": _time(info.started_at)}}
     elif end is not None and name in decided.waiting:
         status["state"] = {"waiting": _as_waiting(decided.waiting[name])}
@@ -211,6 +211,23 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     if previous is not None and ended(previous) is not None:
         status["lastState"] = {"terminated": terminated(previous, memory.messages)}
     return status
+
+
+def _left(last: Gone | None, before: Obj) -> Obj:
+    """What stays to be told of a container that is there no more, while its successor is on its way."""
+    state: Obj | None
+    if last is not None and ended(last.info) is not None:
+        state = terminated(last.info, {last.info.id: last.message})
+    elif (before.get("state") or {}).get("terminated"):
+        state = before["state"]["terminated"]
+    elif last is not None or (before.get("state") or {}).get("running"):
+        state = dict(VANISHED)
+    else:
+        state = (before.get("lastState") or {}).get("terminated")
+    if state is None:
+        return {}
+    attempt = last.info.attempt if last is not None else int(before.get("restartCount", 0))
+    return {"restartCount": attempt, "lastState": {"terminated": state}}
 
 
 def _mount(mount: Obj) -> Obj:
@@ -242,6 +259,18 @@ def terminated(info: ContainerInfo, messages: Mapping[str, str]) -> Obj:
     if message:
         state["message"] = message
     return state
+
+
+def _shorten_messages(pod: Obj, status: Obj) -> None:
+    """No pod's last words fill the API, however many containers it has."""
+    limit = MESSAGES_LIMIT // max(len(init_containers(pod)) + len(main_containers(pod)), 1)
+    for group in ("initContainerStatuses", "containerStatuses"):
+        for item in status.get(group) or ():
+            for state in ("state", "lastState"):
+                ended_so = (item.get(state) or {}).get("terminated") or {}
+                message = ended_so.get("message") or ""
+                if len(message) * 4 > limit and len(data := message.encode()) > limit:
+                    item[state] = {"terminated": {**ended_so, "message": data[:limit].decode(errors="ignore")}}
 
 
 def _waiting(pod: Obj, container: Obj, memory: Memory, decided: Plan) -> Obj:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Doom
+from agents.pods.pulls import VOLUME_PREFIX
 from agents.pods.sizes import Changes, Update
 
 
@@ -58,6 +59,17 @@ class EnsureImage(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class EnsureVolume(Action):
+    """Have the image that is a volume, and mount it."""
+
+    volume: str
+
+    @property
+    def key(self) -> str:
+        return f"image:{VOLUME_PREFIX}{self.volume}"
+
+
+@dataclass(frozen=True, slots=True)
 class StartContainer(Action):
     container: str
     attempt: int
@@ -77,10 +89,25 @@ class StopContainer(Action):
     why: str
     resized: bool = False
     """To be made anew with other sizes, whatever its restart policy says."""
+    hook: bool = True
+    """Run preStop first, and say that the container is ended; False when both is done already."""
 
     @property
     def key(self) -> str:
         return f"stop:{self.container}"
+
+
+@dataclass(frozen=True, slots=True)
+class PreStop(Action):
+    """The preStop hook of a sidecar: run when the pod begins to end, long before the sidecar gets its signal."""
+
+    container: str
+    id: str
+    limit: float
+
+    @property
+    def key(self) -> str:
+        return f"prestop:{self.id}"
 
 
 @dataclass(frozen=True, slots=True)

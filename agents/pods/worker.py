@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -28,6 +28,7 @@ from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.pods.verdict import save_verdict
 from agents.probes.handlers import Target
+from agents.probes.outcome import Outcome
 from agents.probes.prober import ContainerProbes
 from agents.probes.tracker import Kind, probe_specs
 from agents.runtime.errors import NoSuchContainer, RuntimeFailure
@@ -137,7 +138,8 @@ class PodWorker:
             self.memory.wired = self.memory.rewire = bool(told)
         if first and not info.is_sandbox and self.memory.newest(info.container) is info:
             container = find_container(self.pod, info.container)
-            crash = adopted_crash(info, self._tools.clock.now())
+            longest = self._tools.config.longest_restart_delay
+            crash = adopted_crash(info, self._tools.clock.now(), last=longest)
             if container is not None and crash is not None:
                 self.memory.crashes.setdefault(container_hash(container), crash)
 
@@ -210,6 +212,8 @@ class PodWorker:
         self._follow_resize(decided)
         for action in decided.actions:
             self.memory.in_flight[action.key] = now
+            if isinstance(action, steps.StopContainer):
+                self.memory.stop_until[action.id] = now + timedelta(seconds=action.grace)
             self._spawn(action.key, self._perform(action))
         self._tell_backoff(decided)
         self._tend_probes()
@@ -320,7 +324,8 @@ class PodWorker:
             spec = find_container(self.pod, container) or {}
             metadata = meta(self.pod)
             if reason == "ImagePullBackOff":
-                text = f'Back-off pulling image "{spec.get("image", "")}"'
+                # Without what failed: that was told when it did. An image's name has no space in it.
+                text = decided.waiting[container].message.partition(": ")[0]
                 self._subject.tell("BackOff", text, container=container)
                 self._subject.tell("Failed", "Error: ImagePullBackOff", container=container, warning=True)
                 continue
@@ -362,7 +367,7 @@ class PodWorker:
             Target(info.id, container, address),
             info.started_at or self._tools.clock.now(),
             self._verdict,
-            self._probe_failed,
+            self._tell_probe,
         )
         self._probes[info.id] = probes
         known = self._told_before(container["name"], info.id)
@@ -372,7 +377,7 @@ class PodWorker:
                 startup=True if known.get("started") and container.get("startupProbe") else None,
                 readiness=True if known.get("ready") and container.get("readinessProbe") else None,
             )
-        probes.start(started=bool(known.get("started")))
+        probes.start(started=bool(known.get("started")), spread=bool(known.get("ready")))
 
     def _told_before(self, container: str, container_id: str) -> Obj:
         status = self.pod.get("status") or {}
@@ -395,17 +400,23 @@ class PodWorker:
         self.memory.probes[container_id] = results
         self._wake.set()
 
-    def _probe_failed(self, container_id: str, kind: Kind, text: str) -> None:
+    def _tell_probe(self, container_id: str, kind: Kind, outcome: Outcome) -> None:
         info = self.memory.find(container_id)
-        if info is not None and info.running:
-            self._subject.tell(
-                "Unhealthy", f"{kind.capitalize()} probe failed: {text}", container=info.container, warning=True
-            )
+        if info is None or not info.running:
+            return
+        reason, what = "Unhealthy", "failed"
+        if outcome.warning:
+            reason, what = "ProbeWarning", "warning"
+        elif outcome.unknown:
+            what = "errored and resulted in unknown state"
+        text = f"{kind.capitalize()} probe {what}: {outcome.text}"
+        self._subject.tell(reason, text, container=info.container, warning=True)
 
-    async def _stop_probes(self, container_id: str) -> None:
-        probes = self._probes.pop(container_id, None)
+    async def _stop_probes(self, container_id: str, *kinds: Kind) -> None:
+        """End a container's probes of these kinds, all of them when none is named."""
+        probes = self._probes.get(container_id) if kinds else self._probes.pop(container_id, None)
         if probes is not None:
-            await probes.stop()
+            await probes.stop(*kinds)
 
     # Being asked
 
@@ -428,7 +439,7 @@ class PodWorker:
             self.pod,
             sandbox if sandbox is not None and sandbox.running else None,
             tuple(info for info in newest if info.running),
-            self.memory.volumes or {},
+            {name: str(getattr(ready, "path", ready)) for name, ready in (self.memory.volumes or {}).items()},
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from multidict import CIMultiDict
 
 from agents.probes import grpc
 from agents.probes.outcome import Outcome
@@ -19,6 +20,7 @@ from agents.runtime.model import ExecResult
 from orca.api.objects import Obj
 
 USER_AGENT = "kube-probe/1.36"
+HOOK_USER_AGENT = "kube-lifecycle/1.36"
 BODY_LIMIT = 10 * 1024
 MAXIMUM_REDIRECTS = 10
 
@@ -69,6 +71,38 @@ class Handlers:
             return Outcome(False, self._timeout_text(handler, target))
         return Outcome(False, f"missing probe handler: {', '.join(sorted(handler))}")
 
+    async def run_hook(self, hook: Obj, target: Target, seconds: float) -> Outcome:
+        """Run a lifecycle hook once; as for a probe, but whatever an HTTP server answers is success."""
+        if "exec" in hook:
+            return await self._exec(hook["exec"], target, seconds)
+        if "httpGet" in hook:
+            try:
+                async with asyncio.timeout(seconds):
+                    return await self._http_hook(hook["httpGet"], target)
+            except TimeoutError:
+                return Outcome(False, self._timeout_text(hook, target))
+        # tcpSocket is in the API for compatibility alone.
+        return Outcome(False, f"invalid handler: {', '.join(sorted(hook))}")
+
+    async def _http_hook(self, action: Obj, target: Target) -> Outcome:
+        url = _url(action, target)
+        try:
+            async with self._open().get(url, headers=_headers(action, HOOK_USER_AGENT)):
+                return Outcome(True)
+        except aiohttp.ClientConnectorSSLError:
+            # Meant for TLS, but the server speaks none: upstream then asks without.
+            plain = {
+                name: value for name, value in _headers(action, HOOK_USER_AGENT).items() if name != "Authorization"
+            }
+            url = "http" + url.removeprefix("https")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Outcome(False, f'Get "{url}": {dial_error(error, url)}')
+        try:
+            async with self._open().get(url, headers=plain):
+                return Outcome(True)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Outcome(False, f'Get "{url}": {dial_error(error, url)}')
+
     async def _exec(self, action: Obj, target: Target, seconds: float) -> Outcome:
         command = action.get("command") or []
         try:
@@ -76,27 +110,28 @@ class Handlers:
         except TimeoutError:
             return Outcome(False, f'command timed out: "{" ".join(command)}" timed out after {_go_seconds(seconds)}')
         except RuntimeFailure as error:
-            return Outcome(False, str(error))
+            return Outcome(False, str(error), unknown=True)
         text = result.output.decode(errors="replace")
         if result.code in (126, 127) and "OCI runtime exec failed" in text:
-            return Outcome(False, text.strip())
+            return Outcome(False, text.strip(), unknown=True)
         return Outcome(result.code == 0, text)
 
-    async def _http(self, action: Obj, target: Target) -> Outcome:
-        url = _url(action, target)
-        headers = {"User-Agent": USER_AGENT, "Accept": "*/*"}
-        for header in action.get("httpHeaders") or ():
-            headers[header["name"]] = header["value"]
+    def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, force_close=True, ssl=self._tls),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
+        return self._session
+
+    async def _http(self, action: Obj, target: Target) -> Outcome:
+        url = _url(action, target)
+        headers = _headers(action, USER_AGENT)
         host = urlsplit(url).hostname
         for _ in range(MAXIMUM_REDIRECTS):
             try:
-                async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+                async with self._open().get(url, headers=headers, allow_redirects=False) as response:
                     body = await response.content.read(BODY_LIMIT)
                     status, location = response.status, response.headers.get("Location")
             except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -104,7 +139,8 @@ class Handlers:
             if status in (301, 302, 303, 307, 308) and location:
                 following = urljoin(url, location)
                 if urlsplit(following).hostname != host:
-                    return Outcome(True, "Probe terminated redirects, Response body: " + body.decode(errors="replace"))
+                    text = "Probe terminated redirects, Response body: " + body.decode(errors="replace")
+                    return Outcome(True, text, warning=True)
                 url = following
                 continue
             if 200 <= status < 400:
@@ -135,6 +171,17 @@ class Handlers:
         return (
             f'timeout: failed to connect service "{_join(target.address, handler["grpc"]["port"])}" within the timeout'
         )
+
+
+def _headers(action: Obj, user_agent: str) -> CIMultiDict[str]:
+    """Those of the handler over ours; one that is empty takes ours away. A name may come more than once."""
+    headers: CIMultiDict[str] = CIMultiDict()
+    for header in action.get("httpHeaders") or ():
+        headers.add(header["name"], header.get("value") or "")
+    for name, default in (("User-Agent", user_agent), ("Accept", "*/*")):
+        if name not in headers:
+            headers[name] = default
+    return headers
 
 
 def port_number(port: Any, container: Obj) -> int:

@@ -11,3 +11,7 @@ class Outcome:
 
     ok: bool
     text: str = ""
+    unknown: bool = False
+    """It could not be tried: says nothing about the container, and does not count."""
+    warning: bool = False
+    """It succeeded, but not as one might think."""

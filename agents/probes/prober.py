@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable
 from datetime import datetime
 
@@ -18,8 +19,8 @@ log = structlog.get_logger()
 
 OnVerdict = Callable[[str, Kind, bool], None]
 """(container id, kind, verdict): called when a verdict changes."""
-OnFailure = Callable[[str, Kind, str], None]
-"""(container id, kind, text): called at every failed try, for the Unhealthy event."""
+OnTold = Callable[[str, Kind, Outcome], None]
+"""(container id, kind, outcome): called at every try that is worth an event, because it failed or is odd."""
 
 
 class ContainerProbes:
@@ -32,22 +33,25 @@ class ContainerProbes:
         target: Target,
         started_at: datetime,
         on_verdict: OnVerdict,
-        on_failure: OnFailure,
+        on_told: OnTold,
     ) -> None:
         self._handlers = handlers
         self._clock = clock
         self._target = target
         self._started_at = started_at
         self._on_verdict = on_verdict
-        self._on_failure = on_failure
+        self._on_told = on_told
         self._started = asyncio.Event()
+        self._spread = False
         self._tasks: dict[Kind, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
         return f"<ContainerProbes {self._target.container_id[:12]} {sorted(self._tasks)}>"
 
-    def start(self, *, started: bool) -> None:
-        """Begin. ``started``: the startup probe has succeeded before (an agent that adopts the container)."""
+    def start(self, *, started: bool, spread: bool = False) -> None:
+        """Begin. ``started``: the startup probe has succeeded before (an agent that adopts the container). ``spread``:
+        wait for a random part of each period first, so that an agent with many pods does not ask all at once."""
+        self._spread = spread
         specs = probe_specs(self._target.container)
         if "startup" not in specs or started:
             self._started.set()
@@ -70,14 +74,16 @@ class ContainerProbes:
             await self._started.wait()
         tracker = Tracker(spec)
         due = (self._started_at - self._clock.now()).total_seconds() + spec.initial_delay
+        if self._spread:
+            due = max(due, random.random() * spec.period)
         if due > 0:
             await self._clock.sleep(due)
         while not tracker.over:
             began = self._clock.monotonic()
             outcome = await self._try(spec)
-            changed = tracker.feed(outcome.ok)
-            if not outcome.ok:
-                self._on_failure(self._target.container_id, spec.kind, outcome.text)
+            changed = not outcome.unknown and tracker.feed(outcome.ok)
+            if not outcome.ok or outcome.warning:
+                self._on_told(self._target.container_id, spec.kind, outcome)
             if changed and tracker.verdict is not None:
                 if spec.kind == "startup" and tracker.verdict:
                     self._started.set()
@@ -89,6 +95,6 @@ class ContainerProbes:
         try:
             return await self._handlers.run(spec.handler, self._target, spec.timeout)
         except Exception as error:
-            # A probe that cannot be run at all counts as failed, and must not end probing.
+            # A bug must not end probing; what was not asked says nothing about the container.
             log.exception("probe broke", container=self._target.container_id[:12], kind=spec.kind)
-            return Outcome(False, f"probe errored: {error}")
+            return Outcome(False, str(error), unknown=True)

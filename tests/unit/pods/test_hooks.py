@@ -1,4 +1,4 @@
-"""Hooks that fail: what is told, and how the container is ended."""
+"""Hooks that fail or hang: what is told, and how the container is ended."""
 
 from __future__ import annotations
 
@@ -10,47 +10,119 @@ import pytest
 
 from agents.pods.actions import Actions
 from agents.pods.memory import Memory
-from agents.probes.handlers import Outcome
+from agents.pods.steps import KillContainer, PreStop, StopContainer
+from agents.probes.outcome import Outcome
+from agents.probes.tracker import Kind
 from orca.client.clock import SystemClock
-from tests.unit.pods.build import T0, info, pod, spec_container
+from tests.unit.pods.build import at, decide, deleting, info, pod, spec_container, up
 
 HOOKED = spec_container("c", lifecycle={kind: {"exec": {"command": ["x"]}} for kind in ("postStart", "preStop")})
+SIDECAR = spec_container("s", restartPolicy="Always", lifecycle={"preStop": {"sleep": {"seconds": 5}}})
 
 
-async def test_failing_hooks_are_told_without_what_they_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[str, str]] = []
-    graces: list[float] = []
+class Hands:
+    """Actions on an engine that is not there; ``answer`` is what every hook comes to, None for one that hangs."""
 
-    def tell(reason: str, message: str, **_: Any) -> None:
-        told.append((reason, message))
+    def __init__(self, memory: Memory, answer: Outcome | None) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.stopped: list[float] = []
+        self.hanging = asyncio.Event()
+        self._answer = answer
+        obj = pod(HOOKED, terminationGracePeriodSeconds=20)
+        subject: Any = SimpleNamespace(pod=obj, memory=memory, tell=self._tell, changed=lambda: None)
+        tools: Any = SimpleNamespace(
+            traffic=None,
+            clock=SystemClock(),
+            handlers=SimpleNamespace(run_hook=self._run),
+            runtime=SimpleNamespace(inspect=self._inspect, stop=self._stop),
+        )
+        self.actions = Actions(subject, tools, self._nothing)
 
-    async def run(*_: Any) -> Outcome:
-        return Outcome(False, "my password")
+    def _tell(self, reason: str, message: str, **_: Any) -> None:
+        self.told.append((reason, message))
 
-    async def nothing(*_: Any) -> None:
-        return None
+    async def _run(self, *_: Any) -> Outcome:
+        if self._answer is None:
+            self.hanging.set()
+            await asyncio.Event().wait()
+        assert self._answer is not None
+        return self._answer
 
-    monkeypatch.setattr(Actions, "look", nothing)
-
-    async def inspect(_: str) -> Any:
+    async def _inspect(self, _: str) -> Any:
         return info(HOOKED)
 
-    async def stop(_: str, grace: float) -> None:
-        graces.append(grace)
+    async def _stop(self, _: str, grace: float) -> None:
+        self.stopped.append(grace)
 
-    obj = pod(containers=[HOOKED], terminationGracePeriodSeconds=20)
-    subject = SimpleNamespace(pod=obj, memory=Memory(first_seen=T0), tell=tell, changed=lambda: None)
-    tools = SimpleNamespace(
-        traffic=None,
-        clock=SystemClock(),
-        handlers=SimpleNamespace(run=run),
-        runtime=SimpleNamespace(inspect=inspect, stop=stop),
-    )
-    actions = Actions(subject, tools, lambda _: asyncio.sleep(0))  # type: ignore[arg-type]
-    await actions._after_start(HOOKED, "c-0")
-    assert told == [
+    async def _nothing(self, container_id: str, *kinds: Kind) -> None:
+        return None
+
+
+@pytest.fixture(autouse=True)
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(Actions, "look", look)
+
+
+async def test_failing_hooks_are_told_without_what_they_printed() -> None:
+    memory = up()
+    hands = Hands(memory, Outcome(False, "my password"))
+    await hands.actions._after_start(HOOKED, "c-0")
+    (stop,) = decide(pod(HOOKED, terminationGracePeriodSeconds=20), memory).actions
+    assert stop == StopContainer("c", "c-0", 20, "FailedPostStartHook")
+    await hands.actions.run(stop)
+    assert hands.told == [
         ("FailedPostStartHook", "PostStartHook failed"),
         ("Killing", "FailedPostStartHook"),
         ("FailedPreStopHook", "PreStopHook failed"),
     ]
-    assert graces == [pytest.approx(20, abs=1)], "the pod's own grace period"
+    assert hands.stopped == [pytest.approx(20, abs=1)], "the pod's own grace period"
+
+
+async def test_a_post_start_that_hangs_holds_no_deletion_back() -> None:
+    memory = up()
+    hands = Hands(memory, None)
+    starting = asyncio.create_task(hands.actions._after_start(HOOKED, "c-0"))
+    await hands.hanging.wait()
+    memory.in_flight["start:c"] = at(0)
+    (stop,) = decide(deleting(pod(HOOKED)), memory, 1).actions
+    assert isinstance(stop, StopContainer)
+    hands._answer = Outcome(True)
+    await hands.actions.run(stop)
+    await asyncio.wait_for(starting, 5)
+    assert memory.hooks == set()
+    assert ("FailedPostStartHook", "PostStartHook failed") not in hands.told
+    assert len(hands.stopped) == 1
+
+
+def test_sidecars_hear_of_the_end_at_once_and_go_last() -> None:
+    obj = deleting(pod(spec_container(), init=[SIDECAR]), 30)
+    memory = up(info(spec_container()), info(SIDECAR))
+    decided = decide(obj, memory)
+    assert set(decided.actions) == {StopContainer("c", "c-0", 30, ""), PreStop("s", "s-0", 30)}
+
+    memory.stopping_since = at(0)
+    memory.observe(info(spec_container(), "exited", finished=1))
+    memory.in_flight["prestop:s-0"] = at(0)
+    assert decide(obj, memory, 1).actions == (), "its hook is still running"
+
+    del memory.in_flight["prestop:s-0"]
+    memory.pre_stopped.add("s-0")
+    assert decide(obj, memory, 5).actions == (StopContainer("s", "s-0", 25, "", hook=False),)
+
+
+def test_a_sidecar_that_is_alone_runs_its_hook_with_its_stop() -> None:
+    memory = up(info(SIDECAR), info(spec_container(), "exited"))
+    assert decide(deleting(pod(init=[SIDECAR])), memory).actions == (StopContainer("s", "s-0", 30, ""),)
+
+
+def test_a_grace_period_that_was_shortened_needs_no_patience() -> None:
+    obj = pod()
+    memory = up(info(spec_container()))
+    memory.stopping_since = at(0)
+    memory.in_flight["stop:c"], memory.stop_until["c-0"] = at(0), at(300)
+    assert decide(deleting(obj, 1), memory, 2).actions == (KillContainer("c-0"),)
+    memory.stop_until["c-0"] = at(1)
+    assert decide(deleting(obj, 1), memory, 2).actions == (), "the engine is about to kill it itself"

@@ -141,10 +141,21 @@ def test_crash_delays_double_to_five_minutes_and_are_forgotten() -> None:
     delays = []
     backoff = None
     for round_ in range(8):
-        backoff = raise_crash(backoff, at(round_))
+        backoff = raise_crash(backoff, at(round_), at(round_))
         delays.append(backoff.seconds)
     assert delays == [10, 20, 40, 80, 160, 300, 300, 300]
-    assert raise_crash(backoff, at(8 + 601)).seconds == 10
+    assert backoff is not None
+    assert raise_crash(backoff, at(2000), at(7 + 601)).seconds == 10
+    assert raise_crash(backoff, at(2000), at(7 + 600)).seconds == 300, "it ended early, however late it is started"
+
+
+@pytest.mark.parametrize(("longest", "delays"), [(100, [10, 20, 40, 80, 100, 100]), (2, [2, 2, 2, 2, 2, 2])])
+def test_the_node_may_have_a_shorter_longest_delay(longest: float, delays: list[float]) -> None:
+    backoff, seen = None, []
+    for round_ in range(6):
+        backoff = raise_crash(backoff, at(round_), at(round_), last=longest)
+        seen.append(backoff.seconds)
+    assert seen == delays
 
 
 def test_an_adopted_crash_loop_goes_on_where_it_was() -> None:

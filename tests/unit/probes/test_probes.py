@@ -54,7 +54,8 @@ class Script(Handlers):
     async def run(self, handler: Obj, target: Target, seconds: float) -> Outcome:
         kind = handler["exec"]["command"][0]
         self.asked.append((kind, self._clock.monotonic()))
-        return Outcome(next(self._answers[kind], "+") == "+", "bad")
+        answer = next(self._answers[kind], "+")
+        return Outcome(answer == "+", "bad", unknown=answer == "?")
 
 
 def container(**probes: Obj) -> Obj:
@@ -72,8 +73,30 @@ class Watcher:
             Target("id", spec, "127.0.0.1"),
             clock.now(),
             lambda _, kind, ok: self.verdicts.append((clock.monotonic(), kind, ok)),
-            lambda _, kind, text: self.failures.append(f"{kind} {text}"),
+            lambda _, kind, outcome: self.failures.append(f"{kind} {outcome.text}"),
         )
+
+
+async def test_what_could_not_be_tried_counts_for_nothing() -> None:
+    clock = VirtualClock()
+    watched = Watcher(clock, container(liveness={"failureThreshold": 2}), liveness="-?-")
+    watched.probes.start(started=False)
+    await clock.advance(15)
+    assert watched.verdicts == []
+    await clock.advance(15)
+    assert watched.verdicts == [(20, "liveness", False)]
+    assert len(watched.failures) == 3, "it is told all the same"
+
+
+async def test_an_agent_that_comes_back_does_not_ask_all_at_once() -> None:
+    clock = VirtualClock()
+    watched = [Watcher(clock, container(readiness={}), readiness="") for _ in range(20)]
+    for one in watched:
+        one.probes.start(started=True, spread=True)
+    await clock.advance(11)
+    first = [one.handlers.asked[0][1] for one in watched]
+    assert len(set(first)) > 10
+    assert max(first) <= 10
 
 
 async def test_delay_period_and_threshold() -> None:

@@ -1,0 +1,75 @@
+"""Lifecycle hooks of one pod's containers: postStart, and preStop with its events."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from agents.pods.subject import Subject
+from agents.pods.tools import Tools
+from agents.probes.handlers import Target
+from orca.api.objects import Obj, name
+
+log = structlog.get_logger()
+
+HOOK_LIMIT = 3600.0
+
+
+class Hooks:
+    """Runs them; a postStart that is under way can be given up."""
+
+    def __init__(self, subject: Subject, tools: Tools) -> None:
+        self._subject = subject
+        self._tools = tools
+        self._starting: dict[str, asyncio.Task[tuple[bool, str]]] = {}
+        """postStart under way, by container id."""
+
+    async def post_start(self, hook: Obj, container: Obj, container_id: str) -> None:
+        """Run it while ``memory.hooks`` has the container; one that fails has it in ``memory.failed_hooks`` after."""
+        subject, memory = self._subject, self._subject.memory
+        task = asyncio.create_task(self._run(hook, container, container_id, HOOK_LIMIT))
+        self._starting[container_id] = task
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+            del self._starting[container_id]
+            memory.hooks.discard(container_id)
+        if task.cancelled():
+            return  # the container is being ended
+        ok, text = task.result()
+        info = memory.find(container_id)
+        if not ok and info is not None:
+            # Not in the event: what a hook prints may be secret.
+            log.warning("postStart failed", pod=name(subject.pod), container=container["name"], output=text)
+            subject.tell("FailedPostStartHook", "PostStartHook failed", container=container["name"], warning=True)
+            memory.failed_hooks.add(container_id)
+
+    def give_up(self, container_id: str) -> None:
+        """Its container is to go, or gone: a postStart that is under way is not waited for."""
+        task = self._starting.get(container_id)
+        if task is not None:
+            task.cancel()
+
+    async def pre_stop(self, container: Obj, container_id: str, limit: float) -> float:
+        """Run it, if there is one, for at most ``limit`` seconds; the seconds that took."""
+        hook = (container.get("lifecycle") or {}).get("preStop")
+        if not hook:
+            return 0.0
+        subject, clock = self._subject, self._tools.clock
+        began = clock.monotonic()
+        ok, text = await self._run(hook, container, container_id, limit)
+        if not ok:
+            log.warning("preStop failed", pod=name(subject.pod), container=container["name"], output=text)
+            subject.tell("FailedPreStopHook", "PreStopHook failed", container=container["name"], warning=True)
+        return clock.monotonic() - began
+
+    async def _run(self, hook: Obj, container: Obj, container_id: str, limit: float) -> tuple[bool, str]:
+        if "sleep" in hook:
+            await self._tools.clock.sleep(min(float(hook["sleep"].get("seconds") or 0), limit))
+            return True, ""
+        ips = self._subject.memory.ips
+        target = Target(container_id, container, ips[0] if ips else "")
+        outcome = await self._tools.handlers.run_hook(hook, target, limit)
+        return outcome.ok, outcome.text
