@@ -136,6 +136,8 @@ class ContainerInfo:
     started_at: datetime | None
     finished_at: datetime | None
     hostname: str = ""
+    stop_signal: str = ""
+    """What asks it to end; "" is SIGTERM."""
     resources: Resources = field(default_factory=Resources)
     """As the engine was told last; 0 where it was not."""
     layer: str = ""

@@ -30,6 +30,7 @@ from agents.runtime.model import (
     Resources,
     SandboxSpec,
 )
+from agents.runtime.processes import MainProcess, signal_number
 from agents.runtime.translate import (
     Json,
     container_body,
@@ -47,6 +48,8 @@ _OUR_EVENTS = orjson.dumps(
 EXEC_OUTPUT_LIMIT = 10 * 1024
 LOG_TAIL_LIMIT = 256 * 1024
 STOP_SLACK_SECONDS = 60.0
+DEATH_SECONDS = 3.0
+"""How long a killed process may take until the engine has noticed, before the engine is asked to kill it."""
 EXEC_REAP_SECONDS = 0.05
 
 
@@ -124,9 +127,24 @@ class Runtime:
         except RefusedByEngine as error:
             raise RefusedByEngine(_first_line(str(error))) from error
 
-    async def stop(self, container_id: str, grace_seconds: float) -> None:
+    async def stop(self, container_id: str, grace_seconds: float, *, info: ContainerInfo | None = None) -> None:
         """Stop signal (the image's or the spec's, SIGTERM by default), after ``grace_seconds`` SIGKILL; returns when
-        the container is down. Harmless when it is down or gone."""
+        the container is down. Harmless when it is down or gone. ``info``, as last inspected, saves the engine work."""
+        number = signal_number(info.stop_signal or "SIGTERM") if info is not None else None
+        process = MainProcess.of(container_id, info.pid) if info is not None and number is not None else None
+        if process is None or number is None:
+            await self._stop(container_id, grace_seconds)
+            return
+        with process:
+            process.send(number)
+            if await self._is_down(container_id, grace_seconds):
+                return
+            process.send(signals.SIGKILL)
+            if not await self._is_down(container_id, DEATH_SECONDS):
+                # Frozen by somebody: the engine thaws what it kills.
+                await self._stop(container_id, 0)
+
+    async def _stop(self, container_id: str, grace_seconds: float) -> None:
         seconds = max(0, round(grace_seconds))
         try:
             await self.engine.call(
@@ -138,6 +156,17 @@ class Runtime:
         except NoSuchContainer:
             return
 
+    async def _is_down(self, container_id: str, seconds: float) -> bool:
+        """Wait so long for a container to be down; True when it is, or is gone."""
+        path = f"/containers/{container_id}/wait"
+        try:
+            await self.engine.call("POST", path, params={"condition": "not-running"}, seconds=seconds)
+        except EngineTimeout:
+            return False
+        except NoSuchContainer:
+            pass
+        return True
+
     async def kill(self, container_id: str, signal: str = "SIGKILL") -> None:
         """Send a signal. Harmless when the container is down or gone."""
         try:
@@ -145,8 +174,14 @@ class Runtime:
         except NoSuchContainer:
             return
 
-    async def remove(self, container_id: str) -> None:
-        """Kill and delete with anonymous volumes. Harmless when it is gone or being removed."""
+    async def remove(self, container_id: str, *, info: ContainerInfo | None = None) -> None:
+        """Kill and delete with anonymous volumes. Harmless when it is gone or being removed. ``info``, as last
+        inspected, saves the engine work when the container runs."""
+        process = MainProcess.of(container_id, info.pid) if info is not None and info.running else None
+        if process is not None:
+            with process:
+                process.send(signals.SIGKILL)
+                await self._is_down(container_id, DEATH_SECONDS)
         try:
             await self.engine.call("DELETE", f"/containers/{container_id}", params={"force": "1", "v": "1"})
         except NoSuchContainer:

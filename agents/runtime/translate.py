@@ -232,6 +232,7 @@ def container_info(raw: Json) -> ContainerInfo:
         # A restarted engine keeps the time of the run before.
         finished_at=None if running else finished,
         hostname=config.get("Hostname", ""),
+        stop_signal=config.get("StopSignal") or "",
         resources=Resources(
             cpu_shares=host.get("CpuShares") or 0,
             cpu_quota=host.get("CpuQuota") or 0,
