@@ -144,7 +144,7 @@ def with_container_fs(thresholds: tuple[Threshold, ...], *, dedicated_image_fs: 
 
 
 def hard_reserve(thresholds: Collection[Threshold], capacity: Mapping[str, int]) -> dict[str, int]:
-    """Bytes of ``memory`` and ``ephemeral-storage`` that hard thresholds keep from pods: allocatable is less by them."""
+    """Bytes of ``memory`` and ``ephemeral-storage`` that hard thresholds keep from pods; allocatable leaves them out."""
     kept = {}
     for one in thresholds:
         resource = {Signal.MEMORY: "memory", Signal.NODE_FS: "ephemeral-storage"}.get(one.signal)

@@ -105,6 +105,20 @@ def count_logs(path: str) -> Counted:
     return Counted(blocks * BLOCK, inodes)
 
 
+def count_files(directory: str) -> Counted:
+    """The files in a directory, without what is below it."""
+    blocks = inodes = 0
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    blocks += entry.stat(follow_symlinks=False).st_blocks
+                    inodes += 1
+    except OSError:
+        pass
+    return Counted(blocks * BLOCK, inodes)
+
+
 @dataclass(slots=True)
 class _Kept:
     counted: Counted

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,9 +91,18 @@ class EventRecorder:
         self._busy: set[str] = set()
         self._senders: set[asyncio.Task[None]] = set()
 
-    def event(self, obj: Obj, kind: str, reason: str, message: str, *, field_path: str = "") -> None:
+    def event(
+        self,
+        obj: Obj,
+        kind: str,
+        reason: str,
+        message: str,
+        *,
+        field_path: str = "",
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
         """Tells that `reason` happened to `obj`. `kind` is Normal or Warning; `field_path` names a part of the object,
-        as in "spec.containers{nginx}". Must be called inside the event loop."""
+        as in "spec.containers{nginx}"; `annotations` are the event's. Must be called inside the event loop."""
         reference = _reference(obj, field_path)
         about = tuple(str(reference.get(part, "")) for part in ("kind", "namespace", "name", "uid"))
         if not self._allowed(about):
@@ -110,7 +120,7 @@ class EventRecorder:
             similar.messages = set(list(similar.messages)[:COMBINE_AFTER])
             message = COMBINED + message
             identity = (*about, kind, reason, COMBINED)
-        self._enqueue(identity, reference, kind, reason, message)
+        self._enqueue(identity, reference, kind, reason, message, annotations or {})
 
     def _allowed(self, identity: Identity) -> bool:
         tokens: _Tokens = self._tokens.touch(identity, _Tokens(at=self._clock.monotonic()))
@@ -122,7 +132,15 @@ class EventRecorder:
         tokens.left -= 1
         return True
 
-    def _enqueue(self, identity: Identity, reference: Obj, kind: str, reason: str, message: str) -> None:
+    def _enqueue(
+        self,
+        identity: Identity,
+        reference: Obj,
+        kind: str,
+        reason: str,
+        message: str,
+        annotations: Mapping[str, str],
+    ) -> None:
         if len(self._unsent) >= QUEUED:
             log.warning("event dropped, too many are waiting", reason=reason, message=message)
             return
@@ -132,10 +150,13 @@ class EventRecorder:
         seen: _Seen = self._seen.touch(identity, fresh)
         seen.count += 1
         seen.first = seen.first or stamp
+        metadata: Obj = {"name": seen.name, "namespace": reference.get("namespace") or "default"}
+        if annotations:
+            metadata["annotations"] = dict(annotations)
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": seen.name, "namespace": reference.get("namespace") or "default"},
+            "metadata": metadata,
             "involvedObject": reference,
             "reason": reason,
             "message": message,

@@ -1,0 +1,253 @@
+"""Looks every ten seconds, and carries out what follows: conditions of the node, room made by removing what nobody
+uses, pods that have to go, one a round. What follows is decided in `planner`, `ranking` and `local_storage`.
+
+A look costs a few small files. Pods are measured only when one has to be chosen, or where local storage is limited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from agents.eviction import local_storage, messages
+from agents.eviction.admission import objection
+from agents.eviction.messages import REASON, Eviction
+from agents.eviction.observations import Observations, observe
+from agents.eviction.planner import Round, State, look, met_by
+from agents.eviction.ranking import is_critical, ranked
+from agents.eviction.settings import Settings
+from agents.eviction.thresholds import (
+    IMAGE_SIGNALS,
+    MEMORY_SIGNALS,
+    Signal,
+    Threshold,
+    with_container_fs,
+)
+from agents.pods.memory import Doom
+from agents.pods.ports import Tenant
+from agents.stats.model import NodeStats, PodStats
+from orca.api.objects import Obj, key, uid
+from orca.client.clock import Clock
+
+LOOK_SECONDS = 10.0
+CLEANUP_SECONDS = 30.0
+IMMEDIATE_GRACE = 1.0
+"""At hard thresholds and for local storage: the node cannot wait."""
+DISK_AGE = 5.0
+
+log = structlog.get_logger()
+
+Reclaim = Callable[[], Awaitable[object]]
+"""Frees what nobody uses; its failure is told and does not stop the others."""
+
+
+class Pods(Protocol):
+    """The part of ``agents.pods.PodManager`` that is needed."""
+
+    def tenants(self) -> Sequence[Tenant]: ...
+
+    async def evict(
+        self, pod_uid: str, *, reason: str, message: str, grace_seconds: float | None = None, disruption: str = ""
+    ) -> bool: ...
+
+    async def stopped(self, pod_uid: str) -> None: ...
+
+
+class Meters(Protocol):
+    """``agents.stats.collector.Collector``."""
+
+    async def node(self) -> NodeStats: ...
+
+    async def use_of(self, tenants: Sequence[Tenant]) -> tuple[PodStats, ...]: ...
+
+    async def with_disk(
+        self, stats: Sequence[PodStats], tenants: Sequence[Tenant], *, max_age: float
+    ) -> tuple[PodStats, ...]: ...
+
+    async def forget(self) -> None: ...
+
+
+class Recorder(Protocol):
+    """``orca.client.EventRecorder``."""
+
+    def event(
+        self, obj: Obj, kind: str, reason: str, message: str, *, annotations: Mapping[str, str] | None = None
+    ) -> None: ...
+
+
+class EvictionManager:
+    """``run`` until cancelled. ``pods`` answers None until there is a manager of pods; ``reclaims`` free disk, one after
+    the other; ``changed`` is called when the node's conditions did."""
+
+    def __init__(
+        self,
+        *,
+        node_name: str,
+        settings: Settings,
+        meters: Meters,
+        pods: Callable[[], Pods | None],
+        recorder: Recorder,
+        clock: Clock,
+        reclaims: Sequence[Reclaim] = (),
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._meters = meters
+        self._pods = pods
+        self._recorder = recorder
+        self._clock = clock
+        self._reclaims = reclaims
+        self._changed = changed
+        self._node: Obj = {"kind": "Node", "metadata": {"name": node_name, "uid": node_name}}
+        self._thresholds: tuple[Threshold, ...] = settings.thresholds
+        self._state = State()
+        self._dedicated = False
+        self.conditions: tuple[str, ...] | None = None
+        """What the node's status should say is True; None before the first look."""
+        self.evictions: Counter[str] = Counter()
+        """Pods evicted since the start, by signal."""
+
+    def __repr__(self) -> str:
+        return f"<EvictionManager {list(self.conditions or ())}>"
+
+    def objection(self, pod: Obj) -> Doom | None:
+        """Why a new pod may not come now."""
+        return objection(pod, self.conditions or ())
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            evicted = await self.look()
+            if evicted:
+                await self._cleaned_up(evicted)
+            else:
+                await self._clock.sleep(LOOK_SECONDS)
+
+    async def look(self) -> list[str]:
+        """One look and what follows from it; answers the uids of the pods that were evicted."""
+        node = await self._meters.node()
+        self._note_filesystems(node)
+        observed = observe(node)
+        self._state, round_ = look(
+            self._state, self._thresholds, observed, self._settings.transition, self._clock.now()
+        )
+        if round_.conditions != self.conditions:
+            log.info("the node's conditions", present=list(round_.conditions))
+            self.conditions = round_.conditions
+            self._changed()
+        pods = self._pods()
+        if pods is None:
+            return []
+        tenants = pods.tenants()
+        if self._settings.local_storage:
+            evicted = await self._enforce_limits(pods, tenants)
+            if evicted:
+                return evicted
+        await self._meters.forget()
+        if round_.threshold is None:
+            return []
+        return await self._relieve(pods, round_, round_.threshold, observed)
+
+    def _note_filesystems(self, node: NodeStats) -> None:
+        """Where images have a file system of their own is known once the engine has answered."""
+        own, images = node.filesystem, node.image_filesystem
+        self._dedicated = own is not None and images is not None and own.device != images.device
+        self._thresholds = with_container_fs(self._settings.thresholds, dedicated_image_fs=self._dedicated)
+
+    # --- limits of pods
+
+    async def _enforce_limits(self, pods: Pods, tenants: Sequence[Tenant]) -> list[str]:
+        limited = [tenant for tenant in tenants if local_storage.is_limited(tenant.pod)]
+        if not limited:
+            return []
+        by_uid = {uid(tenant.pod): tenant.pod for tenant in limited}
+        used = await self._meters.use_of(limited)
+        evicted = []
+        for stats in await self._meters.with_disk(used, limited, max_age=DISK_AGE):
+            pod = by_uid[stats.uid]
+            excess = local_storage.excess(pod, stats, dedicated_image_fs=self._dedicated)
+            if excess is not None and await self._evict(pods, pod, excess.eviction, IMMEDIATE_GRACE, excess.signal):
+                evicted.append(stats.uid)
+        return evicted
+
+    # --- what the node runs short of
+
+    async def _relieve(self, pods: Pods, round_: Round, threshold: Threshold, observed: Observations) -> list[str]:
+        resource = round_.resource
+        log.warning("attempting to reclaim", resource=resource, signal=threshold.signal.value)
+        self._recorder.event(self._node, "Warning", "EvictionThresholdMet", f"Attempting to reclaim {resource}")
+        if await self._reclaim(threshold.signal):
+            log.info("no pod has to go", resource=resource)
+            return []
+        tenants = pods.tenants()
+        used = await self._meters.use_of(tenants)
+        if threshold.signal is not Signal.PID and threshold.signal not in MEMORY_SIGNALS:
+            used = await self._meters.with_disk(used, tenants, max_age=DISK_AGE)
+        stats = {one.uid: one for one in used}
+        candidates = [tenant.pod for tenant in tenants]
+        for pod in ranked(threshold.signal, candidates, stats, dedicated_image_fs=self._dedicated):
+            eviction = messages.low_on(resource, pod, stats.get(uid(pod)), round_.due, observed)
+            grace = IMMEDIATE_GRACE if threshold.hard else self._soft_grace(pod)
+            signal = threshold.signal.value
+            if await self._evict(pods, pod, eviction, grace, signal, disruption=eviction.message):
+                return [uid(pod)]
+        log.error("no pod can be evicted", resource=resource)
+        return []
+
+    def _soft_grace(self, pod: Obj) -> float:
+        own = (pod.get("spec") or {}).get("terminationGracePeriodSeconds")
+        return self._settings.longest_grace if own is None else min(self._settings.longest_grace, float(own))
+
+    async def _reclaim(self, signal: Signal) -> bool:
+        """Free what nobody uses, where that helps; True when it was enough."""
+        helps = signal in IMAGE_SIGNALS if self._dedicated else signal not in MEMORY_SIGNALS | {Signal.PID}
+        if not helps or not self._reclaims:
+            return False
+        for reclaim in self._reclaims:
+            try:
+                await reclaim()
+            except Exception as error:
+                # Whatever went wrong with one, the others and in the end the pods must still give way.
+                log.warning("cannot free what nobody uses", error=str(error))
+        observed = observe(await self._meters.node())
+        return not met_by(self._thresholds, observed, with_reclaim=True)
+
+    # --- ending pods
+
+    async def _evict(
+        self, pods: Pods, pod: Obj, eviction: Eviction, grace: float, signal: str, *, disruption: str = ""
+    ) -> bool:
+        if is_critical(pod):
+            log.error("a critical pod is not evicted", pod=key(pod), message=eviction.message)
+            return False
+        if not await pods.evict(
+            uid(pod), reason=REASON, message=eviction.message, grace_seconds=grace, disruption=disruption
+        ):
+            return False
+        log.warning("evicted", pod=key(pod), message=eviction.message)
+        self._recorder.event(pod, "Warning", REASON, eviction.message, annotations=eviction.annotations)
+        self.evictions[signal] += 1
+        return True
+
+    async def _cleaned_up(self, evicted: Sequence[str]) -> None:
+        """What they held has to be free before it is looked at again, else too many would go."""
+        pods = self._pods()
+        if pods is None:
+            return
+        timer = asyncio.create_task(self._clock.sleep(CLEANUP_SECONDS))
+        waiting = asyncio.create_task(_all_stopped(pods, evicted))
+        try:
+            await asyncio.wait({waiting, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            timer.cancel()
+            await asyncio.gather(waiting, timer, return_exceptions=True)
+
+
+async def _all_stopped(pods: Pods, uids: Sequence[str]) -> None:
+    for pod_uid in uids:
+        await pods.stopped(pod_uid)
