@@ -25,7 +25,7 @@ from agents.node import facts
 from agents.node.join import JoinError, join
 from agents.node.keyring import CLIENT, SERVING, Keyring
 from agents.node.lease import LeaseHeart
-from agents.node.model import Image, NodeOptions, allocatable
+from agents.node.model import Image, NodeOptions, allocatable, capacity_amounts, node_reference
 from agents.node.signing import CertificateRefused, Rotation
 from agents.node.status import NodeReporter
 from agents.node.supervise import Supervisor
@@ -33,6 +33,10 @@ from agents.pods import PodManager
 from agents.pods.environment import Place
 from agents.pods.ports import PodsConfig, PodView
 from agents.proxy import Proxy
+from agents.resources.cgroups import Cgroups
+from agents.resources.configured import cgroup_settings, reservations
+from agents.resources.paths import cgroup_version
+from agents.resources.reservations import PROCESSES
 from agents.runtime import Runtime
 from agents.server.app import AgentServer
 from agents.volumes import VolumeManager
@@ -151,6 +155,22 @@ class Agent:
             max_pods=configuration.max_pods,
             labels=options.labels,
             taints=tuple((taint.key, taint.value, taint.effect) for taint in configuration.register_with_taints),
+            reservations=reservations(configuration),
+        )
+
+        host_facts = facts.read_facts(options.root)
+        recorder = EventRecorder(api, "kubelet", options.node_name, clock=clock)
+        cgroups = Cgroups(
+            cgroup_settings(
+                configuration,
+                root=options.cgroup_parent,
+                capacity={**capacity_amounts(host_facts), PROCESSES: facts.most_processes()},
+                version=cgroup_version(),
+            ),
+            clock=clock,
+            tell=lambda warning, reason, message: recorder.event(
+                node_reference(options.node_name), "Warning" if warning else "Normal", reason, message
+            ),
         )
 
         # Identity and signs of life.
@@ -203,7 +223,6 @@ class Agent:
             clock=clock,
         )
         parts.add("dns", dns.run)
-        host_facts = facts.read_facts(options.root)
         place = Place(options.node_name, node_options.addresses, (), allocatable(node_options, host_facts))
         volumes = VolumeManager(api, root=options.root, clock=clock, place=lambda pod: place)
         parts.add("volumes", volumes.run)
@@ -215,7 +234,7 @@ class Agent:
                 network=network,
                 volumes=volumes,
                 traffic=proxy,
-                recorder=EventRecorder(api, "kubelet", options.node_name, clock=clock),
+                recorder=recorder,
                 config=PodsConfig(
                     node_name=options.node_name,
                     host_ips=node_options.addresses,
@@ -228,6 +247,7 @@ class Agent:
                 clock=clock,
                 services=services,
                 node=lambda: nodes.get(options.node_name),
+                cgroups=cgroups,
             )
 
         async def run_pods() -> None:

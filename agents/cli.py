@@ -212,5 +212,7 @@ async def _run(options: AgentOptions) -> None:
         loop.add_signal_handler(number, agent.cancel)
     try:
         await agent
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
     except asyncio.CancelledError:
         structlog.get_logger().info("the agent ends; containers go on")

@@ -113,11 +113,16 @@ def _huge_pages() -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
+def most_processes() -> int:
+    """How many processes (and threads) the kernel lets there be."""
+    return min(int(_first_line(f"/proc/sys/kernel/{name}")) for name in ("pid_max", "threads-max"))
+
+
 def _pids_free() -> float:
     """Share of process ids still free."""
     try:
         running = int(_first_line("/proc/loadavg").split()[3].partition("/")[2])
-        limits = [int(_first_line(f"/proc/sys/kernel/{name}")) for name in ("pid_max", "threads-max")]
+        most = most_processes()
     except (IndexError, ValueError):
         return 1.0
-    return max(0.0, 1 - running / min(limits))
+    return max(0.0, 1 - running / most)

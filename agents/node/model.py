@@ -1,7 +1,7 @@
 """The Node object, purely: facts of the host in, the object or its status out.
 
-Capacity is what the host has; allocatable leaves out what pods must not use: 100 MiB of memory and 10 % of the disk,
-the defaults of kubelet's hard eviction thresholds (memory.available<100Mi, nodefs.available<10%, nodefs.inodesFree<5%).
+Capacity is what the host has; allocatable leaves out what pods must not use: what is reserved for the system, and what
+the hard eviction thresholds keep free (by default 100 MiB of memory and 10 % of the disk).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agents.node.facts import HostFacts, Load
+from agents.resources.amounts import Amounts
+from agents.resources.reservations import Reservations
 from orca.api.objects import Obj
 from orca.api.times import format_time
 
@@ -36,6 +38,7 @@ class NodeOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[tuple[str, str, str], ...] = ()
     """(key, value, effect)"""
+    reservations: Reservations = field(default_factory=Reservations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ def default_labels(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
         "kubernetes.io/os": "linux",
         **options.labels,
     }
+
+
+def node_reference(name: str) -> Obj:
+    """This node as what an event is about; the kubelet gives its name as uid, and so do tools that look for them."""
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
 
 
 def new_node(options: NodeOptions, facts: HostFacts, observed: Observation, now: datetime) -> Obj:
@@ -140,13 +148,25 @@ def capacity(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
     }
 
 
+def capacity_amounts(facts: HostFacts) -> Amounts:
+    """What is reserved from: cpu in thousandths, the rest in bytes."""
+    return {
+        "cpu": facts.cpus * 1000,
+        "memory": facts.memory,
+        "ephemeral-storage": facts.disk,
+        **dict(facts.huge_pages),
+    }
+
+
 def allocatable(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
-    """What pods may ask for. Reserved huge pages are not ordinary memory any more."""
-    memory = facts.memory - MEMORY_RESERVE - sum(size for _, size in facts.huge_pages)
+    """What pods may ask for, in the units kubelet uses."""
+    left = options.reservations.allocatable(capacity_amounts(facts))
+    cpu, memory = left["cpu"], left["memory"]
     return {
         **capacity(options, facts),
-        "ephemeral-storage": str(int(facts.disk * (1 - DISK_RESERVE))),
-        "memory": f"{max(memory, 0) >> 10}Ki",
+        **{name: str(size) for name, size in left.items()},
+        "cpu": f"{cpu}m" if cpu % 1000 else str(cpu // 1000),
+        "memory": str(memory) if memory % 1024 else f"{memory >> 10}Ki",
     }
 
 

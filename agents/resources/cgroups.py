@@ -66,6 +66,7 @@ class Cgroups:
         self._make_tree = make_tree
         self._tree: Tree | None = None
         self._opening = asyncio.Lock()
+        self._opened = asyncio.Event()
         self._changed = asyncio.Event()
         self._known: dict[str, tuple[Name, Limits]] = {}
         """By uid of pods: what their cgroup was given last."""
@@ -163,7 +164,12 @@ class Cgroups:
     # The whole
 
     async def run(self) -> None:
-        """Keep the limits of classes and of all pods, until cancelled."""
+        """Limit all pods together, and keep the limits of classes, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._enforce(), name="limits of all pods")
+            group.create_task(self._follow(), name="cgroups of classes")
+
+    async def _follow(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -184,11 +190,12 @@ class Cgroups:
         """Pods came or went, or ask for other amounts."""
         self._changed.set()
 
-    async def enforce(self) -> None:
+    async def _enforce(self) -> None:
         """Limit all pods together, and what was configured beside them; tried again until it works."""
-        tree = await self._open()
         if not self.settings.by_quality:
             return
+        await self._opened.wait()
+        tree = await self._open()
         while True:
             try:
                 await asyncio.to_thread(tree.change, tree.layout.pods_name, self.settings.whole)
@@ -223,6 +230,7 @@ class Cgroups:
                 if self.settings.by_quality:
                     await asyncio.to_thread(self._found, tree)
                 self._tree = tree
+                self._opened.set()
                 self._changed.set()
         return self._tree
 

@@ -107,6 +107,11 @@ class Layout:
         return base / path.strip("/")
 
 
+def cgroup_version(mount: Path = MOUNT) -> int:
+    """Of this host's tree. One that mounts both has its controllers in version 1."""
+    return 2 if (mount / "cgroup.controllers").exists() else 1
+
+
 def slice_unit(name: Name) -> str:
     """The systemd unit of a cgroup: dashes within a part would read as levels."""
     return "-".join(part.replace("-", "_") for part in name) + ".slice"
