@@ -49,6 +49,7 @@ from orca.server.openapi import OpenApi
 from orca.server.paths import Target, parse_path, served_at
 from orca.server.request import Request, parse_query
 from orca.server.responses import ANSWERING, error_response, value_response, warning_header
+from orca.server.shortcut import Shortcut
 from orca.server.splice import CONNECT_SUBRESOURCES, Splicer
 from orca.server.verbs import Verbs
 
@@ -131,6 +132,7 @@ class App:
         self._audit = parts.audit
         self._targets: dict[str, Target] = {}
         parts.table.subscribe(lambda _what, _row: self._targets.clear())
+        self.shortcut = Shortcut(parts, self._targets)
 
     async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
         started = time.perf_counter()

@@ -181,6 +181,7 @@ class ApiServer:
         loop = asyncio.get_running_loop()
         self._factory = ConnectionFactory(
             self._app,
+            shortcut=self._app.shortcut,
             access_log=None,
             keepalive_timeout=KEEPALIVE_SECONDS,
             lingering_time=LINGER_SECONDS,

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
+from aiohttp.http_writer import HttpVersion11
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
+
+from orca.server.shortcut import Shortcut
 
 KEEPALIVE_SECONDS = 120.0  # longer than the 90 s of Go clients, so that they close first
 LINGER_SECONDS = 1.0  # how long what is left of a refused body is still read, so that the client sees the answer
 HEAD_SECONDS = 30.0  # from the first byte of a request's head to its last
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class RawPeer:
@@ -42,10 +48,11 @@ class RawPeer:
 class Connection(RequestHandler):
     """See the module's docstring. ``peer_der`` is the verified client certificate, or None."""
 
-    __slots__ = ("_half", "_lost", "_raw", "peer_der")
+    __slots__ = ("_half", "_lost", "_raw", "_shortcut", "peer_der")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, shortcut: Shortcut | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._shortcut = shortcut
         self.peer_der: bytes | None = None
         self._lost: dict[object, Callable[[], object]] = {}
         self._raw: RawPeer | None = None
@@ -70,12 +77,55 @@ class Connection(RequestHandler):
         if self._raw is not None:
             self._raw.feed(data)
             return
-        super().data_received(data)
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self._shortcut is None:
+            super().data_received(data)
+        elif self._answered_at_once(data, self._shortcut, waiter):
+            return
         # Still waiting for a request although bytes came: half a head.
         if self._waiter is not None and not self._waiter.done():
             if self._half is None:
                 self._half = self._loop.call_later(HEAD_SECONDS, self.force_close)
         elif self._half is not None:
+            self._half.cancel()
+            self._half = None
+
+    def _answered_at_once(self, data: bytes, shortcut: Shortcut, waiter: asyncio.Future[None]) -> bool:
+        """Take bytes while no request is under way. True when they were one whole request and it is answered; else the
+        task that handles requests is told of what they hold, if there is any."""
+        self._waiter = None  # so that the library wakes nobody before that is known
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
+        messages = self._messages
+        if not messages:
+            return False
+        transport = self.transport
+        parser = self._parser
+        if len(messages) == 1 and transport is not None and parser is not None and not self._paused:
+            message, payload = messages[0]
+            if payload is EMPTY_PAYLOAD and isinstance(message, RawRequestMessage) and _goes_on(message):
+                answer = shortcut.answer(message, self.peer_der)
+                if answer is not None:
+                    messages.popleft()
+                    parser.message_consumed()
+                    transport.write(answer)
+                    self._has_served()
+                    return True
+        if not waiter.done():
+            waiter.set_result(None)
+        return False
+
+    def _has_served(self) -> None:
+        """What the library does after an answer."""
+        assert self._manager is not None
+        self._manager.requests_count += 1
+        close_time = self._loop.time() + self._keepalive_timeout
+        self._next_keepalive_close_time = close_time
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
+        if self._half is not None:
             self._half.cancel()
             self._half = None
 
@@ -133,6 +183,11 @@ class Connection(RequestHandler):
             peer.feed(tail)
 
 
+def _goes_on(message: RawRequestMessage) -> bool:
+    """Whether the connection serves further requests of the same kind after this one."""
+    return not message.should_close and not message.upgrade and message.version == HttpVersion11
+
+
 class HttpRequest(web.BaseRequest):
     """A request whose answers do not tell which software made them."""
 
@@ -142,7 +197,11 @@ class HttpRequest(web.BaseRequest):
 
 
 class ConnectionFactory(web.Server):
-    """Makes a :class:`Connection` for each accepted socket."""
+    """Makes a :class:`Connection` for each accepted socket. ``shortcut`` is asked before the handler."""
+
+    def __init__(self, handler: Handler, *, shortcut: Shortcut | None = None, **kwargs: Any) -> None:
+        super().__init__(handler, **kwargs)
+        self._shortcut = shortcut
 
     def _make_request(
         self,
@@ -155,7 +214,7 @@ class ConnectionFactory(web.Server):
         return HttpRequest(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> Connection:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, loop=self._loop, shortcut=self._shortcut, **self._kwargs)
 
 
 def connection_of(request: web.BaseRequest) -> Connection:

@@ -7,9 +7,10 @@ import binascii
 from dataclasses import dataclass
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from orca.api.errors import ApiError, forbidden, quote, unauthorized
-from orca.api.selectors import ALL_FIELDS, parse_field_selector
+from orca.api.selectors import ALL_FIELDS, FieldSelector, parse_field_selector
 from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
 from orca.auth.front_proxy import FrontProxy
 from orca.auth.identity import UNAUTHENTICATED
@@ -23,15 +24,15 @@ WEBSOCKET_TOKEN = "base64url.bearer.authorization.k8s.io."
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
-def credentials_of(request: web.BaseRequest) -> Credentials:
-    """Client certificate and bearer token of a request."""
-    header = request.headers.get("Authorization", "")
+def credentials_of(headers: CIMultiDictProxy[str], peer_der: bytes | None) -> Credentials:
+    """Bearer token in the headers of a request, and the verified client certificate of its connection."""
+    header = headers.get("Authorization", "")
     bearer = None
     if header[:7].lower() == "bearer ":
         bearer = header[7:].strip() or None
-    elif not header and "Sec-WebSocket-Protocol" in request.headers:
-        bearer = websocket_token(request.headers.getall("Sec-WebSocket-Protocol"))
-    return Credentials(peer_cert_der=connection_of(request).peer_der, bearer=bearer)
+    elif not header and "Sec-WebSocket-Protocol" in headers:
+        bearer = websocket_token(headers.getall("Sec-WebSocket-Protocol"))
+    return Credentials(peer_cert_der=peer_der, bearer=bearer)
 
 
 def websocket_token(offered: list[str]) -> str | None:
@@ -107,18 +108,47 @@ class Gate:
         counts.known += 1
         if user.groups == _ANONYMOUS:
             counts.anonymous += 1
-        for key in request.headers:
-            if key[0] in "iI" and key[:12].lower() == "impersonate-":
-                return impersonated(user, request.headers, self.check)
+        if _acts_as_another(request.headers):
+            return impersonated(user, request.headers, self.check)
         return user
+
+    def admitted(
+        self, headers: CIMultiDictProxy[str], peer_der: bytes | None, verb: str, target: Target
+    ) -> UserInfo | None:
+        """Who asks, when that is known and they may. None when there is more to say: then nothing is counted, and
+        ``user`` and ``check_object`` are to be asked."""
+        if _acts_as_another(headers):
+            return None
+        try:
+            user = self._identified(headers, peer_der)
+        except ApiError:
+            return None
+        if not self._authorizer.authorize(user, _action(verb, target, target.name, ALL_FIELDS)).allowed:
+            return None
+        counts = self.counts
+        counts.known += 1
+        counts.allowed += 1
+        if user.groups == _ANONYMOUS:
+            counts.anonymous += 1
+        return user
+
+    def take_back(self, user: UserInfo) -> None:
+        """What ``admitted`` let in will be asked for again."""
+        self.counts.known -= 1
+        self.counts.allowed -= 1
+        if user.groups == _ANONYMOUS:
+            self.counts.anonymous -= 1
 
     def original(self, request: web.BaseRequest) -> UserInfo:
         """Who sent it, whoever they act as. Raises ApiError 401."""
-        credentials = credentials_of(request)
+        return self._identified(request.headers, connection_of(request).peer_der)
+
+    def _identified(self, headers: CIMultiDictProxy[str], peer_der: bytes | None) -> UserInfo:
+        credentials = credentials_of(headers, peer_der)
         shown = credentials.peer_cert_der
         if self._front_proxy is None or shown is None or not self._front_proxy.issued(shown):
             return self._authenticator.authenticate(credentials)
-        user = self._front_proxy.user(shown, request.headers)
+        user = self._front_proxy.user(shown, headers)
         if user is not None:
             return user
         # The certificate proves who the proxy is, and nothing about its own rights.
@@ -135,18 +165,7 @@ class Gate:
             except ApiError:
                 selected = ALL_FIELDS  # the verb itself will say what is wrong with it
             object_name = object_name or selected.exact("metadata.name") or ""
-        return self.check(
-            user,
-            Action(
-                verb=verb,
-                group=target.group,
-                resource=target.plural,
-                subresource=target.subresource,
-                name=object_name,
-                namespace=target.namespace,
-                fields=selected,
-            ),
-        )
+        return self.check(user, _action(verb, target, object_name, selected))
 
     def check_path(self, user: UserInfo, method: str, path: str) -> str:
         """For paths that are no resource: why it is allowed. Raises Refused (403)."""
@@ -165,6 +184,22 @@ class Gate:
             raise Refused(refusal(user, action, decision.reason), decision.reason)
         self.counts.allowed += 1
         return decision.reason
+
+
+def _acts_as_another(headers: CIMultiDictProxy[str]) -> bool:
+    return any(key[0] in "iI" and key[:12].lower() == "impersonate-" for key in headers)
+
+
+def _action(verb: str, target: Target, object_name: str, selected: FieldSelector) -> Action:
+    return Action(
+        verb=verb,
+        group=target.group,
+        resource=target.plural,
+        subresource=target.subresource,
+        name=object_name,
+        namespace=target.namespace,
+        fields=selected,
+    )
 
 
 def refusal(user: UserInfo, action: Action, reason: str) -> ApiError:

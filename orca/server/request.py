@@ -27,6 +27,11 @@ def parse_query(text: str) -> Mapping[str, str]:
     return MultiDict(parse_qsl(text, keep_blank_values=True)) if text else _NO_QUERY
 
 
+def for_people(user_agent: str) -> bool:
+    """Whether a person reads what this program gets."""
+    return user_agent.startswith(_READ_BY_PEOPLE)
+
+
 @dataclass(slots=True)
 class Request:
     """``http`` is the transport's view, the rest is ours: who asks for what."""
@@ -60,7 +65,7 @@ class Request:
         wanted = self.query.get("pretty") if self.query else None
         if wanted:
             return wanted in _TRUE
-        return self.http.headers.get("User-Agent", "").startswith(_READ_BY_PEOPLE)
+        return for_people(self.http.headers.get("User-Agent", ""))
 
     @property
     def accept_encoding(self) -> str:

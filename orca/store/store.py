@@ -291,6 +291,12 @@ class Store:
             raise errors.not_found(resource, name)
         return found
 
+    def held(self, resource: Resource, namespace: str, name: str) -> Entry | None:
+        """What `get` answers when it need not wait for anything; None when it has to, or there is none."""
+        if self._shared or self._known > self._cache.revision:
+            return None
+        return self._cache.bucket(resource.storage).entries.get(f"{namespace}/{name}" if namespace else name)
+
     async def list(
         self,
         resource: Resource,

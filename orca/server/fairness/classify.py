@@ -164,13 +164,15 @@ class Stats:
 class Flow:
     """Requests that share their queues. ``hand`` are the queues they may stand in."""
 
-    __slots__ = ("distinguisher", "hand", "level", "schema", "stats")
+    __slots__ = ("distinguisher", "hand", "head", "level", "schema", "stats")
 
     def __init__(self, schema: Schema, level: Level, distinguisher: str, stats: Stats) -> None:
         self.schema = schema
         self.level = level
         self.distinguisher = distinguisher
         self.stats = stats
+        self.head = b""
+        """What answers begin with, for whoever makes many; theirs to keep."""
         self.hand = deal(flow_hash(schema.name, distinguisher), level.queue_count, level.hand_size)
 
     def __repr__(self) -> str:

@@ -91,15 +91,13 @@ class Requests:
             found = self._by_target[key] = _Kind((shown, *key[1:], "apiserver"))
         return found
 
-    def observe(self, verb: str, target: Target, code: int, seconds: float, answer: web.StreamResponse) -> None:
-        """Count one answered request."""
+    def observe(self, verb: str, target: Target, code: int, seconds: float, answer: web.StreamResponse | int) -> None:
+        """Count one answered request; ``answer`` may be the size of its body."""
         kind = self.kind(verb, target)
         kind.codes[code] = kind.codes.get(code, 0) + 1
         kind.seconds.observe(seconds)
         if kind.labels[0] in _SIZED:
-            # A property that parses headers would cost more than all the rest here.
-            body = answer.body if isinstance(answer, web.Response) else None
-            size = len(body) if isinstance(body, bytes) else answer.content_length
+            size = answer if isinstance(answer, int) else _size(answer)
             if size is not None:
                 kind.sizes.observe(size)
 
@@ -162,3 +160,9 @@ class Requests:
                 shown.append((bound, float(so_far)))
             event_sizes.add_metric(key, shown, float(counts.bytes))
         yield from (events, event_sizes)
+
+
+def _size(answer: web.StreamResponse) -> int | None:
+    # A property that parses headers would cost more than all the rest here.
+    body = answer.body if isinstance(answer, web.Response) else None
+    return len(body) if isinstance(body, bytes) else answer.content_length
