@@ -80,8 +80,8 @@ class Recorder(Protocol):
 
 
 class EvictionManager:
-    """``run`` until cancelled. ``pods`` answers None until there is a manager of pods; ``reclaims`` free disk, one after
-    the other; ``changed`` is called when the node's conditions did."""
+    """``run`` until cancelled. ``pods`` answers None until there is a manager of pods; ``reclaims`` free disk, one
+    after the other; ``changed`` is called when the node's conditions did."""
 
     def __init__(
         self,

@@ -143,16 +143,6 @@ def with_container_fs(thresholds: tuple[Threshold, ...], *, dedicated_image_fs: 
     return tuple(kept + [replace(one, signal=twins[one.signal]) for one in kept if one.signal in twins])
 
 
-def hard_reserve(thresholds: Collection[Threshold], capacity: Mapping[str, int]) -> dict[str, int]:
-    """Bytes of ``memory`` and ``ephemeral-storage`` that hard thresholds keep from pods; allocatable leaves them out."""
-    kept = {}
-    for one in thresholds:
-        resource = {Signal.MEMORY: "memory", Signal.NODE_FS: "ephemeral-storage"}.get(one.signal)
-        if resource is not None and one.hard:
-            kept[resource] = one.quantity(capacity.get(resource, 0)).integer
-    return kept
-
-
 def _signal(name: str) -> Signal:
     try:
         return Signal(name)

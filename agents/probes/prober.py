@@ -22,6 +22,9 @@ OnVerdict = Callable[[str, Kind, bool], None]
 OnTold = Callable[[str, Kind, Outcome], None]
 """(container id, kind, outcome): called at every try that is worth an event, because it failed or is odd."""
 
+OnTry = Callable[[str, Kind, Outcome, float], None]
+"""(container id, kind, outcome, seconds): called at every try."""
+
 
 class ContainerProbes:
     """All probes of one running container."""
@@ -34,6 +37,7 @@ class ContainerProbes:
         started_at: datetime,
         on_verdict: OnVerdict,
         on_told: OnTold,
+        on_try: OnTry = lambda container_id, kind, outcome, seconds: None,
     ) -> None:
         self._handlers = handlers
         self._clock = clock
@@ -41,6 +45,7 @@ class ContainerProbes:
         self._started_at = started_at
         self._on_verdict = on_verdict
         self._on_told = on_told
+        self._on_try = on_try
         self._started = asyncio.Event()
         self._spread = False
         self._tasks: dict[Kind, asyncio.Task[None]] = {}
@@ -81,6 +86,7 @@ class ContainerProbes:
         while not tracker.over:
             began = self._clock.monotonic()
             outcome = await self._try(spec)
+            self._on_try(self._target.container_id, spec.kind, outcome, self._clock.monotonic() - began)
             changed = not outcome.unknown and tracker.feed(outcome.ok)
             if not outcome.ok or outcome.warning:
                 self._on_told(self._target.container_id, spec.kind, outcome)
