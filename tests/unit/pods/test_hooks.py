@@ -51,7 +51,7 @@ class Hands:
     async def _inspect(self, _: str) -> Any:
         return info(HOOKED)
 
-    async def _stop(self, _: str, grace: float) -> None:
+    async def _stop(self, _: str, grace: float, **__: Any) -> None:
         self.stopped.append(grace)
 
     async def _nothing(self, container_id: str, *kinds: Kind) -> None:
