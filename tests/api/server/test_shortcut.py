@@ -16,7 +16,8 @@ from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
 
 _COUNT = re.compile(
-    r'apiserver_request_total\{[^}]*code="200"[^}]*resource="configmaps"[^}]*scope="resource"[^}]*verb="GET"[^}]*\} (.+)'
+    r'apiserver_request_total\{[^}]*code="200"[^}]*resource="configmaps"[^}]*scope="resource"'
+    r'[^}]*verb="GET"[^}]*\} (\S+)'
 )
 
 
