@@ -68,8 +68,6 @@ def refuse_unsupported(pod: Obj) -> None:
         raise ConfigError("hostUsers: false is not supported: Docker Engine has no user namespace for one pod alone")
     if spec.get("runtimeClassName"):
         raise ConfigError(f'no runtime for "{spec["runtimeClassName"]}" is configured')
-    if spec.get("resources"):
-        raise ConfigError("resources of a whole pod are not supported by this node: set them on its containers")
     if (spec.get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict":
         raise ConfigError("supplementalGroupsPolicy Strict is not supported by Docker Engine")
     if spec.get("resourceClaims"):

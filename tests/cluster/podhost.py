@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.pods import PodManager, PodsConfig
+from agents.resources.cgroups import Cgroups
 from agents.runtime import Runtime
 from orca.api.builtin import PODS
 from orca.api.errors import ApiError
@@ -52,10 +53,13 @@ def shell(script: str, **more: Any) -> dict[str, Any]:
 class PodHost:
     """Create and delete pods through ``client`` and wait for what becomes of them."""
 
-    def __init__(self, engine: PrivateEngine, root: Path, node: Obj | None = None) -> None:
+    def __init__(
+        self, engine: PrivateEngine, root: Path, node: Obj | None = None, cgroups: Callable[[], Cgroups] | None = None
+    ) -> None:
         self.engine = engine
         self.root = root
         self.node = node
+        self._cgroups = cgroups
         self.client = FakeClient(clock=SystemClock())
         self.told = Told()
         self.network = HostNetwork(engine.netns)
@@ -78,6 +82,7 @@ class PodHost:
             recorder=self.told,
             config=PodsConfig(NODE, ("192.0.2.10",), root=self.root, cluster_dns=("10.96.0.10",)),
             node=lambda: self.node,
+            cgroups=self._cgroups() if self._cgroups is not None else None,
         )
         self._task = asyncio.create_task(self.manager.run())
 
@@ -174,10 +179,13 @@ def ended(status: Obj, name: str = "c") -> Obj:
 
 
 @asynccontextmanager
-async def pod_host(engine: PrivateEngine, node: Obj | None = None) -> AsyncIterator[PodHost]:
-    """A host with its agent running, of which the API has this Node; everything is removed afterwards."""
+async def pod_host(
+    engine: PrivateEngine, node: Obj | None = None, cgroups: Callable[[], Cgroups] | None = None
+) -> AsyncIterator[PodHost]:
+    """A host with its agent running, of which the API has this Node; everything is removed afterwards. ``cgroups``
+    makes the tree that an agent keeps; without it containers are where the engine puts them."""
     root = Path(tempfile.mkdtemp(prefix="orca-pods-", dir="/var/tmp"))
-    host = PodHost(engine, root, node)
+    host = PodHost(engine, root, node, cgroups)
     await host.start_agent()
     try:
         yield host

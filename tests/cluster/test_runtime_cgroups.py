@@ -1,0 +1,183 @@
+"""The cgroup tree of pods on a real engine: read back from the kernel while pods run, and gone with them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.resources.cgroups import Cgroups, Settings
+from agents.resources.limits import Limits, Rules
+from agents.resources.paths import Layout, cgroup_version
+from orca.api.objects import Obj
+from orca.client.clock import SystemClock
+from orca.lab import cgroups as lab_cgroups
+from tests.cluster.podhost import NODE, PodHost, pod, pod_host, shell
+from tests.support.engine import PrivateEngine
+
+ROOT = f"/orca-test-{os.getpid()}"
+VERSION = cgroup_version()
+NODE_OBJECT: Obj = {
+    "metadata": {"name": NODE},
+    "status": {
+        "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+        "capacity": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+    },
+}
+SETTINGS = Settings(
+    root=ROOT, rules=Rules(pids=64), whole=Limits(cpu_shares=4096, memory=8 << 30, pids=10_000), kill_together=True
+)
+
+pytestmark = pytest.mark.skipif(VERSION == 1 and not Path("/sys/fs/cgroup/memory").is_dir(), reason="no cgroups here")
+
+
+@pytest.fixture
+async def host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
+    try:
+        async with pod_host(engine, NODE_OBJECT, lambda: Cgroups(SETTINGS, clock=SystemClock())) as made:
+            yield made
+    finally:
+        lab_cgroups.kill(ROOT.strip("/"))
+        lab_cgroups.remove(ROOT.strip("/"))
+
+
+LAYOUT = Layout(version=VERSION, root=ROOT)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A cgroup as the kernel has it: -1 for no limit."""
+
+    shares: int
+    quota: int
+    memory: int
+    pids: int
+
+
+def kernel(path: str) -> Kernel:
+    def read(controller: str, file: str) -> str:
+        return (LAYOUT.directory(path, controller) / file).read_text().split()[0]
+
+    def number(text: str) -> int:
+        return -1 if text == "max" or int(text) > 1 << 60 else int(text)
+
+    if VERSION == 2:
+        names = (("cpu", "cpu.weight"), ("cpu", "cpu.max"), ("memory", "memory.max"), ("pids", "pids.max"))
+    else:
+        names = (
+            ("cpu", "cpu.shares"),
+            ("cpu", "cpu.cfs_quota_us"),
+            ("memory", "memory.limit_in_bytes"),
+            ("pids", "pids.max"),
+        )
+    return Kernel(*(number(read(*one)) for one in names))
+
+
+def everywhere(path: str) -> list[Path]:
+    """Where a cgroup is still there."""
+    mounts = [LAYOUT.mount] if VERSION == 2 else [one for one in LAYOUT.mount.iterdir() if not one.is_symlink()]
+    return [base / path.strip("/") for base in mounts if (base / path.strip("/")).is_dir()]
+
+
+def memberships(pid: int) -> str:
+    return Path(f"/proc/{pid}/cgroup").read_text()
+
+
+async def until(true: Any, *, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+def sizes(**amounts: str) -> dict[str, str]:
+    return dict(amounts)
+
+
+async def test_a_pod_has_its_cgroup_by_class_with_limits_for_all_it_runs(host: PodHost) -> None:
+    both = {"requests": sizes(cpu="500m", memory="32Mi"), "limits": sizes(cpu="500m", memory="32Mi")}
+    guaranteed = pod("sure", container={"resources": both})
+    guaranteed["spec"]["containers"].append({**guaranteed["spec"]["containers"][0], "name": "d"})
+    burstable = pod("some", container={"resources": {"requests": sizes(cpu="250m")}})
+    for one in (guaranteed, burstable, pod("rest")):
+        await host.create(one)
+    found = {name: await host.running(name) for name in ("sure", "some", "rest")}
+    paths = {name: LAYOUT.pod_cgroup(one) for name, one in found.items()}
+    assert paths["sure"] == f"{ROOT}/kubepods/pod{found['sure']['metadata']['uid']}"
+    assert f"{ROOT}/kubepods/burstable/pod" in paths["some"]
+    assert f"{ROOT}/kubepods/besteffort/pod" in paths["rest"]
+    if VERSION == 1:
+        assert kernel(paths["sure"]) == Kernel(1024, 100_000, 64 << 20, 64)
+        assert kernel(paths["some"]) == Kernel(256, -1, -1, 64)
+        assert kernel(paths["rest"]) == Kernel(2, -1, -1, 64)
+        await until(lambda: kernel(f"{ROOT}/kubepods/burstable").shares == 256)
+        assert kernel(f"{ROOT}/kubepods/besteffort").shares == 2
+        await until(lambda: kernel(f"{ROOT}/kubepods").memory == 8 << 30)
+        assert kernel(f"{ROOT}/kubepods").shares == 4096
+    # Every container, and the sandbox too, is within.
+    for info in await host.runtime.inspect_all():
+        name = info.labels["io.kubernetes.pod.name"]
+        membership = memberships(info.pid)
+        assert f"{paths[name]}/{info.id}" in membership, (name, membership)
+    # The class follows what its pods ask for; what is gone leaves nothing.
+    await host.delete("some")
+    await until(lambda: not everywhere(paths["some"]))
+    if VERSION == 1:
+        await until(lambda: kernel(f"{ROOT}/kubepods/burstable").shares == 2)
+    await host.delete("sure")
+    await host.delete("rest")
+    await until(lambda: not everywhere(paths["sure"]) and not everywhere(paths["rest"]))
+
+
+async def test_the_limit_on_processes_holds_for_the_whole_pod(host: PodHost) -> None:
+    script = "(i=0; while [ $i -lt 80 ]; do sleep 60 & i=$((i+1)); done); exec sleep 60"
+    await host.create(pod("fork", container=shell(script), restartPolicy="Never"))
+    found = await host.until("fork", lambda status: "startTime" in status)
+    path = LAYOUT.pod_cgroup(found)
+    current = LAYOUT.directory(path, "pids") / "pids.current"
+    await until(lambda: current.exists() and int(current.read_text()) > 60)
+    shell_id = next(info.id for info in await host.runtime.inspect_all() if not info.is_sandbox)
+    while b"can't fork" not in await host.runtime.log_tail(shell_id, 5):
+        await asyncio.sleep(0.05)
+    assert int(current.read_text()) <= 64
+    await host.delete("fork")
+    await until(lambda: not everywhere(path))
+
+
+async def test_memory_of_the_pod_as_a_whole_is_limited_where_no_container_is(host: PodHost) -> None:
+    """Two containers that together want more than the pod has: the kernel ends one, within the pod."""
+    hungry = shell("x=$(head -c 20000000 /dev/zero | tr '\\0' x); sleep 60")
+    both = pod("whole", container=hungry, restartPolicy="Never", resources={"limits": sizes(memory="64Mi", cpu="1")})
+    both["spec"]["resources"]["requests"] = sizes(memory="64Mi", cpu="1")
+    both["spec"]["containers"].append({**both["spec"]["containers"][0], "name": "d"})
+    await host.create(both)
+    found = await host.until("whole", lambda status: status.get("containerStatuses"))
+    assert found["status"]["qosClass"] == "Guaranteed"
+    path = LAYOUT.pod_cgroup(found)
+    await until(lambda: bool(everywhere(path)))
+    assert kernel(path).memory == 64 << 20
+    assert kernel(path).quota == 100_000
+    await host.delete("whole")
+
+
+async def test_leftovers_of_a_crash_are_removed_with_their_processes(host: PodHost) -> None:
+    await host.create(pod("stays"))
+    kept = LAYOUT.pod_cgroup(await host.running("stays"))
+    await host.stop_agent()
+    lost = f"{ROOT}/kubepods/burstable/pod00000000-0000-0000-0000-000000000001"
+    process = await asyncio.create_subprocess_exec("sleep", "600")
+    for base in ("pids", "memory") if VERSION == 1 else ("",):
+        directory = LAYOUT.directory(lost, base)
+        directory.mkdir()
+        (directory / "cgroup.procs").write_text(str(process.pid))
+    await host.start_agent()
+    assert await asyncio.wait_for(process.wait(), 20) == -9
+    await until(lambda: not everywhere(lost))
+    await host.running("stays")
+    assert everywhere(kept)
