@@ -1,32 +1,65 @@
-"""Having the image of a container: pull policy, credentials, and what is told about it."""
+"""Having the images of a container: pull policy, credentials, back-off, and what is told about it.
+
+Upstream: ``pkg/kubelet/images/image_manager.go``, whose texts these are.
+"""
 
 from __future__ import annotations
 
-from agents.pods.containers import find_container
-from agents.pods.credentials import credentials_for
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents.images.access import SecretUse
+from agents.images.mounts import ImageVolumeError
+from agents.pods.containers import find_container, init_containers, spec_of
+from agents.pods.credentials import Login, credentials_for, entries_in
 from agents.pods.memory import FIRST_PULL_RETRY, LAST_PULL_RETRY
+from agents.pods.pulls import VOLUME_PREFIX, failed_again
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.runtime.errors import (
+    EngineTimeout,
     EngineUnavailable,
     InvalidReference,
     NoSuchImage,
     PullFailed,
+    RegistryUnavailable,
     RuntimeFailure,
 )
 from agents.runtime.model import ImageInfo
+from agents.runtime.pulling import PullProgress
 from agents.runtime.references import parse_reference
-from orca.api.errors import ApiError
-from orca.api.objects import Obj
+from orca.api.objects import Obj, uid
+
+FIRST_SHOWN = 3.0
+"""A pull that takes longer than this shows how far it is …"""
+SHOWN_EVERY = 5.0
+"""… and again this often: every time is a write of the pod's status."""
+EVENTS_AT = (10.0, 60.0)
+"""An event tells it after so many seconds, then each time the last of these has passed again."""
 
 
-def pull_policy(container: Obj) -> str:
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An image that a pod needs: ``key`` is the action's, ``container`` is "" for one that is a volume."""
+
+    key: str
+    image: str
+    policy: str
+    container: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """Key of a failure other than of the pull; another image of the same container knows nothing of it."""
+        return f"{self.key}@{self.image}"
+
+
+def pull_policy(image: str, policy: str) -> str:
     """The spec's, or by the tag: Always for ``latest``, IfNotPresent otherwise."""
-    policy: str = container.get("imagePullPolicy") or ""
     if policy:
         return policy
     try:
-        return "Always" if parse_reference(container.get("image", "")).tag == "latest" else "IfNotPresent"
+        return "Always" if parse_reference(image).tag == "latest" else "IfNotPresent"
     except InvalidReference:
         return "IfNotPresent"
 
@@ -35,81 +68,199 @@ async def ensure_image(subject: Subject, tools: Tools, name: str) -> None:
     """Fills ``memory.images[name]`` or notes the failure to show."""
     container = find_container(subject.pod, name)
     assert container is not None, name
-    key, image = f"image:{name}", container.get("image", "")
-    try:
-        info = await _have(subject, tools, container)
-    except InvalidReference as error:
-        message = f'Failed to apply default image tag "{image}": {error}'
-        subject.failed(key, "InvalidImageName", message, first=FIRST_PULL_RETRY, last=LAST_PULL_RETRY)
-        subject.tell("InspectFailed", message, container=name, warning=True)
-        subject.tell("Failed", "Error: InvalidImageName", container=name, warning=True)
-    except NoSuchImage:
-        message = f'Container image "{image}" is not present with pull policy of Never'
-        subject.failed(key, "ErrImageNeverPull", message, first=FIRST_PULL_RETRY, last=FIRST_PULL_RETRY)
-        subject.tell("ErrImageNeverPull", message, container=name, warning=True)
-        subject.tell("Failed", "Error: ErrImageNeverPull", container=name, warning=True)
-    except PullFailed as error:
-        subject.failed(key, "ErrImagePull", str(error), first=FIRST_PULL_RETRY, last=LAST_PULL_RETRY)
-        subject.tell("Failed", f'Failed to pull image "{image}": {error}', container=name, warning=True)
-        subject.tell("Failed", "Error: ErrImagePull", container=name, warning=True)
-    except EngineUnavailable as error:
-        subject.failed(key, "ContainerCreating", str(error), last=5.0)
-    except (RuntimeFailure, ApiError) as error:
-        subject.failed(key, "ImageInspectError", str(error))
-        subject.tell("InspectFailed", f'Failed to inspect image "{image}": {error}', container=name, warning=True)
-    else:
-        subject.succeeded(key)
+    image = container.get("image", "")
+    policy = pull_policy(image, container.get("imagePullPolicy") or "")
+    info = await _ensure(subject, tools, Need(f"image:{name}", image, policy, name))
+    if info is not None:
         subject.memory.images[name] = info
         subject.memory.image_details[info.id] = info
 
 
-async def _have(subject: Subject, tools: Tools, container: Obj) -> ImageInfo:
-    name, image, images = container["name"], container.get("image", ""), tools.runtime.images
-    parse_reference(image)
-    policy = pull_policy(container)
-    if policy != "Always":
+async def ensure_volume(subject: Subject, tools: Tools, name: str) -> None:
+    """Mounts the image volume ``name`` and notes it in ``memory.pulls.volumes``, or notes the failure to show."""
+    pod, memory, mounts = subject.pod, subject.memory, tools.images.mounts
+    volume = next(item for item in spec_of(pod).get("volumes") or () if item["name"] == name)
+    source: Obj = volume.get("image") or {}
+    image = source.get("reference") or ""
+    need = Need(f"image:{VOLUME_PREFIX}{name}", image, pull_policy(image, source.get("pullPolicy") or ""))
+    if not await mounts.mounted(uid(pod), name):
+        info = await _ensure(subject, tools, need)
+        if info is None:
+            return
         try:
-            info = await images.inspect(image)
+            await mounts.mount(info, uid(pod), name)
+        except (ImageVolumeError, RuntimeFailure, OSError) as error:
+            subject.failed(need.trouble, "CreateContainerError", str(error), first=1.0, last=120.0)
+            text = f'MountVolume.SetUp failed for volume "{name}" : {error}'
+            subject.tell("FailedMount", text, warning=True)
+            return
+    memory.pulls.volumes.add(name)
+
+
+async def _ensure(subject: Subject, tools: Tools, need: Need) -> ImageInfo | None:
+    """The image, or None when the failure is noted."""
+    image, name = need.image, need.container
+
+    def trouble(reason: str, message: str, event: str) -> None:
+        subject.failed(need.trouble, reason, message, first=FIRST_PULL_RETRY, last=LAST_PULL_RETRY)
+        subject.tell(event, message, container=name, warning=True)
+        subject.tell("Failed", f"Error: {reason}", container=name, warning=True)
+
+    try:
+        info = await _have(subject, tools, need)
+    except InvalidReference as error:
+        trouble("InvalidImageName", f'Failed to apply default image tag "{image}": {error}', "InspectFailed")
+    except NoSuchImage:
+        text = f'Container image "{image}" is not present with pull policy of Never'
+        trouble("ErrImageNeverPull", text, "ErrImageNeverPull")
+    except PullFailed as error:
+        reason, said, message = "ErrImagePull", str(error), str(error)
+        if isinstance(error, RegistryUnavailable):
+            reason, said = "RegistryUnavailable", f"RegistryUnavailable: {error}"
+            message = f"image pull failed for {image} because the registry is unavailable: {error}"
+        _note_failure(subject, image, reason, message)
+        subject.tell("Failed", f'Failed to pull image "{image}": {said}', container=name, warning=True)
+        subject.tell("Failed", f"Error: {reason}", container=name, warning=True)
+    except (EngineUnavailable, EngineTimeout) as error:
+        creating = "PodInitializing" if init_containers(subject.pod) else "ContainerCreating"
+        subject.failed(need.trouble, creating, str(error), last=5.0)
+    except (RuntimeFailure, OSError) as error:
+        message = f'Failed to inspect image "{image}": {error}'
+        subject.failed(need.trouble, "ImageInspectError", message)
+        subject.tell("InspectFailed", message, container=name, warning=True)
+    else:
+        subject.succeeded(need.trouble)
+        return info
+    finally:
+        subject.memory.pulls.progress.pop(need.key, None)
+    return None
+
+
+def _note_failure(subject: Subject, image: str, reason: str, message: str) -> None:
+    """Containers of the pod that waited for the same pull raise the delay together, once."""
+    failed, now = subject.memory.pulls.failed, subject.clock.now()
+    old = failed.get(image)
+    if old is None or now >= old.ready_at:
+        failed[image] = failed_again(old, reason, message, now)
+
+
+async def _have(subject: Subject, tools: Tools, need: Need) -> ImageInfo:
+    """What the policy asks for. Raises ``InvalidReference``, ``NoSuchImage`` (never to be pulled), ``PullFailed``."""
+    parse_reference(need.image)
+    logins: list[Login] | None = None
+
+    async def known_logins() -> list[Login]:
+        nonlocal logins
+        if logins is None:
+            logins = await _logins(subject, tools, need.image)
+        return logins
+
+    async def secrets() -> Sequence[SecretUse]:
+        return [login.source for login in await known_logins() if login.source is not None]
+
+    if need.policy != "Always":
+        try:
+            info = await tools.runtime.images.inspect(need.image)
         except NoSuchImage:
-            if policy == "Never":
+            if need.policy == "Never":
                 raise
         else:
-            subject.tell("Pulled", f'Container image "{image}" already present on machine', container=name)
-            return info
-    subject.tell("Pulling", f'Pulling image "{image}"', container=name)
-    began = tools.clock.monotonic()
-    await _pull(subject, tools, image)
-    took = _go_duration(tools.clock.monotonic() - began)
+            if await tools.images.records.may_use(need.image, info.id, secrets):
+                text = f'Container image "{need.image}" already present on machine and can be accessed by the pod'
+                subject.tell("Pulled", text, container=need.container)
+                return info
+            if need.policy == "Never":
+                # As if it were not there: that it is, is nobody's business who cannot pull it.
+                raise NoSuchImage(need.image)
+    return await _pull(subject, tools, need, await known_logins())
+
+
+async def _logins(subject: Subject, tools: Tools, image: str) -> list[Login]:
+    secrets, missing = await tools.sources.pull_secrets(subject.pod)
+    if missing:
+        subject.tell(
+            "FailedToRetrieveImagePullSecret",
+            f"Unable to retrieve some image pull secrets ({', '.join(missing)}); attempting to pull the image may not "
+            "succeed.",
+            warning=True,
+        )
+    files = await asyncio.to_thread(tools.images.node_logins)
+    return credentials_for(image, secrets, [entries_in(content, wrapped=wrapped) for content, wrapped in files])
+
+
+async def _pull(subject: Subject, tools: Tools, need: Need, logins: Sequence[Login]) -> ImageInfo:
+    image, services, clock = need.image, tools.images, tools.clock
+    subject.tell("Pulling", f'Pulling image "{image}"', container=need.container)
+    began = clock.monotonic()
+    await services.records.pulling(image)
     try:
-        info = await images.inspect(image)
-    except NoSuchImage as error:
-        raise PullFailed(f"the engine pulled {image} but does not have it: {error}") from error
+        took, login = await _with_any_of(tools, image, logins, _Teller(subject, need))
+        try:
+            info = await tools.runtime.images.inspect(image)
+        except NoSuchImage as error:
+            raise PullFailed(f"the engine pulled {image} but does not have it: {error}") from error
+    except BaseException:
+        await asyncio.shield(services.records.failed(image))
+        raise
+    await asyncio.shield(services.records.pulled(image, info.id, login.source if login else None))
+    waited = go_duration(clock.monotonic() - began)
     subject.tell(
         "Pulled",
-        f'Successfully pulled image "{image}" in {took} ({took} including waiting). Image size: {info.size} bytes.',
-        container=name,
+        f'Successfully pulled image "{image}" in {go_duration(took)} ({waited} including waiting). Image size: '
+        f"{info.size} bytes.",
+        container=need.container,
     )
     return info
 
 
-async def _pull(subject: Subject, tools: Tools, image: str) -> None:
-    """With every login that fits until one works, at last (or only) without any."""
-    logins: list[dict[str, str] | None] = []
-    logins += credentials_for(image, await tools.sources.pull_secrets(subject.pod))
-    failure: PullFailed | None = None
-    for login in logins or [None]:
+async def _with_any_of(
+    tools: Tools, image: str, logins: Sequence[Login], teller: _Teller
+) -> tuple[float, Login | None]:
+    """With each login until one works; anonymously only where there is none. Answers seconds and the login."""
+    failures: list[PullFailed] = []
+    candidates: Sequence[Login | None] = logins or (None,)
+    for login in candidates:
         try:
-            await tools.runtime.images.pull(image, auth=login)
-            return
+            return await tools.images.puller.pull(image, auth=login.auth if login else None, watch=teller), login
         except PullFailed as error:
-            failure = error
-    assert failure is not None
-    raise failure
+            failures.append(error)
+    texts = list(dict.fromkeys(str(error) for error in failures))
+    if len(texts) == 1:
+        raise failures[0]
+    raise PullFailed(f"[{', '.join(texts)}]")
 
 
-def _go_duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{round(seconds * 1000)}ms"
-    if seconds < 60:
-        return f"{round(seconds, 3):g}s"
-    return f"{int(seconds // 60)}m{round(seconds % 60, 3):g}s"
+class _Teller:
+    """Shows how far a pull has come, without spamming the API."""
+
+    def __init__(self, subject: Subject, need: Need) -> None:
+        self._subject = subject
+        self._need = need
+        self._began = subject.clock.monotonic()
+        self._show_at = FIRST_SHOWN
+        self._tell_at = EVENTS_AT[0]
+
+    def __call__(self, progress: PullProgress) -> None:
+        passed, text = self._subject.clock.monotonic() - self._began, progress.text()
+        if not text:
+            return
+        if passed >= self._show_at:
+            self._show_at = passed + SHOWN_EVERY
+            self._subject.memory.pulls.progress[self._need.key] = text
+            self._subject.changed()
+        if passed >= self._tell_at:
+            self._tell_at = passed + EVENTS_AT[-1]
+            message = f'Pulling image "{self._need.image}": {text}'
+            self._subject.tell("Pulling", message, container=self._need.container)
+
+
+def go_duration(seconds: float) -> str:
+    """As Go prints a duration cut to milliseconds: ``393ms``, ``1.2s``, ``1m2.5s``, ``1h0m3s``."""
+    total = int(seconds * 1000)
+    if total < 1000:
+        return f"{total}ms" if total else "0s"
+    minutes, rest = divmod(total, 60_000)
+    text = f"{rest // 1000}.{rest % 1000:03d}".rstrip("0").rstrip(".") + "s"
+    if minutes < 60:
+        return f"{minutes}m{text}" if minutes else text
+    return f"{minutes // 60}h{minutes % 60}m{text}"
