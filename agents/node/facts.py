@@ -28,16 +28,6 @@ class HostFacts:
     architecture: str
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What pressure conditions are judged by. Sizes in bytes; `*_free` shares are between 0 and 1."""
-
-    memory_available: int
-    disk_free: float
-    inodes_free: float
-    pids_free: float
-
-
 def read_facts(root: Path) -> HostFacts:
     """Facts of this host; `root` is the agent's directory, whose file system is the node's ephemeral storage."""
     return HostFacts(
@@ -51,17 +41,6 @@ def read_facts(root: Path) -> HostFacts:
         kernel=platform.release(),
         os_image=_os_image(),
         architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
-    )
-
-
-def read_load(root: Path) -> Load:
-    """How full the host is now."""
-    disk = os.statvfs(root)
-    return Load(
-        memory_available=_memory("MemAvailable"),
-        disk_free=disk.f_bavail / disk.f_blocks if disk.f_blocks else 1.0,
-        inodes_free=disk.f_favail / disk.f_files if disk.f_files else 1.0,
-        pids_free=_pids_free(),
     )
 
 
@@ -116,13 +95,3 @@ def _huge_pages() -> tuple[tuple[str, int], ...]:
 def most_processes() -> int:
     """How many processes (and threads) the kernel lets there be."""
     return min(int(_first_line(f"/proc/sys/kernel/{name}")) for name in ("pid_max", "threads-max"))
-
-
-def _pids_free() -> float:
-    """Share of process ids still free."""
-    try:
-        running = int(_first_line("/proc/loadavg").split()[3].partition("/")[2])
-        most = most_processes()
-    except (IndexError, ValueError):
-        return 1.0
-    return max(0.0, 1 - running / most)

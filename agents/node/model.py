@@ -6,20 +6,16 @@ the hard eviction thresholds keep free (by default 100 MiB of memory and 10 % of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agents.node.facts import HostFacts, Load
+from agents.node.facts import HostFacts
 from agents.resources.amounts import Amounts
 from agents.resources.reservations import Reservations
 from orca.api.objects import Obj
 from orca.api.times import format_time
 
-MEMORY_RESERVE = 100 << 20
-DISK_RESERVE = 0.10
-INODES_RESERVE = 0.05
-PIDS_RESERVE = 0.10
 MAX_IMAGES = 50
 MAX_IMAGE_NAMES = 5
 
@@ -51,13 +47,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is so at one moment. `problems` are the reasons why pods cannot run here now; none means ready."""
+    """What is so at one moment. `pressure` names the conditions that hold (`MemoryPressure` …); `problems` are the
+    reasons why pods cannot run here now; none means ready."""
 
-    load: Load
     engine: str
     """`docker://<version>`, or "" while the engine is down."""
     images: Sequence[Image] = ()
     problems: Sequence[str] = ()
+    pressure: Collection[str] = ()
 
 
 def default_labels(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
@@ -172,15 +169,11 @@ def allocatable(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
 
 def conditions(previous: Sequence[Obj], observed: Observation, now: datetime) -> list[Obj]:
     """The four conditions a kubelet reports, each with the time it last changed, followed by those of others."""
-    load = observed.load
     stamp = format_time(now)
-    out_of_memory = load.memory_available < MEMORY_RESERVE
-    out_of_disk = load.disk_free < DISK_RESERVE or load.inodes_free < INODES_RESERVE
-    out_of_pids = load.pids_free < PIDS_RESERVE
     wanted = [
         _condition(
             "MemoryPressure",
-            out_of_memory,
+            "MemoryPressure" in observed.pressure,
             "KubeletHasInsufficientMemory",
             "KubeletHasSufficientMemory",
             "kubelet has insufficient memory available",
@@ -188,7 +181,7 @@ def conditions(previous: Sequence[Obj], observed: Observation, now: datetime) ->
         ),
         _condition(
             "DiskPressure",
-            out_of_disk,
+            "DiskPressure" in observed.pressure,
             "KubeletHasDiskPressure",
             "KubeletHasNoDiskPressure",
             "kubelet has disk pressure",
@@ -196,7 +189,7 @@ def conditions(previous: Sequence[Obj], observed: Observation, now: datetime) ->
         ),
         _condition(
             "PIDPressure",
-            out_of_pids,
+            "PIDPressure" in observed.pressure,
             "KubeletHasInsufficientPID",
             "KubeletHasSufficientPID",
             "kubelet has insufficient PID available",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -34,7 +34,8 @@ class NodeReporter:
     """Observes the host every 10 s; writes when something changed, and every 5 minutes anyway.
 
     `engine_version` answers the engine's version or raises OSError-like failures while it is down; `images` lists what
-    the engine has. Both are given 5 s: a hung engine is one that is down.
+    the engine has. Both are given 5 s: a hung engine is one that is down. `pressure` names the conditions of eviction
+    that hold, None while that is not known.
     """
 
     def __init__(
@@ -47,19 +48,22 @@ class NodeReporter:
         engine_version: Callable[[], Awaitable[str]],
         images: Callable[[], Awaitable[Sequence[Image]]],
         problems: Sequence[Problem] = (),
+        pressure: Callable[[], Collection[str] | None] = tuple,
     ) -> None:
         self._client = client
         self._options = options
-        self._root = root
         self._clock = clock
         self._engine_version = engine_version
         self._images = images
         self._problems = problems
+        self._pressure = pressure
         self._facts = facts.read_facts(root)
         self._written: Obj | None = None
         self._written_at: datetime | None = None
         self._poked = asyncio.Event()
         self.registered = asyncio.Event()
+        self.engine = ""
+        """`docker://<version>` as last seen."""
 
     def __repr__(self) -> str:
         return f"<NodeReporter {self._options.name}>"
@@ -138,12 +142,21 @@ class NodeReporter:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 engine = f"docker://{await self._engine_version()}"
+                self.engine = engine
                 images = list(await self._images())
         except Exception as error:
             # Whatever an engine in trouble does, the answer here is the same: it is down.
             log.debug("the engine does not answer", error=str(error) or type(error).__name__)
             problems.insert(0, ENGINE_DOWN)
-        return Observation(load=facts.read_load(self._root), engine=engine, images=images, problems=problems)
+        return Observation(engine=engine, images=images, problems=problems, pressure=self._present_pressure())
+
+    def _present_pressure(self) -> Collection[str]:
+        """Until the first look is over, what the server was told before is as good as anything."""
+        present = self._pressure()
+        if present is not None:
+            return present
+        status = (self._written or {}).get("status") or {}
+        return [one["type"] for one in status.get("conditions") or () if one.get("status") == "True"]
 
     def _last_images(self) -> Sequence[Obj]:
         status = (self._written or {}).get("status") or {}

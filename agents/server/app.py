@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from agents.pods.ports import ContainerRefs, PodView
 from agents.runtime.engine import Engine
@@ -42,7 +43,7 @@ class Pods(Protocol):
 
 
 class AgentServer:
-    """HTTPS on `port`. `healthy` answers "" or what is wrong."""
+    """HTTPS on `port`. `healthy` answers "" or what is wrong; `pages` are answered to a GET of their paths."""
 
     def __init__(
         self,
@@ -53,8 +54,10 @@ class AgentServer:
         healthy: Callable[[], str] = lambda: "",
         address: str | None = None,
         port: int = 10250,
+        pages: Mapping[str, Handler] | None = None,
     ) -> None:
         self._pods = pods
+        self._pages = dict(pages or {})
         self._engine = engine
         self._commands = Commands(EngineStreams(engine))
         self._clock = clock
@@ -71,6 +74,8 @@ class AgentServer:
         app = web.Application(middlewares=[auth.authorize])
         app.router.add_get("/healthz", self._serve_health)
         app.router.add_get("/pods", self._serve_pods)
+        for path, page in self._pages.items():
+            app.router.add_get(path, page)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._serve_logs)
         for verb, handler in (("exec", self._serve_exec), ("attach", self._serve_attach)):
             for path in (

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agents.node import certificates, model
-from agents.node.facts import HostFacts, Load, read_facts, read_load
+from agents.node.facts import HostFacts, most_processes, read_facts
 from agents.node.join import JoinError, JoinToken, ca_of_cluster_info
 from agents.node.keyring import CLIENT, SERVING, Keyring
 from agents.node.lease import LeaseHeart
@@ -48,12 +48,13 @@ FACTS = HostFacts(
     os_image="Debian",
     architecture="amd64",
 )
-CALM = Load(memory_available=4 << 30, disk_free=0.5, inodes_free=0.5, pids_free=0.9)
+PRESSURE = ("MemoryPressure", "DiskPressure", "PIDPressure")
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
-def observation(load: Load = CALM, problems: Sequence[str] = ()) -> Observation:
-    return Observation(load=load, engine="docker://20.10.24", images=[Image(("busybox:latest",), 5)], problems=problems)
+def observation(problems: Sequence[str] = (), pressure: Sequence[str] = ()) -> Observation:
+    images = [Image(("busybox:latest",), 5)]
+    return Observation(engine="docker://20.10.24", images=images, problems=problems, pressure=pressure)
 
 
 def test_a_new_node_says_what_the_host_is() -> None:
@@ -87,13 +88,12 @@ def test_conditions_remember_when_they_changed_and_leave_those_of_others() -> No
     foreign = {"type": "NetworkUnavailable", "status": "False", "reason": "RouteCreated"}
     first = model.conditions([foreign], observation(), NOW)
     later = NOW + datetime.timedelta(minutes=1)
-    low = Load(memory_available=1 << 20, disk_free=0.05, inodes_free=0.5, pids_free=0.01)
-    second = {c["type"]: c for c in model.conditions(first, observation(low, ["a", "b"]), later)}
+    second = {c["type"]: c for c in model.conditions(first, observation(["a", "b"], PRESSURE), later)}
     assert second["NetworkUnavailable"] == foreign
     assert second["Ready"]["message"] == "[a, b]"
     assert second["Ready"]["lastTransitionTime"] == "2026-01-01T00:01:00Z"
-    assert [second[kind]["status"] for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")] == ["True"] * 3
-    third = {c["type"]: c for c in model.conditions(list(second.values()), observation(low, ["a"]), NOW)}
+    assert [second[kind]["status"] for kind in PRESSURE] == ["True"] * 3
+    third = {c["type"]: c for c in model.conditions(list(second.values()), observation(["a"], PRESSURE), NOW)}
     assert third["Ready"]["lastTransitionTime"] == "2026-01-01T00:01:00Z"
 
 
@@ -107,11 +107,11 @@ def test_extended_resources_of_others_stay() -> None:
 
 
 def test_this_host_can_be_read(tmp_path: Path) -> None:
-    facts, load = read_facts(tmp_path), read_load(tmp_path)
+    facts = read_facts(tmp_path)
     assert facts.cpus > 0
-    assert facts.memory > load.memory_available > 0
+    assert facts.memory > 0
     assert facts.boot_id
-    assert 0 < load.pids_free <= 1
+    assert most_processes() > 100
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,7 @@ class Host:
         self.clock = VirtualClock()
         self.client = FakeClient(clock=self.clock)
         self.engine = Engine()
+        self.pressure: tuple[str, ...] | None = ()
         self.reporter = NodeReporter(
             self.client,
             OPTIONS,
@@ -154,21 +155,38 @@ class Host:
             clock=self.clock,
             engine_version=self.engine.version,
             images=self.engine.images,
+            pressure=lambda: self.pressure,
         )
 
-    def ready(self) -> tuple[str, str, str]:
+    def condition(self, kind: str) -> tuple[str, str, str]:
         conditions = self.client.objects(NODES)[0]["status"]["conditions"]
-        ready = next(c for c in conditions if c["type"] == "Ready")
-        return ready["status"], ready["reason"], ready["message"]
+        found = next(c for c in conditions if c["type"] == kind)
+        return found["status"], found["reason"], found["message"]
+
+    def ready(self) -> tuple[str, str, str]:
+        return self.condition("Ready")
 
     def status_writes(self) -> int:
         return len([call for call in self.client.calls if call[1] == "nodes/status"])
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr("agents.node.facts.read_load", lambda root: CALM)
+def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
+
+
+async def test_pressure_is_told_and_stays_as_told_until_the_first_look_of_another_agent(host: Host) -> None:
+    host.pressure = ("DiskPressure",)
+    await host.reporter.report()
+    await host.reporter.report()
+    assert host.condition("DiskPressure") == ("True", "KubeletHasDiskPressure", "kubelet has disk pressure")
+    host.pressure = None
+    await host.reporter.report()
+    assert host.condition("DiskPressure")[0] == "True"
+    assert host.condition("MemoryPressure")[0] == "False"
+    host.pressure = ()
+    await host.reporter.report()
+    assert host.condition("DiskPressure") == ("False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
 
 
 async def test_the_status_is_written_when_it_changes_and_every_five_minutes(host: Host) -> None:
