@@ -7,89 +7,88 @@ schedulers that chose the same room. Reference: k8s.io/kubernetes ``pkg/kubelet/
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from agents.pods.containers import init_containers, is_sidecar, main_containers, spec_of
+from agents.pods.containers import spec_of
 from agents.pods.memory import Doom
+from agents.pods.preemption import NoVictims, victims
 from agents.pods.refusal import port_conflict, refused
+from agents.resources.amounts import Amounts, add, amounts_of, requests_of
+from agents.resources.quality import is_critical, is_static
 from orca.api.objects import Obj, labels, name
-from orca.api.quantity import parse_cpu_milli, parse_int
 from orca.api.selectors import Requirement
-
-Amounts = dict[str, int]
-"""Resource name -> cpu in thousandths, everything else in bytes or pieces."""
 
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt"}
 
 
-def admission(pod: Obj, others: Sequence[Obj], node: Obj | None) -> Doom | None:
-    """Why the pod may not join ``others`` on ``node`` (None while that is unknown: then only ports are compared)."""
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A resource of which the node has too little left."""
+
+    resource: str
+    wanted: int
+    used: int
+    capacity: int
+
+    @property
+    def missing(self) -> int:
+        return self.wanted - (self.capacity - self.used)
+
+    @property
+    def doom(self) -> Doom:
+        """How the pod is refused for it."""
+        numbers = f"requested: {self.wanted}, used: {self.used}, capacity: {self.capacity}"
+        return refused(f"OutOf{self.resource}", f"Node didn't have enough resource: {self.resource}, {numbers}")
+
+
+def admission(
+    pod: Obj, others: Sequence[Obj], node: Obj | None, ending: Sequence[Obj] = ()
+) -> tuple[Doom | None, list[Obj]]:
+    """Why the pod may not join ``others`` on ``node`` (None while that is unknown: then only ports are compared), and
+    which of them have to end first, because it is critical and has no room otherwise. ``ending`` are those of the
+    others that this host is ending already."""
     if node is None:
-        return port_conflict(pod, others)
-    return _room(pod, others, node) or _affinity(pod, node) or port_conflict(pod, others) or _taints(pod, node)
+        return port_conflict(pod, others), []
+    short = shortages(pod, others, node)
+    misplaced = _affinity(pod, node) or port_conflict(pod, others) or _taints(pod, node)
+    if not short:
+        return misplaced, []
+    if not is_critical(pod):
+        return short[0].doom, []
+    if misplaced is not None:
+        return misplaced, []
+    staying = [other for other in others if other not in ending]
+    try:
+        missing = {one.resource: one.missing for one in shortages(pod, staying, node)}
+        return None, [*ending, *victims(pod, staying, missing)]
+    except NoVictims as error:
+        text = "Unexpected error while attempting to recover from admission failure: "
+        text += f"preemption: error finding a set of pods to preempt: {error}"
+        return refused("UnexpectedAdmissionError", text), []
 
 
 # --- resources
 
 
-def _room(pod: Obj, others: Sequence[Obj], node: Obj) -> Doom | None:
+def shortages(pod: Obj, others: Sequence[Obj], node: Obj) -> list[Shortage]:
+    """What the node has too little of for ``pod`` beside ``others``."""
+    found = []
     capacity = amounts_of((node.get("status") or {}).get("allocatable") or {})
     if "pods" in capacity and len(others) + 1 > capacity["pods"]:
-        return _short("pods", 1, len(others), capacity["pods"])
+        found.append(Shortage("pods", 1, len(others), capacity["pods"]))
     wanted = requests_of(pod)
     used: Amounts = {}
     for other in others if wanted else ():
-        _add(used, requests_of(other))
+        add(used, requests_of(other))
     # The kubelet's order, so that it is the same resource that is named.
-    for resource in sorted(wanted, key=lambda one: (one != "cpu", one != "memory", one)):
+    first = ("cpu", "memory", "ephemeral-storage")
+    for resource in sorted(wanted, key=lambda one: (first.index(one) if one in first else len(first), one)):
         if resource not in capacity and (not capacity or "/" in resource):
             continue  # unknown here: somebody else's to manage
         has = capacity.get(resource, 0)
         if used.get(resource, 0) + wanted[resource] > has:
-            return _short(resource, wanted[resource], used.get(resource, 0), has)
-    return None
-
-
-def _short(resource: str, wanted: int, used: int, capacity: int) -> Doom:
-    numbers = f"requested: {wanted}, used: {used}, capacity: {capacity}"
-    return refused(f"OutOf{resource}", f"Node didn't have enough resource: {resource}, {numbers}")
-
-
-def requests_of(pod: Obj) -> Amounts:
-    """What a pod takes: its main containers and sidecars together, or an init container beside the sidecars before it
-    when that is more, and its overhead."""
-    total: Amounts = {}
-    for container in main_containers(pod):
-        _add(total, _asked(container))
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in init_containers(pod):
-        asked = _asked(container)
-        if is_sidecar(container):
-            _add(sidecars, asked)
-            asked = sidecars
-        else:
-            _add(asked, sidecars)
-        for resource, amount in asked.items():
-            peak[resource] = max(peak.get(resource, 0), amount)
-    _add(total, sidecars)
-    for resource, amount in peak.items():
-        total[resource] = max(total.get(resource, 0), amount)
-    _add(total, amounts_of(spec_of(pod).get("overhead") or {}))
-    return {resource: amount for resource, amount in total.items() if amount}
-
-
-def _asked(container: Obj) -> Amounts:
-    return amounts_of((container.get("resources") or {}).get("requests") or {})
-
-
-def amounts_of(quantities: Obj) -> Amounts:
-    """Parsed quantities."""
-    return {one: parse_cpu_milli(text) if one == "cpu" else parse_int(text) for one, text in quantities.items()}
-
-
-def _add(total: Amounts, more: Amounts) -> None:
-    for resource, amount in more.items():
-        total[resource] = total.get(resource, 0) + amount
+            found.append(Shortage(resource, wanted[resource], used.get(resource, 0), has))
+    return found
 
 
 # --- where it wants to be, and where it is not wanted
@@ -121,6 +120,8 @@ def _parsed(expressions: Iterable[Obj] | None) -> list[Requirement]:
 
 
 def _taints(pod: Obj, node: Obj) -> Doom | None:
+    if is_static(pod):
+        return None
     tolerations = spec_of(pod).get("tolerations") or ()
     for taint in (node.get("spec") or {}).get("taints") or ():
         if taint.get("effect") == "NoExecute" and not any(_tolerates(one, taint) for one in tolerations):

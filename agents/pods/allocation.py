@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from agents.pods.admission import amounts_of, requests_of
 from agents.pods.containers import init_containers, main_containers, spec_of
 from agents.pods.resources import qos_class
 from agents.pods.sizes import as_allotted
+from agents.resources.amounts import amounts_of, requests_of
 from orca.api.objects import Obj
 
 DEFERRED = "Deferred"

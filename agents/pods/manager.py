@@ -8,21 +8,26 @@ from typing import TypeAlias
 
 import structlog
 
+from agents.images.services import ImageServices, image_services
+from agents.pods import preemption
 from agents.pods.admission import admission
 from agents.pods.allocator import Allocator
 from agents.pods.checkpoint import load
 from agents.pods.compose import pod_files
 from agents.pods.gate import Gate
-from agents.pods.lifecycle import HOLDS_NOTHING
+from agents.pods.lifecycle import HOLDS_NOTHING, Life
 from agents.pods.memory import Doom
+from agents.pods.origin import is_static
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Tenant, Traffic, Volumes
 from agents.pods.records import ApiRecords, PodRecords, PodSource
+from agents.pods.refusal import HostRules, has_apparmor, host_refusal
 from agents.pods.sizes import remembered
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
 from agents.pods.verdict import load_verdict
 from agents.pods.worker import PodWorker
 from agents.probes.handlers import Handlers
+from agents.probes.tally import Tally
 from agents.resources.cgroups import Cgroups, Settings
 from agents.runtime import Runtime, model
 from agents.runtime.errors import EngineUnavailable, NoSuchContainer, RuntimeFailure
@@ -64,17 +69,20 @@ class PodManager:
         pods: PodSource | None = None,
         records: PodRecords | None = None,
         cgroups: Cgroups | None = None,
+        images: ImageServices | None = None,
+        objection: Callable[[Obj], Doom | None] = lambda pod: None,
     ) -> None:
         """``traffic`` is asked before a deleted pod's containers get their signal; ``services`` and ``node`` answer
         from caches of the caller; ``pods`` is an informer of this node's pods, or another source of them, that the
         caller runs; ``records`` is told what became of them, the API by default. Without ``cgroups`` containers are
-        where the engine puts them."""
+        where the engine puts them. ``objection`` is asked what the node's state says against a new pod."""
         clock = clock or SystemClock()
         if cgroups is None:
             cgroups = Cgroups(Settings(config.cgroup_parent, by_quality=False, kill_together=False), clock=clock)
         cgroups.serve(lambda: _cgroup_facts(runtime), lambda: [worker.allotted for worker in self._active()])
         self._runtime = runtime
         self._clock = clock
+        self._objection = objection
         self._owns_informer = pods is None
         self._services = services
         self._records = records or ApiRecords(client)
@@ -83,6 +91,7 @@ class PodManager:
         self._tools = Tools(
             records=self._records,
             runtime=runtime,
+            images=images or image_services(runtime, config.root, clock),
             network=network,
             volumes=volumes,
             traffic=traffic,
@@ -90,7 +99,7 @@ class PodManager:
             clock=clock,
             config=config,
             handlers=self._handlers,
-            sources=SourceReader(client),
+            sources=SourceReader(client, volumes),
             services=services.list if services is not None else tuple,
             node=node,
             gate=Gate(config.parallel_starts),
@@ -98,11 +107,14 @@ class PodManager:
             cgroups=cgroups,
             freed=self._freed,
         )
+        self._rules = HostRules(config.unsafe_sysctls, has_apparmor())
         self._allocator = Allocator(self._active, node, clock)
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unclaimed: dict[str, Found] = {}
         """Containers of pods that exist, but were not seen yet: the API was away, or the watch is behind."""
+        self._room: dict[str, list[str]] = {}
+        """Uids of pods that wait for others to end: those others."""
         self._finished: set[str] = set()
         """Pods that are gone here while their object is still kept by finalizers."""
 
@@ -130,6 +142,22 @@ class PodManager:
     def tenants(self) -> Sequence[Tenant]:
         """Every pod that may use something of this host."""
         return [worker.tenant() for worker in self._active()]
+
+    @property
+    def tally(self) -> Tally:
+        """What probes came to."""
+        return self._tools.tally
+
+    def wanted_images(self) -> set[str]:
+        """Ids of the images that containers are about to be made of."""
+        return {image.id for worker in self._workers.values() for image in worker.memory.images.values()}
+
+    async def remove_remains(self) -> None:
+        """Remove the containers of pods that are over, which are kept for their logs alone: for a disk that is full.
+        Raises ``RuntimeFailure``."""
+        over = [worker for worker in self._workers.values() if worker.memory.life is Life.FINISHED]
+        for info in [info for worker in over for info in worker.memory.everything() if not info.running]:
+            await self._runtime.remove(info.id)
 
     # Ending pods
 
@@ -208,7 +236,7 @@ class PodManager:
                         first = False
                         self._follow_api()
                         self._allocator.open()
-                        await self._clear_leftovers()
+                        await self.clear_leftovers()
                     async for event in events:
                         worker = self._workers.get(event.pod_uid)
                         if worker is not None:
@@ -298,13 +326,19 @@ class PodManager:
             if worker.memory.find(container_id) is not None:
                 worker.forget(container_id)
 
-    async def _clear_leftovers(self) -> None:
+    async def _recover_pulls(self) -> None:
+        """Who pulled what, of the pulls that an agent before this one did not see the end of."""
+        await self._tools.images.records.recover(await self._runtime.images.list())
+
+    async def clear_leftovers(self) -> None:
         """Addresses and volumes of pods that went while no agent was there."""
-        live = set(self._workers)
+        live = {*self._workers, *self._unclaimed}
         tools = self._tools
         for clear in (
             lambda: tools.network.reconcile(live),
             lambda: tools.volumes.orphans(live),
+            lambda: tools.images.mounts.orphans(live),
+            self._recover_pulls,
             lambda: tools.cgroups.reconcile(self._present),
         ):
             try:
@@ -347,13 +381,35 @@ class PodManager:
         worker = PodWorker(pod, self._tools, sizing=remembered(pod, saved, containers), removed=removed)
         if not removed:
             others = [other.allotted for other in self._active()]
-            worker.memory.doom = load_verdict(pod_files(self._tools.config, uid(pod)).directory)
-            worker.memory.refused = admission(worker.allotted, others, self._tools.node())
+            if not is_static(pod):  # these begin anew with the agent, whatever ended them
+                worker.memory.doom = load_verdict(pod_files(self._tools.config, uid(pod)).directory)
+            # Pressure keeps out who comes; who was here before an agent that starts under it has begun already.
+            begun = containers or (pod.get("status") or {}).get("startTime")
+            ending = [other.allotted for other in self._active() if other.memory.doom is not None]
+            refused, victims = admission(worker.allotted, others, self._tools.node(), ending)
+            objection = None if begun else self._objection(pod)
+            worker.memory.refused = objection or host_refusal(pod, self._rules) or refused
+            if victims and not begun and worker.memory.refused is None:
+                self._room[worker.uid] = [uid(victim) for victim in victims]
             self._allocator.seen(worker)
         self._workers[worker.uid] = worker
         self._tools.cgroups.poke()
         self._tasks[worker.uid] = asyncio.create_task(self._work(worker), name=f"pod {key(pod)}")
         return worker
+
+    async def _make_room(self, worker: PodWorker) -> None:
+        """End the pods that a critical one needs the room of, and wait for it, as upstream: with their own grace."""
+        victims = self._room.pop(worker.uid, ())
+        for victim in victims:
+            await self.evict(
+                victim,
+                reason=preemption.REASON,
+                message=preemption.MESSAGE,
+                event=preemption.MESSAGE,
+                disruption=preemption.CONDITION,
+            )
+        for victim in victims:
+            await self.stopped(victim)
 
     def _freed(self, pod_uid: str) -> None:
         worker = self._workers.get(pod_uid)
@@ -373,6 +429,7 @@ class PodManager:
         ]
 
     async def _work(self, worker: PodWorker) -> None:
+        await self._make_room(worker)
         while True:
             try:
                 await worker.run()
@@ -391,6 +448,7 @@ class PodManager:
             break
         self._workers.pop(worker.uid, None)
         self._tasks.pop(worker.uid, None)
+        self._tools.tally.forget(worker.uid)
         worker.over.set()
         present = self.pods.get(key(worker.pod))
         if present is not None and uid(present) == worker.uid:

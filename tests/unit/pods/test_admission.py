@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agents.pods.admission import admission, requests_of
+from agents.pods.admission import admission
+from agents.resources.amounts import requests_of
 from orca.api.objects import Obj
 from tests.unit.pods.build import pod, spec_container
 
@@ -24,7 +25,7 @@ def asking(cpu: str = "", **more: Any) -> Obj:
 
 
 def told(wanted: Obj, *others: Obj, **given: Any) -> tuple[str, str] | None:
-    found = admission(wanted, others, node(**given))
+    found, _ = admission(wanted, others, node(**given))
     return (found.reason, found.message) if found is not None else None
 
 
@@ -41,7 +42,7 @@ def test_room_is_counted_as_the_kubelet_does() -> None:
     assert told(pod(spec_container(resources={"requests": {"example.com/gpu": "1"}}))) is None
     # A full host still takes a pod that asks for nothing.
     assert told(asking(), asking("5")) is None
-    assert admission(asking("50"), [], None) is None
+    assert admission(asking("50"), [], None) == (None, [])
 
 
 def test_requests_of_init_containers_and_sidecars() -> None:
