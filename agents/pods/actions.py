@@ -29,6 +29,7 @@ from agents.pods.memory import container_hash, raise_crash
 from agents.pods.messages import read_message
 from agents.pods.plan import is_deleting
 from agents.pods.resizing import resize, save_sizes
+from agents.pods.security import needs_accounts
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.probes.tracker import Kind
@@ -193,7 +194,10 @@ class Actions:
             except OSError:
                 host_file = "127.0.0.1\tlocalhost\n"
         _write_in_place(files.hosts, hosts_text(subject.pod, subject.memory.ips, config.cluster_domain, host_file))
-        resolver = resolver_for(subject.pod, self._tools.host_resolver(), config.cluster_dns, config.cluster_domain)
+        host = self._tools.host_resolver()
+        resolver, problems = resolver_for(subject.pod, host, config.cluster_dns, config.cluster_domain)
+        for problem in problems:
+            subject.tell("DNSConfigForming", problem, warning=True)
         _write_in_place(files.resolver, resolver.text())
 
     async def _prepare_volumes(self) -> None:
@@ -268,17 +272,21 @@ class Actions:
             )
         stages = stages_of(container, environment.values, in_depth=tools.volumes.read_only_in_depth)
         staged = await tools.volumes.stage(pod, name_in_spec, stages) if stages else {}
+        image = tools.runtime.images.recent(container["image"])
+        known = image is not None and needs_accounts(pod, container, image)
+        accounts = await tools.runtime.accounts(image.id) if known and image is not None else None
         spec = container_spec(
             pod,
             container,
             attempt=attempt,
             sandbox_id=memory.sandbox.id,
-            image=tools.runtime.images.recent(container["image"]),
+            image=image,
             environment=environment.values,
             volumes=memory.volumes,
             config=tools.config,
             node_memory=tools.node_memory(),
             staged=staged,
+            accounts=accounts,
             target_id=self._target(container),
         )
         spec = replace(spec, cgroup_parent=await self._cgroup(f"start:{name_in_spec}"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.pods.containers import spec_of
+from agents.pods.containers import every_container, spec_of
 from agents.pods.environment import ConfigError
 from agents.pods.expansion import expand
 from agents.pods.files import hostname_of
@@ -15,7 +15,9 @@ from agents.pods.ports import Mounted, PodsConfig, Stage
 from agents.pods.resources import limits_of, oom_score
 from agents.pods.security import security_of
 from agents.pods.sizes import label_of
+from agents.pods.sysctls import dotted
 from agents.runtime import model
+from agents.runtime.accounts import Accounts
 from agents.runtime.model import ContainerSpec, ImageInfo, Mount, SandboxSpec, Security
 from orca.api.objects import Obj, name, namespace, uid
 
@@ -68,8 +70,9 @@ def refuse_unsupported(pod: Obj) -> None:
         raise ConfigError("hostUsers: false is not supported: Docker Engine has no user namespace for one pod alone")
     if spec.get("runtimeClassName"):
         raise ConfigError(f'no runtime for "{spec["runtimeClassName"]}" is configured')
-    if (spec.get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict":
-        raise ConfigError("supplementalGroupsPolicy Strict is not supported by Docker Engine")
+    contexts = (subject.get("securityContext") or {} for subject in (spec, *every_container(pod)))
+    if any(context.get("windowsOptions") for context in contexts):
+        raise ConfigError("windowsOptions are not supported by this node: it runs Linux")
     if spec.get("resourceClaims"):
         raise ConfigError("resourceClaims are not supported by this node")
     if spec.get("schedulingGroup"):
@@ -91,7 +94,7 @@ def sandbox_spec(pod: Obj, attempt: int, config: PodsConfig) -> SandboxSpec:
         host_network=bool(spec.get("hostNetwork")),
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
-        sysctls={item["name"]: item["value"] for item in shared.get("sysctls") or ()},
+        sysctls={dotted(item["name"]): item["value"] for item in shared.get("sysctls") or ()},
         cgroup_parent=config.cgroup_parent,
         security=Security(seccomp="unconfined"),
     )
@@ -110,11 +113,12 @@ def container_spec(
     node_memory: int,
     staged: Mapping[int, str] | None = None,
     target_id: str = "",
+    accounts: Accounts | None = None,
 ) -> ContainerSpec:
     """One app container; ``staged`` are the paths made for :func:`stages_of`, ``target_id`` is the container whose
-    processes an ephemeral one is to see.
+    processes an ephemeral one is to see, ``accounts`` are the image's where the container's groups hang on them.
 
-    Raises ``ConfigError`` for what cannot be.
+    Raises ``ConfigError`` for what cannot be, ``RefusedByEngine`` for what this host cannot give.
     """
     spec = spec_of(pod)
     files = pod_files(config, uid(pod))
@@ -155,7 +159,14 @@ def container_spec(
         host_ipc=bool(spec.get("hostIPC")),
         process_namespace=target_id or (sandbox_id if spec.get("shareProcessNamespace") else ""),
         resources=limits_of(container),
-        security=security_of(pod, container, image, config.root / "seccomp"),
+        security=security_of(
+            pod,
+            container,
+            image,
+            config.root / "seccomp",
+            seccomp_default=config.seccomp_default,
+            accounts=accounts,
+        ),
         oom_score_adj=oom_score(pod, container, node_memory),
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or "",
         cgroup_parent=config.cgroup_parent,

@@ -12,12 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.pods import envfiles
 from agents.pods.containers import find_container, spec_of
 from agents.pods.expansion import expand
 from orca.api import objects
 from orca.api.names import env_var_name
 from orca.api.objects import Obj, meta, name, namespace
 from orca.api.quantity import Quantity
+
+_DEFAULTED = ("cpu", "memory", "ephemeral-storage")
+"""Resources without a limit that are told as if the limit was what there is."""
 
 
 class ConfigError(Exception):
@@ -26,10 +30,12 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """ConfigMaps and Secrets a container refers to, by name; a missing one is absent."""
+    """ConfigMaps and Secrets a container refers to, by name; a missing one is absent. Files by volume and path in it;
+    one that cannot be read is absent."""
 
     config_maps: Mapping[str, Obj] = field(default_factory=dict)
     secrets: Mapping[str, Obj] = field(default_factory=dict)
+    files: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,12 @@ def wanted_sources(container: Obj) -> tuple[set[str], set[str]]:
         if source.get("secretKeyRef"):
             secrets.add(source["secretKeyRef"]["name"])
     return config_maps, secrets
+
+
+def wanted_files(container: Obj) -> set[tuple[str, str]]:
+    """Volume and path of the files that a container's environment refers to."""
+    references = ((entry.get("valueFrom") or {}).get("fileKeyRef") for entry in container.get("env") or ())
+    return {(reference["volumeName"], reference["path"]) for reference in references if reference}
 
 
 def build_environment(pod: Obj, container: Obj, services: Iterable[Obj], sources: Sources, place: Place) -> Environment:
@@ -132,6 +144,8 @@ def _value(
         return field_value(pod, source["fieldRef"]["fieldPath"], place)
     if source.get("resourceFieldRef"):
         return resource_value(pod, container, source["resourceFieldRef"], place)
+    if source.get("fileKeyRef"):
+        return _file_value(source["fileKeyRef"], sources)
     raise ConfigError(f"environment variable {entry['name']}: source {', '.join(source)} is not supported")
 
 
@@ -149,6 +163,21 @@ def _key_value(pod: Obj, kind: str, reference: Obj, known: Mapping[str, Obj]) ->
         what = "Secret" if secret else "ConfigMap"
         raise ConfigError(f"couldn't find key {reference['key']} in {what} {namespace(pod)}/{reference['name']}")
     return data[reference["key"]]
+
+
+def _file_value(reference: Obj, sources: Sources) -> str | None:
+    volume, path, key = reference["volumeName"], reference["path"], reference["key"]
+    text = sources.files.get((volume, path))
+    try:
+        value = envfiles.find(text, key) if text is not None else None
+    except ValueError:
+        value = None
+    if value is None:
+        # Not what is wrong with it: the file may hold what is secret.
+        raise ConfigError("couldn't parse env file")
+    if not value and not reference.get("optional"):
+        raise ConfigError(f'environment variable key "{key}" not found in file "{path}" of volume "{volume}"')
+    return value or None
 
 
 def field_value(pod: Obj, path: str, place: Place) -> str:
@@ -176,7 +205,8 @@ def field_value(pod: Obj, path: str, place: Place) -> str:
 
 
 def resource_value(pod: Obj, container: Obj, reference: Obj, place: Place) -> str:
-    """``limits.cpu`` and the like in units of ``divisor``, rounded up; a missing limit is what the node has."""
+    """``limits.cpu`` and the like in units of ``divisor``, rounded up; without a limit it is the pod's as a whole, or
+    what the node hands out."""
     subject = container
     if reference.get("containerName"):
         found = find_container(pod, reference["containerName"])
@@ -185,10 +215,10 @@ def resource_value(pod: Obj, container: Obj, reference: Obj, place: Place) -> st
         subject = found
     kind, _, resource = reference["resource"].partition(".")
     resources = subject.get("resources") or {}
-    amount = (resources.get(kind) or {}).get(resource)
-    if amount is None and kind == "limits":
-        amount = place.allocatable.get(resource)
-    amount = "0" if amount is None else amount
+    amount = (resources.get(kind) or {}).get(resource) or "0"
+    if kind == "limits" and resource in _DEFAULTED and not Quantity.parse(amount):
+        whole = (spec_of(pod).get("resources") or {}).get("limits") or {}
+        amount = whole.get(resource) or place.allocatable.get(resource) or "0"
     divisor = reference.get("divisor") or "1"
     unit = Quantity.parse("1" if str(divisor) == "0" else divisor).milli
     return str(math.ceil(Quantity.parse(amount).milli / unit))

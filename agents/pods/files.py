@@ -6,13 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agents.pods.containers import spec_of
+from agents.pods.environment import ConfigError
 from orca.api.objects import Obj, name, namespace
 
 MANAGED_HOSTS = "# Kubernetes-managed hosts file.\n"
 MANAGED_HOSTS_HOST_NETWORK = "# Kubernetes-managed hosts file (host network).\n"
-HOSTNAME_LIMIT = 63
+HOSTNAME_LIMIT, FQDN_LIMIT = 63, 64
 MAXIMUM_NAMESERVERS = 3
 MAXIMUM_SEARCHES = 32
+MAXIMUM_SEARCH_CHARACTERS = 2048
+LONGEST_SEARCH = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +48,61 @@ def parse_resolver(text: str) -> Resolver:
         if words[0] == "nameserver" and len(words) > 1:
             nameservers.append(words[1])
         elif words[0] in ("search", "domain"):
-            searches = words[1:]
+            # With and without the last dot it is the same domain.
+            searches = [word.removesuffix(".") or word for word in words[1:]]
         elif words[0] == "options":
             options = words[1:]
     return Resolver(tuple(nameservers), tuple(searches), tuple(options))
 
 
-def resolver_for(pod: Obj, host: Resolver, cluster_dns: Sequence[str], domain: str) -> Resolver:
-    """By ``dnsPolicy`` and ``dnsConfig``."""
+def resolver_for(
+    pod: Obj, host: Resolver | None, cluster_dns: Sequence[str], domain: str
+) -> tuple[Resolver, list[str]]:
+    """By ``dnsPolicy`` and ``dnsConfig``; and what had to be left out, in words for DNSConfigForming events.
+
+    ``host`` is None on a node that is told to use no resolv.conf of its own.
+    """
     spec = spec_of(pod)
     policy = spec.get("dnsPolicy") or "ClusterFirst"
     if policy == "ClusterFirst" and spec.get("hostNetwork"):
         policy = "Default"
+    known = host or Resolver()
     if policy == "None":
         base = Resolver()
     elif policy in ("ClusterFirst", "ClusterFirstWithHostNet") and cluster_dns:
         space = namespace(pod)
-        own = (f"{space}.svc.{domain}", f"svc.{domain}", domain)
-        base = Resolver(tuple(cluster_dns), (*own, *(s for s in host.searches if s not in own)), ("ndots:5",))
+        own = (f"{space}.svc.{domain}", f"svc.{domain}", domain) if domain else ()
+        base = Resolver(tuple(cluster_dns), _unique([*own, *known.searches]), ("ndots:5",))
     else:
-        base = host
+        # No servers would mean the resolver's own idea of them, which is this host.
+        base = known if host is not None else Resolver(("127.0.0.1",), (".",))
     extra = spec.get("dnsConfig") or {}
     options = dict(_option(text) for text in base.options)
     for option in extra.get("options") or ():
         options[option["name"]] = option.get("value") or ""
-    return Resolver(
-        _unique([*base.nameservers, *(extra.get("nameservers") or ())])[:MAXIMUM_NAMESERVERS],
-        _unique([*base.searches, *(extra.get("searches") or ())])[:MAXIMUM_SEARCHES],
-        tuple(f"{key}:{value}" if value else key for key, value in options.items()),
-    )
+    servers, no_servers = _fitting_servers(_unique([*base.nameservers, *(extra.get("nameservers") or ())]))
+    searches, no_searches = _fitting_searches(_unique([*base.searches, *(extra.get("searches") or ())]))
+    listed = tuple(f"{key}:{value}" if value else key for key, value in options.items())
+    return Resolver(servers, searches, listed), [*no_servers, *no_searches]
+
+
+def _fitting_servers(servers: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
+    if len(servers) <= MAXIMUM_NAMESERVERS:
+        return servers, []
+    kept = servers[:MAXIMUM_NAMESERVERS]
+    text = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is"
+    return kept, [f"{text}: {' '.join(kept)}"]
+
+
+def _fitting_searches(searches: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
+    """The C library of many images knows no more, and some end at a domain that is too long."""
+    kept = [domain for domain in searches[:MAXIMUM_SEARCHES] if len(domain) <= LONGEST_SEARCH]
+    while len(" ".join(kept)) > MAXIMUM_SEARCH_CHARACTERS:
+        kept.pop()
+    if len(kept) == len(searches):
+        return searches, []
+    text = "Search Line limits were exceeded, some search paths have been omitted, the applied search line is"
+    return tuple(kept), [f"{text}: {' '.join(kept)}"]
 
 
 def _option(text: str) -> tuple[str, str]:
@@ -86,21 +115,32 @@ def _unique(items: Iterable[str]) -> tuple[str, ...]:
 
 
 def hostname_of(pod: Obj, domain: str) -> str:
-    """What ``hostname`` prints in the pod's containers."""
+    """What ``hostname`` prints in the pod's containers. Raises ``ConfigError`` for one that no kernel takes."""
+    short, suffix = short_hostname(pod), fqdn_suffix(pod, domain)
+    if not spec_of(pod).get("setHostnameAsFQDN") or not suffix:
+        return short
+    full = f"{short}.{suffix}"
+    if len(full) > FQDN_LIMIT:
+        raise ConfigError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+            f"({FQDN_LIMIT} characters is the max, {len(full)} characters requested)"
+        )
+    return full
+
+
+def short_hostname(pod: Obj) -> str:
+    """``hostnameOverride``, ``hostname``, or the pod's name, as much of it as fits."""
     spec = spec_of(pod)
-    if spec.get("hostnameOverride"):
-        return str(spec["hostnameOverride"])
-    short = (spec.get("hostname") or name(pod))[:HOSTNAME_LIMIT].rstrip("-.")
-    if spec.get("setHostnameAsFQDN"):
-        full = f"{short}.{fqdn_suffix(pod, domain)}" if spec.get("subdomain") else short
-        return full[:64]
-    return short
+    wanted = str(spec.get("hostnameOverride") or spec.get("hostname") or name(pod))
+    return wanted if len(wanted) <= HOSTNAME_LIMIT else wanted[:HOSTNAME_LIMIT].rstrip("-.")
 
 
 def fqdn_suffix(pod: Obj, domain: str) -> str:
-    """``subdomain.namespace.svc.cluster.local``, "" without a subdomain."""
+    """``subdomain.namespace.svc.cluster.local``, "" without a subdomain or with another name given instead."""
     subdomain = spec_of(pod).get("subdomain")
-    return f"{subdomain}.{namespace(pod)}.svc.{domain}" if subdomain else ""
+    if not subdomain or spec_of(pod).get("hostnameOverride"):
+        return ""
+    return f"{subdomain}.{namespace(pod)}.svc.{domain}"
 
 
 def hosts_text(pod: Obj, ips: Sequence[str], domain: str, host_file: str) -> str:
@@ -117,9 +157,7 @@ def hosts_text(pod: Obj, ips: Sequence[str], domain: str, host_file: str) -> str
             "fe00::1\tip6-allnodes\n"
             "fe00::2\tip6-allrouters\n"
         )
-        override = spec.get("hostnameOverride")
-        hostname = override or (spec.get("hostname") or name(pod))[:HOSTNAME_LIMIT].rstrip("-.")
-        suffix = "" if override else fqdn_suffix(pod, domain)
+        hostname, suffix = short_hostname(pod), fqdn_suffix(pod, domain)
         names = f"{hostname}.{suffix}\t{hostname}" if suffix else hostname
         text += "".join(f"{address}\t{names}\n" for address in ips)
     aliases = spec.get("hostAliases") or ()

@@ -105,7 +105,12 @@ class PodsConfig:
     cgroup_parent: str = ""
     cluster_dns: tuple[str, ...] = ()
     cluster_domain: str = "cluster.local"
-    resolv_conf: Path = Path("/etc/resolv.conf")
+    resolv_conf: Path | None = Path("/etc/resolv.conf")
+    """None: pods get nothing of the host's."""
+    seccomp_default: bool = False
+    """Whether containers without a profile have the engine's."""
+    unsafe_sysctls: tuple[str, ...] = ()
+    """Names and ``prefix*`` patterns that pods may set besides the safe ones."""
     parallel_starts: int = 4
     """Engine calls that start containers in flight at once: more than the cores can chew makes every pod slower."""
     log_max_size: str = "10m"

@@ -6,39 +6,57 @@ What could work one day, or elsewhere, is not here: such a pod waits with an eve
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
-from agents.pods.containers import init_containers, is_sidecar, main_containers, spec_of
+from agents.pods import sysctls
+from agents.pods.containers import every_container, init_containers, is_sidecar, main_containers, spec_of
 from agents.pods.memory import Doom
 from orca.api.objects import Obj
 
-SAFE_SYSCTLS = frozenset(
-    {
-        "kernel.shm_rmid_forced",
-        "net.ipv4.ip_local_port_range",
-        "net.ipv4.tcp_syncookies",
-        "net.ipv4.ping_group_range",
-        "net.ipv4.ip_unprivileged_port_start",
-        "net.ipv4.ip_local_reserved_ports",
-        "net.ipv4.tcp_keepalive_time",
-        "net.ipv4.tcp_fin_timeout",
-        "net.ipv4.tcp_keepalive_intvl",
-        "net.ipv4.tcp_keepalive_probes",
-        "net.ipv4.tcp_rmem",
-        "net.ipv4.tcp_wmem",
-    }
-)
-"""What upstream's kubelet lets pods set without ``--allowed-unsafe-sysctls``."""
+APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
+
+
+@dataclass(frozen=True, slots=True)
+class HostRules:
+    """What this host lets pods do. ``unsafe_sysctls``: names and ``prefix*`` patterns besides the safe ones."""
+
+    unsafe_sysctls: tuple[str, ...] = ()
+    apparmor: bool = False
+
+
+def has_apparmor(told: Path = APPARMOR) -> bool:
+    """Whether the kernel runs with AppArmor."""
+    try:
+        return told.read_text().startswith("Y")
+    except OSError:
+        return False
 
 
 def refusal(pod: Obj) -> Doom | None:
-    """Why the pod is not to be started here at all; None when nothing speaks against it."""
+    """Why the pod is not to be started on any host of this kind; None when nothing speaks against it."""
     if (spec_of(pod).get("os") or {}).get("name", "linux") != "linux":
         return refused("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
-    for item in (spec_of(pod).get("securityContext") or {}).get("sysctls") or ():
-        # Upstream takes slashes for dots.
-        problem = _sysctl_problem(item["name"].replace("/", "."), spec_of(pod))
+    return None
+
+
+def host_refusal(pod: Obj, rules: HostRules) -> Doom | None:
+    """Why the pod is not to be started on this host; None when nothing speaks against it."""
+    spec = spec_of(pod)
+    shared = spec.get("securityContext") or {}
+    for item in shared.get("sysctls") or ():
+        problem = sysctls.problem_with(
+            item["name"],
+            rules.unsafe_sysctls,
+            host_network=bool(spec.get("hostNetwork")),
+            host_ipc=bool(spec.get("hostIPC")),
+        )
         if problem:
-            return refused("SysctlForbidden", f'forbidden sysctl: "{item["name"]}" {problem}')
+            return refused("SysctlForbidden", f"forbidden sysctl: {problem}")
+    contexts = [shared, *((container.get("securityContext") or {}) for container in every_container(pod))]
+    profiles = [context.get("appArmorProfile") or {} for context in contexts]
+    if not rules.apparmor and any(profile.get("type") in ("RuntimeDefault", "Localhost") for profile in profiles):
+        return refused("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
     return None
 
 
@@ -64,16 +82,6 @@ def _host_ports(pod: Obj) -> list[tuple[str, str, int]]:
         for port in container.get("ports") or ()
         if port.get("hostPort")
     ]
-
-
-def _sysctl_problem(name: str, spec: Obj) -> str:
-    if name not in SAFE_SYSCTLS:
-        return "not allowlisted"
-    if spec.get("hostNetwork") and name.startswith("net."):
-        return "not allowed with host net enabled"
-    if spec.get("hostIPC") and name.startswith("kernel."):
-        return "not allowed with host ipc enabled"
-    return ""
 
 
 def refused(reason: str, message: str) -> Doom:

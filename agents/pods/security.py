@@ -1,4 +1,7 @@
-"""``securityContext`` of pod and container to what the runtime is told. Pure."""
+"""``securityContext`` of pod and container to what the runtime is told.
+
+Pure, but for the text of a seccomp profile. Reference: k8s.io/kubernetes ``pkg/kubelet/kuberuntime/security_context*``.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,45 @@ from pathlib import Path
 
 from agents.pods.containers import spec_of
 from agents.pods.environment import ConfigError
+from agents.runtime.accounts import Accounts
+from agents.runtime.errors import RefusedByEngine
 from agents.runtime.model import ImageInfo, Security
-from orca.api.objects import Obj
+from orca.api.objects import Obj, name, namespace, uid
+
+LARGEST_ID = 2**31 - 1
 
 
-def security_of(pod: Obj, container: Obj, image: ImageInfo | None, seccomp_root: Path) -> Security:
-    """The container's settings over the pod's. Raises ``ConfigError`` for what must not or cannot be run."""
+def security_of(
+    pod: Obj,
+    container: Obj,
+    image: ImageInfo | None,
+    seccomp_root: Path,
+    *,
+    seccomp_default: bool = False,
+    accounts: Accounts | None = None,
+) -> Security:
+    """The container's settings over the pod's.
+
+    ``accounts`` are the image's, where :func:`needs_accounts`. Raises ``ConfigError`` for what must not be run, and
+    ``RefusedByEngine`` for what the host cannot give.
+    """
     shared: Obj = spec_of(pod).get("securityContext") or {}
     own: Obj = container.get("securityContext") or {}
     capabilities = own.get("capabilities") or {}
     privileged = bool(own.get("privileged"))
-    user = _setting(own, shared, "runAsUser")
-    group = _setting(own, shared, "runAsGroup")
     if _setting(own, shared, "runAsNonRoot"):
-        _require_non_root(container, user, image)
-    groups = [str(item) for item in shared.get("supplementalGroups") or ()]
-    if shared.get("fsGroup") is not None and str(shared["fsGroup"]) not in groups:
-        groups.append(str(shared["fsGroup"]))
+        _require_non_root(pod, container, _setting(own, shared, "runAsUser"), image)
+    user, groups = _identity(own, shared, image, accounts)
     return Security(
-        user=_user(user, group, image),
-        groups=tuple(groups),
+        user=user,
+        groups=groups,
         add_capabilities=tuple(capabilities.get("add") or ()),
         drop_capabilities=tuple(capabilities.get("drop") or ()),
         privileged=privileged,
         no_new_privileges=own.get("allowPrivilegeEscalation") is False,
         read_only_root=bool(own.get("readOnlyRootFilesystem")),
         unmasked_proc=own.get("procMount") == "Unmasked",
-        seccomp="" if privileged else _seccomp(own.get("seccompProfile") or shared.get("seccompProfile"), seccomp_root),
+        seccomp="" if privileged else _seccomp(own, shared, seccomp_root, by_default=seccomp_default),
         apparmor=_apparmor(own.get("appArmorProfile") or shared.get("appArmorProfile")),
         selinux=_selinux(own.get("seLinuxOptions") or shared.get("seLinuxOptions")),
     )
@@ -43,48 +58,97 @@ def _setting(own: Obj, shared: Obj, key: str) -> int | bool | None:
     return shared.get(key) if value is None else value
 
 
-def _user(user: int | bool | None, group: int | bool | None, image: ImageInfo | None) -> str:
-    if user is None and group is None:
-        return ""
+# --- who it is
+
+
+def needs_accounts(pod: Obj, container: Obj, image: ImageInfo | None) -> bool:
+    """Whether the container's groups hang on what the image's files say of its user.
+
+    The engine adds a user's memberships by itself, but only when it is given no group; so they are ours to find when a
+    group is given, and ours to keep out, by giving one, when there shall be none (policy Strict).
+    """
+    shared: Obj = spec_of(pod).get("securityContext") or {}
+    _, group = _user_and_group(container.get("securityContext") or {}, shared, image)
+    return not group if _strict(shared) else bool(group)
+
+
+def _strict(shared: Obj) -> bool:
+    return shared.get("supplementalGroupsPolicy") == "Strict"
+
+
+def _user_and_group(own: Obj, shared: Obj, image: ImageInfo | None) -> tuple[str, str]:
+    """As the specs and the image name them; "" for a group that nobody names."""
+    user, group = _setting(own, shared, "runAsUser"), _setting(own, shared, "runAsGroup")
+    of_image, _, group_of_image = (image.user if image is not None else "").partition(":")
     if user is None:
-        # A group alone: keep the image's user.
-        own = (image.user if image is not None else "").partition(":")[0] or "0"
-        return f"{own}:{group}"
-    return str(user) if group is None else f"{user}:{group}"
+        return of_image or "0", group_of_image if group is None else str(group)
+    return str(user), "" if group is None else str(group)
 
 
-def _require_non_root(container: Obj, user: int | bool | None, image: ImageInfo | None) -> None:
+def _identity(own: Obj, shared: Obj, image: ImageInfo | None, accounts: Accounts | None) -> tuple[str, tuple[str, ...]]:
+    """``user[:group]`` ("" for the image's own), and further groups."""
+    user, group = _user_and_group(own, shared, image)
+    groups = [str(item) for item in shared.get("supplementalGroups") or ()]
+    if shared.get("fsGroup") is not None:
+        groups.append(str(shared["fsGroup"]))
+    if _strict(shared):
+        group = group or str((accounts or Accounts()).primary_group(user))
+    elif group and accounts is not None:
+        groups += [str(one) for one in accounts.memberships(user)]
+    declared = _setting(own, shared, "runAsUser") is None and _setting(own, shared, "runAsGroup") is None
+    if declared and not _strict(shared):
+        user, group = "", ""
+    return f"{user}:{group}" if group else user, tuple(dict.fromkeys(groups))
+
+
+def _require_non_root(pod: Obj, container: Obj, user: int | bool | None, image: ImageInfo | None) -> None:
+    where = f'(pod: "{name(pod)}_{namespace(pod)}({uid(pod)})", container: {container["name"]})'
     if user is not None:
         if user == 0:
-            raise ConfigError("container's runAsUser breaks non-root policy")
+            raise ConfigError(f"container's runAsUser breaks non-root policy {where}")
         return
-    declared = (image.user if image is not None else "").partition(":")[0]
-    if declared in ("", "0", "root"):
-        raise ConfigError("container has runAsNonRoot and image will run as root")
+    declared = (image.user if image is not None else "").partition(":")[0] or "0"
     if not declared.isdigit():
-        raise ConfigError(
-            f"container has runAsNonRoot and image has non-numeric user ({declared}), cannot verify user is non-root"
-        )
+        text = f"container has runAsNonRoot and image has non-numeric user ({declared}), cannot verify user is non-root"
+        raise ConfigError(f"{text} {where}")
+    if int(declared) == 0:
+        raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")
+    if int(declared) > LARGEST_ID:
+        text = f"container has runAsNonRoot and image has an invalid user id ({declared}). (Must be 1-({LARGEST_ID})): "
+        raise ConfigError(f"{text}must be between 0 and {LARGEST_ID}, inclusive {where}")
 
 
-def _seccomp(profile: Obj | None, root: Path) -> str:
-    kind = (profile or {}).get("type", "Unconfined")
-    if kind == "RuntimeDefault":
-        return ""
-    if kind == "Localhost":
-        path = root / str((profile or {}).get("localhostProfile", ""))
-        try:
-            return path.read_text()
-        except OSError as error:
-            raise ConfigError(f"cannot load seccomp profile {path}: {error.strerror}") from error
+# --- what it may do
+
+
+def _seccomp(own: Obj, shared: Obj, root: Path, *, by_default: bool) -> str:
+    """Empty for the engine's own profile, ``unconfined``, or the JSON text of one."""
+    profile = own.get("seccompProfile") or shared.get("seccompProfile") or {}
+    match profile.get("type"):
+        case None:
+            return "" if by_default else "unconfined"
+        case "RuntimeDefault":
+            return ""
+        case "Localhost":
+            if not profile.get("localhostProfile"):
+                raise ConfigError("localhostProfile must be set if seccompProfile type is Localhost.")
+            path = root / str(profile["localhostProfile"])
+            try:
+                return path.read_text()
+            except OSError as error:
+                problem = (error.strerror or str(error)).lower()
+                raise RefusedByEngine(f'cannot load seccomp profile "{path}": open {path}: {problem}') from error
     return "unconfined"
 
 
 def _apparmor(profile: Obj | None) -> str:
-    kind = (profile or {}).get("type", "RuntimeDefault")
-    if kind == "Localhost":
-        return str((profile or {}).get("localhostProfile", ""))
-    return "unconfined" if kind == "Unconfined" else ""
+    """Empty for the engine's own profile where the host has AppArmor."""
+    match (profile or {}).get("type"):
+        case "Localhost":
+            return str((profile or {}).get("localhostProfile", ""))
+        case "Unconfined":
+            return "unconfined"
+    return ""
 
 
 def _selinux(options: Obj | None) -> tuple[str, ...]:

@@ -53,8 +53,10 @@ class Tools:
         amount = ((node.get("status") or {}).get("capacity") or {}).get("memory")
         return parse_int(amount) if amount is not None else 0
 
-    def host_resolver(self) -> Resolver:
-        """The host's resolv.conf, as it is now."""
+    def host_resolver(self) -> Resolver | None:
+        """The host's resolv.conf, as it is now; None when it is not to be used."""
+        if self.config.resolv_conf is None:
+            return None
         try:
             return parse_resolver(self.config.resolv_conf.read_text())
         except OSError:

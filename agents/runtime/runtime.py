@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import orjson
 
+from agents.runtime import accounts
+from agents.runtime.accounts import Accounts
 from agents.runtime.engine import DEFAULT_SOCKET, Engine
 from agents.runtime.errors import (
     EngineTimeout,
@@ -51,6 +53,8 @@ STOP_SLACK_SECONDS = 60.0
 DEATH_SECONDS = 3.0
 """How long a killed process may take until the engine has noticed, before the engine is asked to kill it."""
 EXEC_REAP_SECONDS = 0.05
+KEPT_ACCOUNTS = 64
+"""Images whose users are remembered; an id always stands for the same files."""
 
 
 class Runtime:
@@ -60,6 +64,7 @@ class Runtime:
         self.engine = Engine(socket_path)
         self.images = Images(self.engine)
         self._abilities: HostAbilities | None = None
+        self._accounts: dict[str, Accounts] = {}
 
     def __repr__(self) -> str:
         return f"<Runtime {self.engine!r}>"
@@ -76,9 +81,18 @@ class Runtime:
         """Raises ``EngineUnavailable`` or ``EngineTimeout`` when the engine does not answer."""
         await self.engine.call("GET", "/_ping", seconds=10)
 
+    async def accounts(self, image_id: str) -> Accounts:
+        """Users and groups that an image on this host knows. Raises ``NoSuchImage``."""
+        if image_id not in self._accounts:
+            if len(self._accounts) >= KEPT_ACCOUNTS:
+                self._accounts.pop(next(iter(self._accounts)))
+            self._accounts[image_id] = await accounts.read(self.engine, image_id)
+        return self._accounts[image_id]
+
     async def abilities(self) -> HostAbilities:
-        """What this host can do; asked once."""
+        """What this host can do; asked once, when what an agent before this one left in the engine is removed, too."""
         if self._abilities is None:
+            await accounts.sweep(self.engine)
             info = await self.engine.call("GET", "/info")
             capabilities, full = host_capabilities(info["ServerVersion"])
             self._abilities = HostAbilities(

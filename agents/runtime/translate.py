@@ -164,13 +164,11 @@ def _secure(host: Json, security: Security, abilities: HostAbilities, mounts: li
         if mounts is not None and not any(mount["Target"] == "/sys" for mount in mounts):
             mounts.append({"Type": "bind", "Source": "/sys", "Target": "/sys", "ReadOnly": False})
         return
-    if security.add_capabilities:
-        if "ALL" in security.add_capabilities:
-            host["CapAdd"] = list(abilities.capabilities)
-        else:
-            host["CapAdd"] = list(security.add_capabilities)
-    if security.drop_capabilities:
-        host["CapDrop"] = list(security.drop_capabilities)
+    added, dropped = _capabilities(security, abilities)
+    if added:
+        host["CapAdd"] = added
+    if dropped:
+        host["CapDrop"] = dropped
     if security.no_new_privileges:
         options.append("no-new-privileges")
     if security.seccomp:
@@ -182,6 +180,19 @@ def _secure(host: Json, security: Security, abilities: HostAbilities, mounts: li
         host["MaskedPaths"] = host["ReadonlyPaths"] = []
     if options:
         host["SecurityOpt"] = options
+
+
+def _capabilities(security: Security, abilities: HostAbilities) -> tuple[list[str], list[str]]:
+    """What the engine is to add and to drop. As Kubernetes' runtimes have it, a capability that is named in both lists
+    is dropped; the engine by itself would add it."""
+    wanted = [_bare(one) for one in security.add_capabilities]
+    unwanted = [_bare(one) for one in security.drop_capabilities]
+    named = abilities.capabilities if "ALL" in wanted and "ALL" not in unwanted else wanted
+    return [one for one in named if one != "ALL" and one not in unwanted], unwanted
+
+
+def _bare(capability: str) -> str:
+    return capability.upper().removeprefix("CAP_")
 
 
 def host_devices() -> list[str]:

@@ -27,6 +27,7 @@ from agents.volumes.empty_dir import EmptyDir
 from agents.volumes.errors import VolumeError
 from agents.volumes.from_api import DIRECTORIES, FilesFromApi
 from agents.volumes.host_path import HostPath
+from agents.volumes.image import ImageVolume
 from agents.volumes.nfs import Nfs
 from agents.volumes.plugin import Places, Plugin
 from agents.volumes.sources import ObjectSource
@@ -67,6 +68,7 @@ class VolumeManager:
             "hostPath": HostPath(),
             "emptyDir": EmptyDir(self._places, place),
             "nfs": nfs,
+            "image": ImageVolume(root),
             "persistentVolumeClaim": Claims(client, self._places, nfs),
         }
         for kind in DIRECTORIES:
@@ -128,6 +130,17 @@ class VolumeManager:
             text = f'failed to prepare {what} for volumeMount "{stage.volume}" of container "{container}"'
             raise ConfigError(text) from error
         return str(target)
+
+    async def read(self, pod: Obj, volume: str, path: str) -> bytes | None:
+        """A file of a volume that is ready, None when it cannot be read; never one outside the volume."""
+        ready = self._ready.get(uid(pod), {}).get(volume)
+        if ready is None:
+            return None
+        try:
+            return await asyncio.to_thread(staging.read_inside, ready.path, path)
+        except (OSError, staging.LeadsOut) as error:
+            log.warning("cannot read a file of a volume", pod=uid(pod), volume=volume, error=str(error))
+            return None
 
     def update(self, pod: Obj) -> None:
         """The pod's object changed: its labels and annotations may be in a volume."""

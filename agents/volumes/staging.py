@@ -9,6 +9,7 @@ Reference: k8s.io/mount-utils and k8s.io/kubernetes ``pkg/volume/util/subpath``.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -41,10 +42,22 @@ def stage(volume: str, sub_path: str, target: Path, *, in_depth: bool) -> None:
         os.close(opened)
 
 
-def open_inside(volume: str, sub_path: str) -> int:
+def read_inside(volume: str, path: str) -> bytes:
+    """Content of a regular file of a volume. Raises LeadsOut and OSError."""
+    opened = open_inside(volume, path, create=False)
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return Path(f"/proc/self/fd/{opened}").read_bytes()
+    finally:
+        os.close(opened)
+
+
+def open_inside(volume: str, sub_path: str, *, create: bool = True) -> int:
     """A descriptor (O_PATH) of what is at ``sub_path``. Links are followed as long as they stay inside.
 
-    Raises LeadsOut, and OSError when somebody changes the path meanwhile.
+    Directories that are missing are made if ``create``. Raises LeadsOut, and OSError when somebody changes the path
+    meanwhile.
     """
     root = os.path.realpath(volume)
     if os.path.isabs(sub_path) or ".." in sub_path.split("/"):
@@ -57,7 +70,7 @@ def open_inside(volume: str, sub_path: str) -> int:
     mode = stat.S_IMODE(os.fstat(current).st_mode)
     for part in Path(wanted).relative_to(root).parts:
         try:
-            following = _step(current, part, mode)
+            following = _step(current, part, mode if create else None)
         finally:
             os.close(current)
         current = following
@@ -67,10 +80,13 @@ def open_inside(volume: str, sub_path: str) -> int:
     return current
 
 
-def _step(directory: int, part: str, mode: int) -> int:
+def _step(directory: int, part: str, mode: int | None) -> int:
+    """``mode`` is that of a directory to make where there is none."""
     try:
         return os.open(part, _STEP, dir_fd=directory)
     except FileNotFoundError:
+        if mode is None:
+            raise
         os.mkdir(part, mode & 0o777, dir_fd=directory)
     made = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     os.fchmod(made, mode)

@@ -88,6 +88,10 @@ class FakeVolumes:
             path.mkdir(parents=True, exist_ok=True)
         return {index: str(path) for index, path in paths.items()}
 
+    async def read(self, pod: Obj, volume: str, path: str) -> bytes | None:
+        file = self._root / uid(pod) / volume / path
+        return file.read_bytes() if file.is_file() else None
+
     async def teardown(self, pod_uid: str) -> None:
         shutil.rmtree(self._root / pod_uid, ignore_errors=True)
 

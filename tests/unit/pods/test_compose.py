@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents.pods import envfiles
 from agents.pods.compose import container_spec, refuse_unsupported, sandbox_spec, stages_of
-from agents.pods.credentials import credentials_for
 from agents.pods.environment import ConfigError, Place, Sources, build_environment
 from agents.pods.expansion import expand
 from agents.pods.files import Resolver, hostname_of, hosts_text, parse_resolver, resolver_for
-from agents.pods.images import pull_policy
 from agents.pods.ports import Mounted, PodsConfig, Stage
 from agents.pods.resources import limits_of, oom_score, qos_class
-from agents.pods.security import security_of
+from agents.pods.security import needs_accounts, security_of
+from agents.runtime.accounts import Accounts, parse
+from agents.runtime.errors import RefusedByEngine
 from agents.runtime.model import ImageInfo, Mount
 from orca.api.objects import Obj
 from tests.unit.pods.build import pod, spec_container
@@ -99,6 +101,38 @@ def test_missing_sources_are_named(entry: Obj, message: str) -> None:
         environment(spec_container(env=[{"name": "X", **entry}]), sources=Sources({"cm": {"data": {}}}))
 
 
+def test_values_from_files_of_volumes() -> None:
+    def entry(key: str, **more: Any) -> Obj:
+        return {"name": key, "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "env", "key": key, **more}}}
+
+    text = "# made by init\n  A='1 # $X'\nMANY='a\n b' # twice\nEMPTY=''\nNEXT= \nBAD=x\n"
+    sources = Sources(files={("v", "env"): text})
+    container = spec_container(env=[entry("A"), entry("MANY"), entry("EMPTY", optional=True)])
+    assert environment(container, sources=sources) == {"A": "1 # $X", "MANY": "a\n b"}
+    for key, problem in (("EMPTY", "environment variable key"), ("BAD", "couldn't parse"), ("NO", "couldn't parse")):
+        with pytest.raises(ConfigError, match=problem):
+            environment(spec_container(env=[entry(key)]), sources=sources)
+    with pytest.raises(ConfigError, match="couldn't parse env file"):
+        environment(spec_container(env=[entry("A", optional=True)]), sources=Sources())
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("A", "at line 1: missing '='"),
+        ("\n='x'", "at line 2: empty variable name"),
+        ("A ='x'", "whitespace before '=' is not allowed"),
+        ('A="x"', "value must be enclosed in single quotes"),
+        ("A='x''y'", "unexpected content after closing quote"),
+        ("A='x\nB='y'", "at line 1: unexpected content"),
+        ("A='x", "unclosed single quote"),
+    ],
+)
+def test_env_files_are_strict(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        list(envfiles.variables(text))
+
+
 def test_invalid_names_are_skipped_and_reported() -> None:
     container = spec_container(envFrom=[{"configMapRef": {"name": "cm"}}])
     sources = Sources({"cm": {"data": {"a=b": "1", "ok": "2"}}})
@@ -110,15 +144,45 @@ def test_invalid_names_are_skipped_and_reported() -> None:
 HOST = parse_resolver("# x\nnameserver 1.1.1.1\nsearch corp\noptions edns0\n")
 
 
+def resolver(obj: Obj, host: Resolver | None = HOST, servers: tuple[str, ...] = ("10.96.0.10",)) -> Resolver:
+    found, problems = resolver_for(obj, host, servers, "cluster.local")
+    assert problems == []
+    return found
+
+
 def test_resolver_by_policy() -> None:
-    first = resolver_for(pod(), HOST, ["10.96.0.10"], "cluster.local")
-    assert first.text() == (
+    assert resolver(pod()).text() == (
         "search ns.svc.cluster.local svc.cluster.local cluster.local corp\nnameserver 10.96.0.10\noptions ndots:5\n"
     )
-    assert resolver_for(pod(dnsPolicy="Default"), HOST, ["10.96.0.10"], "x") == HOST
-    assert resolver_for(pod(hostNetwork=True), HOST, ["10.96.0.10"], "x") == HOST
+    assert resolver(pod(dnsPolicy="ClusterFirstWithHostNet", hostNetwork=True)) == resolver(pod())
+    assert resolver(pod(dnsPolicy="Default")) == HOST
+    assert resolver(pod(hostNetwork=True)) == HOST
+    assert resolver(pod(), servers=()) == HOST
+    assert resolver(pod(dnsPolicy="Default"), None) == Resolver(("127.0.0.1",), (".",))
     none = pod(dnsPolicy="None", dnsConfig={"nameservers": ["9.9.9.9"], "options": [{"name": "ndots", "value": "2"}]})
-    assert resolver_for(none, HOST, ["10.96.0.10"], "x") == Resolver(("9.9.9.9",), (), ("ndots:2",))
+    assert resolver(none) == Resolver(("9.9.9.9",), (), ("ndots:2",))
+    more = pod(dnsConfig={"nameservers": ["9.9.9.9"], "searches": ["corp", "x"], "options": [{"name": "ndots"}]})
+    assert resolver(more) == Resolver(
+        ("10.96.0.10", "9.9.9.9"),
+        ("ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp", "x"),
+        ("ndots",),
+    )
+
+
+def test_what_a_resolver_cannot_hold_is_left_out_and_told() -> None:
+    servers = [f"9.9.9.{number}" for number in range(5)]
+    config = {"nameservers": servers, "searches": [f"d{number}" for number in range(33)]}
+    found, problems = resolver_for(pod(dnsPolicy="None", dnsConfig=config), HOST, [], "cluster.local")
+    assert (len(found.nameservers), len(found.searches)) == (3, 32)
+    assert problems[0] == (
+        "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "
+        "9.9.9.0 9.9.9.1 9.9.9.2"
+    )
+    assert problems[1].startswith("Search Line limits were exceeded, some search paths have been omitted")
+    long = {"nameservers": ["9.9.9.9"], "searches": ["x" * 254, *(f"{n:03}.{'y' * 240}" for n in range(9))]}
+    found, problems = resolver_for(pod(dnsPolicy="None", dnsConfig=long), HOST, [], "cluster.local")
+    assert len(found.searches) == 8
+    assert len(problems) == 1
 
 
 def test_hosts_and_hostname() -> None:
@@ -128,6 +192,15 @@ def test_hosts_and_hostname() -> None:
     assert text.endswith("# Entries added by HostAliases.\n1.2.3.4\ta\tb\n")
     assert hostname_of(obj, "cluster.local") == "h"
     assert hostname_of(pod(subdomain="s", setHostnameAsFQDN=True), "cluster.local") == "web.s.ns.svc.cluster.local"
+
+
+def test_hostnames_that_are_too_long() -> None:
+    assert hostname_of(pod(hostname="a" * 62 + "-b"), "x") == "a" * 62
+    full = pod(hostname="a" * 41, subdomain="s", setHostnameAsFQDN=True)
+    assert len(hostname_of(full, "cluster.local")) == 64
+    longer = pod(hostname="a" * 42, subdomain="s", setHostnameAsFQDN=True)
+    with pytest.raises(ConfigError, match=r"is too long \(64 characters is the max, 65 characters requested\)"):
+        hostname_of(longer, "cluster.local")
 
 
 def resources(**kinds: dict[str, str]) -> Obj:
@@ -158,15 +231,47 @@ def test_limits_in_the_kernels_units() -> None:
     assert oom_score(pod(spec_container()), spec_container(), 4 << 30) == 1000
 
 
-def secured(own: Obj | None = None, user: str = "", **shared: Any) -> Any:
+def secured(own: Obj | None = None, user: str = "", accounts: Accounts | None = None, **shared: Any) -> Any:
     container = spec_container(securityContext=own or {})
     obj = pod(container, securityContext=shared)
-    return security_of(obj, container, ImageInfo("i", (), (), 0, user=user), Path("/nowhere"))
+    image = ImageInfo("i", (), (), 0, user=user)
+    assert needs_accounts(obj, container, image) == (accounts is not None)
+    return security_of(obj, container, image, Path("/nowhere"), accounts=accounts)
+
+
+ACCOUNTS = parse("root:x:0:0::/:\napp:x:1000:50::/:\n", "root:x:0:\nwheel:x:10:root,app\nvideo:x:44:app\nbad\n")
+
+
+@pytest.mark.parametrize(
+    ("shared", "image", "user", "groups"),
+    [
+        # The engine adds memberships by itself as long as it is given no group.
+        ({"runAsUser": 1000, "supplementalGroups": [7]}, "", "1000", ("7",)),
+        ({}, "app", "", ()),
+        ({"runAsUser": 1000, "runAsGroup": 5}, "", "1000:5", ("10", "44")),
+        ({"runAsGroup": 5, "supplementalGroups": [44]}, "app", "app:5", ("44", "10")),
+        ({}, "app:7", "", ("10", "44")),
+        ({"runAsUser": 1234, "runAsGroup": 5}, "", "1234:5", ()),
+        # Given one, it adds none: what Strict asks for.
+        ({"supplementalGroupsPolicy": "Strict", "runAsUser": 1000, "fsGroup": 9}, "", "1000:50", ("9",)),
+        ({"supplementalGroupsPolicy": "Strict", "runAsUser": 1000, "runAsGroup": 5}, "", "1000:5", ()),
+        ({"supplementalGroupsPolicy": "Strict"}, "app", "app:50", ()),
+        ({"supplementalGroupsPolicy": "Strict"}, "", "0:0", ()),
+        ({"supplementalGroupsPolicy": "Strict"}, "app:7", "app:7", ()),
+    ],
+)
+def test_who_a_container_is(shared: Obj, image: str, user: str, groups: tuple[str, ...]) -> None:
+    container = spec_container()
+    obj, info = pod(container, securityContext=shared), ImageInfo("i", (), (), 0, user=image)
+    accounts = ACCOUNTS if needs_accounts(obj, container, info) else None
+    made = security_of(obj, container, info, Path("/nowhere"), accounts=accounts)
+    assert (made.user, made.groups) == (user, groups)
 
 
 def test_security_of_container_goes_over_pod() -> None:
     made = secured(
         {"runAsUser": 7, "capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False},
+        accounts=Accounts(),
         runAsUser=1,
         runAsGroup=2,
         fsGroup=3,
@@ -176,14 +281,38 @@ def test_security_of_container_goes_over_pod() -> None:
     assert secured(seccompProfile={"type": "RuntimeDefault"}).seccomp == ""
 
 
-@pytest.mark.parametrize(("own", "user"), [({}, ""), ({}, "root"), ({}, "app"), ({"runAsUser": 0}, "7")])
-def test_root_is_refused_when_it_must_not_be(own: Obj, user: str) -> None:
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    ("own", "user", "text"),
+    [
+        ({}, "", "container has runAsNonRoot and image will run as root"),
+        ({}, "0", "container has runAsNonRoot and image will run as root"),
+        ({}, "app", "image has non-numeric user (app), cannot verify user is non-root"),
+        ({"runAsUser": 0}, "7", "container's runAsUser breaks non-root policy"),
+    ],
+)
+def test_root_is_refused_when_it_must_not_be(own: Obj, user: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f'{text} (pod: "web_ns(u1)", container: c)')):
         secured(own, user, runAsNonRoot=True)
 
 
 def test_non_root_images_are_taken() -> None:
-    assert secured({}, "1000:1000", runAsNonRoot=True).user == ""
+    assert secured({}, "1000", runAsNonRoot=True).user == ""
+
+
+def test_seccomp_profiles(tmp_path: Path) -> None:
+    def profile(kind: str | None, **more: str) -> str:
+        container = spec_container(securityContext={"seccompProfile": {"type": kind, **more}} if kind else {})
+        return security_of(pod(container), container, None, tmp_path, seccomp_default=more.get("on") == "1").seccomp
+
+    (tmp_path / "p.json").write_text("{}")
+    assert profile(None) == "unconfined"
+    assert profile("RuntimeDefault") == ""
+    assert profile("Unconfined", on="1") == "unconfined"
+    assert profile("Localhost", localhostProfile="p.json") == "{}"
+    plain = spec_container()
+    assert security_of(pod(plain), plain, None, tmp_path, seccomp_default=True).seccomp == ""
+    with pytest.raises(RefusedByEngine, match=r"cannot load seccomp profile .*no\.json.*no such file or directory"):
+        profile("Localhost", localhostProfile="no.json")
 
 
 CONFIG = PodsConfig("n1", ("192.0.2.1",), root=Path("/r"))
@@ -269,8 +398,7 @@ def test_staged_paths_replace_the_volume_and_read_only_volumes_stay_so() -> None
         {"hostUsers": False},
         {"resourceClaims": [{}]},
         {"runtimeClassName": "gvisor"},
-        {"resources": {"limits": {"cpu": "1"}}},
-        {"securityContext": {"supplementalGroupsPolicy": "Strict"}},
+        {"securityContext": {"windowsOptions": {"runAsUserName": "x"}}},
         {"schedulingGroup": {"podGroupName": "g"}},
     ],
 )
@@ -292,23 +420,3 @@ def test_selinux_options_reach_the_engine() -> None:
     assert found.selinux == ("user:u", "type:container_t", "level:s0:c1")
     own = spec_container(securityContext={"seLinuxOptions": {"type": "spc_t"}})
     assert security_of(subject, own, None, Path("/none")).selinux == ("type:spc_t",)
-
-
-@pytest.mark.parametrize(
-    ("image", "policy"),
-    [("a", "Always"), ("a:latest", "Always"), ("a:1", "IfNotPresent"), ("a@sha256:" + "0" * 64, "IfNotPresent")],
-)
-def test_pull_policy_by_tag(image: str, policy: str) -> None:
-    assert pull_policy({"image": image}) == policy
-
-
-def test_credentials_fit_their_registry() -> None:
-    auths = (
-        b'{"auths": {"reg.example:5000": {"username": "u", "password": "p"},'
-        b' "https://index.docker.io/v1/": {"auth": "YTpi"}}}'
-    )
-    secret = {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": base64.b64encode(auths).decode()}}
-    assert credentials_for("reg.example:5000/x/y:1", [secret])[0]["username"] == "u"
-    assert credentials_for("busybox", [secret])[0]["username"] == "a"
-    assert credentials_for("other.example/x", [secret]) == []
-    assert credentials_for("busybox", [{"type": "kubernetes.io/dockercfg", "data": {}}]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Memory
 from agents.pods.plan import plan
-from agents.pods.refusal import port_conflict, refusal
+from agents.pods.refusal import HostRules, has_apparmor, host_refusal, port_conflict, refusal
 from agents.pods.status import build_status
+from agents.pods.sysctls import dotted, problem_with_patterns
 from orca.api.objects import Obj
 from tests.unit.pods.build import T0, info, pod, up
 
@@ -29,6 +31,11 @@ def with_sysctl(name: str, **more: Any) -> Obj:
             'forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host net enabled',
         ),
         (
+            pod(securityContext={"appArmorProfile": {"type": "RuntimeDefault"}}),
+            "AppArmor",
+            "Cannot enforce AppArmor: AppArmor is not enabled on the host",
+        ),
+        (
             pod(os={"name": "windows"}),
             "PodOSNotSupported",
             "Failed to admit pod as the OS field doesn't match node OS",
@@ -36,7 +43,7 @@ def with_sysctl(name: str, **more: Any) -> Obj:
     ],
 )
 def test_refused_pods_fail_without_containers(obj: Obj, reason: str, message: str) -> None:
-    memory = Memory(first_seen=T0)
+    memory = Memory(first_seen=T0, refused=host_refusal(obj, HostRules()))
     decided = plan(obj, memory, T0)
     assert decided.doom is not None
     assert (decided.doom.reason, decided.doom.event) == (reason, message)
@@ -47,8 +54,47 @@ def test_refused_pods_fail_without_containers(obj: Obj, reason: str, message: st
 
 
 def test_safe_ones_and_pods_that_run_are_left_alone() -> None:
-    assert refusal(with_sysctl("net/ipv4/tcp_syncookies")) is None
-    assert plan(with_sysctl("kernel.msgmax"), up(info("c")), T0).doom is None
+    assert host_refusal(with_sysctl("net/ipv4/tcp_syncookies"), HostRules()) is None
+    forbidden = with_sysctl("kernel.msgmax")
+    memory = up(info("c"))
+    memory.refused = host_refusal(forbidden, HostRules())
+    assert plan(forbidden, memory, T0).doom is None
+    assert refusal(forbidden) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "problem"),
+    [
+        ("kernel.msgmax", {}, ""),
+        ("kernel.shmmax", {}, '"kernel.shmmax" not allowlisted'),
+        ("net.core.somaxconn", {}, ""),
+        ("net/core/somaxconn", {}, ""),
+        ("net.core.somaxconn", {"hostNetwork": True}, '"net.core.somaxconn" not allowed with host net enabled'),
+        ("kernel.msgmax", {"hostIPC": True}, '"kernel.msgmax" not allowed with host ipc enabled'),
+        ("kernel.msgmax", {"hostNetwork": True}, ""),
+    ],
+)
+def test_unsafe_sysctls_can_be_allowed(name: str, spec: dict[str, Any], problem: str) -> None:
+    found = host_refusal(with_sysctl(name, **spec), HostRules(unsafe_sysctls=("kernel.msg*", "net/core/somaxconn")))
+    assert (found.event if found else "") == (f"forbidden sysctl: {problem}" if problem else "")
+
+
+def test_patterns_must_name_what_pods_have_of_their_own() -> None:
+    assert problem_with_patterns(("kernel.msg*", "net.*", "fs.mqueue.msg_max", "kernel.sem", "net/ipv4/*")) == ""
+    assert "kernel.*" in problem_with_patterns(("net.core.somaxconn", "kernel.*"))
+    assert "vm.swappiness" in problem_with_patterns(("vm.swappiness",))
+    assert "must have at most 253 characters" in problem_with_patterns(("net.*.x",))
+    assert dotted("net/ipv4/conf/eth0.1/forwarding") == "net.ipv4.conf.eth0/1.forwarding"
+
+
+def test_apparmor_profiles_are_taken_where_the_kernel_has_it(tmp_path: Path) -> None:
+    obj = pod(securityContext={"appArmorProfile": {"type": "Localhost", "localhostProfile": "p"}})
+    assert host_refusal(obj, HostRules(apparmor=True)) is None
+    assert host_refusal(pod(securityContext={"appArmorProfile": {"type": "Unconfined"}}), HostRules()) is None
+    told = tmp_path / "enabled"
+    assert not has_apparmor(told)
+    told.write_text("Y\n")
+    assert has_apparmor(told)
 
 
 def with_port(address: str = "", protocol: str = "TCP") -> Obj:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from agents.runtime.accounts import parse
 from agents.runtime.engine import translate
 from agents.runtime.errors import InvalidReference, NameTaken, NoSuchContainer, NoSuchImage, RefusedByEngine
 from agents.runtime.model import ContainerSpec, HostAbilities, Resources, SandboxSpec, Security
@@ -104,3 +105,27 @@ def test_a_container_as_inspected() -> None:
 def test_engine_errors_by_what_to_do(status: int, path: str, message: str, kind: type[Exception]) -> None:
     error = translate(status, path, f'{{"message": "{message}"}}'.replace('"/x"', "'/x'").encode())
     assert type(error) is kind
+
+
+@pytest.mark.parametrize(
+    ("add", "drop", "added", "dropped"),
+    [
+        (("NET_ADMIN",), ("ALL",), ["NET_ADMIN"], ["ALL"]),
+        (("ALL",), (), ["CHOWN", "SYS_RESOURCE"], None),
+        (("ALL",), ("CHOWN",), ["SYS_RESOURCE"], ["CHOWN"]),
+        (("ALL",), ("ALL",), None, ["ALL"]),
+        (("CAP_CHOWN", "KILL"), ("CHOWN",), ["KILL"], ["CHOWN"]),
+    ],
+)
+def test_a_dropped_capability_is_not_added(
+    add: tuple[str, ...], drop: tuple[str, ...], added: list[str] | None, dropped: list[str] | None
+) -> None:
+    security = Security(add_capabilities=add, drop_capabilities=drop)
+    host = container_body(ContainerSpec("n", "i", {}, "s", security=security), FULL)["HostConfig"]
+    assert (host.get("CapAdd"), host.get("CapDrop")) == (added, dropped)
+
+
+def test_accounts_of_an_image() -> None:
+    found = parse("root:x:0:0::/:/bin/sh\napp:x:1000:50::/:\nbad:x:y:z\n", "wheel:x:10:root,app\nbad\nvideo:x:44:\n")
+    assert [found.primary_group(user) for user in ("app", "1000", "root", "77", "nobody")] == [50, 50, 0, 0, 0]
+    assert [found.memberships(user) for user in ("app", "1000", "77")] == [(10,), (10,), ()]
