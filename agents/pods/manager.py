@@ -21,7 +21,6 @@ from agents.pods.origin import is_static
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Tenant, Traffic, Volumes
 from agents.pods.records import ApiRecords, PodRecords, PodSource
 from agents.pods.refusal import HostRules, has_apparmor, host_refusal
-from agents.pods.refusal import HostRules, has_apparmor, host_refusal
 from agents.pods.sizes import remembered
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
@@ -108,7 +107,6 @@ class PodManager:
             cgroups=cgroups,
             freed=self._freed,
         )
-        self._rules = HostRules(config.unsafe_sysctls, has_apparmor())
         self._rules = HostRules(config.unsafe_sysctls, has_apparmor())
         self._allocator = Allocator(self._active, node, clock)
         self._workers: dict[str, PodWorker] = {}
