@@ -7,8 +7,7 @@ given (validated), since who uses them wants them in different units. Reference:
 Defaults that are not upstream's, because this agent does otherwise when nobody says anything: ``rotate_certificates``
 and ``server_tls_bootstrap`` are on (the agent's certificates come from the cluster), ``fail_swap_on`` and
 ``fail_cgroup_v1`` are off; ``cluster_dns``, ``cluster_domain`` and ``container_runtime_endpoint`` are what the flags
-say; ``enable_profiling_handler`` is off, ``content_type`` is JSON, and ``image_pull_credentials_verification_policy``
-is ``NeverVerify``.
+say; ``enable_profiling_handler`` is off, ``content_type`` is JSON.
 """
 # ruff: noqa: RUF009  `setting` answers a dataclasses.field
 
@@ -237,7 +236,7 @@ class Configuration:
     image_gc_high_threshold_percent: int = setting("imageGCHighThresholdPercent", INT, 85, explicit=True)
     image_gc_low_threshold_percent: int = setting("imageGCLowThresholdPercent", INT, 80, explicit=True)
     image_pull_credentials_verification_policy: str = setting(
-        "imagePullCredentialsVerificationPolicy", TEXT, "NeverVerify"
+        "imagePullCredentialsVerificationPolicy", TEXT, "NeverVerifyPreloadedImages"
     )
     preloaded_images_verification_allowlist: tuple[str, ...] = setting(
         "preloadedImagesVerificationAllowlist", list_of(TEXT), ()

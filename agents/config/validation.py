@@ -12,6 +12,7 @@ from typing import Any
 
 from agents.config.kinds import parse_seconds
 from agents.config.model import Configuration
+from agents.images.access import pattern_problem
 from orca.api.quantity import Quantity
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -247,6 +248,9 @@ def _others(one: Configuration) -> Iterator[str]:
         one.image_pull_credentials_verification_policy != "NeverVerifyAllowlistedImages"
     ):
         yield "preloadedImagesVerificationAllowlist: only with the policy NeverVerifyAllowlistedImages"
+    for pattern in one.preloaded_images_verification_allowlist:
+        if problem := pattern_problem(pattern):
+            yield f"preloadedImagesVerificationAllowlist: {pattern!r} {problem}"
 
 
 def _amount(text: str) -> Quantity | None:

@@ -44,6 +44,22 @@ class Verification:
         return any(name.startswith(one[:-1]) if one.endswith("/*") else name == one for one in self.allowlist)
 
 
+def pattern_problem(pattern: str) -> str:
+    """What is wrong with an entry of the allow list; "" for a good one."""
+    if pattern != pattern.strip():
+        return "has spaces around it"
+    prefix = pattern[:-1] if pattern.endswith("/*") else ""
+    if "*" in (prefix or pattern):
+        return "may have * only as a last part of its path"
+    if prefix:
+        return "" if len(prefix) > 1 else "names no registry"
+    try:
+        plain = repository_of(pattern)
+    except InvalidReference as error:
+        return f"is no image name: {error}"
+    return "" if plain == pattern else f"is not the full name of a repository without tag and digest, as {plain} is"
+
+
 def repository_of(image: str) -> str:
     """``docker.io/library/nginx``: what credentials and records are looked up by. Raises ``InvalidReference``."""
     parsed = parse_reference(image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class CollectionFailed(Exception):
 
 
 class ImageCollector:
-    """``run`` until cancelled. ``storage`` is a path on the disk that holds images, ``wanted`` answers ids of images
-    that pods are about to use, ``pinned`` names images that never go (the pause image)."""
+    """``run`` until cancelled. ``storage`` answers a path on the disk that holds images, ``wanted`` ids of images that
+    pods are about to use; ``pinned`` names images that never go (the pause image)."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class ImageCollector:
         policy: Policy,
         clock: Clock,
         directory: Path,
-        storage: Callable[[], Path],
+        storage: Callable[[], Awaitable[Path]],
         pinned: Collection[str],
         wanted: Callable[[], Collection[str]],
         tell: Tell,
@@ -88,7 +88,7 @@ class ImageCollector:
             gone = await self._remove(present, garbage.outdated(self._uses, free, self._policy, now), None)
             if self._policy.high >= 100:
                 return
-            disk = await asyncio.to_thread(os.statvfs, self._storage())
+            disk = await asyncio.to_thread(os.statvfs, await self._storage())
             capacity, available = disk.f_frsize * disk.f_blocks, disk.f_frsize * disk.f_bavail
             if not capacity:
                 message = "invalid capacity 0 on image filesystem"

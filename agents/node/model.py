@@ -30,6 +30,8 @@ class NodeOptions:
     addresses: tuple[str, ...]
     version: str
     port: int = 10250
+    max_images: int = MAX_IMAGES
+    """How many the status lists at most, the largest first; -1 for all."""
     max_pods: int = 110
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[tuple[str, str, str], ...] = ()
@@ -110,7 +112,7 @@ def status(options: NodeOptions, facts: HostFacts, observed: Observation, *, pre
         "daemonEndpoints": {"kubeletEndpoint": {"Port": options.port}},
         "images": [
             {"names": list(image.names[:MAX_IMAGE_NAMES]), "sizeBytes": image.size}
-            for image in sorted(observed.images, key=lambda image: (-image.size, image.names))[:MAX_IMAGES]
+            for image in _listed(observed.images, options.max_images)
         ],
         "nodeInfo": {
             "architecture": facts.architecture,
@@ -165,6 +167,12 @@ def allocatable(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
         "cpu": f"{cpu}m" if cpu % 1000 else str(cpu // 1000),
         "memory": str(memory) if memory % 1024 else f"{memory >> 10}Ki",
     }
+
+
+def _listed(images: Sequence[Image], most: int) -> list[Image]:
+    """The largest first, without those that lost their names."""
+    largest = sorted((image for image in images if image.names), key=lambda image: (-image.size, image.names))
+    return largest if most < 0 else largest[:most]
 
 
 def conditions(previous: Sequence[Obj], observed: Observation, now: datetime) -> list[Obj]:

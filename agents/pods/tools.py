@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from agents.images.services import ImageServices
 from agents.pods.environment import Place
 from agents.pods.files import Resolver, parse_resolver
 from agents.pods.gate import Gate
@@ -12,6 +13,7 @@ from agents.pods.ports import Network, PodsConfig, Recorder, Traffic, Volumes
 from agents.pods.records import PodRecords
 from agents.pods.sources import SourceReader
 from agents.probes.handlers import Handlers
+from agents.probes.tally import Tally
 from agents.resources.cgroups import Cgroups
 from agents.runtime import Runtime
 from orca.api.objects import Obj
@@ -25,6 +27,7 @@ class Tools:
 
     records: PodRecords
     runtime: Runtime
+    images: ImageServices
     network: Network
     volumes: Volumes
     traffic: Traffic | None
@@ -40,6 +43,7 @@ class Tools:
     cgroups: Cgroups
     freed: Callable[[str], None]
     """Told the uid of a pod that holds nothing of this host any more."""
+    tally: Tally = field(default_factory=Tally)
 
     def place(self, pod_ips: tuple[str, ...]) -> Place:
         """Where pods of this host are, for the downward API."""

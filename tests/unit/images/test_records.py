@@ -14,6 +14,7 @@ from agents.images.access import (
     PRELOADED,
     SecretUse,
     Verification,
+    pattern_problem,
 )
 from agents.images.records import PullRecords
 from agents.runtime.model import ImageInfo
@@ -98,6 +99,16 @@ async def test_records_go_with_their_images_and_a_broken_one_stays_closed(tmp_pa
     assert not await may(records(tmp_path), MINE)
     await of.forget_others(set())
     assert not list((tmp_path / "pulled").iterdir())
+
+
+@pytest.mark.parametrize("pattern", ["reg.example/open/*", "reg.example/one", "docker.io/library/nginx"])
+def test_an_allow_list_takes_repositories_and_prefixes(pattern: str) -> None:
+    assert pattern_problem(pattern) == ""
+
+
+@pytest.mark.parametrize("pattern", ["", " a.b/c", "a.b/*/c", "/*", "nginx", "a.b/c:1", "a.b/c@sha256:" + "0" * 64])
+def test_an_allow_list_takes_nothing_else(pattern: str) -> None:
+    assert pattern_problem(pattern)
 
 
 @pytest.mark.parametrize(

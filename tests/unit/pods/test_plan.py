@@ -9,7 +9,6 @@ import pytest
 from agents.pods.lifecycle import TRANSITIONS, IllegalMove, Life, move
 from agents.pods.memory import (
     CrashBackoff,
-    Failure,
     Memory,
     ProbeResults,
     adopted_crash,
@@ -68,17 +67,6 @@ def test_containers_start_one_after_the_other() -> None:
     memory.in_flight.clear()
     memory.observe(info(C))
     assert decide(two, memory).actions == (StartContainer("d", 0),)
-
-
-def test_an_image_that_cannot_be_pulled_holds_up_only_its_container() -> None:
-    memory = up()
-    memory.failures["image:c"] = Failure("ErrImagePull", "no", at(10), 10)
-    decided = decide(pod(C, spec_container("d")), memory, 1)
-    assert decided.actions == (StartContainer("d", 0),)
-    assert decided.waiting["c"].reason == "ErrImagePull"
-    later = decide(pod(C, spec_container("d")), memory, 6)
-    assert later.waiting["c"].reason == "ImagePullBackOff"
-    assert later.wake_at == at(10)
 
 
 def test_a_found_sandbox_is_wired_again() -> None:
