@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from agents.pods.lifecycle import Life
-from agents.pods.pulls import Pulls
 from agents.pods.ports import Mounted
+from agents.pods.pulls import Pulls
 from agents.pods.sizing import Sizing
 from agents.runtime.model import ContainerInfo, ImageInfo
 from orca.api.objects import Obj

@@ -30,11 +30,12 @@ from agents.pods.verdict import save_verdict
 from agents.probes.handlers import Target
 from agents.probes.outcome import Outcome
 from agents.probes.prober import ContainerProbes
+from agents.probes.tally import Probed
 from agents.probes.tracker import Kind, probe_specs
 from agents.runtime.errors import NoSuchContainer, RuntimeFailure
 from agents.runtime.model import CONTAINER_NAME, ContainerEvent, ContainerInfo
 from orca.api.errors import ApiError
-from orca.api.objects import Obj, key, meta, uid
+from orca.api.objects import Obj, key, meta, name, namespace, uid
 
 log = structlog.get_logger()
 
@@ -321,7 +322,6 @@ class PodWorker:
         for container, reason in now_waiting.items():
             if self._backing_off.get(container) == reason:
                 continue
-            spec = find_container(self.pod, container) or {}
             metadata = meta(self.pod)
             if reason == "ImagePullBackOff":
                 # Without what failed: that was told when it did. An image's name has no space in it.
@@ -368,6 +368,7 @@ class PodWorker:
             info.started_at or self._tools.clock.now(),
             self._verdict,
             self._tell_probe,
+            self._count_probe,
         )
         self._probes[info.id] = probes
         known = self._told_before(container["name"], info.id)
@@ -412,6 +413,12 @@ class PodWorker:
         text = f"{kind.capitalize()} probe {what}: {outcome.text}"
         self._subject.tell(reason, text, container=info.container, warning=True)
 
+    def _count_probe(self, container_id: str, kind: Kind, outcome: Outcome, seconds: float) -> None:
+        info = self.memory.find(container_id)
+        if info is not None:
+            probed = Probed(kind, info.container, name(self.pod), namespace(self.pod), self.uid)
+            self._tools.tally.count(probed, outcome, seconds)
+
     async def _stop_probes(self, container_id: str, *kinds: Kind) -> None:
         """End a container's probes of these kinds, all of them when none is named."""
         probes = self._probes.get(container_id) if kinds else self._probes.pop(container_id, None)
@@ -439,7 +446,7 @@ class PodWorker:
             self.pod,
             sandbox if sandbox is not None and sandbox.running else None,
             tuple(info for info in newest if info.running),
-            {name: str(getattr(ready, "path", ready)) for name, ready in (self.memory.volumes or {}).items()},
+            {volume: str(getattr(ready, "path", ready)) for volume, ready in (self.memory.volumes or {}).items()},
         )
 
 
