@@ -10,7 +10,7 @@ import asyncio
 import base64
 import importlib.metadata
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,38 +20,47 @@ import yaml
 
 from agents.config import Configuration
 from agents.dns import DnsServer
+from agents.images.catalogue import Catalogue
+from agents.images.keeping import ImageKeeping
 from agents.network import NetworkError, PodNetwork
 from agents.node import facts
 from agents.node.join import JoinError, join
 from agents.node.keyring import CLIENT, SERVING, Keyring
 from agents.node.lease import LeaseHeart
+from agents.node.memory import NodeMemory
 from agents.node.model import Image, NodeOptions, allocatable, capacity_amounts, node_reference
 from agents.node.signing import CertificateRefused, Rotation
 from agents.node.status import NodeReporter
 from agents.node.supervise import Supervisor
 from agents.pods import PodManager
 from agents.pods.environment import Place
-from agents.pods.ports import PodsConfig, PodView
+from agents.pods.ports import PodsConfig
+from agents.pressure import Pressure
 from agents.proxy import Proxy
 from agents.resources.cgroups import Cgroups
 from agents.resources.configured import cgroup_settings, reservations
 from agents.resources.paths import cgroup_version
 from agents.resources.reservations import PROCESSES
+from agents.running import RunningPods, Unawaited, has_static_pods
 from agents.runtime import Runtime
 from agents.server.app import AgentServer
+from agents.static import PodFeed
 from agents.volumes import VolumeManager
 from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
 from orca.api.errors import ApiError
-from orca.api.objects import Obj
+from orca.api.objects import Obj, name
 from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
 from orca.client.http import HttpsClient
 from orca.client.informer import Informer
+from orca.client.kubeconfig import Kubeconfig, KubeconfigError
+from orca.client.late import LateClient
 
 KUBERNETES_VERSION = "v1.36.0"
 JOIN_RETRY_SECONDS = 2.0
 NETWORK_RETRY_SECONDS = 0.5
+NODE_PATIENCE_SECONDS = 3.0
 
 log = structlog.get_logger()
 
@@ -92,7 +101,7 @@ class Agent:
         self._keyring = Keyring(options.root / "pki")
         self._network_up = asyncio.Event()
         self._network_problem: str | None = None
-        self._pods: PodManager | None = None
+        self._pods: RunningPods | None = None
 
     def __repr__(self) -> str:
         return f"<Agent of {self._options.node_name}>"
@@ -102,11 +111,20 @@ class Agent:
         # Files other than those made for pods are nobody else's business.
         os.umask(0o022)
         options.root.mkdir(mode=0o750, parents=True, exist_ok=True)
-        kubeconfig = await self._identity()
-        api, heart = self._connect(kubeconfig), self._connect(kubeconfig)
+        early = has_static_pods(options.configuration)
+        api, heart = LateClient(), LateClient()
         runtime = Runtime(options.docker_socket)
         try:
-            self._start(api, heart, runtime)
+            if early:
+                self._start(api, heart, runtime)
+            kubeconfig = await self._identity()
+            api.use(self._connect(kubeconfig))
+            heart.use(self._connect(kubeconfig))
+            if not early:
+                self._start(api, heart, runtime)
+            if options.kubeconfig is None and options.configuration.rotate_certificates:
+                own = Rotation(api, self._keyring, kind=CLIENT, node_name=options.node_name, clock=self._clock)
+                self._parts.add("certificate of the client", own.run)
             await asyncio.Event().wait()
         finally:
             await self._parts.stop()
@@ -141,18 +159,28 @@ class Agent:
     def _connect(self, kubeconfig: Path) -> HttpsClient:
         return HttpsClient.from_kubeconfig(kubeconfig, agent="orca-agent", clock=self._clock)
 
-    def _start(self, api: HttpsClient, heart: Client, runtime: Runtime) -> None:
+    def _server(self) -> str:
+        """Host of the API server, "" when nobody says."""
+        server = self._options.server
+        if self._options.kubeconfig is not None:
+            try:
+                server = Kubeconfig(self._options.kubeconfig).load().server
+            except KubeconfigError as error:
+                log.warning("the kubeconfig cannot be read", error=str(error))
+        return urlsplit(server).hostname or ""
+
+    def _start(self, api: Client, heart: Client, runtime: Runtime) -> None:
         """Make every part and start it."""
         options, clock, parts = self._options, self._clock, self._parts
         configuration = options.configuration
-        towards = urlsplit(api.server).hostname or "127.0.0.1"
-        address = options.node_ip or facts.default_address(towards) or "127.0.0.1"
+        address = options.node_ip or facts.default_address(self._server() or "127.0.0.1") or "127.0.0.1"
         node_options = NodeOptions(
             name=options.node_name,
             addresses=tuple(address.split(",")),
             version=version(),
             port=configuration.port,
             max_pods=configuration.max_pods,
+            max_images=configuration.node_status_max_images,
             labels=options.labels,
             taints=tuple((taint.key, taint.value, taint.effect) for taint in configuration.register_with_taints),
             reservations=reservations(configuration),
@@ -173,6 +201,35 @@ class Agent:
             ),
         )
 
+        # Images: who may use them, what is told of them, and which are thrown away.
+        images = ImageKeeping(
+            configuration,
+            root=options.root,
+            runtime=runtime,
+            pause_image=options.pause_image,
+            clock=clock,
+            wanted=lambda: self._pods.wanted_images() if self._pods else (),
+            tell=lambda reason, message: recorder.event(node_reference(options.node_name), "Warning", reason, message),
+            changed=lambda: reporter.poke(),
+        )
+        parts.add("images", images.catalogue.run)
+        parts.add("image garbage", images.collector.run)
+
+        # What is used, and what happens when it is too much.
+        pressure = Pressure(
+            configuration,
+            options.node_name,
+            root=options.root,
+            runtime=runtime,
+            cgroups=cgroups,
+            manager=lambda: self._pods.manager if self._pods else None,
+            recorder=recorder,
+            clock=clock,
+            changed=lambda: reporter.poke(),
+            reclaims=(images.collector.delete_unused,),
+        )
+        parts.add("eviction", pressure.eviction.run)
+
         # Identity and signs of life.
         reporter = NodeReporter(
             heart,
@@ -180,8 +237,9 @@ class Agent:
             root=options.root,
             clock=clock,
             engine_version=lambda: _engine_version(runtime),
-            images=lambda: _images(runtime),
+            images=lambda: _images(images.catalogue),
             problems=(self._network_not_ready,),
+            pressure=lambda: pressure.eviction.conditions,
         )
         parts.add("node", reporter.run)
         parts.add("lease", LeaseHeart(heart, options.node_name, clock=clock).run)
@@ -227,8 +285,11 @@ class Agent:
         volumes = VolumeManager(api, root=options.root, clock=clock, place=lambda pod: place)
         parts.add("volumes", volumes.run)
 
-        def make_pods() -> PodManager:
+        def make_pods(feed: PodFeed) -> PodManager:
+            feed.on_update(lambda _, new: volumes.update(new))
             return PodManager(
+                pods=feed,
+                records=feed,
                 client=api,
                 runtime=runtime,
                 network=network,
@@ -248,22 +309,35 @@ class Agent:
                     unsafe_sysctls=configuration.allowed_unsafe_sysctls,
                 ),
                 clock=clock,
-                services=services,
+                services=Unawaited(services),
                 node=lambda: nodes.get(options.node_name),
                 cgroups=cgroups,
+                objection=pressure.eviction.objection,
+                images=images.services,
             )
 
+        pods = self._pods = RunningPods(
+            api,
+            configuration,
+            options.node_name,
+            make_pods,
+            root=options.root,
+            clock=clock,
+            services=services,
+            nodes=nodes,
+            recorder=recorder,
+        )
+
         async def run_pods() -> None:
-            # A manager is used once: one that failed leaves handlers behind in its caches.
-            await self._network_up.wait()
-            self._pods = make_pods()
-            self._pods.pods.on_update(lambda _, new: volumes.update(new))
-            await self._pods.run()
+            if not has_static_pods(configuration):
+                await self._network_up.wait()
+            await pods.run()
 
         parts.add("pods", run_pods)
 
         # The server, with its certificate.
-        server = AgentServer(_NewestPods(self), runtime.engine, clock=clock, port=configuration.port)
+        pages = pressure.pages(host_facts, lambda: reporter.engine)
+        server = AgentServer(pods, runtime.engine, clock=clock, port=configuration.port, pages=pages)
         names = (options.node_name, *node_options.addresses)
         serving = Rotation(
             api,
@@ -282,15 +356,17 @@ class Agent:
 
         parts.add("certificate of the server", serving.run)
         parts.add("server", run_server)
-        if options.kubeconfig is None:
-            own = Rotation(api, self._keyring, kind=CLIENT, node_name=options.node_name, clock=clock)
-            parts.add("certificate of the client", own.run)
 
     async def _run_network(self, network: PodNetwork, nodes: Informer, reporter: NodeReporter) -> None:
         """Start the network as soon as the node has what it needs, then keep it."""
-        await nodes.synced()
+        kept = NodeMemory(self._options.root)
+        try:
+            async with asyncio.timeout(NODE_PATIENCE_SECONDS):
+                await nodes.synced()
+        except TimeoutError:
+            log.warning("the server does not tell of this node; the pod network starts as it was last")
         while not network.ready:
-            node = nodes.get(self._options.node_name)
+            node = nodes.get(self._options.node_name) or (None if nodes.is_synced else await kept.read())
             try:
                 if node is not None:
                     await network.start(node)
@@ -303,6 +379,9 @@ class Agent:
         self._network_problem = ""
         self._network_up.set()
         reporter.poke()
+        if self._pods is not None:
+            await self._pods.network_came_up()
+        nodes.on_change(lambda node: kept.keep(node) if name(node) == self._options.node_name else None)
         await network.run(nodes)
 
     def _network_not_ready(self) -> str | None:
@@ -314,32 +393,14 @@ class Agent:
             f"message:docker: network plugin is not ready: {self._network_problem}"
         )
 
-    @property
-    def pods(self) -> PodManager | None:
-        """The manager that runs now; None before the network is up."""
-        return self._pods
-
-
-class _NewestPods:
-    """What the server asks, answered by the pod manager of the moment."""
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-
-    def find(self, namespace: str, name: str) -> PodView | None:
-        return self._agent.pods.find(namespace, name) if self._agent.pods else None
-
-    def list(self) -> Iterable[PodView]:
-        return self._agent.pods.list() if self._agent.pods else ()
-
 
 async def _engine_version(runtime: Runtime) -> str:
     answer: Obj = await runtime.engine.call("GET", "/version", seconds=5)
     return str(answer["Version"])
 
 
-async def _images(runtime: Runtime) -> list[Image]:
-    return [Image((*image.digests, *image.tags), image.size) for image in await runtime.images.list()]
+async def _images(catalogue: Catalogue) -> list[Image]:
+    return [Image((*image.digests, *image.tags), image.size) for image in catalogue.images()]
 
 
 def _ca_of(kubeconfig: Path) -> bytes:
