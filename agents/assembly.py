@@ -45,7 +45,7 @@ from agents.running import RunningPods, Unawaited, has_static_pods
 from agents.runtime import Runtime
 from agents.server.app import AgentServer
 from agents.static import PodFeed
-from agents.volumes import VolumeManager
+from agents.volumes import VolumeManager, mounts
 from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, name
@@ -184,6 +184,7 @@ class Agent:
             labels=options.labels,
             taints=tuple((taint.key, taint.value, taint.effect) for taint in configuration.register_with_taints),
             reservations=reservations(configuration),
+            read_only_in_depth=mounts.can_be_read_only_in_depth(),
         )
 
         host_facts = facts.read_facts(options.root)

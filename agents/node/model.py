@@ -37,6 +37,8 @@ class NodeOptions:
     taints: tuple[tuple[str, str, str], ...] = ()
     """(key, value, effect)"""
     reservations: Reservations = field(default_factory=Reservations)
+    read_only_in_depth: bool = False
+    """Mounts can be made read-only with all that is mounted below them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,13 @@ def status(options: NodeOptions, facts: HostFacts, observed: Observation, *, pre
             "osImage": facts.os_image,
             "systemUUID": facts.system_uuid,
         },
+        "features": {"supplementalGroupsPolicy": True},
+        "runtimeHandlers": [
+            {
+                "name": "",
+                "features": {"recursiveReadOnlyMounts": options.read_only_in_depth, "userNamespaces": False},
+            }
+        ],
     }
 
 

@@ -139,6 +139,8 @@ class Memory:
     """It was attached by an agent before this one: attach again to make sure; for the status it is wired meanwhile."""
     ips: tuple[str, ...] = ()
     volumes: Mapping[str, Mounted] | None = None
+    read_only_in_depth: bool = False
+    """This host can make mounts read-only with all that is mounted below them."""
     images: dict[str, ImageInfo] = field(default_factory=dict)
     """By container name: ready for the start that comes next."""
     pulls: Pulls = field(default_factory=Pulls)

@@ -188,7 +188,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
         if allotted:
             status["allocatedResources"] = allotted
     if container.get("volumeMounts"):
-        status["volumeMounts"] = [_mount(one) for one in container["volumeMounts"]]
+        status["volumeMounts"] = [_mount(one, memory) for one in container["volumeMounts"]]
     known_user = before.get("user") if before.get("containerID") == status["containerID"] else None
     if user := memory.users.get(info.id) or known_user:
         status["user"] = user
@@ -230,11 +230,13 @@ def _left(last: Gone | None, before: Obj) -> Obj:
     return {"restartCount": attempt, "lastState": {"terminated": state}}
 
 
-def _mount(mount: Obj) -> Obj:
-    """As upstream tells a mount; this engine makes none read-only in depth."""
+def _mount(mount: Obj, memory: Memory) -> Obj:
+    """As upstream tells a mount."""
     told: Obj = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):
-        told |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+        wished = mount.get("recursiveReadOnly") in ("Enabled", "IfPossible")
+        in_depth = wished and memory.read_only_in_depth
+        told |= {"readOnly": True, "recursiveReadOnly": "Enabled" if in_depth else "Disabled"}
     return told
 
 

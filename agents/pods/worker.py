@@ -48,7 +48,12 @@ class PodWorker:
     def __init__(self, pod: Obj, tools: Tools, *, sizing: Sizing, removed: bool = False) -> None:
         self._tools = tools
         self._wake = asyncio.Event()
-        self.memory = Memory(first_seen=tools.clock.now(), removed=removed, sizing=sizing)
+        self.memory = Memory(
+            first_seen=tools.clock.now(),
+            removed=removed,
+            sizing=sizing,
+            read_only_in_depth=tools.volumes.read_only_in_depth,
+        )
         self._subject = Subject(pod, self.memory, tools.clock, tools.recorder, self._wake.set)
         self._actions = Actions(self._subject, tools, self._stop_probes)
         self._reporter = StatusReporter(
