@@ -98,8 +98,8 @@ class Actions:
                 await self._stop_container(action)
             case steps.SaveSizes():
                 await save_sizes(self._subject, self._tools)
-            case steps.Resize(updates=updates):
-                await resize(self._subject, self._tools, updates)
+            case steps.Resize():
+                await resize(self._subject, self._tools, action)
             case steps.PreStop():
                 await self._pre_stop(action)
             case steps.KillContainer(id=container_id):

@@ -12,7 +12,7 @@ from agents.pods.lifecycle import HOLDS_NOTHING
 from agents.pods.memory import Memory
 from agents.pods.plan import is_deleting
 from agents.pods.sizes import as_allotted, settled, wished
-from agents.pods.sizing import Pending, Progress
+from agents.pods.sizing import POD, Pending, Progress
 from orca.api.objects import Obj, meta
 from orca.client.clock import Clock
 
@@ -109,7 +109,9 @@ class Allocator:
         generation = meta(pod).get("generation") or 0
         before = sizing.pending
         if against is None:
-            sizing.allotted, sizing.unsaved = wished(pod), True
+            if sizing.whole:
+                sizing.in_force = sizing.allotted.get(POD)
+            sizing.allotted, sizing.unsaved, sizing.whole = wished(pod), True, False
             sizing.pending, sizing.progress = None, Progress(generation)
             worker.memory.failures.pop("resize", None)
             worker.tell("ResizeStarted", told("started", pod, generation))

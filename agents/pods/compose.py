@@ -134,7 +134,7 @@ def container_spec(
         model.CONTAINER_TYPE: "container",
         model.SANDBOX_ID: sandbox_id,
         model.HASH: container_hash(container),
-        model.SIZES: label_of(container),
+        model.SIZES: label_of(container, spec.get("resources")),
         model.TERMINATION_PATH: termination_path,
         model.TERMINATION_POLICY: container.get("terminationMessagePolicy") or "File",
     }
@@ -158,7 +158,7 @@ def container_spec(
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
         process_namespace=target_id or (sandbox_id if spec.get("shareProcessNamespace") else ""),
-        resources=limits_of(container),
+        resources=limits_of(container, spec.get("resources"), period=config.cpu_period),
         security=security_of(
             pod,
             container,

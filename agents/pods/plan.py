@@ -480,8 +480,11 @@ class _Planner:
         flying = self.memory.in_flight
         if self.memory.sizing.unsaved and "sizes" not in flying and self._may_retry("sizes"):
             self.actions.append(SaveSizes())
-        elif self.changes.updates and not {"sizes", "resize"} & flying.keys() and self._may_retry("resize"):
-            self.actions.append(Resize(self.changes.updates))
+        elif not {"sizes", "resize"} & flying.keys() and self._may_retry("resize"):
+            # After a restart of the agent nobody knows what the pod's own cgroup has.
+            whole = not self.memory.sizing.whole and self.memory.sandbox is not None and "sandbox" not in flying
+            if self.changes.updates or self.changes.placements or whole:
+                self.actions.append(Resize(self.changes.updates, self.changes.placements))
 
     def _prune(self) -> None:
         """Remove attempts nobody can ask for any more, and containers the spec does not know."""

@@ -113,6 +113,8 @@ class PodsConfig:
     """Names and ``prefix*`` patterns that pods may set besides the safe ones."""
     parallel_starts: int = 4
     """Engine calls that start containers in flight at once: more than the cores can chew makes every pod slower."""
+    cpu_period: int = 100_000
+    """Of cpu quotas, in microseconds; 0 for no quotas."""
     log_max_size: str = "10m"
     log_max_files: int = 5
     longest_restart_delay: float = 300.0

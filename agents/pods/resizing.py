@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple
 
+import structlog
+
 from agents.pods.allocation import told
 from agents.pods.checkpoint import save, text_of
 from agents.pods.compose import pod_files
 from agents.pods.sizes import Update
 from agents.pods.sizing import Progress
+from agents.pods.steps import Resize
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
+from agents.resources.limits import UNLIMITED, Limits
 from agents.runtime.errors import EngineTimeout, EngineUnavailable, NoSuchContainer, RuntimeFailure
 from agents.runtime.model import Resources
 from orca.api.objects import meta, uid
+
+log = structlog.get_logger()
 
 FIRST_RETRY = 2.0
 LAST_RETRY = 60.0
@@ -36,40 +42,95 @@ async def save_sizes(subject: Subject, tools: Tools) -> bool:
     return True
 
 
-async def resize(subject: Subject, tools: Tools, updates: Sequence[Update]) -> None:
-    """One update after the other; a failure leaves the rest for the next try."""
-    memory, runtime = subject.memory, tools.runtime
+async def resize(subject: Subject, tools: Tools, action: Resize) -> None:
+    """One update after the other, memory before cpu. What grows, grows from the pod's own cgroup down to those of the
+    containers; what shrinks, the other way. A failure leaves the rest for the next try."""
+    updates = action.updates
     try:
+        if not await _place(subject, tools, action.placements):
+            return
+        pod = subject.allotted
+        want, now = tools.cgroups.limits_of(pod), await tools.cgroups.current(pod)
+        have, used = now or (Limits(), 0)
         tight = [text for one in updates if one.shrinks_memory and (text := await _too_small(one, tools))]
+        if want.memory and _below(want.memory, have.memory) and used >= want.memory:
+            tight.append(f"attempting to set pod memory limit ({want.memory}) below current usage ({used})")
         if tight:
             why = tight[0] if len(tight) == 1 else f"[{', '.join(tight)}]"
             _failed(subject, f"cannot decrease memory limits: {why}")
             return
-        for one in updates:
-            if one.limits != Resources():
-                await runtime.update(one.id, one.limits)
-                info = await runtime.inspect(one.id)
-                memory.observe(info)
-                if info.running and not _taken(one.limits, info.resources):
-                    _failed(subject, f'the engine does not set the limits of container "{one.container}" on this host')
-                    return
-            if one.request is not None:
-                memory.sizing.requested[one.id] = one.request
-                memory.sizing.unsaved = True
+        memory = Limits(memory=want.memory)
+        cpu = Limits(cpu_shares=want.cpu_shares, cpu_quota=want.cpu_quota, cpu_period=want.cpu_period)
+        of_memory = [one for one in updates if not (one.limits.cpu_shares or one.limits.cpu_quota)]
+        of_cpu = [one for one in updates if one not in of_memory]
+        for limits, down, part in (
+            (memory, _below(want.memory, have.memory), of_memory),
+            (cpu, _below(want.cpu_quota, have.cpu_quota), of_cpu),
+        ):
+            if now is not None and not down:
+                await tools.cgroups.change(pod, limits)
+            if not await _update(subject, tools, part):
+                return
+            if now is not None and down:
+                await tools.cgroups.change(pod, limits)
     except (EngineUnavailable, EngineTimeout):
         raise
     except NoSuchContainer:
         return  # it ended meanwhile, and is made anew with what is allotted
-    except RuntimeFailure as error:
+    except (RuntimeFailure, OSError) as error:
         _failed(subject, str(error))
         return
+    if want == tools.cgroups.limits_of(subject.allotted):
+        # Otherwise more was allotted meanwhile.
+        subject.memory.sizing.whole, subject.memory.sizing.in_force = True, None
     subject.succeeded("resize")
+
+
+async def _update(subject: Subject, tools: Tools, updates: Sequence[Update]) -> bool:
+    """False when one of them did not take."""
+    memory, runtime = subject.memory, tools.runtime
+    for one in updates:
+        if one.limits != Resources():
+            await runtime.update(one.id, one.limits)
+            info = await runtime.inspect(one.id)
+            memory.observe(info)
+            if info.running and not _taken(one.limits, info.resources):
+                _failed(subject, f'the engine does not set the limits of container "{one.container}" on this host')
+                return False
+        if one.request is not None:
+            memory.sizing.requested[one.id] = one.request
+            memory.sizing.unsaved = True
+    return True
+
+
+async def _place(subject: Subject, tools: Tools, placements: Sequence[Update]) -> bool:
+    """Have containers run on other cpus; nobody asked for it, so nobody is told. False when one could not."""
+    for one in placements:
+        try:
+            await tools.runtime.update(one.id, one.limits)
+        except NoSuchContainer:
+            continue
+        except (EngineUnavailable, EngineTimeout):
+            raise
+        except RuntimeFailure as error:
+            subject.failed("resize", "", str(error), first=FIRST_RETRY, last=LAST_RETRY)
+            log.warning("container cannot be moved to other cpus", container=one.id[:12], error=str(error))
+            return False
+        subject.memory.observe(await tools.runtime.inspect(one.id))
+    return True
+
+
+def _below(wanted: int | None, had: int | None) -> bool:
+    """Whether a limit comes down; none at all is the greatest."""
+    if wanted is None or had is None or wanted == UNLIMITED:
+        return False
+    return had == UNLIMITED or wanted < had
 
 
 def _taken(asked: Resources, shown: Resources) -> bool:
     """An engine without a kind of limit warns and leaves it out."""
     pairs = zip(astuple(asked), astuple(shown), strict=True)
-    return all(one in (0, other) for one, other in pairs)
+    return all(one in (0, "", other) for one, other in pairs)
 
 
 async def _too_small(update: Update, tools: Tools) -> str:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from agents.pods.containers import init_containers, is_changed, is_sidecar, main_containers, spec_of
 from agents.pods.memory import Memory
 from agents.pods.resources import SHARES_PER_CPU, amounts, limits_of
-from agents.pods.sizing import Pending, Progress, Sizing
+from agents.pods.sizing import POD, Pending, Progress, Sizing
 from agents.runtime.model import SIZES, ContainerInfo, Resources
 from orca.api.objects import Obj
 from orca.api.times import parse_time
 
+_WHOLE = "pod"
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 
 
@@ -28,8 +29,12 @@ def resizable(pod: Obj) -> list[Obj]:
 
 
 def wished(pod: Obj) -> dict[str, Obj]:
-    """What the object asks for: ``resources`` by name of container."""
-    return {one["name"]: one.get("resources") or {} for one in resizable(pod)}
+    """What the object asks for: ``resources`` by name of container, and of the pod itself."""
+    found = {one["name"]: one.get("resources") or {} for one in resizable(pod)}
+    whole = spec_of(pod).get("resources")
+    if whole:
+        found[POD] = whole
+    return found
 
 
 def same(one: Obj, other: Obj) -> bool:
@@ -50,6 +55,8 @@ def as_allotted(pod: Obj, allotted: Mapping[str, Obj]) -> Obj:
     if settled(pod, allotted):
         return pod
     spec = dict(spec_of(pod))
+    if POD in allotted:
+        spec["resources"] = allotted[POD]
     for group in ("initContainers", "containers"):
         if spec.get(group):
             spec[group] = [
@@ -58,15 +65,21 @@ def as_allotted(pod: Obj, allotted: Mapping[str, Obj]) -> Obj:
     return {**pod, "spec": spec}
 
 
-def label_of(container: Obj) -> str:
-    """What a container is made with, for its label; another agent reads it (:func:`from_label`)."""
-    return json.dumps(container.get("resources") or {}, separators=(",", ":"), sort_keys=True)
+def label_of(container: Obj, whole: Obj | None = None) -> str:
+    """What a container is made with, for its label; another agent reads it (:func:`from_label`). ``whole`` are the
+    ``resources`` of its pod, whose limits hold where it has none of its own."""
+    told = container.get("resources") or {}
+    if whole and whole.get("limits"):
+        told = {**told, _WHOLE: whole["limits"]}
+    return json.dumps(told, separators=(",", ":"), sort_keys=True)
 
 
 def from_label(info: ContainerInfo) -> Obj | None:
     """What a container was made with; None when it does not tell."""
     text = info.labels.get(SIZES)
     found: Obj | None = json.loads(text) if text else None
+    if found is not None:
+        found.pop(_WHOLE, None)
     return found
 
 
@@ -75,6 +88,8 @@ def remembered(pod: Obj, saved: Sizing | None, containers: Iterable[ContainerInf
     with, else what it asks for. What its status tells of resizes goes on to hold."""
     sizing = saved or Sizing()
     made = {info.container: info for info in sorted(containers, key=lambda info: info.attempt)}
+    # What the agent before this one was about to do to the pod's own cgroup, nobody knows.
+    sizing.whole = not made
     for name, wish in wished(pod).items():
         if name not in sizing.allotted:
             known = from_label(made[name]) if name in made else None
@@ -111,6 +126,8 @@ class Changes:
     restarts: frozenset[str] = frozenset()
     """Ids of containers whose policy is to be made anew."""
     updates: tuple[Update, ...] = ()
+    placements: tuple[Update, ...] = ()
+    """Other cpus to run on: nobody resized anything."""
 
     def __bool__(self) -> bool:
         return bool(self.restarts or self.updates)
@@ -118,15 +135,21 @@ class Changes:
 
 def changes(pod: Obj, memory: Memory) -> Changes:
     """Memory before cpu, and of each what shrinks before what grows."""
-    restarts, sizes, cpus = set(), [], []
+    restarts, sizes, cpus, placements = set(), [], [], []
+    sizing = memory.sizing
+    whole = sizing.allotted.get(POD, spec_of(pod).get("resources"))
     for container in resizable(pod):
         info = memory.newest(container["name"])
         if info is None or not info.running or is_untold(info) or is_changed(container, info):
             continue
-        allotted: Obj = memory.sizing.allotted.get(container["name"], container.get("resources")) or {}
-        if info.id not in memory.sizing.requested and _is_as_made(info, allotted):
+        allotted: Obj = sizing.allotted.get(info.container, container.get("resources")) or {}
+        wanted = _Wanted(allotted, whole, 0 if info.container in sizing.exclusive else sizing.period)
+        on = sizing.cpus.get(info.container, "")
+        if on and on != info.resources.cpuset:
+            placements.append(Update(info.container, info.id, Resources(cpuset=on), grows=False))
+        if info.id not in sizing.requested and wanted.is_in(info):
             continue
-        by_memory, by_cpu = _of_memory(info, allotted, memory), _of_cpu(info, allotted)
+        by_memory, by_cpu = _of_memory(info, wanted, memory), _of_cpu(info, wanted)
         policies = {one.get("resourceName"): one.get("restartPolicy") for one in container.get("resizePolicy") or ()}
         if (by_memory and policies.get("memory") == "RestartContainer") or (
             by_cpu and policies.get("cpu") == "RestartContainer"
@@ -137,12 +160,39 @@ def changes(pod: Obj, memory: Memory) -> Changes:
         cpus += [by_cpu] if by_cpu else []
     sizes.sort(key=lambda one: one.grows)
     cpus.sort(key=lambda one: one.grows)
-    return Changes(frozenset(restarts), (*sizes, *cpus))
+    return Changes(frozenset(restarts), (*sizes, *cpus), tuple(placements))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a container is to have: what is allotted to it, and what that means here and now."""
+
+    allotted: Obj
+    whole: Obj | None
+    period: int
+
+    @property
+    def limits(self) -> Resources:
+        return limits_of({"resources": self.allotted}, self.whole, period=self.period)
+
+    @property
+    def request(self) -> int:
+        """Bytes."""
+        found: int = amounts({"resources": self.allotted}, "requests").get("memory", 0)
+        return found
+
+    def is_in(self, info: ContainerInfo) -> bool:
+        """The short way for the many that were never resized."""
+        label = info.labels.get(SIZES)
+        if label is None or label != label_of({"resources": self.allotted}, self.whole):
+            return False
+        return replace(info.resources, cpuset="") == _limits(label, self.period)
 
 
 def in_progress(left: Changes, memory: Memory) -> bool:
     """Whether a running container, or one stopped for it, has not yet what is allotted. Others are made right."""
-    return bool(left or memory.sizing.unsaved or not_yet_again(memory))
+    sizing = memory.sizing
+    return bool(left or sizing.unsaved or not_yet_again(memory) or (sizing.progress is not None and not sizing.whole))
 
 
 def not_yet_again(memory: Memory) -> set[str]:
@@ -156,22 +206,21 @@ def not_yet_again(memory: Memory) -> set[str]:
     return found
 
 
-def _of_memory(info: ContainerInfo, allotted: Obj, memory: Memory) -> Update | None:
-    holder = {"resources": allotted}
-    wanted, had = limits_of(holder).memory, info.resources.memory
-    request = amounts(holder, "requests").get("memory", 0)
+def _of_memory(info: ContainerInfo, wanted: _Wanted, memory: Memory) -> Update | None:
+    limit, had = wanted.limits.memory, info.resources.memory
+    request = wanted.request
     # An engine without memory limits drops them and shows none.
-    limited = bool(wanted) and wanted != had and not (had == 0 and _made_with(info).memory)
-    asked = request != _requested(info, allotted, memory)
+    limited = bool(limit) and limit != had and not (had == 0 and _made_with(info, wanted.period).memory)
+    asked = request != _requested(info, wanted.allotted, memory)
     if not limited and not asked:
         return None
     return Update(
         info.container,
         info.id,
-        Resources(memory=wanted) if limited else Resources(),
+        Resources(memory=limit) if limited else Resources(),
         # No limit is the greatest one.
-        grows=limited and had != 0 and wanted > had,
-        shrinks_memory=limited and (had == 0 or wanted < had),
+        grows=limited and had != 0 and limit > had,
+        shrinks_memory=limited and (had == 0 or limit < had),
         request=request,
     )
 
@@ -185,33 +234,28 @@ def _requested(info: ContainerInfo, allotted: Obj, memory: Memory) -> int:
     return found
 
 
-def _of_cpu(info: ContainerInfo, allotted: Obj) -> Update | None:
-    wanted, had = limits_of({"resources": allotted}), info.resources
-    quota = bool(wanted.cpu_quota) and _rate(wanted) != _rate(had)
-    quota = quota and not (had.cpu_quota == 0 and _made_with(info).cpu_quota)
-    shares = had.cpu_shares > 0 and wanted.cpu_shares != had.cpu_shares
+def _of_cpu(info: ContainerInfo, wanted: _Wanted) -> Update | None:
+    limits, had = wanted.limits, info.resources
+    quota = bool(limits.cpu_quota) and _rate(limits) != _rate(had)
+    quota = quota and not (had.cpu_quota == 0 and _made_with(info, wanted.period).cpu_quota)
+    shares = had.cpu_shares > 0 and limits.cpu_shares != had.cpu_shares
     if not shares and not quota:
         return None
-    grows = (had.cpu_quota > 0 and _rate(wanted) > _rate(had)) if quota else wanted.cpu_shares > had.cpu_shares
-    limits = Resources(
-        wanted.cpu_shares if had.cpu_shares else 0, *((wanted.cpu_quota, wanted.cpu_period) if quota else ())
+    grows = (had.cpu_quota > 0 and _rate(limits) > _rate(had)) if quota else limits.cpu_shares > had.cpu_shares
+    changed = Resources(
+        limits.cpu_shares if had.cpu_shares else 0, *((limits.cpu_quota, limits.cpu_period) if quota else ())
     )
-    return Update(info.container, info.id, limits, grows=grows)
+    return Update(info.container, info.id, changed, grows=grows)
 
 
-def _is_as_made(info: ContainerInfo, allotted: Obj) -> bool:
-    """The short way for the many that were never resized."""
-    label = info.labels.get(SIZES)
-    return label is not None and label == label_of({"resources": allotted}) and _limits(label) == info.resources
-
-
-def _made_with(info: ContainerInfo) -> Resources:
-    return _limits(info.labels.get(SIZES) or "{}")
+def _made_with(info: ContainerInfo, period: int) -> Resources:
+    return _limits(info.labels.get(SIZES) or "{}", period)
 
 
 @lru_cache(maxsize=1024)
-def _limits(label: str) -> Resources:
-    return limits_of({"resources": json.loads(label)})
+def _limits(label: str, period: int) -> Resources:
+    told = json.loads(label)
+    return limits_of({"resources": told}, {"limits": told.get(_WHOLE) or {}}, period=period)
 
 
 def _rate(limits: Resources) -> float:
@@ -219,17 +263,19 @@ def _rate(limits: Resources) -> float:
     return limits.cpu_quota / limits.cpu_period if limits.cpu_quota > 0 and limits.cpu_period else 0.0
 
 
-def in_force(container: Obj, info: ContainerInfo, allotted: Mapping[str, Obj]) -> tuple[Obj, Obj]:
+def in_force(container: Obj, info: ContainerInfo, sizing: Sizing, whole: Obj | None) -> tuple[Obj, Obj]:
     """``resources`` and ``allocatedResources`` of a container's status: the first from what the engine says of a
-    running container, as far as the kernel knows it."""
-    given: Obj = allotted.get(container["name"], container.get("resources") or {})
+    running container, as far as the kernel knows it. ``whole`` are the ``resources`` of its pod."""
+    given: Obj = sizing.allotted.get(container["name"], container.get("resources") or {})
     found = {**given}
     if info.running and not is_untold(info):
-        wanted, had, made = limits_of({"resources": given}), info.resources, _made_with(info)
+        period = 0 if info.container in sizing.exclusive else sizing.period
+        wanted, had = _Wanted(given, sizing.allotted.get(POD, whole), period).limits, info.resources
+        made = _made_with(info, period)
         requests, limits = dict(given.get("requests") or {}), dict(given.get("limits") or {})
         if "cpu" in requests and had.cpu_shares and wanted.cpu_shares != had.cpu_shares:
             requests["cpu"] = f"{-(-had.cpu_shares * 1000 // SHARES_PER_CPU)}m"
-        if "cpu" in limits and _rate(wanted) != _rate(had):
+        if "cpu" in limits and period and _rate(wanted) != _rate(had):
             if had.cpu_quota > 0:
                 limits["cpu"] = f"{round(_rate(had) * 1000)}m"
             elif not made.cpu_quota:

@@ -6,10 +6,15 @@ is in the pod's directory (``checkpoint.py``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from agents.resources.limits import PERIOD
 from orca.api.objects import Obj
+
+POD = ""
+"""The key under which the ``resources`` of the pod itself are held among those of its containers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,8 @@ class Sizing:
     """The state of one pod's resizes."""
 
     allotted: dict[str, Obj] = field(default_factory=dict)
-    """``resources`` by name of container, for those that can be resized; one that is missing has what its spec says."""
+    """``resources`` by name of container, for those that can be resized, and of the pod itself (``POD``) when it has
+    any; one that is missing has what its spec says."""
     requested: dict[str, int] = field(default_factory=dict)
     """Bytes of memory requested, by container id, where an update in place changed them: the engine does not know."""
     pending: Pending | None = None
@@ -44,5 +50,15 @@ class Sizing:
     """The allotment is not on disk yet: nothing may be applied before it is."""
     restarting: set[str] = field(default_factory=set)
     """Ids of containers that were stopped to be made anew with other sizes."""
+    cpus: Mapping[str, str] = field(default_factory=dict)
+    """Cpus that containers are to run on, by name, where the host hands them out; a missing one may run on all."""
+    exclusive: frozenset[str] = frozenset()
+    """Names of containers that have those for themselves; no quota cuts their time short."""
+    period: int = PERIOD
+    """Of quotas, in microseconds; 0 where the host gives none."""
+    whole: bool = True
+    """The pod's own cgroup has what is allotted, or will be made with it."""
+    in_force: Obj | None = None
+    """``resources`` of the pod itself that its cgroup was given before those allotted now."""
     judged: int = -1
     """Generation of the object whose wishes were compared with the allotment."""

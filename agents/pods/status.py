@@ -16,13 +16,16 @@ from agents.pods.containers import (
     is_started,
     main_containers,
     may_restart_all,
+    spec_of,
 )
 from agents.pods.lifecycle import Life
 from agents.pods.memory import LONG_AGO, Gone, Memory
 from agents.pods.plan import is_deleting, restarts_all
 from agents.pods.resources import qos_class
 from agents.pods.sizes import in_force
+from agents.pods.sizing import POD
 from agents.pods.steps import Plan, Waiting
+from agents.resources.amounts import has_pod_level
 from agents.runtime.model import ContainerInfo
 from orca.api.objects import Obj, meta
 from orca.api.times import format_time
@@ -69,6 +72,11 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
         del status["containerStatuses"]  # refused: nothing was or will be made
     elif init:
         status["initContainerStatuses"] = init
+    if has_pod_level(pod):
+        whole = memory.sizing.allotted.get(POD) or spec_of(pod)["resources"]
+        status["resources"] = memory.sizing.in_force or whole
+        if whole.get("requests"):
+            status["allocatedResources"] = whole["requests"]
     if ephemeral_containers(pod):
         status["ephemeralContainerStatuses"] = [
             _container_status(pod, container, memory, decided, lost) for container in ephemeral_containers(pod)
@@ -182,7 +190,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     image = memory.image_details.get(info.image_id)
     status["imageID"] = image.pull_id if image is not None else before.get("imageID") or f"docker://{info.image_id}"
     status["containerID"] = f"docker://{info.id}"
-    resources, allotted = in_force(container, info, memory.sizing.allotted)
+    resources, allotted = in_force(container, info, memory.sizing, spec_of(pod).get("resources"))
     if resources:
         status["resources"] = resources
         if allotted:

@@ -124,6 +124,7 @@ class Resize(Action):
     """Give running containers other limits, in this order; the first that fails ends it."""
 
     updates: tuple[Update, ...]
+    placements: tuple[Update, ...] = ()
 
     @property
     def key(self) -> str:

@@ -68,8 +68,8 @@ class Cgroups:
         self._opening = asyncio.Lock()
         self._opened = asyncio.Event()
         self._changed = asyncio.Event()
-        self._known: dict[str, tuple[Name, Limits]] = {}
-        """By uid of pods: what their cgroup was given last."""
+        self._known: dict[str, Name] = {}
+        """Cgroups that were made, by uid of their pods."""
         self._shares = 0
 
     def __repr__(self) -> str:
@@ -94,9 +94,8 @@ class Cgroups:
         tree = await self._open()
         name = tree.layout.pod_name(pod)
         if uid(pod) not in self._known:
-            limits = self.limits_of(pod)
-            await asyncio.to_thread(tree.create, name, limits)
-            self._known[uid(pod)] = (name, limits)
+            await asyncio.to_thread(tree.create, name, self.limits_of(pod))
+            self._known[uid(pod)] = name
             self._changed.set()
         return tree.layout.parent(name)
 
@@ -110,20 +109,20 @@ class Cgroups:
         """What a pod's cgroup should have."""
         return pod_limits(pod, self.settings.rules, exclusive=self.exclusive(pod))
 
-    def given(self, pod_uid: str) -> Limits | None:
-        """What a pod's cgroup was given last; None when it has none or that is not known."""
-        known = self._known.get(pod_uid)
-        return known[1] if known is not None else None
+    async def current(self, pod: Obj) -> tuple[Limits, int] | None:
+        """Quota and memory limit of a pod's cgroup as the kernel has them, and the bytes in use; None when it has no
+        cgroup. Raises OSError."""
+        if not self.settings.by_quality:
+            return None
+        tree = await self._open()
+        return await asyncio.to_thread(tree.read, tree.layout.pod_name(pod))
 
     async def change(self, pod: Obj, limits: Limits) -> None:
-        """Give a pod's cgroup other limits. Raises OSError."""
-        if not self.settings.by_quality:
-            return
-        tree = await self._open()
-        name = tree.layout.pod_name(pod)
-        await asyncio.to_thread(tree.create if uid(pod) not in self._known else tree.change, name, limits)
-        self._known[uid(pod)] = (name, limits)
-        self._changed.set()
+        """Give a pod's cgroup other limits, those that are not None. Raises OSError."""
+        if self.settings.by_quality:
+            tree = await self._open()
+            await asyncio.to_thread(tree.change, tree.layout.pod_name(pod), limits)
+            self._changed.set()
 
     async def started(self, pod: Obj, container: Obj, container_id: str) -> None:
         """Give a container that was just started what the engine cannot be told of it. Raises OSError."""
@@ -143,7 +142,7 @@ class Cgroups:
         tree = await self._open()
         known = self._known.get(uid(pod))
         if known is not None:
-            await asyncio.to_thread(tree.remove, known[0])
+            await asyncio.to_thread(tree.remove, known)
         else:
             # Made by an agent before this one; of a pod that is gone there may be nothing left that tells its class.
             await asyncio.to_thread(_remove_any, tree, uid(pod))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agents.resources.limits import Limits, Write, writes
+from agents.resources.limits import UNLIMITED, Limits, Write, writes
 from agents.resources.paths import Driver, Layout, Name, slice_unit
 from agents.resources.slices import Systemd, Units, fixed_properties, properties_of
 
@@ -22,6 +22,8 @@ LIMITED = ("cpu", "memory", "pids", "hugetlb")
 """Controllers with limits of ours."""
 USED = (*LIMITED, "cpuset", "io")
 """What containers below need in version 2."""
+NO_LIMIT = 1 << 62
+"""Version 1 has a number for no limit of memory: the last whole page that fits."""
 PATIENCE = 2.0
 """Seconds in which processes that were killed vanish from their cgroup."""
 
@@ -73,6 +75,24 @@ class Tree:
             with self._lock:
                 self._units.change(slice_unit(name), properties_of(limits, self.layout.version))
         self._write(name, limits)
+
+    def read(self, name: Name) -> tuple[Limits, int] | None:
+        """Quota and memory limit that a cgroup has, and the bytes it uses; None when there is no such cgroup."""
+        path = self.layout.path(name)
+        cpu, memory = self.layout.directory(path, "cpu"), self.layout.directory(path, "memory")
+        first = self.layout.version == 1
+        try:
+            if first:
+                quota, period = (int((cpu / f"cpu.cfs_{one}_us").read_text()) for one in ("quota", "period"))
+            else:
+                texts = (cpu / "cpu.max").read_text().split()
+                quota, period = (UNLIMITED if texts[0] == "max" else int(texts[0])), int(texts[1])
+            limit = (memory / ("memory.limit_in_bytes" if first else "memory.max")).read_text().strip()
+            used = int((memory / ("memory.usage_in_bytes" if first else "memory.current")).read_text())
+        except FileNotFoundError:
+            return None
+        most = UNLIMITED if limit == "max" or int(limit) >= NO_LIMIT else int(limit)
+        return Limits(cpu_quota=quota, cpu_period=period, memory=most), used
 
     def change_container(self, path: str, limits: Limits, *, kill_together: bool) -> None:
         """What the engine cannot be told of a container whose cgroup has this path; one that is gone is no error."""

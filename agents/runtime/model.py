@@ -47,6 +47,8 @@ class Resources:
     cpu_period: int = 0
     memory: int = 0
     pids: int = 0
+    cpuset: str = ""
+    """Cpus it may run on, ``0-3,8``; "" for all."""
 
 
 @dataclass(frozen=True, slots=True)

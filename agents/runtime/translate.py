@@ -140,6 +140,8 @@ def limits_body(limits: Resources) -> Json:
         body["Memory"] = body["MemorySwap"] = limits.memory
     if limits.pids:
         body["PidsLimit"] = limits.pids
+    if limits.cpuset:
+        body["CpusetCpus"] = limits.cpuset
     return body
 
 
@@ -250,6 +252,7 @@ def container_info(raw: Json) -> ContainerInfo:
             cpu_period=host.get("CpuPeriod") or 0,
             memory=host.get("Memory") or 0,
             pids=host.get("PidsLimit") or 0,
+            cpuset=host.get("CpusetCpus") or "",
         ),
         layer=((raw.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or "",
         log_path=raw.get("LogPath") or "",

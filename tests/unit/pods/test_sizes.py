@@ -178,21 +178,21 @@ def test_one_that_was_only_created_does_not_end_a_restart() -> None:
 def test_the_status_tells_what_is_in_force() -> None:
     container = sized("c", SMALL)
     one = made(container)
-    assert in_force(container, one, {"c": SMALL}) == (SMALL, SMALL["requests"])
-    resources, allotted = in_force(container, one, {"c": LARGE})
+    assert in_force(container, one, Sizing({"c": SMALL}), None) == (SMALL, SMALL["requests"])
+    resources, allotted = in_force(container, one, Sizing({"c": LARGE}), None)
     assert allotted == LARGE["requests"]
     assert resources == {
         "limits": {"cpu": "200m", "memory": "64Mi"},
         # What the kernel does not know is as allotted.
         "requests": {"cpu": "100m", "memory": "64Mi"},
     }
-    assert in_force(container, replace(one, state="exited"), {"c": LARGE})[0] == LARGE
+    assert in_force(container, replace(one, state="exited"), Sizing({"c": LARGE}), None)[0] == LARGE
 
 
 def test_a_limit_is_not_told_before_it_is_there() -> None:
     free = {"requests": {"cpu": "100m", "memory": "32Mi"}}
     one = made(sized("c", free))
-    resources, allotted = in_force(sized("c", SMALL), one, {"c": SMALL})
+    resources, allotted = in_force(sized("c", SMALL), one, Sizing({"c": SMALL}), None)
     assert (resources, allotted) == (free, free["requests"])
 
 
@@ -255,6 +255,6 @@ def test_an_engine_without_limits_is_not_asked_for_them_again_and_again() -> Non
     container = sized("c", SMALL)
     without = replace(made(container), resources=Resources(cpu_shares=102))
     assert not changes(pod(container), allotting(up(without), c=SMALL))
-    assert in_force(container, without, {"c": SMALL})[0] == SMALL
+    assert in_force(container, without, Sizing({"c": SMALL}), None)[0] == SMALL
     (only,) = (one for one in changes(pod(container), allotting(up(without), c=LARGE)).updates if not one.request)
     assert only.limits == Resources(cpu_shares=307)
