@@ -131,15 +131,21 @@ def unmount(path: Path) -> None:
             raise OSError(number, f"cannot unmount: {os.strerror(number)}", str(path))
 
 
-def mount_points() -> list[MountPoint]:
-    """All of this mount namespace, in the order in which they were made."""
-    return [_parsed(line) for line in Path("/proc/self/mountinfo").read_bytes().splitlines()]
+def mount_points(below: Path | None = None) -> list[MountPoint]:
+    """All of this mount namespace, in the order in which they were made; with ``below``, only those at and below a
+    path as the kernel names it. A host with many containers has many others, which are then not even read."""
+    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    if below is None:
+        return [_parsed(line) for line in lines]
+    start = b" " + _escaped(below)
+    points = (_parsed(line) for line in lines if start in line)
+    return [point for point in points if point.path == below or below in point.path.parents]
 
 
 def mount_point(path: Path) -> MountPoint | None:
     """What is mounted exactly here, the uppermost."""
     real = _real(path)
-    return next((point for point in reversed(mount_points()) if point.path == real), None)
+    return next((point for point in reversed(mount_points(below=real)) if point.path == real), None)
 
 
 def enclosing(path: Path) -> MountPoint | None:
@@ -151,8 +157,7 @@ def enclosing(path: Path) -> MountPoint | None:
 
 def mounts_below(path: Path) -> list[Path]:
     """Mount points at and below `path`, the innermost first; one that is mounted over itself comes twice."""
-    base = _real(path)
-    return [point.path for point in mount_points() if point.path == base or base in point.path.parents][::-1]
+    return [point.path for point in mount_points(below=_real(path))][::-1]
 
 
 def is_mounted(path: Path) -> bool:
@@ -205,6 +210,11 @@ def _parsed(line: bytes) -> MountPoint:
         source=_unescaped(tail[1]),
         data=tail[2].decode() if len(tail) > 2 else "",
     )
+
+
+def _escaped(path: Path) -> bytes:
+    """As mountinfo writes it."""
+    return re.sub(rb"[ \t\n\\]", lambda byte: b"\\%03o" % byte[0][0], os.fsencode(path))
 
 
 def _unescaped(text: bytes) -> str:
