@@ -44,7 +44,7 @@ from agents.resources.reservations import PROCESSES
 from agents.running import RunningPods, Unawaited, has_static_pods
 from agents.runtime import Runtime
 from agents.server.app import AgentServer
-from agents.static import PodFeed
+from agents.static.feed import PodFeed
 from agents.volumes import VolumeManager, mounts
 from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
 from orca.api.errors import ApiError

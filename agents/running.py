@@ -12,7 +12,8 @@ import structlog
 from agents.config import Configuration
 from agents.pods import PodManager
 from agents.pods.ports import PodView, Tenant
-from agents.static import FileSource, PodFeed, Source, UrlSource
+from agents.static.feed import PodFeed
+from agents.static.sources import FileSource, Source, UrlSource
 from orca.api.objects import Obj, key, uid
 from orca.client.base import Client
 from orca.client.clock import Clock

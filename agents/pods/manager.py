@@ -9,6 +9,7 @@ from typing import TypeAlias
 import structlog
 
 from agents.images.services import ImageServices, image_services
+from agents.origin import is_static
 from agents.pods import preemption
 from agents.pods.admission import admission
 from agents.pods.allocator import Allocator
@@ -17,7 +18,6 @@ from agents.pods.compose import pod_files
 from agents.pods.gate import Gate
 from agents.pods.lifecycle import HOLDS_NOTHING, Life
 from agents.pods.memory import Doom
-from agents.pods.origin import is_static
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Tenant, Traffic, Volumes
 from agents.pods.records import ApiRecords, PodRecords, PodSource
 from agents.pods.refusal import HostRules, has_apparmor, host_refusal

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import structlog
 
 from agents.durable import write_file
-from agents.pods.origin import SEEN, SOURCE, is_mirror, is_static, mirrored
+from agents.origin import SEEN, SOURCE, is_mirror, is_static, mirrored
 from agents.pods.records import ApiRecords
 from agents.static.mirrors import MirrorKeeper
 from agents.static.sources import Source

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from agents.pods.origin import HASH, SOURCE
+from agents.origin import HASH, SOURCE
 from orca.api import strategy
 from orca.api.builtin import PODS
 from orca.api.errors import ApiError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from agents.pods.origin import MIRROR, is_mirror, mirrored
+from agents.origin import MIRROR, is_mirror, mirrored
 from agents.pods.patch import status_patch
 from orca.api.builtin import PODS
 from orca.api.errors import ApiError, is_conflict, is_not_found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.pods.origin import HASH, MIRROR, SOURCE
+from agents.origin import HASH, MIRROR, SOURCE
 from agents.static.feed import PodFeed
 from agents.static.sources import Source
 from orca.api.builtin import NODES, PODS

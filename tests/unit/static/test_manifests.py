@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents.pods.origin import is_static
+from agents.origin import is_static
 from agents.static.judging import Manifest, judge
 from agents.static.manifests import Kind, ManifestError, pods_of
 from orca.api.objects import Obj, meta, uid
