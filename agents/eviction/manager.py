@@ -35,6 +35,8 @@ from orca.client.clock import Clock
 
 LOOK_SECONDS = 10.0
 CLEANUP_SECONDS = 30.0
+SETTLE_SECONDS = 1.0
+"""From a pod's end to the next look: what it held is not free everywhere at once."""
 IMMEDIATE_GRACE = 1.0
 """At hard thresholds and for local storage: the node cannot wait."""
 DISK_AGE = 5.0
@@ -246,6 +248,7 @@ class EvictionManager:
             waiting.cancel()
             timer.cancel()
             await asyncio.gather(waiting, timer, return_exceptions=True)
+        await self._clock.sleep(SETTLE_SECONDS)
 
 
 async def _all_stopped(pods: Pods, uids: Sequence[str]) -> None:
