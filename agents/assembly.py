@@ -60,6 +60,8 @@ from orca.client.late import LateClient
 KUBERNETES_VERSION = "v1.36.0"
 JOIN_RETRY_SECONDS = 2.0
 NETWORK_RETRY_SECONDS = 0.5
+PARALLEL_API_CALLS = 16
+"""A burst of pods would make a connection for each of its calls; each costs both sides a handshake, and memory."""
 NODE_PATIENCE_SECONDS = 3.0
 
 log = structlog.get_logger()
@@ -157,7 +159,9 @@ class Agent:
                 await self._clock.sleep(JOIN_RETRY_SECONDS)
 
     def _connect(self, kubeconfig: Path) -> HttpsClient:
-        return HttpsClient.from_kubeconfig(kubeconfig, agent="orca-agent", clock=self._clock)
+        return HttpsClient.from_kubeconfig(
+            kubeconfig, agent="orca-agent", clock=self._clock, parallel=PARALLEL_API_CALLS
+        )
 
     def _server(self) -> str:
         """Host of the API server, "" when nobody says."""

@@ -6,6 +6,7 @@ timeout on a silent watch: TCP keep-alive finds a peer that is gone in about 25 
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import deque
 from pathlib import Path
@@ -31,6 +32,7 @@ ANSWER_SECONDS = 60
 RELOAD_CHECK_SECONDS = 5
 TRIES_WHEN_BUSY = 5
 PAGE = 500
+UNLIMITED = 1_000_000
 
 _PATCH_TYPES: dict[PatchKind, str] = {
     "merge": "application/merge-patch+json",
@@ -41,22 +43,37 @@ _PATCH_TYPES: dict[PatchKind, str] = {
 
 
 class HttpsClient(Client):
-    """`agent` names the caller to the server (User-Agent, field manager of apply patches)."""
+    """`agent` names the caller to the server (User-Agent, field manager of apply patches). At most `parallel` calls are
+    under way at once, watches aside; others wait, and no connection is made for them."""
 
-    def __init__(self, source: Endpoint | Kubeconfig, *, agent: str = "orca", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        source: Endpoint | Kubeconfig,
+        *,
+        agent: str = "orca",
+        clock: Clock | None = None,
+        parallel: int = UNLIMITED,
+    ) -> None:
         self._source = source
         self._clock = clock or SystemClock()
         self._agent = agent
         self._endpoint = source.load() if isinstance(source, Kubeconfig) else source
         self._checked = self._clock.monotonic()
         self._session: aiohttp.ClientSession | None = None
+        self._turns = asyncio.Semaphore(parallel)
 
     @classmethod
     def from_kubeconfig(
-        cls, path: str | Path, *, context: str = "", agent: str = "orca", clock: Clock | None = None
+        cls,
+        path: str | Path,
+        *,
+        context: str = "",
+        agent: str = "orca",
+        clock: Clock | None = None,
+        parallel: int = UNLIMITED,
     ) -> HttpsClient:
         """Raises KubeconfigError when the file cannot be used."""
-        return cls(Kubeconfig(path, context), agent=agent, clock=clock)
+        return cls(Kubeconfig(path, context), agent=agent, clock=clock, parallel=parallel)
 
     def __repr__(self) -> str:
         return f"<HttpsClient {self._endpoint.server}>"
@@ -194,10 +211,11 @@ class HttpsClient(Client):
         data = None if body is None else orjson.dumps(body)
         for attempt in range(TRIES_WHEN_BUSY):
             try:
-                response = await self.open(method, path, query, data=data, content_type=content_type)
-                async with response:
-                    answer: Obj = orjson.loads(await response.read())
-                    return answer
+                async with self._turns:
+                    response = await self.open(method, path, query, data=data, content_type=content_type)
+                    async with response:
+                        answer: Obj = orjson.loads(await response.read())
+                        return answer
             except ApiError as error:
                 # Only "come back later" is repeated here; the server has done nothing then.
                 if error.code != 429 or attempt == TRIES_WHEN_BUSY - 1:
