@@ -48,6 +48,7 @@ class Pressure:
             engine=engine_of(runtime),
             clock=clock,
             pods_cgroup=self._pods_cgroup,
+            disk_age=configuration.volume_stats_agg_period,
         )
         self.eviction = EvictionManager(
             node_name=node_name,

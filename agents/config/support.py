@@ -31,12 +31,6 @@ NOT_HONOURED: frozenset[str] = frozenset(
         "enableSystemLogQuery",
         "eventBurst",
         "eventRecordQPS",
-        "evictionHard",
-        "evictionMaxPodGracePeriod",
-        "evictionMinimumReclaim",
-        "evictionPressureTransitionPeriod",
-        "evictionSoft",
-        "evictionSoftGracePeriod",
         "featureGates",
         "hairpinMode",
         "imageServiceEndpoint",
@@ -44,7 +38,6 @@ NOT_HONOURED: frozenset[str] = frozenset(
         "kubeAPIBurst",
         "kubeAPIQPS",
         "kubeletCgroups",
-        "localStorageCapacityIsolation",
         "logging.flushFrequency",
         "logging.options",
         "logging.vmodule",
@@ -53,7 +46,6 @@ NOT_HONOURED: frozenset[str] = frozenset(
         "memoryReservationPolicy",
         "memorySwap.swapBehavior",
         "memoryThrottlingFactor",
-        "mergeDefaultEvictionSettings",
         "podCIDR",
         "podLogsDir",
         "protectKernelDefaults",
@@ -72,7 +64,6 @@ NOT_HONOURED: frozenset[str] = frozenset(
         "tracing",
         "userNamespaces",
         "volumePluginDir",
-        "volumeStatsAggPeriod",
     }
 )
 

@@ -26,7 +26,7 @@ from orca.api.objects import uid
 from orca.client.clock import Clock
 
 SUMMARY_DISK_AGE = 60.0
-"""How old the count of a tree may be in a summary: upstream's ``volumeStatsAggPeriod``."""
+"""The default of upstream's ``volumeStatsAggPeriod``."""
 MEASURED_VOLUMES = frozenset({"emptyDir", "configMap", "secret", "downwardAPI", "projected"})
 """Volumes whose content is counted; others belong to somebody else."""
 PARALLEL_SIZES = 2
@@ -48,7 +48,8 @@ class Engine:
 
 class Collector:
     """See the module. ``tenants`` are the pods of the moment; ``pods_cgroup`` is the path of the cgroup of all pods, ""
-    while there is none."""
+    while there is none. ``disk_age`` is how old, in seconds, the count of a tree may be in a
+    summary; below 0 volumes are not counted for one."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Collector:
         engine: Engine,
         clock: Clock,
         pods_cgroup: Callable[[], str] = lambda: "",
+        disk_age: float = SUMMARY_DISK_AGE,
         hierarchy: Hierarchy | None = None,
         proc: Path = host.PROC,
         ledger: Ledger | None = None,
@@ -68,6 +70,7 @@ class Collector:
         self._tenants = tenants
         self._engine = engine
         self._clock = clock
+        self._disk_age = disk_age
         self._proc = proc
         self.meter = Meter(
             node_name=node_name,
@@ -101,7 +104,7 @@ class Collector:
         else:
             node = await self._with_images(await self.node())
             used = await self.use_of(tenants, network=True)
-            summary = Summary(node, await self.with_disk(used, tenants, max_age=SUMMARY_DISK_AGE))
+            summary = Summary(node, await self.with_disk(used, tenants, max_age=self._disk_age))
         await self.forget()
         self._kept[str(only_cpu_and_memory)] = (now, summary)
         return summary
@@ -145,7 +148,7 @@ class Collector:
     async def groups(self) -> list[Group]:
         """Every cgroup that `/metrics/cadvisor` tells of."""
         tenants = self._tenants()
-        used = await self.with_disk(await self.use_of(tenants), tenants, max_age=SUMMARY_DISK_AGE)
+        used = await self.with_disk(await self.use_of(tenants), tenants, max_age=self._disk_age)
         by_uid = {one.uid: one for one in used}
         return await self._use(lambda: list(self._groups(tenants, by_uid)))
 
@@ -219,7 +222,7 @@ class Collector:
             if info is None:
                 containers.append(one)
                 continue
-            layer = self._ledger.count(info.layer, max_age) if info.layer else layers.get(info.id, NOTHING)
+            layer = self._ledger.count(info.layer, abs(max_age)) if info.layer else layers.get(info.id, NOTHING)
             logs = count_logs(info.log_path) if info.log_path else NOTHING
             where = info.layer or self._image_root or str(self._root)
             rootfs = filesystem(where, now, layer)
@@ -229,7 +232,7 @@ class Collector:
             if rootfs is not None and node is not None and rootfs.device == node.device:
                 total += layer
         volumes = {}
-        for volume in (tenant.pod.get("spec") or {}).get("volumes") or ():
+        for volume in (tenant.pod.get("spec") or {}).get("volumes") or () if max_age >= 0 else ():
             path = tenant.volumes.get(volume["name"])
             kind = next((key for key in volume if key != "name"), "")
             if path is None or kind not in MEASURED_VOLUMES:
