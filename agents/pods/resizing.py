@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import astuple
+from pathlib import Path
 
 import structlog
 
 from agents.pods.allocation import told
 from agents.pods.checkpoint import save, text_of
 from agents.pods.compose import pod_files
+from agents.pods.memory import Memory
 from agents.pods.sizes import Update
 from agents.pods.sizing import Progress
 from agents.pods.steps import Resize
@@ -18,6 +21,7 @@ from agents.pods.tools import Tools
 from agents.resources.limits import UNLIMITED, Limits
 from agents.runtime.errors import EngineTimeout, EngineUnavailable, NoSuchContainer, RuntimeFailure
 from agents.runtime.model import Resources
+from agents.stats.cgroups import find_hierarchy
 from orca.api.objects import meta, uid
 
 log = structlog.get_logger()
@@ -45,26 +49,26 @@ async def save_sizes(subject: Subject, tools: Tools) -> bool:
 async def resize(subject: Subject, tools: Tools, action: Resize) -> None:
     """One update after the other, memory before cpu. What grows, grows from the pod's own cgroup down to those of the
     containers; what shrinks, the other way. A failure leaves the rest for the next try."""
-    updates = action.updates
+    updates, memory = action.updates, subject.memory
     try:
         if not await _place(subject, tools, action.placements):
             return
         pod = subject.allotted
         want, now = tools.cgroups.limits_of(pod), await tools.cgroups.current(pod)
         have, used = now or (Limits(), 0)
-        tight = [text for one in updates if one.shrinks_memory and (text := await _too_small(one, tools))]
+        tight = [text for one in updates if one.shrinks_memory and (text := await _too_small(one, memory))]
         if want.memory and _below(want.memory, have.memory) and used >= want.memory:
             tight.append(f"attempting to set pod memory limit ({want.memory}) below current usage ({used})")
         if tight:
             why = tight[0] if len(tight) == 1 else f"[{', '.join(tight)}]"
             _failed(subject, f"cannot decrease memory limits: {why}")
             return
-        memory = Limits(memory=want.memory)
+        bytes_ = Limits(memory=want.memory)
         cpu = Limits(cpu_shares=want.cpu_shares, cpu_quota=want.cpu_quota, cpu_period=want.cpu_period)
         of_memory = [one for one in updates if not (one.limits.cpu_shares or one.limits.cpu_quota)]
         of_cpu = [one for one in updates if one not in of_memory]
         for limits, down, part in (
-            (memory, _below(want.memory, have.memory), of_memory),
+            (bytes_, _below(want.memory, have.memory), of_memory),
             (cpu, _below(want.cpu_quota, have.cpu_quota), of_cpu),
         ):
             if now is not None and not down:
@@ -82,7 +86,7 @@ async def resize(subject: Subject, tools: Tools, action: Resize) -> None:
         return
     if want == tools.cgroups.limits_of(subject.allotted):
         # Otherwise more was allotted meanwhile.
-        subject.memory.sizing.whole, subject.memory.sizing.in_force = True, None
+        memory.sizing.whole, memory.sizing.in_force = True, None
     subject.succeeded("resize")
 
 
@@ -133,13 +137,25 @@ def _taken(asked: Resources, shown: Resources) -> bool:
     return all(one in (0, "", other) for one, other in pairs)
 
 
-async def _too_small(update: Update, tools: Tools) -> str:
+async def _too_small(update: Update, memory: Memory) -> str:
     """Why memory cannot be taken away: the kernel would kill for it."""
-    wanted = update.limits.memory
-    used = await tools.runtime.memory_usage(update.id)
+    wanted, info = update.limits.memory, memory.find(update.id)
+    used = await asyncio.to_thread(_memory_in_use, info.pid) if info is not None and info.running else 0
     if used < wanted:
         return ""
     return f'attempting to set container "{update.container}" memory limit ({wanted}) below current usage ({used})'
+
+
+def _memory_in_use(pid: int) -> int:
+    """Bytes in the cgroup of a process, page cache included; 0 when it has ended."""
+    try:
+        membership = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return 0
+    hierarchy = find_hierarchy()
+    location = hierarchy.locate(membership)
+    usage = hierarchy.usage(location) if location is not None else None
+    return usage.memory if usage is not None else 0
 
 
 def _failed(subject: Subject, why: str) -> None:

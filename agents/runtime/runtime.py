@@ -212,13 +212,6 @@ class Runtime:
         except RefusedByEngine as error:
             raise RefusedByEngine(_first_line(str(error))) from error
 
-    async def memory_usage(self, container_id: str) -> int:
-        """Bytes a running container uses now, page cache included; 0 when it does not run. Raises
-        ``NoSuchContainer``."""
-        params = {"stream": "0", "one-shot": "1"}
-        stats = await self.engine.call("GET", f"/containers/{container_id}/stats", params=params)
-        return int((stats.get("memory_stats") or {}).get("usage") or 0)
-
     async def inspect(self, container_id: str) -> ContainerInfo:
         """State of one container by id or name. Raises ``NoSuchContainer``."""
         return container_info(await self.engine.call("GET", f"/containers/{container_id}/json"))

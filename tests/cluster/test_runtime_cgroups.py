@@ -15,6 +15,7 @@ import pytest
 from agents.resources.cgroups import Cgroups, Settings
 from agents.resources.limits import Limits, Rules
 from agents.resources.paths import Layout, cgroup_version
+from orca.api.builtin import PODS
 from orca.api.objects import Obj
 from orca.client.clock import SystemClock
 from orca.lab import cgroups as lab_cgroups
@@ -143,8 +144,12 @@ async def test_the_limit_on_processes_holds_for_the_whole_pod(host: PodHost) -> 
     current = LAYOUT.directory(path, "pids") / "pids.current"
     await until(lambda: current.exists() and int(current.read_text()) > 60)
     shell_id = next(info.id for info in await host.runtime.inspect_all() if not info.is_sandbox)
-    while b"can't fork" not in await host.runtime.log_tail(shell_id, 5):
+    for _ in range(100):
+        told = await host.runtime.log_tail(shell_id, 5)
+        if b"can't fork" in told:
+            break
         await asyncio.sleep(0.05)
+    assert b"can't fork" in told
     assert int(current.read_text()) <= 64
     await host.delete("fork")
     await until(lambda: not everywhere(path))
@@ -181,3 +186,27 @@ async def test_leftovers_of_a_crash_are_removed_with_their_processes(host: PodHo
     await until(lambda: not everywhere(lost))
     await host.running("stays")
     assert everywhere(kept)
+
+
+async def test_a_resize_changes_the_pods_cgroup_with_its_containers(host: PodHost) -> None:
+    """Up: from the pod down, as no child may have more than its parent; down: the other way."""
+    before = {"requests": sizes(cpu="100m", memory="32Mi"), "limits": sizes(cpu="200m", memory="64Mi")}
+    await host.create(pod("grow", container={"resources": before}))
+    path = LAYOUT.pod_cgroup(await host.running("grow"))
+    assert kernel(path).quota == 20_000
+    for cpu, memory in (("600m", "256Mi"), ("100m", "48Mi")):
+        found = await host.get("grow")
+        assert found is not None
+        after = {"requests": sizes(cpu="100m", memory="32Mi"), "limits": sizes(cpu=cpu, memory=memory)}
+        spec = {**found["spec"], "containers": [{**found["spec"]["containers"][0], "resources": after}]}
+        await host.client.update(PODS, {**found, "spec": spec})
+        wanted = (int(cpu.removesuffix("m")) * 100, int(memory.removesuffix("Mi")) << 20)
+        await until(lambda wanted=wanted: (kernel(path).quota, kernel(path).memory) == wanted)
+        await host.until("grow", lambda status, after=after: status["containerStatuses"][0]["resources"] == after)
+    # What an agent did not finish, the next one does.
+    await host.stop_agent()
+    (LAYOUT.directory(path, "cpu") / ("cpu.max" if VERSION == 2 else "cpu.cfs_quota_us")).write_text("50000")
+    await host.start_agent()
+    await until(lambda: kernel(path).quota == 10_000)
+    assert (await host.running("grow"))["status"]["containerStatuses"][0]["restartCount"] == 0
+    await host.delete("grow")
