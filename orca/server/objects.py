@@ -14,6 +14,7 @@ from orca.api.objects import Obj
 from orca.api.resources import Resource, Subresource
 from orca.client.clock import Clock
 from orca.server import bodies, patch_media, protobuf
+from orca.server.crowd import Crowd
 from orca.server.identity import Gate
 from orca.server.metrics import Metrics
 from orca.server.negotiation import Form
@@ -60,6 +61,7 @@ class ObjectHandlers:
         self._gate = gate
         self._clock = clock
         self._metrics = metrics
+        self._crowd = Crowd()
         self._watch_seconds = watch_seconds  # --min-request-timeout
 
     async def handle(self, request: Request, verb: str) -> web.StreamResponse:
@@ -163,7 +165,7 @@ class ObjectHandlers:
             # Up to twice as long, so that those who came together do not come again together.
             options.timeout_seconds = self._watch_seconds + random.randrange(self._watch_seconds or 1)
         counts = self._metrics.watch_counts(resource)
-        return await serve_watch(request, resource, events, options, form, include, self._clock, counts)
+        return await serve_watch(request, resource, events, options, form, include, self._clock, counts, self._crowd)
 
     def _list_options(self, request: Request) -> ListOptions:
         options = ListOptions.from_query(request.query)

@@ -1,6 +1,7 @@
 """Watch streams over HTTP: JSON lines, shared between watchers wherever the form allows.
 
-A plain JSON watch writes the line the store encoded once; what is ready at the same time goes out in one write.
+A plain JSON watch writes the line the store encoded once, see ``crowd``; what is ready at the same time goes out in one
+write.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from orca.api.errors import ApiError
 from orca.api.resources import Resource
 from orca.client.clock import Clock
 from orca.server.connection import connection_of
+from orca.server.crowd import Crowd, Member
 from orca.server.metrics import WatchCounts
 from orca.server.negotiation import YAML, Form
 from orca.server.options import ListOptions
@@ -22,48 +24,10 @@ from orca.server.request import Request
 from orca.server.responses import warning_header
 from orca.server.verbs.serving import AnyWatch
 from orca.server.websockets import is_websocket, serve_frames
-from orca.store import Event
+from orca.store import Event, Watch
 
-WRITE_SECONDS = 50e-6
-"""What one write to one watcher costs about, twice: so that writing takes at most half of the time."""
-_SHARED = 64  # events; who gets more at once is behind, and alone
-_KEPT = 1 << 18  # bytes
 LAST_SECONDS = 10.0
 """For a watcher to take what was written before the end; who reads nothing at all has no end otherwise."""
-PAUSE_LEAST = 2e-3
-PAUSE_MOST = 0.05
-
-
-class Crowd:
-    """How many watchers are served. The more, the longer each pauses after a write: what happens meanwhile goes out in
-    one write, most of whose cost is the system call. Who was not written to lately is written to at once."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._batch: list[Event] = []
-        self._chunk = b""
-        self._lines: list[bytes] = []
-
-    @property
-    def pause(self) -> float:
-        """Seconds; 0 when there are few."""
-        wanted = self.size * WRITE_SECONDS
-        return min(wanted, PAUSE_MOST) if wanted >= PAUSE_LEAST else 0.0
-
-    def chunk(self, batch: list[Event]) -> tuple[bytes, list[bytes]]:
-        """A batch as one chunk of chunked encoding, and its lines. Those who watch the same get the same batch."""
-        if batch == self._batch:  # events are compared by identity
-            return self._chunk, self._lines
-        lines = [event.line for event in batch]
-        data = b"".join(lines)
-        chunk = b"%x\r\n%b\r\n" % (len(data), data)
-        if len(batch) <= _SHARED and len(data) <= _KEPT:
-            self._batch, self._lines, self._chunk = batch, lines, chunk
-        return chunk, lines
-
-
-CROWD = Crowd()
-"""All plain streams of this process."""
 
 
 async def serve_watch(
@@ -75,6 +39,7 @@ async def serve_watch(
     include: str,
     clock: Clock,
     counts: WatchCounts,
+    crowd: Crowd,
 ) -> web.StreamResponse:
     """Stream events until ``options.timeout_seconds`` are over, the peer goes away or the store ends the watch."""
     if form.media == YAML:
@@ -97,7 +62,6 @@ async def serve_watch(
     if resource.warning:
         response.headers["Warning"] = warning_header(resource.warning)
     connection.watch_loss(task, task.cancel)
-    CROWD.size += 1
     try:
         await response.prepare(request.http)
         connection.send_head(response)
@@ -105,21 +69,13 @@ async def serve_watch(
             request.begun()
         try:
             async with asyncio.timeout(options.timeout_seconds):
-                while True:
-                    batch = await watch.batch()
-                    if not batch:
-                        break
-                    if chunked and not form.kind:
-                        chunk, lines = CROWD.chunk(batch)
-                        connection.write(chunk)
-                        if connection.writing_paused:
-                            await connection.drained()
-                    else:
+                if chunked and not form.kind and isinstance(watch, Watch):
+                    await Member(crowd, watch, connection, counts).follow()
+                else:
+                    while batch := await watch.batch():
                         lines = [_line(event, resource, form, include, clock) for event in batch]
                         await response.write(b"".join(lines))
-                    counts.sent(lines)
-                    if CROWD.pause:
-                        await asyncio.sleep(CROWD.pause)
+                        counts.sent(lines)
         except TimeoutError:
             async with asyncio.timeout(LAST_SECONDS):
                 await connection.drained()
@@ -142,7 +98,6 @@ async def serve_watch(
             return response  # the peer went away; nothing is left to say
         raise
     finally:
-        CROWD.size -= 1
         connection.forget_loss(task)
         await watch.aclose()
     return response

@@ -64,6 +64,9 @@ class Watch:
         self._pending: deque[Event] = deque()
         self._room = BUFFER
         self._waiter: asyncio.Future[None] | None = None
+        self.listener: Callable[[], None] | None = None
+        """Called when something is pending that was not before, and when the watch ends: for who does not wait in
+        `batch`, but takes."""
         self._started = False
         self._ended = False
 
@@ -133,6 +136,8 @@ class Watch:
             self.close()
         elif self._waiter is not None:
             self._wake()
+        elif self.listener is not None and len(self._pending) == 1:
+            self.listener()
 
     def mark(self) -> None:
         """Adds a bookmark: what was pending before it is everything up to now."""
@@ -152,6 +157,10 @@ class Watch:
                 await self._waiter
             finally:
                 self._waiter = None
+        return self.take()
+
+    def take(self) -> list[Event]:
+        """The same without waiting; [] when nothing is pending."""
         pending = self._pending
         if len(pending) <= _FEW:
             events = list(pending)
@@ -169,6 +178,18 @@ class Watch:
         self._ended = True
         self._bucket.detach(self)
         self._wake()
+        if self.listener is not None:
+            self.listener()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will come any more but what is pending."""
+        return self._ended
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is pending."""
+        return bool(self._pending)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

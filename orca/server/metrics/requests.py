@@ -52,13 +52,13 @@ class WatchCounts:
         self.bytes = 0
         self.counts = [0] * (len(EVENT_SIZES) + 1)
 
-    def sent(self, lines: list[bytes]) -> None:
-        """A batch has gone out."""
-        self.events += len(lines)
+    def sent(self, lines: list[bytes], times: int = 1) -> None:
+        """A batch has gone out to so many watchers."""
+        self.events += len(lines) * times
         for line in lines:
             size = len(line)
-            self.bytes += size
-            self.counts[bisect_left(EVENT_SIZES, size)] += 1
+            self.bytes += size * times
+            self.counts[bisect_left(EVENT_SIZES, size)] += times
 
 
 class Requests:
