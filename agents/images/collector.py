@@ -52,7 +52,7 @@ class ImageCollector:
     ) -> None:
         self._images = images
         self._records = records
-        self._policy = policy
+        self.policy = policy
         self._clock = clock
         self._directory = directory
         self._storage = storage
@@ -63,7 +63,7 @@ class ImageCollector:
         self._one_by_one = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<ImageCollector {len(self._uses)} images, {self._policy}>"
+        return f"<ImageCollector {len(self._uses)} images, {self.policy}>"
 
     async def run(self) -> None:
         """Looks at once, so that the age of images is known, and then every five minutes."""
@@ -85,8 +85,8 @@ class ImageCollector:
         async with self._one_by_one:
             now = self._clock.now()
             present, free = await self._look(now)
-            gone = await self._remove(present, garbage.outdated(self._uses, free, self._policy, now), None)
-            if self._policy.high >= 100:
+            gone = await self._remove(present, garbage.outdated(self._uses, free, self.policy, now), None)
+            if self.policy.high >= 100:
                 return
             disk = await asyncio.to_thread(os.statvfs, await self._storage())
             capacity, available = disk.f_frsize * disk.f_blocks, disk.f_frsize * disk.f_bavail
@@ -94,7 +94,7 @@ class ImageCollector:
                 message = "invalid capacity 0 on image filesystem"
                 self._tell("InvalidDiskCapacity", message)
                 raise CollectionFailed(message)
-            amount = garbage.bytes_to_free(capacity, available, self._policy)
+            amount = garbage.bytes_to_free(capacity, available, self.policy)
             if not amount:
                 return
             log.info("the disk of images is over its threshold", free_bytes=available, to_free=amount)
@@ -117,7 +117,7 @@ class ImageCollector:
             return sum((await self._remove(present, self._old_enough(free, now), None)).values())
 
     def _old_enough(self, among: list[str], now: datetime) -> list[str]:
-        return [image for image in among if garbage.old_enough(self._uses[image], self._policy, now)]
+        return [image for image in among if garbage.old_enough(self._uses[image], self.policy, now)]
 
     async def _look(self, now: datetime) -> tuple[dict[str, ImageInfo], list[str]]:
         """Images by id, and the ids of those that could go, in order."""

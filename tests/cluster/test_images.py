@@ -1,0 +1,228 @@
+"""Images from a private registry: credentials, failures and their back-off, progress, who may use what, and garbage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agents.config import Configuration
+from agents.images.collector import CollectionFailed
+from agents.images.garbage import Policy
+from orca.api.objects import Obj
+from tests.cluster.apihost import NODE, ApiHost, api_host, manifest
+from tests.support import images
+from tests.support.engine import PrivateEngine
+from tests.support.registry import ADDRESS, Registry, end, slowed
+from tests.support.server import running_server
+from tests.support.tls import Authority
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+SECURE, SLOW, PLAIN, DOWN = 5000, 5001, 5002, 5003
+SLOW_BYTES, SLOW_RATE = 3_000_000, 230_000
+
+
+@dataclass
+class Place:
+    """The registries, and the digest of the image ``app:1`` that is in them."""
+
+    secure: Registry
+    plain: Registry
+    digest: str
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[PrivateEngine]:
+    private = PrivateEngine(f"images-{os.getpid()}")
+    yield private
+    private.stop()
+
+
+@pytest.fixture(scope="module")
+def place(engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One store behind two doors: TLS with password, and plain http, which the engine allows there; the latter also
+    through a narrow pipe."""
+    directory = tmp_path_factory.mktemp("registry")
+    authority = Authority(directory)
+    engine.trust(f"{ADDRESS}:{SECURE}", ca=authority.pair.cert.read_bytes())
+    os.system(f"ip -n {engine.netns} addr add {ADDRESS}/32 dev lo")
+    engine.start(*(f"--insecure-registry={ADDRESS}:{port}" for port in (SLOW, PLAIN, DOWN)))
+    engine.docker("load", text=images.pause())
+    secure = Registry(engine, directory, directory / "store", SECURE, authority)
+    plain = Registry(engine, directory, directory / "store", PLAIN)
+    secure.start()
+    plain.start()
+    others = [
+        slowed(engine, directory, SLOW, PLAIN, SLOW_RATE),
+        slowed(engine, directory, DOWN, 503, 0),
+    ]
+    digest = ""
+    busybox = Path("/bin/busybox").read_bytes()
+    for name, blob in (("app:1", b"app"), ("back:1", b"back"), ("big:1", os.urandom(SLOW_BYTES))):
+        there = f"{plain.name}/{name}"
+        engine.docker("load", text=images.archive(there, {"bin/busybox": busybox, "blob": blob}))
+        pushed = engine.docker("push", there)
+        if name == "app:1":
+            digest = re.search(r"sha256:[0-9a-f]{64}", pushed)[0]  # type: ignore[index]
+        engine.docker("rmi", there)
+    yield Place(secure, plain, digest)
+    for process in others:
+        end(process)
+    secure.stop()
+    plain.stop()
+
+
+@pytest.fixture(scope="module")
+async def host(engine: PrivateEngine, place: Place) -> AsyncIterator[ApiHost]:
+    async with running_server(controllers=True) as server, api_host(engine, server) as made:
+        for name, password in (("right", "p"), ("wrong", "q")):
+            await made.kubectl(
+                "create",
+                "secret",
+                "docker-registry",
+                name,
+                f"--docker-server=https://{place.secure.name}",
+                "--docker-username=ann",
+                f"--docker-password={password}",
+            )
+        await made.until("the account", bool, "get", "serviceaccount", "default", "--ignore-not-found")
+        await made.kubectl("create", "serviceaccount", "puller")
+        await made.kubectl(
+            "patch", "serviceaccount", "puller", "-p", json.dumps({"imagePullSecrets": [{"name": "right"}]})
+        )
+        yield made
+
+
+async def apply(host: ApiHost, *pods: Obj) -> None:
+    await host.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}))
+
+
+async def test_credentials_decide_and_what_was_pulled_with_them_is_for_those_who_have_them(
+    host: ApiHost, place: Place
+) -> None:
+    image = f"{place.secure.name}/app:1"
+    await apply(
+        host,
+        manifest("wrong", image, imagePullSecrets=[{"name": "wrong"}, {"name": "absent"}]),
+        manifest("missing", f"{place.secure.name}/app:2", serviceAccountName="puller"),
+    )
+    await host.shows("wrong", "ErrImagePull")
+    assert re.search("unauthorized|no basic auth", await host.waiting("wrong"))
+    await host.shows("missing", "ErrImagePull")
+    assert "manifest unknown" in await host.waiting("missing")
+    # By the account's secret; and by the second of two, the first being wrong.
+    await apply(
+        host,
+        manifest("account", image, serviceAccountName="puller"),
+        manifest("second", image, imagePullSecrets=[{"name": "wrong"}, {"name": "right"}], policy="Always"),
+    )
+    await host.shows("account", "Running")
+    await host.shows("second", "Running")
+    pulled = next(text for _, reason, text in await host.events("account") if reason == "Pulled")
+    assert re.fullmatch(
+        rf'Successfully pulled image "{image}" in [0-9.ms]+ \([0-9.ms]+ including waiting\)\. Image size: \d+ bytes\.',
+        pulled,
+    )
+    # It is here now, which helps only those who could have pulled it.
+    await apply(
+        host,
+        manifest("same", image, imagePullSecrets=[{"name": "right"}]),
+        manifest("nobody", image),
+        manifest("never", image, policy="Never"),
+    )
+    await host.shows("same", "Running")
+    present = f'Container image "{image}" already present on machine and can be accessed by the pod'
+    assert ("Normal", "Pulled", present) in await host.events("same")
+    await host.shows("nobody", "ErrImagePull")
+    await host.shows("never", "ErrImageNeverPull")
+    # The pods that failed back off, with the reason in sight.
+    await host.shows("wrong", "ImagePullBackOff")
+    assert f'Back-off pulling image "{image}": ErrImagePull: ' in await host.waiting("wrong")
+    told = await host.events("wrong")
+    assert ("Warning", "Failed", "Error: ErrImagePull") in told
+    assert ("Normal", "BackOff", f'Back-off pulling image "{image}"') in told
+    assert ("Warning", "Failed", "Error: ImagePullBackOff") in told
+    assert any(reason == "FailedToRetrieveImagePullSecret" and "(absent)" in text for _, reason, text in told)
+    # An agent that starts anew still knows who pulled what.
+    await host.stop()
+    await host.start()
+    await apply(host, manifest("later", image), manifest("later-same", image, imagePullSecrets=[{"name": "right"}]))
+    await host.shows("later-same", "Running")
+    await host.shows("later", "ErrImagePull")
+    await host.kubectl("delete", "pods", "--all")
+
+
+async def test_a_slow_pull_shows_how_far_it_is_while_a_registry_that_returns_is_found(
+    host: ApiHost, place: Place
+) -> None:
+    place.secure.stop()
+    # By default one pull waits for the other, as with the kubelet.
+    await host.stop()
+    await host.start(Configuration(serialize_image_pulls=False))
+    await apply(
+        host,
+        manifest("slow", f"{ADDRESS}:{SLOW}/big:1"),
+        manifest("back", f"{place.secure.name}/back:1", serviceAccountName="puller"),
+        manifest("down", f"{ADDRESS}:{DOWN}/app:1"),
+    )
+    await host.shows("down", "RegistryUnavailable")
+    assert "because the registry is unavailable: " in await host.waiting("down")
+    await host.shows("back", "ErrImagePull")
+    assert "connection refused" in await host.waiting("back")
+    await host.shows("back", "ImagePullBackOff")
+    place.secure.start()
+    shown: set[str] = set()
+    while (text := await host.waiting("slow")) or not shown:
+        shown.add(text)
+        await asyncio.sleep(0.2)
+    told = [re.fullmatch(r'pulling image ".*/big:1": (\d+)% \(([0-9.]+)/([0-9.]+) MB\)', text) for text in shown]
+    percents = {int(found[1]) for found in told if found}
+    assert len(percents) >= 2, shown
+    assert all(0 < percent < 100 for percent in percents), shown
+    await host.shows("slow", "Running")
+    events = [text for _, reason, text in await host.events("slow") if reason == "Pulling"]
+    assert len(events) == 2, events
+    assert re.search(r": \d+% \([0-9.]+/[0-9.]+ MB\)$", max(events, key=len))
+    await host.shows("back", "Running")
+    await host.kubectl("delete", "pods", "--all")
+
+
+async def test_images_by_digest_from_a_plain_registry_are_listed_by_the_node_and_collected_when_unused(
+    host: ApiHost, place: Place
+) -> None:
+    by_digest = f"{place.plain.name}/app@{place.digest}"
+    await apply(
+        host,
+        manifest("digest", by_digest),
+        manifest("both", f"{place.plain.name}/app:1@{place.digest}"),
+    )
+    await host.shows("digest", "Running")
+    await host.shows("both", "Running")
+    image_id = await host.kubectl("get", "pod", "digest", "-o", "jsonpath={.status.containerStatuses[0].imageID}")
+    assert image_id.endswith(place.digest)
+    names = ("get", "node", NODE, "-o", "jsonpath={.status.images[*].names}")
+    listed = await host.until("the image", lambda text: by_digest in text, *names, seconds=5)
+    assert "orca/pause:1" in listed
+    assert "/big:1" in listed
+    collector = host.images.collector
+    # All is too much for this policy: what nothing uses goes, and then it says that there is no more.
+    collector.policy = Policy(high=1, low=0, minimum_age=0)
+    with pytest.raises(CollectionFailed, match="Failed to garbage collect required amount of images"):
+        await collector.collect()
+    assert host.told[-1][0] == "FreeDiskSpaceFailed"
+    await host.until("big:1 gone", lambda text: "/big:1" not in text, *names, seconds=5)
+    left = host.engine.docker("images", "--digests", "--format", "{{.Repository}}@{{.Digest}} {{.Repository}}:{{.Tag}}")
+    assert by_digest in left
+    assert "orca/pause:1" in left
+    assert "back" not in left
+    await host.kubectl("delete", "pods", "--all")
+    await host.no_container_is_left()
+    assert await collector.delete_unused() > 0
+    assert by_digest not in host.engine.docker("images", "--digests")
