@@ -107,16 +107,10 @@ def _service(spec: Obj) -> Iterator[str]:
 
 def pod_warnings(spec: Obj, path: str) -> Iterator[str]:
     """What a pod asks for that its agent neither does nor refuses. ``path`` is where ``spec`` stands."""
-    for i, volume in enumerate(spec.get("volumes") or ()):
-        scratch = volume.get("emptyDir") or {}
-        if scratch.get("sizeLimit") and scratch.get("medium") != "Memory":
-            yield f"{path}.volumes[{i}].emptyDir.sizeLimit: has no effect on disk: use is not measured"
     for key in ("initContainers", "containers"):
         for i, container in enumerate(spec.get(key) or ()):
             limits = (container.get("resources") or {}).get("limits") or {}
             for resource in limits:
                 at = f"{path}.{key}[{i}].resources.limits[{resource}]"
-                if resource == "ephemeral-storage":
-                    yield f"{at}: has no effect: use is not measured"
-                elif resource.startswith("hugepages-"):
+                if resource.startswith("hugepages-"):
                     yield f"{at}: counts for scheduling only: it is not enforced on the container"
