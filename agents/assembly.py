@@ -25,7 +25,7 @@ from agents.images.keeping import ImageKeeping
 from agents.network import NetworkError, PodNetwork
 from agents.node import facts
 from agents.node.join import JoinError, join
-from agents.node.keyring import CLIENT, SERVING, Keyring
+from agents.node.keyring import CLIENT, Keyring
 from agents.node.lease import LeaseHeart
 from agents.node.memory import NodeMemory
 from agents.node.model import Image, NodeOptions, allocatable, capacity_amounts, node_reference
@@ -38,12 +38,13 @@ from agents.pods.ports import PodsConfig
 from agents.pressure import Pressure
 from agents.proxy import Proxy
 from agents.resources.cgroups import Cgroups
-from agents.resources.configured import cgroup_settings, reservations
+from agents.resources.configured import cgroup_settings, cpu_handout, reservations
+from agents.resources.cpus import read_topology
 from agents.resources.paths import cgroup_version
 from agents.resources.reservations import PROCESSES
 from agents.running import RunningPods, Unawaited, has_static_pods
 from agents.runtime import Runtime
-from agents.server.app import AgentServer
+from agents.serving import Serving
 from agents.static.feed import PodFeed
 from agents.volumes import VolumeManager, mounts
 from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
@@ -235,6 +236,8 @@ class Agent:
         )
         parts.add("eviction", pressure.eviction.run)
 
+        cpus = cpu_handout(configuration, options.root, read_topology)
+
         # Identity and signs of life.
         reporter = NodeReporter(
             heart,
@@ -307,6 +310,7 @@ class Agent:
                     root=options.root,
                     pause_image=options.pause_image,
                     cgroup_parent=options.cgroup_parent,
+                    cpu_period=cgroups.settings.rules.period if cgroups.settings.rules.quota else 0,
                     cluster_dns=configuration.cluster_dns,
                     cluster_domain=configuration.cluster_domain,
                     resolv_conf=Path(configuration.resolv_conf) if configuration.resolv_conf else None,
@@ -317,6 +321,7 @@ class Agent:
                 services=Unawaited(services),
                 node=lambda: nodes.get(options.node_name),
                 cgroups=cgroups,
+                cpus=cpus,
                 objection=pressure.eviction.objection,
                 images=images.services,
             )
@@ -341,26 +346,20 @@ class Agent:
         parts.add("pods", run_pods)
 
         # The server, with its certificate.
-        pages = pressure.pages(host_facts, lambda: reporter.engine)
-        server = AgentServer(pods, runtime.engine, clock=clock, port=configuration.port, pages=pages)
-        names = (options.node_name, *node_options.addresses)
-        serving = Rotation(
+        serving = Serving(
             api,
+            configuration,
+            options.node_name,
+            pods,
+            runtime,
             self._keyring,
-            kind=SERVING,
-            node_name=options.node_name,
             clock=clock,
-            names=names,
-            on_renewed=lambda: server.reload(self._keyring.pair(SERVING)),
+            version=version(),
+            names=(options.node_name, *node_options.addresses),
+            pages=pressure.pages(host_facts, lambda: reporter.engine),
         )
-
-        async def run_server() -> None:
-            while serving.due_in() <= 0 and self._keyring.certificate(SERVING) is None:
-                await clock.sleep(0.2)
-            await server.run(pair=self._keyring.pair(SERVING), ca=self._keyring.ca)
-
-        parts.add("certificate of the server", serving.run)
-        parts.add("server", run_server)
+        for what, part in serving.parts().items():
+            parts.add(what, part)
 
     async def _run_network(self, network: PodNetwork, nodes: Informer, reporter: NodeReporter) -> None:
         """Start the network as soon as the node has what it needs, then keep it."""

@@ -19,8 +19,6 @@ NOT_HONOURED: frozenset[str] = frozenset(
         "containerLogMaxWorkers",
         "containerLogMonitorInterval",
         "contentType",
-        "cpuManagerPolicy",
-        "cpuManagerPolicyOptions",
         "cpuManagerReconcilePeriod",
         "crashLoopBackOff.maxContainerRestartPeriod",
         "draManagerReconcilePeriod",

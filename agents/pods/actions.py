@@ -30,6 +30,7 @@ from agents.pods.messages import read_message
 from agents.pods.plan import is_deleting
 from agents.pods.resizing import resize, save_sizes
 from agents.pods.security import needs_accounts
+from agents.pods.sizes import on_its_cpus
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.probes.tracker import Kind
@@ -290,6 +291,9 @@ class Actions:
             target_id=self._target(container),
         )
         spec = replace(spec, cgroup_parent=await self._cgroup(f"start:{name_in_spec}"))
+        if tools.cpus is not None:
+            await tools.cpus.save()
+            spec = replace(spec, resources=on_its_cpus(spec.resources, memory.sizing, name_in_spec))
         termination = pod_files(tools.config, uid(subject.pod)).termination(name_in_spec, attempt)
         termination.parent.mkdir(parents=True, exist_ok=True)
         termination.touch()

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from agents.pods.containers import init_containers, main_containers, spec_of
-from agents.pods.resources import qos_class
-from agents.pods.sizes import as_allotted
+from agents.pods.resources import amounts, qos_class
+from agents.pods.sizes import as_allotted, wished
 from agents.resources.amounts import amounts_of, requests_of
 from orca.api.objects import Obj
 
@@ -30,9 +30,13 @@ class Objection:
     message: str
 
 
-def objection(pod: Obj, allotted: Mapping[str, Obj], others: Iterable[Obj], node: Obj | None) -> Objection | None:
+def objection(
+    pod: Obj, allotted: Mapping[str, Obj], others: Iterable[Obj], node: Obj | None, *, pinned: bool = False
+) -> Objection | None:
     """None when ``pod`` may have what it asks for. ``others`` are this host's pods with what is allotted to them;
-    ``node`` is None while that is unknown."""
+    ``node`` is None while that is unknown; ``pinned`` where containers have cpus for themselves."""
+    if pinned and qos_class(pod) == "Guaranteed" and _other_cpu(pod, allotted):
+        return Objection(INFEASIBLE, 'Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "static"')
     if node is None:
         return None
     capacity = amounts_of((node.get("status") or {}).get("allocatable") or {})
@@ -49,6 +53,15 @@ def objection(pod: Obj, allotted: Mapping[str, Obj], others: Iterable[Obj], node
             numbers = f"requested: {wanted[resource]}, used: {used}, capacity: {capacity.get(resource, 0)}"
             return Objection(DEFERRED, f"Node didn't have enough resource: {resource}, {numbers}")
     return None
+
+
+def _other_cpu(pod: Obj, allotted: Mapping[str, Obj]) -> bool:
+    """Whether any container asks for another amount of cpu than it has."""
+    for name, wish in wished(pod).items():
+        one, other = {"resources": wish}, {"resources": allotted.get(name, wish)}
+        if any(amounts(one, kind).get("cpu") != amounts(other, kind).get("cpu") for kind in ("requests", "limits")):
+            return True
+    return False
 
 
 def turn(pod: Obj, allotted: Mapping[str, Obj], since: datetime | None, now: datetime) -> tuple[Any, ...]:

@@ -41,7 +41,16 @@ class Sized(Protocol):
 class Allocator:
     """``active`` answers the workers of all pods that hold resources; ``node`` this host's Node from a cache."""
 
-    def __init__(self, active: Callable[[], Iterable[Sized]], node: Callable[[], Obj | None], clock: Clock) -> None:
+    def __init__(
+        self,
+        active: Callable[[], Iterable[Sized]],
+        node: Callable[[], Obj | None],
+        clock: Clock,
+        *,
+        pinned: bool = False,
+    ) -> None:
+        """``pinned``: containers have cpus for themselves here, as many as they asked for when they came."""
+        self._pinned = pinned
         self._active = active
         self._node = node
         self._clock = clock
@@ -105,7 +114,7 @@ class Allocator:
         others = [
             as_allotted(other.pod, other.memory.sizing.allotted) for other in self._active() if other.uid != worker.uid
         ]
-        against = objection(pod, sizing.allotted, others, self._node())
+        against = objection(pod, sizing.allotted, others, self._node(), pinned=self._pinned)
         generation = meta(pod).get("generation") or 0
         before = sizing.pending
         if against is None:

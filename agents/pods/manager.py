@@ -20,7 +20,7 @@ from agents.pods.lifecycle import HOLDS_NOTHING, Life
 from agents.pods.memory import Doom
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Tenant, Traffic, Volumes
 from agents.pods.records import ApiRecords, PodRecords, PodSource
-from agents.pods.refusal import HostRules, has_apparmor, host_refusal
+from agents.pods.refusal import HostRules, has_apparmor, host_refusal, refused
 from agents.pods.sizes import remembered
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
@@ -29,6 +29,7 @@ from agents.pods.worker import PodWorker
 from agents.probes.handlers import Handlers
 from agents.probes.tally import Tally
 from agents.resources.cgroups import Cgroups, Settings
+from agents.resources.handout import CpuHandout, CpusRefused
 from agents.runtime import Runtime, model
 from agents.runtime.errors import EngineUnavailable, NoSuchContainer, RuntimeFailure
 from agents.runtime.model import ContainerInfo
@@ -69,16 +70,20 @@ class PodManager:
         pods: PodSource | None = None,
         records: PodRecords | None = None,
         cgroups: Cgroups | None = None,
+        cpus: CpuHandout | None = None,
         images: ImageServices | None = None,
         objection: Callable[[Obj], Doom | None] = lambda pod: None,
     ) -> None:
         """``traffic`` is asked before a deleted pod's containers get their signal; ``services`` and ``node`` answer
         from caches of the caller; ``pods`` is an informer of this node's pods, or another source of them, that the
         caller runs; ``records`` is told what became of them, the API by default. Without ``cgroups`` containers are
-        where the engine puts them. ``objection`` is asked what the node's state says against a new pod."""
+        where the engine puts them, without ``cpus`` they share all cpus. ``objection`` is asked what the node's state
+        says against a new pod."""
         clock = clock or SystemClock()
         if cgroups is None:
             cgroups = Cgroups(Settings(config.cgroup_parent, by_quality=False, kill_together=False), clock=clock)
+        if cpus is not None:
+            cgroups.exclusive = lambda pod: bool(cpus.exclusive(uid(pod)))
         cgroups.serve(lambda: _cgroup_facts(runtime), lambda: [worker.allotted for worker in self._active()])
         self._runtime = runtime
         self._clock = clock
@@ -105,10 +110,11 @@ class PodManager:
             gate=Gate(config.parallel_starts),
             removals=Gate(PARALLEL_REMOVALS),
             cgroups=cgroups,
+            cpus=cpus,
             freed=self._freed,
         )
         self._rules = HostRules(config.unsafe_sysctls, has_apparmor())
-        self._allocator = Allocator(self._active, node, clock)
+        self._allocator = Allocator(self._active, node, clock, pinned=cpus is not None)
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unclaimed: dict[str, Found] = {}
@@ -340,12 +346,20 @@ class PodManager:
             lambda: tools.images.mounts.orphans(live),
             self._recover_pulls,
             lambda: tools.cgroups.reconcile(self._present),
+            self._retain_cpus,
         ):
             try:
                 await clear()
             except Exception as error:
                 # Leftovers cost space, not correctness: the next start of the agent tries again.
                 log.warning("leftovers stay", error=str(error))
+
+    async def _retain_cpus(self) -> None:
+        """Those of pods that went while no agent was there are shared again."""
+        if self._tools.cpus is not None:
+            if self._tools.cpus.retain(self._present()):
+                self._place_all()
+            await self._tools.cpus.save()
 
     def _present(self) -> set[str]:
         """Uids of pods that have a worker here or may get one."""
@@ -362,6 +376,7 @@ class PodManager:
         worker = self._workers.get(uid(pod))
         if worker is not None:
             worker.take_object(pod)
+            self._place(worker)
             self._allocator.seen(worker)
         elif uid(pod) not in self._finished:
             found = self._unclaimed.pop(uid(pod), [])
@@ -378,7 +393,9 @@ class PodManager:
 
     def _employ(self, pod: Obj, containers: Iterable[ContainerInfo] = (), *, removed: bool = False) -> PodWorker:
         saved = load(pod_files(self._tools.config, uid(pod)).directory)
-        worker = PodWorker(pod, self._tools, sizing=remembered(pod, saved, containers), removed=removed)
+        sizing = remembered(pod, saved, containers)
+        sizing.period = self._tools.config.cpu_period
+        worker = PodWorker(pod, self._tools, sizing=sizing, removed=removed)
         if not removed:
             others = [other.allotted for other in self._active()]
             if not is_static(pod):  # these begin anew with the agent, whatever ended them
@@ -386,9 +403,11 @@ class PodManager:
             # Pressure keeps out who comes; who was here before an agent that starts under it has begun already.
             begun = containers or (pod.get("status") or {}).get("startTime")
             ending = [other.allotted for other in self._active() if other.memory.doom is not None]
-            refused, victims = admission(worker.allotted, others, self._tools.node(), ending)
+            unfit, victims = admission(worker.allotted, others, self._tools.node(), ending)
             objection = None if begun else self._objection(pod)
-            worker.memory.refused = objection or host_refusal(pod, self._rules) or refused
+            worker.memory.refused = objection or host_refusal(pod, self._rules) or unfit
+            if worker.memory.refused is None:
+                self._hand_out(worker)
             if victims and not begun and worker.memory.refused is None:
                 self._room[worker.uid] = [uid(victim) for victim in victims]
             self._allocator.seen(worker)
@@ -411,7 +430,34 @@ class PodManager:
         for victim in victims:
             await self.stopped(victim)
 
+    def _hand_out(self, worker: PodWorker) -> None:
+        """Give a pod the cpus its containers are to have alone, or refuse it."""
+        cpus = self._tools.cpus
+        if cpus is None or (worker.pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            return
+        try:
+            changed = cpus.allocate(worker.allotted)
+        except CpusRefused as error:
+            worker.memory.refused = refused(error.reason, str(error))
+            return
+        self._place(worker)
+        if changed:
+            self._place_all()
+
+    def _place(self, worker: PodWorker) -> None:
+        """Note where a pod's containers are to run."""
+        cpus, sizing = self._tools.cpus, worker.memory.sizing
+        if cpus is not None:
+            sizing.cpus, sizing.exclusive = cpus.cpus_of(worker.pod), cpus.exclusive(worker.uid)
+
+    def _place_all(self) -> None:
+        for worker in self._workers.values():
+            self._place(worker)
+            worker.resized()
+
     def _freed(self, pod_uid: str) -> None:
+        if self._tools.cpus is not None and self._tools.cpus.release(pod_uid):
+            self._place_all()
         worker = self._workers.get(pod_uid)
         self._tools.cgroups.poke()
         if worker is not None:

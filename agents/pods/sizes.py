@@ -163,6 +163,13 @@ def changes(pod: Obj, memory: Memory) -> Changes:
     return Changes(frozenset(restarts), (*sizes, *cpus), tuple(placements))
 
 
+def on_its_cpus(limits: Resources, sizing: Sizing, container: str) -> Resources:
+    """The limits of a container that is to be made, with the cpus it is to run on."""
+    if container in sizing.exclusive:
+        limits = replace(limits, cpu_quota=0, cpu_period=0)
+    return replace(limits, cpuset=sizing.cpus.get(container, ""))
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What a container is to have: what is allotted to it, and what that means here and now."""

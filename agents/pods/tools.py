@@ -15,6 +15,7 @@ from agents.pods.sources import SourceReader
 from agents.probes.handlers import Handlers
 from agents.probes.tally import Tally
 from agents.resources.cgroups import Cgroups
+from agents.resources.handout import CpuHandout
 from agents.runtime import Runtime
 from orca.api.objects import Obj
 from orca.api.quantity import parse_int
@@ -41,6 +42,8 @@ class Tools:
     gate: Gate
     removals: Gate
     cgroups: Cgroups
+    cpus: CpuHandout | None
+    """Who has cpus alone; None where all share all."""
     freed: Callable[[str], None]
     """Told the uid of a pod that holds nothing of this host any more."""
     tally: Tally = field(default_factory=Tally)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from agents.config import Configuration, ConfigurationError
 from agents.resources.amounts import HUGE_PAGES, Amounts
 from agents.resources.cgroups import Settings
-from agents.resources.cpus import parse_cpus
+from agents.resources.cpus import Topology, parse_cpus
+from agents.resources.handout import FILE, OPTIONS, CpuHandout, CpuStateError, Policy, other_policy, reserved_cpus
 from agents.resources.limits import Limits, Rules
 from agents.resources.reservations import PROCESSES, ReservationError, Reservations, limits_for
 from orca.api.quantity import parse_int
 
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+_FALSE = ("0", "f", "F", "false", "FALSE", "False")
 _COMPRESSIBLE = "-compressible"
 
 
@@ -56,3 +62,45 @@ def cgroup_settings(configuration: Configuration, *, root: str, capacity: Amount
         reserved=tuple(reserved),
         kill_together=not configuration.single_process_oom_kill,
     )
+
+
+def cpu_handout(configuration: Configuration, directory: Path, topology: Callable[[], Topology]) -> CpuHandout | None:
+    """Who hands out cpus, with its state in ``directory``; None where the policy is to let all share all. Raises
+    ConfigurationError."""
+    options = {name: _option(name, value) for name, value in configuration.cpu_manager_policy_options.items()}
+    if configuration.cpu_manager_policy != "static":
+        if options:
+            raise ConfigurationError(f"cpuManagerPolicyOptions: the none policy takes no options: {sorted(options)}")
+        if other_policy(directory) == "static":
+            raise ConfigurationError(
+                'cpuManagerPolicy: configured policy "none" differs from state checkpoint policy "static": please drain '
+                f"this node and delete the CPU manager checkpoint file {str(directory / FILE)!r} before restarting"
+            )
+        return None
+    kept = reservations(configuration)
+    found = topology()
+    try:
+        reserved = reserved_cpus(
+            found,
+            parse_cpus(configuration.reserved_system_cpus),
+            kept.of("system").get("cpu", 0) + kept.of("kube").get("cpu", 0),
+        )
+        policy = Policy(
+            found,
+            reserved,
+            whole_cores=options.get("full-pcpus-only", False),
+            strict=options.get("strict-cpu-reservation", False),
+        )
+        if policy.strict and policy.reserved == found.all:
+            raise CpuStateError("strict-cpu-reservation: no cpu is left for pods")
+        return CpuHandout(policy, directory)
+    except CpuStateError as error:
+        raise ConfigurationError(f"cpuManagerPolicy: {error}") from error
+
+
+def _option(name: str, value: str) -> bool:
+    if name not in OPTIONS:
+        raise ConfigurationError(f"cpuManagerPolicyOptions: orca-agent does not support {name!r} (but {OPTIONS})")
+    if value not in (*_TRUE, *_FALSE):
+        raise ConfigurationError(f"cpuManagerPolicyOptions[{name}]: invalid boolean {value!r}")
+    return value in _TRUE
