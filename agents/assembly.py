@@ -404,7 +404,7 @@ async def _engine_version(runtime: Runtime) -> str:
 
 
 async def _images(catalogue: Catalogue) -> list[Image]:
-    return [Image((*image.digests, *image.tags), image.size) for image in catalogue.images()]
+    return [Image((*image.digests, *image.tags), image.size) for image in await catalogue.images()]
 
 
 def _ca_of(kubeconfig: Path) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -18,12 +17,12 @@ from agents.assembly import Agent, AgentOptions
 from agents.cleanup import clean_up
 from agents.config import Configuration, ConfigurationError, load, override
 from agents.config.model import Taint
+from agents.logging import configure
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
 from agents.proxy import ProxyModeError, check_mode
+from agents.server.tls import unknown_suites
 from orca.client.clock import SystemClock
-
-LEVELS = ((4, logging.DEBUG), (0, logging.INFO))
 
 
 def _taints(context: click.Context, parameter: click.Parameter, text: str) -> tuple[tuple[str, str, str], ...]:
@@ -137,21 +136,13 @@ def main(
         raise click.UsageError("give --server and --token, or --kubeconfig")
     try:
         configuration = _configuration(load(config_file, config_dir), context)
+        if unknown := unknown_suites(configuration.tls_cipher_suites):
+            raise ConfigurationError(f"tlsCipherSuites: cannot serve {', '.join(unknown)}")
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
     if os.geteuid() != 0:
         raise click.ClickException("orca-agent must be run as root")
-    level = next(level for least, level in LEVELS if verbosity >= least)
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ],
-    )
+    configure(max(verbosity, configuration.logging.verbosity), form=configuration.logging.format)
     node_name = (hostname_override or socket.gethostname()).lower()
     docker_socket = configuration.container_runtime_endpoint.removeprefix("unix://")
     if cleanup:

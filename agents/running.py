@@ -14,6 +14,7 @@ from agents.pods import PodManager
 from agents.pods.ports import PodView, Tenant
 from agents.static.feed import PodFeed
 from agents.static.sources import FileSource, Source, UrlSource
+from agents.static.starts import Starts
 from orca.api.objects import Obj, key, uid
 from orca.client.base import Client
 from orca.client.clock import Clock
@@ -75,6 +76,8 @@ class RunningPods:
         self._services = services
         self._nodes = nodes
         self._recorder = recorder
+        self._starts = Starts()
+        self._feed: PodFeed | None = None
         self.manager: PodManager | None = None
 
     def __repr__(self) -> str:
@@ -105,12 +108,22 @@ class RunningPods:
         if self.manager is not None:
             await self.manager.stopped(pod_uid)
 
+    @property
+    def starts(self) -> Starts:
+        """How long pods took to run."""
+        return self._starts
+
+    @property
+    def mirrors(self) -> int:
+        """Mirror pods that there should be."""
+        return len(self._feed.static) if self._feed is not None else 0
+
     async def run(self) -> None:
         """Until cancelled. A manager and a feed are used once: those that failed leave handlers in each other."""
         sources = static_sources(self._configuration, self._node_name, clock=self._clock)
         for source in sources:
             source.complain = self._complain
-        feed = PodFeed(
+        feed = self._feed = PodFeed(
             self._client,
             self._node_name,
             sources,
@@ -120,6 +133,7 @@ class RunningPods:
             known=self._services.synced,
             vacated=self._vacated,
             running=lambda: [uid(view.pod) for view in self.list()],
+            starts=self._starts,
         )
         self.manager = self._make(feed)
         async with asyncio.TaskGroup() as group:

@@ -8,6 +8,7 @@ typed, and the engine API it needs is twenty calls.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from agents.runtime.errors import (
     RefusedByEngine,
     RuntimeFailure,
 )
+from agents.runtime.tally import OperationTally, operation_of
 
 DEFAULT_SOCKET = "/run/docker.sock"
 NEWEST_API = (1, 47)
@@ -36,6 +38,7 @@ class Engine:
 
     def __init__(self, socket_path: str = DEFAULT_SOCKET) -> None:
         self.socket_path = socket_path
+        self.tally = OperationTally()
         self._session: aiohttp.ClientSession | None = None
         self._prefix = ""
 
@@ -67,13 +70,18 @@ class Engine:
         seconds: float = CALL_SECONDS,
     ) -> Any:
         """One request and its JSON answer (None when empty). Raises a ``RuntimeFailure``."""
+        operation, began, failed = operation_of(method, path, params), time.monotonic(), True
         try:
             async with asyncio.timeout(seconds), self.stream(method, path, params=params, body=body) as response:
                 raw = await response.read()
+            failed = False
         except TimeoutError as error:
             raise EngineTimeout(f"{method} {path} took longer than {seconds:g} s") from error
         except aiohttp.ClientError as error:
             raise EngineUnavailable(f"engine at {self.socket_path}: {error}") from error
+        finally:
+            if operation:
+                self.tally.count(operation, time.monotonic() - began, failed=failed)
         return orjson.loads(raw) if raw and response.content_type == "application/json" else None
 
     @asynccontextmanager

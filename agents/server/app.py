@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from typing import Protocol
 import orjson
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from agents.pods.ports import ContainerRefs, PodView
 from agents.runtime.engine import Engine
@@ -30,6 +30,7 @@ from orca.client.clock import Clock
 
 DISCONNECT_CHECK_SECONDS = 1.0
 SHUTDOWN_SECONDS = 2.0
+DEBUGGING = ("run", "exec", "attach", "portForward", "containerLogs", "runningpods", "logs", "debug")
 
 log = structlog.get_logger()
 
@@ -43,7 +44,11 @@ class Pods(Protocol):
 
 
 class AgentServer:
-    """HTTPS on `port`. `healthy` answers "" or what is wrong; `pages` are answered to a GET of their paths."""
+    """HTTPS on `port`. `healthy` answers "" or what is wrong; `pages` are answered to a GET of their paths.
+
+    `guard` says who may ask (without one, members of system:masters); `debugging` are routes that are there, as are
+    logs, exec, attach and port-forward, only with `enable_debugging`. `count` is a middleware that sees every request.
+    """
 
     def __init__(
         self,
@@ -55,8 +60,18 @@ class AgentServer:
         address: str | None = None,
         port: int = 10250,
         pages: Mapping[str, Handler] | None = None,
+        guard: auth.Guard | None = None,
+        debugging: Sequence[web.RouteDef] = (),
+        enable_debugging: bool = True,
+        count: Middleware | None = None,
+        tls: auth.TlsSettings | None = None,
     ) -> None:
         self._pods = pods
+        self._guard = guard or auth.Guard(None, "")
+        self._debugging = debugging
+        self._enable_debugging = enable_debugging
+        self._count = count
+        self._tls_settings = tls
         self._pages = dict(pages or {})
         self._engine = engine
         self._commands = Commands(EngineStreams(engine))
@@ -71,11 +86,19 @@ class AgentServer:
 
     def app(self) -> web.Application:
         """The application without its listener."""
-        app = web.Application(middlewares=[auth.authorize])
-        app.router.add_get("/healthz", self._serve_health)
-        app.router.add_get("/pods", self._serve_pods)
+        counting = [self._count] if self._count is not None else []
+        app = web.Application(middlewares=[*counting, self._guard.middleware])
+        for path in ("/healthz", "/healthz/ping", "/healthz/log", "/healthz/syncloop"):
+            app.router.add_get(path, self._serve_health)
+        for path in ("/pods", "/pods/"):
+            app.router.add_get(path, self._serve_pods)
         for path, page in self._pages.items():
             app.router.add_get(path, page)
+        if not self._enable_debugging:
+            for first in DEBUGGING:
+                app.router.add_route("*", f"/{first}{{rest:(/.*)?}}", _disabled)
+            return app
+        app.add_routes(self._debugging)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._serve_logs)
         for verb, handler in (("exec", self._serve_exec), ("attach", self._serve_attach)):
             for path in (
@@ -89,15 +112,36 @@ class AgentServer:
             app.router.add_post(path, self._serve_forward)
         return app
 
-    async def run(self, *, pair: Path, ca: Path) -> None:
-        """Serve until cancelled; `pair` and `ca` are PEM files."""
-        self._tls = auth.server_context(pair, ca)
+    async def run(self, *, pair: Path, ca: Path, key: Path | None = None) -> None:
+        """Serve until cancelled; all are PEM files, `pair` of certificate and key unless `key` is given."""
+        self._tls = auth.server_context(pair, ca, self._tls_settings, key=key)
         runner = web.AppRunner(self.app(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._address, self._port, ssl_context=self._tls, reuse_address=True)
             await site.start()
             log.info("serving", port=self._port)
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    async def answer_plainly(self, address: str, port: int, *, healthz_only: bool) -> None:
+        """Plain HTTP until cancelled, for everybody who reaches it: health, or (read-only port) all that only tells.
+
+        Raises OSError when the port is taken.
+        """
+        app = web.Application()
+        for path in ("/healthz", "/healthz/ping", "/healthz/log", "/healthz/syncloop"):
+            app.router.add_get(path, self._serve_health)
+        if not healthz_only:
+            for path in ("/pods", "/pods/"):
+                app.router.add_get(path, self._serve_pods)
+            for path, page in self._pages.items():
+                app.router.add_get(path, page)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, address, port, reuse_address=True).start()
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
@@ -202,6 +246,10 @@ class AgentServer:
         if view is None or (asked and uid(view.pod) != asked):
             raise _failure(404, "pod does not exist")
         return view
+
+
+async def _disabled(request: web.Request) -> web.StreamResponse:
+    return web.Response(status=405, text="Debug endpoints are disabled.\n")
 
 
 def _container(view: PodView, name: str) -> Obj:

@@ -1,48 +1,219 @@
-"""Who may use the agent's server: clients with a certificate of the cluster's CA that administrators or the API server
-hold. Everybody else is told 401 (no certificate) or 403 (a certificate for something else, e.g. another node's)."""
+"""Who may use the agent's server, as with a kubelet: a client certificate of the cluster's CA or a bearer token that
+the API server knows says who asks (401 otherwise), and the API server says what that user may do (403 otherwise).
+
+A request for anything is a request for `nodes/proxy` of this node; some paths may be granted by themselves:
+`nodes/stats`, `nodes/metrics`, `nodes/log`, `nodes/healthz`, `nodes/configz` and `nodes/pods`. Members of
+system:masters, among whom is the API server itself, may do everything: nobody is asked for them.
+Reference: k8s.io/kubernetes ``pkg/kubelet/server/auth.go``.
+"""
 
 from __future__ import annotations
 
-import ssl
-from pathlib import Path
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
+import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from agents.config.model import Authentication, Authorization
+from agents.server.tls import TlsSettings, server_context
+from orca.api.builtin import SUBJECTACCESSREVIEWS, TOKENREVIEWS
+from orca.api.errors import ApiError
+from orca.api.objects import Obj
+from orca.client.base import Client
+from orca.client.clock import Clock, SystemClock
+
+__all__ = ["Guard", "TlsSettings", "User", "server_context"]
+
 MASTERS = "system:masters"
-API_SERVER = "kube-apiserver-kubelet-client"
+AUTHENTICATED = "system:authenticated"
+ANONYMOUS = "system:anonymous"
+UNAUTHENTICATED = "system:unauthenticated"
+REMEMBERED = 1024
+
+_VERBS = {"POST": "create", "GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_ALONE = (
+    ("/stats", "stats"),
+    ("/metrics", "metrics"),
+    ("/logs", "log"),
+    ("/checkpoint", "checkpoint"),
+)
+_ALSO = (("/healthz", "healthz"), ("/configz", "configz"), ("/pods", "pods"), ("/runningpods", "pods"))
+
+log = structlog.get_logger()
+
+V = TypeVar("V")
 
 
-def server_context(pair: Path, ca: Path) -> ssl.SSLContext:
-    """TLS as the agent serves it: its serving certificate, and client certificates checked against the CA."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(pair)
-    context.load_verify_locations(ca)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    return context
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: dict[str, list[str]] = field(default_factory=dict, hash=False)
 
 
-def refusal(certificate_der: bytes | None) -> tuple[int, str] | None:
-    """(code, text) for a client that may not, None for one that may."""
-    if certificate_der is None:
-        return 401, "Unauthorized"
-    subject = x509.load_der_x509_certificate(certificate_der).subject
-    names = {attribute.value for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME)}
-    groups = {attribute.value for attribute in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)}
-    if MASTERS in groups or API_SERVER in names:
+def user_of_certificate(der: bytes) -> User:
+    """CommonName and Organizations."""
+    subject = x509.load_der_x509_certificate(der).subject
+    names = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    groups = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+    return User(names[0] if names else "", (*groups, AUTHENTICATED))
+
+
+def subresources_of(path: str) -> tuple[str, ...]:
+    """What of `nodes` a path belongs to: one of these is enough."""
+    for prefix, subresource in _ALONE:
+        if _below(path, prefix):
+            return (subresource,)
+    return (*(subresource for prefix, subresource in _ALSO if _below(path, prefix)), "proxy")
+
+
+def _below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")
+
+
+class _Kept(Generic[V]):
+    """Answers for a while; the oldest go first when there are too many."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: OrderedDict[str, tuple[float, V]] = OrderedDict()
+
+    def get(self, key: str) -> V | None:
+        until, value = self._kept.get(key, (0.0, None))
+        return value if until > self._clock.monotonic() else None
+
+    def put(self, key: str, value: V, seconds: float) -> None:
+        self._kept[key] = (self._clock.monotonic() + seconds, value)
+        self._kept.move_to_end(key)
+        if len(self._kept) > REMEMBERED:
+            self._kept.popitem(last=False)
+
+
+class Guard:
+    """Authentication and authorization of one agent's server; `middleware` goes into the application."""
+
+    def __init__(
+        self,
+        client: Client | None,
+        node_name: str,
+        *,
+        clock: Clock | None = None,
+        authentication: Authentication | None = None,
+        authorization: Authorization | None = None,
+    ) -> None:
+        """Without a client nobody is known by a token, and only members of system:masters may do anything."""
+        self._client = client
+        self._node_name = node_name
+        self._authentication = authentication or Authentication()
+        self._authorization = authorization or Authorization()
+        clock = clock or SystemClock()
+        self._users: _Kept[User] = _Kept(clock)
+        self._decisions: _Kept[bool] = _Kept(clock)
+
+    def __repr__(self) -> str:
+        return f"<Guard of {self._node_name}, {self._authorization.mode}>"
+
+    @property
+    def middleware(self) -> Middleware:
+        @web.middleware
+        async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
+            refused = await self.refusal(request)
+            if refused:
+                code, text = refused
+                return web.Response(status=code, text=text)
+            return await handler(request)
+
+        return authorize
+
+    async def refusal(self, request: web.Request) -> tuple[int, str] | None:
+        """(code, text) for a request that may not be answered."""
+        tls = request.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        user = await self.user(certificate, request.headers.get("Authorization", ""))
+        if user is None:
+            return 401, "Unauthorized"
+        return await self.objection(user, request.method, request.path)
+
+    async def user(self, certificate: bytes | None, authorization: str) -> User | None:
+        """Who asks; None when nobody who is known."""
+        if certificate is not None:
+            return user_of_certificate(certificate)
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() == "bearer" and token.strip() and self._authentication.webhook.enabled:
+            return await self._user_of_token(token.strip())
+        if not authorization and self._authentication.anonymous.enabled:
+            return User(ANONYMOUS, (UNAUTHENTICATED,))
         return None
-    return 403, f"Forbidden (user={', '.join(sorted(map(str, names)))}, resource=nodes, subresource(s)=[proxy])"
 
+    async def _user_of_token(self, token: str) -> User | None:
+        key = hashlib.sha256(token.encode()).hexdigest()
+        known = self._users.get(key)
+        if known is not None or self._client is None:
+            return known
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+        try:
+            status = (await self._client.create(TOKENREVIEWS, review)).get("status") or {}
+        except ApiError as error:
+            log.warning("a token cannot be verified", error=error.message)
+            return None
+        if not status.get("authenticated"):
+            return None
+        told = status.get("user") or {}
+        user = User(
+            str(told.get("username") or ""),
+            tuple(told.get("groups") or ()),
+            str(told.get("uid") or ""),
+            dict(told.get("extra") or {}),
+        )
+        self._users.put(key, user, self._authentication.webhook.cache_ttl)
+        return user
 
-@web.middleware
-async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Lets only those through who may; the check costs little beside the TLS handshake that went before."""
-    tls = request.get_extra_info("ssl_object")
-    refused = refusal(tls.getpeercert(binary_form=True) if tls is not None else None)
-    if refused:
-        code, text = refused
-        return web.Response(status=code, text=text)
-    return await handler(request)
+    async def objection(self, user: User, method: str, path: str) -> tuple[int, str] | None:
+        """(code, text) when the user may not."""
+        if MASTERS in user.groups or self._authorization.mode == "AlwaysAllow":
+            return None
+        verb, subresources = _VERBS.get(method, ""), subresources_of(path)
+        asked = f"user={user.name}, verb={verb}, resource=nodes, subresource(s)=[{' '.join(subresources)}]"
+        for subresource in subresources:
+            try:
+                if await self._may(user, verb, subresource):
+                    return None
+            except ApiError as error:
+                log.warning("cannot ask whether a user may", user=user.name, error=error.message)
+                return 500, f"Authorization error ({asked})"
+        return 403, f"Forbidden ({asked})"
+
+    async def _may(self, user: User, verb: str, subresource: str) -> bool:
+        if self._client is None:
+            return False
+        key = repr((user.name, user.groups, user.uid, sorted(user.extra.items()), verb, subresource))
+        known = self._decisions.get(key)
+        if known is not None:
+            return known
+        spec: Obj = {
+            "user": user.name,
+            "groups": list(user.groups),
+            "uid": user.uid,
+            "extra": user.extra,
+            "resourceAttributes": {
+                "verb": verb,
+                "version": "v1",
+                "resource": "nodes",
+                "subresource": subresource,
+                "name": self._node_name,
+            },
+        }
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        allowed = bool(((await self._client.create(SUBJECTACCESSREVIEWS, review)).get("status") or {}).get("allowed"))
+        webhook = self._authorization.webhook
+        self._decisions.put(key, allowed, webhook.cache_authorized_ttl if allowed else webhook.cache_unauthorized_ttl)
+        return allowed

@@ -21,6 +21,7 @@ from agents.origin import SEEN, SOURCE, is_mirror, is_static, mirrored
 from agents.pods.records import ApiRecords
 from agents.static.mirrors import MirrorKeeper
 from agents.static.sources import Source
+from agents.static.starts import Starts
 from agents.static.statuses import carried_over, patched
 from orca.api.builtin import PODS
 from orca.api.objects import Obj, key, meta, uid
@@ -54,10 +55,14 @@ class PodFeed:
         known: Callable[[], Awaitable[object]],
         vacated: Callable[[str, str], Awaitable[None]],
         running: Callable[[], Iterable[str]],
+        starts: Starts | None = None,
     ) -> None:
         """``known`` returns when pods of the API may start (Services are known); ``vacated`` when no pod of that key
         but the one of that uid runs here; ``running`` tells the uids of all pods of which something runs."""
         self._clock = clock
+        self._starts = starts or Starts()
+        self._first_seen: dict[str, float] = {}
+        """Uid -> when a pod that does not run yet was handed on, in monotonic seconds."""
         self._sources = sources
         self._root = root
         self._known = known
@@ -116,6 +121,7 @@ class PodFeed:
         return [*filter(None, static.values()), *of_api]
 
     def on_add(self, handler: Callable[[Obj], None]) -> None:
+        handler = partial(self._note_and, handler)
         self._added.append(handler)
         if self._released.is_set():
             for pod in self.api.list():
@@ -124,6 +130,17 @@ class PodFeed:
         for pod in [*self._shown.values()]:
             handler(pod)
         self._attached.set()
+
+    def _note_and(self, handler: Callable[[Obj], None], pod: Obj) -> None:
+        if (pod.get("status") or {}).get("phase", "Pending") == "Pending":
+            self._first_seen.setdefault(uid(pod), self._clock.monotonic())
+        handler(pod)
+
+    def _note_status(self, pod: Obj, phase: str | None) -> None:
+        if phase and phase != "Pending":
+            seen = self._first_seen.pop(uid(pod), None)
+            if seen is not None and phase == "Running":
+                self._starts.count(self._clock.monotonic() - seen)
 
     def on_update(self, handler: Callable[[Obj, Obj], None]) -> None:
         self._updated.append(handler)
@@ -277,6 +294,7 @@ class PodFeed:
     # --- PodRecords ---------------------------------------------------------------------------------------------------
 
     async def write_status(self, pod: Obj, patch: Obj) -> Obj:
+        self._note_status(pod, patch["status"].get("phase"))
         if not is_static(pod):
             return await self._records.write_status(pod, patch)
         told: Obj = {**pod, "status": patched(pod.get("status") or {}, patch["status"])}
@@ -287,6 +305,7 @@ class PodFeed:
         return told
 
     async def delete(self, pod: Obj) -> None:
+        self._first_seen.pop(uid(pod), None)
         if is_static(pod):
             self._mirrors.poke()
         else:

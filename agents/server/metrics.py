@@ -1,0 +1,187 @@
+"""The agent's own `/metrics`, under the names a kubelet has for them. Loaded when somebody asks; pure but for /proc.
+
+Reference: k8s.io/kubernetes ``pkg/kubelet/metrics``.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from agents.origin import is_static
+from agents.pods.ports import PodView
+from agents.runtime.tally import BUCKETS, OperationTally
+from agents.static.starts import START_BUCKETS, Starts
+
+_OVER = ("Succeeded", "Failed")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What `/metrics` is made of."""
+
+    node_name: str
+    version: str
+    started_at: float
+    """Unix time at which the agent started."""
+    pods: Sequence[PodView]
+    mirrors: int
+    operations: OperationTally
+    starts: Starts
+    requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """(method, path, long running) -> requests to the agent's server."""
+    shutdown: tuple[float, float] = (0.0, 0.0)
+    """Unix times at which the last graceful shutdown of the node began and ended."""
+    certificates: Mapping[str, float] = field(default_factory=dict)
+    """`client` and `serving` -> seconds that their certificates are good for."""
+
+
+def families(facts: Facts) -> Iterator[Metric]:
+    """Every metric."""
+    yield from _of_node(facts)
+    yield from _of_pods(facts.pods, facts.mirrors)
+    yield from _of_engine(facts.operations)
+    yield from _of_starts(facts.starts, facts.operations)
+    yield from _of_server(facts)
+    yield from _of_process(facts.started_at)
+
+
+def _of_node(facts: Facts) -> Iterator[Metric]:
+    name = GaugeMetricFamily("kubelet_node_name", "The node's name. The count is always 1.", labels=["node"])
+    name.add_metric([facts.node_name], 1)
+    yield name
+    build = GaugeMetricFamily(
+        "kubernetes_build_info", "A metric with a constant '1' value labeled by version.", labels=["git_version"]
+    )
+    build.add_metric([facts.version], 1)
+    yield build
+    began, ended = facts.shutdown
+    for what, value in (("start", began), ("end", ended)):
+        yield GaugeMetricFamily(
+            f"kubelet_graceful_shutdown_{what}_time_seconds",
+            f"Last graceful shutdown {what} time since unix epoch in seconds",
+            value=value,
+        )
+    for kind, metric in (("client", "client_ttl_seconds"), ("serving", "server_ttl_seconds")):
+        if kind in facts.certificates:
+            yield GaugeMetricFamily(
+                f"kubelet_certificate_manager_{metric}",
+                f"Gauge of the TTL (time-to-live) of the Kubelet's {kind} certificate, in seconds.",
+                value=facts.certificates[kind],
+            )
+
+
+def _of_pods(pods: Iterable[PodView], mirrors: int) -> Iterator[Metric]:
+    views = list(pods)
+    running = [view for view in views if view.pause_pid]
+    yield GaugeMetricFamily(
+        "kubelet_running_pods", "Number of pods that have a running pod sandbox", value=len(running)
+    )
+    states = Counter(
+        "running" if refs.running else "exited" for view in views for refs in view.containers.values() if refs.current
+    )
+    containers = GaugeMetricFamily(
+        "kubelet_running_containers", "Number of containers currently running", labels=["container_state"]
+    )
+    for state in sorted({"running", *states}):
+        containers.add_metric([state], states[state])
+    yield containers
+    present = [view for view in views if not (view.pod.get("metadata") or {}).get("deletionTimestamp")]
+    active = [view for view in views if (view.pod.get("status") or {}).get("phase") not in _OVER]
+    for what, text, some in (
+        ("desired", "The number of pods the kubelet is being instructed to run.", present),
+        ("active", "The number of pods the kubelet considers active and which are being considered", active),
+    ):
+        family = GaugeMetricFamily(f"kubelet_{what}_pods", text, labels=["static"])
+        count = Counter("true" if is_static(view.pod) else "" for view in some)
+        for static in ("", "true"):
+            family.add_metric([static], count[static])
+        yield family
+    yield GaugeMetricFamily(
+        "kubelet_mirror_pods",
+        "The number of mirror pods the kubelet will try to create (one per admitted static pod)",
+        value=mirrors,
+    )
+
+
+def _of_engine(tally: OperationTally) -> Iterator[Metric]:
+    labels = ["operation_type"]
+    total = CounterMetricFamily(
+        "kubelet_runtime_operations", "Cumulative number of runtime operations by operation type.", labels=labels
+    )
+    errors = CounterMetricFamily(
+        "kubelet_runtime_operations_errors",
+        "Cumulative number of runtime operation errors by operation type.",
+        labels=labels,
+    )
+    seconds = HistogramMetricFamily(
+        "kubelet_runtime_operations_duration_seconds",
+        "Duration in seconds of runtime operations. Broken down by operation type.",
+        labels=labels,
+    )
+    for operation, counts in sorted(tally.counts.items()):
+        total.add_metric([operation], counts.total)
+        if counts.errors:
+            errors.add_metric([operation], counts.errors)
+        seconds.add_metric([operation], _cumulative(BUCKETS, counts.buckets), counts.seconds)
+    yield from (total, errors, seconds)
+
+
+def _of_starts(starts: Starts, tally: OperationTally) -> Iterator[Metric]:
+    yield HistogramMetricFamily(
+        "kubelet_pod_start_duration_seconds",
+        "Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run",
+        buckets=_cumulative(START_BUCKETS, starts.buckets),
+        sum_value=starts.seconds,
+    )
+    for metric, text, operation in (
+        ("kubelet_started_pods", "Cumulative number of pods started", "run_podsandbox"),
+        ("kubelet_started_containers", "Cumulative number of containers started", "create_container"),
+    ):
+        counts = tally.counts.get(operation)
+        total, errors = (counts.total, counts.errors) if counts else (0, 0)
+        yield CounterMetricFamily(metric, text, value=total - errors)
+        yield CounterMetricFamily(f"{metric}_errors", f"{text}, but failed", value=errors)
+
+
+def _of_server(facts: Facts) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        "kubelet_http_requests",
+        "Number of the http requests received since the server started",
+        labels=["method", "path", "server_type", "long_running"],
+    )
+    for (method, path, long_running), count in sorted(facts.requests.items()):
+        requests.add_metric([method, path, "readwrite", long_running], count)
+    yield requests
+
+
+def _of_process(started_at: float) -> Iterator[Metric]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    size, resident = (int(text) * _PAGE for text in Path("/proc/self/statm").read_text().split()[:2])
+    yield CounterMetricFamily(
+        "process_cpu_seconds", "Total user and system CPU time spent in seconds.", value=usage.ru_utime + usage.ru_stime
+    )
+    for name, text, value in (
+        ("open_fds", "Number of open file descriptors.", len(os.listdir("/proc/self/fd"))),
+        ("max_fds", "Maximum number of open file descriptors.", resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        ("resident_memory_bytes", "Resident memory size in bytes.", resident),
+        ("virtual_memory_bytes", "Virtual memory size in bytes.", size),
+        ("start_time_seconds", "Start time of the process since unix epoch in seconds.", started_at),
+    ):
+        yield GaugeMetricFamily(f"process_{name}", text, value=value)
+
+
+def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    found, so_far = [], 0
+    for bound, count in zip([*(f"{bound:g}" for bound in bounds), "+Inf"], counts, strict=True):
+        so_far += count
+        found.append((bound, float(so_far)))
+    return found
