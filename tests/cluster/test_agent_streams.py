@@ -233,7 +233,8 @@ def test_the_python_client_runs_commands_and_forwards_ports(host: AgentHost) -> 
     [
         ("nobody", "", False, 401),
         ("system:node:other", "system:nodes", True, 403),
-        ("kube-apiserver-kubelet-client", "", True, 200),
+        ("kube-apiserver-kubelet-client", "system:masters", True, 200),
+        ("kube-apiserver-kubelet-client", "", True, 403),
         ("root", "system:masters", True, 200),
     ],
 )
