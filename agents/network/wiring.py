@@ -18,12 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
 from agents.network import netlink as nl
 from agents.network.firewall import SERVICE_DEVICE
+from agents.network.messages import ifaddrmsg, ifinfmsg, rtmsg
 from agents.network.routes import NodeRoute
 
 BRIDGE = "orca0"
