@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from agents.images.mounts import ImageMounts
 from agents.network import Iptables, PodNetwork
 from agents.proxy.writer import IptablesWriter
 from agents.runtime import Runtime
@@ -29,7 +30,7 @@ async def clean_up(root: Path, *, docker_socket: str, cluster_cidr: str, service
         await PodNetwork(root, node_name, cluster_cidr=cluster_cidr, service_cidr=service_cidr).cleanup()
 
     steps: dict[str, Callable[[], Awaitable[None]]] = {
-        "containers": lambda: _remove_containers(docker_socket),
+        "containers": lambda: _remove_containers(docker_socket, root),
         "services": lambda: IptablesWriter(Iptables(), cluster_cidr=cluster_cidr).remove_everything(),
         "network": network,
         "volumes": unmount,
@@ -45,9 +46,10 @@ async def clean_up(root: Path, *, docker_socket: str, cluster_cidr: str, service
     return clean
 
 
-async def _remove_containers(docker_socket: str) -> None:
+async def _remove_containers(docker_socket: str, root: Path) -> None:
     runtime = Runtime(docker_socket)
     try:
+        await ImageMounts(runtime, root).orphans(())
         await asyncio.gather(*(runtime.remove(container) for container in await runtime.states()))
     finally:
         await runtime.aclose()

@@ -21,20 +21,22 @@ log = structlog.get_logger()
 
 
 class Catalogue:
-    """``run`` until cancelled; ``images`` answers at any time. ``changed`` is called when the list is another one."""
+    """``run`` until cancelled; ``images`` answers from memory. ``changed`` is called when the list is another one."""
 
     def __init__(self, engine: Images, *, clock: Clock, changed: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
         self._clock = clock
         self._changed = changed
-        self._images: tuple[ImageInfo, ...] = ()
+        self._images: tuple[ImageInfo, ...] | None = None
 
     def __repr__(self) -> str:
-        return f"<Catalogue {len(self._images)} images>"
+        return f"<Catalogue {len(self._images or ())} images>"
 
-    def images(self) -> Sequence[ImageInfo]:
-        """As of the last look; empty before the first."""
-        return self._images
+    async def images(self) -> Sequence[ImageInfo]:
+        """As of the last look; looks when there was none yet. Raises RuntimeFailure."""
+        if self._images is None:
+            await self._look()
+        return self._images or ()
 
     async def run(self) -> None:
         delay = FIRST_RETRY

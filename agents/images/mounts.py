@@ -39,6 +39,8 @@ class ImageMounts:
     def __init__(self, runtime: Runtime, root: Path) -> None:
         self._runtime = runtime
         self._root = root
+        self._holding: set[str] | None = None
+        """Pods (uids) that hold images; None until the engine was asked."""
 
     def __repr__(self) -> str:
         return f"<ImageMounts below {self._root}>"
@@ -69,13 +71,19 @@ class ImageMounts:
             raise
 
     async def release(self, pod_uid: str) -> None:
-        """Let go of the images the pod held; harmless when there are none. Raises RuntimeFailure."""
+        """Let go of the images the pod held; harmless (and free) when there are none. Raises RuntimeFailure."""
+        if self._holding is not None and pod_uid not in self._holding:
+            return
         for name in await self._holders(f"{HOLDER_LABEL}={pod_uid}"):
             await self._runtime.remove(name)
+        if self._holding is not None:
+            self._holding.discard(pod_uid)
 
     async def orphans(self, live: Collection[str]) -> None:
         """Let go of what pods held that are not among these (uids). Raises RuntimeFailure."""
-        for name, pod_uid in (await self._holders(HOLDER_LABEL)).items():
+        holders = await self._holders(HOLDER_LABEL)
+        self._holding = set(holders.values())
+        for name, pod_uid in holders.items():
             if pod_uid not in live:
                 await self._runtime.remove(name)
 
@@ -92,6 +100,8 @@ class ImageMounts:
             "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}},
         }
         name = f"orca-image-volume_{pod_uid}_{volume}"
+        if self._holding is not None:
+            self._holding.add(pod_uid)
         for _ in range(2):
             try:
                 await self._runtime.engine.call("POST", "/containers/create", params={"name": name}, body=body)

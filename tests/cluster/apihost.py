@@ -63,7 +63,7 @@ class ApiHost:
             return str((await self.runtime.engine.call("GET", "/version"))["Version"])
 
         async def images() -> list[Image]:
-            return [Image((*one.digests, *one.tags), one.size) for one in self.images.catalogue.images()]
+            return [Image((*one.digests, *one.tags), one.size) for one in await self.images.catalogue.images()]
 
         options = NodeOptions(NODE, ("192.0.2.10",), "v1.36.0")
         reporter = NodeReporter(
