@@ -51,8 +51,9 @@ async def host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """A lab of three hosts; ``ORCA_TEST_KEEP_LAB=1`` leaves it up for the next run."""
-    orca("lab", "up", "--name", LAB, "--hosts", "3")
+    """A lab of three hosts; ``ORCA_TEST_KEEP_LAB=1`` leaves it up for the next run. ``ORCA_TEST_HOSTS`` makes it
+    smaller, for tests that need less."""
+    orca("lab", "up", "--name", LAB, "--hosts", os.environ.get("ORCA_TEST_HOSTS", "3"))
     yield load(LAB)
     if not os.environ.get("ORCA_TEST_KEEP_LAB"):
         orca("lab", "down", "--name", LAB)
