@@ -185,6 +185,9 @@ class Agent:
             version=version(),
             port=configuration.port,
             max_pods=configuration.max_pods,
+            pods_per_core=configuration.pods_per_core,
+            provider_id=configuration.provider_id,
+            register=configuration.register_node,
             max_images=configuration.node_status_max_images,
             labels=options.labels,
             taints=tuple((taint.key, taint.value, taint.effect) for taint in configuration.register_with_taints),
@@ -248,9 +251,14 @@ class Agent:
             images=lambda: _images(images.catalogue),
             problems=(self._network_not_ready,),
             pressure=lambda: pressure.eviction.conditions,
+            update_seconds=configuration.node_status_update_frequency,
+            report_seconds=configuration.node_status_report_frequency,
         )
         parts.add("node", reporter.run)
-        parts.add("lease", LeaseHeart(heart, options.node_name, clock=clock).run)
+        parts.add(
+            "lease",
+            LeaseHeart(heart, options.node_name, clock=clock, duration=configuration.node_lease_duration_seconds).run,
+        )
 
         # Caches that several parts read.
         nodes, services, slices = (

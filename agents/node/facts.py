@@ -26,6 +26,7 @@ class HostFacts:
     kernel: str
     os_image: str
     architecture: str
+    swap: int = 0
 
 
 def read_facts(root: Path) -> HostFacts:
@@ -40,6 +41,7 @@ def read_facts(root: Path) -> HostFacts:
         boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
         kernel=platform.release(),
         os_image=_os_image(),
+        swap=_memory("SwapTotal"),
         architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
     )
 

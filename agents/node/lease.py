@@ -1,4 +1,4 @@
-"""The node's sign of life: a Lease in kube-node-lease, renewed every 10 s.
+"""The node's sign of life: a Lease in kube-node-lease, renewed four times in its duration (every 10 s).
 
 It runs on a client of its own and waits for nobody: a pod, image or engine that hangs must not make the node look dead.
 """
@@ -17,8 +17,8 @@ from orca.client.base import Client
 from orca.client.clock import Clock
 
 NAMESPACE = "kube-node-lease"
-DURATION_SECONDS = 40
-RENEW_SECONDS = 10.0
+RENEWED_AFTER = 0.25
+"""Part of the lease's duration."""
 RETRY_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -27,10 +27,12 @@ log = structlog.get_logger()
 class LeaseHeart:
     """Keeps the Lease renewed until cancelled."""
 
-    def __init__(self, client: Client, node_name: str, *, clock: Clock) -> None:
+    def __init__(self, client: Client, node_name: str, *, clock: Clock, duration: int = 40) -> None:
+        """``duration``: seconds after which a node that was not heard of may be taken for lost."""
         self._client = client
         self._node_name = node_name
         self._clock = clock
+        self._duration = duration
         self._last: Obj | None = None
 
     def __repr__(self) -> str:
@@ -43,7 +45,7 @@ class LeaseHeart:
                 await self.beat()
                 if failing:
                     log.info("the node's lease is renewed again", node=self._node_name)
-                failing, pause = False, RENEW_SECONDS
+                failing, pause = False, self._duration * RENEWED_AFTER
             except ApiError as error:
                 self._last = None
                 if not failing:
@@ -85,7 +87,7 @@ class LeaseHeart:
         )
         lease["spec"] |= {
             "holderIdentity": self._node_name,
-            "leaseDurationSeconds": DURATION_SECONDS,
+            "leaseDurationSeconds": self._duration,
             "renewTime": format_micro(self._clock.now()),
         }
         if not lease["metadata"].get("ownerReferences"):

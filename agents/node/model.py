@@ -33,6 +33,11 @@ class NodeOptions:
     max_images: int = MAX_IMAGES
     """How many the status lists at most, the largest first; -1 for all."""
     max_pods: int = 110
+    pods_per_core: int = 0
+    """More than this times the cpus are not taken, 0 for no such limit."""
+    provider_id: str = ""
+    register: bool = True
+    """Make the Node object when there is none; else somebody else does."""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[tuple[str, str, str], ...] = ()
     """(key, value, effect)"""
@@ -88,7 +93,7 @@ def new_node(options: NodeOptions, facts: HostFacts, observed: Observation, now:
             "labels": default_labels(options, facts),
             "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
         },
-        "spec": {},
+        "spec": {"providerID": options.provider_id} if options.provider_id else {},
         "status": status(options, facts, observed, previous={}, now=now),
     }
     if options.taints:
@@ -123,12 +128,13 @@ def status(options: NodeOptions, facts: HostFacts, observed: Observation, *, pre
             "containerRuntimeVersion": observed.engine
             or (previous.get("nodeInfo") or {}).get("containerRuntimeVersion", "docker://unknown"),
             "kernelVersion": facts.kernel,
-            "kubeProxyVersion": options.version,
+            "kubeProxyVersion": "",  # no node tells it any more
             "kubeletVersion": options.version,
             "machineID": facts.machine_id,
             "operatingSystem": "linux",
             "osImage": facts.os_image,
             "systemUUID": facts.system_uuid,
+            **({"swap": {"capacity": facts.swap}} if facts.swap else {}),
         },
         "features": {"supplementalGroupsPolicy": True},
         "runtimeHandlers": [
@@ -152,8 +158,15 @@ def capacity(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
         "ephemeral-storage": f"{facts.disk >> 10}Ki",
         **{name: str(size) for name, size in facts.huge_pages},
         "memory": f"{facts.memory >> 10}Ki",
-        "pods": str(options.max_pods),
+        "pods": str(most_pods(options, facts)),
     }
+
+
+def most_pods(options: NodeOptions, facts: HostFacts) -> int:
+    """How many pods the host takes."""
+    if not options.pods_per_core:
+        return options.max_pods
+    return min(options.max_pods, options.pods_per_core * facts.cpus)
 
 
 def capacity_amounts(facts: HostFacts) -> Amounts:

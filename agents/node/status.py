@@ -17,10 +17,10 @@ from orca.api.objects import Obj
 from orca.client.base import Client
 from orca.client.clock import Clock
 
-UPDATE_SECONDS = 10.0
-HEARTBEAT_SECONDS = 300.0
 RETRY_SECONDS = 2.0
 PROBE_SECONDS = 5.0
+ENGINE_PATIENCE_SECONDS = 30.0
+"""How long an engine may be silent until the node is not ready, as with a kubelet."""
 ENGINE_DOWN = "container runtime is down"
 NOT_KNOWN = "container runtime status check may not have completed yet"
 
@@ -31,7 +31,7 @@ Problem = Callable[[], str | None]
 
 
 class NodeReporter:
-    """Observes the host every 10 s; writes when something changed, and every 5 minutes anyway.
+    """Observes the host every ``update_seconds``; writes when something changed, and every ``report_seconds`` anyway.
 
     `engine_version` answers the engine's version or raises OSError-like failures while it is down; `images` lists what
     the engine has. Both are given 5 s: a hung engine is one that is down. `pressure` names the conditions of eviction
@@ -49,6 +49,8 @@ class NodeReporter:
         images: Callable[[], Awaitable[Sequence[Image]]],
         problems: Sequence[Problem] = (),
         pressure: Callable[[], Collection[str] | None] = tuple,
+        update_seconds: float = 10.0,
+        report_seconds: float = 300.0,
     ) -> None:
         self._client = client
         self._options = options
@@ -57,6 +59,9 @@ class NodeReporter:
         self._images = images
         self._problems = problems
         self._pressure = pressure
+        self._update_seconds = update_seconds
+        self._report_seconds = report_seconds
+        self._engine_answered_at: float | None = None
         self._facts = facts.read_facts(root)
         self._written: Obj | None = None
         self._written_at: datetime | None = None
@@ -77,7 +82,7 @@ class NodeReporter:
         while True:
             try:
                 await self.report()
-                pause = UPDATE_SECONDS
+                pause = self._update_seconds
             except ApiError as error:
                 log.warning("cannot report the node's status", node=self._options.name, error=error.message)
                 pause = RETRY_SECONDS
@@ -100,7 +105,7 @@ class NodeReporter:
         previous = self._written.get("status") or {}
         wanted = model.status(self._options, self._facts, observed, previous=previous, now=now)
         changed = _differs(wanted, previous)
-        overdue = self._written_at is None or (now - self._written_at).total_seconds() >= HEARTBEAT_SECONDS
+        overdue = self._written_at is None or (now - self._written_at).total_seconds() >= self._report_seconds
         if not (changed or overdue):
             return
         self._written = await self._client.patch(
@@ -120,6 +125,8 @@ class NodeReporter:
 
     async def _register(self, observed: Observation, now: datetime) -> Obj:
         """The Node as the server has it, created when it was missing and with our labels in place."""
+        if not self._options.register:
+            return await self._client.get(NODES, self._options.name)
         try:
             node = await self._client.create(NODES, model.new_node(self._options, self._facts, observed, now))
             log.info("registered", node=self._options.name)
@@ -147,8 +154,17 @@ class NodeReporter:
         except Exception as error:
             # Whatever an engine in trouble does, the answer here is the same: it is down.
             log.debug("the engine does not answer", error=str(error) or type(error).__name__)
-            problems.insert(0, ENGINE_DOWN)
+            problems[:0] = self._about_engine()
+        else:
+            self._engine_answered_at = self._clock.monotonic()
         return Observation(engine=engine, images=images, problems=problems, pressure=self._present_pressure())
+
+    def _about_engine(self) -> list[str]:
+        """What an engine that does not answer means for the node: nothing yet, when it did just now."""
+        if self._engine_answered_at is None:
+            return [NOT_KNOWN]
+        silent = self._clock.monotonic() - self._engine_answered_at
+        return [ENGINE_DOWN] if silent >= ENGINE_PATIENCE_SECONDS else []
 
     def _present_pressure(self) -> Collection[str]:
         """Until the first look is over, what the server was told before is as good as anything."""

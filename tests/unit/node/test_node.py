@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,6 +96,15 @@ def test_conditions_remember_when_they_changed_and_leave_those_of_others() -> No
     assert [second[kind]["status"] for kind in PRESSURE] == ["True"] * 3
     third = {c["type"]: c for c in model.conditions(list(second.values()), observation(["a"], PRESSURE), NOW)}
     assert third["Ready"]["lastTransitionTime"] == "2026-01-01T00:01:00Z"
+
+
+def test_a_node_says_what_its_configuration_says() -> None:
+    options = dataclasses.replace(OPTIONS, max_pods=50, pods_per_core=10, provider_id="metal://1")
+    node = model.new_node(options, dataclasses.replace(FACTS, swap=1 << 30), observation(), NOW)
+    assert node["spec"]["providerID"] == "metal://1"
+    assert node["status"]["capacity"]["pods"] == node["status"]["allocatable"]["pods"] == "20"
+    assert node["status"]["nodeInfo"]["swap"] == {"capacity": 1 << 30}
+    assert model.most_pods(dataclasses.replace(options, pods_per_core=40), FACTS) == 50
 
 
 def test_extended_resources_of_others_stay() -> None:
@@ -197,7 +207,9 @@ async def test_the_status_is_written_when_it_changes_and_every_five_minutes(host
     await host.clock.advance(20)
     assert host.status_writes() == 1
     host.engine.up = False
-    await host.clock.advance(10)
+    await host.clock.advance(20)
+    assert host.ready()[:2] == ("True", "KubeletReady"), "an engine may be restarted"
+    await host.clock.advance(20)
     assert host.ready() == ("False", "KubeletNotReady", "container runtime is down")
     assert host.status_writes() == 2
     host.engine.up = True
