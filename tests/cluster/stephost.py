@@ -38,6 +38,10 @@ class StepHost:
 
     async def start_agent(self) -> None:
         """Returns when it is ready to count steps."""
+        self._spawn()
+        await self.true((self.directory / "ready").exists, "the agent runs")
+
+    def _spawn(self) -> None:
         (self.directory / "ready").unlink(missing_ok=True)
         command = [*hosts.enter(self.host), sys.executable, "-m", "tests.cluster.stepwise_agent", str(self.directory)]
         with self.host.log(AGENT).open("ab") as log:
@@ -49,7 +53,6 @@ class StepHost:
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
                 start_new_session=True,
             )
-        await self.true((self.directory / "ready").exists, "the agent runs")
 
     async def arm(self, target: int) -> None:
         """Count from now on, and die at step ``target``; 0 for never."""
@@ -155,11 +158,15 @@ class StepHost:
         return [one["ifname"] for one in told if one["ifname"] not in known | cable]
 
 
+def _arguments(pid: int) -> list[str]:
+    """Those of a Python program that runs."""
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[2:-1]
+
+
 @asynccontextmanager
 async def step_host(host: Host, directory: Path) -> AsyncIterator[StepHost]:
     """The host with such an agent in place of its own, which comes back afterwards."""
-    pid = hosts.service_pid(host, AGENT)
-    argv = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[2:-1]
+    argv = _arguments(hosts.service_pid(host, AGENT))
     client = HttpsClient.from_kubeconfig(host.lab.kubeconfig)
     hosts.stop_service(host, AGENT)
     made = StepHost(host, client, directory, argv)
