@@ -467,8 +467,7 @@ class Actions:
             await asyncio.gather(
                 tools.network.detach(pod_uid), tools.volumes.teardown(pod_uid), tools.cgroups.remove(subject.pod)
             )
-            if any("image" in volume for volume in spec_of(subject.pod).get("volumes") or ()):
-                await tools.images.mounts.release(pod_uid)
+            await tools.images.mounts.release(pod_uid)
         except Exception as error:
             # Whatever is in the way (a busy mount, a link that resists), it is tried again until it is gone.
             subject.failed("release", "", str(error), last=15.0)
