@@ -17,6 +17,8 @@ from orca.client.clock import Clock
 STALL_SECONDS = 60.0
 """Without any progress for so long a pull is given up, however slow it may be otherwise (dockershim's
 ``image-pull-progress-deadline`` of one minute)."""
+UNPACKING_SECONDS = 600.0
+"""The same once everything is fetched: what is left is this host's own disk, which may be slow."""
 YIELD_SECONDS = 10.0
 """Without progress for so long a pull lets the next begin: a registry that hangs must not hold up the others."""
 
@@ -115,14 +117,14 @@ class Puller:
     def _patience(self, pull: _Pull) -> float:
         """Seconds until it must be looked at again."""
         idle = self._clock.monotonic() - pull.moved_at
-        limit = YIELD_SECONDS if pull.holds_place and idle < YIELD_SECONDS else STALL_SECONDS
+        limit = YIELD_SECONDS if pull.holds_place and idle < YIELD_SECONDS else pull.longest_pause
         return max(limit - idle, 0.05)
 
     def _judge(self, pull: _Pull) -> None:
         idle = self._clock.monotonic() - pull.moved_at
         if idle >= YIELD_SECONDS:
             self._leave(pull)
-        if idle < STALL_SECONDS:
+        if idle < pull.longest_pause:
             return
         others_move = any(
             other is not pull and self._clock.monotonic() - other.moved_at < STALL_SECONDS
@@ -134,7 +136,7 @@ class Puller:
             return
         latest = pull.progress.text() or "nothing fetched"
         log.warning("pull is stuck", image=pull.reference, progress=latest)
-        raise PullFailed(f"no progress for {STALL_SECONDS:g}s, the pull is given up; latest progress: {latest}")
+        raise PullFailed(f"no progress for {pull.longest_pause:g}s, the pull is given up; latest progress: {latest}")
 
     def _leave(self, pull: _Pull) -> None:
         if pull.holds_place:
@@ -157,6 +159,10 @@ class _Pull:
         self.task = asyncio.create_task(puller.run(self), name=f"pull {reference}")
         # Whoever waited may be gone when it fails.
         self.task.add_done_callback(lambda task: None if task.cancelled() else task.exception())
+
+    @property
+    def longest_pause(self) -> float:
+        return UNPACKING_SECONDS if self.progress.percent == 100 else STALL_SECONDS
 
     def moved(self, progress: PullProgress) -> None:
         self.progress, self.moved_at = progress, self._monotonic()

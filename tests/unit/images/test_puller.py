@@ -102,6 +102,19 @@ async def test_a_slow_pull_is_never_given_up(clock: VirtualClock) -> None:
     assert await slow == 1000
 
 
+async def test_unpacking_takes_the_time_that_the_disk_needs(clock: VirtualClock) -> None:
+    registry = Registry()
+    puller = Puller(registry, clock=clock)
+    pull = asyncio.create_task(puller.pull("big"))
+    await clock.settle()
+    registry.progress["big"](moving(100))
+    await clock.advance(590)
+    assert not pull.done()
+    await clock.advance(20)
+    with pytest.raises(PullFailed, match="no progress for 600s"):
+        await pull
+
+
 async def test_waiting_in_the_engines_own_queue_is_not_being_stuck(clock: VirtualClock) -> None:
     registry = Registry()
     puller = Puller(registry, clock=clock, parallel=0)
