@@ -73,8 +73,8 @@ def cpu_handout(configuration: Configuration, directory: Path, topology: Callabl
             raise ConfigurationError(f"cpuManagerPolicyOptions: the none policy takes no options: {sorted(options)}")
         if other_policy(directory) == "static":
             raise ConfigurationError(
-                'cpuManagerPolicy: configured policy "none" differs from state checkpoint policy "static": please drain '
-                f"this node and delete the CPU manager checkpoint file {str(directory / FILE)!r} before restarting"
+                'cpuManagerPolicy: configured policy "none" differs from state checkpoint policy "static": please '
+                f"drain this node and delete the CPU manager checkpoint file {str(directory / FILE)!r} before restarting"
             )
         return None
     kept = reservations(configuration)

@@ -195,7 +195,7 @@ class Tree:
 
     def _put(self, directory: Path, one: Write, *, missing_ok: bool = False) -> None:
         try:
-            descriptor = os.open(directory / one.file, os.O_WRONLY)
+            descriptor = os.open(directory / one.file, os.O_WRONLY | os.O_TRUNC)
         except FileNotFoundError:
             if one.optional or missing_ok:
                 return
