@@ -85,7 +85,7 @@ class ImageCollector:
         async with self._one_by_one:
             now = self._clock.now()
             present, free = await self._look(now)
-            gone = await self._remove(present, garbage.outdated(self._uses, free, self.policy, now), None)
+            gone = await self._remove(present, garbage.outdated(self._uses, free, self.policy, now), None, why="age")
             if self.policy.high >= 100:
                 return
             disk = await asyncio.to_thread(os.statvfs, await self._storage())
@@ -129,7 +129,9 @@ class ImageCollector:
         await self._records.forget_others(set(present))
         return present, garbage.candidates(self._uses, in_use, pinned)
 
-    async def _remove(self, present: dict[str, ImageInfo], images: list[str], enough: int | None) -> dict[str, int]:
+    async def _remove(
+        self, present: dict[str, ImageInfo], images: list[str], enough: int | None, *, why: str = "space"
+    ) -> dict[str, int]:
         """One after the other until ``enough`` bytes are free; answers what each gave. Raises CollectionFailed when
         some resisted."""
         freed: dict[str, int] = {}
@@ -144,6 +146,7 @@ class ImageCollector:
                 problems.append(str(error))
                 continue
             freed[image] = self._uses.pop(image).size
+            self._images.tally.collected[why] += 1
             if enough is not None and sum(freed.values()) >= enough:
                 break
         if problems:

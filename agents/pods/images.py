@@ -147,6 +147,7 @@ def _note_failure(subject: Subject, image: str, reason: str, message: str) -> No
 async def _have(subject: Subject, tools: Tools, need: Need) -> ImageInfo:
     """What the policy asks for. Raises ``InvalidReference``, ``NoSuchImage`` (never to be pulled), ``PullFailed``."""
     parse_reference(need.image)
+    tally = tools.runtime.images.tally
     logins: list[Login] | None = None
 
     async def known_logins() -> list[Login]:
@@ -163,15 +164,21 @@ async def _have(subject: Subject, tools: Tools, need: Need) -> ImageInfo:
             info = await tools.runtime.images.inspect(need.image)
         except NoSuchImage:
             if need.policy == "Never":
+                tally.asked(need.policy, False, None)
                 raise
+            tally.asked(need.policy, False, True)
         else:
             if await tools.images.records.may_use(need.image, info.id, secrets):
                 text = f'Container image "{need.image}" already present on machine and can be accessed by the pod'
                 subject.tell("Pulled", text, container=need.container)
+                tally.asked(need.policy, True, False)
                 return info
+            tally.asked(need.policy, True, True)
             if need.policy == "Never":
                 # As if it were not there: that it is, is nobody's business who cannot pull it.
                 raise NoSuchImage(need.image)
+    else:
+        tally.asked(need.policy, None, True)
     return await _pull(subject, tools, need, await known_logins())
 
 
@@ -203,11 +210,12 @@ async def _pull(subject: Subject, tools: Tools, need: Need, logins: Sequence[Log
         await asyncio.shield(services.records.failed(image))
         raise
     await asyncio.shield(services.records.pulled(image, info.id, login.source if login else None))
-    waited = go_duration(clock.monotonic() - began)
+    waited = clock.monotonic() - began
+    tools.runtime.images.tally.pulled(waited, info.size)
     subject.tell(
         "Pulled",
-        f'Successfully pulled image "{image}" in {go_duration(took)} ({waited} including waiting). Image size: '
-        f"{info.size} bytes.",
+        f'Successfully pulled image "{image}" in {go_duration(took)} ({go_duration(waited)} including waiting). '
+        f"Image size: {info.size} bytes.",
         container=need.container,
     )
     return info

@@ -20,6 +20,7 @@ from agents.runtime.errors import (
     RefusedByEngine,
     RegistryUnavailable,
 )
+from agents.runtime.image_tally import ImageTally
 from agents.runtime.model import ImageInfo
 from agents.runtime.pulling import LayerProgress, PullProgress
 from agents.runtime.references import parse_reference
@@ -39,6 +40,7 @@ class Images:
         self._engine = engine
         self._looking: dict[str, asyncio.Task[ImageInfo]] = {}
         self._known: dict[str, tuple[float, ImageInfo]] = {}
+        self.tally = ImageTally()
 
     async def inspect(self, reference: str) -> ImageInfo:
         """An image by name, digest or id; an answer may be 5 s old. Raises ``NoSuchImage``."""

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 
 from agents.origin import is_static
 from agents.pods.ports import PodView
+from agents.runtime.image_tally import PULL_BUCKETS, ImageTally
 from agents.runtime.tally import BUCKETS, OperationTally
 from agents.static.starts import START_BUCKETS, Starts
 
@@ -36,6 +37,7 @@ class Facts:
     mirrors: int
     operations: OperationTally
     starts: Starts
+    images: ImageTally = field(default_factory=ImageTally)
     requests: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """(method, path, long running) -> requests to the agent's server."""
     shutdown: tuple[float, float] = (0.0, 0.0)
@@ -49,6 +51,7 @@ def families(facts: Facts) -> Iterator[Metric]:
     yield from _of_node(facts)
     yield from _of_pods(facts.pods, facts.mirrors)
     yield from _of_engine(facts.operations)
+    yield from _of_images(facts.images)
     yield from _of_starts(facts.starts, facts.operations)
     yield from _of_server(facts)
     yield from _of_process(facts.started_at)
@@ -133,6 +136,31 @@ def _of_engine(tally: OperationTally) -> Iterator[Metric]:
             errors.add_metric([operation], counts.errors)
         seconds.add_metric([operation], _cumulative(BUCKETS, counts.buckets), counts.seconds)
     yield from (total, errors, seconds)
+
+
+def _of_images(tally: ImageTally) -> Iterator[Metric]:
+    seconds = HistogramMetricFamily(
+        "kubelet_image_pull_duration_seconds", "Duration in seconds to pull an image.", labels=["image_size_in_bytes"]
+    )
+    for size, durations in sorted(tally.pulls.items()):
+        seconds.add_metric([size], _cumulative(PULL_BUCKETS, durations.buckets), durations.seconds)
+    yield seconds
+    asked = CounterMetricFamily(
+        "kubelet_image_manager_ensure_image_requests",
+        "Number of ensure-image requests processed by the kubelet.",
+        labels=["pull_policy", "present_locally", "pull_required"],
+    )
+    for labels, count in sorted(tally.ensured.items()):
+        asked.add_metric(labels, count)
+    yield asked
+    collected = CounterMetricFamily(
+        "kubelet_image_garbage_collected",
+        "Total number of images garbage collected by the kubelet, whether through disk usage or image age.",
+        labels=["reason"],
+    )
+    for reason, count in sorted(tally.collected.items()):
+        collected.add_metric([reason], count)
+    yield collected
 
 
 def _of_starts(starts: Starts, tally: OperationTally) -> Iterator[Metric]:

@@ -142,6 +142,7 @@ class NodePages:
             self._pods.mirrors,
             self._runtime.engine.tally,
             self._pods.starts,
+            self._runtime.images.tally,
             Counter(self.requests),
             self._shutdown(),
             self._certificates(),
