@@ -14,6 +14,7 @@ from typing import Any
 
 from agents.pods import PodManager, PodsConfig
 from agents.resources.cgroups import Cgroups
+from agents.resources.handout import CpuHandout
 from agents.runtime import Runtime
 from orca.api.builtin import PODS
 from orca.api.errors import ApiError
@@ -54,12 +55,17 @@ class PodHost:
     """Create and delete pods through ``client`` and wait for what becomes of them."""
 
     def __init__(
-        self, engine: PrivateEngine, root: Path, node: Obj | None = None, cgroups: Callable[[], Cgroups] | None = None
+        self,
+        engine: PrivateEngine,
+        root: Path,
+        node: Obj | None = None,
+        cgroups: Callable[[], Cgroups] | None = None,
+        cpus: Callable[[Path], CpuHandout] | None = None,
     ) -> None:
         self.engine = engine
         self.root = root
         self.node = node
-        self._cgroups = cgroups
+        self._cgroups, self._cpus = cgroups, cpus
         self.client = FakeClient(clock=SystemClock())
         self.told = Told()
         self.network = HostNetwork(engine.netns)
@@ -83,6 +89,7 @@ class PodHost:
             config=PodsConfig(NODE, ("192.0.2.10",), root=self.root, cluster_dns=("10.96.0.10",)),
             node=lambda: self.node,
             cgroups=self._cgroups() if self._cgroups is not None else None,
+            cpus=self._cpus(self.root) if self._cpus is not None else None,
         )
         self._task = asyncio.create_task(self.manager.run())
 
@@ -180,12 +187,16 @@ def ended(status: Obj, name: str = "c") -> Obj:
 
 @asynccontextmanager
 async def pod_host(
-    engine: PrivateEngine, node: Obj | None = None, cgroups: Callable[[], Cgroups] | None = None
+    engine: PrivateEngine,
+    node: Obj | None = None,
+    cgroups: Callable[[], Cgroups] | None = None,
+    cpus: Callable[[Path], CpuHandout] | None = None,
 ) -> AsyncIterator[PodHost]:
     """A host with its agent running, of which the API has this Node; everything is removed afterwards. ``cgroups``
-    makes the tree that an agent keeps; without it containers are where the engine puts them."""
+    makes the tree that an agent keeps; without it containers are where the engine puts them. ``cpus`` makes who hands
+    out cpus, for a directory."""
     root = Path(tempfile.mkdtemp(prefix="orca-pods-", dir="/var/tmp"))
-    host = PodHost(engine, root, node, cgroups)
+    host = PodHost(engine, root, node, cgroups, cpus)
     await host.start_agent()
     try:
         yield host

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from agents.resources.cgroups import Cgroups, Settings
+from agents.resources.cpus import format_cpus, read_topology
+from agents.resources.handout import CpuHandout, Policy
 from agents.resources.limits import Limits, Rules
 from agents.resources.paths import Layout, cgroup_version
 from orca.api.builtin import PODS
@@ -38,10 +41,31 @@ SETTINGS = Settings(
 pytestmark = pytest.mark.skipif(VERSION == 1 and not Path("/sys/fs/cgroup/memory").is_dir(), reason="no cgroups here")
 
 
+CPUS = read_topology()
+
+
+def handout(directory: Path) -> CpuHandout:
+    """The static policy, with the first cpu reserved."""
+    return CpuHandout(Policy(CPUS, frozenset({min(CPUS.all)})), directory)
+
+
 @pytest.fixture
 async def host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
+    async with _host(engine) as made:
+        yield made
+
+
+@pytest.fixture
+async def static_host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
+    """One that hands out cpus."""
+    async with _host(engine, handout) as made:
+        yield made
+
+
+@asynccontextmanager
+async def _host(engine: PrivateEngine, cpus: Callable[[Path], CpuHandout] | None = None) -> AsyncIterator[PodHost]:
     try:
-        async with pod_host(engine, NODE_OBJECT, lambda: Cgroups(SETTINGS, clock=SystemClock())) as made:
+        async with pod_host(engine, NODE_OBJECT, lambda: Cgroups(SETTINGS, clock=SystemClock()), cpus) as made:
             yield made
     finally:
         lab_cgroups.kill(ROOT.strip("/"))
@@ -210,3 +234,76 @@ async def test_a_resize_changes_the_pods_cgroup_with_its_containers(host: PodHos
     await until(lambda: kernel(path).quota == 10_000)
     assert (await host.running("grow"))["status"]["containerStatuses"][0]["restartCount"] == 0
     await host.delete("grow")
+
+
+def allowed(pid: int) -> str:
+    """Cpus on which a process may run."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("Cpus_allowed_list"))
+
+
+async def runs_on(host: PodHost, name: str) -> str:
+    infos = await host.runtime.inspect_all()
+    info = next(one for one in infos if one.labels["io.kubernetes.pod.name"] == name and not one.is_sandbox)
+    return allowed(info.pid)
+
+
+@pytest.mark.skipif(len(CPUS.all) < 2, reason="one cpu cannot be shared out")
+async def test_a_guaranteed_pod_has_whole_cpus_alone_while_it_runs(static_host: PodHost) -> None:
+    host = static_host
+    everything, alone = format_cpus(CPUS.all), format_cpus({sorted(CPUS.all)[1]})
+    left = format_cpus(CPUS.all - {sorted(CPUS.all)[1]})
+    await host.create(pod("shares"))
+    await host.running("shares")
+    assert await runs_on(host, "shares") == everything
+    whole = {"requests": sizes(cpu="1", memory="16Mi"), "limits": sizes(cpu="1", memory="16Mi")}
+    await host.create(pod("alone", container={"resources": whole}))
+    path = LAYOUT.pod_cgroup(await host.running("alone"))
+    assert await runs_on(host, "alone") == alone
+    assert kernel(path).quota == -1, "no quota cuts the time of cpus that are nobody else's"
+    await on(host, "shares", left)
+    # Who comes when none is left is refused; what was handed out outlives the agent.
+    many = len(CPUS.all)
+    too_much = {kind: sizes(cpu=str(many), memory="16Mi") for kind in ("requests", "limits")}
+    await host.create(pod("toomuch", container={"resources": too_much}))
+    status = (await host.until("toomuch", lambda status: status["phase"] == "Failed"))["status"]
+    assert status["reason"] in ("UnexpectedAdmissionError", "OutOfcpu")
+    await host.stop_agent()
+    await host.start_agent()
+    await host.running("alone")
+    assert await runs_on(host, "alone") == alone
+    await host.delete("alone")
+    await on(host, "shares", everything)
+    assert (await host.running("shares"))["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+async def on(host: PodHost, name: str, cpus: str) -> None:
+    deadline = time.monotonic() + 10
+    while (now := await runs_on(host, name)) != cpus:
+        assert time.monotonic() < deadline, now
+        await asyncio.sleep(0.05)
+
+
+async def test_a_critical_pod_ends_others_that_are_in_its_way(host: PodHost) -> None:
+    for name, cpu in (("small", "500m"), ("large", "3")):
+        await host.create(pod(name, container={"resources": {"requests": sizes(cpu=cpu)}}))
+        await host.running(name)
+    await host.create(pod("plain", container={"resources": {"requests": sizes(cpu="1")}}))
+    plain = (await host.until("plain", lambda status: status["phase"] == "Failed"))["status"]
+    text = "Node didn't have enough resource: cpu, requested: 1000, used: 3500, capacity: 4000"
+    assert (plain["reason"], plain["message"]) == ("OutOfcpu", f"Pod was rejected: {text}")
+    assert ("Warning", "OutOfcpu", text) in [event[:3] for event in host.told.events]
+    critical = {"resources": {"requests": sizes(cpu="3200m")}}
+    await host.create(pod("critical", container=critical, priority=2_000_000_000))
+    await host.running("critical")
+    large = await host.get("large")
+    assert large is not None
+    assert large["status"]["phase"] == "Failed"
+    assert (large["status"]["reason"], large["status"]["message"]) == (
+        "Preempting",
+        "Preempted in order to admit critical pod",
+    )
+    condition = next(one for one in large["status"]["conditions"] if one["type"] == "DisruptionTarget")
+    assert (condition["status"], condition["reason"]) == ("True", "TerminationByKubelet")
+    assert ("Warning", "Preempting", "Preempted in order to admit critical pod") in [e[:3] for e in host.told.events]
+    assert (await host.running("small"))["status"]["phase"] == "Running"
