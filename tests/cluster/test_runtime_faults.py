@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from functools import partial
 
 import pytest
 
-from orca.api.builtin import PODS
-from tests.cluster.podhost import PodHost, container, pod, ready
+from orca.api.objects import Obj
+from tests.cluster.podhost import PodHost, container, ended, pod, ready, shell
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -56,22 +57,53 @@ async def test_after_a_reboot_everything_is_started_again(host: PodHost) -> None
     await host.delete("job")
 
 
-async def test_an_agent_killed_at_any_moment_of_a_pods_life_finishes_what_was_begun(host: PodHost) -> None:
-    """Every 30 ms of a start, and of an end, an agent dies; the next one goes on, and nothing is left or run twice."""
-    first = {"name": "i", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent", "command": ["true"]}
-    for step in range(20):
-        name = f"cut-{step}"
-        await host.create(pod(name, initContainers=[first]))
-        await asyncio.sleep(step * 0.03)
-        await host.stop_agent()
-        await host.start_agent()
-        made = await host.running(name)
-        assert container(made["status"])["restartCount"] == 0, step
-        mine = [info for info in await host.runtime.inspect_all() if info.pod_uid == made["metadata"]["uid"]]
-        assert sorted(info.container for info in mine) == ["POD", "c", "i"], step
-        await host.client.delete(PODS, name, "default")
-        await asyncio.sleep(0.9 + step * 0.02 if step % 2 else step * 0.03)
-        await host.stop_agent()
-        await host.start_agent()
-        await host.gone(made)
-    assert not list((host.root / "pods").iterdir())
+async def test_an_engine_that_takes_its_containers_with_it_gets_them_again(host: PodHost) -> None:
+    """Without live-restore every start of the engine ends what ran; what had ended for good stays so."""
+    await host.create(pod("again", container=shell("trap 'exit 0' TERM; while :; do sleep 0.1; done")))
+    await host.create(pod("over", restartPolicy="Never", container={"command": ["true"]}))
+    address = (await host.running("again"))["status"]["podIP"]
+    over = container((await host.until("over", lambda s: s["phase"] == "Succeeded"))["status"])
+    try:
+        for end in (host.engine.kill, host.engine.terminate):
+            restarts = container((await host.running("again"))["status"])["restartCount"]
+            await asyncio.to_thread(end)
+            await asyncio.to_thread(host.engine.start, "--live-restore=false")
+            await host.until("again", partial(_ran_again, restarts + 1), seconds=40)
+            assert (await host.running("again"))["status"]["podIP"] == address
+        assert container((await host.until("over", lambda s: s["phase"] == "Succeeded"))["status"]) == over
+        await host.delete("again")
+        await host.delete("over")
+    finally:
+        host.engine.kill()
+        await asyncio.to_thread(host.engine.start)
+
+
+def _ran_again(times: int, status: Obj) -> bool:
+    return bool(container(status)["restartCount"] == times) and ready(status, "Ready")
+
+
+async def test_an_eviction_survives_the_agent(host: PodHost) -> None:
+    """It is decided, the agent dies while the pod still has its grace period, and the next one carries it through."""
+    await host.create(pod("evicted", container=shell("trap '' TERM; sleep 3600"), terminationGracePeriodSeconds=600))
+    made = await host.running("evicted")
+    assert host.manager is not None
+    assert await host.manager.evict(
+        made["metadata"]["uid"],
+        reason="Evicted",
+        message="The node was low on resource: memory.",
+        grace_seconds=2,
+        event="The node was low on resource: memory.",
+        disruption="The node was low on resource: memory.",
+    )
+    await host.stop_agent()
+    assert (await host.until("evicted", lambda s: True))["status"]["phase"] == "Running", "until it has ended"
+    await host.start_agent()
+    status = (await host.until("evicted", lambda s: s["phase"] == "Failed"))["status"]
+    assert (status["reason"], status["message"]) == ("Evicted", "The node was low on resource: memory.")
+    assert ended(status)["exitCode"] == 137
+    condition = next(item for item in status["conditions"] if item["type"] == "DisruptionTarget")
+    assert (condition["status"], condition["reason"]) == ("True", "TerminationByKubelet")
+    assert ("Warning", "Evicted") in {event[:2] for event in host.told.events}
+    assert not await host.manager.evict(made["metadata"]["uid"], reason="Evicted", message="again")
+    await host.no_sandbox_is_left()
+    await host.delete("evicted")
