@@ -94,6 +94,9 @@ def remembered(pod: Obj, saved: Sizing | None, containers: Iterable[ContainerInf
         if name not in sizing.allotted:
             known = from_label(made[name]) if name in made else None
             sizing.allotted[name] = wish if known is None else known
+            if name == POD:
+                # No container tells of it.
+                sizing.unsaved = True
     for one in (pod.get("status") or {}).get("conditions") or ():
         if one.get("status") != "True":
             continue
@@ -199,7 +202,8 @@ class _Wanted:
 def in_progress(left: Changes, memory: Memory) -> bool:
     """Whether a running container, or one stopped for it, has not yet what is allotted. Others are made right."""
     sizing = memory.sizing
-    return bool(left or sizing.unsaved or not_yet_again(memory) or (sizing.progress is not None and not sizing.whole))
+    begun = sizing.progress is not None and (sizing.unsaved or not sizing.whole)
+    return bool(left or begun or not_yet_again(memory))
 
 
 def not_yet_again(memory: Memory) -> set[str]:

@@ -74,7 +74,8 @@ def cpu_handout(configuration: Configuration, directory: Path, topology: Callabl
         if other_policy(directory) == "static":
             raise ConfigurationError(
                 'cpuManagerPolicy: configured policy "none" differs from state checkpoint policy "static": please '
-                f"drain this node and delete the CPU manager checkpoint file {str(directory / FILE)!r} before restarting"
+                f"drain this node and delete the CPU manager checkpoint file {str(directory / FILE)!r} before "
+                "restarting"
             )
         return None
     kept = reservations(configuration)

@@ -5,7 +5,8 @@ Reference: k8s.io/kubernetes ``pkg/apis/core/v1/helper/qos`` and ``pkg/kubelet/q
 
 from __future__ import annotations
 
-from agents.resources.amounts import amounts_of, container_total, containers, has_pod_level
+from agents.resources.amounts import amounts_of, container_total, containers
+from orca.api import qos
 from orca.api.objects import Obj, meta
 from orca.api.quantity import parse_cpu_milli, parse_int
 
@@ -31,18 +32,8 @@ def counted(holder: Obj, kind: str) -> Obj:
 
 
 def qos_class(pod: Obj) -> str:
-    """Guaranteed, Burstable or BestEffort, by cpu and memory: the pod's own when it says any, else the containers'."""
-    subjects = [pod.get("spec") or {}] if has_pod_level(pod) else list(containers(pod))
-    requests = [counted(subject, "requests") for subject in subjects]
-    limits = [counted(subject, "limits") for subject in subjects]
-    if not any(requests) and not any(limits):
-        return "BestEffort"
-    for request, limit in zip(requests, limits, strict=True):
-        if set(limit) != {"cpu", "memory"} or any(
-            request.get(name, amount) != amount for name, amount in limit.items()
-        ):
-            return "Burstable"
-    return "Guaranteed"
+    """Guaranteed, Burstable or BestEffort."""
+    return qos.qos_class(pod.get("spec") or {})
 
 
 def is_static(pod: Obj) -> bool:

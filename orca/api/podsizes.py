@@ -39,6 +39,17 @@ def held(pod: Obj) -> Mapping[str, Mapping[str, Sizes]]:
     return found
 
 
+def held_whole(pod: Obj) -> Mapping[str, Sizes]:
+    """``requests`` and ``limits`` of the pod itself that count: its spec's, or the most of them and of what its status
+    tells; {} when it has none."""
+    wished: Mapping[str, Sizes] = (pod.get("spec") or {}).get("resources") or {}
+    status = pod.get("status") or {}
+    if not wished or not (status.get("resources") or status.get("allocatedResources")):
+        return wished
+    told = {"resources": status.get("resources") or {}, "allocatedResources": status.get("allocatedResources")}
+    return _counted(dict(wished), told, status) or wished
+
+
 def _counted(wished: Obj, told: Obj, status: Obj) -> dict[str, Sizes] | None:
     actual, allotted = told.get("resources") or {}, told.get("allocatedResources")
     requests, limits = wished.get("requests") or {}, wished.get("limits") or {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from orca.api.builtin import PODS, RESOURCEQUOTAS
 from orca.api.objects import Obj, key, namespace
-from orca.api.podsizes import held
+from orca.api.podsizes import held, held_whole
 from orca.api.quantity import Quantity
 from orca.api.quota.usage import counted_by, in_scopes, scoped, usage_of
 from orca.api.resources import Resource
@@ -130,4 +130,9 @@ def _hard(quota: Obj) -> dict[str, str]:
 def _counts_anew(old: Obj, new: Obj) -> bool:
     """Whether an update can change what an object counts for."""
     phases = [(obj.get("status") or {}).get("phase") for obj in (old, new)]
-    return phases[0] != phases[1] or old.get("spec") != new.get("spec") or held(old) != held(new)
+    return (
+        phases[0] != phases[1]
+        or old.get("spec") != new.get("spec")
+        or held(old) != held(new)
+        or held_whole(old) != held_whole(new)
+    )

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from orca.api.objects import Obj
-from orca.api.podsizes import Sizes, held
+from orca.api.podsizes import Sizes, held, held_whole
 from orca.api.quantity import parse_cpu_milli, parse_int
 from orca.api.selectors import Requirement, Selector, from_label_selector
 
@@ -104,6 +104,8 @@ def shape_of(pod: Obj) -> Shape:
     for part in ("affinity", "nodeSelector", "tolerations", "topologySpreadConstraints", "overhead", "resources"):
         if spec.get(part):
             relevant[part] = spec[part]
+    if spec.get("resources") and spec.get("nodeName"):
+        relevant["resources"] = held_whole(pod)
     return _parse(orjson.dumps(relevant, option=orjson.OPT_SORT_KEYS))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from orca.api.objects import Obj
-from orca.api.podsizes import Sizes, held
+from orca.api.podsizes import Sizes, held, held_whole
 from orca.api.quantity import Quantity
 
 Total = dict[str, Quantity]
@@ -28,10 +28,14 @@ def pod_total(pod: Obj, *, status: bool = False) -> tuple[Total, Total]:
     one by one, beside the sidecars started before them.
     """
     counted = held(pod) if status else {}
-    return _total(pod, "requests", counted), _total(pod, "limits", counted)
+    return _total(pod, "requests", counted, status=status), _total(pod, "limits", counted, status=status)
 
 
-def _total(pod: Obj, side: str, counted: Mapping[str, Mapping[str, Sizes]]) -> Total:
+def _is_pod_level(resource: str) -> bool:
+    return resource in ("cpu", "memory") or resource.startswith("hugepages-")
+
+
+def _total(pod: Obj, side: str, counted: Mapping[str, Mapping[str, Sizes]], *, status: bool) -> Total:
     spec = pod.get("spec") or {}
     together: Total = {}
     peak: Total = {}
@@ -46,6 +50,9 @@ def _total(pod: Obj, side: str, counted: Mapping[str, Mapping[str, Sizes]]) -> T
     for container in spec.get("containers") or ():
         _add(together, _own(container, side, counted))
     _raise(peak, together)
+    # What the pod says as a whole counts instead of the sum of its containers.
+    whole = (held_whole(pod) if status else spec.get("resources") or {}).get(side) or {}
+    peak.update({key: Quantity.parse(amount) for key, amount in whole.items() if _is_pod_level(key)})
     overhead = {key: Quantity.parse(amount) for key, amount in (spec.get("overhead") or {}).items()}
     # An overhead is no limit where the containers have none.
     _add(peak, overhead if side == "requests" else {key: one for key, one in overhead.items() if key in peak})

@@ -71,7 +71,7 @@ def _prepare_update(new: Obj, old: Obj, subresource: str) -> None:
 
 
 def _resized(wanted: Obj, before: Obj) -> Obj:
-    """The old spec with the resources of *wanted*; other containers than before are left for validation to refuse."""
+    """The old spec with all resources of *wanted*; other containers than before are left for validation to refuse."""
     spec = deepcopy(before)
     for key in ("containers", "initContainers"):
         now = wanted.get(key) or []
@@ -82,6 +82,9 @@ def _resized(wanted: Obj, before: Obj) -> Obj:
                 own.pop(field, None)
                 if field in one:
                     own[field] = one[field]
+    spec.pop("resources", None)
+    if "resources" in wanted:
+        spec["resources"] = wanted["resources"]
     return spec
 
 

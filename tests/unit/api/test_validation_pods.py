@@ -285,10 +285,16 @@ RESIZES = [
         ["static pods cannot be resized"],
     ),
     ({"spec": {"os": {"name": "windows"}}}, {"spec": {"os": {"name": "windows"}}}, ["windows pods cannot be resized"]),
+    ({"spec": {"resources": _ONE}}, {"spec": {"resources": _TWO}}, []),
+    (
+        {"spec": {"resources": {**_ONE, "limits": {"cpu": "2", "memory": "2Gi"}}}},
+        {"spec": {"resources": _ONE}},
+        ["resource limits cannot be removed"],
+    ),
     (
         {"spec": {"resources": _ONE}},
-        {"spec": {"resources": _TWO}},
-        ["pods with pod-level resources cannot be resized"],
+        {"spec": {"resources": {"requests": {**_ONE["requests"], "hugepages-2Mi": "2Mi"}}}},
+        ["only cpu and memory resources are mutable"],
     ),
     ({}, {"spec": {"containers": []}}, ["containers may not be added or removed on resize"]),
 ]

@@ -1,4 +1,5 @@
-"""``pods/resize``: cpu and memory of containers and sidecars change, and nothing else; the class of service stays.
+"""``pods/resize``: cpu and memory of containers, sidecars and the pod as a whole change, and nothing else; the class of
+service stays.
 
 Reference: k8s.io/kubernetes ``pkg/apis/core/validation`` ValidatePodResize. Whether there is room is the node's to say.
 """
@@ -16,11 +17,9 @@ _MIRROR = "kubernetes.io/config.mirror"
 _RESIZABLE = ("cpu", "memory")
 
 
-def _refused_whole(new: Obj, old: Obj) -> str:
+def _refused_whole(old: Obj) -> str:
     """Why this pod cannot be resized at all, or ""."""
-    wanted, before = new.get("spec") or {}, old.get("spec") or {}
-    if any((spec.get("resources") or {}).get(key) for spec in (wanted, before) for key in ("requests", "limits")):
-        return "pods with pod-level resources cannot be resized"
+    before = old.get("spec") or {}
     if _MIRROR in (old["metadata"].get("annotations") or {}):
         return "static pods cannot be resized"
     if (before.get("os") or {}).get("name") == "windows":
@@ -50,7 +49,7 @@ def _without(container: Obj, was: Obj) -> Obj:
 
 def resize(new: Obj, old: Obj, out: Errors) -> None:
     """The errors of a resize of *old* to *new*, the spec's own apart."""
-    refused = _refused_whole(new, old)
+    refused = _refused_whole(old)
     if refused:
         out.append(FieldError.forbidden("[]", refused))
         return
@@ -68,15 +67,26 @@ def resize(new: Obj, old: Obj, out: Errors) -> None:
         text = "Pod QOS Class may not change as a result of resizing"
         out.append(FieldError.invalid("spec", qos_class(wanted), text))
     _containers(wanted, before, out)
+    _whole(wanted, before, out)
     if out:
         return
     munged = deepcopy(wanted)
-    for key in ("containers", "initContainers"):
+    for key in ("containers", "initContainers", "resources"):
         if key in munged:
             munged[key] = before.get(key)
     if plain(munged) != plain(before):
         lines = "\n".join(differences(plain(munged), plain(before), "spec"))
         out.append(FieldError.forbidden("spec", f"only cpu and memory resources are mutable\n{lines}\n"))
+
+
+def _whole(wanted: Obj, before: Obj, out: Errors) -> None:
+    """The pod's own resources: cpu and memory, too."""
+    now, was = wanted.get("resources") or {}, before.get("resources") or {}
+    _removed(now, was, "spec.resources", out)
+    if plain(_without({"resources": now}, {"resources": was})) != plain(
+        _without({"resources": was}, {"resources": was})
+    ):
+        out.append(FieldError.forbidden("spec", "only cpu and memory resources are mutable"))
 
 
 def _containers(wanted: Obj, before: Obj, out: Errors) -> None:
