@@ -66,9 +66,7 @@ class Meters(Protocol):
 
     async def use_of(self, tenants: Sequence[Tenant]) -> tuple[PodStats, ...]: ...
 
-    async def with_disk(
-        self, stats: Sequence[PodStats], tenants: Sequence[Tenant], *, max_age: float
-    ) -> tuple[PodStats, ...]: ...
+    async def disk_of(self, tenants: Sequence[Tenant], *, max_age: float) -> tuple[PodStats, ...]: ...
 
     async def forget(self) -> None: ...
 
@@ -167,9 +165,8 @@ class EvictionManager:
         if not limited:
             return []
         by_uid = {uid(tenant.pod): tenant.pod for tenant in limited}
-        used = await self._meters.use_of(limited)
         evicted = []
-        for stats in await self._meters.with_disk(used, limited, max_age=DISK_AGE):
+        for stats in await self._meters.disk_of(limited, max_age=DISK_AGE):
             pod = by_uid[stats.uid]
             excess = local_storage.excess(pod, stats, dedicated_image_fs=self._dedicated)
             if excess is not None and await self._evict(pods, pod, excess.eviction, IMMEDIATE_GRACE, excess.signal):
@@ -186,9 +183,10 @@ class EvictionManager:
             log.info("no pod has to go", resource=resource)
             return []
         tenants = pods.tenants()
-        used = await self._meters.use_of(tenants)
-        if threshold.signal is not Signal.PID and threshold.signal not in MEMORY_SIGNALS:
-            used = await self._meters.with_disk(used, tenants, max_age=DISK_AGE)
+        if threshold.signal is Signal.PID or threshold.signal in MEMORY_SIGNALS:
+            used = await self._meters.use_of(tenants)
+        else:
+            used = await self._meters.disk_of(tenants, max_age=DISK_AGE)
         stats = {one.uid: one for one in used}
         candidates = [tenant.pod for tenant in tenants]
         for pod in ranked(threshold.signal, candidates, stats, dedicated_image_fs=self._dedicated):

@@ -20,7 +20,7 @@ from agents.stats import host
 from agents.stats.cgroups import Hierarchy, find_hierarchy
 from agents.stats.disk import NOTHING, Counted, Ledger, count_files, count_logs, filesystem
 from agents.stats.groups import Group, Labels, group_of
-from agents.stats.meter import FRESH_SECONDS, Meter
+from agents.stats.meter import FRESH_SECONDS, Meter, bare
 from agents.stats.model import Filesystem, Network, NodeStats, PodStats, Summary
 from orca.api.objects import uid
 from orca.client.clock import Clock
@@ -131,6 +131,11 @@ class Collector:
         """cpu and memory of pods of which something runs."""
         running = [tenant for tenant in tenants if tenant.containers or tenant.sandbox is not None]
         return await self._use(lambda: tuple(self.meter.pod(tenant, network=network) for tenant in running))
+
+    async def disk_of(self, tenants: Sequence[Tenant], *, max_age: float) -> tuple[PodStats, ...]:
+        """What pods of which something runs have on disk, and nothing else of them."""
+        running = [tenant for tenant in tenants if tenant.containers or tenant.sandbox is not None]
+        return await self.with_disk([bare(tenant) for tenant in running], running, max_age=max_age)
 
     async def with_disk(
         self, stats: Sequence[PodStats], tenants: Sequence[Tenant], *, max_age: float

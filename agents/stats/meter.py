@@ -215,6 +215,13 @@ class Meter:
         return ContainerStats("kubelet", "", self._started_at, cpu, memory)
 
 
+def bare(tenant: Tenant) -> PodStats:
+    """Who a pod and its running containers are, without any figure."""
+    pod = tenant.pod
+    containers = tuple(ContainerStats(info.container, info.id, info.started_at) for info in tenant.containers)
+    return PodStats(namespace(pod), name(pod), uid(pod), _started(pod), containers)
+
+
 def _started(pod: Obj) -> datetime | None:
     text = (pod.get("status") or {}).get("startTime")
     return parse_time(text) if text else None

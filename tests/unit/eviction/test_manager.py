@@ -61,11 +61,9 @@ class Host:
         self.uses_measured += 1
         return tuple(self.pods[uid(tenant.pod)][1] for tenant in tenants)
 
-    async def with_disk(
-        self, stats_: Sequence[PodStats], tenants: Sequence[Tenant], *, max_age: float
-    ) -> tuple[PodStats, ...]:
+    async def disk_of(self, tenants: Sequence[Tenant], *, max_age: float) -> tuple[PodStats, ...]:
         self.disks_counted += 1
-        return tuple(stats_)
+        return tuple(self.pods[uid(tenant.pod)][1] for tenant in tenants)
 
     async def forget(self) -> None:
         return
