@@ -8,7 +8,7 @@ import click
 
 BENCHES = {
     "api": "GET, LIST, CREATE, PATCH and watch fan-out of the API server",
-    "pods": "create→Running→Ready→gone one by one and in a burst, beside containers made by hand; the agent's memory and CPU",
+    "pods": "create→Running→Ready→gone one by one and in a burst, beside containers made by hand; idle pods",
 }
 
 
