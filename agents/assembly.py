@@ -27,8 +27,10 @@ from agents.node import facts
 from agents.node.join import JoinError, join
 from agents.node.keyring import CLIENT, Keyring
 from agents.node.lease import LeaseHeart
+from agents.node.logind import Logind
 from agents.node.memory import NodeMemory
 from agents.node.model import Image, NodeOptions, allocatable, capacity_amounts, node_reference
+from agents.node.shutdown import GracefulShutdown, periods_of
 from agents.node.signing import CertificateRefused, Rotation
 from agents.node.status import NodeReporter
 from agents.node.supervise import Supervisor
@@ -105,6 +107,7 @@ class Agent:
         self._network_up = asyncio.Event()
         self._network_problem: str | None = None
         self._pods: RunningPods | None = None
+        self._shutdown: GracefulShutdown | None = None
 
     def __repr__(self) -> str:
         return f"<Agent of {self._options.node_name}>"
@@ -134,6 +137,11 @@ class Agent:
             await runtime.aclose()
             await api.aclose()
             await heart.aclose()
+
+    def host_goes_down(self) -> None:
+        """End the pods as when the host says that it is about to go down; for hosts without systemd-logind."""
+        if self._shutdown is not None:
+            self._shutdown.trigger()
 
     async def _identity(self) -> Path:
         """The kubeconfig given, or the one that joining gives; joins until it works."""
@@ -241,6 +249,19 @@ class Agent:
 
         cpus = cpu_handout(configuration, options.root, read_topology)
 
+        shutdown = self._shutdown = GracefulShutdown(
+            periods_of(configuration),
+            options.node_name,
+            lambda: self._pods,
+            root=options.root,
+            clock=clock,
+            recorder=recorder,
+            connect=Logind,
+            changed=lambda: reporter.poke(),
+        )
+        if periods_of(configuration):
+            parts.add("graceful shutdown", shutdown.run)
+
         # Identity and signs of life.
         reporter = NodeReporter(
             heart,
@@ -249,7 +270,7 @@ class Agent:
             clock=clock,
             engine_version=lambda: _engine_version(runtime),
             images=lambda: _images(images.catalogue),
-            problems=(self._network_not_ready,),
+            problems=(self._network_not_ready, shutdown.problem),
             pressure=lambda: pressure.eviction.conditions,
             update_seconds=configuration.node_status_update_frequency,
             report_seconds=configuration.node_status_report_frequency,
@@ -330,7 +351,7 @@ class Agent:
                 node=lambda: nodes.get(options.node_name),
                 cgroups=cgroups,
                 cpus=cpus,
-                objection=pressure.eviction.objection,
+                objection=lambda pod: shutdown.objection(pod) or pressure.eviction.objection(pod),
                 images=images.services,
             )
 
@@ -365,6 +386,7 @@ class Agent:
             version=version(),
             names=(options.node_name, *node_options.addresses),
             pages=pressure.pages(host_facts, lambda: reporter.engine),
+            shutdown=lambda: shutdown.times,
         )
         for what, part in serving.parts().items():
             parts.add(what, part)

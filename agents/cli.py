@@ -196,13 +196,15 @@ def _configuration(configuration: Configuration, context: click.Context) -> Conf
 
 
 async def _run(options: AgentOptions) -> None:
-    """Until SIGTERM or SIGINT; a second one does not wait for anything."""
+    """Until SIGTERM or SIGINT; a second one does not wait for anything. SIGUSR1 says that the host goes down."""
     loop = asyncio.get_running_loop()
-    agent = asyncio.create_task(Agent(options, SystemClock()).run())
+    agent = Agent(options, SystemClock())
+    running = asyncio.create_task(agent.run())
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.cancel)
+        loop.add_signal_handler(number, running.cancel)
+    loop.add_signal_handler(signal.SIGUSR1, agent.host_goes_down)
     try:
-        await agent
+        await running
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
     except asyncio.CancelledError:
