@@ -108,6 +108,8 @@ class EvictionManager:
         self._dedicated = False
         self.conditions: tuple[str, ...] | None = None
         """What the node's status should say is True; None before the first look."""
+        self._ending: set[str] = set()
+        """Uids of pods that were evicted and are not gone."""
         self.evictions: Counter[str] = Counter()
         """Pods evicted since the start, by signal."""
 
@@ -142,9 +144,10 @@ class EvictionManager:
         pods = self._pods()
         if pods is None:
             return []
-        tenants = pods.tenants()
+        # Who was told to go and does not end, because the engine hangs, must not stand in for all the others.
+        self._ending &= {uid(tenant.pod) for tenant in pods.tenants()}
         if self._settings.local_storage:
-            evicted = await self._enforce_limits(pods, tenants)
+            evicted = await self._enforce_limits(pods)
             if evicted:
                 return evicted
         await self._meters.forget()
@@ -158,10 +161,13 @@ class EvictionManager:
         self._dedicated = own is not None and images is not None and own.device != images.device
         self._thresholds = with_container_fs(self._settings.thresholds, dedicated_image_fs=self._dedicated)
 
+    def _candidates(self, pods: Pods) -> list[Tenant]:
+        return [tenant for tenant in pods.tenants() if uid(tenant.pod) not in self._ending]
+
     # --- limits of pods
 
-    async def _enforce_limits(self, pods: Pods, tenants: Sequence[Tenant]) -> list[str]:
-        limited = [tenant for tenant in tenants if local_storage.is_limited(tenant.pod)]
+    async def _enforce_limits(self, pods: Pods) -> list[str]:
+        limited = [tenant for tenant in self._candidates(pods) if local_storage.is_limited(tenant.pod)]
         if not limited:
             return []
         by_uid = {uid(tenant.pod): tenant.pod for tenant in limited}
@@ -182,7 +188,7 @@ class EvictionManager:
         if await self._reclaim(threshold.signal):
             log.info("no pod has to go", resource=resource)
             return []
-        tenants = pods.tenants()
+        tenants = self._candidates(pods)
         if threshold.signal is Signal.PID or threshold.signal in MEMORY_SIGNALS:
             used = await self._meters.use_of(tenants)
         else:
@@ -231,6 +237,7 @@ class EvictionManager:
         log.warning("evicted", pod=key(pod), message=eviction.message)
         self._recorder.event(pod, "Warning", REASON, eviction.message, annotations=eviction.annotations)
         self.evictions[signal] += 1
+        self._ending.add(uid(pod))
         return True
 
     async def _cleaned_up(self, evicted: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -181,9 +182,15 @@ def _reclaim(name: str, text: str) -> Amount:
 
 def _share(name: str, text: str) -> float:
     try:
-        return float(text.rstrip("%")) / 100
+        return _single(_single(float(text.rstrip("%"))) / 100)
     except ValueError:
         raise ThresholdError(f"eviction threshold {name} is not a percentage: {text}") from None
+
+
+def _single(number: float) -> float:
+    """In single precision, as upstream keeps percentages: it shows in the quantities that messages tell."""
+    rounded: float = struct.unpack("f", struct.pack("f", number))[0]
+    return rounded
 
 
 def _quantity(name: str, text: str) -> Quantity:

@@ -73,6 +73,11 @@ def test_what_cannot_be_meant_is_refused(fields: dict[str, dict[str, str]], prob
         parse_thresholds(**fields)  # type: ignore[arg-type]
 
 
+def test_shares_are_as_exact_as_upstreams() -> None:
+    (tenth,) = parse_thresholds(hard={"nodefs.available": "10%"})
+    assert str(tenth.quantity(8 * GIB)) == "858993472"  # of single precision; a tenth would be 858993459
+
+
 def test_layers_follow_the_file_system_they_lie_on() -> None:
     thresholds = parse_thresholds(
         hard={"nodefs.available": "10%", "imagefs.available": "20%", "containerfs.available": "30%"}
