@@ -11,19 +11,11 @@ from collections.abc import Iterator
 
 from orca.admission.chain import CREATE, UPDATE, Attributes
 from orca.api.builtin import (
-    CRONJOBS,
-    DAEMONSETS,
-    DEPLOYMENTS,
     HORIZONTALPODAUTOSCALERS,
     HORIZONTALPODAUTOSCALERS_V1,
-    JOBS,
     NETWORKPOLICIES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
-    PODS,
-    PODTEMPLATES,
-    REPLICASETS,
-    REPLICATIONCONTROLLERS,
     RESOURCECLAIMS,
     SERVICES,
     STATEFULSETS,
@@ -44,18 +36,6 @@ KINDS: dict[Resource, str] = {
     RESOURCECLAIMS: "nothing allocates devices in this version",
 }
 """Kinds of which no object does anything, and why."""
-
-_TEMPLATES: dict[Resource, tuple[str, ...]] = {
-    PODS: ("spec",),
-    PODTEMPLATES: ("template", "spec"),
-    REPLICATIONCONTROLLERS: ("spec", "template", "spec"),
-    REPLICASETS: ("spec", "template", "spec"),
-    DEPLOYMENTS: ("spec", "template", "spec"),
-    DAEMONSETS: ("spec", "template", "spec"),
-    STATEFULSETS: ("spec", "template", "spec"),
-    JOBS: ("spec", "template", "spec"),
-    CRONJOBS: ("spec", "jobTemplate", "spec", "template", "spec"),
-}
 
 
 class NoEffect:
@@ -82,14 +62,8 @@ def warnings_for(resource: Resource, obj: Obj) -> Iterator[str]:
         yield f"{resource.kind} has no effect: {KINDS[resource]}"
     elif resource is SERVICES:
         yield from _service(obj.get("spec") or {})
-    elif resource in _TEMPLATES:
-        steps = _TEMPLATES[resource]
-        spec = obj
-        for step in steps:
-            spec = spec.get(step) or {}
-        yield from pod_warnings(spec, ".".join(steps))
-        if resource is STATEFULSETS and obj["spec"].get("volumeClaimTemplates") and PERSISTENTVOLUMECLAIMS in KINDS:
-            yield f"spec.volumeClaimTemplates: pods wait for their claims: {KINDS[PERSISTENTVOLUMECLAIMS]}"
+    elif resource is STATEFULSETS and obj["spec"].get("volumeClaimTemplates") and PERSISTENTVOLUMECLAIMS in KINDS:
+        yield f"spec.volumeClaimTemplates: pods wait for their claims: {KINDS[PERSISTENTVOLUMECLAIMS]}"
 
 
 def _service(spec: Obj) -> Iterator[str]:
@@ -103,14 +77,3 @@ def _service(spec: Obj) -> Iterator[str]:
             yield f"spec.{field}: has no effect: this cluster has no load balancer of its own"
     if spec.get("trafficDistribution"):
         yield "spec.trafficDistribution: has no effect on packets: hints are written, but no proxy here reads them"
-
-
-def pod_warnings(spec: Obj, path: str) -> Iterator[str]:
-    """What a pod asks for that its agent neither does nor refuses. ``path`` is where ``spec`` stands."""
-    for key in ("initContainers", "containers"):
-        for i, container in enumerate(spec.get(key) or ()):
-            limits = (container.get("resources") or {}).get("limits") or {}
-            for resource in limits:
-                at = f"{path}.{key}[{i}].resources.limits[{resource}]"
-                if resource.startswith("hugepages-"):
-                    yield f"{at}: counts for scheduling only: it is not enforced on the container"

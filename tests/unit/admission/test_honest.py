@@ -7,7 +7,6 @@ from orca.admission.no_effect import KINDS, warnings_for
 from orca.admission.pod_standards import check
 from orca.api.builtin import (
     DEPLOYMENTS,
-    JOBS,
     NAMESPACES,
     NETWORKPOLICIES,
     PODS,
@@ -83,16 +82,6 @@ def test_no_kind_with_a_controller_is_said_to_have_none():
 
 
 def test_fields_without_effect_are_named():
-    limits = {"ephemeral-storage": "1Gi", "hugepages-2Mi": "2Mi", "cpu": "1"}
-    spec = {
-        "containers": [{"name": "c", "resources": {"limits": limits}}],
-        "volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Gi"}}],
-    }
-    paths = [text.split(": ")[0] for text in warnings_for(DEPLOYMENTS, {"spec": {"template": {"spec": spec}}})]
-    assert paths == [
-        "spec.template.spec.containers[0].resources.limits[hugepages-2Mi]",
-    ]
-    assert len(list(warnings_for(JOBS, {"spec": {"template": {"spec": spec}}}))) == 1
     service = {"spec": {"type": "LoadBalancer", "loadBalancerIP": "192.0.2.1", "trafficDistribution": "PreferClose"}}
     assert [text.split(":")[0] for text in warnings_for(SERVICES, service)] == [
         "spec.type",
