@@ -387,6 +387,7 @@ class Agent:
             names=(options.node_name, *node_options.addresses),
             pages=pressure.pages(host_facts, lambda: reporter.engine),
             shutdown=lambda: shutdown.times,
+            evictions=lambda: pressure.eviction.evictions,
         )
         for what, part in serving.parts().items():
             parts.add(what, part)

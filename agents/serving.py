@@ -44,6 +44,7 @@ class Serving:
         names: tuple[str, ...],
         pages: Mapping[str, Page],
         shutdown: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
+        evictions: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """``names``: what the serving certificate is to be good for. ``pages``: more GETs by path."""
         self._configuration = configuration
@@ -57,6 +58,7 @@ class Serving:
             version=version,
             shutdown=shutdown,
             certificates=self._lifetimes,
+            evictions=evictions,
         )
         guard = Guard(
             client,

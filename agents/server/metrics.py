@@ -44,6 +44,8 @@ class Facts:
     """Unix times at which the last graceful shutdown of the node began and ended."""
     certificates: Mapping[str, float] = field(default_factory=dict)
     """`client` and `serving` -> seconds that their certificates are good for."""
+    evictions: Mapping[str, int] = field(default_factory=dict)
+    """Signal -> pods evicted for it."""
 
 
 def families(facts: Facts) -> Iterator[Metric]:
@@ -53,6 +55,11 @@ def families(facts: Facts) -> Iterator[Metric]:
     yield from _of_engine(facts.operations)
     yield from _of_images(facts.images)
     yield from _of_starts(facts.starts, facts.operations)
+    # A counter without the suffix that counters have elsewhere.
+    evictions = Metric("kubelet_evictions", "Cumulative number of pod evictions by eviction signal", "unknown")
+    for signal, count in facts.evictions.items():
+        evictions.add_sample("kubelet_evictions", {"eviction_signal": signal}, count)
+    yield evictions
     yield from _of_server(facts)
     yield from _of_process(facts.started_at)
 

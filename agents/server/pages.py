@@ -50,7 +50,7 @@ class Pods(Protocol):
 
 
 class NodePages:
-    """`shutdown` and `certificates` answer what `server.metrics.Facts` says of them."""
+    """`shutdown`, `certificates` and `evictions` answer what `server.metrics.Facts` says of them."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class NodePages:
         version: str,
         shutdown: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
         certificates: Callable[[], Mapping[str, float]] = dict,
+        evictions: Callable[[], Mapping[str, int]] = dict,
         system_logs: Path = SYSTEM_LOGS,
     ) -> None:
         self._configuration = configuration
@@ -71,6 +72,7 @@ class NodePages:
         self._version = version
         self._shutdown = shutdown
         self._certificates = certificates
+        self._evictions = evictions
         self._system_logs = system_logs
         self._started_at = time.time()
         self.requests: Counter[tuple[str, str, str]] = Counter()
@@ -146,6 +148,7 @@ class NodePages:
             Counter(self.requests),
             self._shutdown(),
             self._certificates(),
+            dict(self._evictions()),
         )
         body = await asyncio.to_thread(generate_latest, _Registry(facts, families))  # type: ignore[arg-type]
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
