@@ -229,7 +229,10 @@ class Actions:
             longest = self._tools.config.longest_restart_delay
             memory.crashes[crash] = raise_crash(memory.crashes.get(crash), now, end.at if end else now, last=longest)
         try:
-            container_id = await self._create(pod, container, attempt)
+            try:
+                container_id = await self._create(pod, container, attempt)
+            finally:
+                await self._tools.volumes.unstage(pod, name_in_spec)
         except NoSuchImage:
             return  # removed since it was looked up; the next decision pulls it
         except (ConfigError, ApiError) as error:

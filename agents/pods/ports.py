@@ -59,8 +59,11 @@ class Volumes(Protocol):
         FailedMount event, also for volume types that are not supported."""
 
     async def stage(self, pod: Obj, container: str, stages: Sequence[Stage]) -> Mapping[int, str]:
-        """Make what the entries ask for beyond a whole volume, of volumes that are ready: index -> host path.
-        Idempotent. Raises ``ConfigError``."""
+        """Make what the entries ask for beyond a whole volume, of volumes that are ready: index -> host path, until
+        :meth:`unstage`. Idempotent. Raises ``ConfigError``."""
+
+    async def unstage(self, pod: Obj, container: str) -> None:
+        """The container was started, or could not be; harmless when nothing was staged for it."""
 
     async def read(self, pod: Obj, volume: str, path: str) -> bytes | None:
         """A file of a volume that is ready, None when it cannot be read; never one outside the volume."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 from agents.pods.ports import Mounted
 from agents.volumes import host_path, mounts
@@ -85,10 +84,10 @@ class Claims:
         if not mounts.is_mounted(path):
             path.mkdir(mode=0o750, parents=True, exist_ok=True)
             mounts.bind(source, path)
-        if read_only:
-            mounts.make_read_only(path)
-        elif (group := fs_group(pod)) is not None:
-            give_to_group(Path(path), group, only_on_mismatch=only_on_mismatch(pod))
+        # Read-only is the container's mount of it: the pod may have the same claim twice, and write to one.
+        group = fs_group(pod)
+        if group is not None and not read_only:
+            give_to_group(path, group, only_on_mismatch=only_on_mismatch(pod))
         return Mounted(str(path), read_only)
 
 

@@ -2,7 +2,8 @@
 
     volumes = VolumeManager(client, root=…, place=…, clock=…)
     ready = await volumes.prepare(pod)     # volume name -> Mounted; VolumeError says which cannot be made and why
-    paths = await volumes.stage(pod, "app", [Stage(0, "data", sub_path="logs")])
+    paths = await volumes.stage(pod, "app", [Stage(0, "data", sub_path="logs")])   # while a container is started
+    await volumes.unstage(pod, "app")
     await volumes.teardown(uid)
     await volumes.orphans(live_uids)       # after a restart: away with what belongs to nobody
     asyncio.create_task(volumes.run())     # hot reload and token rotation, until cancelled
@@ -78,6 +79,7 @@ class VolumeManager:
         self._plugins |= plugins or {}
         self._prepared: dict[str, Obj] = {}
         self._ready: dict[str, dict[str, Mounted]] = {}
+        self._staged: set[tuple[str, str]] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
@@ -100,6 +102,9 @@ class VolumeManager:
         async with self._lock(pod_uid):
             if self._mounts_memory:
                 await asyncio.to_thread(self._ensure_roots, propagating=_propagates(pod))
+            if pod_uid not in self._prepared:
+                # Of an agent that ended while it started a container.
+                await asyncio.to_thread(removal.remove, self._places.stages(pod_uid))
             self._prepared[pod_uid] = pod
             made = await asyncio.gather(*(self._make(pod, volume) for volume in volumes), return_exceptions=True)
             ready = {}
@@ -118,7 +123,8 @@ class VolumeManager:
         volume = self._ready.get(uid(pod), {}).get(stage.volume)
         if volume is None:
             raise ConfigError(f'cannot find volume "{stage.volume}" to mount into container "{container}"')
-        target = self._places.disk / uid(pod) / staging.DIRECTORY / container / str(stage.index)
+        target = self._places.stages(uid(pod)) / container / str(stage.index)
+        self._staged.add((uid(pod), container))
         try:
             await asyncio.to_thread(
                 staging.stage, volume.path, stage.sub_path, target, in_depth=stage.read_only_in_depth
@@ -130,6 +136,16 @@ class VolumeManager:
             text = f'failed to prepare {what} for volumeMount "{stage.volume}" of container "{container}"'
             raise ConfigError(text) from error
         return str(target)
+
+    async def unstage(self, pod: Obj, container: str) -> None:
+        """The container has started, or has not: what was staged for it is mounted in it, and needed no more."""
+        if (uid(pod), container) in self._staged:
+            self._staged.discard((uid(pod), container))
+            try:
+                await asyncio.to_thread(removal.remove, self._places.stages(uid(pod)) / container)
+            except OSError as error:
+                # Harmless until the pod's end, when it must go.
+                log.warning("a staged mount stays for now", pod=uid(pod), container=container, error=str(error))
 
     async def read(self, pod: Obj, volume: str, path: str) -> bytes | None:
         """A file of a volume that is ready, None when it cannot be read; never one outside the volume."""
@@ -242,16 +258,18 @@ class VolumeManager:
 
     def _ensure_roots(self, *, propagating: bool) -> None:
         """The tmpfs is there; a restarted agent finds it, a rebooted host does not. For pods whose mounts are to
-        propagate the root is shared."""
+        propagate the root is shared, but for the tmpfs."""
         if propagating:
             mounts.share(self._root)
         if not mounts.is_mounted(self._places.memory):
             self._places.memory.mkdir(mode=0o700, parents=True, exist_ok=True)
             mounts.mount_tmpfs(self._places.memory, mode=0o700)
+        # Nothing staged there is to show up wherever else the root may be seen.
+        mounts.make_private(self._places.memory)
 
     def _remove(self, pod_uid: str) -> None:
         pod = self._places.disk / pod_uid
-        for directory in (pod / staging.DIRECTORY, pod / "volumes", pod / "plugins", self._places.memory / pod_uid):
+        for directory in (self._places.memory / pod_uid, pod / "volumes", pod / "plugins"):
             removal.remove(directory)
         try:
             pod.rmdir()

@@ -14,19 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MNT_DETACH = 2
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MS_REMOUNT, MS_NOATIME, MS_NODIRATIME = 32, 1024, 2048
-MS_BIND, MS_REC, MS_RELATIME = 4096, 16384, 1 << 21
+MS_NOSUID, MS_NODEV = 2, 4
+MS_BIND, MS_REC = 4096, 16384
 MS_PRIVATE, MS_SHARED = 1 << 18, 1 << 20
-_KEPT = {
-    "nosuid": MS_NOSUID,
-    "nodev": MS_NODEV,
-    "noexec": MS_NOEXEC,
-    "noatime": MS_NOATIME,
-    "nodiratime": MS_NODIRATIME,
-    "relatime": MS_RELATIME,
-}
-"""Flags of a mount that a remount would lose."""
 
 SYS_MOUNT_SETATTR = 442
 """The same number on every architecture."""
@@ -57,9 +47,6 @@ class MountPoint:
     type: str
     options: frozenset[str]
     shared: bool
-    source: str = ""
-    data: str = ""
-    """Options of the file system itself, as ``size=1024k``."""
 
 
 def mount_tmpfs(path: Path, *, mode: int, size: int = 0) -> None:
@@ -85,16 +72,9 @@ def bind_opened(descriptor: int, target: Path, *, recursive: bool = False) -> No
     bind(f"/proc/self/fd/{descriptor}", target, recursive=recursive)
 
 
-def make_private(path: Path) -> None:
-    """Nothing mounted or changed at `path` or below reaches another mount, nor the other way. Raises OSError."""
-    _mount("none", path, "", MS_PRIVATE | MS_REC, "", "cannot make a mount private")
-
-
-def make_read_only(path: Path) -> None:
-    """The mount at `path`, and none below it, is read-only from now on. Raises OSError."""
-    point = mount_point(path)
-    kept = sum(flag for name, flag in _KEPT.items() if point is not None and name in point.options)
-    _mount("none", path, "", MS_REMOUNT | MS_BIND | MS_RDONLY | kept, "", "cannot make a mount read-only")
+def make_private(path: Path, *, recursive: bool = False) -> None:
+    """What is mounted on the mount at `path`, and if asked on those below, shows up nowhere else. Raises OSError."""
+    _mount("none", path, "", MS_PRIVATE | (MS_REC if recursive else 0), "", "cannot make a mount private")
 
 
 def make_read_only_in_depth(path: Path) -> None:
@@ -199,16 +179,14 @@ def _tmpfs_stays_in_memory() -> bool:
 
 
 def _parsed(line: bytes) -> MountPoint:
-    """See proc(5): ID, parent, device, root, mount point, options, optional fields, a dash, type, source, options."""
+    """See proc(5): ID, parent, device, root, mount point, options, optional fields, a dash, type, and more."""
     before, _, after = line.partition(b" - ")
-    words, tail = before.split(b" "), after.split(b" ")
+    words = before.split(b" ")
     return MountPoint(
         path=Path(_unescaped(words[4])),
-        type=tail[0].decode(),
+        type=after.partition(b" ")[0].decode(),
         options=frozenset(words[5].decode().split(",")),
         shared=any(word.startswith(b"shared:") for word in words[6:]),
-        source=_unescaped(tail[1]),
-        data=tail[2].decode() if len(tail) > 2 else "",
     )
 
 

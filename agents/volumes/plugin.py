@@ -24,6 +24,10 @@ class Places:
     def in_memory(self, pod: Obj, plugin: str, name: str) -> Path:
         return self.memory / uid(pod) / "volumes" / f"kubernetes.io~{plugin}" / name
 
+    def stages(self, pod_uid: str) -> Path:
+        """Where parts of the pod's volumes are mounted while a container is started, a directory for each."""
+        return self.memory / pod_uid / "stages"
+
     def note(self, pod: Obj, plugin: str, name: str) -> Path:
         """A file by which a type remembers of a volume what its directory does not tell."""
         return self.disk / uid(pod) / "plugins" / f"kubernetes.io~{plugin}" / name / "ready"

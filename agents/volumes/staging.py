@@ -1,9 +1,9 @@
 """Parts of volumes for single containers: a sub path, or a mount that is read-only in depth.
 
-Each becomes a mount of its own below the pod's directory, ``volume-stages/<container>/<index>``, which the engine then
-binds into the container. A path inside a volume is what a container made of it: between looking at it and mounting it
-a directory may become a link to somewhere else. So it is opened step by step, following no link, and what is mounted is
-what was opened.
+Each becomes a mount of its own, which the engine binds into the container as it starts it, and which is unmounted then:
+one that is made with all mounts below a directory of the host may hold mounts of other pods. A path inside a volume is
+what a container made of it: between looking at it and mounting it a directory may become a link to somewhere else. So
+it is opened step by step, following no link, and what is mounted is what was opened.
 Reference: k8s.io/mount-utils and k8s.io/kubernetes ``pkg/volume/util/subpath``.
 """
 
@@ -16,7 +16,6 @@ from pathlib import Path
 
 from agents.volumes import mounts
 
-DIRECTORY = "volume-stages"
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -36,7 +35,7 @@ def stage(volume: str, sub_path: str, target: Path, *, in_depth: bool) -> None:
         _make_like(opened, target)
         mounts.bind_opened(opened, target, recursive=in_depth)
         if in_depth:
-            mounts.make_private(target)
+            mounts.make_private(target, recursive=True)
             mounts.make_read_only_in_depth(target)
     finally:
         os.close(opened)

@@ -88,6 +88,9 @@ class FakeVolumes:
             path.mkdir(parents=True, exist_ok=True)
         return {index: str(path) for index, path in paths.items()}
 
+    async def unstage(self, pod: Obj, container: str) -> None:
+        return
+
     async def read(self, pod: Obj, volume: str, path: str) -> bytes | None:
         file = self._root / uid(pod) / volume / path
         return file.read_bytes() if file.is_file() else None

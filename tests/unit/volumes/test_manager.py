@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +12,13 @@ from typing import Any
 
 import pytest
 
-from agents.pods.environment import Place
-from agents.volumes import VolumeError, VolumeManager, mounts
-from orca.api.builtin import CONFIGMAPS, SECRETS, SERVICEACCOUNTS
+from agents.pods.environment import ConfigError, Place
+from agents.pods.ports import Stage
+from agents.volumes import VolumeError, VolumeManager, atomic, mounts, removal
+from agents.volumes.empty_dir import huge_page_size, memory_size
+from agents.volumes.nfs import Nfs
+from agents.volumes.plugin import Places
+from orca.api.builtin import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, SECRETS, SERVICEACCOUNTS
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
 from orca.client.fake import FakeClient
@@ -193,3 +198,213 @@ async def test_a_restarted_manager_keeps_what_is_in_use_and_removes_the_rest(roo
     await room.restart().orphans(set())
     assert mounts.mounts_below(room.root) == []
     assert not (room.root / "pods/uid-1").exists()
+
+
+STAGES = [Stage(0, "disk", sub_path="a/b"), Stage(2, "disk", read_only_in_depth=True)]
+
+
+async def test_parts_are_staged_while_a_container_is_started(room: Room) -> None:
+    subject = pod({"name": "disk", "emptyDir": {}})
+    disk = (await room.paths(subject))["disk"]
+    paths = await room.manager.stage(subject, "app", STAGES)
+    (Path(paths[0]) / "file").touch()
+    assert (disk / "a/b/file").exists()
+    with pytest.raises(OSError, match="Read-only"):
+        (Path(paths[2]) / "file").touch()
+    await room.manager.unstage(subject, "app")
+    await room.manager.unstage(subject, "app")
+    assert mounts.mounts_below(room.root) == []
+    (disk / "out").symlink_to("/etc")
+    with pytest.raises(ConfigError, match='failed to prepare subPath for volumeMount "disk" of container "app"'):
+        await room.manager.stage(subject, "app", [Stage(1, "disk", sub_path="out/passwd")])
+    with pytest.raises(ConfigError, match='cannot find volume "no"'):
+        await room.manager.stage(subject, "app", [Stage(1, "no", sub_path="x")])
+    await room.manager.teardown("uid-1")
+
+
+async def test_stages_of_a_crash_go_when_the_pod_is_adopted_or_gone(room: Room) -> None:
+    subject = pod({"name": "disk", "emptyDir": {}})
+    for end in ("adopted", "gone"):
+        disk = (await room.paths(subject))["disk"]
+        await room.manager.stage(subject, "app", STAGES)
+        assert len(mounts.mounts_below(room.root)) == 2
+        room.restart()
+        if end == "adopted":
+            assert (await room.paths(subject))["disk"] == disk
+        else:
+            await room.manager.orphans(set())
+            assert not disk.exists()
+        assert mounts.mounts_below(room.root) == []
+
+
+async def test_files_are_read_inside_volumes_only(room: Room) -> None:
+    subject = pod({"name": "disk", "emptyDir": {}})
+    disk = (await room.paths(subject))["disk"]
+    (disk / "env").write_text("A='1'")
+    (disk / "out").symlink_to("/etc/passwd")
+    assert await room.manager.read(subject, "disk", "env") == b"A='1'"
+    assert [await room.manager.read(subject, "disk", path) for path in ("out", "no", ".", "../x")] == [None] * 4
+    assert not (disk / "no").exists()
+
+
+async def test_what_resists_is_removed_later_and_hinders_no_other(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in ("uid-1", "uid-2"):
+        (room.root / "pods" / number / "volumes").mkdir(parents=True)
+    stubborn, remove = {"uid-1"}, removal.remove
+
+    def busy(directory: Path) -> None:
+        if stubborn.intersection(directory.parts):
+            raise OSError(16, "Device or resource busy")
+        remove(directory)
+
+    monkeypatch.setattr(removal, "remove", busy)
+    await room.manager.orphans(set())
+    assert [path.name for path in (room.root / "pods").iterdir()] == ["uid-1"]
+    stubborn.clear()
+    await room.until(lambda: not list((room.root / "pods").iterdir()))
+
+
+async def test_immutable_objects_are_watched_no_longer(room: Room) -> None:
+    room.client.seed(CONFIGMAPS, {**config_map({"a": "1"}), "immutable": True})
+    await room.paths(pod({"name": "c", "configMap": {"name": "config"}}))
+
+    def watches() -> int:
+        return len([task for task in asyncio.all_tasks() if task.get_name().startswith("watch configmaps")])
+
+    await room.until(lambda: watches() == 0)
+    again = pod({"name": "c", "configMap": {"name": "config"}})
+    again["metadata"]["uid"] = "uid-2"
+    assert ((await room.paths(again))["c"] / "a").read_text() == "1"
+    assert watches() == 0
+
+
+async def test_a_status_alone_makes_no_file_anew(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = pod({"name": "d", "downwardAPI": {"items": []}})
+    await room.paths(subject)
+    written: list[Path] = []
+    monkeypatch.setattr(atomic, "write", lambda directory, *_, **__: written.append(directory))
+    room.manager.update({**subject, "status": {"phase": "Running"}})
+    await room.clock.advance(1)
+    assert not room.manager._changed
+    assert written == []
+
+
+CLAIM = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolumeClaim",
+    "metadata": {"name": "data", "namespace": "shop", "uid": "claim-1"},
+    "spec": {"volumeName": "pv"},
+    "status": {"phase": "Bound"},
+}
+
+
+def persistent(**spec: Any) -> Obj:
+    made = {"claimRef": {"uid": "claim-1"}, "capacity": {"storage": "1Gi"}, **spec}
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv", "uid": "pv-1"}, "spec": made}
+
+
+@pytest.mark.parametrize(
+    ("claim", "spec", "text"),
+    [
+        ({"status": {"phase": "Pending"}}, {}, "error processing PVC shop/data: PVC is not bound"),
+        ({}, {"claimRef": {"uid": "other"}}, "does not point to claim.UID"),
+        ({}, {"claimRef": None}, "it has a nil pv.Spec.ClaimRef"),
+        ({}, {"volumeMode": "Block"}, "is a block device"),
+        ({}, {"csi": {"driver": "x"}}, 'PersistentVolume "pv" is of type csi, which this host does not support'),
+        ({}, {"local": {"path": "/no"}}, 'path "/no" does not exist'),
+        ({}, {"hostPath": {"path": "/"}, "mountOptions": ["ro"]}, "Mount options are not supported"),
+    ],
+)
+async def test_claims_that_cannot_be_mounted(room: Room, claim: Obj, spec: Obj, text: str) -> None:
+    room.client.seed(PERSISTENTVOLUMECLAIMS, {**CLAIM, **claim})
+    room.client.seed(PERSISTENTVOLUMES, persistent(**spec))
+    with pytest.raises(VolumeError, match=re.escape(text)):
+        await room.manager.prepare(pod({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}))
+
+
+async def test_a_local_volume_is_bound_and_left_as_it_is(room: Room, tmp_path: Path) -> None:
+    source = tmp_path / "local"
+    source.mkdir()
+    room.client.seed(PERSISTENTVOLUMECLAIMS, CLAIM)
+    room.client.seed(PERSISTENTVOLUMES, persistent(local={"path": str(source)}))
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
+    paths = await room.paths(pod(volume, securityContext={"fsGroup": 2000}))
+    (paths["v"] / "file").touch()
+    assert (source / "file").stat().st_gid == 2000
+    await room.manager.teardown("uid-1")
+    assert (source / "file").exists()
+    assert not paths["v"].exists()
+
+
+async def test_nfs_is_mounted_with_its_options_and_says_why_not(room: Room, tmp_path: Path) -> None:
+    program = tmp_path / "mount"
+    program.write_text('#!/bin/sh\necho "$@"\nexit 32\n')
+    program.chmod(0o755)
+    nfs = Nfs(Places(room.root / "pods", room.root / "memory"), program=str(program))
+    target = room.root / "pods/uid-1/volumes/kubernetes.io~nfs/v"
+    words = f"-t nfs -o hard,ro [fd00::1]:/x {target}"
+    source = {"server": "fd00::1", "path": "/x", "readOnly": True}
+    with pytest.raises(VolumeError) as raised:
+        await nfs.mount(pod(), "v", source, options=["hard"])
+    assert str(raised.value) == (
+        f"mount failed: exit status 32\nMounting command: mount\nMounting arguments: {words}\nOutput: {words}\n"
+    )
+    none = Nfs(Places(room.root / "pods", room.root / "memory"), program="/no/such/mount")
+    with pytest.raises(VolumeError, match="mount failed: No such file or directory"):
+        await none.make(pod(), "v", {"server": "nas", "path": "/"})
+
+
+@pytest.mark.parametrize(
+    ("source", "limits", "size"),
+    [
+        ({}, [], 8 << 30),
+        ({"sizeLimit": "1Mi"}, ["2Mi"], 1 << 20),
+        ({"sizeLimit": "9Gi"}, [], 8 << 30),
+        ({}, ["2Mi", "3Mi"], 5 << 20),
+        ({}, ["2Mi", None], 8 << 30),
+    ],
+)
+def test_memory_volumes_are_limited_by_what_is_least(source: Obj, limits: list[str | None], size: int) -> None:
+    containers = [{"name": "c", "resources": {"limits": {"memory": one}} if one else {}} for one in limits]
+    subject = {"spec": {"containers": containers or [{"name": "c"}]}}
+    assert memory_size(subject, source, {"memory": "8Gi"}) == size
+
+
+def test_huge_pages_are_those_the_pod_asks_for() -> None:
+    def size(medium: str, *names: str) -> int:
+        return huge_page_size({"spec": {"containers": [{"resources": {"requests": dict.fromkeys(names, 1)}}]}}, medium)
+
+    assert size("HugePages", "hugepages-2Mi", "cpu") == 2 << 20
+    assert size("HugePages-1Gi", "hugepages-2Mi", "hugepages-1Gi") == 1 << 30
+    for medium, names in (("HugePages", ()), ("HugePages-1Gi", ("hugepages-2Mi",))):
+        with pytest.raises(VolumeError, match="there is no resource request for huge pages"):
+            size(medium, *names)
+    with pytest.raises(VolumeError, match="multiple huge page sizes"):
+        size("HugePages", "hugepages-2Mi", "hugepages-1Gi")
+
+
+async def test_a_volume_of_huge_pages(room: Room) -> None:
+    volume = {"name": "huge", "emptyDir": {"medium": "HugePages-2Mi"}}
+    containers = [{"name": "app", "resources": {"requests": {"hugepages-2Mi": "2Mi"}}}]
+    path = (await room.paths(pod(volume, containers=containers)))["huge"]
+    point = mounts.mount_point(path)
+    assert point is not None
+    assert point.type == "hugetlbfs"
+    await room.manager.teardown("uid-1")
+    assert mounts.mounts_below(room.root) == []
+
+
+async def test_a_token_that_holds_is_kept_while_it_cannot_be_renewed(room: Room) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "shop"}}
+    room.client.seed(SERVICEACCOUNTS, account)
+    volume = {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+    subject = pod(volume)
+    path = (await room.paths(subject))["t"] / "token"
+    before = path.read_text()
+    await room.client.delete(SERVICEACCOUNTS, "default", "shop")
+    await room.clock.advance(3000)
+    assert (await room.paths(subject))["t"] / "token" == path
+    assert path.read_text() == before
+    await room.clock.advance(1000)
+    with pytest.raises(VolumeError, match="default"):
+        await room.manager.prepare(subject)

@@ -119,18 +119,6 @@ def test_removal_gives_up_while_something_stays_mounted(
     assert (volume / "precious").exists()
 
 
-def test_a_read_only_bind_keeps_the_other_flags(volume: Path, tmp_path: Path) -> None:
-    mounts.mount_tmpfs(volume, mode=0o777)
-    target = tmp_path / "bound"
-    target.mkdir()
-    mounts.bind(volume, target)
-    mounts.make_read_only(target)
-    point = mounts.mount_point(target)
-    assert point is not None
-    assert point.options >= {"ro", "nosuid", "nodev"}
-    (volume / "still").touch()
-
-
 def test_a_directory_can_be_shared(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir()
