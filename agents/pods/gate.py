@@ -5,11 +5,24 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+PATIENCE_SECONDS = 5.0
 APP, SANDBOX, REMOVAL = 0, 1, 2
 """Urgencies: finish pods that are begun before beginning others, tidy up last."""
+
+
+class _Place:
+    """One of a gate's places; it is given back once, however often that is asked."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
+
+    def give_back(self) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
 
 class Gate:
@@ -26,10 +39,14 @@ class Gate:
     @asynccontextmanager
     async def enter(self, urgency: int) -> AsyncIterator[None]:
         await self._acquire(urgency)
+        # The engine may hang over one container for minutes: others do not wait for that.
+        place = _Place(self._release)
+        patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, place.give_back)
         try:
             yield
         finally:
-            self._release()
+            patience.cancel()
+            place.give_back()
 
     async def _acquire(self, urgency: int) -> None:
         if self._free > 0 and not self._waiting:

@@ -21,6 +21,7 @@ from agents.pods.memory import Doom
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Tenant, Traffic, Volumes
 from agents.pods.records import ApiRecords, PodRecords, PodSource
 from agents.pods.refusal import HostRules, has_apparmor, host_refusal, refused
+from agents.pods.silence import Silence
 from agents.pods.sizes import remembered
 from agents.pods.sources import SourceReader
 from agents.pods.tools import Tools
@@ -32,7 +33,7 @@ from agents.resources.cgroups import Cgroups, Settings
 from agents.resources.handout import CpuHandout, CpusRefused
 from agents.runtime import Runtime, model
 from agents.runtime.errors import EngineUnavailable, NoSuchContainer, RuntimeFailure
-from agents.runtime.model import ContainerInfo
+from agents.runtime.model import ContainerInfo, Survey
 from orca.api.builtin import PODS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, key, uid
@@ -121,6 +122,8 @@ class PodManager:
         """Containers of pods that exist, but were not seen yet: the API was away, or the watch is behind."""
         self._room: dict[str, list[str]] = {}
         """Uids of pods that wait for others to end: those others."""
+        self._silence = Silence(runtime, clock, self._heard)
+        self._looks: set[asyncio.Task[None]] = set()
         self._finished: set[str] = set()
         """Pods that are gone here while their object is still kept by finalizers."""
 
@@ -215,6 +218,7 @@ class PodManager:
                     await self._services.synced()
                 group.create_task(self._follow_engine(), name="engine events")
                 group.create_task(self._resync(), name="engine resync")
+                group.create_task(self._silence.run(), name="silent containers")
                 group.create_task(self._allocator.run(), name="pending resizes")
                 group.create_task(self._tools.cgroups.run(), name="cgroups of classes")
                 await asyncio.Event().wait()
@@ -223,7 +227,7 @@ class PodManager:
                 await self._handlers.aclose()
 
     async def _stop_workers(self) -> None:
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._looks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -237,7 +241,7 @@ class PodManager:
             try:
                 async with self._runtime.events() as events:
                     delay = FIRST_RETRY
-                    await self._compare(await self._runtime.inspect_all())
+                    await self._compare(await self._runtime.survey())
                     if first:
                         first = False
                         self._follow_api()
@@ -248,7 +252,7 @@ class PodManager:
                         if worker is not None:
                             worker.happened(event)
                         elif event.action in ("create", "start"):
-                            await self._look_at_stranger(event.id)
+                            self._look_at_stranger(event.id)
             except EngineUnavailable as error:
                 log.warning("engine is away", error=str(error))
             except RuntimeFailure as error:
@@ -260,36 +264,43 @@ class PodManager:
         while True:
             await self._clock.sleep(RESYNC_SECONDS)
             try:
-                states = await self._runtime.states()
-                known = {info.id: info for worker in self._workers.values() for info in worker.memory.everything()}
-                changed = [
-                    identifier
-                    for identifier, state in states.items()
-                    if identifier not in known or known[identifier].running != (state == "running")
-                ]
-                found = []
-                for identifier in changed:
-                    try:
-                        found.append(await self._runtime.inspect(identifier))
-                    except NoSuchContainer:
-                        continue
-                await self._take(found)
-                for identifier in known.keys() - states.keys():
-                    self._forget(identifier)
+                await self._take_changes()
                 await self._tools.cgroups.reconcile(self._present)
             except OSError as error:
                 log.warning("cgroups of gone pods stay", error=str(error))
             except RuntimeFailure as error:
                 log.warning("engine cannot be compared", error=str(error))
 
-    async def _compare(self, containers: Found) -> None:
+    async def _take_changes(self) -> None:
+        """What differs between the engine and what is known."""
+        known = {info.id: info for worker in self._workers.values() for info in worker.memory.everything()}
+        survey = await self._runtime.survey(
+            lambda identifier, state: identifier not in known or known[identifier].running != (state == "running")
+        )
+        self._note_silent(survey)
+        await self._take(survey.containers)
+        for identifier in known.keys() - survey.present:
+            self._forget(identifier)
+
+    async def _compare(self, survey: Survey) -> None:
         """Everything the engine has, against everything we know."""
-        present = {info.id for info in containers}
         for worker in list(self._workers.values()):
             for info in worker.memory.everything():
-                if info.id not in present:
+                if info.id not in survey.present:
                     worker.forget(info.id)
+        self._note_silent(survey)
+        await self._take(survey.containers)
+
+    def _note_silent(self, survey: Survey) -> None:
+        """Pods that nobody tends yet wait until all is known of them; the others know their containers."""
+        self._silence.note({one: pod_uid for one, pod_uid in survey.silent.items() if pod_uid not in self._workers})
+
+    async def _heard(self, pod_uid: str, containers: Found) -> None:
+        """The engine has told of every container of a pod that waited for that."""
         await self._take(containers)
+        for pod in self.pods.list():
+            if uid(pod) == pod_uid and pod_uid not in self._workers:
+                self._seen(pod)
 
     async def _take(self, containers: Iterable[ContainerInfo]) -> None:
         """Give containers to their pods' workers; those of unknown pods get one that takes them down."""
@@ -299,6 +310,10 @@ class PodManager:
         by_uid = {uid(pod): pod for pod in self.pods.list()}
         for pod_uid, group in groups.items():
             worker = self._workers.get(pod_uid)
+            if worker is None and pod_uid in self._silence:
+                for info in group:
+                    self._silence.keep(info)
+                continue
             if worker is None:
                 pod = by_uid.get(pod_uid)
                 if pod is None:
@@ -321,11 +336,18 @@ class PodManager:
         except ApiError:
             return True  # until it can be asked
 
-    async def _look_at_stranger(self, container_id: str) -> None:
+    def _look_at_stranger(self, container_id: str) -> None:
+        task = asyncio.create_task(self._look(container_id), name=f"look at {container_id[:12]}")
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+
+    async def _look(self, container_id: str) -> None:
         try:
             await self._take([await self._runtime.inspect(container_id)])
         except NoSuchContainer:
             return
+        except RuntimeFailure as error:
+            log.warning("cannot look at container", container=container_id[:12], error=str(error))
 
     def _forget(self, container_id: str) -> None:
         for worker in self._workers.values():
@@ -338,7 +360,7 @@ class PodManager:
 
     async def clear_leftovers(self) -> None:
         """Addresses and volumes of pods that went while no agent was there."""
-        live = {*self._workers, *self._unclaimed}
+        live = self._present()
         tools = self._tools
         for clear in (
             lambda: tools.network.reconcile(live),
@@ -363,7 +385,7 @@ class PodManager:
 
     def _present(self) -> set[str]:
         """Uids of pods that have a worker here or may get one."""
-        return {*self._workers, *self._unclaimed}
+        return {*self._workers, *self._unclaimed, *self._silence.pods}
 
     # API
 
@@ -378,7 +400,7 @@ class PodManager:
             worker.take_object(pod)
             self._place(worker)
             self._allocator.seen(worker)
-        elif uid(pod) not in self._finished:
+        elif uid(pod) not in self._finished and uid(pod) not in self._silence:
             found = self._unclaimed.pop(uid(pod), [])
             worker = self._employ(pod, found)
             for info in found:

@@ -201,6 +201,17 @@ class ContainerEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """What the engine tells of pods' containers, and what not."""
+
+    containers: list[ContainerInfo]
+    silent: dict[str, str]
+    """Containers it does not describe, id -> pod's uid."""
+    present: frozenset[str]
+    """Ids of all there are."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExecResult:
     """Outcome of a command that ended by itself; output is stdout and stderr in order, cut at the limit asked for."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal as signals
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -13,7 +13,7 @@ import orjson
 
 from agents.runtime import accounts
 from agents.runtime.accounts import Accounts
-from agents.runtime.engine import DEFAULT_SOCKET, Engine
+from agents.runtime.engine import CALL_SECONDS, DEFAULT_SOCKET, Engine
 from agents.runtime.errors import (
     EngineTimeout,
     EngineUnavailable,
@@ -31,6 +31,7 @@ from agents.runtime.model import (
     HostAbilities,
     Resources,
     SandboxSpec,
+    Survey,
 )
 from agents.runtime.processes import MainProcess, signal_number
 from agents.runtime.translate import (
@@ -53,6 +54,8 @@ STOP_SLACK_SECONDS = 60.0
 DEATH_SECONDS = 3.0
 """How long a killed process may take until the engine has noticed, before the engine is asked to kill it."""
 EXEC_REAP_SECONDS = 0.05
+SURVEY_SECONDS = 5.0
+SURVEY_PARALLEL = 8
 KEPT_ACCOUNTS = 64
 """Images whose users are remembered; an id always stands for the same files."""
 
@@ -212,9 +215,9 @@ class Runtime:
         except RefusedByEngine as error:
             raise RefusedByEngine(_first_line(str(error))) from error
 
-    async def inspect(self, container_id: str) -> ContainerInfo:
-        """State of one container by id or name. Raises ``NoSuchContainer``."""
-        return container_info(await self.engine.call("GET", f"/containers/{container_id}/json"))
+    async def inspect(self, container_id: str, *, seconds: float = CALL_SECONDS) -> ContainerInfo:
+        """State of one container by id or name. Raises ``NoSuchContainer``, ``EngineTimeout`` after ``seconds``."""
+        return container_info(await self.engine.call("GET", f"/containers/{container_id}/json", seconds=seconds))
 
     async def log_tail(self, container_id: str, lines: int) -> bytes:
         """The last lines a container wrote, stdout and stderr in order."""
@@ -236,19 +239,29 @@ class Runtime:
         raw = await self.engine.call("GET", "/containers/json", params={"all": "1", "filters": _OUR_CONTAINERS})
         return {item["Id"]: item["State"] for item in raw}
 
-    async def inspect_all(self, *, parallel: int = 8) -> list[ContainerInfo]:
-        """Every container of a pod; those that vanish meanwhile are left out."""
-        gate = asyncio.Semaphore(parallel)
+    async def inspect_all(self) -> list[ContainerInfo]:
+        """Every container of a pod that the engine tells of; those that vanish meanwhile are left out."""
+        return (await self.survey()).containers
 
-        async def one(container_id: str) -> ContainerInfo | None:
+    async def survey(self, only: Callable[[str, str], bool] = lambda _id, _state: True) -> Survey:
+        """Every container of a pod, or those that ``only`` wants by id and state; those that vanish meanwhile are left
+        out. The engine may hang over some of them: it is asked for ``SURVEY_SECONDS`` about each."""
+        gate = asyncio.Semaphore(SURVEY_PARALLEL)
+        raw = await self.engine.call("GET", "/containers/json", params={"all": "1", "filters": _OUR_CONTAINERS})
+        survey = Survey([], {}, frozenset(item["Id"] for item in raw))
+
+        async def one(container_id: str, pod_uid: str) -> None:
             async with gate:
                 try:
-                    return await self.inspect(container_id)
+                    survey.containers.append(await self.inspect(container_id, seconds=SURVEY_SECONDS))
                 except NoSuchContainer:
-                    return None
+                    return
+                except EngineTimeout:
+                    survey.silent[container_id] = pod_uid
 
-        found = await asyncio.gather(*(one(container_id) for container_id in await self.states()))
-        return [info for info in found if info is not None]
+        wanted = [(item["Id"], item["Labels"].get(POD_UID, "")) for item in raw if only(item["Id"], item["State"])]
+        await asyncio.gather(*(one(*each) for each in wanted))
+        return survey
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[ContainerEvent]]:

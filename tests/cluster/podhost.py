@@ -63,6 +63,8 @@ class PodHost:
         cpus: Callable[[Path], CpuHandout] | None = None,
     ) -> None:
         self.engine = engine
+        self.socket = engine.socket
+        """Where the agent speaks to it; a test may put something in between."""
         self.root = root
         self.node = node
         self._cgroups, self._cpus = cgroups, cpus
@@ -79,7 +81,7 @@ class PodHost:
         return self._runtime
 
     async def start_agent(self) -> None:
-        self._runtime = Runtime(str(self.engine.socket))
+        self._runtime = Runtime(str(self.socket))
         self.manager = PodManager(
             client=self.client,
             runtime=self._runtime,

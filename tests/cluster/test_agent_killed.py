@@ -17,7 +17,7 @@ from tests.cluster.stephost import StepHost, step_host
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
-POINTS = 12
+POINTS = 8
 """In each run of the tests, spread over the pod's life, others each day; the slow one takes every one of them."""
 NOTED = "echo . >> /noted/{}"
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from agents.pods import gate as gates
 from agents.pods.gate import APP, REMOVAL, SANDBOX, Gate
 
 
@@ -44,3 +47,13 @@ async def test_a_cancelled_waiter_loses_no_place() -> None:
     await handed
     async with asyncio.timeout(1), gate.enter(APP):
         pass
+
+
+async def test_who_takes_too_long_does_not_keep_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "PATIENCE_SECONDS", 0.01)
+    gate = Gate(1)
+    async with gate.enter(APP):
+        async with asyncio.timeout(5), gate.enter(APP):
+            pass
+        assert repr(gate) == "<Gate 1 free, 0 waiting>"
+    assert repr(gate) == "<Gate 1 free, 0 waiting>", "the place was given back once"
