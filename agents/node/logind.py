@@ -8,7 +8,9 @@ See https://systemd.io/INHIBITOR_LOCKS/.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,8 +63,10 @@ class Logind:
         await self.release()
         bus, self._bus = self._bus, None
         if bus is not None:
-            # Wakes the thread that waits for a signal.
-            await asyncio.to_thread(_shut, bus)
+            # Wakes the thread that waits for a signal; it closes the connection when it has noticed.
+            with contextlib.suppress(OSError):
+                bus.sock.shutdown(socket.SHUT_RDWR)
+            self._thread.submit(bus.close)
         self._thread.shutdown(wait=False)
 
     async def _call(self, work: Callable[[], T]) -> T:
@@ -149,13 +153,3 @@ def _body(reply: Any) -> tuple[Any, ...]:
 
     answered: tuple[Any, ...] = unwrap_msg(reply)
     return answered
-
-
-def _shut(bus: DBusConnection) -> None:
-    import socket
-
-    try:
-        bus.sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
-    bus.close()

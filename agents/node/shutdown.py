@@ -127,7 +127,8 @@ class GracefulShutdown:
         connect: Callable[[], Inhibitor],
         changed: Callable[[], None],
     ) -> None:
-        """``pods`` answers None as long as there is nothing that runs any. ``changed`` is called when `problem` answers something else than before."""
+        """``pods`` answers None as long as there is nothing that runs any. ``changed`` is called when `problem` answers
+        something else than before."""
         self._periods = tuple(periods)
         self._node_name = node_name
         self._pods = pods
