@@ -7,11 +7,14 @@ from pathlib import Path
 
 from agents.config import Configuration
 from agents.eviction.manager import EvictionManager
+from agents.eviction.notifier import MemoryNotifiers
 from agents.eviction.settings import Settings
+from agents.eviction.thresholds import Signal
 from agents.node.facts import HostFacts
 from agents.pods import PodManager
 from agents.resources.cgroups import Cgroups
 from agents.runtime import Runtime
+from agents.stats.cgroups import V1
 from agents.stats.collector import Collector
 from agents.stats.engine import engine_of
 from agents.stats.groups import Machine
@@ -59,6 +62,7 @@ class Pressure:
             clock=clock,
             reclaims=(self._remove_remains, *reclaims),
             changed=changed,
+            notifiers=MemoryNotifiers(self._memory_cgroup) if configuration.kernel_memcg_notification else None,
         )
 
     def __repr__(self) -> str:
@@ -97,6 +101,14 @@ class Pressure:
     def _pods_cgroup(self) -> str:
         layout = self._cgroups.layout
         return layout.path(layout.pods_name) if layout is not None and layout.by_quality else ""
+
+    def _memory_cgroup(self, signal: Signal) -> Path | None:
+        """Where the memory of the host, or of all pods, is accounted for; version 2 notifies of neither."""
+        hierarchy = self.collector.meter.hierarchy
+        if not isinstance(hierarchy, V1):
+            return None
+        location = "" if signal is Signal.MEMORY else self._pods_cgroup()
+        return hierarchy.memory_directory(location) if signal is Signal.MEMORY or location else None
 
     async def _remove_remains(self) -> None:
         pods = self._manager()

@@ -79,9 +79,17 @@ class Recorder(Protocol):
     ) -> None: ...
 
 
+class Notifiers(Protocol):
+    """``agents.eviction.notifier.MemoryNotifiers``."""
+
+    def arm(self, signal: Signal, usage: int, wake: Callable[[], None]) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class EvictionManager:
     """``run`` until cancelled. ``pods`` answers None until there is a manager of pods; ``reclaims`` free disk, one
-    after the other; ``changed`` is called when the node's conditions did."""
+    after the other; ``changed`` is called when the node's conditions did. ``notifiers`` wake between looks."""
 
     def __init__(
         self,
@@ -94,6 +102,7 @@ class EvictionManager:
         clock: Clock,
         reclaims: Sequence[Reclaim] = (),
         changed: Callable[[], None] = lambda: None,
+        notifiers: Notifiers | None = None,
     ) -> None:
         self._settings = settings
         self._meters = meters
@@ -102,6 +111,8 @@ class EvictionManager:
         self._clock = clock
         self._reclaims = reclaims
         self._changed = changed
+        self._notifiers = notifiers
+        self._woken = asyncio.Event()
         self._node: Obj = {"kind": "Node", "metadata": {"name": node_name, "uid": node_name}}
         self._thresholds: tuple[Threshold, ...] = settings.thresholds
         self._state = State()
@@ -122,18 +133,56 @@ class EvictionManager:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            evicted = await self.look()
-            if evicted:
-                await self._cleaned_up(evicted)
-            else:
-                await self._clock.sleep(LOOK_SECONDS)
+        try:
+            while True:
+                evicted = await self.look()
+                if evicted:
+                    await self._cleaned_up(evicted)
+                else:
+                    await self._pause()
+        finally:
+            if self._notifiers is not None:
+                self._notifiers.close()
+
+    async def _pause(self) -> None:
+        """Until the next look is due, or memory has crossed a threshold; with a moment between looks in any case."""
+        if self._notifiers is None:
+            await self._clock.sleep(LOOK_SECONDS)
+            return
+        await self._clock.sleep(SETTLE_SECONDS)
+        timer = asyncio.create_task(self._clock.sleep(LOOK_SECONDS - SETTLE_SECONDS))
+        woken = asyncio.create_task(self._woken.wait())
+        try:
+            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            woken.cancel()
+            await asyncio.gather(timer, woken, return_exceptions=True)
+
+    def _arm(self, node: NodeStats, observed: Observations) -> None:
+        """Have the kernel tell when as much is used as leaves the least that a threshold wants; what is in files that
+        can be dropped counts as used there, but not for a threshold."""
+        if self._notifiers is None:
+            return
+        uses = {Signal.MEMORY: node.memory, Signal.ALLOCATABLE_MEMORY: node.pods.memory if node.pods else None}
+        for signal, use in uses.items():
+            seen = observed.get(signal)
+            wanted = (
+                [one.quantity(seen.capacity).integer for one in self._thresholds if one.signal is signal]
+                if seen
+                else []
+            )
+            if seen is not None and use is not None and wanted:
+                droppable = use.usage - use.working_set
+                self._notifiers.arm(signal, max(seen.capacity - max(wanted) + droppable, 0), self._woken.set)
 
     async def look(self) -> list[str]:
         """One look and what follows from it; answers the uids of the pods that were evicted."""
+        self._woken.clear()
         node = await self._meters.node()
         self._note_filesystems(node)
         observed = observe(node)
+        self._arm(node, observed)
         self._state, round_ = look(
             self._state, self._thresholds, observed, self._settings.transition, self._clock.now()
         )

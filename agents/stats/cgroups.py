@@ -170,6 +170,10 @@ class V1:
             return next(iter(paths.values()))
         return "\n".join(f"{controller}={path}" for controller, path in paths.items())
 
+    def memory_directory(self, location: str) -> Path:
+        """Of a group in the memory controller's tree."""
+        return Path(self._base("memory", location))
+
     def _base(self, controller: str, location: str) -> str:
         if "=" in location:
             for part in location.split("\n"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from agents.config import Configuration
 from agents.eviction.manager import EvictionManager
 from agents.eviction.settings import Settings
+from agents.eviction.thresholds import Signal
 from agents.pods.ports import Tenant
 from agents.stats.model import Filesystem, MemoryUse, NodeStats, PodStats
 from orca.api.objects import Obj, uid
@@ -49,7 +50,7 @@ class Host:
         return NodeStats(
             "host-1",
             NOW,
-            memory=MemoryUse(now, 0, 1000 * MIB - left, 0, available=left),
+            memory=MemoryUse(now, 1000 * MIB - left, 1000 * MIB - left, 0, available=left),
             filesystem=disk,
             image_filesystem=replace(disk, device=self.image_device),
             pids_at=now,
@@ -100,7 +101,23 @@ class Host:
         self.changes += 1
 
 
-def manager_of(host: Host, **configured: object) -> EvictionManager:
+class Kernel:
+    """Notifies when a test says so."""
+
+    def __init__(self) -> None:
+        self.armed: dict[Signal, int] = {}
+        self.wake: Callable[[], None] = lambda: None
+        self.closed = False
+
+    def arm(self, signal: Signal, usage: int, wake: Callable[[], None]) -> None:
+        self.armed[signal] = usage
+        self.wake = wake
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def manager_of(host: Host, kernel: Kernel | None = None, **configured: object) -> EvictionManager:
     async def broken() -> None:
         raise RuntimeError("the engine refuses")
 
@@ -113,6 +130,7 @@ def manager_of(host: Host, **configured: object) -> EvictionManager:
         clock=host.clock,
         reclaims=(broken, host.reclaim),
         changed=host.changed,
+        notifiers=kernel,
     )
 
 
@@ -251,3 +269,41 @@ async def test_new_pods_are_kept_out_under_pressure(host: Host) -> None:
     refused = manager.objection(pod("late"))
     assert refused is not None
     assert refused.reason == "Evicted"
+
+
+async def test_the_kernel_is_told_when_to_wake_and_a_look_follows(host: Host) -> None:
+    host.add(pod("a"), stats(pod("a"), memory=1), frees=500)
+    kernel = Kernel()
+    running = asyncio.create_task(manager_of(host, kernel).run())
+    await host.clock.advance(2)
+    # 1000 MiB less 100, and 500 are in use; nothing in files
+    assert kernel.armed == {Signal.MEMORY: 900 * MIB}
+    host.memory = 50
+    await host.clock.advance(2)
+    assert host.evicted == []
+    kernel.wake()
+    await host.clock.advance(0.1)
+    assert len(host.evicted) == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert kernel.closed
+
+
+async def test_a_kernel_that_wakes_all_the_time_costs_a_look_a_second(host: Host) -> None:
+    kernel = Kernel()
+    looks = []
+    manager = manager_of(host, kernel)
+    look = manager.look
+
+    async def counted() -> list[str]:
+        looks.append(1)
+        return await look()
+
+    manager.look = counted  # type: ignore[method-assign]
+    running = asyncio.create_task(manager.run())
+    for _ in range(50):
+        kernel.wake()
+        await host.clock.advance(0.1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert 4 <= len(looks) <= 7
