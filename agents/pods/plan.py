@@ -201,16 +201,20 @@ class _Planner:
             if not memory.released and "release" not in memory.in_flight and self._may_retry("release"):
                 self.actions.append(Release(files=False))
             return Life.FINISHED
-        for info in memory.everything():
-            self._remove(info)
+        told = memory.removed or memory.deleted
+        # As a kubelet does, the API hears first: nothing of the pod runs but its sandbox, which has lost its network.
+        # Containers are removed before only if they may be what stands in the way.
+        if told or not memory.failures.keys().isdisjoint(("release", "delete")):
+            for info in memory.everything():
+                self._remove(info)
         if not memory.cleaned and not {"release", "sizes"} & memory.in_flight.keys() and self._may_retry("release"):
             self.actions.append(Release(files=True))
         if not memory.cleaned:
             return Life.RELEASING
-        if memory.removed or memory.deleted:
+        if told:
             left = memory.everything() or memory.in_flight
             return Life.RELEASING if left else move(memory.life, Life.GONE)
-        if not self._sandboxes() and "delete" not in memory.in_flight and self._may_retry("delete"):
+        if "delete" not in memory.in_flight and self._may_retry("delete"):
             self.actions.append(DeleteObject())
         return Life.RELEASING
 

@@ -258,15 +258,21 @@ def test_a_deleted_pod_is_released_then_deleted_then_gone() -> None:
     memory = up(info(C, "exited", code=143, finished=1))
     first = decide(obj, memory, 2)
     assert first.life is Life.RELEASING
-    assert set(first.actions) == {Remove("POD-0"), Remove("c-0"), Release(files=True)}
+    assert first.actions == (Release(files=True),)
     memory.life, memory.cleaned = Life.RELEASING, True
-    memory.forget("POD-0")
-    run(memory, Remove("c-0"))
     assert decide(obj, memory, 3).actions == (DeleteObject(),)
-    memory.in_flight.clear()
-    memory.forget("c-0")
     memory.deleted = True
-    assert decide(obj, memory, 4).life is Life.GONE
+    assert set(decide(obj, memory, 4).actions) == {Remove("POD-0"), Remove("c-0")}
+    memory.forget("POD-0")
+    assert decide(obj, memory, 5).life is Life.RELEASING
+    memory.forget("c-0")
+    assert decide(obj, memory, 6).life is Life.GONE
+
+
+def test_containers_go_before_the_pod_is_deleted_when_something_is_in_the_way() -> None:
+    memory = up(info(C, "exited", code=143, finished=1), life=Life.RELEASING)
+    memory.failures["release"] = failed_again(None, "", "busy", at(2), last=15.0)
+    assert set(decide(deleting(pod()), memory, 2).actions) == {Remove("POD-0"), Remove("c-0")}
 
 
 def test_a_finished_pod_is_released_again_with_its_files() -> None:
