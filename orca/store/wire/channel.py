@@ -13,6 +13,7 @@ from orca.store.wire.connection import Connection, Stream
 from orca.store.wire.frames import NEVER_SENT, failure
 
 CONNECT_SECONDS = 5.0
+UNIX = "unix:"
 
 
 class Call:
@@ -77,7 +78,8 @@ class Call:
 
 
 class Channel:
-    """Calls to one plain address, over a connection that is made when it is needed and anew when it is lost."""
+    """Calls to one plain address ("host:port" or "unix:/path"), over a connection that is made when it is needed and
+    anew when it is lost."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -147,7 +149,7 @@ class Channel:
                 (":method", "POST"),
                 (":scheme", "http"),
                 (":path", path),
-                (":authority", self._address),
+                (":authority", "localhost" if self._address.startswith(UNIX) else self._address),
                 ("te", "trailers"),
                 ("content-type", "application/grpc"),
                 *metadata,
@@ -180,16 +182,21 @@ class Channel:
         try:
             if self._closed:
                 raise failure(grpc.StatusCode.CANCELLED, "the channel is closed")
-            host, _, port = self._address.rpartition(":")
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    loop = asyncio.get_running_loop()
-                    _, self._connection = await loop.create_connection(Connection, host.strip("[]"), int(port))
+                    self._connection = await self._dial()
             except (OSError, ValueError, TimeoutError) as error:
                 why = f"{NEVER_SENT} to {self._address}: {error or 'connection attempt timed out'}"
                 raise failure(grpc.StatusCode.UNAVAILABLE, why) from error
         finally:
             self._connecting = None
+
+    async def _dial(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        if self._address.startswith(UNIX):
+            return (await loop.create_unix_connection(Connection, self._address.removeprefix(UNIX)))[1]
+        host, _, port = self._address.rpartition(":")
+        return (await loop.create_connection(Connection, host.strip("[]"), int(port)))[1]
 
     async def close(self) -> None:
         self._closed = True

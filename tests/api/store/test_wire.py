@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import h2.config
@@ -29,7 +30,7 @@ def message(data: bytes) -> bytes:
 class Peer(asyncio.Protocol):
     """A server: `answer(peer, stream, request)` for every complete request."""
 
-    def __init__(self, answer: Answer, settings: Mapping[int, int], credit: bool) -> None:
+    def __init__(self, answer: Answer, settings: Mapping[int, int], *, credit: bool) -> None:
         self.answer, self.credit = answer, credit
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self.settings = settings
@@ -91,7 +92,7 @@ async def serving(
     peers: list[Peer] = []
 
     def make() -> Peer:
-        peers.append(Peer(answer, settings or {}, credit))
+        peers.append(Peer(answer, settings or {}, credit=credit))
         return peers[-1]
 
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
@@ -243,6 +244,15 @@ async def test_nobody_listens() -> None:
         await ask(absent, b"")
     assert "failed to connect" in str(caught.value.details())
     await absent.close()
+
+
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "etcd.sock:0")
+    server = await asyncio.get_running_loop().create_unix_server(lambda: Peer(echo, {}, credit=True), path)
+    channel = Channel(f"unix:{path}")
+    assert await ask(channel, b"here") == b"here"
+    await channel.close()
+    server.close()
 
 
 async def test_a_stream_of_answers_in_pieces() -> None:
