@@ -200,6 +200,7 @@ class Agent:
             labels=options.labels,
             taints=tuple((taint.key, taint.value, taint.effect) for taint in configuration.register_with_taints),
             reservations=reservations(configuration),
+            local_storage=configuration.local_storage_capacity_isolation,
             read_only_in_depth=mounts.can_be_read_only_in_depth(),
         )
 
@@ -345,6 +346,7 @@ class Agent:
                     resolv_conf=Path(configuration.resolv_conf) if configuration.resolv_conf else None,
                     seccomp_default=configuration.seccomp_default,
                     unsafe_sysctls=configuration.allowed_unsafe_sysctls,
+                    longest_restart_delay=configuration.crash_loop_back_off.max_container_restart_period,
                 ),
                 clock=clock,
                 services=Unawaited(services),

@@ -14,7 +14,6 @@ from agents.config.model import Configuration
 
 NOT_HONOURED: frozenset[str] = frozenset(
     {
-        "allowedUnsafeSysctls",
         "configMapAndSecretChangeDetectionStrategy",
         "containerLogMaxWorkers",
         "containerLogMonitorInterval",
@@ -49,7 +48,6 @@ NOT_HONOURED: frozenset[str] = frozenset(
         "reservedMemory",
         "runOnce",
         "runtimeRequestTimeout",
-        "seccompDefault",
         "serverTLSBootstrap",
         "showHiddenMetricsForVersion",
         "systemCgroups",
