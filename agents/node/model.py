@@ -42,6 +42,8 @@ class NodeOptions:
     taints: tuple[tuple[str, str, str], ...] = ()
     """(key, value, effect)"""
     reservations: Reservations = field(default_factory=Reservations)
+    local_storage: bool = True
+    """Whether disk is something that pods are given a part of (localStorageCapacityIsolation)."""
     read_only_in_depth: bool = False
     """Mounts can be made read-only with all that is mounted below them."""
 
@@ -155,7 +157,7 @@ def capacity(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
     """Everything the host has, as quantities in the units kubelet uses."""
     return {
         "cpu": str(facts.cpus),
-        "ephemeral-storage": f"{facts.disk >> 10}Ki",
+        **({"ephemeral-storage": f"{facts.disk >> 10}Ki"} if options.local_storage else {}),
         **{name: str(size) for name, size in facts.huge_pages},
         "memory": f"{facts.memory >> 10}Ki",
         "pods": str(most_pods(options, facts)),
@@ -182,6 +184,8 @@ def capacity_amounts(facts: HostFacts) -> Amounts:
 def allocatable(options: NodeOptions, facts: HostFacts) -> dict[str, str]:
     """What pods may ask for, in the units kubelet uses."""
     left = options.reservations.allocatable(capacity_amounts(facts))
+    if not options.local_storage:
+        del left["ephemeral-storage"]
     cpu, memory = left["cpu"], left["memory"]
     return {
         **capacity(options, facts),

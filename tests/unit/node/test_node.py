@@ -85,6 +85,12 @@ def test_a_new_node_says_what_the_host_is() -> None:
     }
 
 
+def test_disk_is_not_handed_out_where_its_use_is_not_isolated() -> None:
+    shared = model.new_node(dataclasses.replace(OPTIONS, local_storage=False), FACTS, observation(), NOW)["status"]
+    assert "ephemeral-storage" not in {*shared["capacity"], *shared["allocatable"]}
+    assert shared["allocatable"]["memory"] == "8286208Ki"
+
+
 def test_conditions_remember_when_they_changed_and_leave_those_of_others() -> None:
     foreign = {"type": "NetworkUnavailable", "status": "False", "reason": "RouteCreated"}
     first = model.conditions([foreign], observation(), NOW)
