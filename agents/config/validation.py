@@ -13,6 +13,7 @@ from typing import Any
 from agents.config.kinds import parse_seconds
 from agents.config.model import Configuration
 from agents.images.access import pattern_problem
+from agents.sysctls import problem_with_patterns
 from orca.api.quantity import Quantity
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -241,6 +242,8 @@ def _others(one: Configuration) -> Iterator[str]:
         yield "enableSystemLogQuery: needs enableSystemLogHandler"
     if bool(one.tls_cert_file) != bool(one.tls_private_key_file):
         yield "tlsCertFile: must be given together with tlsPrivateKeyFile"
+    if sysctls := problem_with_patterns(one.allowed_unsafe_sysctls):
+        yield f"allowedUnsafeSysctls: {sysctls}"
     directory = one.pod_logs_dir
     if not directory.startswith("/") or str(PurePosixPath(directory)) != directory or not directory.isascii():
         yield f"podLogsDir: {_quoted([directory])} must be an absolute, normalized path in ASCII"

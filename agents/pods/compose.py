@@ -15,10 +15,10 @@ from agents.pods.ports import Mounted, PodsConfig, Stage
 from agents.pods.resources import limits_of, oom_score
 from agents.pods.security import security_of
 from agents.pods.sizes import label_of
-from agents.pods.sysctls import dotted
 from agents.runtime import model
 from agents.runtime.accounts import Accounts
 from agents.runtime.model import ContainerSpec, ImageInfo, Mount, SandboxSpec, Security
+from agents.sysctls import dotted
 from orca.api.objects import Obj, name, namespace, uid
 
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
@@ -77,7 +77,7 @@ def refuse_unsupported(pod: Obj) -> None:
         raise ConfigError("resourceClaims are not supported by this node")
     if spec.get("schedulingGroup"):
         raise ConfigError("schedulingGroup is not supported by this cluster: pods are placed one by one")
-    for container in spec.get("containers") or ():
+    for container in every_container(pod):
         if container.get("volumeDevices"):
             raise ConfigError(f"container {container['name']}: volumeDevices are not supported")
 

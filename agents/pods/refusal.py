@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.pods import sysctls
+from agents import sysctls
 from agents.pods.containers import every_container, init_containers, is_sidecar, main_containers, spec_of
 from agents.pods.memory import Doom
 from orca.api.objects import Obj

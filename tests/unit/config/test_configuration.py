@@ -130,6 +130,7 @@ def test_what_is_written_out_is_read_back(read: Read) -> None:
         ("enforceNodeAllocatable: [kube-reserved]\n", "kubeReservedCgroup: must be specified"),
         ("hairpinMode: yours\n", 'hairpinMode: "yours" must be one of'),
         ("tlsCertFile: /a\n", "tlsCertFile: must be given together with tlsPrivateKeyFile"),
+        ("allowedUnsafeSysctls: [vm.swappiness]\n", 'allowedUnsafeSysctls: the sysctl "vm.swappiness" is not known'),
     ],
 )
 def test_what_is_wrong_is_named(read: Read, text: str, named: str) -> None:

@@ -12,7 +12,7 @@ from agents.pods.memory import Memory
 from agents.pods.plan import plan
 from agents.pods.refusal import HostRules, has_apparmor, host_refusal, port_conflict, refusal
 from agents.pods.status import build_status
-from agents.pods.sysctls import dotted, problem_with_patterns
+from agents.sysctls import dotted, problem_with_patterns
 from orca.api.objects import Obj
 from tests.unit.pods.build import T0, info, pod, up
 
