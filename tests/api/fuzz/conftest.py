@@ -12,7 +12,7 @@ import pytest
 from tests.api.server.process import ServerProcess
 
 TOKEN = "fuzz-token"
-SOAK_SECONDS = max(int(float(os.environ.get("ORCA_SOAK_MINUTES", 5)) * 60), 60)
+SOAK_SECONDS = max(int(float(os.environ.get("ORCA_SOAK_MINUTES", 10)) * 60), 60)
 """How long each fuzzer runs when there is time (``scripts/test soak``); reading the schemas alone takes seconds."""
 WARM_UP_SECONDS = max(SOAK_SECONDS // 5, 25)
 """After that the server's memory is measured for the first time."""
