@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.network.wiring import link_name
 from orca.api.builtin import PODS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
@@ -56,7 +57,7 @@ class StepHost:
 
     async def arm(self, target: int) -> None:
         """Count from now on, and die at step ``target``; 0 for never."""
-        assert self.process is not None
+        await self.revive()  # the last steps of a pod may come when nobody looks any more
         (self.directory / "steps").unlink(missing_ok=True)
         (self.directory / "target.new").write_text(str(target))
         (self.directory / "target.new").replace(self.directory / "target")
@@ -118,44 +119,38 @@ class StepHost:
                 raise AssertionError(f"not so: {text}\n{self.host.log(AGENT).read_text()[-3000:]}")
             await asyncio.sleep(0.02)
 
-    # What is there of a pod
 
-    def docker(self, *argv: str) -> str:
-        return hosts.call(self.host, "docker", *argv)
+def containers(host: Host, uid: str) -> list[str]:
+    """Names of a pod's containers in the host's engine, running or not."""
+    argv = ("ps", "-a", "--no-trunc", "--filter", f"label=io.kubernetes.pod.uid={uid}", "--format", "{{.Names}}")
+    return hosts.call(host, "docker", *argv).split()
 
-    def containers(self, uid: str) -> list[str]:
-        """Names of its containers in the engine, running or not."""
-        argv = ("ps", "-a", "--no-trunc", "--filter", f"label=io.kubernetes.pod.uid={uid}", "--format", "{{.Names}}")
-        return self.docker(*argv).split()
 
-    def left_of(self, uid: str) -> dict[str, list[str]]:
-        """Everything on the host that names the pod: containers, files, mounts, addresses, links, cgroups."""
-        root = hosts.root(self.host)
-        agent = root / "var/lib/orca-agent"
-        addresses = agent / "network/addresses.json"
-        leases = json.loads(addresses.read_text())["pods"] if addresses.exists() else {}
-        mounts = (root / f"proc/{(self.host.state / 'pid/holder').read_text().strip()}/mountinfo").read_text()
-        groups = subprocess.run(
-            ["find", "/sys/fs/cgroup", "-name", f"*{uid}*"], capture_output=True, text=True, check=False
-        )
-        found = {
-            "containers": self.containers(uid),
-            "files": [str(path) for path in agent.glob(f"*/{uid}*")],
-            "mounts": [line.split()[4] for line in mounts.splitlines() if uid in line],
-            "addresses": [uid] if uid in leases else [],
-            "links": self._strange_links(set(leases)),
-            "cgroups": groups.stdout.split(),
-        }
-        return {what: items for what, items in found.items() if items}
+def left_of(host: Host, uid: str) -> dict[str, list[str]]:
+    """Everything on the host that names the pod: containers, files, mounts, addresses, links, cgroups."""
+    root = hosts.root(host)
+    agent = root / "var/lib/orca-agent"
+    addresses = agent / "network/addresses.json"
+    leases = json.loads(addresses.read_text())["pods"] if addresses.exists() else {}
+    mounts = Path(f"/proc/{(host.state / 'pid/holder').read_text().strip()}/mountinfo").read_text()
+    search = ["find", "/sys/fs/cgroup", "-name", f"*{uid}*"]
+    groups = subprocess.run(search, capture_output=True, text=True, check=False)
+    found = {
+        "containers": containers(host, uid),
+        "files": [str(path) for path in agent.glob(f"*/{uid}*")],
+        "mounts": [line.split()[4] for line in mounts.splitlines() if uid in line],
+        "addresses": [uid] if uid in leases else [],
+        "links": _strange_links(host, set(leases)),
+        "cgroups": groups.stdout.split(),
+    }
+    return {what: items for what, items in found.items() if items}
 
-    def _strange_links(self, uids: set[str]) -> list[str]:
-        """Ends of pods' cables that belong to no pod that has an address."""
-        from agents.network.wiring import link_name
 
-        told = json.loads(hosts.call(self.host, "ip", "-j", "link", "show", "type", "veth"))
-        known = {link_name(uid) for uid in uids}
-        cable = {"eth0", self.host.link}
-        return [one["ifname"] for one in told if one["ifname"] not in known | cable]
+def _strange_links(host: Host, uids: set[str]) -> list[str]:
+    """Ends of pods' cables that belong to no pod that has an address."""
+    told = json.loads(hosts.call(host, "ip", "-j", "link", "show", "type", "veth"))
+    known = {link_name(uid) for uid in uids} | {"eth0", host.link}
+    return [one["ifname"] for one in told if one["ifname"] not in known]
 
 
 def _arguments(pid: int) -> list[str]:

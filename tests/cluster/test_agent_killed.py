@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +14,9 @@ from orca.api.builtin import CONFIGMAPS, PODS, SECRETS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, uid
 from orca.lab.layout import Lab
-from tests.cluster.stephost import StepHost, step_host
+from tests.cluster.conftest import LAB, orca
+from tests.cluster.stephost import StepHost, containers, left_of, step_host
+from tests.support.kubectl import Kubectl, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -124,13 +127,13 @@ async def live(host: StepHost, name: str, noted: Path, target: int) -> list[str]
     assert {one["name"]: one["restartCount"] for one in statuses} == {"first": 0, "side": 0, "main": 0}
     runs = _runs(noted)
     assert {one: runs.get(one) for one in ("first", "side", "main")} == {"first": 1, "side": 1, "main": 1}, runs
-    assert len(host.containers(made)) == 4
+    assert len(containers(host.host, made)) == 4
 
     await host.client.delete(PODS, name, "default")
     await host.until(name, lambda found: found is None or uid(found) != made)
     if host.died:
         await host.revive()
-    await host.true(lambda: not host.left_of(made), f"nothing is left of it: {host.left_of(made)}")
+    await host.true(lambda: not left_of(host.host, made), f"nothing is left of it: {left_of(host.host, made)}")
     runs = _runs(noted)
     assert runs["main"] == runs["side"] == 1, "nothing was started again to be deleted"
     return host.steps()
@@ -163,3 +166,32 @@ async def test_killed_at_every_step_of_a_pods_life_it_comes_to_the_same_end(host
     steps = await live(host, "whole", noted, 0)
     for point in range(1, len(steps) + 1):
         await live(host, f"each-{point}", noted, point)
+
+
+def test_after_a_power_cut_a_pod_has_everything_again(admin: Kubectl, lab: Lab, noted: Path) -> None:
+    """The host comes back without processes, mounts and links: containers run once more, nothing is left at the end."""
+    host = lab.hosts[-1]
+    _forget(noted)
+    for kind in (("configmap",), ("secret", "generic")):
+        admin.try_("create", *kind, "rich", "--from-literal=key=value")
+    admin("apply", "-f", "-", stdin=json.dumps(rich("cut-off", host.name, noted)))
+    admin("wait", "--for=condition=Ready", "pod/cut-off", "--timeout=60s")
+    before = admin.json("get", "pod", "cut-off")
+    orca("lab", "kill", "--name", LAB, host.name)
+    orca("lab", "start", "--name", LAB, host.name)
+
+    def again() -> bool:
+        status = admin.json("get", "pod", "cut-off")["status"]
+        counts = {one["name"]: one["restartCount"] for one in status["initContainerStatuses"]}
+        counts |= {one["name"]: one["restartCount"] for one in status["containerStatuses"]}
+        assert counts == {"first": 1, "side": 1, "main": 1}
+        return _is_ready({"status": status})
+
+    eventually(again, seconds=90, what="everything has been started again")
+    after = admin.json("get", "pod", "cut-off")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["status"]["podIP"] == before["status"]["podIP"]
+    assert {one: _runs(noted)[one] for one in ("first", "side", "main")} == {"first": 2, "side": 2, "main": 2}
+    assert admin("exec", "cut-off", "-c", "main", "--", "cat", "/config/key") == "value"
+    admin("delete", "pod", "cut-off", "--timeout=60s")
+    eventually(lambda: not left_of(host, after["metadata"]["uid"]), what="nothing is left of it")
