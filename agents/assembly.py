@@ -46,6 +46,7 @@ from agents.resources.paths import cgroup_version
 from agents.resources.reservations import PROCESSES
 from agents.running import RunningPods, Unawaited, has_static_pods
 from agents.runtime import Runtime
+from agents.runtime.kept_logs import KeptLogs
 from agents.serving import Serving
 from agents.static.feed import PodFeed
 from agents.volumes import VolumeManager, mounts
@@ -106,6 +107,7 @@ class Agent:
         self._keyring = Keyring(options.root / "pki")
         self._network_up = asyncio.Event()
         self._network_problem: str | None = None
+        self._kept_logs = KeptLogs(Path(options.configuration.pod_logs_dir), clock=clock)
         self._pods: RunningPods | None = None
         self._shutdown: GracefulShutdown | None = None
 
@@ -119,7 +121,8 @@ class Agent:
         options.root.mkdir(mode=0o750, parents=True, exist_ok=True)
         early = has_static_pods(options.configuration)
         api, heart = LateClient(), LateClient()
-        runtime = Runtime(options.docker_socket)
+        runtime = Runtime(options.docker_socket, kept_logs=self._kept_logs)
+        self._parts.add("logs of pods that are gone", self._kept_logs.run)
         try:
             if early:
                 self._start(api, heart, runtime)
@@ -244,7 +247,7 @@ class Agent:
             recorder=recorder,
             clock=clock,
             changed=lambda: reporter.poke(),
-            reclaims=(images.collector.delete_unused,),
+            reclaims=(self._kept_logs.clear, images.collector.delete_unused),
         )
         parts.add("eviction", pressure.eviction.run)
 
@@ -346,6 +349,8 @@ class Agent:
                     resolv_conf=Path(configuration.resolv_conf) if configuration.resolv_conf else None,
                     seccomp_default=configuration.seccomp_default,
                     unsafe_sysctls=configuration.allowed_unsafe_sysctls,
+                    log_max_size=str(configuration.container_log_max_size.integer),
+                    log_max_files=configuration.container_log_max_files,
                     longest_restart_delay=configuration.crash_loop_back_off.max_container_restart_period,
                 ),
                 clock=clock,

@@ -42,7 +42,6 @@ NOT_HONOURED: frozenset[str] = frozenset(
         "memorySwap.swapBehavior",
         "memoryThrottlingFactor",
         "podCIDR",
-        "podLogsDir",
         "protectKernelDefaults",
         "qosReserved",
         "reservedMemory",

@@ -22,6 +22,7 @@ from agents.runtime.errors import (
     RefusedByEngine,
 )
 from agents.runtime.images import Images
+from agents.runtime.kept_logs import KeptLogs
 from agents.runtime.model import (
     POD_UID,
     ContainerEvent,
@@ -63,7 +64,9 @@ KEPT_ACCOUNTS = 64
 class Runtime:
     """One host's engine. Every method raises a ``RuntimeFailure`` and nothing else of the engine's."""
 
-    def __init__(self, socket_path: str = DEFAULT_SOCKET) -> None:
+    def __init__(self, socket_path: str = DEFAULT_SOCKET, *, kept_logs: KeptLogs | None = None) -> None:
+        """``kept_logs`` is given the logs of containers that are removed."""
+        self._kept_logs = kept_logs
         self.engine = Engine(socket_path)
         self.images = Images(self.engine)
         self._abilities: HostAbilities | None = None
@@ -199,6 +202,8 @@ class Runtime:
             with process:
                 process.send(signals.SIGKILL)
                 await self._is_down(container_id, DEATH_SECONDS)
+        if self._kept_logs is not None and info is not None and not info.is_sandbox:
+            await self._kept_logs.keep(info, (await self.abilities()).storage_root)
         try:
             await self.engine.call("DELETE", f"/containers/{container_id}", params={"force": "1", "v": "1"})
         except NoSuchContainer:
