@@ -13,6 +13,7 @@ import click
 import structlog
 import uvloop
 
+from agents import heap
 from agents.assembly import Agent, AgentOptions
 from agents.cleanup import clean_up
 from agents.config import Configuration, ConfigurationError, load, override
@@ -170,6 +171,8 @@ def main(
         labels=node_labels,
         configuration=configuration,
     )
+    heap.bound()
+    heap.settle()
     uvloop.run(_run(options))
 
 
