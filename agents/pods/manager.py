@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import structlog
 
+from agents import heap
 from agents.images.services import ImageServices, image_services
 from agents.origin import is_static
 from agents.pods import preemption
@@ -263,6 +264,7 @@ class PodManager:
     async def _resync(self) -> None:
         while True:
             await self._clock.sleep(RESYNC_SECONDS)
+            heap.give_back()  # what pods that came and went have left
             try:
                 await self._take_changes()
                 await self._tools.cgroups.reconcile(self._present)
