@@ -81,7 +81,7 @@ async def test_the_end_is_copied_to_another_file_system(
     (engine / "containers" / "c1" / "c1-json.log").write_text("first line\nsecond line\nthird\n")
     logs = KeptLogs(tmp_path / "pods", clock=VirtualClock())
     await logs.keep(info(), str(engine))
-    assert (tmp_path / "pods" / "ns_web_u1" / "main" / "2.log").read_text() == "third\n"
+    assert (tmp_path / "pods" / "ns_web_u1" / "main" / "2.log").read_text() == "second line\nthird\n"
 
 
 async def test_a_container_without_logs_leaves_no_trace_of_failure(tmp_path: Path) -> None:
