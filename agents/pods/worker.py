@@ -33,7 +33,7 @@ from agents.probes.prober import ContainerProbes
 from agents.probes.tally import Probed
 from agents.probes.tracker import Kind, probe_specs
 from agents.runtime.errors import NoSuchContainer, RuntimeFailure
-from agents.runtime.model import CONTAINER_NAME, ContainerEvent, ContainerInfo
+from agents.runtime.model import CONTAINER_NAME, SANDBOX_NAME, ContainerEvent, ContainerInfo
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, key, meta, name, namespace, uid
 
@@ -178,6 +178,8 @@ class PodWorker:
         container = event.labels.get(CONTAINER_NAME, "")
         if f"remove:{event.id}" in self.memory.in_flight or f"stop:{container}" in self.memory.in_flight:
             return
+        if container == SANDBOX_NAME and self.memory.life is Life.RELEASING:
+            return  # it ended with the pod's cgroup, and will be removed
         task_key = f"look:{event.id}"
         self._spawn(task_key, self._look(self._actions.look(event.id), self._tasks.get(task_key)))
 
