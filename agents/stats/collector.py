@@ -146,9 +146,12 @@ class Collector:
         wanted = [(one, by_uid[one.uid]) for one in stats]
         async with self._counting:
             layers = await self._layers_without_directory([tenant for _, tenant in wanted], max_age)
-            return await asyncio.to_thread(
-                lambda: tuple(self._pod_disk(one, tenant, layers, max_age) for one, tenant in wanted)
-            )
+
+            def measure() -> tuple[PodStats, ...]:
+                self._ledger.begin()
+                return tuple(self._pod_disk(one, tenant, layers, max_age) for one, tenant in wanted)
+
+            return await asyncio.to_thread(measure)
 
     async def groups(self) -> list[Group]:
         """Every cgroup that `/metrics/cadvisor` tells of."""

@@ -1,23 +1,28 @@
 """How much disk something takes: statvfs of whole file systems, and directory trees counted file by file.
 
-Counting is the one thing here that can be expensive, so it is bounded: a tree that took long to count is not counted
-again before fifty times as long has passed (2 % of a core), as cAdvisor backs off from large trees. Walking gives way
-to other threads all the time, and never leaves the file system that it began on.
+Counting is the one thing here that can be expensive, and pods decide how many files they have. So it is bounded: a tree
+is counted for a quarter of a second at a time, and from where that was left off at the next. Until it is through, what
+was found so far counts, which can only be too little. A tree that took long is not begun again before fifty times as
+long has passed (2 % of a core), as cAdvisor backs off from large trees. A walk stays on the file system it began on.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from agents.stats.model import Filesystem
 
-PAUSE_EVERY = 2000
-PAUSE_SECONDS = 0.002
+STEP = 500
+"""Files between two looks at the clock."""
+TREE_SECONDS = 0.25
+"""What one tree may take of one measurement, and what all together may, where each still gets a little."""
+BATCH_SECONDS = 1.0
+LEAST_SECONDS = 0.005
 BLOCK = 512
 COST_FACTOR = 50.0
 
@@ -57,20 +62,29 @@ def filesystem(path: str | Path, at: datetime, counted: Counted | None = None) -
 
 
 def count_tree(root: str) -> Counted:
-    """Blocks and inodes at and below ``root``, a file with several names once. Blocks: it sleeps now and then."""
+    """Blocks and inodes at and below ``root``, a file with several names once. Blocks until it is through."""
+    found = NOTHING
+    for so_far in walk(root):
+        found = so_far
+    return found
+
+
+def walk(root: str) -> Iterator[Counted]:
+    """What was found so far, every few files; the last is the whole."""
     try:
         top = os.lstat(root)
     except OSError:
-        return NOTHING
-    blocks, inodes, seen = top.st_blocks, 1, set()
-    waiting, steps = [root], 0
+        return
+    blocks, inodes, steps = top.st_blocks, 1, 0
+    seen: set[int] = set()
+    waiting = [root]
     while waiting:
         try:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
                     steps += 1
-                    if steps % PAUSE_EVERY == 0:
-                        time.sleep(PAUSE_SECONDS)
+                    if steps % STEP == 0:
+                        yield Counted(blocks * BLOCK, inodes)
                     try:
                         info = entry.stat(follow_symlinks=False)
                     except OSError:
@@ -87,7 +101,7 @@ def count_tree(root: str) -> Counted:
                     inodes += 1
         except OSError:
             continue
-    return Counted(blocks * BLOCK, inodes)
+    yield Counted(blocks * BLOCK, inodes)
 
 
 def count_logs(path: str) -> Counted:
@@ -120,37 +134,68 @@ def count_files(directory: str) -> Counted:
 
 
 @dataclass(slots=True)
-class _Kept:
-    counted: Counted
-    at: float
-    cost: float
+class _Tree:
+    whole: Counted = NOTHING
+    """As counted last from end to end."""
+    counted_at: float = float("-inf")
+    cost: float = 0.0
+    """Seconds that this took."""
+    walk: Iterator[Counted] | None = None
+    """One that is not through yet."""
+    found: Counted = NOTHING
+    spent: float = 0.0
 
 
 class Ledger:
-    """Remembers what was counted. ``count`` blocks and may be called from several threads (each tree from one)."""
+    """Remembers what was counted, and where counting was left off. Blocks; used by one thread at a time."""
 
     def __init__(
-        self, count: Callable[[str], Counted] = count_tree, clock: Callable[[], float] = time.monotonic
+        self, walk: Callable[[str], Iterator[Counted]] = walk, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._count = count
+        self._walk = walk
         self._clock = clock
-        self._kept: dict[str, _Kept] = {}
+        self._trees: dict[str, _Tree] = {}
+        self._left = BATCH_SECONDS
 
     def __repr__(self) -> str:
-        return f"<Ledger of {len(self._kept)} trees>"
+        return f"<Ledger of {len(self._trees)} trees>"
+
+    def begin(self) -> None:
+        """Another measurement: :meth:`count` may take time again."""
+        self._left = BATCH_SECONDS
 
     def count(self, path: str, max_age: float) -> Counted:
-        """A tree as counted ``max_age`` seconds ago at the most, or longer where counting costs too much."""
-        began = self._clock()
-        kept = self._kept.get(path)
-        if kept is not None and began - kept.at < max(max_age, kept.cost * COST_FACTOR):
-            return kept.counted
-        counted = self._count(path)
+        """A tree as counted ``max_age`` seconds ago at the most, or longer where counting costs too much; of one that
+        was never counted to its end at least what was found."""
+        tree = self._trees.setdefault(path, _Tree())
         now = self._clock()
-        self._kept[path] = _Kept(counted, now, now - began)
-        return counted
+        if tree.walk is None:
+            if now - tree.counted_at < max(max_age, tree.cost * COST_FACTOR):
+                return tree.whole
+            tree.walk, tree.found, tree.spent = self._walk(path), NOTHING, 0.0
+        self._go_on(tree, now)
+        if tree.walk is None:
+            return tree.whole
+        return Counted(max(tree.whole.used, tree.found.used), max(tree.whole.inodes, tree.found.inodes))
+
+    def _go_on(self, tree: _Tree, began: float) -> None:
+        assert tree.walk is not None
+        allowed = max(min(TREE_SECONDS, self._left), LEAST_SECONDS)
+        spent = 0.0
+        for so_far in tree.walk:
+            tree.found = so_far
+            spent = self._clock() - began
+            if spent >= allowed:
+                break
+        else:
+            tree.walk = None
+        spent = self._clock() - began
+        tree.spent += spent
+        self._left -= spent
+        if tree.walk is None:
+            tree.whole, tree.counted_at, tree.cost = tree.found, self._clock(), tree.spent
 
     def keep(self, paths: set[str]) -> None:
         """Forget all others."""
-        for path in self._kept.keys() - paths:
-            self._kept.pop(path, None)
+        for path in self._trees.keys() - paths:
+            self._trees.pop(path, None)

@@ -188,7 +188,7 @@ async def test_what_is_gone_is_forgotten(host: Host) -> None:
     meter = host.collector.meter
     assert set(meter._samples) == {"node", "pods", "agent"}  # nothing else may grow with the pods that were here
     assert meter._locations == {}
-    assert host.collector._ledger._kept == {}
+    assert host.collector._ledger._trees == {}
 
 
 # --- pages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,24 +60,68 @@ def test_rotated_logs_count_and_others_do_not(tmp_path: Path) -> None:
     assert counted == Counted(blocks(tmp_path / "x-json.log") + blocks(tmp_path / "x-json.log.1"), 2)
 
 
+class Trees:
+    """Walks over made-up trees, in virtual time."""
+
+    def __init__(self, **steps: int) -> None:
+        self.now = 0.0
+        self.steps = steps
+        """Of each tree, a tenth of a second and ten bytes each."""
+        self.begun: list[str] = []
+        self.ledger = Ledger(self.walk, lambda: self.now)
+
+    def walk(self, path: str) -> Iterator[Counted]:
+        self.begun.append(path)
+        for number in range(1, self.steps[path] + 1):
+            self.now += 0.1
+            yield Counted(10 * number, number)
+
+    def measure(self, *paths: str, max_age: float = 5) -> dict[str, int]:
+        self.ledger.begin()
+        return {path: self.ledger.count(path, max_age).used for path in paths or self.steps}
+
+
+def test_a_large_tree_is_counted_bit_by_bit_and_holds_nobody_up() -> None:
+    trees = Trees(large=10, small=1)
+    found = [trees.measure() for _ in range(4)]
+    # A quarter of a second at a time: three steps.
+    assert [one["large"] for one in found] == [30, 60, 90, 100]
+    assert all(one["small"] == 10 for one in found)
+    assert trees.now < 4 * 0.4 + 0.1
+    assert trees.begun.count("large") == 1
+
+
+def test_many_large_trees_share_the_time_of_a_measurement() -> None:
+    trees = Trees(**{f"t{number}": 50 for number in range(20)})
+    began = trees.now
+    found = trees.measure()
+    assert trees.now - began < 1.0 + 0.2 + 20 * 0.1 + 0.01
+    assert all(used >= 10 for used in found.values())  # each gets on
+
+
 def test_a_dear_tree_is_counted_seldom() -> None:
-    now, counts = [0.0], []
+    trees = Trees(small=1, large=20)
+    for _ in range(130):
+        trees.measure(max_age=0.5)
+        trees.now += 1
+    assert trees.begun.count("small") > 15  # a tenth of a second, so every five
+    assert trees.begun.count("large") == 2  # two seconds, so every hundred
 
-    def count(path: str) -> Counted:
-        counts.append(path)
-        now[0] += 2.0 if path == "large" else 0.001
-        return Counted(len(counts), 1)
 
-    ledger = Ledger(count, lambda: now[0])
-    for _ in range(20):
-        ledger.count("small", 5.0)
-        ledger.count("large", 5.0)
-        now[0] += 6.0
-    assert counts.count("small") == 20
-    assert counts.count("large") == 2  # each took 2 s, so the next is due after 100
-    ledger.keep({"small"})
-    ledger.count("large", 5.0)
-    assert counts.count("large") == 3
+def test_what_was_more_before_counts_until_the_next_walk_is_through() -> None:
+    trees = Trees(tree=6)
+    assert [trees.measure()["tree"] for _ in range(3)] == [30, 60, 60]  # that it is through is seen at the third
+    trees.steps["tree"] = 5
+    trees.now += 100
+    assert [trees.measure()["tree"] for _ in range(2)] == [60, 50]
+
+
+def test_what_is_gone_is_forgotten() -> None:
+    trees = Trees(small=1, gone=1)
+    trees.measure()
+    trees.ledger.keep({"small"})
+    trees.measure()
+    assert trees.begun == ["small", "gone", "gone"]
 
 
 def test_a_whole_file_system(tmp_path: Path) -> None:
