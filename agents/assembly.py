@@ -323,7 +323,13 @@ class Agent:
         )
         parts.add("dns", dns.run)
         place = Place(options.node_name, node_options.addresses, (), allocatable(node_options, host_facts))
-        volumes = VolumeManager(api, root=options.root, clock=clock, place=lambda pod: place)
+        volumes = VolumeManager(
+            api,
+            root=options.root,
+            clock=clock,
+            place=lambda pod: place,
+            node=lambda: nodes.get(options.node_name),
+        )
         parts.add("volumes", volumes.run)
 
         def make_pods(feed: PodFeed) -> PodManager:

@@ -59,3 +59,4 @@ def _unmount_below(root: Path) -> None:
     for directory in (root / "pods", root / "memory"):
         for mounted in mounts.mounts_below(directory):
             mounts.unmount(mounted)
+    mounts.unshare(root)

@@ -197,8 +197,8 @@ class Actions:
         _write_in_place(files.hosts, hosts_text(subject.pod, subject.memory.ips, config.cluster_domain, host_file))
         host = self._tools.host_resolver()
         resolver, problems = resolver_for(subject.pod, host, config.cluster_dns, config.cluster_domain)
-        for problem in problems:
-            subject.tell("DNSConfigForming", problem, warning=True)
+        for reason, problem in problems:
+            subject.tell(reason, problem, warning=True)
         _write_in_place(files.resolver, resolver.text())
 
     async def _prepare_volumes(self) -> None:

@@ -99,9 +99,14 @@ def _affinity(pod: Obj, node: Obj) -> Doom | None:
     chosen = all(have.get(key) == value for key, value in (spec.get("nodeSelector") or {}).items())
     by_node = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     rules = by_node.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if chosen and (rules is None or any(_matches(term, node) for term in rules.get("nodeSelectorTerms") or ())):
+    if chosen and (rules is None or selects(rules, node)):
         return None
     return refused("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
+
+
+def selects(selector: Obj, node: Obj) -> bool:
+    """Whether a node selector (``nodeSelectorTerms``) has the node among those it names."""
+    return any(_matches(term, node) for term in selector.get("nodeSelectorTerms") or ())
 
 
 def _matches(term: Obj, node: Obj) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from agents.pods.containers import spec_of
 from agents.pods.environment import ConfigError
-from orca.api.objects import Obj, name, namespace
+from orca.api.objects import Obj, name, namespace, uid
 
 MANAGED_HOSTS = "# Kubernetes-managed hosts file.\n"
 MANAGED_HOSTS_HOST_NETWORK = "# Kubernetes-managed hosts file (host network).\n"
@@ -16,6 +16,10 @@ MAXIMUM_NAMESERVERS = 3
 MAXIMUM_SEARCHES = 32
 MAXIMUM_SEARCH_CHARACTERS = 2048
 LONGEST_SEARCH = 253
+NO_CLUSTER_DNS = (
+    'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. '
+    'Falling back to "Default" policy.'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ def parse_resolver(text: str) -> Resolver:
 
 def resolver_for(
     pod: Obj, host: Resolver | None, cluster_dns: Sequence[str], domain: str
-) -> tuple[Resolver, list[str]]:
-    """By ``dnsPolicy`` and ``dnsConfig``; and what had to be left out, in words for DNSConfigForming events.
+) -> tuple[Resolver, list[tuple[str, str]]]:
+    """By ``dnsPolicy`` and ``dnsConfig``; and reasons and texts of events on what cannot be as it was asked for.
 
     ``host`` is None on a node that is told to use no resolv.conf of its own.
     """
@@ -66,7 +70,7 @@ def resolver_for(
     policy = spec.get("dnsPolicy") or "ClusterFirst"
     if policy == "ClusterFirst" and spec.get("hostNetwork"):
         policy = "Default"
-    known = host or Resolver()
+    known, problems = host or Resolver(), []
     if policy == "None":
         base = Resolver()
     elif policy in ("ClusterFirst", "ClusterFirstWithHostNet") and cluster_dns:
@@ -74,6 +78,8 @@ def resolver_for(
         own = (f"{space}.svc.{domain}", f"svc.{domain}", domain) if domain else ()
         base = Resolver(tuple(cluster_dns), _unique([*own, *known.searches]), ("ndots:5",))
     else:
+        if policy != "Default":
+            problems.append(("MissingClusterDNS", f'pod: "{_format(pod)}". {NO_CLUSTER_DNS}'))
         # No servers would mean the resolver's own idea of them, which is this host.
         base = known if host is not None else Resolver(("127.0.0.1",), (".",))
     extra = spec.get("dnsConfig") or {}
@@ -83,7 +89,13 @@ def resolver_for(
     servers, no_servers = _fitting_servers(_unique([*base.nameservers, *(extra.get("nameservers") or ())]))
     searches, no_searches = _fitting_searches(_unique([*base.searches, *(extra.get("searches") or ())]))
     listed = tuple(f"{key}:{value}" if value else key for key, value in options.items())
-    return Resolver(servers, searches, listed), [*no_servers, *no_searches]
+    problems += [("DNSConfigForming", text) for text in (*no_servers, *no_searches)]
+    return Resolver(servers, searches, listed), problems
+
+
+def _format(pod: Obj) -> str:
+    """As upstream's messages name a pod."""
+    return f"{name(pod)}_{namespace(pod)}({uid(pod)})"
 
 
 def _fitting_servers(servers: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:

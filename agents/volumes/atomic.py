@@ -17,6 +17,7 @@ from agents.volumes.payload import Files
 
 DATA = "..data"
 NEW_DATA = "..data_tmp"
+TOP_MODE = 0o777
 
 
 def write(directory: Path, files: Files, *, now: datetime, group: int | None = None) -> bool:
@@ -24,11 +25,16 @@ def write(directory: Path, files: Files, *, now: datetime, group: int | None = N
 
     `group` is the pod's fsGroup. Harmless to repeat; leftovers of a crash are removed.
     """
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     current = _current(directory)
     if current is not None and _holds(current, files):
         _link_names(directory, files)
         return False
+    if current is None:
+        # As upstream, whose volume is an emptyDir of memory; containers have it read-only.
+        os.chmod(directory, TOP_MODE)
+        if group is not None:
+            give_to_group(directory, group, read_only=True)
     fresh = Path(tempfile.mkdtemp(prefix=now.strftime("..%Y_%m_%d_%H_%M_%S."), dir=directory))
     os.chmod(fresh, 0o755)
     for path, file in files.items():

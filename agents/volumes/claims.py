@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
+from agents.pods.admission import selects
 from agents.pods.ports import Mounted
 from agents.volumes import host_path, mounts
 from agents.volumes.errors import VolumeError
@@ -30,10 +32,11 @@ class Claims:
 
     follows_api = False
 
-    def __init__(self, client: Client, places: Places, nfs: Nfs) -> None:
+    def __init__(self, client: Client, places: Places, nfs: Nfs, node: Callable[[], Obj | None]) -> None:
         self._client = client
         self._places = places
         self._nfs = nfs
+        self._node = node
 
     async def make(self, pod: Obj, volume_name: str, source: Obj) -> Mounted:
         claim_name, space = source["claimName"], namespace(pod)
@@ -43,7 +46,16 @@ class Claims:
             check_volume(volume, claim)
         except VolumeError as error:
             raise VolumeError(f"error processing PVC {space}/{claim_name}: {error}") from error
+        self._check_node(volume)
         return await self._mount(pod, volume, read_only=bool(source.get("readOnly")))
+
+    def _check_node(self, volume: Obj) -> None:
+        """Some volumes are on one host alone; a pod that names its node itself may have been sent to another."""
+        required = (volume["spec"].get("nodeAffinity") or {}).get("required")
+        node = self._node()
+        if required and node is not None and not selects(required, node):
+            text = "no matching NodeSelectorTerms"
+            raise VolumeError(f'NodeAffinity check failed for volume "{name(volume)}" : {text}')
 
     async def _get(self, resource: Resource, object_name: str, space: str) -> Obj:
         try:

@@ -46,13 +46,13 @@ class EmptyDir:
         if medium and not in_memory:
             raise VolumeError(f'unknown storage medium "{medium}"')
         # Told by a note: what a container has changed since the volume was ready must stay as it is.
-        if ready.exists() and (mounts.is_mounted(path) if in_memory else path.is_dir()):
+        if ready.exists() and (os.path.ismount(path) if in_memory else path.is_dir()):
             return path
         path.mkdir(mode=MODE, parents=True, exist_ok=True)
-        if medium == "Memory" and not mounts.is_mounted(path):
+        if medium == "Memory" and not os.path.ismount(path):
             allocatable = self._place(pod).allocatable
             mounts.mount_tmpfs(path, mode=MODE, size=memory_size(pod, source, allocatable))
-        elif in_memory and not mounts.is_mounted(path):
+        elif in_memory and not os.path.ismount(path):
             mounts.mount_huge_pages(path, page_size=huge_page_size(pod, medium), mode=MODE)
         os.chmod(path, MODE)
         group = fs_group(pod)

@@ -15,6 +15,7 @@ of the API are kept in memory, on one tmpfs at `memory/` (mounted once, so a pod
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -45,8 +46,8 @@ log = structlog.get_logger()
 
 
 class VolumeManager:
-    """See the module. `place` tells what the downward API knows of the host; `plugins` are further volume types, or
-    other makers of those known here, by the field of the volume."""
+    """See the module. `place` tells what the downward API knows of the host, `node` is this host's object; `plugins`
+    are further volume types, or other makers of those known here, by the field of the volume."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class VolumeManager:
         clock: Clock,
         place: Callable[[Obj], Place],
         memory_root: Path | None = None,
+        node: Callable[[], Obj | None] = lambda: None,
         plugins: Mapping[str, Plugin] | None = None,
     ) -> None:
         self._root = root
@@ -70,7 +72,7 @@ class VolumeManager:
             "emptyDir": EmptyDir(self._places, place),
             "nfs": nfs,
             "image": ImageVolume(root),
-            "persistentVolumeClaim": Claims(client, self._places, nfs),
+            "persistentVolumeClaim": Claims(client, self._places, nfs, node),
         }
         for kind in DIRECTORIES:
             self._plugins[kind] = FilesFromApi(
@@ -100,11 +102,7 @@ class VolumeManager:
         pod_uid = uid(pod)
         volumes = pod["spec"].get("volumes") or []
         async with self._lock(pod_uid):
-            if self._mounts_memory:
-                await asyncio.to_thread(self._ensure_roots, propagating=_propagates(pod))
-            if pod_uid not in self._prepared:
-                # Of an agent that ended while it started a container.
-                await asyncio.to_thread(removal.remove, self._places.stages(pod_uid))
+            await asyncio.to_thread(self._begin, pod)
             self._prepared[pod_uid] = pod
             made = await asyncio.gather(*(self._make(pod, volume) for volume in volumes), return_exceptions=True)
             ready = {}
@@ -256,16 +254,20 @@ class VolumeManager:
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    def _ensure_roots(self, *, propagating: bool) -> None:
+    def _begin(self, pod: Obj) -> None:
         """The tmpfs is there; a restarted agent finds it, a rebooted host does not. For pods whose mounts are to
         propagate the root is shared, but for the tmpfs."""
-        if propagating:
-            mounts.share(self._root)
-        if not mounts.is_mounted(self._places.memory):
-            self._places.memory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            mounts.mount_tmpfs(self._places.memory, mode=0o700)
-        # Nothing staged there is to show up wherever else the root may be seen.
-        mounts.make_private(self._places.memory)
+        if self._mounts_memory:
+            if _propagates(pod):
+                mounts.share(self._root)
+            if not os.path.ismount(self._places.memory):
+                self._places.memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                mounts.mount_tmpfs(self._places.memory, mode=0o700)
+            # Nothing staged there is to show up wherever else the root may be seen.
+            mounts.make_private(self._places.memory)
+        if uid(pod) not in self._prepared:
+            # Of an agent that ended while it started a container.
+            removal.remove(self._places.stages(uid(pod)))
 
     def _remove(self, pod_uid: str) -> None:
         pod = self._places.disk / pod_uid

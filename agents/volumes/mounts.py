@@ -44,6 +44,8 @@ class MountPoint:
     """A line of /proc/self/mountinfo. ``options`` are the mount's own, ``shared`` whether changes leave it."""
 
     path: Path
+    root: str
+    """What of the file system is mounted."""
     type: str
     options: frozenset[str]
     shared: bool
@@ -101,6 +103,13 @@ def share(path: Path) -> None:
     if mount_point(path) is None:
         _mount(str(path), path, "", MS_BIND | MS_REC, "", f"cannot bind {path}")
     _mount("none", path, "", MS_SHARED | MS_REC, "", f"cannot share {path}")
+
+
+def unshare(path: Path) -> None:
+    """Undo `share` where it bound `path` to itself; a mount of somebody else's there stays. Raises OSError."""
+    point = mount_point(path)
+    if point is not None and point.root != "/" and str(_real(path)).endswith(point.root):
+        unmount(path)
 
 
 def unmount(path: Path) -> None:
@@ -184,6 +193,7 @@ def _parsed(line: bytes) -> MountPoint:
     words = before.split(b" ")
     return MountPoint(
         path=Path(_unescaped(words[4])),
+        root=_unescaped(words[3]),
         type=after.partition(b" ")[0].decode(),
         options=frozenset(words[5].decode().split(",")),
         shared=any(word.startswith(b"shared:") for word in words[6:]),

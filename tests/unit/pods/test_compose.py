@@ -157,7 +157,9 @@ def test_resolver_by_policy() -> None:
     assert resolver(pod(dnsPolicy="ClusterFirstWithHostNet", hostNetwork=True)) == resolver(pod())
     assert resolver(pod(dnsPolicy="Default")) == HOST
     assert resolver(pod(hostNetwork=True)) == HOST
-    assert resolver(pod(), servers=()) == HOST
+    found, [(reason, text)] = resolver_for(pod(), HOST, (), "cluster.local")
+    assert (found, reason) == (HOST, "MissingClusterDNS")
+    assert text.startswith('pod: "web_ns(u1)". kubelet does not have ClusterDNS IP configured')
     assert resolver(pod(dnsPolicy="Default"), None) == Resolver(("127.0.0.1",), (".",))
     none = pod(dnsPolicy="None", dnsConfig={"nameservers": ["9.9.9.9"], "options": [{"name": "ndots", "value": "2"}]})
     assert resolver(none) == Resolver(("9.9.9.9",), (), ("ndots:2",))
@@ -175,10 +177,11 @@ def test_what_a_resolver_cannot_hold_is_left_out_and_told() -> None:
     found, problems = resolver_for(pod(dnsPolicy="None", dnsConfig=config), HOST, [], "cluster.local")
     assert (len(found.nameservers), len(found.searches)) == (3, 32)
     assert problems[0] == (
+        "DNSConfigForming",
         "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "
-        "9.9.9.0 9.9.9.1 9.9.9.2"
+        "9.9.9.0 9.9.9.1 9.9.9.2",
     )
-    assert problems[1].startswith("Search Line limits were exceeded, some search paths have been omitted")
+    assert problems[1][1].startswith("Search Line limits were exceeded, some search paths have been omitted")
     long = {"nameservers": ["9.9.9.9"], "searches": ["x" * 254, *(f"{n:03}.{'y' * 240}" for n in range(9))]}
     found, problems = resolver_for(pod(dnsPolicy="None", dnsConfig=long), HOST, [], "cluster.local")
     assert len(found.searches) == 8

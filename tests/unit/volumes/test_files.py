@@ -47,6 +47,16 @@ def test_what_a_crash_left_behind_is_repaired(tmp_path: Path) -> None:
     assert not (tmp_path / "..2026_half").exists()
 
 
+def test_a_volume_belongs_to_the_group_from_top_to_bottom(tmp_path: Path) -> None:
+    atomic.write(tmp_path / "v", {"a/b": File(b"1", 0o400)}, now=NOW, group=4242)
+    for path in ("v", "v/..data/a", "v/a/b"):
+        status = (tmp_path / path).stat()
+        assert (status.st_gid, status.st_mode & 0o040) == (4242, 0o040)
+    assert stat.S_IMODE((tmp_path / "v").stat().st_mode) == 0o2777
+    atomic.write(tmp_path / "w", {}, now=NOW)
+    assert stat.S_IMODE((tmp_path / "w").stat().st_mode) == 0o777
+
+
 def test_an_empty_source_gives_an_empty_directory(tmp_path: Path) -> None:
     atomic.write(tmp_path / "v", {"a": File(b"1")}, now=NOW)
     atomic.write(tmp_path / "v", {}, now=NOW)

@@ -46,11 +46,17 @@ class Room:
         self.clock = VirtualClock()
         self.client = FakeClient(clock=self.clock)
         self.root = directory
+        self.node: Obj | None = None
         self.manager = self.restart()
 
     def restart(self) -> VolumeManager:
         self.manager = VolumeManager(
-            self.client, root=self.root, clock=self.clock, place=lambda pod: PLACE, memory_root=self.root / "memory"
+            self.client,
+            root=self.root,
+            clock=self.clock,
+            place=lambda pod: PLACE,
+            memory_root=self.root / "memory",
+            node=lambda: self.node,
         )
         return self.manager
 
@@ -334,6 +340,19 @@ async def test_a_local_volume_is_bound_and_left_as_it_is(room: Room, tmp_path: P
     await room.manager.teardown("uid-1")
     assert (source / "file").exists()
     assert not paths["v"].exists()
+
+
+async def test_a_volume_of_another_host_is_not_mounted(room: Room) -> None:
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["there"]}]}
+    affinity = {"required": {"nodeSelectorTerms": [term]}}
+    room.client.seed(PERSISTENTVOLUMECLAIMS, CLAIM)
+    room.client.seed(PERSISTENTVOLUMES, persistent(hostPath={"path": "/tmp"}, nodeAffinity=affinity))
+    claimed = pod({"name": "v", "persistentVolumeClaim": {"claimName": "data"}})
+    room.node = {"metadata": {"name": "here", "labels": {"kubernetes.io/hostname": "here"}}}
+    with pytest.raises(VolumeError, match='NodeAffinity check failed for volume "pv" : no matching NodeSelectorTerms'):
+        await room.manager.prepare(claimed)
+    room.node["metadata"]["labels"]["kubernetes.io/hostname"] = "there"
+    assert (await room.paths(claimed))["v"] == Path("/tmp")
 
 
 async def test_nfs_is_mounted_with_its_options_and_says_why_not(room: Room, tmp_path: Path) -> None:

@@ -130,6 +130,11 @@ def test_a_directory_can_be_shared(tmp_path: Path) -> None:
         for _ in range(2):
             mounts.share(root)
         assert [point.shared for point in mounts.mount_points() if point.path == root] == [True]
+        mounts.unshare(root)
+        assert not mounts.is_mounted(root)
+        mounts.mount_tmpfs(root, mode=0o700)
+        mounts.unshare(root)
+        assert mounts.is_mounted(root), "a mount of somebody else's"
     finally:
         for mounted in mounts.mounts_below(private):
             mounts.unmount(mounted)
