@@ -25,6 +25,7 @@ from orca.server.responses import (
     GZIP_FROM,
     PIECE,
     ListBody,
+    encoded_response,
     json_response,
     pack,
     pack_list,
@@ -32,6 +33,7 @@ from orca.server.responses import (
     value_response,
     warning_headers,
 )
+from orca.server.slices import encoded_list
 from orca.server.verbs import Call, Verbs
 from orca.server.verbs.serving import AnyWatch, Expired
 from orca.server.watching import serve_watch
@@ -146,9 +148,9 @@ class ObjectHandlers:
             if page.remaining is not None:
                 metadata["remainingItemCount"] = page.remaining
         include = check_include(request.query.get("includeObject", ""))
-        objs = [entry.obj for entry in page.entries]
-        made = transform_list(resource, objs, form, include, self._clock.now(), metadata)
-        return await pack_list(value_response(made, form, pretty=request.pretty), request.accept_encoding)
+        now = self._clock.now()
+        made = await encoded_list(resource, page.entries, form, include, now, metadata, pretty=request.pretty)
+        return await pack_list(encoded_response(made, form), request.accept_encoding)
 
     async def _watch(self, request: Request, resource: Resource) -> web.StreamResponse:
         form = request.form

@@ -56,7 +56,12 @@ def json_response(body: bytes, status: int = 200) -> web.Response:
 
 def value_response(value: Any, form: Form, *, status: int = 200, pretty: bool = False) -> web.Response:
     """Any JSON value in a negotiated form."""
-    return web.Response(body=encode(value, form, pretty=pretty), status=status, headers={"Content-Type": form.media})
+    return encoded_response(encode(value, form, pretty=pretty), form, status)
+
+
+def encoded_response(body: bytes, form: Form, status: int = 200) -> web.Response:
+    """What is encoded in a negotiated form already."""
+    return web.Response(body=body, status=status, headers={"Content-Type": form.media})
 
 
 def pack(response: web.Response, accept_encoding: str) -> web.Response:

@@ -1,0 +1,82 @@
+"""Long lists in forms that are made object by object: Tables and YAML.
+
+A Table of thousands of objects takes most of a second to make, YAML many. Made at once, everybody else would wait for
+it. So they are made a few milliseconds at a time, and others are served in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from time import perf_counter
+from typing import TypeVar
+
+import orjson
+
+from orca.api.objects import Obj
+from orca.api.resources import Resource
+from orca.server.negotiation import YAML, Form
+from orca.server.representation import as_table, transform_list
+from orca.server.responses import encode
+from orca.store import Entry
+
+SLICE = 0.004
+"""Seconds after which others get their turn."""
+_AT_ONCE = 16
+"""Objects; rows are made of some at a time."""
+
+T = TypeVar("T")
+
+
+async def encoded_list(
+    resource: Resource,
+    entries: Sequence[Entry],
+    form: Form,
+    include: str,
+    now: datetime,
+    metadata: Obj,
+    *,
+    pretty: bool = False,
+) -> bytes:
+    """A list in the form that was negotiated. Raises ApiError 406."""
+    if form.kind == "Table" and form.media != YAML and not pretty:
+        return await _table(resource, entries, form, include, now, metadata)
+    if form.media == YAML and form.kind != "Table":
+        return await _yaml(resource, entries, form, include, now, metadata)
+    objs = [obj for part in await _made(entries, lambda some: [entry.obj for entry in some]) for obj in part]
+    return encode(transform_list(resource, objs, form, include, now, metadata), form, pretty=pretty)
+
+
+async def _table(
+    resource: Resource, entries: Sequence[Entry], form: Form, include: str, now: datetime, metadata: Obj
+) -> bytes:
+    def rows(some: Sequence[Entry]) -> bytes:
+        return orjson.dumps(as_table(resource, [entry.obj for entry in some], form, include, now)["rows"])[1:-1]
+
+    parts = await _made(entries, rows)
+    empty = orjson.dumps(as_table(resource, [], form, include, now, metadata))
+    return b"%b%b]}\n" % (empty.removesuffix(b"]}"), b",".join(parts))
+
+
+async def _yaml(
+    resource: Resource, entries: Sequence[Entry], form: Form, include: str, now: datetime, metadata: Obj
+) -> bytes:
+    def items(some: Sequence[Entry]) -> bytes:
+        made = transform_list(resource, [entry.obj for entry in some], form, include, now, metadata)
+        return encode(made["items"], form)
+
+    whole = encode(transform_list(resource, [], form, include, now, metadata), form)
+    parts = await _made(entries, items, 1)
+    return b"%bitems:\n%b" % (whole.removesuffix(b"items: []\n"), b"".join(parts)) if parts else whole
+
+
+async def _made(entries: Sequence[Entry], make: Callable[[Sequence[Entry]], T], at_once: int = _AT_ONCE) -> list[T]:
+    found = []
+    began = perf_counter()
+    for first in range(0, len(entries), at_once):
+        found.append(make(entries[first : first + at_once]))
+        if perf_counter() - began > SLICE:
+            await asyncio.sleep(0)
+            began = perf_counter()
+    return found

@@ -1,0 +1,65 @@
+"""Lists made in slices are the same bytes as those made at once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from orca.api.builtin import PODS
+from orca.server import slices
+from orca.server.negotiation import YAML, Form
+from orca.server.representation import transform_list
+from orca.server.responses import encode
+from orca.store import Entry
+from orca.store.entries import encode as stored
+from orca.store.entries import place
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+METADATA = {"resourceVersion": "7", "continue": "x"}
+FORMS = [
+    Form(kind="Table"),
+    Form(kind="PartialObjectMetadataList"),
+    Form(YAML),
+    Form(YAML, "Table"),
+    Form(YAML, "PartialObjectMetadataList"),
+    Form(),
+]
+
+
+def pods(count: int) -> list[Entry]:
+    made = []
+    for number in range(count):
+        metadata = {"name": f"pod-{number}", "namespace": "n", "labels": {"text": "a: |\n  b - [c]"}}
+        obj = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": []}}
+        made.append(Entry("n", f"pod-{number}", 5, None, place(stored(obj), 5)))
+    return made
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("pretty", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 40])
+async def test_the_same_as_at_once(form: Form, pretty: bool, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 0.0)
+    entries = pods(count)
+    made = await slices.encoded_list(PODS, entries, form, "Object", NOW, METADATA, pretty=pretty)
+    objs = [entry.obj for entry in entries]
+    assert made == encode(transform_list(PODS, objs, form, "Object", NOW, METADATA), form, pretty=pretty)
+
+
+@pytest.mark.parametrize("form", [Form(kind="Table"), Form(YAML)], ids=str)
+async def test_others_get_their_turn(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 0.0)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(other())
+    await slices.encoded_list(PODS, pods(160), form, "None", NOW, {})
+    running.cancel()
+    assert turns >= 10
