@@ -29,7 +29,11 @@ Property = tuple[str, tuple[str, Any]]
 
 
 class SliceError(OSError):
-    """systemd refused, or does not answer."""
+    """systemd refused, or does not answer; ``kind`` is the name of its error on the bus, "" when there is none."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Units(Protocol):
@@ -114,8 +118,8 @@ class Systemd:
             try:
                 answer = self._call(method, signature, arguments)
             except SliceError as error:
-                if error.filename in (_EXISTS, _MISSING):
-                    return str(error.filename)
+                if error.kind in (_EXISTS, _MISSING):
+                    return error.kind
                 raise
             try:
                 while True:
@@ -130,7 +134,7 @@ class Systemd:
         return ""
 
     def _call(self, method: str, signature: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Raises SliceError; its ``filename`` is the error's name on the bus."""
+        """Raises SliceError."""
         from jeepney import DBusAddress, MessageType, new_method_call
         from jeepney.low_level import HeaderFields
 
@@ -143,9 +147,7 @@ class Systemd:
             raise SliceError(f"systemd does not answer: {error}") from error
         if answer.header.message_type is MessageType.error:
             text = answer.body[0] if answer.body else ""
-            failure = SliceError(f"systemd: {method}: {text}")
-            failure.filename = answer.header.fields.get(HeaderFields.error_name)
-            raise failure
+            raise SliceError(f"systemd: {method}: {text}", answer.header.fields.get(HeaderFields.error_name, ""))
         body: tuple[Any, ...] = answer.body
         return body
 
@@ -155,6 +157,7 @@ class Systemd:
                 self._connection = self._connect()
                 self._call("Subscribe", "", ())
             except OSError as error:
+                self._close()
                 raise SliceError(f"systemd cannot be reached: {error}") from error
         return self._connection
 
