@@ -216,7 +216,7 @@ def _of_process(started_at: float) -> Iterator[Metric]:
 
 def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
     found, so_far = [], 0
-    for bound, count in zip([*(f"{bound:g}" for bound in bounds), "+Inf"], counts, strict=True):
+    for bound, count in zip([*(repr(bound).removesuffix(".0") for bound in bounds), "+Inf"], counts, strict=True):
         so_far += count
         found.append((bound, float(so_far)))
     return found

@@ -62,11 +62,17 @@ def plan(pods: Mapping[str, Obj], running: Collection[str], present: Iterable[Ob
         shown, own = mirrored(mirror), pods.get(pod_key)
         if meta(mirror).get("deletionTimestamp") or (shown not in running and (own is None or uid(own) != shown)):
             steps.append(Delete(mirror))
+        elif own is not None and uid(own) == shown and _over(mirror) and not _over(own):
+            steps.append(Delete(mirror))  # it began anew with the agent: what was said of its end is over, too
         elif own is not None and uid(own) == shown:
             patch = status_patch(mirror, mirror.get("status") or {}, own.get("status") or {})
             if patch is not None:
                 steps.append(Tell(mirror, patch))
     return steps
+
+
+def _over(pod: Obj) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def mirror_of(pod: Obj, node: Obj) -> Obj:

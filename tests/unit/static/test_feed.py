@@ -281,6 +281,31 @@ async def test_what_the_mirror_told_is_kept_by_the_next_agent(tmp_path: Path) ->
     assert [pod["status"] for pod in seen] == [running_since]
 
 
+async def test_a_pod_that_begins_anew_gets_a_new_mirror(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    async with running(host):
+        host.listen()
+        host.sources["file"].take([static("s1")])
+        await host.clock.settle()
+        ended = {
+            "phase": "Failed",
+            "reason": "Terminated",
+            "conditions": [{"type": "DisruptionTarget", "status": "True"}],
+        }
+        await host.feed.write_status(static("s1"), {"status": ended})
+        await host.clock.advance(2)
+        before = await host.client.get(PODS, "web-n", "default")
+        assert before["status"]["reason"] == "Terminated"
+    host.feed = host.make()
+    async with running(host):
+        host.listen()
+        host.sources["file"].take([static("s1")])
+        await host.clock.advance(5)
+        after = await host.client.get(PODS, "web-n", "default")
+    assert uid(after) != uid(before)
+    assert after["status"] == {"phase": "Pending"}
+
+
 async def test_orphans_of_other_times_are_removed(tmp_path: Path) -> None:
     host = Host(tmp_path)
     orphan = static("gone")
