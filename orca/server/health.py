@@ -11,6 +11,7 @@ from aiohttp import web
 
 from orca.api.errors import ApiError, no_such_page
 from orca.api.objects import Obj
+from orca.server.revision import revision
 
 log = structlog.get_logger()
 
@@ -27,6 +28,7 @@ def orca_version() -> str:
 def version_info() -> Obj:
     """What ``kubectl version`` shows of the server."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    commit, state = revision()
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
     return {
         "major": major,
@@ -36,8 +38,8 @@ def version_info() -> Obj:
         "minCompatibilityMajor": major,
         "minCompatibilityMinor": str(int(minor) - 1),
         "gitVersion": f"{KUBERNETES_VERSION}+orca.{orca_version()}",
-        "gitCommit": "",
-        "gitTreeState": "clean",
+        "gitCommit": commit,
+        "gitTreeState": state,
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": f"python{platform.python_version()}",
         "compiler": platform.python_implementation(),
