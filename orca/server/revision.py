@@ -10,8 +10,12 @@ from pathlib import Path
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
-def revision(package: str = "orca", root: Path = Path(__file__).resolve().parents[2]) -> tuple[str, str]:
-    """(commit, state of the tree): "clean" as installed from a commit, else nobody knows: "archive", as upstream calls it without git."""
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def revision(package: str = "orca", root: Path = _ROOT) -> tuple[str, str]:
+    """(commit or "", state of the tree): "clean" as installed from a commit. Else nobody knows what was changed:
+    "archive", as upstream calls what was not built from a repository."""
     commit = _installed(package)
     return (commit, "clean") if commit else (_checked_out(root / ".git"), "archive")
 
