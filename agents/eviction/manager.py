@@ -37,6 +37,7 @@ LOOK_SECONDS = 10.0
 CLEANUP_SECONDS = 30.0
 SETTLE_SECONDS = 1.0
 """From a pod's end to the next look: what it held is not free everywhere at once."""
+RECLAIM_SECONDS = 60.0
 IMMEDIATE_GRACE = 1.0
 """At hard thresholds and for local storage: the node cannot wait."""
 DISK_AGE = 5.0
@@ -264,10 +265,11 @@ class EvictionManager:
             return False
         for reclaim in self._reclaims:
             try:
-                await reclaim()
+                async with asyncio.timeout(RECLAIM_SECONDS):
+                    await reclaim()
             except Exception as error:
                 # Whatever went wrong with one, the others and in the end the pods must still give way.
-                log.warning("cannot free what nobody uses", error=str(error))
+                log.warning("cannot free what nobody uses", error=str(error) or type(error).__name__)
         observed = observe(await self._meters.node())
         return not met_by(self._thresholds, observed, with_reclaim=True)
 

@@ -30,6 +30,8 @@ SUMMARY_DISK_AGE = 60.0
 MEASURED_VOLUMES = frozenset({"emptyDir", "configMap", "secret", "downwardAPI", "projected"})
 """Volumes whose content is counted; others belong to somebody else."""
 PARALLEL_SIZES = 2
+ENGINE_SECONDS = 5.0
+"""A hung engine is one that does not know: the host is measured all the same."""
 
 T = TypeVar("T")
 
@@ -113,17 +115,19 @@ class Collector:
         """The host, with its file systems and process ids."""
         if self._image_root is None:
             try:
-                self._image_root = await self._engine.storage_root()
-            except RuntimeFailure as error:
-                log.info("where images are is not known yet", error=str(error))
+                async with asyncio.timeout(ENGINE_SECONDS):
+                    self._image_root = await self._engine.storage_root()
+            except (RuntimeFailure, TimeoutError) as error:
+                log.info("where images are is not known yet", error=str(error) or "no answer")
         return await self._use(self._whole_node)
 
     async def _with_images(self, node: NodeStats) -> NodeStats:
         if node.image_filesystem is None:
             return node
         try:
-            used = await self._engine.image_bytes()
-        except RuntimeFailure:
+            async with asyncio.timeout(ENGINE_SECONDS):
+                used = await self._engine.image_bytes()
+        except (RuntimeFailure, TimeoutError):
             return node
         return replace(node, image_filesystem=replace(node.image_filesystem, used=used, inodes_used=None))
 
@@ -210,9 +214,9 @@ class Collector:
             kept = self._layers.get(container_id)
             if kept is None or self._clock.monotonic() - kept[0] >= max(max_age, SUMMARY_DISK_AGE):
                 try:
-                    async with gate:
+                    async with gate, asyncio.timeout(ENGINE_SECONDS):
                         kept = (self._clock.monotonic(), Counted(await self._engine.layer_bytes(container_id), 0))
-                except RuntimeFailure:
+                except (RuntimeFailure, TimeoutError):
                     return
                 self._layers[container_id] = kept
             found[container_id] = kept[1]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agents.eviction.observations import Observation
 from agents.eviction.planner import Round, State, look
 from agents.eviction.thresholds import Signal, Threshold, parse_thresholds
@@ -103,6 +106,25 @@ def test_reclaiming_goes_on_until_the_minimum_is_free() -> None:
     assert watch.look(disk=15).threshold is not None  # not yet 20
     assert watch.look(disk=20).threshold is None
     assert watch.look(disk=15).threshold is None
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.integers(0, 300), st.integers(0, 100)), min_size=1, max_size=30))
+def test_whatever_is_seen(looks: list[tuple[int, int, int]]) -> None:
+    watch = Watch()
+    last_met: dict[str, datetime] = {}
+    for after, memory, disk in looks:
+        found = watch.look(after, memory=memory, disk=disk)
+        short = {"MemoryPressure"} if memory < 100 else set()
+        short |= {"DiskPressure"} if disk < 10 else set()
+        last_met |= dict.fromkeys(short, watch.now)
+        # What is short is a condition, acted upon, memory first; nothing else is acted upon.
+        assert short <= set(found.conditions)
+        assert (found.threshold is not None) is bool(short)
+        if found.threshold is not None:
+            assert found.threshold.signal is (Signal.MEMORY if "MemoryPressure" in short else Signal.NODE_FS)
+        # A condition that was not short within the transition period is none.
+        recent = {one for one, at in last_met.items() if (watch.now - at).total_seconds() < 300}
+        assert set(found.conditions) == recent
 
 
 def test_a_signal_that_cannot_be_measured_says_nothing() -> None:

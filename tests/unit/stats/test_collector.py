@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class Host:
         volumes = {"scratch": str(self.volume)}
         self.tenants = [Tenant(self.pod, None, (info(tmp_path, self.clock),), volumes)]
         self.engine_up = True
+        self.engine_hangs = False
         self.sizes_asked = 0
         self.collector = Collector(
             node_name="host-1",
@@ -79,6 +81,8 @@ class Host:
         )
 
     async def _storage(self) -> str:
+        if self.engine_hangs:
+            await asyncio.Event().wait()
         if not self.engine_up:
             raise EngineUnavailable("down")
         return str(self.root)
@@ -155,6 +159,16 @@ async def test_a_host_without_its_engine_is_measured_all_the_same(host: Host) ->
     assert node.image_filesystem is None
     host.engine_up = True
     assert (await host.collector.node()).image_filesystem is not None
+
+
+async def test_a_hung_engine_does_not_keep_the_host_from_being_measured(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.stats.collector.ENGINE_SECONDS", 0.01)
+    host.engine_hangs = True
+    node = await host.collector.node()
+    assert node.memory is not None
+    assert (await host.collector.summary()).pods
 
 
 async def test_layers_without_a_directory_are_asked_for_seldom(host: Host, tmp_path: Path) -> None:
