@@ -14,14 +14,19 @@ import structlog
 from agents.images.mounts import ImageMounts
 from agents.network import Iptables, PodNetwork
 from agents.proxy.writer import IptablesWriter
+from agents.resources.paths import Driver, Layout
+from agents.resources.tree import Tree
 from agents.runtime import Runtime
 from agents.volumes import mounts
 
 log = structlog.get_logger()
 
 
-async def clean_up(root: Path, *, docker_socket: str, cluster_cidr: str, service_cidr: str, node_name: str) -> bool:
-    """Remove pods' containers, rules, links and mounts; state files stay. False when something could not be removed."""
+async def clean_up(
+    root: Path, *, docker_socket: str, cluster_cidr: str, service_cidr: str, node_name: str, cgroup_root: str
+) -> bool:
+    """Remove pods' containers, cgroups, rules, links and mounts; state files stay. False when something could not be
+    removed."""
 
     async def unmount() -> None:
         await asyncio.to_thread(_unmount_below, root)
@@ -31,6 +36,7 @@ async def clean_up(root: Path, *, docker_socket: str, cluster_cidr: str, service
 
     steps: dict[str, Callable[[], Awaitable[None]]] = {
         "containers": lambda: _remove_containers(docker_socket, root),
+        "cgroups": lambda: _remove_cgroups(docker_socket, cgroup_root),
         "services": lambda: IptablesWriter(Iptables(), cluster_cidr=cluster_cidr).remove_everything(),
         "network": network,
         "volumes": unmount,
@@ -53,6 +59,16 @@ async def _remove_containers(docker_socket: str, root: Path) -> None:
         await asyncio.gather(*(runtime.remove(container) for container in await runtime.states()))
     finally:
         await runtime.aclose()
+
+
+async def _remove_cgroups(docker_socket: str, cgroup_root: str) -> None:
+    runtime = Runtime(docker_socket)
+    try:
+        abilities = await runtime.abilities()
+    finally:
+        await runtime.aclose()
+    layout = Layout(Driver(abilities.cgroup_driver), int(abilities.cgroup_version), cgroup_root)
+    await asyncio.to_thread(Tree(layout).remove, layout.pods_name)
 
 
 def _unmount_below(root: Path) -> None:

@@ -153,6 +153,7 @@ def main(
             cluster_cidr=cluster_cidr,
             service_cidr=service_cluster_ip_range,
             node_name=node_name,
+            cgroup_root=cgroup_parent or configuration.cgroup_root,
         )
         sys.exit(0 if asyncio.run(cleaning) else 1)
     options = AgentOptions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +139,71 @@ def test_rules_of_the_namespace_hold(kubectl: Kubectl, kind: str, spec: dict[str
     assert says in refused.err
     kubectl(*patch("bound", "200m", "64Mi"))
     settled(kubectl, "bound", "200m", "64Mi")
+
+
+def cgroup(path: str, file: str) -> int:
+    """A number of a pod's cgroup, -1 for no limit."""
+    controller = file.partition(".")[0]
+    base = Path("/sys/fs/cgroup")
+    base = base / controller if (base / controller).is_dir() else base
+    found = next(base.glob(f"orca-{LAB}/*/kubepods/**/{path}/{file}"))
+    return int(found.read_text().split()[0].replace("max", "-1"))
+
+
+def test_what_a_pod_has_as_a_whole_is_limited_and_resized(kubectl: Kubectl) -> None:
+    """`resources` of the pod: one budget for containers that have none of their own."""
+    one = {"image": "busybox:1.36", "command": ["sleep", "3600"]}
+    spec = {
+        "terminationGracePeriodSeconds": 1,
+        "resources": sizes("500m", "64Mi"),
+        "containers": [{"name": "main", **one}, {"name": "other", **one}],
+    }
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "whole"}, "spec": spec}
+    kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    kubectl("wait", "--for=condition=Ready", "pod/whole", "--timeout=60s")
+    pod = kubectl.json("get", "pod", "whole")
+    assert pod["status"]["qosClass"] == "Guaranteed"
+    assert pod["status"]["resources"] == sizes("500m", "64Mi")
+    path, files = f"pod{pod['metadata']['uid']}", ("cpu.max", "memory.max")
+    if Path("/sys/fs/cgroup/memory").is_dir():
+        files = ("cpu.cfs_quota_us", "memory.limit_in_bytes")
+    assert [cgroup(path, file) for file in files] == [50_000, 64 << 20]
+    # A container without limits may use all that the pod has.
+    assert kernel(kubectl, "whole") == [50_000, 64 << 20]
+    kubectl("patch", "pod", "whole", "--subresource=resize", "--type=merge", "--patch",
+            json.dumps({"spec": {"resources": sizes("1", "96Mi")}}))  # fmt: skip
+
+    def resized() -> Any:
+        status = kubectl.json("get", "pod", "whole")["status"]
+        return status if status["resources"] == sizes("1", "96Mi") else None
+
+    status = eventually(resized, what="the resize of the pod")
+    assert status["allocatedResources"] == {"cpu": "1", "memory": "96Mi"}
+    assert [cgroup(path, file) for file in files] == [100_000, 96 << 20]
+    assert kernel(kubectl, "whole") == [100_000, 96 << 20]
+    assert [one["restartCount"] for one in status["containerStatuses"]] == [0, 0]
+    kubectl("delete", "pod", "whole")
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/orca-{LAB}/**/{path}"))
+
+
+def test_a_pod_that_names_its_node_is_refused_when_that_has_no_room(kubectl: Kubectl) -> None:
+    for name, amounts, reason in (
+        ("cpus", {"cpu": "1000"}, "OutOfcpu"),
+        ("bytes", {"memory": "100Ti"}, "OutOfmemory"),
+        ("pages", {"cpu": "1m", "hugepages-2Mi": "2Gi"}, "OutOfhugepages-2Mi"),
+    ):
+        main = {"name": "main", "image": "busybox:1.36", "resources": {"requests": amounts, "limits": amounts}}
+        spec = {"nodeName": "host-1", "containers": [main]}
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+        kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+
+        def failed(name: str = name) -> Any:
+            status = kubectl.json("get", "pod", name).get("status") or {}
+            return status if status.get("phase") == "Failed" else None
+
+        status = eventually(failed, what=f"the refusal of {name}")
+        resource = reason.removeprefix("OutOf")
+        assert status["reason"] == reason
+        assert status["message"].startswith(
+            f"Pod was rejected: Node didn't have enough resource: {resource}, requested: "
+        )
