@@ -197,6 +197,8 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
             status["allocatedResources"] = allotted
     if container.get("volumeMounts"):
         status["volumeMounts"] = [_mount(one, memory) for one in container["volumeMounts"]]
+    if signal := (container.get("lifecycle") or {}).get("stopSignal"):
+        status["stopSignal"] = signal
     known_user = before.get("user") if before.get("containerID") == status["containerID"] else None
     if user := memory.users.get(info.id) or known_user:
         status["user"] = user
@@ -228,7 +230,7 @@ def _left(last: Gone | None, before: Obj) -> Obj:
         state = terminated(last.info, {last.info.id: last.message})
     elif (before.get("state") or {}).get("terminated"):
         state = before["state"]["terminated"]
-    elif last is not None or (before.get("state") or {}).get("running"):
+    elif last is not None or "running" in (before.get("state") or {}):
         state = dict(VANISHED)
     else:
         state = (before.get("lastState") or {}).get("terminated")

@@ -227,6 +227,39 @@ async def test_liveness_restarts_and_readiness_gates(host: PodHost) -> None:
     await host.delete("probed")
 
 
+async def test_a_probe_that_times_out_leaves_no_process_behind(host: PodHost) -> None:
+    """Not even a zombie, where the first process of the container reaps nobody; what cannot be run restarts nothing."""
+    probe = {"periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 1000}
+    hangs = {"exec": {"command": ["sh", "-c", "sleep 500; echo late"]}, **probe}
+    absent = {"exec": {"command": ["/no/such/program"]}, "periodSeconds": 1, "failureThreshold": 1}
+    await host.create(pod("hangs", container={"readinessProbe": hangs, "livenessProbe": absent}))
+    await host.until("hangs", lambda s: "running" in container(s)["state"])
+
+    def told(text: str) -> int:
+        return sum(text in message for _, reason, message, _ in host.told.events if reason == "Unhealthy")
+
+    timeout = 'Readiness probe failed: command timed out: "sh -c sleep 500; echo late" timed out after 1s'
+    status = (await host.until("hangs", lambda _: told(timeout) >= 3))["status"]
+    assert not ready(status, "Ready")
+    assert container(status)["restartCount"] == 0
+    assert told("Liveness probe errored and resulted in unknown state: ") >= 3
+    processes = (await host.output("hangs", "ps", "-o", "stat,args")).splitlines()
+    assert not [line for line in processes if line.startswith("Z")], processes
+    assert len([line for line in processes if "sleep 500" in line]) <= 2, "only the try that is under way"
+    await host.delete("hangs")
+
+
+async def test_readiness_is_asked_until_the_end(host: PodHost) -> None:
+    script = "touch /tmp/ready; trap 'rm /tmp/ready; sleep 3; exit 0' TERM; while :; do sleep 0.1; done"
+    probe = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
+    await host.create(pod("going", container=shell(script, readinessProbe=probe), terminationGracePeriodSeconds=20))
+    made = await host.running("going")
+    await host.client.delete(PODS, "going", "default")
+    status = (await host.until("going", lambda s: not ready(s, "Ready")))["status"]
+    assert "running" in container(status)["state"], "it says so while it still runs"
+    await host.gone(made)
+
+
 async def test_hooks_run_and_grace_is_kept(host: PodHost) -> None:
     script = "trap 'echo term >> /data/log; exit 0' TERM; while :; do sleep 0.1; done"
     await host.create(

@@ -11,9 +11,9 @@ from agents.pods.memory import Memory, ProbeResults
 from agents.pods.patch import status_patch
 from agents.pods.reporter import is_dull
 from agents.pods.status import build_status
-from agents.pods.steps import Plan, Waiting
+from agents.pods.steps import Plan, StartContainer, Waiting
 from orca.api.objects import Obj
-from tests.unit.pods.build import IMAGE, T0, at, deleting, info, pod, spec_container, up
+from tests.unit.pods.build import IMAGE, T0, at, decide, deleting, info, pod, spec_container, up
 
 C = spec_container()
 INIT = spec_container("i")
@@ -184,3 +184,54 @@ def test_a_new_address_replaces_the_old_one() -> None:
     patch = status_patch(pod(), {"podIPs": [{"ip": "1.1.1.1"}]}, {"podIPs": [{"ip": "2.2.2.2"}], "phase": "Running"})
     assert patch is not None
     assert patch["status"]["podIPs"] == [{"ip": "2.2.2.2"}, {"$patch": "replace"}]
+
+
+def test_a_container_is_not_running_before_its_post_start_has_ended() -> None:
+    memory = up(info(C))
+    memory.hooks.add("c-0")
+    (told,) = status_of(pod(), memory)["containerStatuses"]
+    assert told["state"] == {"waiting": {"reason": "ContainerCreating"}}
+    assert (told["started"], told["ready"]) == (False, False)
+    memory.hooks.clear()
+    (told,) = status_of(pod(), memory)["containerStatuses"]
+    assert "running" in told["state"]
+
+
+def test_an_init_container_is_started_while_it_runs() -> None:
+    obj = pod(init=[INIT])
+    (running,) = status_of(obj, up(info(INIT)))["initContainerStatuses"]
+    assert (running["started"], running["ready"]) == (True, False)
+    (done,) = status_of(obj, up(info(INIT, "exited")))["initContainerStatuses"]
+    assert (done["started"], done["ready"]) == (False, True)
+
+
+def test_a_container_that_vanished_is_told_of_until_the_next_one_runs() -> None:
+    before = {"name": "c", "containerID": "docker://c-1", "restartCount": 1, "state": {"running": {}}}
+    obj = pod(status={"phase": "Running", "containerStatuses": [before]})
+    (told,) = status_of(obj, up())["containerStatuses"]
+    assert told["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
+    assert (told["restartCount"], told["state"]) == (1, {"waiting": {"reason": "ContainerCreating"}})
+    assert status_of(obj, up())["phase"] == "Running"
+    assert decide(obj, up()).actions == (StartContainer("c", 2),)
+
+
+def test_all_last_words_together_have_their_limit() -> None:
+    containers = [spec_container(f"c{number}") for number in range(4)]
+    memory = up(*(info(one, "exited") for one in containers))
+    memory.messages = {f"c{number}-0": "ä" * 2000 for number in range(4)}
+    status = status_of(pod(*containers, restartPolicy="Never"), memory, life=Life.FINISHED)
+    sizes = [len(one["state"]["terminated"]["message"].encode()) for one in status["containerStatuses"]]
+    assert sizes == [3072] * 4
+
+
+def test_a_stop_signal_is_told() -> None:
+    container = spec_container(lifecycle={"stopSignal": "SIGUSR1"})
+    (told,) = status_of(pod(container), up(info(container)))["containerStatuses"]
+    assert told["stopSignal"] == "SIGUSR1"
+
+
+def test_a_sidecar_that_runs_keeps_the_pod_running() -> None:
+    sidecar = spec_container("s", restartPolicy="Always")
+    obj = pod(C, init=[sidecar], restartPolicy="Never")
+    memory = up(info(C, "exited"), info(sidecar), life=Life.STOPPING)
+    assert status_of(obj, memory)["phase"] == "Running"

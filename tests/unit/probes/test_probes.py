@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from agents.probes.tracker import ProbeSpec, Tracker, probe_specs
 from agents.runtime.model import ExecResult
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
+from tests.support.tls import Authority, serving
 
 
 def test_defaults_are_upstreams() -> None:
@@ -213,6 +215,48 @@ async def test_http(port: int, path: str, ok: bool, text: str) -> None:
     outcome = await handlers.run({"httpGet": action}, TARGET, 0.3)
     assert outcome.ok is ok
     assert text in outcome.text
+    await handlers.aclose()
+
+
+async def test_a_hook_asks_and_takes_whatever_is_answered() -> None:
+    asked: list[tuple[str, str, str | None]] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append((request.scheme, request.headers["User-Agent"], request.headers.get("Authorization")))
+        return web.Response(status=500)
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    handlers = Handlers(Executor())
+    action = {"port": port, "httpHeaders": [{"name": "Authorization", "value": "secret"}]}
+    assert (await handlers.run_hook({"httpGet": action}, TARGET, 1)).ok
+    assert (await handlers.run_hook({"httpGet": {**action, "scheme": "HTTPS"}}, TARGET, 1)).ok, (
+        "asked again without TLS"
+    )
+    assert asked == [("http", "kube-lifecycle/1.36", "secret"), ("http", "kube-lifecycle/1.36", None)]
+    assert not (await handlers.run_hook({"httpGet": {"port": free_port()}}, TARGET, 1)).ok
+    assert not (await handlers.run_hook({"tcpSocket": {"port": port}}, TARGET, 1)).ok, "no longer a hook"
+    await handlers.aclose()
+    await runner.cleanup()
+
+
+async def test_https_needs_no_certificate_that_anybody_trusts(tmp_path: Path) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        seen.append((request.headers["Host"], request.headers.get("Accept")))
+        return web.Response(text="fine")
+
+    handlers = Handlers(Executor())
+    async with serving(answer, Authority(tmp_path).server_context("somebody.else")) as port:
+        headers = [{"name": "Host", "value": "web.example"}, {"name": "Accept", "value": "text/x"}]
+        action = {"port": port, "scheme": "HTTPS", "host": "127.0.0.1", "httpHeaders": headers}
+        outcome = await handlers.run({"httpGet": action}, Target("id", {"name": "c"}, "192.0.2.1"), 2)
+    assert (outcome.ok, outcome.text) == (True, "fine")
+    assert seen == [("web.example", "text/x")]
     await handlers.aclose()
 
 
