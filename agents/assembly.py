@@ -208,7 +208,14 @@ class Agent:
         )
 
         host_facts = facts.read_facts(options.root)
-        recorder = EventRecorder(api, "kubelet", options.node_name, clock=clock)
+        recorder = EventRecorder(
+            api,
+            "kubelet",
+            options.node_name,
+            clock=clock,
+            qps=configuration.event_record_qps,
+            burst=configuration.event_burst,
+        )
         cgroups = Cgroups(
             cgroup_settings(
                 configuration,
@@ -357,6 +364,7 @@ class Agent:
                     unsafe_sysctls=configuration.allowed_unsafe_sysctls,
                     log_max_size=str(configuration.container_log_max_size.integer),
                     log_max_files=configuration.container_log_max_files,
+                    resync_seconds=configuration.sync_frequency,
                     longest_restart_delay=configuration.crash_loop_back_off.max_container_restart_period,
                 ),
                 clock=clock,

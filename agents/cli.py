@@ -21,6 +21,7 @@ from agents.config.model import Taint
 from agents.logging import configure
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
+from agents.process import become, check_host
 from agents.proxy import ProxyModeError, check_mode
 from agents.server.tls import unknown_suites
 from orca.client.clock import SystemClock
@@ -143,6 +144,10 @@ def main(
         raise click.ClickException(str(error)) from error
     if os.geteuid() != 0:
         raise click.ClickException("orca-agent must be run as root")
+    try:
+        check_host(configuration)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
     configure(max(verbosity, configuration.logging.verbosity), form=configuration.logging.format)
     node_name = (hostname_override or socket.gethostname()).lower()
     docker_socket = configuration.container_runtime_endpoint.removeprefix("unix://")
@@ -174,6 +179,7 @@ def main(
     )
     heap.bound()
     heap.settle()
+    become(configuration)
     uvloop.run(_run(options))
 
 

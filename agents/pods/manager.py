@@ -46,8 +46,6 @@ log = structlog.get_logger()
 
 Found: TypeAlias = list[ContainerInfo]
 
-RESYNC_SECONDS = 60.0
-"""Events tell everything; this comparison with the engine is for what an engine forgot to tell."""
 FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
 PARALLEL_REMOVALS = 4
@@ -263,7 +261,7 @@ class PodManager:
 
     async def _resync(self) -> None:
         while True:
-            await self._clock.sleep(RESYNC_SECONDS)
+            await self._clock.sleep(self._tools.config.resync_seconds)
             heap.give_back()  # what pods that came and went have left
             try:
                 await self._take_changes()

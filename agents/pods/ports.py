@@ -120,6 +120,8 @@ class PodsConfig:
     """Of cpu quotas, in microseconds; 0 for no quotas."""
     log_max_size: str = "10m"
     log_max_files: int = 5
+    resync_seconds: float = 60.0
+    """Between two comparisons of what is known with the engine, for what that forgot to tell."""
     longest_restart_delay: float = 300.0
     """Seconds that a crashing container waits at most before it is started again (``crashLoopBackOff``)."""
 

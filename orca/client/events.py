@@ -79,11 +79,24 @@ class EventRecorder:
     When too many different events are waiting the newest is dropped: events are best effort.
     """
 
-    def __init__(self, client: Client, component: str, host: str = "", *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        component: str,
+        host: str = "",
+        *,
+        clock: Clock | None = None,
+        qps: float = 0.0,
+        burst: int = 1,
+    ) -> None:
+        """At most ``burst`` events are sent at once and ``qps`` a second then; 0 for no such limit."""
         self._client = client
         self._component = component
         self._host = host
         self._clock = clock or SystemClock()
+        self._qps = qps
+        self._burst = max(burst, 1)
+        self._budget = _Tokens(float(self._burst))
         self._seen = _Recent()
         self._similar = _Recent()
         self._tokens = _Recent()
@@ -192,9 +205,20 @@ class EventRecorder:
             seen, event = found
             self._busy.add(seen.name)
             try:
+                await self._wait_for_turn()
                 await self._try_to_send(seen, event)
             finally:
                 self._busy.discard(seen.name)
+
+    async def _wait_for_turn(self) -> None:
+        if not self._qps:
+            return
+        now, budget = self._clock.monotonic(), self._budget
+        budget.left = min(self._burst, budget.left + (now - budget.at) * self._qps)
+        budget.at = now
+        budget.left -= 1
+        if budget.left < 0:
+            await self._clock.sleep(-budget.left / self._qps)
 
     async def _try_to_send(self, seen: _Seen, event: Obj) -> None:
         for attempt in range(ATTEMPTS):

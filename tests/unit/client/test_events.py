@@ -76,3 +76,18 @@ async def test_an_unreachable_server_delays_and_a_refusal_drops() -> None:
     events.event(POD, "Normal", "Kept", "x")
     await events.flush()
     assert [event["reason"] for event in client.objects(EVENTS)] == ["Kept"]
+
+
+async def test_no_more_events_a_second_than_allowed() -> None:
+    clock = VirtualClock()
+    client = FakeClient(clock=clock)
+    recorder = EventRecorder(client, "kubelet", clock=clock, qps=2, burst=3)
+    for number in range(9):
+        about = {"kind": "Pod", "namespace": "default", "name": f"p{number}", "uid": str(number), "apiVersion": "v1"}
+        recorder.event(about, "Normal", "Started", "up")
+    await clock.settle()
+    assert len(client.objects(EVENTS)) == 3
+    await clock.advance(1)
+    assert len(client.objects(EVENTS)) == 5
+    await clock.advance(2)
+    assert len(client.objects(EVENTS)) == 9
