@@ -21,14 +21,23 @@ from orca.api.objects import Obj, name, namespace
 from orca.api.resources import Resource
 from orca.client.clock import Clock, SystemClock
 from orca.client.keeping import keep_running
-from orca.store.cache import Bucket, Cache, Hint, Predicate
-from orca.store.entries import Change, Entry, Page, bookmark, encode, place
-from orca.store.etcd import PAGE, Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Write, Written, end_of
-from orca.store.faults import Unreadable, told
+from orca.store.answers import (
+    Expected,
+    as_api_error,
+    check_expected,
+    entry_of,
+    key_of,
+    revision_of,
+    too_old,
+    unreadable,
+)
+from orca.store.cache import Cache, Hint, Predicate
+from orca.store.compaction import Compaction
+from orca.store.entries import Change, Entry, Page, bookmark, encode
+from orca.store.etcd import PAGE, Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, Write, Written, end_of
 from orca.store.feed import Feed
 from orca.store.leases import Leases
 from orca.store.listing import page_of, undone
-from orca.store.paging import ContinueExpired, Position
 from orca.store.paging import decode as decode_position
 from orca.store.presence import Presence
 from orca.store.timing import Times
@@ -37,15 +46,11 @@ from orca.store.watch import Watch
 
 log = structlog.get_logger()
 
-COMPACT_SECONDS = 300.0
 BOOKMARK_SECONDS = 60.0
 TICK_SECONDS = 0.05
 FUTURE_SECONDS = 3.0
 CONFLICTS = 50
-_COMPACTED = b"/registry/.orca/compacted"
 
-Expected = tuple[str, str]
-"""(uid or "", resourceVersion or ""): what the object must be for a write to happen."""
 ChangeObject = Callable[[Obj], Obj | Awaitable[Obj | None] | None]
 Objects: TypeAlias = list[Obj]
 T = TypeVar("T")
@@ -71,7 +76,7 @@ class Store:
         self._feed = Feed(self._etcd, self._cache, self._clock)
         self._leases = Leases(self._etcd, self._clock)
         self._known = 0
-        self._forgotten = 0  # the state before this revision is shown to nobody any more
+        self._compaction = Compaction(self._etcd, self._clock)
         self._latest: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -96,7 +101,7 @@ class Store:
         except TimeoutError as error:
             why = self._etcd.trouble or "nothing was heard"
             raise errors.service_unavailable(f"{self._etcd} does not answer: {why}") from error
-        works = {"following etcd": self._feed.run, "compaction": self._compact, "bookmarks": self._bookmark}
+        works = {"following etcd": self._feed.run, "compaction": self._compaction.run, "bookmarks": self._bookmark}
         for what, work in works.items():
             self._tasks.append(asyncio.create_task(keep_running(what, work, self._clock), name=what))
 
@@ -153,7 +158,7 @@ class Store:
         """
         current = await self.get(resource, namespace, name)
         for _ in range(CONFLICTS):
-            _check(resource, current, expected)
+            check_expected(resource, current, expected)
             made = change(current.obj)
             new = await made if inspect.isawaitable(made) else made
             if new is None or (new == current.obj and not await self.stale(resource, current)):
@@ -186,9 +191,9 @@ class Store:
         """Removes an object and answers its last state. `check` sees the current one and raises to refuse. Raced when
         one of `also` cannot be written with it."""
         current = await self.get(resource, namespace, name)
-        key = _key(resource, namespace, name)
+        key = key_of(resource, namespace, name)
         for _ in range(CONFLICTS):
-            _check(resource, current, expected)
+            check_expected(resource, current, expected)
             if check is not None:
                 check(current.obj)
             if also:
@@ -204,7 +209,7 @@ class Store:
     async def _put(
         self, resource: Resource, obj: Obj, revision: int, also: Sequence[Also] = ()
     ) -> tuple[Written, Entry]:
-        key = _key(resource, namespace(obj), name(obj))
+        key = key_of(resource, namespace(obj), name(obj))
         value = encode(obj)
         entry = Entry(namespace(obj), name(obj), -1, obj, value)
         self._feed.expect(key, value, entry)
@@ -227,7 +232,7 @@ class Store:
         writes = [main]
         for one in also:
             value = encode(one.obj) if one.obj is not None else None
-            writes.append(Write(_key(one.resource, one.namespace, one.name), value, one.revision))
+            writes.append(Write(key_of(one.resource, one.namespace, one.name), value, one.revision))
         done = await self._etcd.transact(writes)
         if done.won:
             return Written(True, done.revision, None)
@@ -253,12 +258,12 @@ class Store:
 
     def presence(self, resource: Resource, obj: Obj, ttl: int) -> Presence:
         """Stores `obj` for as long as its `run` runs, and at most `ttl` seconds longer."""
-        return Presence(self._etcd, self._clock, _key(resource, namespace(obj), name(obj)), encode(obj), ttl)
+        return Presence(self._etcd, self._clock, key_of(resource, namespace(obj), name(obj)), encode(obj), ttl)
 
     async def stale(self, resource: Resource, current: Entry) -> bool:
         """Whether an object is to be written even if nothing changes: its kind is encrypted, and etcd holds it in
         another way than it would be written now."""
-        return await self._ask(self._etcd.stale(_key(resource, current.namespace, current.name)))
+        return await self._ask(self._etcd.stale(key_of(resource, current.namespace, current.name)))
 
     async def mend(self) -> None:
         """Tries again to read what could not be read. ApiError 503."""
@@ -274,7 +279,7 @@ class Store:
         self._learn(written)
         if written.current is None:
             raise errors.not_found(resource, name)
-        return _entry(resource, written.current)
+        return entry_of(resource, written.current)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -287,7 +292,7 @@ class Store:
         found = bucket.entries.get(key)
         if found is None:
             if key in bucket.faults:
-                raise _unreadable(bucket, key)
+                raise unreadable(bucket, key)
             raise errors.not_found(resource, name)
         return found
 
@@ -322,7 +327,7 @@ class Store:
             if position.revision > 0:
                 exact = position.revision
                 await self._feed.wait(exact)
-        version = _version(resource_version)
+        version = revision_of(resource_version)
         if exact is None and version > 0:
             await self.reach(version)
             if match == "Exact" or (not match and limit and not continue_):
@@ -334,9 +339,9 @@ class Store:
         revision = self._cache.revision
         bucket = self._cache.bucket(resource.storage)
         if bucket.faults and bucket.fault_in(namespace):
-            raise _unreadable(bucket, bucket.fault_in(namespace))
-        if exact is not None and exact < self._forgotten:
-            raise _too_old(exact, start, paging=bool(continue_))
+            raise unreadable(bucket, bucket.fault_in(namespace))
+        if exact is not None and exact < self._compaction.forgotten:
+            raise too_old(exact, start, paging=bool(continue_))
         if exact is not None and exact < revision:
             differs = bucket.past(exact)
             if differs is None:
@@ -482,42 +487,16 @@ class Store:
             if wanted:
                 total = await self._etcd.count(first, end, revision)
             async for pairs, _ in self._etcd.pages(first, end, revision, wanted + 1 if wanted else PAGE):
-                found += [_entry(resource, pair) for pair in pairs]
+                found += [entry_of(resource, pair) for pair in pairs]
                 if 0 < wanted < len(found):
                     break
         except EtcdCompacted as error:
-            raise _too_old(revision, start, paging=paging) from error
+            raise too_old(revision, start, paging=paging) from error
         except EtcdError as error:
-            raise _told(error) from error
+            raise as_api_error(error) from error
         return page_of(iter(found), (lambda _: total - wanted) if wanted else None, predicate, limit, revision)
 
     # --- background --------------------------------------------------------------------------------------------------
-
-    async def _compact(self) -> None:
-        """Drops what is older than five minutes from etcd. Of several servers one does it: whoever is the first to
-        replace the note that all of them saw five minutes before (as upstream's ``compact_rev_key``)."""
-        noted = -1
-        while True:
-            await self._clock.sleep(COMPACT_SECONDS)
-            try:
-                if noted < 0:
-                    found, _ = await self._etcd.get(_COMPACTED)
-                    noted = found.revision if found is not None else 0
-                    if noted:
-                        continue
-                written = await self._etcd.put(_COMPACTED, b"{}", noted)
-                # Whoever compacts: nobody gets what was before, also where it is remembered here. Clients rely on pages
-                # ending (upstream's "continue listing from the last key").
-                self._forgotten = max(self._forgotten, noted)
-                if written.won and noted:
-                    await self._etcd.compact(noted)
-                noted = written.revision if written.won else written.current.revision if written.current else 0
-            except EtcdCompacted:
-                log.debug("compacted by somebody else", revision=noted)
-                noted = -1
-            except EtcdError as error:
-                log.warning("compaction failed", error=str(error))
-                noted = -1
 
     async def _bookmark(self) -> None:
         """Tells quiet watchers how far they are, so that they resume from there."""
@@ -535,62 +514,4 @@ class Store:
         try:
             return await request
         except EtcdError as error:
-            raise _told(error) from error
-
-
-def _too_old(revision: int, start: str, *, paging: bool) -> ApiError:
-    if paging:
-        return ContinueExpired(Position(revision, start))
-    return errors.expired(f"The resourceVersion for the provided list is too old: {revision}")
-
-
-def _told(error: EtcdError) -> ApiError:
-    """etcd's failure as the API tells it."""
-    if isinstance(error, EtcdUnavailable):
-        if "Deadline" in str(error):
-            return errors.timeout(f"request did not complete within requested timeout - {error}", retry_after=1)
-        return errors.service_unavailable(str(error))
-    if "request is too large" in str(error) or "message larger than max" in str(error):
-        return errors.too_large(1_572_864)
-    return errors.internal(str(error))
-
-
-def _key(resource: Resource, namespace: str, name: str) -> bytes:
-    return (f"{resource.storage}/{namespace}/{name}" if namespace else f"{resource.storage}/{name}").encode()
-
-
-def _entry(resource: Resource, pair: KeyValue) -> Entry:
-    """Raises ApiError 500 for a value that cannot be read."""
-    key = pair.key.decode()[len(resource.storage) + 1 :]
-    namespace, _, name = key.rpartition("/")
-    try:
-        return Entry(namespace, name, pair.revision, None, place(pair.value, pair.revision))
-    except Unreadable as error:
-        raise errors.internal(told(pair.key.decode(), str(error))) from error
-
-
-def _unreadable(bucket: Bucket, key: str) -> ApiError:
-    return errors.internal(told(f"{bucket.storage}/{key}", bucket.faults[key]))
-
-
-def _check(resource: Resource, current: Entry, expected: Expected | None) -> None:
-    if expected is None:
-        return
-    uid, version = expected
-    metadata = current.obj["metadata"]
-    if uid and uid != metadata.get("uid"):
-        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.get('uid')}"
-        raise errors.conflict(resource, current.name, why)
-    if version and version != str(current.revision):
-        raise errors.conflict(resource, current.name)
-
-
-_VERSION_DIGITS = 20  # of 2^64
-
-
-def _version(text: str) -> int:
-    if not text:
-        return 0
-    if not text.isascii() or not text.isdigit() or len(text) > _VERSION_DIGITS:
-        raise errors.bad_request(f'invalid resource version "{text}"')
-    return int(text)
+            raise as_api_error(error) from error
