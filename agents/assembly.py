@@ -283,6 +283,7 @@ class Agent:
             images=lambda: _images(images.catalogue),
             problems=(self._network_not_ready, shutdown.problem),
             pressure=lambda: pressure.eviction.conditions,
+            tell=lambda reason, message: recorder.event(node_reference(options.node_name), "Normal", reason, message),
             update_seconds=configuration.node_status_update_frequency,
             report_seconds=configuration.node_status_report_frequency,
         )

@@ -139,6 +139,9 @@ class EvictionManager:
                 evicted = await self.look()
                 if evicted:
                     await self._cleaned_up(evicted)
+                elif self.conditions and self._pods() is None:
+                    # An agent that starts under pressure does not wait to act upon it.
+                    await self._clock.sleep(SETTLE_SECONDS)
                 else:
                     await self._pause()
         finally:

@@ -11,6 +11,7 @@ import structlog
 
 from agents.node import facts, model
 from agents.node.model import Image, NodeOptions, Observation
+from agents.node.transitions import transitions
 from orca.api.builtin import NODES
 from orca.api.errors import ApiError, is_already_exists, is_not_found
 from orca.api.objects import Obj
@@ -35,7 +36,7 @@ class NodeReporter:
 
     `engine_version` answers the engine's version or raises OSError-like failures while it is down; `images` lists what
     the engine has. Both are given 5 s: a hung engine is one that is down. `pressure` names the conditions of eviction
-    that hold, None while that is not known.
+    that hold, None while that is not known. `tell` is given reason and message of events about the node.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class NodeReporter:
         images: Callable[[], Awaitable[Sequence[Image]]],
         problems: Sequence[Problem] = (),
         pressure: Callable[[], Collection[str] | None] = tuple,
+        tell: Callable[[str, str], None] = lambda reason, message: None,
         update_seconds: float = 10.0,
         report_seconds: float = 300.0,
     ) -> None:
@@ -59,6 +61,7 @@ class NodeReporter:
         self._images = images
         self._problems = problems
         self._pressure = pressure
+        self._tell = tell
         self._update_seconds = update_seconds
         self._report_seconds = report_seconds
         self._engine_answered_at: float | None = None
@@ -111,7 +114,12 @@ class NodeReporter:
         self._written = await self._client.patch(
             NODES, self._options.name, {"status": wanted}, kind="strategic", subresource="status"
         )
+        self._tell_changes(previous, wanted)
         self._written_at = now
+
+    def _tell_changes(self, before: Obj, after: Obj) -> None:
+        for told in transitions(self._options.name, before.get("conditions") or (), after.get("conditions") or ()):
+            self._tell(*told)
 
     async def _current(self) -> Obj:
         try:
@@ -130,6 +138,7 @@ class NodeReporter:
         try:
             node = await self._client.create(NODES, model.new_node(self._options, self._facts, observed, now))
             log.info("registered", node=self._options.name)
+            self._tell_changes({}, node.get("status") or {})
             return node
         except ApiError as error:
             if not is_already_exists(error):

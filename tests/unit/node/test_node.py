@@ -164,6 +164,7 @@ class Host:
         self.client = FakeClient(clock=self.clock)
         self.engine = Engine()
         self.pressure: tuple[str, ...] | None = ()
+        self.told: list[tuple[str, str]] = []
         self.reporter = NodeReporter(
             self.client,
             OPTIONS,
@@ -172,6 +173,7 @@ class Host:
             engine_version=self.engine.version,
             images=self.engine.images,
             pressure=lambda: self.pressure,
+            tell=lambda reason, message: self.told.append((reason, message)),
         )
 
     def condition(self, kind: str) -> tuple[str, str, str]:
@@ -189,6 +191,24 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
+
+
+async def test_changes_are_told_in_events_as_the_kubelet_tells_them(host: Host) -> None:
+    await host.reporter.report()
+    assert {reason for reason, _ in host.told} == {
+        "NodeHasSufficientMemory",
+        "NodeHasNoDiskPressure",
+        "NodeHasSufficientPID",
+    }
+    host.told.clear()
+    host.pressure = ("DiskPressure",)
+    await host.reporter.report()
+    await host.reporter.report()
+    assert host.told == [("NodeHasDiskPressure", "Node host-1 status is now: NodeHasDiskPressure")]
+    host.told.clear()
+    host.pressure = ()
+    await host.reporter.report()
+    assert [reason for reason, _ in host.told] == ["NodeHasNoDiskPressure"]
 
 
 async def test_pressure_is_told_and_stays_as_told_until_the_first_look_of_another_agent(host: Host) -> None:
