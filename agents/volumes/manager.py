@@ -136,11 +136,14 @@ class VolumeManager:
         return str(target)
 
     async def unstage(self, pod: Obj, container: str) -> None:
-        """The container has started, or has not: what was staged for it is mounted in it, and needed no more."""
+        """The container has started, or has not: what was staged for it is mounted in it, and needed no more.
+
+        The mount points stay for the pod's time: one that is in another pod's stage at the moment cannot be deleted.
+        """
         if (uid(pod), container) in self._staged:
             self._staged.discard((uid(pod), container))
             try:
-                await asyncio.to_thread(removal.remove, self._places.stages(uid(pod)) / container)
+                await asyncio.to_thread(removal.unmount, self._places.stages(uid(pod)) / container)
             except OSError as error:
                 # Harmless until the pod's end, when it must go.
                 log.warning("a staged mount stays for now", pod=uid(pod), container=container, error=str(error))

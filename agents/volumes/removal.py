@@ -16,9 +16,14 @@ def remove(directory: Path) -> None:
     """
     if not directory.exists():
         return
-    for mounted in mounts.mounts_below(directory):
-        mounts.unmount(mounted)
+    unmount(directory)
     left = mounts.mounts_below(directory)
     if left:
         raise OSError(errno.EBUSY, "still mounted", str(left[0]))
     shutil.rmtree(directory)
+
+
+def unmount(directory: Path) -> None:
+    """Unmount everything at and below ``directory``. Raises OSError."""
+    for mounted in mounts.mounts_below(directory):
+        mounts.unmount(mounted)

@@ -14,7 +14,7 @@ import os
 import stat
 from pathlib import Path
 
-from agents.volumes import mounts
+from agents.volumes import mounts, removal
 
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -30,8 +30,7 @@ def stage(volume: str, sub_path: str, target: Path, *, in_depth: bool) -> None:
     """
     opened = open_inside(volume, sub_path)
     try:
-        for mounted in mounts.mounts_below(target):
-            mounts.unmount(mounted)
+        removal.unmount(target)
         _make_like(opened, target)
         mounts.bind_opened(opened, target, recursive=in_depth)
         if in_depth:
