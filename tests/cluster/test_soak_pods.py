@@ -25,10 +25,14 @@ from orca.lab import host as hosts
 from orca.lab.layout import Host, Lab
 from tests.cluster.footprint import Footprint, footprint
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-
 MINUTES = float(os.environ.get("ORCA_SOAK_MINUTES", "10"))
 PODS_AT_ONCE = int(os.environ.get("ORCA_SOAK_PODS", "100"))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.timeout(MINUTES * 60 + 1800),
+]
+
 NODE = "host-1"
 SPACE = "soak"
 PAUSE_SECONDS = 0.4
