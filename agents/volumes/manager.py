@@ -270,7 +270,7 @@ class VolumeManager:
             mounts.make_private(self._places.memory)
         if uid(pod) not in self._prepared:
             # Of an agent that ended while it started a container.
-            removal.remove(self._places.stages(uid(pod)))
+            removal.unmount(self._places.stages(uid(pod)))
 
     def _remove(self, pod_uid: str) -> None:
         pod = self._places.disk / pod_uid
