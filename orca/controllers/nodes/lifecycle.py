@@ -83,9 +83,9 @@ class NodeLifecycleController(Controller):
         ready = conditions.status_of(node, "Ready")
         before = self._was_ready.get(name(node))
         self._was_ready[name(node)] = ready
-        if before not in (None, ready):
-            state = {"True": "NodeReady"}.get(ready, "NodeNotReady")
-            self.recorder.event(node, "Normal", state, f"Node {name(node)} status is now: {state}")
+        if before == "True" and ready != "True":
+            # That it is ready again its own agent tells.
+            self.recorder.event(node, "Normal", "NodeNotReady", f"Node {name(node)} status is now: NodeNotReady")
         # While a node reports, its pods' conditions are its own to keep; a silent one's are kept up here.
         if ready == "Unknown" or (ready == "False" and before == "True"):
             pods = [pod for pod in self._pods.by_index("node", name(node)) if podstate.is_ready(pod)]
