@@ -1,8 +1,9 @@
 """Images as volumes: their content mounted read-only in a pod's directory.
 
-The engine's layers are stacked by an overlay of our own, so nothing is copied. A container that is never started holds
-the image for the pod: the engine keeps the layers as long as it is there, whoever removes the image. Its labels say
-whose it is, so that an agent that comes after a crash knows; mounts are taken away with the pod's other volumes.
+The layers of an engine with overlay2 are stacked by an overlay of our own, so nothing is copied; what other engines
+have is copied into the pod's directory. A container that is never started holds the image for the pod: the engine keeps
+the layers as long as it is there, whoever removes the image. Its labels say whose it is, so that an agent that comes
+after a crash knows; mounts and copies are taken away with the pod's other volumes.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from pathlib import Path
 
 import orjson
 
-from agents.runtime.errors import NameTaken, RefusedByEngine
+from agents.runtime.errors import NameTaken
 from agents.runtime.model import ImageInfo
 from agents.runtime.runtime import Runtime
 
 HOLDER_LABEL = "orca.io/image-volume-of"
 """On the containers that hold images; its value is the pod's uid."""
 OPTIONS_LIMIT = 4000
+BLOCK = 1 << 20
+ENGINES_OWN = (".dockerenv", "dev/console", "dev/pts", "dev/shm")
+"""Files of every container that no image has."""
 
 
 class ImageVolumeError(Exception):
@@ -47,7 +51,7 @@ class ImageMounts:
 
     async def mounted(self, pod_uid: str, volume: str) -> bool:
         """Whether the volume is there already; it keeps its content for the pod's life."""
-        return await asyncio.to_thread(os.path.ismount, volume_path(self._root, pod_uid, volume))
+        return await asyncio.to_thread(_is_mounted, volume_path(self._root, pod_uid, volume))
 
     async def mount(self, image: ImageInfo, pod_uid: str, volume: str) -> None:
         """Put the content of the image where :func:`volume_path` says. May be repeated, also after a reboot. Raises
@@ -56,19 +60,45 @@ class ImageMounts:
             return
         # The holder first: a crash after this leaves something that can be found and taken away.
         await self._hold(image.id, pod_uid, volume)
-        try:
-            layers = await self._runtime.images.layers(image.id)
-        except RefusedByEngine as error:
-            raise ImageVolumeError(f"image volumes are not supported on this host: {error}") from error
-        mounting = asyncio.ensure_future(
-            asyncio.to_thread(_mount_layers, layers, volume_path(self._root, pod_uid, volume))
-        )
+        target = volume_path(self._root, pod_uid, volume)
+        layers = await self._runtime.images.layers(image.id)
+        if layers:
+            mounting = asyncio.ensure_future(asyncio.to_thread(_mount_layers, layers, target))
+        else:
+            await self._copy(pod_uid, volume, target)
+            mounting = asyncio.ensure_future(asyncio.to_thread(_mount_copy, target))
         try:
             await asyncio.shield(mounting)
         except asyncio.CancelledError:
             # The pod is to go: whoever takes its volumes away must find the mount made, or not.
             await asyncio.wait({mounting})
             raise
+
+    async def _copy(self, pod_uid: str, volume: str, target: Path) -> None:
+        """The holder's file system into a directory. Raises ImageVolumeError, RuntimeFailure."""
+        await asyncio.to_thread(target.mkdir, mode=0o750, parents=True, exist_ok=True)
+        # What the engine puts into every container, as long as it is the engine's: it is empty.
+        unpacking = await asyncio.create_subprocess_exec(
+            *("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", f"--directory={target}"),
+            *("--anchored", *(f"--exclude=/{path}" for path in ENGINES_OWN)),
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert unpacking.stdin is not None
+        holder = _holder(pod_uid, volume)
+        try:
+            async with self._runtime.engine.stream("GET", f"/containers/{holder}/archive", params={"path": "/"}) as tar:
+                async for block in tar.content.iter_chunked(BLOCK):
+                    unpacking.stdin.write(block)
+                    await unpacking.stdin.drain()
+            unpacking.stdin.close()
+            _, said = await unpacking.communicate()
+        except BaseException:
+            unpacking.kill()
+            await unpacking.wait()
+            raise
+        if unpacking.returncode:
+            raise ImageVolumeError(f"cannot copy the image's content: {said.decode(errors='replace').strip()}")
 
     async def release(self, pod_uid: str) -> None:
         """Let go of the images the pod held; harmless (and free) when there are none. Raises RuntimeFailure."""
@@ -99,7 +129,7 @@ class ImageMounts:
             "Labels": {HOLDER_LABEL: pod_uid},
             "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}},
         }
-        name = f"orca-image-volume_{pod_uid}_{volume}"
+        name = _holder(pod_uid, volume)
         if self._holding is not None:
             self._holding.add(pod_uid)
         for _ in range(2):
@@ -109,6 +139,25 @@ class ImageMounts:
             except NameTaken:
                 # Made before a crash or a reboot, perhaps for an older image of that name.
                 await self._runtime.remove(name)
+
+
+def _is_mounted(path: Path) -> bool:
+    """``os.path.ismount`` sees no bind mount within a file system."""
+    wanted = os.fsencode(os.path.realpath(path)).replace(b" ", rb"\040")
+    return any(line.split(b" ", 5)[4] == wanted for line in Path("/proc/self/mountinfo").read_bytes().splitlines())
+
+
+def _holder(pod_uid: str, volume: str) -> str:
+    return f"orca-image-volume_{pod_uid}_{volume}"
+
+
+def _mount_copy(target: Path) -> None:
+    """Read-only, and a mount, which says that it is complete. Raises ImageVolumeError."""
+    for options in ("bind", "remount,bind,ro"):
+        command = ["mount", "-o", options, str(target), str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ImageVolumeError(f"cannot mount the image's content: {done.stderr.strip()}")
 
 
 def _mount_layers(layers: tuple[str, ...], target: Path) -> None:

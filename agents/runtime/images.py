@@ -90,12 +90,9 @@ class Images:
         return {str(item["ImageID"]) for item in raw}
 
     async def layers(self, image_id: str) -> tuple[str, ...]:
-        """Directories of the image's layers, the uppermost first. Raises ``NoSuchImage``, and ``RefusedByEngine`` for
-        an engine that does not keep them as directories."""
-        layers = image_layers(await self._engine.call("GET", f"/images/{image_id}/json"))
-        if layers is None:
-            raise RefusedByEngine("the engine's storage driver is not overlay2")
-        return layers
+        """Directories of the image's layers, the uppermost first; () when the engine does not keep them as such. Raises
+        ``NoSuchImage``."""
+        return image_layers(await self._engine.call("GET", f"/images/{image_id}/json"))
 
     async def pull(
         self,

@@ -270,13 +270,13 @@ def image_info(raw: Json) -> ImageInfo:
     )
 
 
-def image_layers(raw: Json) -> tuple[str, ...] | None:
-    """Directories of an image's layers from ``GET /images/{name}/json``, the uppermost first; None when the engine's
+def image_layers(raw: Json) -> tuple[str, ...]:
+    """Directories of an image's layers from ``GET /images/{name}/json``, the uppermost first; () when the engine's
     storage driver keeps none that could be mounted by others."""
     driver = raw.get("GraphDriver") or {}
     data = driver.get("Data") or {}
     if driver.get("Name") != "overlay2" or not data.get("UpperDir"):
-        return None
+        return ()
     lower = data.get("LowerDir") or ""
     return (data["UpperDir"], *filter(None, lower.split(":")))
 
