@@ -354,6 +354,8 @@ async def test_a_sandbox_that_dies_is_made_anew(host: PodHost) -> None:
     await host.runtime.remove(sandbox.id)
     status = (await host.until("anew", lambda s: container(s)["restartCount"] == 1 and ready(s, "Ready")))["status"]
     assert status["podIP"] == made["status"]["podIP"]
+    text = "Pod sandbox changed, it will be killed and re-created."
+    assert ("Normal", "SandboxChanged", text, "") in host.told.events
     await host.delete("anew")
 
 
@@ -395,3 +397,16 @@ async def test_privileged_gets_what_the_host_has(host: PodHost) -> None:
     assert "Seccomp:\t0" in await host.output("root", "cat", "/proc/self/status")
     assert (await host.output("root", "sh", "-c", "mount -t tmpfs none /tmp && echo yes")).strip() == "yes"
     await host.delete("root")
+
+
+async def test_what_the_configuration_allows_and_demands(host: PodHost) -> None:
+    allowed = {"sysctls": [{"name": "kernel.msgmax", "value": "12345"}]}
+    await host.create(pod("tuned", securityContext=allowed))
+    await host.create(pod("untuned", securityContext={"sysctls": [{"name": "kernel.shmmax", "value": "1"}]}))
+    await host.running("tuned")
+    assert (await host.output("tuned", "cat", "/proc/sys/kernel/msgmax")).strip() == "12345"
+    assert "Seccomp:\t2" in await host.output("tuned", "cat", "/proc/self/status")
+    refused = (await host.until("untuned", lambda s: s["phase"] == "Failed"))["status"]
+    assert refused["reason"] == "SysctlForbidden"
+    await host.delete("tuned")
+    await host.delete("untuned")
