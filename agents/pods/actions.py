@@ -80,6 +80,8 @@ class Actions:
         except EngineTimeout as error:
             self._subject.failed(action.key, "ContainerCreating", str(error))
             log.warning("engine is slow", pod=name(self._subject.pod), action=action.key, error=str(error))
+            if isinstance(action, (steps.StopContainer, steps.KillContainer)):
+                self._subject.tell("FailedKillPod", f"error killing pod: {error}", warning=True)
 
     async def _run(self, action: steps.Action) -> None:
         match action:

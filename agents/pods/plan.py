@@ -356,11 +356,10 @@ class _Planner:
                 self.actions.append(Wire())
             return wired
         orphans = [info for info in memory.all_containers() if info.running]
+        grace = grace_of(self.pod, memory)
         for info in orphans:
             # Its network namespace has lost its holder; it goes and comes again in the new sandbox.
-            self._stop(
-                info, grace_of(self.pod, memory), "Pod sandbox changed, it will be killed and re-created.", self.now
-            )
+            self._stop(info, grace, "", self.now + timedelta(seconds=grace))
         if not orphans and not self._stopping_or_starting() and self._may_retry("sandbox"):
             self.actions.append(MakeSandbox(attempt=sandbox.attempt + 1 if sandbox is not None else 0))
         return False

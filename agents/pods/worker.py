@@ -222,6 +222,8 @@ class PodWorker:
             self.memory.in_flight[action.key] = now
             if isinstance(action, steps.StopContainer):
                 self.memory.stop_until[action.id] = now + timedelta(seconds=action.grace)
+            elif isinstance(action, steps.MakeSandbox) and self.memory.everything():
+                self.tell("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
             self._spawn(action.key, self._perform(action))
         self._tell_backoff(decided)
         self._tend_probes()

@@ -371,3 +371,13 @@ def test_every_combination_of_what_is_known_gives_a_listed_move() -> None:
                             memory.observe(info(C, state, finished=1))
                         obj = pod(restartPolicy=policy)
                         decide(deleting(obj) if end else obj, memory, 2)
+
+
+def test_containers_of_a_sandbox_that_died_have_their_grace() -> None:
+    memory = up(info(C))
+    memory.observe(info(state="exited"))
+    decided = decide(pod(), memory)
+    assert decided.actions == (StopContainer("c", "c-0", 30, ""),)
+    run(memory, *decided.actions)
+    memory.stop_until["c-0"] = at(30)
+    assert decide(pod(), memory, 5).actions == ()
