@@ -17,13 +17,14 @@ from agents.resources.amounts import requests_of
 from agents.resources.limits import MINIMUM_SHARES, Limits, Rules, container_huge_pages, pod_limits, shares_of
 from agents.resources.paths import Driver, Layout, Name
 from agents.resources.quality import qos_class
-from agents.resources.tree import Tree
+from agents.resources.tree import PATIENCE, Tree, busy
 from orca.api.objects import Obj, uid
 from orca.client.clock import Clock
 
 GATHER_SECONDS = 0.2
 """Pods come in bursts; their class's cgroup is written once for all of them."""
 RETRY_SECONDS = 60.0
+FIRST_PAUSE, LAST_PAUSE = 0.005, 0.1
 _CLASSES = ("Burstable", "BestEffort")
 
 log = structlog.get_logger()
@@ -142,10 +143,10 @@ class Cgroups:
         tree = await self._open()
         known = self._known.get(uid(pod))
         if known is not None:
-            await asyncio.to_thread(tree.remove, known)
+            await self._remove(tree, known)
         else:
             # Made by an agent before this one; of a pod that is gone there may be nothing left that tells its class.
-            await asyncio.to_thread(_remove_any, tree, uid(pod))
+            await self._remove_any(tree, uid(pod))
         self._known.pop(uid(pod), None)
         self._changed.set()
 
@@ -158,7 +159,22 @@ class Cgroups:
         # Asked after looking: a cgroup that was seen belongs to a pod that was known by then, or to none.
         for pod_uid in found - set(live()):
             log.info("removing the cgroup of a pod that is gone", pod=pod_uid)
-            await asyncio.to_thread(_remove_any, tree, pod_uid)
+            await self._remove_any(tree, pod_uid)
+
+    async def _remove(self, tree: Tree, name: Name) -> None:
+        """Waits without a thread: fifty pods may end at once."""
+        deadline, pause = self._clock.monotonic() + PATIENCE, FIRST_PAUSE
+        while not await asyncio.to_thread(tree.try_remove, name):
+            if self._clock.monotonic() > deadline:
+                raise busy(tree.layout.path(name))
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, LAST_PAUSE)
+
+    async def _remove_any(self, tree: Tree, pod_uid: str) -> None:
+        for quality in ("Guaranteed", *_CLASSES):
+            name = (*tree.layout.quality_name(quality), f"pod{pod_uid}")
+            if await asyncio.to_thread(tree.is_anywhere, name):
+                await self._remove(tree, name)
 
     # The whole
 
@@ -245,13 +261,6 @@ class Cgroups:
 
 def _present(tree: Tree) -> set[str]:
     return {pod_uid for quality in ("Guaranteed", *_CLASSES) for pod_uid in tree.pods(quality)}
-
-
-def _remove_any(tree: Tree, pod_uid: str) -> None:
-    for quality in ("Guaranteed", *_CLASSES):
-        name = (*tree.layout.quality_name(quality), f"pod{pod_uid}")
-        if tree.is_anywhere(name):
-            tree.remove(name)
 
 
 def _is_burstable(pod: Obj) -> bool:

@@ -104,13 +104,25 @@ class Tree:
 
     def remove(self, name: Name) -> None:
         """Kill what is in it, and have it gone from every hierarchy; harmless when there is none."""
-        self._empty(name)
+        deadline = time.monotonic() + PATIENCE
+        while not self.try_remove(name):
+            if time.monotonic() > deadline:
+                raise busy(self.layout.path(name))
+            time.sleep(0.01)
+
+    def try_remove(self, name: Name) -> bool:
+        """The same without waiting: False while something in it is still ending."""
+        path = self.layout.path(name).strip("/")
+        for pid in {pid for base in self._hierarchies() for pid in processes(base / path)}:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
         if self._units is not None:
             with self._lock:
                 self._units.stop(slice_unit(name))
-        path = self.layout.path(name)
-        for base in self._hierarchies():
-            self._remove(base / path.strip("/"))
+        gone = [self._remove(base / path) for base in self._hierarchies()]
+        return all(gone)
 
     def pods(self, quality: str) -> set[str]:
         """Uids of pods that have a cgroup of this QoS class, in any hierarchy."""
@@ -209,38 +221,23 @@ class Tree:
         finally:
             os.close(descriptor)
 
-    def _empty(self, name: Name) -> None:
-        """SIGKILL to every process in it and below, until there is none."""
-        path = self.layout.path(name)
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            pids = {pid for base in self._hierarchies() for pid in processes(base / path.strip("/"))}
-            if not pids:
-                return
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            if time.monotonic() > deadline:
-                raise OSError(errno.EBUSY, f"{len(pids)} processes do not end", path)
-            time.sleep(0.01)
-
-    def _remove(self, directory: Path) -> None:
+    def _remove(self, directory: Path) -> bool:
+        """False when something in it, or below, is still ending."""
         for one in _from_below(directory):
-            deadline = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    self._rmdir(one)
-                except FileNotFoundError:
-                    pass
-                except OSError as error:
-                    # What ended a moment ago is still being taken away.
-                    if error.errno == errno.EBUSY and time.monotonic() < deadline:
-                        time.sleep(0.005)
-                        continue
-                    raise
-                break
+            try:
+                self._rmdir(one)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno == errno.EBUSY:
+                    return False
+                raise
+        return True
+
+
+def busy(path: str) -> OSError:
+    """What is said of a cgroup whose processes do not end."""
+    return OSError(errno.EBUSY, "processes in the cgroup do not end", path)
 
 
 def processes(directory: Path) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from agents.resources.cpus import format_cpus, read_topology
 from agents.resources.handout import CpuHandout, Policy
 from agents.resources.limits import Limits, Rules
 from agents.resources.paths import Layout, cgroup_version
+from agents.resources.tree import Tree
 from orca.api.builtin import PODS
 from orca.api.objects import Obj
 from orca.client.clock import SystemClock
@@ -307,3 +309,38 @@ async def test_a_critical_pod_ends_others_that_are_in_its_way(host: PodHost) -> 
     assert (condition["status"], condition["reason"]) == ("True", "TerminationByKubelet")
     assert ("Warning", "Preempting", "Preempted in order to admit critical pod") in [e[:3] for e in host.told.events]
     assert (await host.running("small"))["status"]["phase"] == "Running"
+
+
+UNIFIED = Path("/sys/fs/cgroup") if VERSION == 2 else Path("/sys/fs/cgroup/unified")
+
+
+@pytest.mark.skipif(not (UNIFIED / "cgroup.controllers").exists(), reason="no cgroup version 2 here")
+def test_version_2_of_the_real_kernel() -> None:
+    """Controllers are handed down, limits are taken, and what is in a cgroup dies with it."""
+    control = UNIFIED / "cgroup.subtree_control"
+    before = control.read_text().split()
+    tree = Tree(Layout(version=2, root=ROOT, mount=UNIFIED))
+    name = tree.layout.pod_name({"metadata": {"uid": "two"}, "spec": {"containers": [{"name": "c"}]}})
+    try:
+        tree.create(name, Limits(256, 50_000, memory=64 << 20, pids=64, huge_pages={"2MB": 4 << 20}))
+        directory = tree.layout.directory(tree.layout.path(name))
+        for controller, file, text in (
+            ("cpu", "cpu.max", "50000 100000"),
+            ("memory", "memory.max", str(64 << 20)),
+            ("pids", "pids.max", "64"),
+            ("hugetlb", "hugetlb.2MB.max", str(4 << 20)),
+        ):
+            if controller in tree.controllers:
+                assert (directory / file).read_text().strip() == text
+        assert tree.pods("BestEffort") == {"two"}
+        leaf = directory / "container"
+        leaf.mkdir()
+        process = subprocess.Popen(["sleep", "600"])
+        (leaf / "cgroup.procs").write_text(str(process.pid))
+        tree.remove(name)
+        assert process.wait(10) == -9
+        assert not directory.exists()
+    finally:
+        tree.remove(tree.layout.root_name)
+        for controller in set(control.read_text().split()) - set(before):
+            control.write_text(f"-{controller}")
