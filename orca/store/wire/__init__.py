@@ -7,5 +7,6 @@ table: equal header blocks then mean equal headers, and are decoded once. Knows 
 """
 
 from orca.store.wire.channel import Channel
+from orca.store.wire.errors import NEVER_SENT, Code, RpcError
 
-__all__ = ["Channel"]
+__all__ = ["NEVER_SENT", "Channel", "Code", "RpcError"]

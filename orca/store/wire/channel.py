@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import grpc
 from hpack import Encoder
 
 from orca.store.wire.connection import Connection, Stream
-from orca.store.wire.frames import NEVER_SENT, failure
+from orca.store.wire.errors import NEVER_SENT, Code, RpcError
 
 CONNECT_SECONDS = 5.0
 UNIX = "unix:"
@@ -91,15 +90,14 @@ class Channel:
     def __repr__(self) -> str:
         return f"<Channel to {self._address}>"
 
-    # What generated stubs ask a channel for; `_registered_method` is a hint of theirs.
-
     def unary_unary(
         self,
         path: str,
         request_serializer: Callable[[Any], bytes],
         response_deserializer: Callable[[bytes], Any],
-        _registered_method: bool = False,
     ) -> Callable[..., Any]:
+        """As gRPC's: call it with a request and a timeout. Raises RpcError."""
+
         async def call(request: Any, timeout: float) -> Any:
             answer = await self._ask(path, request_serializer(request), timeout)
             return response_deserializer(answer)
@@ -111,14 +109,13 @@ class Channel:
         path: str,
         request_serializer: Callable[[Any], bytes],
         response_deserializer: Callable[[bytes], Any],
-        _registered_method: bool = False,
     ) -> Callable[..., Call]:
+        """As gRPC's: call it with an iterator of requests. Iteration raises RpcError."""
+
         def call(requests: Any, timeout: float | None = None, metadata: Any = None) -> Call:
             return Call(self, path, requests, request_serializer, response_deserializer, metadata, timeout)
 
         return call
-
-    unary_stream = stream_stream  # etcd's snapshots, which nobody takes here
 
     async def _ask(self, path: str, message: bytes, seconds: float) -> bytes:
         loop = asyncio.get_running_loop()
@@ -138,7 +135,7 @@ class Channel:
         if stream.error is not None:
             raise stream.error
         if len(stream.messages) != 1:
-            raise failure(grpc.StatusCode.INTERNAL, f"{len(stream.messages)} answers instead of one")
+            raise RpcError(Code.INTERNAL, f"{len(stream.messages)} answers instead of one")
         return stream.messages.popleft()
 
     def headers(self, path: str, metadata: tuple[tuple[str, str], ...]) -> bytes:
@@ -160,7 +157,7 @@ class Channel:
         return found
 
     async def connection(self, seconds: float = CONNECT_SECONDS) -> Connection:
-        """One on which a call may begin. Raises AioRpcError."""
+        """One on which a call may begin. Raises RpcError."""
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
             held = self._connection
@@ -168,7 +165,7 @@ class Channel:
                 return held
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
-                raise failure(grpc.StatusCode.DEADLINE_EXCEEDED, f"Deadline Exceeded: {NEVER_SENT} to {self._address}")
+                raise RpcError(Code.DEADLINE_EXCEEDED, f"Deadline Exceeded: {NEVER_SENT} to {self._address}")
             if held is not None and held.open:
                 await asyncio.sleep(0.001)  # as many calls are under way as the other side takes
                 continue
@@ -181,13 +178,13 @@ class Channel:
     async def _connect(self) -> None:
         try:
             if self._closed:
-                raise failure(grpc.StatusCode.CANCELLED, "the channel is closed")
+                raise RpcError(Code.CANCELLED, "the channel is closed")
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     self._connection = await self._dial()
             except (OSError, ValueError, TimeoutError) as error:
                 why = f"{NEVER_SENT} to {self._address}: {error or 'connection attempt timed out'}"
-                raise failure(grpc.StatusCode.UNAVAILABLE, why) from error
+                raise RpcError(Code.UNAVAILABLE, why) from error
         finally:
             self._connecting = None
 
@@ -208,4 +205,4 @@ class Channel:
 
 def late(stream: Stream) -> None:
     """Its time is over."""
-    stream.end(failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+    stream.end(RpcError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded"))

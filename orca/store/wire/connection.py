@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-import grpc
-from grpc.aio import AioRpcError
 from hpack import Decoder, HPACKError
 
+from orca.store.wire.errors import NEVER_SENT, Code, RpcError
 from orca.store.wire.frames import (
     ACK,
     CANCEL,
@@ -24,7 +23,6 @@ from orca.store.wire.frames import (
     LARGEST_HEADERS,
     LARGEST_WINDOW,
     LAST_STREAM,
-    NEVER_SENT,
     NO_ERROR,
     PING,
     PREFACE,
@@ -41,7 +39,6 @@ from orca.store.wire.frames import (
     WITH_PRIORITY,
     Broken,
     Headers,
-    failure,
     frame,
     status_of,
     unpadded,
@@ -65,7 +62,7 @@ class Stream:
         self.rest = bytearray()
         self.messages: deque[bytes] = deque()
         self.ended = False
-        self.error: AioRpcError | None = None
+        self.error: RpcError | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.unsent: deque[tuple[memoryview, bool]] = deque()
         self.uncredited = 0
@@ -83,7 +80,7 @@ class Stream:
             self.messages.append(bytes(rest[5:end]))
             del rest[:end]
 
-    def end(self, error: AioRpcError | None) -> None:
+    def end(self, error: RpcError | None) -> None:
         """Nothing more comes; the first reason counts."""
         if self.ended:
             return
@@ -185,7 +182,7 @@ class Connection(asyncio.Protocol):
         """Nobody waits for the rest of its answer."""
         if self._streams.pop(stream.number, None) is not None:
             self._send(frame(RST_STREAM, 0, stream.number, CANCEL.to_bytes(4, "big")))
-            stream.end(failure(grpc.StatusCode.CANCELLED, "cancelled by the caller"))
+            stream.end(RpcError(Code.CANCELLED, "cancelled by the caller"))
 
     def _send(self, data: bytes) -> None:
         if not self._out:
@@ -223,7 +220,7 @@ class Connection(asyncio.Protocol):
         streams, self._streams = self._streams, {}
         self._blocked.clear()
         for stream in streams.values():
-            stream.end(failure(grpc.StatusCode.UNAVAILABLE, why))
+            stream.end(RpcError(Code.UNAVAILABLE, why))
 
     def _check(self) -> None:
         """A peer that is silent while calls are under way is asked for a sign of life."""
@@ -307,7 +304,7 @@ class Connection(asyncio.Protocol):
         stream.take(unpadded(flags, payload))
         if flags & END_STREAM:
             self._streams.pop(number)
-            stream.end(failure(grpc.StatusCode.INTERNAL, "an answer ends without a status"))
+            stream.end(RpcError(Code.INTERNAL, "an answer ends without a status"))
         elif stream.messages:
             stream.wake()
 
@@ -370,10 +367,10 @@ class Connection(asyncio.Protocol):
             stream.end(None)  # an answer that does not need the rest of the request
             return
         refused = f"{NEVER_SENT}: the stream was refused" if code == REFUSED else f"stream reset with error {code}"
-        stream.end(failure(grpc.StatusCode.UNAVAILABLE, refused))
+        stream.end(RpcError(Code.UNAVAILABLE, refused))
 
     def _go_away(self, last: int, why: bytes) -> None:
         self._going = True
         for number in [number for number in self._streams if number > last]:
             told = f"{NEVER_SENT}: the other side is going away: {why.decode(errors='replace')}"
-            self._streams.pop(number).end(failure(grpc.StatusCode.UNAVAILABLE, told))
+            self._streams.pop(number).end(RpcError(Code.UNAVAILABLE, told))

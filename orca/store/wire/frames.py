@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-import grpc
-from grpc.aio import AioRpcError, Metadata
+from orca.store.wire.errors import Code, RpcError
 
 DATA, HEADERS, _PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 0x1
@@ -21,8 +20,6 @@ LAST_STREAM = 2**31 - 1
 FRAME_SIZE = 16_384
 LARGEST_HEADERS = 1 << 20
 
-NEVER_SENT = "failed to connect"
-"""In the details of errors that happened before anything was sent."""
 
 Headers = dict[str, str]
 
@@ -36,11 +33,6 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return b"%b%c%c%b%b" % (len(payload).to_bytes(3, "big"), kind, flags, stream.to_bytes(4, "big"), payload)
 
 
-def failure(code: grpc.StatusCode, details: str) -> AioRpcError:
-    """What gRPC raises."""
-    return AioRpcError(code, Metadata(), Metadata(), details)
-
-
 def unpadded(flags: int, payload: bytes) -> bytes:
     """What a frame carries. Raises Broken."""
     if not flags & PADDED:
@@ -50,15 +42,16 @@ def unpadded(flags: int, payload: bytes) -> bytes:
     return payload[1 : len(payload) - payload[0]]
 
 
-_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-
-
-def status_of(http: str, headers: Headers) -> AioRpcError | None:
+def status_of(http: str, headers: Headers) -> RpcError | None:
     """The error that trailers tell, None when all is well."""
     told = headers.get("grpc-status", "")
     if told == "0":
         return None
     details = unquote(headers.get("grpc-message", ""))
     if told.isascii() and told.isdigit():
-        return failure(_CODES.get(int(told), grpc.StatusCode.UNKNOWN), details)
-    return failure(grpc.StatusCode.UNAVAILABLE, f"no gRPC is spoken there: HTTP status {http}")
+        return RpcError(_code(int(told)), details)
+    return RpcError(Code.UNAVAILABLE, f"no gRPC is spoken there: HTTP status {http}")
+
+
+def _code(number: int) -> Code:
+    return Code(number) if number in Code._value2member_map_ else Code.UNKNOWN
