@@ -122,6 +122,24 @@ PODS: dict[str, tuple[Pod, set[tuple[str, str]]]] = {
         ),
         {("restarts", "1"), ("lastState.terminated", "Error")},
     ),
+    "signalled": (
+        pod(
+            "signalled",
+            "trap 'exit 7' USR1; touch /live; while :; do sleep 0.1; done",
+            first={
+                "lifecycle": {"stopSignal": "SIGUSR1"},
+                "startupProbe": {"exec": {"command": ["test", "-e", "/live"]}, "periodSeconds": 1},
+                "livenessProbe": {
+                    "exec": {"command": ["false"]},
+                    "periodSeconds": 1,
+                    "failureThreshold": 1,
+                    "terminationGracePeriodSeconds": 30,
+                },
+            },
+            os={"name": "linux"},
+        ),
+        {("lastState.terminated", "Error"), ("last exit", "7")},
+    ),
     "hooked": (
         pod(
             "hooked",
@@ -202,6 +220,7 @@ def facts(obj: Pod) -> set[tuple[str, str]]:
     for item in status.get("containerStatuses") or ():
         told.add(("restarts", str(item["restartCount"])))
         told |= {(kind, state.get("reason", "")) for kind, state in item["state"].items()}
+        told |= {("last exit", str(state.get("exitCode", ""))) for state in item.get("lastState", {}).values()}
         told |= {(f"lastState.{kind}", state.get("reason", "")) for kind, state in item.get("lastState", {}).items()}
     for item in status.get("initContainerStatuses") or ():
         told.add(("init restarts", str(item["restartCount"])))
