@@ -112,6 +112,14 @@ class StepHost:
                 raise AssertionError(f"{name}: {json.dumps((found or {}).get('status'))}\n{log}")
             await asyncio.sleep(0.05)
 
+    async def nothing_left(self, uid: str, *, seconds: float = 40) -> None:
+        """Returns once nothing on the host names the pod; an agent that dies is followed by another."""
+        deadline = time.monotonic() + seconds
+        while left := left_of(self.host, uid):
+            await self.revive()
+            assert time.monotonic() < deadline, f"{left}\n{self.host.log(AGENT).read_text()[-3000:]}"
+            await asyncio.sleep(0.05)
+
     async def true(self, what: Callable[[], object], text: str, *, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
         while not what():

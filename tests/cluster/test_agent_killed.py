@@ -131,9 +131,7 @@ async def live(host: StepHost, name: str, noted: Path, target: int) -> list[str]
 
     await host.client.delete(PODS, name, "default")
     await host.until(name, lambda found: found is None or uid(found) != made)
-    if host.died:
-        await host.revive()
-    await host.true(lambda: not left_of(host.host, made), f"nothing is left of it: {left_of(host.host, made)}")
+    await host.nothing_left(made)
     runs = _runs(noted)
     assert runs["main"] == runs["side"] == 1, "nothing was started again to be deleted"
     return host.steps()
