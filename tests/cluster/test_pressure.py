@@ -165,6 +165,8 @@ def test_limits_on_local_storage_and_memory_pressure(kubectl: Kubectl, node: Con
     reclaiming = "involvedObject.kind=Node,reason=EvictionThresholdMet"
     events = kubectl.within("default")("get", "events", f"--field-selector={reclaiming}", "-o", "json")
     assert "Attempting to reclaim memory" in events
+    changes = kubectl.within("default")("get", "events", "--field-selector=reason=NodeHasInsufficientMemory")
+    assert f"Node {node.name} status is now: NodeHasInsufficientMemory" in changes
     counted = kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/metrics")
     assert 'kubelet_evictions{eviction_signal="memory.available"} 2.0' in counted
     assert "untolerated taint" in kubectl("describe", "pod", "waiting")
