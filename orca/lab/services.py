@@ -52,7 +52,11 @@ def server(host: Host) -> Service:
 
 
 def agent(host: Host, token: str) -> Service:
-    """``orca-agent``, joining with a token the first time and with its own certificate from then on."""
+    """``orca-agent``, joining with a token the first time and with its own certificate from then on.
+
+    It reads KubeletConfigurations from the host's ``/etc/orca/agent.conf.d``, which is empty at first.
+    """
+    (host.state / "etc-orca" / "agent.conf.d").mkdir(parents=True, exist_ok=True)
     return Service(
         AGENT,
         (
@@ -62,6 +66,7 @@ def agent(host: Host, token: str) -> Service:
             f"--node-ip={host.address}",
             f"--hostname-override={host.name}",
             f"--cgroup-parent=/{host.cgroup}",
+            "--config-dir=/etc/orca/agent.conf.d",
             *host.control_plane_args(),
         ),
     )
