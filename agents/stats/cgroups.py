@@ -190,7 +190,8 @@ class V1:
         if cpu is None and used is None:
             return None
         stat, used = pairs(memory + "/memory.stat"), used or 0
-        limit = _limit(stat.get("hierarchical_memory_limit"))
+        # Its own: what those above it allow together is no limit of this one's.
+        limit = _limit(number(memory + "/memory.limit_in_bytes"))
         both = _limit(stat.get("hierarchical_memsw_limit"))
         pids = self._base("pids", location)
         return Usage(

@@ -51,7 +51,9 @@ def test_a_group_that_is_gone_has_no_use(hierarchy: Hierarchy) -> None:
 def test_no_limit_is_no_number(tmp_path: Path) -> None:
     trees.v1(tmp_path / "one")
     trees.write(tmp_path / "one", {"memory/free/memory.usage_in_bytes": "5\n"})
-    trees.write(tmp_path / "one", {"memory/free/memory.stat": "hierarchical_memory_limit 9223372036854771712\n"})
+    # Those above it have one, which is not this one's.
+    trees.write(tmp_path / "one", {"memory/free/memory.limit_in_bytes": "9223372036854771712\n"})
+    trees.write(tmp_path / "one", {"memory/free/memory.stat": f"hierarchical_memory_limit {64 * MIB}\n"})
     usage = V1(tmp_path / "one").usage("/free")
     assert usage is not None
     assert usage.limit is None

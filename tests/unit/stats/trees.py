@@ -71,6 +71,7 @@ def v1(root: Path) -> Path:
                 f"cpu{group}/cpu.cfs_period_us": "100000\n",
                 f"cpu{group}/cpu.shares": "512\n",
                 f"memory{group}/memory.usage_in_bytes": f"{10 * MIB}\n",
+                f"memory{group}/memory.limit_in_bytes": f"{64 * MIB}\n",
                 f"memory{group}/memory.stat": STAT_V1,
                 f"memory{group}/memory.max_usage_in_bytes": f"{20 * MIB}\n",
                 f"memory{group}/memory.failcnt": "7\n",
