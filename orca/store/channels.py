@@ -1,8 +1,7 @@
 """Connections to the members of an etcd cluster: addresses, TLS, and which member is asked next.
 
-One member without TLS, as the child process of ``orca server`` is, is spoken with by a channel of our own, which is
-faster. For the rest there is gRPC's. Without TLS it balances between addresses itself; it checks certificates against
-one name for all of them, though, so with TLS every member has a channel of its own, under the name it was given by.
+Without TLS gRPC balances between addresses itself. It checks certificates against one name for all of them, though, so
+with TLS every member has a channel of its own, under the name it was given by.
 """
 
 from __future__ import annotations
@@ -14,8 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orca.store.messages import service
-from orca.store.wire import Channel
+import grpc
+from aetcd import rpc
+
+UNLIMITED = -1
+_OPTIONS = [
+    ("grpc.max_receive_message_length", UNLIMITED),
+    ("grpc.max_send_message_length", UNLIMITED),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.lb_policy_name", "round_robin"),
+    # Another etcd at the same address must not be reached over a connection shared with its predecessor.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+_DOWN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
 
 class EtcdTlsInvalid(ValueError):
@@ -82,27 +96,21 @@ class Member:
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
-        self.kv = service(channel, "KV")
-        self.watch = service(channel, "Watch")
-        self.lease = service(channel, "Lease")
-        self.maintenance = service(channel, "Maintenance")
+        self.kv = rpc.KVStub(channel)
+        self.watch = rpc.WatchStub(channel)
+        self.lease = rpc.LeaseStub(channel)
+        self.maintenance = rpc.MaintenanceStub(channel)
 
 
 class Members:
     """Open channels to ``addresses`` ("host:port"). Raises ValueError for what is no address."""
 
     def __init__(self, addresses: Sequence[str], tls: EtcdTls | None) -> None:
-        if tls is None and len(addresses) == 1:
-            self._all = [Member(Channel(addresses[0]))]
+        if tls is None:
+            self._all = [Member(rpc.insecure_channel(_target(addresses), options=_OPTIONS))]
         else:
-            # Here, because importing gRPC takes 10 MB that most servers need not have.
-            from orca.store.grpcchannel import GrpcChannel
-
-            if tls is None:
-                self._all = [Member(GrpcChannel(_target(addresses), None))]
-            else:
-                shown = (tls.ca or _trusted(), tls.key, tls.certificate)
-                self._all = [Member(GrpcChannel(one, shown)) for one in addresses]
+            credentials = grpc.ssl_channel_credentials(tls.ca or _trusted(), tls.key, tls.certificate)
+            self._all = [Member(rpc.secure_channel(one, credentials, options=_OPTIONS)) for one in addresses]
         self._next = 0
 
     def pick(self) -> Member:
@@ -111,10 +119,10 @@ class Members:
             return self._all[0]
         self._next += 1
         turn = [self._all[(self._next + offset) % len(self._all)] for offset in range(len(self._all))]
-        states = [member.channel.state for member in turn]
-        for wanted in (0, 1):  # connected, else perhaps soon
+        states = [member.channel.get_state(try_to_connect=True) for member in turn]
+        for wanted in (lambda state: state is grpc.ChannelConnectivity.READY, lambda state: state not in _DOWN):
             for member, state in zip(turn, states, strict=True):
-                if state[wanted]:
+                if wanted(state):
                     return member
         return turn[0]
 

@@ -1,4 +1,4 @@
-"""etcd over gRPC (messages as generated in aetcd): transactions, ranges, leases, compaction, one watch.
+"""etcd over its gRPC stubs (as generated in aetcd): transactions, ranges, leases, compaction, one watch.
 
 Why not aetcd's own client: it keeps one deadline for everything, cannot page, and hides header revisions. Errors of the
 transport are translated here, once, by what the caller should do.
@@ -13,10 +13,11 @@ from operator import attrgetter
 from time import perf_counter
 from typing import Any
 
+import grpc
+from aetcd import rpc
+
 from orca.store.channels import EtcdTls, Member, Members, tls_for
-from orca.store.messages import rpc
 from orca.store.timing import Times
-from orca.store.wire import NEVER_SENT, Code, RpcError
 
 CALL_SECONDS = 5.0
 PAGE = 1000
@@ -29,12 +30,12 @@ _GRANT: Method = attrgetter("lease.LeaseGrant")
 _REVOKE: Method = attrgetter("lease.LeaseRevoke")
 _STATUS: Method = attrgetter("maintenance.Status")
 _NOT_CONNECTED = (
-    NEVER_SENT,
+    "failed to connect",
     "Connection refused",
     "connections to all backends failing",
     "connection attempt timed out",
 )
-"""What is said where there is no connection on which a request could have been sent."""
+"""What gRPC says when it has no connection on which a request could have been sent."""
 
 
 class EtcdError(Exception):
@@ -241,7 +242,7 @@ class Etcd:
             async for answer in stream:
                 return bool(answer.TTL > 0)
             return False
-        except RpcError as error:
+        except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
         finally:
             stream.cancel()
@@ -281,7 +282,7 @@ class Etcd:
                 if answer.events:
                     yield [_seen(event) for event in answer.events]
             raise EtcdUnavailable("watch ended")
-        except RpcError as error:
+        except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
         finally:
             ended.set()
@@ -317,8 +318,8 @@ class Etcd:
         while True:
             try:
                 return await method(self._member)(request, timeout=max(deadline - loop.time(), 0.05))
-            except RpcError as error:
-                self.trouble = error.details
+            except grpc.aio.AioRpcError as error:
+                self.trouble = error.details() or ""
                 if self._tls is not None and "Unwrap failed" in self.trouble:
                     wanted = "another certificate than --etcd-certfile" if self._tls.certificate else "--etcd-certfile"
                     self.trouble = f"it hung up on us, and may want {wanted}: {self.trouble}"
@@ -327,22 +328,22 @@ class Etcd:
             await asyncio.sleep(0.05)
 
 
-def _never_sent(error: RpcError) -> bool:
-    if error.code is not Code.UNAVAILABLE:
+def _never_sent(error: grpc.aio.AioRpcError) -> bool:
+    if error.code() is not rpc.StatusCode.UNAVAILABLE:
         return False
-    details = error.details
+    details = error.details() or ""
     if "andshake failed" in details:
         return False  # certificates do not become others meanwhile
     return any(sign in details for sign in _NOT_CONNECTED)
 
 
-def _translated(error: RpcError) -> EtcdError:
-    details = error.details
+def _translated(error: grpc.aio.AioRpcError) -> EtcdError:
+    details = error.details() or ""
     if "compacted" in details:
         return EtcdCompacted()
-    if error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED):
+    if error.code() in (rpc.StatusCode.UNAVAILABLE, rpc.StatusCode.DEADLINE_EXCEEDED, rpc.StatusCode.CANCELLED):
         return EtcdUnavailable(f"etcd: {details}")
-    return EtcdError(f"etcd: {error.code.name}: {details}")
+    return EtcdError(f"etcd: {error.code().name}: {details}")
 
 
 def _pair(pair: Any) -> KeyValue:
