@@ -84,9 +84,12 @@ async def ensure_volume(subject: Subject, tools: Tools, name: str) -> None:
     image = source.get("reference") or ""
     need = Need(f"image:{VOLUME_PREFIX}{name}", image, pull_policy(image, source.get("pullPolicy") or ""))
     if not await mounts.mounted(uid(pod), name):
+        before = memory.failures.get(need.trouble)
         info = await _ensure(subject, tools, need)
         if info is None:
             return
+        if before is not None:
+            memory.failures[need.trouble] = before  # the delay goes on growing when it is the mount that fails
         try:
             await mounts.mount(info, uid(pod), name)
         except (ImageVolumeError, RuntimeFailure, OSError) as error:
@@ -94,6 +97,7 @@ async def ensure_volume(subject: Subject, tools: Tools, name: str) -> None:
             text = f'MountVolume.SetUp failed for volume "{name}" : {error}'
             subject.tell("FailedMount", text, warning=True)
             return
+        subject.succeeded(need.trouble)
     memory.pulls.volumes.add(name)
 
 
