@@ -6,7 +6,7 @@ Reference: k8s.io/kubernetes ``pkg/volume/{configmap,secret,downwardapi,projecte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from agents.pods.environment import Place
 from agents.pods.ports import Mounted
@@ -17,12 +17,14 @@ from agents.volumes.plugin import Places, fs_group
 from agents.volumes.sources import ObjectSource
 from agents.volumes.tokens import TokenSource
 from orca.api.builtin import CONFIGMAPS, SECRETS
+from orca.api.errors import ApiError
 from orca.api.objects import Obj, namespace, uid
 from orca.client.clock import Clock
 
 DEFAULT_TOKEN_SECONDS = 3600
 LEAST_TOKEN_SECONDS = 600
 TOKEN_MODE = 0o600
+_NO_SECRET_KEY = "references non-existent secret"
 DIRECTORIES = {
     "configMap": "configmap",
     "secret": "secret",
@@ -56,15 +58,28 @@ class FilesFromApi:
 
     async def make(self, pod: Obj, name: str, source: Obj) -> Mounted:
         if self._kind == "projected":
-            files: dict[str, File] = {}
-            for part in source.get("sources") or []:
-                files |= await self._projection(pod, part, default_mode=_mode(source))
+            parts = source.get("sources") or []
         else:
-            files = await self._projection(pod, {self._kind: _plain(source, self._kind)}, default_mode=_mode(source))
+            parts = [{self._kind: _plain(source, self._kind)}]
+        files = await self._all(pod, parts, default_mode=_mode(source))
         path = self._places.in_memory(pod, DIRECTORIES[self._kind], name)
         await asyncio.to_thread(atomic.write, path, files, now=self._clock.now(), group=fs_group(pod))
         # Never writable, whatever the mount says: an update would undo the change.
         return Mounted(str(path), read_only=True)
+
+    async def _all(self, pod: Obj, parts: Iterable[Obj], *, default_mode: int) -> dict[str, File]:
+        """Files of all sources, the later over the earlier; raises VolumeError with what is wrong with any of them."""
+        files: dict[str, File] = {}
+        problems: list[str] = []
+        for part in parts:
+            try:
+                files |= await self._projection(pod, part, default_mode=default_mode)
+            except VolumeError as error:
+                problems.append(str(error))
+        if problems:
+            distinct = list(dict.fromkeys(problems))
+            raise VolumeError(distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]")
+        return files
 
     async def _projection(self, pod: Obj, part: Obj, *, default_mode: int) -> dict[str, File]:
         """Files of one source of a projected volume; the plain volume types are such sources too."""
@@ -76,7 +91,10 @@ class FilesFromApi:
             return payload.downward_files(pod, source.get("items") or [], self._place(pod), default_mode=default_mode)
         if kind == "serviceAccountToken":
             seconds = max(int(source.get("expirationSeconds") or DEFAULT_TOKEN_SECONDS), LEAST_TOKEN_SECONDS)
-            token = await self._tokens.get(pod, audience=source.get("audience") or "", seconds=seconds)
+            try:
+                token = await self._tokens.get(pod, audience=source.get("audience") or "", seconds=seconds)
+            except ApiError as error:
+                raise VolumeError(f"failed to fetch token: {error}") from error
             owner = _only_user(pod)
             private = owner is not None or fs_group(pod) is not None
             mode = TOKEN_MODE if private else default_mode
@@ -100,7 +118,7 @@ class FilesFromApi:
             data,
             source.get("items"),
             default_mode=default_mode,
-            what="config" if kind == "configMap" else "secret",
+            missing="configmap references non-existent config" if kind == "configMap" else _NO_SECRET_KEY,
             optional=optional,
         )
 

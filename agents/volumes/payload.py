@@ -32,9 +32,10 @@ Files = Mapping[str, File]
 
 
 def data_files(
-    data: Mapping[str, bytes], items: Iterable[Obj] | None, *, default_mode: int, what: str, optional: bool
+    data: Mapping[str, bytes], items: Iterable[Obj] | None, *, default_mode: int, missing: str, optional: bool
 ) -> dict[str, File]:
-    """All keys, or the keys of `items` at their paths. Raises VolumeError for a key that is missing."""
+    """All keys, or the keys of `items` at their paths. Raises VolumeError, in the words of `missing`, for a key that is
+    not there."""
     if not items:
         return {_checked(key): File(content, default_mode) for key, content in data.items()}
     files = {}
@@ -42,7 +43,7 @@ def data_files(
         if item["key"] not in data:
             if optional:
                 continue
-            raise VolumeError(f"references non-existent {what} key: {item['key']}")
+            raise VolumeError(f"{missing} key: {item['key']}")
         mode = item.get("mode")
         files[_checked(item["path"])] = File(data[item["key"]], default_mode if mode is None else mode)
     return files

@@ -66,19 +66,25 @@ def test_an_empty_source_gives_an_empty_directory(tmp_path: Path) -> None:
 def test_items_choose_keys_paths_and_modes() -> None:
     data = {"one": b"1", "two": b"2"}
     items = [{"key": "one", "path": "x/y", "mode": 0o600}, {"key": "two", "path": "z"}]
-    assert payload.data_files(data, items, default_mode=0o640, what="config", optional=False) == {
+    assert payload.data_files(data, items, default_mode=0o640, missing="no config", optional=False) == {
         "x/y": File(b"1", 0o600),
         "z": File(b"2", 0o640),
     }
-    with pytest.raises(VolumeError, match="references non-existent config key: three"):
-        payload.data_files(data, [{"key": "three", "path": "p"}], default_mode=0o644, what="config", optional=False)
-    assert payload.data_files(data, [{"key": "three", "path": "p"}], default_mode=0o644, what="s", optional=True) == {}
+    with pytest.raises(VolumeError, match="no config key: three"):
+        payload.data_files(
+            data, [{"key": "three", "path": "p"}], default_mode=0o644, missing="no config", optional=False
+        )
+    assert (
+        payload.data_files(data, [{"key": "three", "path": "p"}], default_mode=0o644, missing="s", optional=True) == {}
+    )
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../b", "..data", "a//b"])
 def test_paths_stay_in_the_volume(path: str) -> None:
     with pytest.raises(VolumeError):
-        payload.data_files({"k": b""}, [{"key": "k", "path": path}], default_mode=0o644, what="config", optional=False)
+        payload.data_files(
+            {"k": b""}, [{"key": "k", "path": path}], default_mode=0o644, missing="no config", optional=False
+        )
 
 
 def test_data_of_both_kinds() -> None:

@@ -165,6 +165,19 @@ async def test_what_is_missing_is_named_unless_it_is_optional(room: Room) -> Non
     await room.until(lambda: (paths["c"] / "late").exists())
 
 
+async def test_everything_wrong_with_a_projected_volume_is_told(room: Room) -> None:
+    room.client.seed(CONFIGMAPS, config_map({"a": "1"}))
+    item = {"items": [{"key": "no", "path": "p"}]}
+    sources = [
+        {"configMap": {"name": "config", **item}},
+        {"secret": {"name": "nowhere"}},
+        {"serviceAccountToken": {"path": "token"}},
+    ]
+    problems = 'configmap references non-existent config key: no, secret "nowhere" not found, failed to fetch token: '
+    with pytest.raises(VolumeError, match=re.escape(f'SetUp failed for volume "p" : [{problems}')):
+        await room.manager.prepare(pod({"name": "p", "projected": {"sources": sources}}))
+
+
 @pytest.mark.parametrize("kind", ["iscsi", "ephemeral", "csi"])
 async def test_an_unsupported_type_is_named(room: Room, kind: str) -> None:
     with pytest.raises(VolumeError, match=f'volume "data" is of type {kind}'):
