@@ -12,6 +12,13 @@ ENGINE, SERVER, AGENT = "engine", "server", "agent"
 # Parts that the fault verbs know: the word a person types -> the service it belongs to ("etcd" is the server's child).
 PARTS = (SERVER, AGENT, ENGINE, "etcd")
 
+CONFIGURATION = """\
+# Hosts of a lab share the disk of the machine and have no registry: images that go do not come back.
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+imageGCHighThresholdPercent: 100
+"""
+
 
 def engine(host: Host) -> Service:
     """Docker Engine of the host: no bridge, no rules of its own, and containers that outlive it.
@@ -54,9 +61,11 @@ def server(host: Host) -> Service:
 def agent(host: Host, token: str) -> Service:
     """``orca-agent``, joining with a token the first time and with its own certificate from then on.
 
-    It reads KubeletConfigurations from the host's ``/etc/orca/agent.conf.d``, which is empty at first.
+    It reads KubeletConfigurations from the host's ``/etc/orca/agent.conf.d``, where a lab has only its own.
     """
-    (host.state / "etc-orca" / "agent.conf.d").mkdir(parents=True, exist_ok=True)
+    directory = host.state / "etc-orca" / "agent.conf.d"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "00-lab.conf").write_text(CONFIGURATION)
     return Service(
         AGENT,
         (
