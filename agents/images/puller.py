@@ -94,6 +94,9 @@ class Puller:
         """The task of one pull."""
         await self._places.take()
         pull.holds_place = True
+        if not self._rate.accept():
+            self._leave(pull)
+            raise PullFailed("pull QPS exceeded")
         began = pull.moved_at = self._clock.monotonic()
         fetching = asyncio.create_task(
             self._fetcher.pull(pull.reference, auth=pull.auth, progress=pull.moved), name=f"fetch {pull.reference}"

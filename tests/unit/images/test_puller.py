@@ -156,6 +156,17 @@ async def test_too_many_pulls_in_a_short_time_are_refused(clock: VirtualClock) -
     await asyncio.gather(*begun, return_exceptions=True)
 
 
+async def test_waiting_for_its_turn_does_not_count_against_the_rate(clock: VirtualClock) -> None:
+    registry = Registry()
+    puller = Puller(registry, clock=clock, parallel=1, qps=1, burst=1)
+    pulls = [asyncio.create_task(puller.pull(name)) for name in ("a", "b")]
+    await clock.advance(2)
+    registry.running["a"].set_result(None)
+    await clock.settle()
+    registry.running["b"].set_result(None)
+    await asyncio.gather(*pulls)
+
+
 def test_a_rate_fills_up_again(clock: VirtualClock) -> None:
     now = 0.0
     rate = Rate(2, 2, lambda: now)
