@@ -61,9 +61,6 @@ class Puller:
         key = (reference, orjson.dumps(dict(auth), option=orjson.OPT_SORT_KEYS) if auth else b"")
         pull = self._pulls.get(key)
         if pull is None:
-            # The anonymous pull that fails at once and the one with a login are two requests to the registry.
-            if not self._rate.accept():
-                raise PullFailed("pull QPS exceeded")
             pull = self._pulls[key] = _Pull(reference, auth, self)
             pull.task.add_done_callback(lambda _: self._pulls.pop(key, None))
         pull.wanted += 1
