@@ -130,7 +130,9 @@ class Cgroups:
         if not self.settings.rules.page_sizes and not self.settings.kill_together:
             return
         tree = await self._open()
-        limits = container_huge_pages(container, self.settings.rules) if "hugetlb" in tree.controllers else Limits()
+        limits = (
+            container_huge_pages(pod, container, self.settings.rules) if "hugetlb" in tree.controllers else Limits()
+        )
         together = self.settings.kill_together and tree.layout.version == 2
         if limits.huge_pages or together:
             path = tree.layout.container_cgroup(pod, container_id)

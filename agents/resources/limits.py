@@ -120,11 +120,11 @@ def _limited(pod: Obj, resource: str) -> bool:
     return every_one(pod, lambda resources: bool(counted({"resources": resources}, "limits").get(resource)))
 
 
-def container_huge_pages(container: Obj, rules: Rules) -> Limits:
-    """What the engine cannot be told of a container."""
+def container_huge_pages(pod: Obj, container: Obj, rules: Rules) -> Limits:
+    """What the engine cannot be told of a container: its own limits, or those of the pod where it has none."""
     if not rules.page_sizes:
         return Limits()
-    asked = (container.get("resources") or {}).get("limits") or {}
+    asked = {**pod_level(pod, "limits"), **((container.get("resources") or {}).get("limits") or {})}
     amounts = {name: parse_int(amount) for name, amount in asked.items() if name.startswith(HUGE_PAGES)}
     return Limits(huge_pages=huge_pages(amounts, rules.page_sizes))
 

@@ -66,8 +66,11 @@ def test_huge_pages_are_limited_to_what_is_asked_for_and_others_to_none() -> Non
     subject = pod(same(cpu="1", memory="1Gi", **{"hugepages-2Mi": "8Mi"}))
     rules = Rules(page_sizes=(2 << 20, GI))
     assert pod_limits(subject, rules).huge_pages == {"2MB": 8 << 20, "1GB": 0}
-    assert container_huge_pages(subject["spec"]["containers"][0], rules).huge_pages == {"2MB": 8 << 20, "1GB": 0}
-    assert container_huge_pages(subject["spec"]["containers"][0], Rules()) == Limits()
+    container = subject["spec"]["containers"][0]
+    assert container_huge_pages(subject, container, rules).huge_pages == {"2MB": 8 << 20, "1GB": 0}
+    assert container_huge_pages(subject, container, Rules()) == Limits()
+    whole = pod({}, resources=same(cpu="1", **{"hugepages-2Mi": "6Mi"}))
+    assert container_huge_pages(whole, whole["spec"]["containers"][0], rules).huge_pages == {"2MB": 6 << 20, "1GB": 0}
 
 
 def test_files_of_version_1() -> None:
