@@ -13,20 +13,30 @@ import structlog
 
 from agents.images.mounts import ImageMounts
 from agents.network import Iptables, PodNetwork
+from agents.node.logind import forget_settings
 from agents.proxy.writer import IptablesWriter
 from agents.resources.paths import Driver, Layout
 from agents.resources.tree import Tree
 from agents.runtime import Runtime
+from agents.runtime.kept_logs import KeptLogs
 from agents.volumes import mounts
+from orca.client.clock import SystemClock
 
 log = structlog.get_logger()
 
 
 async def clean_up(
-    root: Path, *, docker_socket: str, cluster_cidr: str, service_cidr: str, node_name: str, cgroup_root: str
+    root: Path,
+    *,
+    docker_socket: str,
+    cluster_cidr: str,
+    service_cidr: str,
+    node_name: str,
+    cgroup_root: str,
+    pod_logs: Path,
 ) -> bool:
-    """Remove pods' containers, cgroups, rules, links and mounts; state files stay. False when something could not be
-    removed."""
+    """Remove pods' containers, cgroups, rules, links, mounts, kept logs and the settings of logind; state files stay.
+    False when something could not be removed."""
 
     async def unmount() -> None:
         await asyncio.to_thread(_unmount_below, root)
@@ -40,6 +50,8 @@ async def clean_up(
         "services": lambda: IptablesWriter(Iptables(), cluster_cidr=cluster_cidr).remove_everything(),
         "network": network,
         "volumes": unmount,
+        "logs": KeptLogs(pod_logs, clock=SystemClock()).clear,
+        "settings of logind": forget_settings,
     }
     clean = True
     for name, step in steps.items():

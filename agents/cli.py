@@ -159,6 +159,7 @@ def main(
             service_cidr=service_cluster_ip_range,
             node_name=node_name,
             cgroup_root=cgroup_parent or configuration.cgroup_root,
+            pod_logs=Path(configuration.pod_logs_dir),
         )
         sys.exit(0 if asyncio.run(cleaning) else 1)
     options = AgentOptions(

@@ -34,6 +34,11 @@ _FILE = "99-orca-agent.conf"
 T = TypeVar("T")
 
 
+async def forget_settings(settings: Path = SETTINGS) -> None:
+    """Take back what was written for logind; it waits as long as before once it is restarted."""
+    await asyncio.to_thread((settings / _FILE).unlink, missing_ok=True)
+
+
 class Logind:
     """One connection; used once. Every call runs in a thread of its own, one at a time."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.node.logind import Logind
+from agents.node.logind import Logind, forget_settings
 from agents.node.shutdown import InhibitorError
 from tests.support.logind import FakeLogind
 
@@ -58,6 +58,9 @@ async def test_logind_is_told_to_wait_longer(logind: FakeLogind) -> None:
     assert "InhibitDelayMaxSec=90\n" in file.read_text()
     assert logind.delay == 90
     await ours.close()
+    for _ in range(2):
+        await forget_settings(logind.settings)
+        assert list(logind.settings.iterdir()) == []
 
 
 async def test_a_logind_that_will_not_wait_that_long_is_an_error(
