@@ -66,6 +66,8 @@ JOIN_RETRY_SECONDS = 2.0
 NETWORK_RETRY_SECONDS = 0.5
 PARALLEL_API_CALLS = 16
 """A burst of pods would make a connection for each of its calls; each costs both sides a handshake, and memory."""
+REMEMBERED_EVENTS = 1024
+"""Some of each pod that a host may have."""
 NODE_PATIENCE_SECONDS = 3.0
 
 log = structlog.get_logger()
@@ -215,6 +217,7 @@ class Agent:
             clock=clock,
             qps=configuration.event_record_qps,
             burst=configuration.event_burst,
+            remembered=REMEMBERED_EVENTS,
         )
         cgroups = Cgroups(
             cgroup_settings(

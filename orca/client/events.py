@@ -60,14 +60,18 @@ class _Similar:
 
 
 class _Recent(OrderedDict[Identity, Any]):
-    """The last REMEMBERED entries; the least recently used goes first."""
+    """So many entries; the least recently used goes first."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
 
     def touch(self, identity: Identity, fresh: Any) -> Any:
         if identity in self:
             self.move_to_end(identity)
         else:
             self[identity] = fresh
-            if len(self) > REMEMBERED:
+            if len(self) > self._most:
                 self.popitem(last=False)
         return self[identity]
 
@@ -88,8 +92,10 @@ class EventRecorder:
         clock: Clock | None = None,
         qps: float = 0.0,
         burst: int = 1,
+        remembered: int = REMEMBERED,
     ) -> None:
-        """At most ``burst`` events are sent at once and ``qps`` a second then; 0 for no such limit."""
+        """At most ``burst`` events are sent at once and ``qps`` a second then; 0 for no such limit. Of so many
+        different events as ``remembered`` says repetitions are known; one takes about 2 KB."""
         self._client = client
         self._component = component
         self._host = host
@@ -97,9 +103,9 @@ class EventRecorder:
         self._qps = qps
         self._burst = max(burst, 1)
         self._budget = _Tokens(float(self._burst))
-        self._seen = _Recent()
-        self._similar = _Recent()
-        self._tokens = _Recent()
+        self._seen = _Recent(remembered)
+        self._similar = _Recent(remembered)
+        self._tokens = _Recent(remembered)
         self._unsent: OrderedDict[str, tuple[_Seen, Obj]] = OrderedDict()
         self._busy: set[str] = set()
         self._senders: set[asyncio.Task[None]] = set()

@@ -80,9 +80,12 @@ def _below(cgroup: str) -> int:
 
 
 def _is_shim_of(pid: str, root: Path) -> bool:
-    """The host's own: it sees the same mounts as the host's first process."""
+    """The host's own: it sees the same mounts as the host's first process. One without a process is none of ours: an
+    engine that is killed while it starts a container leaves it."""
     try:
         if not (Path("/proc") / pid / "comm").read_text().startswith("containerd-shim"):
+            return False
+        if not (Path("/proc") / pid / f"task/{pid}/children").read_text().split():
             return False
         return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(root.parent / "ns/mnt")
     except OSError:
