@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agents.pods import gate, silence
+from agents.runtime import runtime
 from orca.api.builtin import PODS
 from tests.cluster.podhost import PodHost, pod, shell
 from tests.support.stalling import StallingProxy, stalling_proxy
@@ -22,8 +24,11 @@ ENDS = shell("trap 'exit 0' TERM; while :; do sleep 0.1; done")
 
 
 @pytest.fixture
-async def proxy(host: PodHost, tmp_path: Path) -> AsyncIterator[StallingProxy]:
-    """The host's agent speaks to its engine through this."""
+async def proxy(host: PodHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StallingProxy]:
+    """The host's agent, which is less patient here, speaks to its engine through this."""
+    monkeypatch.setattr(runtime, "SURVEY_SECONDS", 2.0)
+    monkeypatch.setattr(silence, "ASK_SECONDS", 1.0)
+    monkeypatch.setattr(gate, "PATIENCE_SECONDS", 2.0)
     await host.stop_agent()
     async with stalling_proxy(tmp_path, host.engine.socket) as made:
         host.socket = made.socket
