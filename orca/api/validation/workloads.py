@@ -1,4 +1,7 @@
-"""Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, ControllerRevision."""
+"""Deployment, ReplicaSet, DaemonSet and ReplicationController.
+
+Reference: k8s.io/kubernetes ``pkg/apis/apps/validation`` and, of ReplicationControllers, ``pkg/apis/core/validation``.
+"""
 
 from __future__ import annotations
 
@@ -12,33 +15,70 @@ from orca.api.validation.registry import Errors, Obj, on_create, on_update
 NO_MATCH = "`selector` does not match template `labels`"
 
 
-def _template_labels(template: Obj | None) -> Obj:
+def template_labels(template: Obj | None) -> Obj:
+    """Labels the pods get."""
     return ((template or {}).get("metadata") or {}).get("labels") or {}
 
 
-def _selector(spec: Obj, out: Errors, *, kind: str) -> None:
-    """There is a selector, it is not empty, and it selects the template."""
+def selects(spec: Obj, out: Errors, *, kind: str, wrong: str) -> bool:
+    """There is a selector, it is not empty, and it selects the template. Whether the template is worth judging."""
     selector = spec.get("selector")
+    labels = template_labels(spec.get("template"))
     if selector is None:
         out.append(FieldError.required("spec.selector"))
-        return
+        out.append(FieldError.invalid("spec.template.metadata.labels", labels, NO_MATCH))
+        return True
+    before = len(out)
     common.label_selector(selector, "spec.selector", out)
+    if len(out) > before:
+        out.append(FieldError.invalid("spec.selector", selector, wrong))
+        return False
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         out.append(FieldError.invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
-    elif common.selector_matches(selector, _template_labels(spec.get("template"))) is False:
-        labels = _template_labels(spec.get("template"))
+    elif not common.selector_matches(selector, labels):
         out.append(FieldError.invalid("spec.template.metadata.labels", labels, NO_MATCH))
+    return True
 
 
-def _is_zero(value: Any) -> bool:
-    return value in (None, 0) or (isinstance(value, str) and value.rstrip("%").strip("0") == "" and value != "")
+def no_deadline(template: Obj | None, owner: str, out: Errors) -> None:
+    """Pods that are kept running have no end."""
+    if ((template or {}).get("spec") or {}).get("activeDeadlineSeconds") is not None:
+        text = f"activeDeadlineSeconds in {owner} is not Supported"
+        out.append(FieldError.forbidden("spec.template.spec.activeDeadlineSeconds", text))
+
+
+def amount(value: Any) -> int:
+    """A number or percentage as a number; 0 for what is neither."""
+    if isinstance(value, int):
+        return value
+    digits = value.removesuffix("%") if isinstance(value, str) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def not_decremented(new: Obj, old: Obj, out: Errors) -> None:
+    """``status.collisionCount`` only grows: names of what was made follow from it."""
+    now, was = ((obj.get("status") or {}).get("collisionCount") for obj in (new, old))
+    if was is not None and (now is None or now < was):
+        out.append(FieldError.invalid("status.collisionCount", now or 0, "cannot be decremented"))
+
+
+def at_most(state: Obj, keys: tuple[str, ...], out: Errors, *, ready: str) -> None:
+    """No count exceeds ``replicas``, nor what is available what is ready."""
+    total = state.get("replicas") or 0
+    for key in keys:
+        if (state.get(key) or 0) > total:
+            text = "cannot be greater than status.replicas"
+            out.append(FieldError.invalid(f"status.{key}", state.get(key) or 0, text))
+    if (state.get("availableReplicas") or 0) > (state.get("readyReplicas") or 0):
+        text = f"cannot be greater than {ready}"
+        out.append(FieldError.invalid("status.availableReplicas", state.get("availableReplicas") or 0, text))
 
 
 def _rolling(strategy: Obj, path: str, out: Errors) -> None:
     unavailable, surge = strategy.get("maxUnavailable"), strategy.get("maxSurge")
     common.int_or_percent(unavailable, f"{path}.maxUnavailable", out)
     common.int_or_percent(surge, f"{path}.maxSurge", out)
-    if _is_zero(unavailable) and _is_zero(surge):
+    if not amount(unavailable) and not amount(surge):
         text = "may not be 0 when `maxSurge` is 0"
         shown = 0 if unavailable is None else unavailable
         out.append(FieldError.invalid(f"{path}.maxUnavailable", shown, text))
@@ -57,7 +97,7 @@ def _deployment_strategy(strategy: Obj, path: str, out: Errors) -> None:
         else:
             _rolling(rolling, f"{path}.rollingUpdate", out)
     else:
-        out.append(FieldError.not_supported(f"{path}.type", kind or "", ("Recreate", "RollingUpdate")))
+        out.append(FieldError.not_supported(path, strategy, ("Recreate", "RollingUpdate")))
 
 
 def _deadline(spec: Obj, out: Errors) -> None:
@@ -69,14 +109,20 @@ def _deadline(spec: Obj, out: Errors) -> None:
             out.append(FieldError.invalid("spec.progressDeadlineSeconds", seconds, text))
 
 
+def _replicated(spec: Obj, out: Errors) -> None:
+    """Selector and template of a Deployment or a ReplicaSet."""
+    if selects(spec, out, kind="deployment", wrong="invalid label selector"):
+        pods.template(spec.get("template"), "spec.template", out)
+        no_deadline(spec.get("template"), "ReplicaSet", out)
+
+
 @on_create("apps", "Deployment")
 def deployment(obj: Obj) -> Errors:
     """A Deployment."""
     out: Errors = []
     spec = obj.get("spec") or {}
     common.non_negative(spec, "replicas", "spec", out)
-    _selector(spec, out, kind="deployment")
-    pods.template(spec.get("template"), "spec.template", out)
+    _replicated(spec, out)
     _deployment_strategy(spec.get("strategy") or {}, "spec.strategy", out)
     common.non_negative(spec, "minReadySeconds", "spec", out)
     common.non_negative(spec, "revisionHistoryLimit", "spec", out)
@@ -84,7 +130,8 @@ def deployment(obj: Obj) -> Errors:
     return out
 
 
-def _counts(state: Obj, keys: tuple[str, ...], out: Errors) -> None:
+def counts(state: Obj, keys: tuple[str, ...], out: Errors) -> None:
+    """None of these numbers of a status is negative."""
     for key in keys:
         common.non_negative(state, key, "status", out)
 
@@ -95,17 +142,10 @@ def deployment_update(new: Obj, old: Obj, subresource: str) -> Errors:
     out: Errors = []
     if subresource == "status":
         state = new.get("status") or {}
-        _counts(state, ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
+        counts(state, ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
                         "unavailableReplicas", "collisionCount"), out)  # fmt: skip
-        total = state.get("replicas") or 0
-        for key in ("updatedReplicas", "readyReplicas", "availableReplicas"):
-            if (state.get(key) or 0) > total:
-                out.append(
-                    FieldError.invalid(f"status.{key}", state.get(key) or 0, "cannot be greater than status.replicas")
-                )
-        if (state.get("availableReplicas") or 0) > (state.get("readyReplicas") or 0):
-            text = "cannot be greater than readyReplicas"
-            out.append(FieldError.invalid("status.availableReplicas", state.get("availableReplicas") or 0, text))
+        at_most(state, ("updatedReplicas", "readyReplicas", "availableReplicas"), out, ready="readyReplicas")
+        not_decremented(new, old, out)
         return out
     out += deployment(new)
     common.immutable((new.get("spec") or {}).get("selector"), old["spec"].get("selector"), "spec.selector", out)
@@ -119,8 +159,7 @@ def replica_set(obj: Obj) -> Errors:
     spec = obj.get("spec") or {}
     common.non_negative(spec, "replicas", "spec", out)
     common.non_negative(spec, "minReadySeconds", "spec", out)
-    _selector(spec, out, kind="deployment")
-    pods.template(spec.get("template"), "spec.template", out)
+    _replicated(spec, out)
     return out
 
 
@@ -138,16 +177,8 @@ def replica_set_update(new: Obj, old: Obj, subresource: str) -> Errors:
 
 def _replica_status(state: Obj, out: Errors) -> None:
     keys = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas")
-    _counts(state, (*keys, "observedGeneration"), out)
-    total = state.get("replicas") or 0
-    for key in keys[1:]:
-        if (state.get(key) or 0) > total:
-            out.append(
-                FieldError.invalid(f"status.{key}", state.get(key) or 0, "cannot be greater than status.replicas")
-            )
-    if (state.get("availableReplicas") or 0) > (state.get("readyReplicas") or 0):
-        text = "cannot be greater than readyReplicas"
-        out.append(FieldError.invalid("status.availableReplicas", state.get("availableReplicas") or 0, text))
+    counts(state, (*keys, "observedGeneration"), out)
+    at_most(state, keys[1:], out, ready="readyReplicas")
 
 
 @on_create("", "ReplicationController")
@@ -160,10 +191,11 @@ def replication_controller(obj: Obj) -> Errors:
     if not selector:
         out.append(FieldError.required("spec.selector"))
     common.non_negative(spec, "replicas", "spec", out)
-    labels = _template_labels(template)
+    labels = template_labels(template)
     if selector and template is not None and any(labels.get(key) != value for key, value in selector.items()):
         out.append(FieldError.invalid("spec.template.metadata.labels", labels, NO_MATCH))
     pods.template(template, "spec.template", out)
+    no_deadline(template, "ReplicationController", out)
     return out
 
 
@@ -182,8 +214,16 @@ def daemon_set(obj: Obj) -> Errors:
     """A DaemonSet."""
     out: Errors = []
     spec = obj.get("spec") or {}
-    _selector(spec, out, kind="daemonset")
-    pods.template(spec.get("template"), "spec.template", out)
+    selector, template = spec.get("selector"), spec.get("template")
+    common.label_selector(selector, "spec.selector", out)
+    some = bool(selector and (selector.get("matchLabels") or selector.get("matchExpressions")))
+    labels = template_labels(template)
+    if selector is None or (some and not out and not common.selector_matches(selector, labels)):
+        out.append(FieldError.invalid("spec.template.metadata.labels", labels, NO_MATCH))
+    if selector is not None and not some:
+        out.append(FieldError.invalid("spec.selector", selector, "empty selector is invalid for daemonset"))
+    pods.template(template, "spec.template", out)
+    no_deadline(template, "DaemonSet", out)
     common.non_negative(spec, "minReadySeconds", "spec", out)
     strategy = spec.get("updateStrategy") or {}
     kind, rolling = strategy.get("type"), strategy.get("rollingUpdate")
@@ -194,17 +234,18 @@ def daemon_set(obj: Obj) -> Errors:
         else:
             _daemon_rolling(rolling, at, out)
     elif kind != "OnDelete":
-        out.append(FieldError.not_supported("spec.updateStrategy.type", strategy, ("RollingUpdate", "OnDelete")))
+        out.append(FieldError.not_supported("spec.updateStrategy", strategy, ("RollingUpdate", "OnDelete")))
     common.non_negative(spec, "revisionHistoryLimit", "spec", out)
     return out
 
 
 def _daemon_rolling(rolling: Obj, path: str, out: Errors) -> None:
     unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
-    for key, value in (("maxUnavailable", unavailable), ("maxSurge", surge)):
-        common.int_or_percent(value, f"{path}.{key}", out)
-        common.percent_at_most_100(value, f"{path}.{key}", out)
-    some_unavailable, some_surge = not _is_zero(unavailable), not _is_zero(surge)
+    common.int_or_percent(unavailable, f"{path}.maxUnavailable", out)
+    common.int_or_percent(surge, f"{path}.maxSurge", out)
+    common.percent_at_most_100(unavailable, f"{path}.maxUnavailable", out)
+    common.percent_at_most_100(surge, f"{path}.maxSurge", out)
+    some_unavailable, some_surge = amount(unavailable) != 0, amount(surge) != 0
     if some_unavailable and some_surge:
         text = "may not be set when maxUnavailable is non-zero"
         out.append(FieldError.invalid(f"{path}.maxSurge", surge, text))
@@ -219,116 +260,11 @@ def daemon_set_update(new: Obj, old: Obj, subresource: str) -> Errors:
     if subresource == "status":
         out: Errors = []
         keys = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady",
-                "observedGeneration", "updatedNumberScheduled", "numberAvailable", "numberUnavailable")  # fmt: skip
-        _counts(new.get("status") or {}, keys, out)
+                "observedGeneration", "updatedNumberScheduled", "numberAvailable", "numberUnavailable",
+                "collisionCount")  # fmt: skip
+        counts(new.get("status") or {}, keys, out)
+        not_decremented(new, old, out)
         return out
     out = daemon_set(new)
     common.immutable((new.get("spec") or {}).get("selector"), old["spec"].get("selector"), "spec.selector", out)
-    return out
-
-
-@on_create("apps", "StatefulSet")
-def stateful_set(obj: Obj) -> Errors:
-    """A StatefulSet."""
-    out: Errors = []
-    spec = obj.get("spec") or {}
-    policy = spec.get("podManagementPolicy")
-    if not policy:
-        out.append(FieldError.required("spec.podManagementPolicy"))
-    elif policy not in ("OrderedReady", "Parallel"):
-        text = "must be 'OrderedReady' or 'Parallel'"
-        out.append(FieldError.invalid("spec.podManagementPolicy", policy, text))
-    _stateful_strategy(spec.get("updateStrategy") or {}, out)
-    retention = spec.get("persistentVolumeClaimRetentionPolicy") or {}
-    for key in ("whenDeleted", "whenScaled"):
-        at = f"spec.persistentVolumeClaimRetentionPolicy.{key}"
-        common.choice(retention.get(key), ("Delete", "Retain"), at, out)
-    common.non_negative(spec, "replicas", "spec", out)
-    common.non_negative(spec, "minReadySeconds", "spec", out)
-    ordinals = spec.get("ordinals")
-    if ordinals:
-        common.non_negative(ordinals, "start", "spec.ordinals", out)
-    _selector(spec, out, kind="statefulset")
-    pods.template(_with_claims(spec), "spec.template", out)
-    for key in ("activeDeadlineSeconds",):
-        if ((spec.get("template") or {}).get("spec") or {}).get(key) is not None:
-            out.append(FieldError.forbidden(f"spec.template.spec.{key}", f"{key} in StatefulSet is not Supported"))
-    return out
-
-
-def _with_claims(spec: Obj) -> Obj | None:
-    """The template with a volume for each claim template, so that mounts of them are found."""
-    template = spec.get("template")
-    claims = spec.get("volumeClaimTemplates")
-    if not template or not claims:
-        return template
-    pod = template.get("spec") or {}
-    own = {(claim.get("metadata") or {}).get("name"): claim for claim in claims}
-    volumes = [volume for volume in pod.get("volumes") or () if volume.get("name") not in own]
-    volumes += [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in own if name]
-    return {**template, "spec": {**pod, "volumes": volumes}}
-
-
-def _stateful_strategy(strategy: Obj, out: Errors) -> None:
-    kind, rolling = strategy.get("type"), strategy.get("rollingUpdate")
-    at = "spec.updateStrategy"
-    if not kind:
-        out.append(FieldError.required(at))
-    elif kind == "OnDelete":
-        if rolling is not None:
-            text = f"only allowed for updateStrategy '{'RollingUpdate'}'"
-            out.append(FieldError.invalid(f"{at}.rollingUpdate", rolling, text))
-    elif kind == "RollingUpdate":
-        if rolling is not None:
-            common.non_negative(rolling, "partition", f"{at}.rollingUpdate", out)
-            limit = rolling.get("maxUnavailable")
-            if limit is not None:
-                common.int_or_percent(limit, f"{at}.rollingUpdate.maxUnavailable", out)
-                if _is_zero(limit):
-                    out.append(FieldError.invalid(f"{at}.rollingUpdate.maxUnavailable", limit, "cannot be 0"))
-                common.percent_at_most_100(limit, f"{at}.rollingUpdate.maxUnavailable", out)
-    else:
-        out.append(FieldError.invalid(at, strategy, "must be 'RollingUpdate' or 'OnDelete'"))
-
-
-_STATEFUL_MUTABLE = ("replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
-                     "persistentVolumeClaimRetentionPolicy", "minReadySeconds")  # fmt: skip
-
-
-@on_update("apps", "StatefulSet")
-def stateful_set_update(new: Obj, old: Obj, subresource: str) -> Errors:
-    """A changed StatefulSet: identity and storage stay."""
-    if subresource == "status":
-        out: Errors = []
-        keys = ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "observedGeneration",
-                "collisionCount", "availableReplicas")  # fmt: skip
-        _counts(new.get("status") or {}, keys, out)
-        return out
-    out = stateful_set(new)
-    wanted, before = new.get("spec") or {}, old.get("spec") or {}
-    if any(wanted.get(key) != before.get(key) for key in {*wanted, *before} - set(_STATEFUL_MUTABLE)):
-        text = (
-            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
-            "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
-        )
-        out.append(FieldError.forbidden("spec", text))
-    return out
-
-
-@on_create("apps", "ControllerRevision")
-def controller_revision(obj: Obj) -> Errors:
-    """A ControllerRevision."""
-    out: Errors = []
-    if obj.get("data") is None:
-        out.append(FieldError.required("data", "data is mandatory"))
-    if (obj.get("revision") or 0) < 0:
-        out.append(FieldError.invalid("revision", obj["revision"], common.NON_NEGATIVE))
-    return out
-
-
-@on_update("apps", "ControllerRevision")
-def controller_revision_update(new: Obj, old: Obj, subresource: str) -> Errors:
-    """A changed ControllerRevision; its data stays."""
-    out = controller_revision(new)
-    common.immutable(new.get("data"), old.get("data"), "data", out)
     return out

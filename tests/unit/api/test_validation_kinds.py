@@ -100,7 +100,9 @@ def test_sound_objects_are_accepted_and_may_be_written_again(resource, body):
     [
         (builtin.DEPLOYMENTS, workload(selector={"matchLabels": {"app": "b"}}),
          ['spec.template.metadata.labels: Invalid value: {"app":"a"}: `selector` does not match template `labels`']),
-        (builtin.DEPLOYMENTS, {"spec": {"template": TEMPLATE}}, ["spec.selector: Required value"]),
+        (builtin.DEPLOYMENTS, {"spec": {"template": TEMPLATE}},
+         ["spec.selector: Required value",
+          'spec.template.metadata.labels: Invalid value: {"app":"a"}: `selector` does not match template `labels`']),
         (builtin.DEPLOYMENTS, workload(replicas=-1),
          ["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]),
         (builtin.DEPLOYMENTS, workload(strategy={"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "0%"}}),
