@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from orca.api import names
-from orca.api.errors import FieldError
+from orca.api.errors import FieldError, quote
 from orca.api.validation import common
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
 
@@ -56,8 +56,14 @@ def client_config(obj: Obj, path: str, out: Errors) -> None:
         out.append(FieldError.required(path, "exactly one of url or service is required"))
         return
     if url is not None:
-        parts = urlsplit(url)
         at = f"{path}.url"
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # raises for what is no number
+        except ValueError as error:
+            text = f"url must be a valid URL: parse {quote(url)}: {error}; desired format: https://host[/path]"
+            out.append(FieldError.required(at, text))
+            return
         if parts.scheme != "https":
             shown = parts.scheme
             text = f"'https' is the only allowed URL scheme; desired format: https://host[/path], got {shown!r}"
