@@ -37,6 +37,7 @@ NODE = "host-1"
 SPACE = "soak"
 PAUSE_SECONDS = 0.4
 HICCUP_SECONDS = 60.0
+WARM_SECONDS = 60.0
 SETTLE_SECONDS = 100.0
 """Idle connections are given up after 90 s."""
 IMAGE = "busybox:1.36"
@@ -232,8 +233,10 @@ async def test_a_full_host_that_is_churned_leaks_nothing(lab: Lab, client: Https
     await pods.synced()
     crowd = Crowd(client, pods)
     try:
-        # Once around, so that pools are filled and what is made once is there.
+        # Once around, so that pools and caches are filled and what is made once is there.
         await asyncio.gather(*(crowd.add() for _ in range(PODS_AT_ONCE)))
+        await crowd.settled()
+        await crowd.churn(time.monotonic() + WARM_SECONDS)
         await crowd.settled()
         await crowd.clear()
         await asyncio.sleep(SETTLE_SECONDS)
