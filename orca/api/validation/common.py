@@ -28,6 +28,12 @@ def choice(value: Any, allowed: Sequence[str], path: str, out: Errors, *, requir
         out.append(FieldError.not_supported(path, value, allowed))
 
 
+def known(value: Any, allowed: Sequence[str], path: str, out: Errors) -> None:
+    """*value*, when it is there, is one of *allowed*; an empty one is not."""
+    if value is not None and value not in allowed:
+        out.append(FieldError.not_supported(path, value, allowed))
+
+
 def messages(found: Iterable[str], value: Any, path: str, out: Errors) -> None:
     """One Invalid error for each message."""
     for text in found:
@@ -204,3 +210,46 @@ def local_path(value: str, path: str, out: Errors) -> None:
     relative_path(value, path, out)
     if value.startswith("..") and not value.startswith("../"):
         out.append(FieldError.invalid(path, value, "must not start with '..'"))
+
+
+_CONDITION_STATES = ("False", "True", "Unknown")
+_CONDITION_REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
+_CONDITION_REASON_TEXT = (
+    "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric "
+    "characters or '_,:', and must end with an alphanumeric character or '_'"
+)
+_REASON_MAX, _MESSAGE_MAX = 1024, 32 * 1024
+
+
+def conditions(items: list[Obj] | None, path: str, out: Errors) -> None:
+    """A list of metav1.Condition, one of each type."""
+    seen: set[str] = set()
+    for i, condition in enumerate(items or ()):
+        kind = condition.get("type") or ""
+        if kind in seen:
+            out.append(FieldError.duplicate(f"{path}[{i}].type", kind))
+        seen.add(kind)
+        _condition(condition, kind, f"{path}[{i}]", out)
+
+
+def _condition(condition: Obj, kind: str, path: str, out: Errors) -> None:
+    messages(names.qualified_name(kind), kind, f"{path}.type", out)
+    state, reason = condition.get("status") or "", condition.get("reason") or ""
+    if state not in _CONDITION_STATES:
+        out.append(FieldError.not_supported(f"{path}.status", state, _CONDITION_STATES))
+    generation = condition.get("observedGeneration") or 0
+    if generation < 0:
+        text = "must be greater than or equal to zero"
+        out.append(FieldError.invalid(f"{path}.observedGeneration", generation, text))
+    if not condition.get("lastTransitionTime"):
+        out.append(FieldError.required(f"{path}.lastTransitionTime", "must be set"))
+    if not reason:
+        out.append(FieldError.required(f"{path}.reason", "must be set"))
+    elif not _CONDITION_REASON.fullmatch(reason):
+        examples = ("my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB")
+        text = names.regex_error(_CONDITION_REASON_TEXT, _CONDITION_REASON.pattern, *examples)
+        out.append(FieldError.invalid(f"{path}.reason", reason, text))
+    if len(reason.encode()) > _REASON_MAX:
+        out.append(FieldError.too_long(f"{path}.reason", "", _REASON_MAX))
+    if len((condition.get("message") or "").encode()) > _MESSAGE_MAX:
+        out.append(FieldError.too_long(f"{path}.message", "", _MESSAGE_MAX))

@@ -83,21 +83,21 @@ _SOURCES: dict[str, sources.Check] = {
 _ORDER = {kind: i for i, kind in enumerate(_SOURCES)}
 
 
-def _source(spec: Obj, name: str, out: Errors) -> None:
+def _source(spec: Obj, name: str, out: Errors, path: str = "spec") -> None:
     kinds = sorted((key for key in spec if key in _ORDER and spec[key] is not None), key=_ORDER.__getitem__)
     if not kinds:
-        out.append(FieldError.required("spec", "must specify a volume type"))
+        out.append(FieldError.required(path, "must specify a volume type"))
         return
     first = kinds[0]
     if first == "iscsi" and (text := sources.portal_too_long(spec["iscsi"], name)):
         portal = spec["iscsi"].get("targetPortal") or ""
-        out.append(FieldError.invalid("spec.iscsi.targetportal", portal, text))
-    _SOURCES[first](spec[first], f"spec.{sources.ODD_PATHS.get(first, first)}", out)
+        out.append(FieldError.invalid(f"{path}.iscsi.targetportal", portal, text))
+    _SOURCES[first](spec[first], f"{path}.{sources.ODD_PATHS.get(first, first)}", out)
     if first == "local" and spec.get("nodeAffinity") is None:
-        out.append(FieldError.required("spec.nodeAffinity", "Local volume requires node affinity"))
+        out.append(FieldError.required(f"{path}.nodeAffinity", "Local volume requires node affinity"))
     for kind in kinds[1:]:
         text = "may not specify more than 1 volume type"
-        out.append(FieldError.forbidden(f"spec.{sources.ODD_DOUBLES.get(kind, kind)}", text))
+        out.append(FieldError.forbidden(f"{path}.{sources.ODD_DOUBLES.get(kind, kind)}", text))
 
 
 def _capacity(spec: Obj, out: Errors) -> None:
@@ -150,6 +150,32 @@ def persistent_volume(obj: Obj) -> Errors:
             text = "has to be specified when using volumeAttributesClassName"
             out.append(FieldError.required("spec.csi", text))
     return out
+
+
+_INLINE = "in the context of inline volumes"
+
+
+def inline_spec(spec: Obj, path: str, out: Errors) -> None:
+    """A volume that a VolumeAttachment describes itself: for CSI, and bound to nothing."""
+    if spec.get("claimRef") is not None:
+        out.append(FieldError.forbidden(f"{path}.claimRef", f"may not be specified {_INLINE}"))
+    if spec.get("capacity"):
+        out.append(FieldError.forbidden(f"{path}.capacity", f"may not be specified {_INLINE}"))
+    if spec.get("csi") is None:
+        out.append(FieldError.required(f"{path}.csi", f"has to be specified {_INLINE}"))
+    access_modes(spec.get("accessModes"), f"{path}.accessModes", out)
+    if spec.get("persistentVolumeReclaimPolicy") not in (None, "", "Retain"):
+        out.append(FieldError.forbidden(f"{path}.persistentVolumeReclaimPolicy", f"may only be Retain {_INLINE}"))
+    if spec.get("nodeAffinity") is not None:
+        out.append(FieldError.forbidden(f"{path}.nodeAffinity", f"may not be specified {_INLINE}"))
+    _source(spec, "", out, path)
+    if spec.get("storageClassName"):
+        out.append(FieldError.forbidden(f"{path}.storageClassName", f"may not be specified {_INLINE}"))
+    if spec.get("volumeMode") not in (None, "Filesystem"):
+        text = f"may not specify volumeMode other than Filesystem {_INLINE}"
+        out.append(FieldError.forbidden(f"{path}.volumeMode", text))
+    if spec.get("volumeAttributesClassName") is not None:
+        out.append(FieldError.forbidden(f"{path}.volumeAttributesClassName", f"may not be specified {_INLINE}"))
 
 
 def _where(spec: Obj, other: Obj) -> Obj:
