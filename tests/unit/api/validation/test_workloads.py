@@ -75,7 +75,8 @@ def deadline(owner):
         (builtin.STATEFULSETS, workload(updateStrategy={"rollingUpdate": {"maxUnavailable": "0%"}}),
          ['spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: "0%": cannot be 0']),
         (builtin.CONTROLLERREVISIONS, {"revision": -1},
-         ["revision: Invalid value: -1: must be greater than or equal to 0", "data: Required value: data is mandatory"]),
+         ["revision: Invalid value: -1: must be greater than or equal to 0",
+          "data: Required value: data is mandatory"]),
         (builtin.CONTROLLERREVISIONS, {"data": [1]},
          ["data: Required value: data must be a valid JSON object"]),
         (builtin.PODTEMPLATES, {"template": {"spec": {"restartPolicy": "Odd", "containers": [
