@@ -15,8 +15,8 @@ from orca.api.customresources import jsonpath, rules, structural
 from orca.api.errors import FieldError
 from orca.api.objects import Obj, meta
 from orca.api.validation import common
-from orca.api.validation.admissionregistration import client_config
 from orca.api.validation.registry import Errors
+from orca.api.validation.webhooks import client_config
 
 APPROVED: Final = "api-approved.kubernetes.io"
 _SEE = "see https://github.com/kubernetes/enhancements/pull/1111"
