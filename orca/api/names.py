@@ -268,15 +268,22 @@ def http_header_name(value: str) -> list[str]:
 
 
 def ip_address(value: str) -> list[str]:
-    """IPv4 or IPv6 without zone."""
+    """IPv4 or IPv6 without zone, in a form that means one address only."""
     text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
     if "%" in value:
         return [text]
     try:
-        ipaddress.ip_address(value)
+        found = ipaddress.ip_address(value)
     except ValueError:
-        return [text]
+        plain = _without_leading_zeros(value)
+        return ["must not have leading 0s"] if plain != value and not ip_address(plain) else [text]
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        return ["must not be an IPv4-mapped IPv6 address"]
     return []
+
+
+def _without_leading_zeros(value: str) -> str:
+    return re.sub(r"(?<![\da-fA-F:])0+(?=\d)", "", value)
 
 
 def cidr(value: str) -> list[str]:
@@ -288,7 +295,7 @@ def cidr(value: str) -> list[str]:
     try:
         found = ipaddress.ip_network(value, strict=False)
     except ValueError:
-        plain = re.sub(r"(?<![\da-fA-F:])0+(?=\d)", "", value)
+        plain = _without_leading_zeros(value)
         return ["must not have leading 0s in IP or prefix length"] if plain != value and not cidr(plain) else [text]
     if not bits.isdigit():
         return [text]

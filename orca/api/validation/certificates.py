@@ -1,14 +1,20 @@
-"""CertificateSigningRequests."""
+"""CertificateSigningRequests.
+
+Reference: k8s.io/kubernetes ``pkg/apis/certificates/validation``.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 
 from cryptography import x509
 
 from orca.api import names
-from orca.api.errors import FieldError
+from orca.api.errors import FieldError, quote
+from orca.api.validation import common
+from orca.api.validation.comparison import differences
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
 
 _GROUP = "certificates.k8s.io"
@@ -20,6 +26,8 @@ _USAGES = (
 )  # fmt: skip
 _MAX_SIGNER = 571
 _APPROVAL = ("Approved", "Denied")
+_LASTING = (*_APPROVAL, "Failed")
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s+(.*?)-----END \1-----", re.DOTALL)
 
 
 def signer_name(name: str, path: str, out: Errors) -> None:
@@ -50,17 +58,15 @@ def signer_name(name: str, path: str, out: Errors) -> None:
 
 
 def _request(value: str, path: str, out: Errors) -> None:
-    if not value:
-        out.append(FieldError.required(path))
+    raw = _raw(value)
+    if not _BLOCK.search(raw) or b"-----BEGIN CERTIFICATE REQUEST-----" not in raw:
+        out.append(FieldError.invalid(path, value, "PEM block type must be CERTIFICATE REQUEST"))
         return
     try:
-        pem = base64.b64decode(value, validate=True)
-        found = x509.load_pem_x509_csr(pem)
-        if not found.is_signature_valid:
+        if not x509.load_pem_x509_csr(raw).is_signature_valid:
             raise ValueError("signature does not match")
-    except (binascii.Error, ValueError) as error:
-        text = "PEM block type must be CERTIFICATE REQUEST" if b"CERTIFICATE REQUEST" not in _raw(value) else str(error)
-        out.append(FieldError.invalid(path, value, text))
+    except ValueError as error:
+        out.append(FieldError.invalid(path, value, str(error)))
 
 
 def _raw(value: str) -> bytes:
@@ -68,6 +74,27 @@ def _raw(value: str) -> bytes:
         return base64.b64decode(value)
     except (binascii.Error, ValueError):
         return b""
+
+
+def _issued(value: str, path: str, out: Errors) -> None:
+    """What a signer gives: certificates in PEM, and nothing else."""
+    blocks = [(kind.decode(), body) for kind, body in _BLOCK.findall(_raw(value))]
+    text = ""
+    other = next((kind for kind, _ in blocks if kind != "CERTIFICATE"), None)
+    if other is not None:
+        text = f"only CERTIFICATE PEM blocks are allowed, found {quote(other)}"
+    elif any(b":" in body for _, body in blocks):
+        text = "no PEM block headers are permitted"
+    elif not blocks:
+        text = "must contain at least one CERTIFICATE PEM block"
+    else:
+        try:
+            for _, body in blocks:
+                x509.load_der_x509_certificate(base64.b64decode(body))
+        except ValueError as error:
+            text = str(error)
+    if text:
+        out.append(FieldError.invalid(path, "<certificate data>", text))
 
 
 @on_create(_GROUP, "CertificateSigningRequest")
@@ -82,6 +109,7 @@ def signing_request(obj: Obj) -> Errors:
     for i, usage in enumerate(usages):
         if usage not in _USAGES:
             out.append(FieldError.not_supported(f"spec.usages[{i}]", usage, _USAGES))
+    for i, usage in enumerate(usages):
         if usage in usages[:i]:
             out.append(FieldError.duplicate(f"spec.usages[{i}]", usage))
     signer = spec.get("signerName") or ""
@@ -97,30 +125,26 @@ def signing_request(obj: Obj) -> Errors:
     return out
 
 
-def _conditions(items: list[Obj], path: str, out: Errors) -> None:
-    seen: set[str] = set()
+def _conditions(items: list[Obj], old: list[Obj], path: str, out: Errors) -> None:
+    """Well-formed, one of each type, and one decision; what is stored twice may stay."""
+    before = [one.get("type") or "" for one in old]
+    kinds = [one.get("type") or "" for one in items]
     for i, condition in enumerate(items):
-        kind, state = condition.get("type"), condition.get("status")
+        kind, state = kinds[i], condition.get("status") or ""
         at = f"{path}[{i}]"
-        if not kind:
+        if not kind and "" not in before:
             out.append(FieldError.required(f"{at}.type"))
-        if kind in (*_APPROVAL, "Failed") and state not in (None, "", "True"):
-            text = f"status must be True for type {kind}"
-            out.append(FieldError.not_supported(f"{at}.status", state, ("True",)) if state else
-                       FieldError.required(f"{at}.status", text))  # fmt: skip
-        elif not state:
-            out.append(FieldError.required(f"{at}.status"))
-        if kind in seen:
-            out.append(FieldError.duplicate(f"{at}.type", kind))
-        if kind in _APPROVAL and seen & set(_APPROVAL):
+        allowed = ("True",) if kind in _LASTING else ("False", "True", "Unknown")
+        common.choice(state, allowed, f"{at}.status", out, required=True)
+        if kind in _APPROVAL and {*kinds[:i]} & {*_APPROVAL} - {kind} and not set(_APPROVAL) <= set(before):
             text = "Approved and Denied conditions are mutually exclusive"
-            out.append(FieldError.invalid(f"{at}.type", kind, text))
-        seen.add(kind or "")
+            out.append(FieldError.invalid(path, kind, text))
+        if kind in kinds[:i] and len(before) == len(set(before)):
+            out.append(FieldError.duplicate(f"{at}.type", kind))
 
 
-def _decisions(obj: Obj) -> list[tuple[str, str]]:
-    items = (obj.get("status") or {}).get("conditions") or ()
-    return sorted((c.get("type", ""), c.get("status", "")) for c in items if c.get("type") in _APPROVAL)
+def _of(obj: Obj, kind: str) -> list[Obj]:
+    return [one for one in (obj.get("status") or {}).get("conditions") or () if one.get("type") == kind]
 
 
 @on_update(_GROUP, "CertificateSigningRequest")
@@ -129,20 +153,27 @@ def signing_request_update(new: Obj, old: Obj, subresource: str) -> Errors:
     out: Errors = []
     if subresource not in ("approval", "status"):
         return out
-    conditions = (new.get("status") or {}).get("conditions") or []
-    _conditions(conditions, "status.conditions", out)
-    gone = {kind for kind, _ in _decisions(old)} - {kind for kind, _ in _decisions(new)}
-    for kind in sorted(gone):
-        text = f'updates may not remove a condition of type "{kind}"'
-        out.append(FieldError.forbidden("status.conditions", text))
+    state, before = new.get("status") or {}, old.get("status") or {}
+    at = "status.conditions"
+    _conditions(state.get("conditions") or [], before.get("conditions") or [], at, out)
+    issued, had = state.get("certificate") or "", before.get("certificate") or ""
+    if issued and issued != had:
+        _issued(issued, "status.certificate", out)
+    for kind in _LASTING:
+        if len(_of(new, kind)) < len(_of(old, kind)):
+            out.append(FieldError.forbidden(at, f"updates may not remove a condition of type {quote(kind)}"))
     if subresource == "status":
-        for kind in sorted({k for k, _ in _decisions(new)} - {k for k, _ in _decisions(old)}):
-            text = f'updates may not add a condition of type "{kind}"'
-            out.append(FieldError.forbidden("status.conditions", text))
-        before = (old.get("status") or {}).get("certificate")
-        if before:
-            certificate = (new.get("status") or {}).get("certificate")
-            if certificate != before:
-                text = "updates may not change certificate after it has been set"
-                out.append(FieldError.forbidden("status.certificate", text))
+        for kind in _APPROVAL:
+            now, was = _of(new, kind), _of(old, kind)
+            if len(now) > len(was):
+                out.append(FieldError.forbidden(at, f"updates may not add a condition of type {quote(kind)}"))
+            elif len(now) == len(was) and now != was:
+                lines = "\n".join(differences(now, was, at))
+                text = f"updates may not modify a condition of type {quote(kind)}\n{lines}"
+                out.append(FieldError.forbidden(at, text))
+        if had and issued != had:
+            text = "updates may not modify existing certificate content"
+            out.append(FieldError.forbidden("status.certificate", text))
+    elif issued != had:
+        out.append(FieldError.forbidden("status.certificate", "updates may not set certificate content"))
     return out

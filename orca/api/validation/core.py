@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets, ServiceAccounts, Namespaces and events."""
+"""ConfigMaps, Secrets, ServiceAccounts and Namespaces."""
 
 from __future__ import annotations
 
@@ -151,59 +151,6 @@ def namespace_update(new: Obj, old: Obj, subresource: str) -> Errors:
         for i, finalizer in enumerate((new.get("spec") or {}).get("finalizers") or ()):
             _finalizer(finalizer, f"spec.finalizers[{i}]", out)
     return out
-
-
-@on_create("", "Event")
-def event(obj: Obj) -> Errors:
-    """A core Event lives in the namespace of what it is about."""
-    out: Errors = []
-    space = obj["metadata"].get("namespace") or ""
-    about = (obj.get("involvedObject") or {}).get("namespace") or ""
-    if (about and space != about) or (not about and space not in ("default", "kube-system", "")):
-        text = "does not match event.namespace"
-        out.append(FieldError.invalid("involvedObject.namespace", about, text))
-    if obj.get("eventTime"):
-        out += _new_style(obj, "reportingComponent", "message")
-    return out
-
-
-def _new_style(obj: Obj, controller_key: str, note_key: str) -> Errors:
-    out: Errors = []
-    controller = obj.get(controller_key)
-    if not controller:
-        out.append(FieldError.required(controller_key))
-    else:
-        common.messages(names.qualified_name(controller), controller, controller_key, out)
-    for key, value, limit in (
-        ("reportingInstance", obj.get("reportingInstance"), 128),
-        ("action", obj.get("action"), 128),
-        ("reason", obj.get("reason"), 128),
-    ):
-        if not value:
-            out.append(FieldError.required(key))
-        elif len(value) > limit:
-            out.append(FieldError.invalid(key, "", f"can have at most {limit} characters"))
-    if len(obj.get(note_key) or "") > 1024:
-        out.append(FieldError.invalid(note_key, "", "can have at most 1024 characters"))
-    return out
-
-
-@on_create("events.k8s.io", "Event")
-def event_v1(obj: Obj) -> Errors:
-    """An events.k8s.io Event."""
-    if not obj.get("eventTime"):
-        return [FieldError.required("eventTime")]
-    out = _new_style(obj, "reportingController", "note")
-    if obj.get("type") not in ("Normal", "Warning"):
-        out.append(FieldError.invalid("type", "", f"has invalid value: {obj.get('type') or ''}"))
-    return out
-
-
-@on_update("", "Event")
-@on_update("events.k8s.io", "Event")
-def event_update(new: Obj, old: Obj, subresource: str) -> Errors:
-    """A changed Event: only how often it was seen may change, which both groups count for themselves."""
-    return []
 
 
 @on_create("", "ServiceAccount")

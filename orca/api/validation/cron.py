@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from orca.api.durations import parse_duration
 
 _FIELDS = (("minute", 0, 59, ()), ("hour", 0, 23, ()), ("day of month", 1, 31, ()),
            ("month", 1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
            ("day of week", 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")))  # fmt: skip
 _NAMED = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
-_EVERY = re.compile(r"^@every (\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*$")
 
 
 def schedule_error(schedule: str) -> str:
@@ -17,10 +16,14 @@ def schedule_error(schedule: str) -> str:
     if text.startswith(("TZ=", "CRON_TZ=")):
         text = text.partition(" ")[2].strip()
     if text.startswith("@"):
-        if text in _NAMED or _EVERY.match(text):
+        if text in _NAMED:
             return ""
         if text.startswith("@every "):
-            return f'failed to parse duration {text}: time: invalid duration "{text[7:]}"'
+            try:
+                parse_duration(text.removeprefix("@every "))
+            except ValueError as error:
+                return f"failed to parse duration {text}: {error}"
+            return ""
         return f"unrecognized descriptor: {text}"
     fields = text.split()
     if len(fields) != 5:

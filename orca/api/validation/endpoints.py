@@ -1,4 +1,7 @@
-"""Endpoints and EndpointSlices."""
+"""Endpoints and EndpointSlices.
+
+Reference: k8s.io/kubernetes ``pkg/apis/discovery/validation`` and ``pkg/apis/core/validation``.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,32 @@ import ipaddress
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.validation import common
+from orca.api.validation.comparison import plain
+from orca.api.validation.kindnames import NameRule
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
 from orca.api.validation.services import non_special
 
 _ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 MAX_ENDPOINTS = 1000
 MAX_PORTS = 20000
+MAX_ADDRESSES = 100
+MAX_HINTS = 8
+MAX_TOPOLOGY = 16
+_ZONE = "topology.kubernetes.io/zone"
 
 
 def _subset_address(address: Obj, path: str, out: Errors) -> None:
     value = address.get("ip") or ""
-    wrong = names.ip_address(value)
-    common.messages(wrong, value, f"{path}.ip", out)
+    common.messages(names.ip_address(value), value, f"{path}.ip", out)
     if address.get("hostname"):
         common.messages(names.dns1123_label(address["hostname"]), address["hostname"], f"{path}.hostname", out)
-    if address.get("nodeName"):
-        common.messages(names.dns1123_subdomain(address["nodeName"]), address["nodeName"], f"{path}.nodeName", out)
-    if not wrong:
+    node = address.get("nodeName")
+    if node is not None:
+        common.messages(names.dns1123_subdomain(node), node, f"{path}.nodeName", out)
+    try:
         non_special(value, f"{path}.ip", out)
+    except ValueError:
+        out.append(FieldError.invalid(f"{path}.ip", value, "must be a valid IP address"))
 
 
 def _subset_port(port: Obj, path: str, out: Errors, *, named: bool) -> None:
@@ -36,14 +47,16 @@ def _subset_port(port: Obj, path: str, out: Errors, *, named: bool) -> None:
     if not 1 <= number <= 65535:
         out.append(FieldError.invalid(f"{path}.port", number, names.in_range(1, 65535)))
     common.choice(port.get("protocol"), common.PROTOCOLS, f"{path}.protocol", out, required=True)
-    if port.get("appProtocol"):
-        common.messages(names.qualified_name(port["appProtocol"]), port["appProtocol"], f"{path}.appProtocol", out)
+    _app_protocol(port, path, out)
 
 
-@on_create("", "Endpoints")
-def endpoints(obj: Obj) -> Errors:
-    """An Endpoints object."""
-    out: Errors = []
+def _app_protocol(port: Obj, path: str, out: Errors) -> None:
+    name = port.get("appProtocol")
+    if name is not None:
+        common.messages(names.qualified_name(name), name, f"{path}.appProtocol", out)
+
+
+def _subsets(obj: Obj, out: Errors) -> None:
     for i, subset in enumerate(obj.get("subsets") or ()):
         at = f"subsets[{i}]"
         addresses, waiting = subset.get("addresses") or [], subset.get("notReadyAddresses") or []
@@ -56,7 +69,22 @@ def endpoints(obj: Obj) -> Errors:
         ports = subset.get("ports") or []
         for j, port in enumerate(ports):
             _subset_port(port, f"{at}.ports[{j}]", out, named=len(ports) > 1)
+
+
+@on_create("", "Endpoints")
+def endpoints(obj: Obj) -> Errors:
+    """An Endpoints object."""
+    out: Errors = []
+    _subsets(obj, out)
     return out
+
+
+@on_update("", "Endpoints")
+def endpoints_update(new: Obj, old: Obj, subresource: str) -> Errors:
+    """A changed Endpoints object; what an older server took may stay."""
+    del subresource
+    found = endpoints(new)
+    return [] if found and plain(new.get("subsets")) == plain(old.get("subsets")) else found
 
 
 def _domain(value: str, path: str, out: Errors) -> None:
@@ -76,61 +104,75 @@ def _domain(value: str, path: str, out: Errors) -> None:
                 return
 
 
-def _slice_address(value: str, kind: str, path: str, out: Errors) -> None:
+def _slice_address(value: str, kind: str, path: str, i: int, out: Errors) -> None:
+    at = f"{path}[{i}]"
     if kind == "FQDN":
-        _domain(value, path, out)
+        _domain(value, at, out)
         return
     wrong = names.ip_address(value)
     if wrong:
-        common.messages(wrong, value, path, out)
+        common.messages(wrong, value, at, out)
         return
-    if ipaddress.ip_address(value).version != (4 if kind == "IPv4" else 6):
-        text = f"must be a valid {kind} address"
-        out.append(FieldError.invalid(path, value, text))
+    found = ipaddress.ip_address(value)
+    if kind == "IPv6" and str(found) != value:
+        out.append(FieldError.invalid(at, value, f'must be in canonical form ("{found}")'))
         return
-    non_special(value, path, out)
+    if found.version != int(kind[-1]):
+        # Upstream tells of the list here.
+        out.append(FieldError.invalid(path, value, f"must be an {kind} address"))
+    non_special(value, at, out)
+
+
+def _hints(hints: Obj, key: str, judge: NameRule, path: str, out: Errors) -> bool:
+    """One sort of hints; whether there are not too many to judge more."""
+    items, at = hints.get(key) or [], f"{path}.{key}"
+    if len(items) > MAX_HINTS:
+        out.append(FieldError.too_many(at, len(items), MAX_HINTS))
+        return False
+    seen: set[str] = set()
+    for i, item in enumerate(items):
+        name = item.get("name") or ""
+        if name in seen:
+            out.append(FieldError.duplicate(f"{at}[{i}].name", name))
+        seen.add(name)
+        common.messages(judge(name), name, f"{at}[{i}].name", out)
+    return True
+
+
+def _topology(labels: Obj, path: str, out: Errors) -> None:
+    if len(labels) > MAX_TOPOLOGY:
+        out.append(FieldError.too_many(path, len(labels), MAX_TOPOLOGY))
+    common.labels(labels, path, out)
+    if _ZONE in labels:
+        out.append(FieldError("Internal", f"{path}[{_ZONE}]", "", "reserved key was not removed in conversion"))
 
 
 def _endpoint(endpoint: Obj, kind: str, path: str, out: Errors) -> None:
     addresses = endpoint.get("addresses") or []
     if not addresses:
         out.append(FieldError.required(f"{path}.addresses", "must contain at least 1 address"))
-    elif len(addresses) > 100:
-        out.append(FieldError.too_many(f"{path}.addresses", len(addresses), 100))
-    for i, value in enumerate(addresses):
-        _slice_address(value, kind, f"{path}.addresses[{i}]", out)
+    elif len(addresses) > MAX_ADDRESSES:
+        out.append(FieldError.too_many(f"{path}.addresses", len(addresses), MAX_ADDRESSES))
+    if kind in _ADDRESS_TYPES:
+        for i, value in enumerate(addresses):
+            _slice_address(value, kind, f"{path}.addresses", i, out)
     node = endpoint.get("nodeName")
     if node is not None:
         common.messages(names.dns1123_subdomain(node), node, f"{path}.nodeName", out)
-    common.labels(endpoint.get("deprecatedTopology"), f"{path}.deprecatedTopology", out)
+    if endpoint.get("deprecatedTopology"):
+        _topology(endpoint["deprecatedTopology"], f"{path}.deprecatedTopology", out)
     host = endpoint.get("hostname")
     if host is not None:
         common.messages(names.dns1123_label(host), host, f"{path}.hostname", out)
-    hints = endpoint.get("hints") or {}
-    for key, limit in (("forZones", 8), ("forNodes", 8)):
-        if len(hints.get(key) or ()) > limit:
-            out.append(FieldError.too_many(f"{path}.hints.{key}", len(hints[key]), limit))
+    hints = endpoint.get("hints")
+    if hints and _hints(hints, "forZones", names.label_value, f"{path}.hints", out):
+        _hints(hints, "forNodes", names.dns1123_subdomain, f"{path}.hints", out)
 
 
-@on_create("discovery.k8s.io", "EndpointSlice")
-def endpoint_slice(obj: Obj) -> Errors:
-    """An EndpointSlice."""
-    out: Errors = []
-    kind = obj.get("addressType") or ""
-    if not kind:
-        out.append(FieldError.required("addressType"))
-    elif kind not in _ADDRESS_TYPES:
-        out.append(FieldError.not_supported("addressType", kind, _ADDRESS_TYPES))
-    items = obj.get("endpoints") or []
-    if len(items) > MAX_ENDPOINTS:
-        out.append(FieldError.too_many("endpoints", len(items), MAX_ENDPOINTS))
-    elif kind in _ADDRESS_TYPES:
-        for i, endpoint in enumerate(items):
-            _endpoint(endpoint, kind, f"endpoints[{i}]", out)
-    ports = obj.get("ports") or []
+def _ports(ports: list[Obj], out: Errors) -> None:
     if len(ports) > MAX_PORTS:
         out.append(FieldError.too_many("ports", len(ports), MAX_PORTS))
-        return out
+        return
     seen = set()
     for i, port in enumerate(ports):
         name = port.get("name") or ""
@@ -139,19 +181,44 @@ def endpoint_slice(obj: Obj) -> Errors:
         if name in seen:
             out.append(FieldError.duplicate(f"ports[{i}].name", name))
         seen.add(name)
-        common.choice(port.get("protocol"), common.PROTOCOLS, f"ports[{i}].protocol", out, required=True)
-        number = port.get("port")
-        if number is not None and not 1 <= number <= 65535:
-            out.append(FieldError.invalid(f"ports[{i}].port", number, names.in_range(1, 65535)))
-        app = port.get("appProtocol")
-        if app:
-            common.messages(names.qualified_name(app), app, f"ports[{i}].appProtocol", out)
+        if port.get("protocol") is None:
+            out.append(FieldError.required(f"ports[{i}].protocol"))
+        common.known(port.get("protocol"), common.PROTOCOLS, f"ports[{i}].protocol", out)
+        _app_protocol(port, f"ports[{i}]", out)
+
+
+def _endpoints(obj: Obj, out: Errors) -> None:
+    items = obj.get("endpoints") or []
+    if len(items) > MAX_ENDPOINTS:
+        out.append(FieldError.too_many("endpoints", len(items), MAX_ENDPOINTS))
+        return
+    for i, endpoint in enumerate(items):
+        _endpoint(endpoint, obj.get("addressType") or "", f"endpoints[{i}]", out)
+
+
+def _outside(obj: Obj, out: Errors) -> None:
+    common.choice(obj.get("addressType"), _ADDRESS_TYPES, "addressType", out, required=True)
+    _ports(obj.get("ports") or [], out)
+
+
+@on_create("discovery.k8s.io", "EndpointSlice")
+def endpoint_slice(obj: Obj) -> Errors:
+    """An EndpointSlice."""
+    out: Errors = []
+    _outside(obj, out)
+    _endpoints(obj, out)
     return out
 
 
 @on_update("discovery.k8s.io", "EndpointSlice")
 def endpoint_slice_update(new: Obj, old: Obj, subresource: str) -> Errors:
-    """A changed EndpointSlice; its address type stays."""
-    out = endpoint_slice(new)
+    """A changed EndpointSlice: its address type stays, and what an older server took may stay."""
+    del subresource
+    out: Errors = []
+    _outside(new, out)
+    found: Errors = []
+    _endpoints(new, found)
+    if found and plain(new.get("endpoints")) != plain(old.get("endpoints")):
+        out += found
     common.immutable(new.get("addressType"), old.get("addressType"), "addressType", out)
     return out

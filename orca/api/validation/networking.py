@@ -117,41 +117,52 @@ def network_policy_update(new: Obj, old: Obj, subresource: str) -> Errors:
     return out
 
 
+def _service_ranges(spec: Obj, out: Errors) -> None:
+    ranges, at = spec.get("cidrs") or [], "spec.cidrs"
+    if not ranges:
+        out.append(FieldError.required(at, "at least one CIDR required"))
+        return
+    if len(ranges) > 2:
+        out.append(FieldError.invalid(at, spec, "may only hold up to 2 values"))
+        return
+    if len(ranges) == 2 and {_version(value) for value in ranges} != {4, 6}:
+        text = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+        out.append(FieldError.invalid(at, spec, text))
+        return
+    for i, value in enumerate(ranges):
+        wrong = names.cidr(value)
+        common.messages(wrong, value, f"{at}[{i}]", out)
+        if not wrong and (text := str(ipaddress.ip_network(value, strict=False))) != value:
+            out.append(FieldError.invalid(f"{at}[{i}]", value, f'must be in canonical form ("{text}")'))
+
+
+def _version(value: str) -> int:
+    try:
+        return ipaddress.ip_network(value, strict=False).version
+    except ValueError:
+        return 0
+
+
 @on_create(_GROUP, "ServiceCIDR")
 def service_cidr(obj: Obj) -> Errors:
     """A ServiceCIDR: one range, or one of each family."""
     out: Errors = []
-    ranges = (obj.get("spec") or {}).get("cidrs") or []
-    if not ranges:
-        out.append(FieldError.required("spec.cidrs", "at least one CIDR required"))
-    elif len(ranges) > 2:
-        text = "may only hold up to 2 values"
-        out.append(FieldError.invalid("spec", obj.get("spec"), text))
-    versions = []
-    for i, value in enumerate(ranges):
-        wrong = names.cidr(value)
-        common.messages(wrong, value, f"spec.cidrs[{i}]", out)
-        if not wrong:
-            network = ipaddress.ip_network(value, strict=False)
-            versions.append(network.version)
-            if str(network) != value:
-                text = f'must be in canonical form ("{network}")'
-                out.append(FieldError.invalid(f"spec.cidrs[{i}]", value, text))
-    if len(versions) == 2 and versions[0] == versions[1]:
-        text = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
-        out.append(FieldError.invalid("spec.cidrs", ranges, text))
+    _service_ranges(obj.get("spec") or {}, out)
     return out
 
 
 @on_update(_GROUP, "ServiceCIDR")
 def service_cidr_update(new: Obj, old: Obj, subresource: str) -> Errors:
     """A changed ServiceCIDR: it may grow by a second family."""
+    out: Errors = []
     if subresource == "status":
-        return []
-    out = service_cidr(new)
+        common.conditions((new.get("status") or {}).get("conditions"), "status.conditions", out)
+        return out
     wanted, before = (new.get("spec") or {}).get("cidrs") or [], (old.get("spec") or {}).get("cidrs") or []
-    if wanted[: len(before)] != before:
-        out.append(FieldError.invalid("spec.cidrs", wanted, common.IMMUTABLE))
+    if len(before) == 1 and len(wanted) == 2 and wanted[0] == before[0]:
+        _service_ranges(new["spec"], out)
+    else:
+        common.immutable(wanted, before, "spec.cidrs", out)
     return out
 
 
@@ -176,7 +187,8 @@ def ip_address(obj: Obj) -> Errors:
 @on_update(_GROUP, "IPAddress")
 def ip_address_update(new: Obj, old: Obj, subresource: str) -> Errors:
     """A changed IPAddress; its holder stays."""
-    out = ip_address(new)
+    del subresource
+    out: Errors = []
     wanted, before = new.get("spec") or {}, old.get("spec") or {}
     common.immutable(wanted.get("parentRef"), before.get("parentRef"), "spec.parentRef", out)
     return out

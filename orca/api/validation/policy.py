@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.validation import common
@@ -28,7 +26,7 @@ def disruption_budget(obj: Obj) -> Errors:
         common.percent_at_most_100(value, f"spec.{key}", out)
     common.label_selector(spec.get("selector"), "spec.selector", out)
     policies = ("AlwaysAllow", "IfHealthyBudget")
-    common.choice(spec.get("unhealthyPodEvictionPolicy"), policies, "spec.unhealthyPodEvictionPolicy", out)
+    common.known(spec.get("unhealthyPodEvictionPolicy"), policies, "spec.unhealthyPodEvictionPolicy", out)
     return out
 
 
@@ -38,6 +36,7 @@ def disruption_budget_update(new: Obj, old: Obj, subresource: str) -> Errors:
     if subresource != "status":
         return disruption_budget(new)
     out: Errors = []
+    common.conditions((new.get("status") or {}).get("conditions"), "status.conditions", out)
     for key in ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"):
         common.non_negative(new.get("status") or {}, key, "status", out)
     return out
@@ -49,31 +48,37 @@ def priority_class(obj: Obj) -> Errors:
     out: Errors = []
     name, value = obj["metadata"].get("name") or "", obj.get("value") or 0
     if name.startswith(SYSTEM_PREFIX):
-        if SYSTEM_CLASSES.get(name) != value:
-            text = "priority class names with 'system-' prefix are reserved for system use only"
-            out.append(FieldError.forbidden("metadata.name", text + f". error: {_system_text(name)}"))
+        if wrong := _not_system(name, value, default=bool(obj.get("globalDefault"))):
+            text = (
+                f"priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {wrong}"
+            )
+            out.append(FieldError.forbidden("metadata.name", text))
     elif value > HIGHEST_USER_PRIORITY:
         text = f"maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"
         out.append(FieldError.forbidden("value", text))
-    policies = ("PreemptLowerPriority", "Never")
-    common.choice(obj.get("preemptionPolicy"), policies, "preemptionPolicy", out)
+    policy = obj.get("preemptionPolicy")
+    if policy is not None:
+        common.choice(policy, ("PreemptLowerPriority", "Never"), "preemptionPolicy", out, required=True)
     return out
 
 
-def _system_text(name: str) -> str:
+def _not_system(name: str, value: int, *, default: bool) -> str:
+    """Why this is none of the system's classes, or ""."""
     if name not in SYSTEM_CLASSES:
         return f"{name} is not a known system priority class"
-    return f"value of {name} PriorityClass must be {SYSTEM_CLASSES[name]}"
+    if value != SYSTEM_CLASSES[name]:
+        return f"value of {name} PriorityClass must be {SYSTEM_CLASSES[name]}"
+    return f"globalDefault of {name} PriorityClass must be false" if default else ""
 
 
 @on_update("scheduling.k8s.io", "PriorityClass")
 def priority_class_update(new: Obj, old: Obj, subresource: str) -> Errors:
     """A changed PriorityClass; value and policy stay."""
+    del subresource
     out: Errors = []
-    pairs: tuple[tuple[str, Any], ...] = (("value", 0), ("preemptionPolicy", "PreemptLowerPriority"))
-    for key, default in pairs:
-        if (new.get(key) or default) != (old.get(key) or default):
-            out.append(FieldError.forbidden(key, "may not be changed in an update."))
+    if (new.get("value") or 0) != (old.get("value") or 0):
+        out.append(FieldError.forbidden("value", "may not be changed in an update."))
+    common.immutable(new.get("preemptionPolicy"), old.get("preemptionPolicy"), "preemptionPolicy", out)
     return out
 
 
@@ -87,12 +92,13 @@ def lease(obj: Obj) -> Errors:
         out.append(FieldError.invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
     common.non_negative(spec, "leaseTransitions", "spec", out)
     strategy, holder = spec.get("strategy"), spec.get("preferredHolder")
-    if strategy and strategy != "OldestEmulationVersion":
-        if "/" not in strategy:
-            common.choice(strategy, ("OldestEmulationVersion",), "spec.strategy", out)
-        elif names.qualified_name(strategy):
-            common.messages(names.qualified_name(strategy), strategy, "spec.strategy", out)
+    # Upstream names the field twice.
+    at = "spec.strategy.strategy"
+    if strategy is not None and "/" not in strategy:
+        common.known(strategy, ("OldestEmulationVersion",), at, out)
+    elif strategy:
+        common.messages(names.qualified_name(strategy), strategy, at, out)
     if holder and not strategy:
-        text = "may only be specified when `strategy` is defined"
+        text = "may only be specified if `strategy` is defined"
         out.append(FieldError.forbidden("spec.preferredHolder", text))
     return out

@@ -140,7 +140,7 @@ def test_sound_objects_are_accepted_and_may_be_written_again(resource, body):
          ['metadata.taints[0].effect: Unsupported value: "Nope": supported values: "NoSchedule", "PreferNoSchedule", '
           '"NoExecute"']),
         (builtin.ENDPOINTSLICES, {"addressType": "IPv6", "endpoints": [{"addresses": ["10.0.0.1"]}]},
-         ['endpoints[0].addresses[0]: Invalid value: "10.0.0.1": must be a valid IPv6 address']),
+         ['endpoints[0].addresses: Invalid value: "10.0.0.1": must be an IPv6 address']),
         (builtin.ENDPOINTS, {"subsets": [{"addresses": [{"ip": "127.0.0.1"}]}]},
          ['subsets[0].addresses[0].ip: Invalid value: "127.0.0.1": may not be in the loopback range '
           "(127.0.0.0/8, ::1/128)"]),
@@ -273,7 +273,10 @@ def test_approvals_go_through_their_door():
     assert new["status"] == {"conditions": approved}
     assert errors == []
     new, errors = through("status")
-    assert errors == ['status.conditions: Forbidden: updates may not add a condition of type "Approved"']
+    assert errors == [
+        'status.certificate: Invalid value: "<certificate data>": must contain at least one CERTIFICATE PEM block',
+        'status.conditions: Forbidden: updates may not add a condition of type "Approved"',
+    ]
     new, errors = through("")
     assert new["status"] == {}
 
