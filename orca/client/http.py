@@ -34,6 +34,9 @@ TRIES_WHEN_BUSY = 5
 PAGE = 500
 UNLIMITED = 1_000_000
 
+_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+"""What aiohttp raises when a server cannot be reached or its answer breaks off."""
+
 _PATCH_TYPES: dict[PatchKind, str] = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
@@ -195,7 +198,10 @@ class HttpsClient(Client):
         """GET of any path: /version, /healthz, a pod's log."""
         response = await self.open("GET", path, query)
         async with response:
-            return await response.read()
+            try:
+                return await response.read()
+            except _BROKEN as error:
+                raise self._unreachable(error) from error
 
     # --- transport ---------------------------------------------------------------------------------------------------
 
@@ -223,7 +229,7 @@ class HttpsClient(Client):
                 await self._clock.sleep(error.retry_after or 1)
             except orjson.JSONDecodeError as error:
                 raise errors.internal(f"{self.server} answered something that is not JSON: {error}") from error
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            except _BROKEN as error:
                 raise self._unreachable(error) from error
         raise AssertionError("unreachable")
 
@@ -266,7 +272,7 @@ class HttpsClient(Client):
                 return response
             async with response:
                 raise _refusal(response.status, await response.read(), response.headers.get("Retry-After", ""))
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except _BROKEN as error:
             raise self._unreachable(error) from error
 
     def _current(self) -> Endpoint:
@@ -302,7 +308,12 @@ class _HttpWatch(WatchStream):
                 self._response = await self._client.open("GET", self._path, self._query, stream=True)
             try:
                 chunk = await self._response.content.readany()
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            except _BROKEN as error:
+                raise self._client._unreachable(error) from error
+            except RuntimeError as error:
+                # aiohttp's answer to a reader whose connection this client has closed meanwhile, as when it shuts down.
+                if _is_open(self._response):
+                    raise
                 raise self._client._unreachable(error) from error
             if not chunk:
                 raise StopAsyncIteration
@@ -317,6 +328,11 @@ class _HttpWatch(WatchStream):
         if self._response is not None:
             self._response.close()
             self._response = None
+
+
+def _is_open(response: aiohttp.ClientResponse) -> bool:
+    """Whether more of an answer can come."""
+    return response.connection is not None and not response.connection.closed
 
 
 def _event(line: bytes) -> WatchEvent:

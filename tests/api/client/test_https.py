@@ -47,6 +47,17 @@ async def test_nobody_there_is_one_kind_of_error() -> None:
     await client.aclose()
 
 
+async def test_a_watch_of_a_client_that_was_closed_is_the_same_kind_of_error(client: HttpsClient) -> None:
+    events = client.watch(CONFIGMAPS, "default")
+    await client.create(CONFIGMAPS, config("closing", "default"))
+    while (await anext(events)).obj["metadata"]["name"] != "closing":
+        pass
+    await client.aclose()
+    with pytest.raises(ApiError) as caught:
+        await anext(events)
+    assert caught.value.code == 503
+
+
 async def test_informers_survive_a_kill_and_miss_nothing(
     server: ServerProcess, connect: Callable[[], HttpsClient]
 ) -> None:
