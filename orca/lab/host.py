@@ -1,8 +1,8 @@
 """A host of the lab: its private mount and UTS namespaces, and the services that run in it under supervision.
 
 A *holder* process keeps the namespaces alive, as a machine that is switched on does. Inside, ``/run``, ``/tmp`` and the
-state directories of engine, server and agent are the host's own, so that every program uses its ordinary paths. Each
-service runs under a shell loop that starts it again when it dies, as systemd does on real hosts.
+directories of engine, server and agent are the host's own, so that every program uses its ordinary paths. Each service
+runs under a shell loop that starts it again when it dies, as systemd does on real hosts.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ OWN_DIRECTORIES = {
     "/var/lib/orca-agent": "orca-agent",
     "/etc/orca": "etc-orca",
     "/etc/docker": "etc-docker",
+    "/var/log/pods": "pod-logs",
 }
 RESTART_SECONDS = 1
 

@@ -48,6 +48,7 @@ def _traces() -> dict[str, set[str]]:
         "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob(f"*/orca-{LAB}*")}
         | {str(path) for path in Path("/sys/fs/cgroup").glob(f"orca-{LAB}*")},
         "state": {str(path) for path in Path("/var/lib").glob(f"orca-lab-{LAB}*")},
+        "logs": {str(path) for path in Path("/var/log/pods").glob("*")},
         "processes": processes,
     }
 
