@@ -219,6 +219,11 @@ class Agent:
             burst=configuration.event_burst,
             remembered=REMEMBERED_EVENTS,
         )
+
+        def tell_of_node(warning: bool, reason: str, message: str) -> None:
+            kind = "Warning" if warning else "Normal"
+            recorder.event(node_reference(options.node_name), kind, reason, message)
+
         cgroups = Cgroups(
             cgroup_settings(
                 configuration,
@@ -227,9 +232,7 @@ class Agent:
                 version=cgroup_version(),
             ),
             clock=clock,
-            tell=lambda warning, reason, message: recorder.event(
-                node_reference(options.node_name), "Warning" if warning else "Normal", reason, message
-            ),
+            tell=tell_of_node,
         )
 
         # Images: who may use them, what is told of them, and which are thrown away.
@@ -240,7 +243,7 @@ class Agent:
             pause_image=options.pause_image,
             clock=clock,
             wanted=lambda: self._pods.wanted_images() if self._pods else (),
-            tell=lambda reason, message: recorder.event(node_reference(options.node_name), "Warning", reason, message),
+            tell=lambda reason, message: tell_of_node(True, reason, message),
             changed=lambda: reporter.poke(),
         )
         parts.add("images", images.catalogue.run)
@@ -286,7 +289,7 @@ class Agent:
             images=lambda: _images(images.catalogue),
             problems=(self._network_not_ready, shutdown.problem),
             pressure=lambda: pressure.eviction.conditions,
-            tell=lambda reason, message: recorder.event(node_reference(options.node_name), "Normal", reason, message),
+            tell=tell_of_node,
             update_seconds=configuration.node_status_update_frequency,
             report_seconds=configuration.node_status_report_frequency,
         )

@@ -11,7 +11,7 @@ import structlog
 
 from agents.node import facts, model
 from agents.node.model import Image, NodeOptions, Observation
-from agents.node.transitions import transitions
+from agents.node.transitions import cordoning, reboot, transitions
 from orca.api.builtin import NODES
 from orca.api.errors import ApiError, is_already_exists, is_not_found
 from orca.api.objects import Obj
@@ -36,7 +36,7 @@ class NodeReporter:
 
     `engine_version` answers the engine's version or raises OSError-like failures while it is down; `images` lists what
     the engine has. Both are given 5 s: a hung engine is one that is down. `pressure` names the conditions of eviction
-    that hold, None while that is not known. `tell` is given reason and message of events about the node.
+    that hold, None while that is not known. `tell` is given events about the node: whether it is a warning, reason and message.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class NodeReporter:
         images: Callable[[], Awaitable[Sequence[Image]]],
         problems: Sequence[Problem] = (),
         pressure: Callable[[], Collection[str] | None] = tuple,
-        tell: Callable[[str, str], None] = lambda reason, message: None,
+        tell: Callable[[bool, str, str], None] = lambda warning, reason, message: None,
         update_seconds: float = 10.0,
         report_seconds: float = 300.0,
     ) -> None:
@@ -66,6 +66,8 @@ class NodeReporter:
         self._report_seconds = report_seconds
         self._engine_answered_at: float | None = None
         self._facts = facts.read_facts(root)
+        self._cordoned = False
+        self._begun = False
         self._written: Obj | None = None
         self._written_at: datetime | None = None
         self._poked = asyncio.Event()
@@ -82,6 +84,9 @@ class NodeReporter:
 
     async def run(self) -> None:
         """Until cancelled."""
+        if not self._begun:
+            self._begun = True
+            self._tell(False, "Starting", "Starting kubelet.")
         while True:
             try:
                 await self.report()
@@ -105,6 +110,7 @@ class NodeReporter:
         else:
             # What the server has now: others write it too, as the node controller does while this host is cut off.
             self._written = await self._current()
+        self._tell_cordon(self._written)
         previous = self._written.get("status") or {}
         wanted = model.status(self._options, self._facts, observed, previous=previous, now=now)
         changed = _differs(wanted, previous)
@@ -119,7 +125,16 @@ class NodeReporter:
 
     def _tell_changes(self, before: Obj, after: Obj) -> None:
         for told in transitions(self._options.name, before.get("conditions") or (), after.get("conditions") or ()):
-            self._tell(*told)
+            self._tell(False, *told)
+        rebooted = reboot(self._options.name, before, after)
+        if rebooted:
+            self._tell(True, *rebooted)
+
+    def _tell_cordon(self, node: Obj) -> None:
+        cordoned = bool((node.get("spec") or {}).get("unschedulable"))
+        if cordoned != self._cordoned:
+            self._cordoned = cordoned
+            self._tell(False, *cordoning(self._options.name, cordoned=cordoned))
 
     async def _current(self) -> Obj:
         try:

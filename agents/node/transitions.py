@@ -24,3 +24,17 @@ def transitions(node: str, before: Sequence[Obj], after: Sequence[Obj]) -> Itera
         if reason is None or known.get(kind) == status or (kind == "Ready" and kind not in known):
             continue
         yield reason, f"Node {node} status is now: {reason}"
+
+
+def cordoning(node: str, *, cordoned: bool) -> tuple[str, str]:
+    """Reason and message for a node that is, or is no more, closed to new pods (``kubectl cordon``)."""
+    reason = "NodeNotSchedulable" if cordoned else "NodeSchedulable"
+    return reason, f"Node {node} status is now: {reason}"
+
+
+def reboot(node: str, before: Obj, after: Obj) -> tuple[str, str] | None:
+    """Reason and message when two statuses of a node are of different boots; None for the first of all."""
+    known, boot = ((status.get("nodeInfo") or {}).get("bootID", "") for status in (before, after))
+    if not known or known == boot:
+        return None
+    return "Rebooted", f"Node {node} has been rebooted, boot id: {boot}"

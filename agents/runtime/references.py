@@ -47,17 +47,11 @@ def parse_reference(text: str) -> Reference:
     """Raises ``InvalidReference`` with upstream's wording."""
     match = _REFERENCE.match(text)
     if match is None:
-        lowered = _REFERENCE.match(text.lower())
-        why = "invalid reference format"
-        if lowered is not None and text != text.lower():
-            why = "invalid reference format: repository name must be lowercase"
-        raise InvalidReference(f'couldn\'t parse image name "{text}": {why}')
+        raise _unreadable(text)
     domain, path = match["domain"] or "", match["path"]
     if domain and not ("." in domain or ":" in domain or domain == "localhost"):
         if domain != domain.lower():
-            raise InvalidReference(
-                f'couldn\'t parse image name "{text}": invalid reference format: repository name must be lowercase'
-            )
+            raise _unreadable(text)
         domain, path = "", f"{domain}/{path}"
     if not domain:
         domain = DEFAULT_DOMAIN
@@ -65,3 +59,17 @@ def parse_reference(text: str) -> Reference:
             path = f"library/{path}"
     tag, digest = match["tag"] or "", match["digest"] or ""
     return Reference(domain=domain, path=path, tag=tag or ("" if digest else "latest"), digest=digest, text=text)
+
+
+def _unreadable(text: str) -> InvalidReference:
+    """With the words of the distribution project's parser."""
+    head, slash, rest = text.partition("/")
+    if slash and ("." in head or ":" in head or head == "localhost"):
+        repository = rest
+    else:
+        repository = text if slash else f"library/{text}"
+    repository = repository.partition(":")[0]
+    why = "invalid reference format"
+    if repository != repository.lower():
+        why += f": repository name ({repository}) must be lowercase"
+    return InvalidReference(f'couldn\'t parse image name "{text}": {why}')

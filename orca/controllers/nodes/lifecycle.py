@@ -25,6 +25,7 @@ class NodeLifecycleController(Controller):
         self._leases = self.caches.of(LEASES)
         self._heartbeats: dict[str, health.Heartbeat] = {}
         self._was_ready: dict[str, str] = {}
+        self._registered: set[str] = set()
         self._bucket = taints.Bucket()
         self._nodes.informer.on_add(self.enqueue)
         self._nodes.informer.on_update(self._node_updated)
@@ -41,6 +42,12 @@ class NodeLifecycleController(Controller):
         self._heartbeats.pop(name(node), None)
         self._was_ready.pop(name(node), None)
         self.queue.forget(key(node))
+        gone = name(node)
+        if gone in self._registered:
+            self._registered.discard(gone)
+            self.recorder.event(
+                node, "Normal", "RemovingNode", f"Node {gone} event: Removing Node {gone} from Controller"
+            )
 
     def _lease_seen(self, lease: Obj) -> None:
         if namespace(lease) == LEASE_NAMESPACE:
@@ -59,6 +66,11 @@ class NodeLifecycleController(Controller):
         node = self._nodes.get(key)
         if node is None:
             return DONE
+        if key not in self._registered:
+            self._registered.add(key)
+            self.recorder.event(
+                node, "Normal", "RegisteredNode", f"Node {key} event: Registered Node {key} in Controller"
+            )
         now = self.clock.now()
         config = self.context.config
         due = health.deadline(node, self._observe(node), config.node_monitor_grace, config.node_startup_grace)

@@ -173,7 +173,7 @@ class Host:
             engine_version=self.engine.version,
             images=self.engine.images,
             pressure=lambda: self.pressure,
-            tell=lambda reason, message: self.told.append((reason, message)),
+            tell=lambda warning, reason, message: self.told.append((reason, message)),
         )
 
     def condition(self, kind: str) -> tuple[str, str, str]:
@@ -209,6 +209,29 @@ async def test_changes_are_told_in_events_as_the_kubelet_tells_them(host: Host) 
     host.pressure = ()
     await host.reporter.report()
     assert [reason for reason, _ in host.told] == ["NodeHasNoDiskPressure"]
+
+
+async def test_start_cordon_and_reboot_are_told_in_events(host: Host) -> None:
+    running = asyncio.create_task(host.reporter.run())
+    await host.clock.advance(1)
+    assert host.told[0] == ("Starting", "Starting kubelet.")
+    host.told.clear()
+    await host.client.patch(NODES, "host-1", {"spec": {"unschedulable": True}}, kind="merge")
+    await host.clock.advance(20)
+    await host.client.patch(NODES, "host-1", {"spec": {"unschedulable": None}}, kind="merge")
+    await host.clock.advance(20)
+    assert host.told == [
+        ("NodeNotSchedulable", "Node host-1 status is now: NodeNotSchedulable"),
+        ("NodeSchedulable", "Node host-1 status is now: NodeSchedulable"),
+    ]
+    host.told.clear()
+    node = await host.client.get(NODES, "host-1")
+    boot = node["status"]["nodeInfo"]["bootID"]
+    earlier = {"status": {"nodeInfo": {"bootID": "the boot before"}}}
+    await host.client.patch(NODES, "host-1", earlier, kind="merge", subresource="status")
+    await host.clock.advance(10)
+    assert host.told == [("Rebooted", f"Node host-1 has been rebooted, boot id: {boot}")]
+    running.cancel()
 
 
 async def test_pressure_is_told_and_stays_as_told_until_the_first_look_of_another_agent(host: Host) -> None:
