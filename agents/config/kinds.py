@@ -8,21 +8,17 @@ that is ``explicit`` (a pointer there) keeps a zero that was written.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, TypeVar
 
+from orca.api.durations import format_duration, parse_duration
 from orca.api.quantity import Quantity
 
 T = TypeVar("T")
 
 Problems = list[str]
 """Found while decoding; each names its field."""
-
-_UNITS = {"ns": "1e-9", "us": "1e-6", "µs": "1e-6", "μs": "1e-6", "ms": "1e-3", "s": "1", "m": "60", "h": "3600"}
-_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,42 +127,16 @@ def _integer(bits: int) -> Callable[[Any], int]:
     return read
 
 
-def parse_seconds(value: Any) -> float:
-    """A Go duration (``1m30s``) in seconds. Raises ValueError."""
+def _seconds(value: Any) -> float:
     if not isinstance(value, str):
         raise ValueError
-    text = value[1:] if value[:1] in ("+", "-") else value
-    if text == "0":
-        return 0.0
-    if not text or "".join(number + unit for number, unit in _DURATION.findall(text)) != text:
-        raise ValueError(f'invalid duration "{value}"')
-    total = sum(Decimal(number) * Decimal(_UNITS[unit]) for number, unit in _DURATION.findall(text))
-    return float(-total if value.startswith("-") else total)
-
-
-def format_seconds(seconds: float) -> str:
-    """As Go prints a duration: ``1h0m0s``, ``1.5s``, ``100ms``."""
-    sign, left = ("-" if seconds < 0 else ""), Decimal(str(abs(seconds)))
-    if not left:
-        return "0s"
-    if left < 1:
-        unit = next(unit for unit in ("ms", "µs", "ns") if left >= Decimal(_UNITS[unit]) or unit == "ns")
-        return f"{sign}{_plain(left / Decimal(_UNITS[unit]))}{unit}"
-    minutes, rest = divmod(left, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{sign}{hours}h{minutes}m{_plain(rest)}s"
-    return f"{sign}{minutes}m{_plain(rest)}s" if minutes else f"{sign}{_plain(rest)}s"
-
-
-def _plain(number: Decimal) -> str:
-    return f"{number.normalize():f}"
+    return parse_duration(value)
 
 
 def _seconds_or_nanoseconds(value: Any) -> float:
     if isinstance(value, int) and not isinstance(value, bool):
         return value / 1e9
-    return parse_seconds(value)
+    return _seconds(value)
 
 
 def _quantity(value: Any) -> Quantity:
@@ -180,8 +150,8 @@ TEXT = Kind("a string", _typed(str))
 INT = Kind("an integer", _integer(32))
 LONG = Kind("an integer", _integer(64))
 FLOAT = Kind("a number", lambda value: float(_typed(int, float)(value)))
-SECONDS = Kind("a duration such as 1m30s", parse_seconds, format_seconds)
-SECONDS_OR_NANOSECONDS = Kind("a duration such as 1m30s", _seconds_or_nanoseconds, format_seconds)
+SECONDS = Kind("a duration such as 1m30s", _seconds, format_duration)
+SECONDS_OR_NANOSECONDS = Kind("a duration such as 1m30s", _seconds_or_nanoseconds, format_duration)
 QUANTITY = Kind("a quantity such as 100Mi", _quantity, str)
 
 

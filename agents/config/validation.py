@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from agents.config.kinds import parse_seconds
 from agents.config.model import Configuration
 from agents.images.access import pattern_problem
 from agents.sysctls import problem_with_patterns
+from orca.api.durations import parse_duration
 from orca.api.quantity import Quantity
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -224,7 +224,7 @@ def _eviction(one: Configuration) -> Iterator[str]:
             yield f"evictionSoftGracePeriod: unsupported eviction signal {signal}"
             continue
         try:
-            if parse_seconds(period) < 0:
+            if parse_duration(period) < 0:
                 yield f"evictionSoftGracePeriod[{signal}]: must not be negative"
         except ValueError as error:
             yield f"evictionSoftGracePeriod[{signal}]: {error}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 
+from orca.api.durations import parse_duration
 from orca.api.quantity import Quantity
 
 
@@ -200,17 +200,12 @@ def _quantity(name: str, text: str) -> Quantity:
         raise ThresholdError(f"eviction threshold {name}: {error}") from None
 
 
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
-
-
 def _duration(name: str, text: str) -> float:
     """Seconds of a Go duration (``1m30s``)."""
-    rest = text.removeprefix("+")
-    if rest.startswith("-"):
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        raise ThresholdError(f"eviction grace period {name} is not a duration: {text}") from None
+    if seconds < 0:
         raise ThresholdError(f"invalid eviction grace period specified: {text}, must be a positive value")
-    if rest == "0":
-        return 0.0
-    if not rest or _PART.sub("", rest):
-        raise ThresholdError(f"eviction grace period {name} is not a duration: {text}")
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(rest))
+    return seconds

@@ -12,14 +12,13 @@ import structlog
 
 from agents.pods import steps
 from agents.pods.compose import (
-    container_name,
     container_spec,
-    pod_files,
     refuse_unsupported,
     sandbox_spec,
     stages_of,
 )
 from agents.pods.containers import ended, find_container, spec_of
+from agents.pods.deletion import is_deleting
 from agents.pods.environment import ConfigError, build_environment
 from agents.pods.files import hosts_text, resolver_for
 from agents.pods.gate import APP, REMOVAL, SANDBOX
@@ -27,7 +26,8 @@ from agents.pods.hooks import Hooks
 from agents.pods.images import ensure_image, ensure_volume
 from agents.pods.memory import container_hash, raise_crash
 from agents.pods.messages import read_message
-from agents.pods.plan import is_deleting
+from agents.pods.naming import container_name
+from agents.pods.paths import pod_files
 from agents.pods.resizing import resize, save_sizes
 from agents.pods.security import needs_accounts
 from agents.pods.sizes import on_its_cpus

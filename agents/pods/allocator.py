@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from agents.pods.allocation import DEFERRED, INFEASIBLE, objection, told, turn
+from agents.pods.deletion import is_deleting
 from agents.pods.lifecycle import HOLDS_NOTHING
 from agents.pods.memory import Memory
-from agents.pods.plan import is_deleting
 from agents.pods.sizes import as_allotted, settled, wished
 from agents.pods.sizing import POD, Pending, Progress
 from orca.api.objects import Obj, meta

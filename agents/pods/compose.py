@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from agents.pods.containers import every_container, spec_of
 from agents.pods.environment import ConfigError
 from agents.pods.expansion import expand
 from agents.pods.files import hostname_of
 from agents.pods.memory import container_hash
+from agents.pods.naming import container_name
+from agents.pods.paths import pod_files
 from agents.pods.ports import Mounted, PodsConfig, Stage
 from agents.pods.resources import limits_of, oom_score
 from agents.pods.security import security_of
@@ -23,34 +23,6 @@ from orca.api.objects import Obj, name, namespace, uid
 
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 _PROPAGATION = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
-
-
-@dataclass(frozen=True, slots=True)
-class PodFiles:
-    """Paths below the pod's directory on this host, ``<root>/pods/<uid>``."""
-
-    directory: Path
-
-    @property
-    def hosts(self) -> Path:
-        return self.directory / "etc-hosts"
-
-    @property
-    def resolver(self) -> Path:
-        return self.directory / "resolv.conf"
-
-    def termination(self, container: str, attempt: int) -> Path:
-        """Where a container writes its last words."""
-        return self.directory / "containers" / container / str(attempt)
-
-
-def pod_files(config: PodsConfig, pod_uid: str) -> PodFiles:
-    return PodFiles(config.root / "pods" / pod_uid)
-
-
-def container_name(pod: Obj, container: str, attempt: int) -> str:
-    """The engine's name, as dockershim made it."""
-    return f"k8s_{container}_{name(pod)}_{namespace(pod)}_{uid(pod)}_{attempt}"
 
 
 def _labels(pod: Obj, container: str, attempt: int) -> dict[str, str]:

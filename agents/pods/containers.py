@@ -163,3 +163,20 @@ def next_attempt(pod: Obj, name: str, memory: Memory) -> int:
     known = api_status(pod, name)
     was = known.get("containerID") or (known.get("lastState") or {}).get("terminated")
     return int(known.get("restartCount", 0)) + 1 if was else 0
+
+
+def restarts_all(pod: Obj, memory: Memory) -> bool:
+    """A container ended so that all of the pod's are to start anew, and that has not been seen to yet."""
+    return bool(asking_for_all(pod, memory))
+
+
+def asking_for_all(pod: Obj, memory: Memory) -> list[tuple[Obj, ContainerInfo, Ended]]:
+    """The containers whose end asks for it. That they exist is the only trace of it: they are the last to be removed,
+    so that an agent that comes meanwhile goes on."""
+    found = []
+    for container in (*init_containers(pod), *main_containers(pod)):
+        info = memory.newest(container["name"]) if container.get("restartPolicyRules") else None
+        end = ended(info) if info is not None else None
+        if info is not None and end is not None and rule_for(container, end.exit_code) == RESTART_ALL:
+            found.append((container, info, end))
+    return found

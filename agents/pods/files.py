@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from agents.pods.containers import spec_of
 from agents.pods.environment import ConfigError
-from orca.api.objects import Obj, name, namespace, uid
+from agents.pods.naming import pod_title
+from orca.api.objects import Obj, name, namespace
 
 MANAGED_HOSTS = "# Kubernetes-managed hosts file.\n"
 MANAGED_HOSTS_HOST_NETWORK = "# Kubernetes-managed hosts file (host network).\n"
@@ -79,7 +80,7 @@ def resolver_for(
         base = Resolver(tuple(cluster_dns), _unique([*own, *known.searches]), ("ndots:5",))
     else:
         if policy != "Default":
-            problems.append(("MissingClusterDNS", f'pod: "{_format(pod)}". {NO_CLUSTER_DNS}'))
+            problems.append(("MissingClusterDNS", f'pod: "{pod_title(pod)}". {NO_CLUSTER_DNS}'))
         # No servers would mean the resolver's own idea of them, which is this host.
         base = known if host is not None else Resolver(("127.0.0.1",), (".",))
     extra = spec.get("dnsConfig") or {}
@@ -91,11 +92,6 @@ def resolver_for(
     listed = tuple(f"{key}:{value}" if value else key for key, value in options.items())
     problems += [("DNSConfigForming", text) for text in (*no_servers, *no_searches)]
     return Resolver(servers, searches, listed), problems
-
-
-def _format(pod: Obj) -> str:
-    """As upstream's messages name a pod."""
-    return f"{name(pod)}_{namespace(pod)}({uid(pod)})"
 
 
 def _fitting_servers(servers: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:

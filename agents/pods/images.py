@@ -29,6 +29,7 @@ from agents.runtime.errors import (
 from agents.runtime.model import ImageInfo
 from agents.runtime.pulling import PullProgress
 from agents.runtime.references import parse_reference
+from orca.api.durations import format_duration
 from orca.api.objects import Obj, uid
 
 FIRST_SHOWN = 3.0
@@ -218,7 +219,7 @@ async def _pull(subject: Subject, tools: Tools, need: Need, logins: Sequence[Log
     tools.runtime.images.tally.pulled(waited, info.size)
     subject.tell(
         "Pulled",
-        f'Successfully pulled image "{image}" in {go_duration(took)} ({go_duration(waited)} including waiting). '
+        f'Successfully pulled image "{image}" in {format_took(took)} ({format_took(waited)} including waiting). '
         f"Image size: {info.size} bytes.",
         container=need.container,
     )
@@ -266,13 +267,6 @@ class _Teller:
             self._subject.tell("Pulling", message, container=self._need.container)
 
 
-def go_duration(seconds: float) -> str:
-    """As Go prints a duration cut to milliseconds: ``393ms``, ``1.2s``, ``1m2.5s``, ``1h0m3s``."""
-    total = int(seconds * 1000)
-    if total < 1000:
-        return f"{total}ms" if total else "0s"
-    minutes, rest = divmod(total, 60_000)
-    text = f"{rest // 1000}.{rest % 1000:03d}".rstrip("0").rstrip(".") + "s"
-    if minutes < 60:
-        return f"{minutes}m{text}" if minutes else text
-    return f"{minutes // 60}h{minutes % 60}m{text}"
+def format_took(seconds: float) -> str:
+    """As Go prints a duration, cut to milliseconds: ``393ms``, ``1.2s``, ``1m2.5s``, ``1h0m3s``."""
+    return format_duration(int(seconds * 1000) / 1000)

@@ -15,10 +15,10 @@ from agents.pods import preemption
 from agents.pods.admission import admission
 from agents.pods.allocator import Allocator
 from agents.pods.checkpoint import load
-from agents.pods.compose import pod_files
 from agents.pods.gate import Gate
 from agents.pods.lifecycle import HOLDS_NOTHING, Life
 from agents.pods.memory import Doom
+from agents.pods.paths import pod_files
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Tenant, Traffic, Volumes
 from agents.pods.records import ApiRecords, PodRecords, PodSource
 from agents.pods.refusal import HostRules, has_apparmor, host_refusal, refused

@@ -11,8 +11,8 @@ import structlog
 
 from agents.pods.allocation import told
 from agents.pods.checkpoint import save, text_of
-from agents.pods.compose import pod_files
 from agents.pods.memory import Memory
+from agents.pods.paths import pod_files
 from agents.pods.sizes import Update
 from agents.pods.sizing import Progress
 from agents.pods.steps import Resize

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from agents.pods.containers import spec_of
 from agents.pods.environment import ConfigError
+from agents.pods.naming import pod_title
 from agents.runtime.accounts import Accounts
 from agents.runtime.errors import RefusedByEngine
 from agents.runtime.model import ImageInfo, Security
-from orca.api.objects import Obj, name, namespace, uid
+from orca.api.objects import Obj
 
 LARGEST_ID = 2**31 - 1
 
@@ -102,7 +103,7 @@ def _identity(own: Obj, shared: Obj, image: ImageInfo | None, accounts: Accounts
 
 
 def _require_non_root(pod: Obj, container: Obj, user: int | bool | None, image: ImageInfo | None) -> None:
-    where = f'(pod: "{name(pod)}_{namespace(pod)}({uid(pod)})", container: {container["name"]})'
+    where = f'(pod: "{pod_title(pod)}", container: {container["name"]})'
     if user is not None:
         if user == 0:
             raise ConfigError(f"container's runAsUser breaks non-root policy {where}")

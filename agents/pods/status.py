@@ -16,11 +16,12 @@ from agents.pods.containers import (
     is_started,
     main_containers,
     may_restart_all,
+    restarts_all,
     spec_of,
 )
+from agents.pods.deletion import is_deleting
 from agents.pods.lifecycle import Life
 from agents.pods.memory import LONG_AGO, Gone, Memory
-from agents.pods.plan import is_deleting, restarts_all
 from agents.pods.resources import qos_class
 from agents.pods.sizes import in_force
 from agents.pods.sizing import POD

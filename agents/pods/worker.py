@@ -13,11 +13,13 @@ import structlog
 from agents.pods import steps
 from agents.pods.actions import Actions
 from agents.pods.allocation import told
-from agents.pods.compose import pod_files
 from agents.pods.containers import every_container, find_container
+from agents.pods.deletion import is_deleting
 from agents.pods.lifecycle import HOLDS_NOTHING, Life
 from agents.pods.memory import Doom, Memory, ProbeResults, adopted_crash, container_hash
-from agents.pods.plan import is_deleting, plan
+from agents.pods.naming import pod_title
+from agents.pods.paths import pod_files
+from agents.pods.plan import plan
 from agents.pods.ports import ContainerRefs, PodView, Tenant
 from agents.pods.reporter import StatusReporter
 from agents.pods.sizes import in_progress, not_yet_again
@@ -331,17 +333,13 @@ class PodWorker:
         for container, reason in now_waiting.items():
             if self._backing_off.get(container) == reason:
                 continue
-            metadata = meta(self.pod)
             if reason == "ImagePullBackOff":
                 # Without what failed: that was told when it did. An image's name has no space in it.
                 text = decided.waiting[container].message.partition(": ")[0]
                 self._subject.tell("BackOff", text, container=container)
                 self._subject.tell("Failed", "Error: ImagePullBackOff", container=container, warning=True)
                 continue
-            text = (
-                f"Back-off restarting failed container {container} in pod "
-                f"{metadata.get('name')}_{metadata.get('namespace')}({metadata.get('uid')})"
-            )
+            text = f"Back-off restarting failed container {container} in pod {pod_title(self.pod)}"
             self._subject.tell("BackOff", text, container=container, warning=True)
         self._backing_off = now_waiting
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from orca.api.durations import parse_duration
 from orca.server.audit import Audit, AuditLog, PolicyInvalid, Rotation, load_policy
-from orca.server.deadlines import duration
 from orca.server.fairness import FairnessConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -25,8 +25,11 @@ class Duration(click.ParamType[float]):
         """Raises click.BadParameter."""
         if isinstance(value, int | float):
             return float(value)
-        seconds = duration(str(value))
-        if seconds is None or seconds < 0:
+        try:
+            seconds = parse_duration(str(value))
+        except ValueError:
+            seconds = -1.0
+        if seconds < 0:
             self.fail(f"{value!r} is not a duration like 60s or 1h30m", param, ctx)
         return seconds
 

@@ -7,28 +7,14 @@ they came, and one task that wakes now and then only looks at the oldest.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
+from orca.api.durations import parse_duration
 from orca.api.errors import ApiError, bad_request, timeout
 
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 LONGEST_SWEEP = 0.5
-
-
-def duration(text: str) -> float | None:
-    """Seconds of a duration as Go writes it (``1m30s``, ``500ms``, ``0``); None when it is none."""
-    sign = -1.0 if text.startswith("-") else 1.0
-    digits = text.lstrip("+-")
-    if digits == "0":
-        return 0.0
-    parts = list(_DURATION.finditer(digits))
-    if not parts or "".join(part[0] for part in parts) != digits:
-        return None
-    return sign * sum(float(part[1]) * _UNITS[part[2]] for part in parts)
 
 
 class Deadlines:
@@ -50,9 +36,10 @@ class Deadlines:
         text = query.get("timeout", "")
         if not text:
             return
-        wanted = duration(text)
-        if wanted is None:
-            raise bad_request(f'invalid timeout specified in the request URL - time: invalid duration "{text}"')
+        try:
+            wanted = parse_duration(text)
+        except ValueError as error:
+            raise bad_request(f"invalid timeout specified in the request URL - {error}") from None
         if wanted <= 0 or (self.seconds and wanted >= self.seconds):
             return
         self._own[task] = asyncio.get_running_loop().call_later(wanted, self._expire, task)

@@ -5,11 +5,12 @@ never comes, one that comes twice counts twice. Day of month and day of week bot
 `*`, else either. The libraries for Python differ in these points.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import count
 from zoneinfo import ZoneInfo
+
+from orca.api.durations import parse_duration
 
 _NAMED = {
     "@yearly": "0 0 1 1 *",
@@ -22,8 +23,6 @@ _NAMED = {
 }
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 _MINUTE = timedelta(minutes=1)
 _HORIZON = timedelta(days=5 * 366)
 
@@ -81,7 +80,7 @@ def parse(text: str, zone: str | None) -> Schedule:
     text = text.strip()
     nothing: frozenset[int] = frozenset()
     if text.startswith("@every "):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        seconds = parse_duration(text.removeprefix("@every ").strip())
         return Schedule(nothing, nothing, nothing, nothing, nothing, True, place, max(float(int(seconds)), 1.0))
     fields = _NAMED.get(text, text).split()
     if len(fields) != 5:

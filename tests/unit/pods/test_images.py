@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.pods.images import go_duration, pull_policy
+from agents.pods.images import format_took, pull_policy
 from agents.pods.memory import Failure
 from agents.pods.plan import plan
 from agents.pods.pulls import FailedPull, failed_again
@@ -38,7 +38,7 @@ def test_pull_policy_by_tag(image: str, policy: str) -> None:
     ],
 )
 def test_durations_are_cut_to_milliseconds_as_go_prints_them(seconds: float, text: str) -> None:
-    assert go_duration(seconds) == text
+    assert format_took(seconds) == text
 
 
 def test_pulls_back_off_from_ten_seconds_to_five_minutes_and_start_anew_after_ten_minutes() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.pods.containers import restarts_all
 from agents.pods.lifecycle import Life
 from agents.pods.memory import CrashBackoff, Memory, container_hash
-from agents.pods.plan import plan, restarts_all
+from agents.pods.plan import plan
 from agents.pods.status import build_status
 from agents.pods.steps import KillContainer, Remove, StartContainer
 from orca.api.objects import Obj

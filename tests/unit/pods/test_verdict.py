@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from agents.pods.deletion import grace_of
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Doom
 from agents.pods.patch import status_patch
-from agents.pods.plan import grace_of
 from agents.pods.status import build_status
 from agents.pods.steps import StopContainer
 from agents.pods.verdict import load_verdict, save_verdict

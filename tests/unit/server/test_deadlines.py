@@ -8,15 +8,7 @@ from time import perf_counter
 import pytest
 
 from orca.api.errors import ApiError
-from orca.server.deadlines import Deadlines, duration
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("60s", 60), ("1m30s", 90), ("500ms", 0.5), ("1.5h", 5400), ("0", 0), ("-1s", -1), ("10", None), ("", None)],
-)
-def test_durations_are_read_as_go_does(text: str, seconds: float | None) -> None:
-    assert duration(text) == seconds
+from orca.server.deadlines import Deadlines
 
 
 async def test_only_what_is_overdue_is_ended() -> None:

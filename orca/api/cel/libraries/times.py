@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,12 +11,11 @@ from orca.api.cel.errors import CelError
 from orca.api.cel.functions import declare
 from orca.api.cel.libraries.standard import duration, timestamp
 from orca.api.cel.values import Duration, Timestamp
+from orca.api.durations import parse_nanoseconds
 
 _NANO = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": _NANO, "m": 60 * _NANO, "h": 3600 * _NANO}
 _OFFSET = re.compile(r"([+-]?)(\d\d):(\d\d)")
 
 
@@ -44,22 +42,10 @@ def parse_timestamp(text: str) -> Timestamp:
 
 def parse_duration(text: str) -> Duration:
     """From Go's form, ``1h30m``. Raises CelError."""
-    rest, sign = text, 1
-    if rest[:1] in ("+", "-"):
-        sign = -1 if rest[0] == "-" else 1
-        rest = rest[1:]
-    if rest == "0":
-        return Duration(0)
-    total, at = Fraction(0), 0
-    while at < len(rest):
-        match = _PART.match(rest, at)
-        if match is None:
-            break
-        total += Fraction(match[1]) * _UNITS[match[2]]
-        at = match.end()
-    if not rest or at < len(rest):
-        raise CelError(f'time: invalid duration "{text}"')
-    return duration(sign * int(total))
+    try:
+        return duration(parse_nanoseconds(text))
+    except ValueError as error:
+        raise CelError(str(error)) from None
 
 
 def show_timestamp(value: Timestamp) -> str:
