@@ -14,6 +14,7 @@ from pathlib import Path
 from agents.runtime.translate import descendants
 
 BASE = Path("/var/tmp/orca-test-engine")
+START_SECONDS = 60
 
 
 class PrivateEngine:
@@ -45,22 +46,25 @@ class PrivateEngine:
         _wait(ready.exists)
 
     def start(self, *extra: str) -> None:
-        """Start the engine and wait until it answers; raises ``TimeoutError`` with the log's end when it does not."""
+        """Start the engine and wait until it answers; raises ``TimeoutError`` with the log's end when it does not, and
+        leaves nothing behind then."""
         self.prepare()
         assert self._holder is not None
         inside = ["nsenter", "--target", str(self._holder.pid), "--mount", "--net"]
         # containerd dies with its engine; while it is a zombie its pid file makes the next engine wait for it in vain.
         subprocess.run([*inside, "rm", "-f", "/run/docker/containerd/containerd.pid", "/run/docker.pid"], check=True)
-        log = (self.directory / "log").open("ab")
         options = ["--bridge=none", "--iptables=false", "--live-restore", f"--data-root={self.directory / 'data'}"]
         options += ["--exec-root=/run/docker", "--pidfile=/run/docker.pid", f"--host=unix://{self.socket}", *extra]
-        self._process = subprocess.Popen(
-            [*inside, "dockerd", *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-        deadline = time.monotonic() + 30
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*inside, "dockerd", *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
-                raise TimeoutError((self.directory / "log").read_text()[-2000:])
+                said = (self.directory / "log").read_text()[-2000:]
+                self.stop()
+                raise TimeoutError(said)
             time.sleep(0.05)
 
     def trust(self, *addresses: str, ca: bytes) -> None:
