@@ -21,6 +21,7 @@ from agents.runtime.logs import LogOptions, open_logs
 from agents.runtime.streams import EngineStreams
 from agents.server import auth
 from agents.server.commands import Commands
+from agents.server.listener import Listener
 from agents.server.portforward import Forwarding
 from agents.server.remote import StreamOptions
 from orca.api.errors import ApiError
@@ -29,7 +30,8 @@ from orca.api.times import parse_time
 from orca.client.clock import Clock
 
 DISCONNECT_CHECK_SECONDS = 1.0
-SHUTDOWN_SECONDS = 2.0
+LONGEST_SECONDS = 10**9
+"""No log is older; what is asked for may be more than a date can take."""
 DEBUGGING = ("run", "exec", "attach", "portForward", "containerLogs", "runningpods", "logs", "debug")
 
 log = structlog.get_logger()
@@ -84,10 +86,10 @@ class AgentServer:
     def __repr__(self) -> str:
         return f"<AgentServer :{self._port}>"
 
-    def app(self) -> web.Application:
-        """The application without its listener."""
+    def app(self, *inner: Middleware) -> web.Application:
+        """The application without its listener; `inner` see what the guard has let in."""
         counting = [self._count] if self._count is not None else []
-        app = web.Application(middlewares=[*counting, self._guard.middleware])
+        app = web.Application(middlewares=[*counting, self._guard.middleware, *inner])
         for path in ("/healthz", "/healthz/ping", "/healthz/log", "/healthz/syncloop"):
             app.router.add_get(path, self._serve_health)
         for path in ("/pods", "/pods/"):
@@ -115,22 +117,17 @@ class AgentServer:
     async def run(self, *, pair: Path, ca: Path, key: Path | None = None) -> None:
         """Serve until cancelled; all are PEM files, `pair` of certificate and key unless `key` is given."""
         self._tls = auth.server_context(pair, ca, self._tls_settings, key=key)
-        runner = web.AppRunner(self.app(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, self._address, self._port, ssl_context=self._tls, reuse_address=True)
-            await site.start()
-            log.info("serving", port=self._port)
-            await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()
+        listener = Listener()
+        log.info("serving", port=self._port)
+        await listener.serve(self.app(listener.middleware), self._address, self._port, tls=self._tls)
 
     async def answer_plainly(self, address: str, port: int, *, healthz_only: bool) -> None:
         """Plain HTTP until cancelled, for everybody who reaches it: health, or (read-only port) all that only tells.
 
         Raises OSError when the port is taken.
         """
-        app = web.Application()
+        listener = Listener()
+        app = web.Application(middlewares=[listener.middleware])
         for path in ("/healthz", "/healthz/ping", "/healthz/log", "/healthz/syncloop"):
             app.router.add_get(path, self._serve_health)
         if not healthz_only:
@@ -138,13 +135,7 @@ class AgentServer:
                 app.router.add_get(path, self._serve_pods)
             for path, page in self._pages.items():
                 app.router.add_get(path, page)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, address, port, reuse_address=True).start()
-            await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()
+        await listener.serve(app, address, port)
 
     def reload(self, pair: Path) -> None:
         """Use a renewed certificate for connections from now on."""
@@ -168,7 +159,7 @@ class AgentServer:
             return await self._stream_logs(request)
         except web.HTTPException as error:
             # The API server hands answers on as they are: its clients expect a Status.
-            reason = {400: "BadRequest", 404: "NotFound"}.get(error.status, "InternalError")
+            reason = {400: "BadRequest", 404: "NotFound", 422: "Invalid"}.get(error.status, "InternalError")
             status = ApiError(error.status, reason, error.text or error.reason).status()
             return web.Response(status=error.status, body=orjson.dumps(status), content_type="application/json")
 
@@ -200,10 +191,14 @@ class AgentServer:
         try:
             since = None
             if query.get("sinceSeconds"):
-                since = self._clock.now() - timedelta(seconds=int(query["sinceSeconds"]))
+                seconds = min(int(query["sinceSeconds"]), LONGEST_SECONDS)
+                since = self._clock.now() - timedelta(seconds=seconds)
             elif query.get("sinceTime"):
                 since = parse_time(query["sinceTime"])
             stream = query.get("stream") or "All"
+            for limit, least in (("sinceSeconds", 1), ("tailLines", 0), ("limitBytes", 1)):
+                if query.get(limit) and int(query[limit]) < least:
+                    raise _failure(422, "Invalid request.")
             return LogOptions(
                 follow=_truth(request, "follow"),
                 tail_lines=int(query["tailLines"]) if query.get("tailLines") else None,
@@ -272,8 +267,13 @@ def _logged(view: PodView, container: Obj, *, previous: bool) -> str:
             raise _failure(400, f'previous terminated container "{name}" in pod "{pod}" not found')
         return refs.previous
     if refs is None or not refs.current:
-        raise _failure(400, f'container "{name}" in pod "{pod}" is waiting to start: {_waiting_reason(view, name)}')
+        reason = _waiting_reason(view, name)
+        raise _failure(400, f'container "{name}" in pod "{pod}" is waiting to start: {_WORDS.get(reason, reason)}')
     return refs.current
+
+
+_WORDS = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+"""What a kubelet says of these reasons when it is asked for logs."""
 
 
 def _waiting_reason(view: PodView, name: str) -> str:
@@ -329,5 +329,6 @@ def _failure(status: int, text: str) -> web.HTTPException:
     kinds: dict[int, type[web.HTTPException]] = {
         400: web.HTTPBadRequest,
         404: web.HTTPNotFound,
+        422: web.HTTPUnprocessableEntity,
     }
     return kinds.get(status, web.HTTPInternalServerError)(text=text)

@@ -155,6 +155,8 @@ class Guard:
         return None
 
     async def _user_of_token(self, token: str) -> User | None:
+        if not token.isascii():
+            return None  # no token that anybody hands out, and nothing that JSON could carry
         key = hashlib.sha256(token.encode()).hexdigest()
         known = self._users.get(key)
         if known is not None or self._client is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -101,7 +102,7 @@ class NodePages:
     @web.middleware
     async def count(self, request: web.Request, handler: Page) -> web.StreamResponse:
         """A middleware that counts requests by the first part of their path."""
-        first = request.path.split("/")[1]
+        first = request.path.lstrip("/").partition("/")[0]
         known = request.match_info.http_exception is None
         long_running = "true" if first in LONG_RUNNING else "false"
         self.requests[request.method, first if known else "other", long_running] += 1
@@ -182,13 +183,16 @@ class NodePages:
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
         """Files and directories below /var/log; links that lead out of it are not followed."""
-        path = (self._system_logs / request.match_info.get("path", "")).resolve()
-        if not path.is_relative_to(self._system_logs.resolve()) or not path.exists():
+        root, asked = self._system_logs, request.match_info.get("path", "")
+        found = await asyncio.to_thread(_look_up, root, asked)
+        if found is None:
             raise web.HTTPNotFound(text="404 page not found\n")
-        if path.is_file():
-            return web.FileResponse(path, headers={"Content-Type": "text/plain; charset=utf-8"})
-        names = await asyncio.to_thread(_listed, path)
-        links = "".join(f'<a href="{quote(name)}">{html.escape(name)}</a>\n' for name in names)
+        if isinstance(found, Path):
+            return web.FileResponse(found, headers={"Content-Type": "text/plain; charset=utf-8"})
+        links = "".join(
+            f'<a href="{quote(os.fsencode(name))}">{html.escape(os.fsencode(name).decode(errors="replace"))}</a>\n'
+            for name in found
+        )
         return web.Response(text=f"<!doctype html>\n<pre>\n{links}</pre>\n", content_type="text/html")
 
 
@@ -202,8 +206,17 @@ class _Registry:
         self.collect = lambda: families(facts)
 
 
-def _listed(path: Path) -> list[str]:
-    return sorted(f"{one.name}/" if one.is_dir() else one.name for one in path.iterdir())
+def _look_up(root: Path, asked: str) -> Path | list[str] | None:
+    """A file, or the names in a directory; None for what is not there or nobody else's business."""
+    try:
+        path = (root / asked).resolve()
+        if not path.is_relative_to(root.resolve()):
+            return None
+        if path.is_file():
+            return path
+        return sorted(f"{one.name}/" if one.is_dir() else one.name for one in path.iterdir())
+    except (OSError, ValueError, RuntimeError):
+        return None  # also names too long or with a zero byte, a loop of links, a pipe
 
 
 def _json(body: Obj) -> web.Response:

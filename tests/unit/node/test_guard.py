@@ -123,3 +123,10 @@ async def test_an_api_that_is_away_permits_nothing() -> None:
 async def test_always_allow_allows_everybody_who_is_known() -> None:
     checked = guard(None, authorization=Authorization(mode="AlwaysAllow"))
     assert await checked.objection(ANN, "POST", "/exec/a/b/c") is None
+
+
+async def test_a_token_that_is_no_text_is_nobodys() -> None:
+    """Bytes that are no UTF-8 reach a handler as lone surrogates, which nothing can encode."""
+    client = Reviews()
+    assert await guard(client).user(None, "Bearer \udcff\udcfe") is None
+    assert client.asked == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 from aiohttp import ClientSession, web
+from aiohttp.test_utils import make_mocked_request
 
 from agents.config import Configuration, override
 from agents.config.model import AnonymousAuthentication, Authentication, Authorization
@@ -154,6 +156,27 @@ async def test_logs_of_the_system_and_nothing_beside_them(serve: Serve) -> None:
     assert (await ask("/logs/syslog"))[0] == 404
 
 
+async def test_odd_names_among_the_systems_logs_harm_nobody(serve: Serve, tmp_path: Path) -> None:
+    ask, logs = await serve(), tmp_path / "log"
+    os.mkfifo(logs / "pipe")
+    (logs / "loop").symlink_to("loop")
+    os.mknod(os.fsencode(logs) + b"/\xff\n<b>")
+    for path in ("/logs/%00", "/logs/a%00b", f"/logs/{'a' * 300}", "/logs/%ff%fe", "/logs/pipe", "/logs/loop"):
+        assert (await ask(path))[0] == 404, path
+    status, text = await ask("/logs/")
+    assert status == 200
+    assert '<a href="%FF%0A%3Cb%3E">\ufffd\n&lt;b&gt;</a>' in text
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("tailLines=-1", 422), ("limitBytes=0", 422), ("sinceSeconds=0", 422), ("tailLines=x", 400)],
+)
+async def test_limits_of_logs_that_make_no_sense_are_refused(serve: Serve, query: str, status: int) -> None:
+    ask = await serve()
+    assert (await ask(f"/containerLogs/default/web/main?{query}"))[0] == status
+
+
 async def test_commands_answer_what_they_print(serve: Serve) -> None:
     ask = await serve()
     assert await ask("/run/default/web/main?cmd=echo%20hi", "POST") == (200, "c1: echo hi")
@@ -198,3 +221,15 @@ async def test_without_debugging_there_are_no_commands_and_logs(serve: Serve, me
     ask = await serve(enable_debugging_handlers=False)
     assert await ask(path, method) == (405, "Debug endpoints are disabled.\n")
     assert (await ask("/metrics"))[0] == 200
+
+
+async def test_a_request_for_no_path_is_counted_and_refused(serve: Serve) -> None:
+    """`OPTIONS *` has a path without a slash."""
+    pages = NodePages(Configuration(), "n", Pods(), Engine("/none"), version="v1.36.0")  # type: ignore[arg-type]
+    request = make_mocked_request("OPTIONS", "*")
+
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    assert (await pages.count(request, refuse)).status == 404
+    assert pages.requests["OPTIONS", "*", "false"] == 1

@@ -1,0 +1,110 @@
+"""The agent's ports under hostile clients: connections that never ask, and what is no HTTP."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from agents.server.auth import Guard
+from agents.server.listener import Listener
+from orca.client.clock import VirtualClock
+
+
+@asynccontextmanager
+async def _listening(listener: Listener, *, refuse: bool = False) -> AsyncIterator[int]:
+    async def hello(request: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    guard = [Guard(None, "host-1", clock=VirtualClock()).middleware] if refuse else []
+    app = web.Application(middlewares=[*guard, listener.middleware])
+    app.router.add_get("/", hello)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    serving = asyncio.create_task(listener.serve(app, "127.0.0.1", port))
+    try:
+        for _ in range(200):
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.transport.abort()
+                break
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)
+        yield port
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def _ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        async with asyncio.timeout(5):
+            while await reader.read(1024):
+                pass
+    except ConnectionResetError:
+        return True
+    return True
+
+
+async def test_who_never_asks_is_given_up() -> None:
+    async with _listening(Listener(seconds=0.05)) as port:
+        silent, _ = await asyncio.open_connection("127.0.0.1", port)
+        slow, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+        assert await _ended(silent)
+        assert await _ended(slow)
+
+
+async def test_who_was_let_in_stays() -> None:
+    async with _listening(Listener(seconds=0.05)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(5):
+                assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.15)
+        writer.close()
+
+
+async def test_who_is_refused_is_given_up_too() -> None:
+    async with _listening(Listener(seconds=0.1), refuse=True) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+        assert await _ended(reader)
+
+
+async def test_of_too_many_strangers_the_oldest_goes() -> None:
+    listener = Listener(most=3, seconds=60)
+    async with _listening(listener) as port:
+        connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
+        for reader, _ in connections[:2]:
+            assert await _ended(reader)
+        assert listener.strangers <= 3
+        reader, writer = connections[-1]
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        for _, writer in connections:
+            writer.transport.abort()
+
+
+async def test_what_is_no_http_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with _listening(Listener()) as port:
+        for request in (
+            b"\x16\x03\x01 what is this\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request)
+            async with asyncio.timeout(5):
+                assert b" 400 " in await reader.readline()
+            writer.transport.abort()
+    assert not [record for record in caplog.records if record.name.startswith("aiohttp.server")]
