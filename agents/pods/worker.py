@@ -18,6 +18,7 @@ from agents.pods.deletion import is_deleting
 from agents.pods.lifecycle import HOLDS_NOTHING, Life
 from agents.pods.memory import Doom, Memory, ProbeResults, adopted_crash, container_hash
 from agents.pods.naming import pod_title
+from agents.pods.observer import Observer
 from agents.pods.paths import pod_files
 from agents.pods.plan import plan
 from agents.pods.ports import ContainerRefs, PodView, Tenant
@@ -57,7 +58,8 @@ class PodWorker:
             read_only_in_depth=tools.volumes.read_only_in_depth,
         )
         self._subject = Subject(pod, self.memory, tools.clock, tools.recorder, self._wake.set)
-        self._actions = Actions(self._subject, tools, self._stop_probes)
+        self._observer = Observer(self._subject, tools)
+        self._actions = Actions(self._subject, tools, self._observer, self._stop_probes)
         self._reporter = StatusReporter(
             tools.records, tools.clock, lambda: self._subject.pod, self.take_object, self._object_gone
         )
@@ -139,7 +141,7 @@ class PodWorker:
 
     async def _adopt(self, info: ContainerInfo) -> None:
         first = self.memory.find(info.id) is None
-        await self._actions.take_in(info)
+        await self._observer.take_in(info)
         if first and info.is_sandbox and info.running and self.memory.sandbox is info:
             told = (self.pod.get("status") or {}).get("podIPs") or ()
             self.memory.ips = tuple(item["ip"] for item in told)
@@ -183,7 +185,7 @@ class PodWorker:
         if container == SANDBOX_NAME and self.memory.life is Life.RELEASING:
             return  # it ended with the pod's cgroup, and will be removed
         task_key = f"look:{event.id}"
-        self._spawn(task_key, self._look(self._actions.look(event.id), self._tasks.get(task_key)))
+        self._spawn(task_key, self._look(self._observer.look(event.id), self._tasks.get(task_key)))
 
     # The loop
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agents.pods import actions
-from agents.pods.actions import Actions
+from agents.pods import stopper
 from agents.pods.memory import Memory
+from agents.pods.stopper import drain
 from orca.client.clock import SystemClock
 from tests.unit.pods.build import T0
 
@@ -30,34 +30,34 @@ class Traffic:
         return self._used
 
 
-def _actions(traffic: Traffic | None, **spec: Any) -> Actions:
+async def _drain(traffic: Traffic | None, **spec: Any) -> float:
     pod = {"metadata": {"name": "p", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": spec}
     subject = SimpleNamespace(pod=pod, memory=Memory(ips=("10.244.1.7",), first_seen=T0))
     tools = SimpleNamespace(traffic=traffic, clock=SystemClock())
-    return Actions(subject, tools, lambda _: asyncio.sleep(0))  # type: ignore[arg-type]
+    return await drain(subject, tools, 30)  # type: ignore[arg-type]
 
 
 async def test_an_address_in_use_is_waited_for() -> None:
     traffic = Traffic(used=True)
-    waiting = asyncio.create_task(_actions(traffic)._drain(30))
+    waiting = asyncio.create_task(_drain(traffic))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not waiting.done()
     traffic.free.set()
-    assert await waiting >= actions.OTHER_HOSTS_SECONDS
+    assert await waiting >= stopper.OTHER_HOSTS_SECONDS
     assert traffic.asked == ["10.244.1.7"]
 
 
 async def test_an_address_nobody_uses_costs_nothing() -> None:
-    assert await _actions(Traffic(used=False))._drain(30) < actions.OTHER_HOSTS_SECONDS
+    assert await _drain(Traffic(used=False)) < stopper.OTHER_HOSTS_SECONDS
 
 
 async def test_the_wait_ends_although_nothing_lets_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "DRAIN_SECONDS", 0.01)
-    assert await _actions(Traffic(used=True))._drain(30) < 1
+    monkeypatch.setattr(stopper, "DRAIN_SECONDS", 0.01)
+    assert await _drain(Traffic(used=True)) < 1
 
 
 async def test_a_pod_with_the_hosts_address_is_not_waited_for() -> None:
     traffic = Traffic(used=True)
-    assert await _actions(traffic, hostNetwork=True)._drain(30) == 0
+    assert await _drain(traffic, hostNetwork=True) == 0
     assert traffic.asked == []

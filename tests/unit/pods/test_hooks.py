@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from agents.pods.actions import Actions
+from agents.pods.hooks import Hooks
 from agents.pods.memory import Memory
+from agents.pods.observer import Observer
+from agents.pods.starter import Starter
 from agents.pods.steps import KillContainer, PreStop, StopContainer
+from agents.pods.stopper import Stopper
 from agents.probes.outcome import Outcome
 from agents.probes.tracker import Kind
 from orca.client.clock import SystemClock
@@ -21,7 +24,7 @@ SIDECAR = spec_container("s", restartPolicy="Always", lifecycle={"preStop": {"sl
 
 
 class Hands:
-    """Actions on an engine that is not there; ``answer`` is what every hook comes to, None for one that hangs."""
+    """On an engine that is not there; ``answer`` is what every hook comes to, None for one that hangs."""
 
     def __init__(self, memory: Memory, answer: Outcome | None) -> None:
         self.told: list[tuple[str, str]] = []
@@ -36,7 +39,9 @@ class Hands:
             handlers=SimpleNamespace(run_hook=self._run),
             runtime=SimpleNamespace(inspect=self._inspect, stop=self._stop),
         )
-        self.actions = Actions(subject, tools, self._nothing)
+        observer, hooks = Observer(subject, tools), Hooks(subject, tools)
+        self.starter = Starter(subject, tools, observer, hooks)
+        self.stopper = Stopper(subject, tools, observer, hooks, self._nothing)
 
     def _tell(self, reason: str, message: str, **_: Any) -> None:
         self.told.append((reason, message))
@@ -63,16 +68,16 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     async def look(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr(Actions, "look", look)
+    monkeypatch.setattr(Observer, "look", look)
 
 
 async def test_failing_hooks_are_told_without_what_they_printed() -> None:
     memory = up()
     hands = Hands(memory, Outcome(False, "my password"))
-    await hands.actions._after_start(HOOKED, "c-0")
+    await hands.starter.after_start(HOOKED, "c-0")
     (stop,) = decide(pod(HOOKED, terminationGracePeriodSeconds=20), memory).actions
     assert stop == StopContainer("c", "c-0", 20, "FailedPostStartHook")
-    await hands.actions.run(stop)
+    await hands.stopper.stop(stop)
     assert hands.told == [
         ("FailedPostStartHook", "PostStartHook failed"),
         ("Killing", "FailedPostStartHook"),
@@ -84,13 +89,13 @@ async def test_failing_hooks_are_told_without_what_they_printed() -> None:
 async def test_a_post_start_that_hangs_holds_no_deletion_back() -> None:
     memory = up()
     hands = Hands(memory, None)
-    starting = asyncio.create_task(hands.actions._after_start(HOOKED, "c-0"))
+    starting = asyncio.create_task(hands.starter.after_start(HOOKED, "c-0"))
     await hands.hanging.wait()
     memory.in_flight["start:c"] = at(0)
     (stop,) = decide(deleting(pod(HOOKED)), memory, 1).actions
     assert isinstance(stop, StopContainer)
     hands._answer = Outcome(True)
-    await hands.actions.run(stop)
+    await hands.stopper.stop(stop)
     await asyncio.wait_for(starting, 5)
     assert memory.hooks == set()
     assert ("FailedPostStartHook", "PostStartHook failed") not in hands.told
