@@ -22,6 +22,8 @@ RETRY_SECONDS = 2.0
 PROBE_SECONDS = 5.0
 ENGINE_PATIENCE_SECONDS = 30.0
 """How long an engine may be silent until the node is not ready, as with a kubelet."""
+START_PATIENCE_SECONDS = 30.0
+"""How long a part of the agent may take to begin until the node is not ready for it."""
 ENGINE_DOWN = "container runtime is down"
 NOT_KNOWN = "container runtime status check may not have completed yet"
 
@@ -36,7 +38,8 @@ class NodeReporter:
 
     `engine_version` answers the engine's version or raises OSError-like failures while it is down; `images` lists what
     the engine has. Both are given 5 s: a hung engine is one that is down. `pressure` names the conditions of eviction
-    that hold, None while that is not known. `tell` is given events about the node: whether it is a warning, reason and message.
+    that hold, None while that is not known. `tell` is given events about the node: whether it is a warning, reason and
+    message.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class NodeReporter:
         self._facts = facts.read_facts(root)
         self._cordoned = False
         self._begun = False
+        self._unknown_since: float | None = None
         self._written: Obj | None = None
         self._written_at: datetime | None = None
         self._poked = asyncio.Event()
@@ -104,13 +108,14 @@ class NodeReporter:
             self._written = await self._register(observed, now)
             self._written_at = now
             self.registered.set()
-            if any(problem() is None for problem in self._problems):
-                # A new Node is not Ready; one that was Ready before this agent started stays so until more is known.
-                return
         else:
             # What the server has now: others write it too, as the node controller does while this host is cut off.
             self._written = await self._current()
         self._tell_cordon(self._written)
+        if self._too_early():
+            # A new Node is not Ready; one that was Ready before this agent started stays so until more is known, as
+            # all pods of a node that is not Ready lose their traffic.
+            return
         previous = self._written.get("status") or {}
         wanted = model.status(self._options, self._facts, observed, previous=previous, now=now)
         changed = _differs(wanted, previous)
@@ -129,6 +134,16 @@ class NodeReporter:
         rebooted = reboot(self._options.name, before, after)
         if rebooted:
             self._tell(True, *rebooted)
+
+    def _too_early(self) -> bool:
+        """True while something is not known yet that may keep pods from running here; not for ever."""
+        if all(problem() is not None for problem in self._problems):
+            self._unknown_since = None
+            return False
+        now = self._clock.monotonic()
+        if self._unknown_since is None:
+            self._unknown_since = now
+        return now - self._unknown_since < START_PATIENCE_SECONDS
 
     def _tell_cordon(self, node: Obj) -> None:
         cordoned = bool((node.get("spec") or {}).get("unschedulable"))

@@ -165,13 +165,20 @@ class Host:
         self.engine = Engine()
         self.pressure: tuple[str, ...] | None = ()
         self.told: list[tuple[str, str]] = []
-        self.reporter = NodeReporter(
+        self.root = root
+        self.problem: str | None = ""
+        self.reporter = self.started()
+
+    def started(self) -> NodeReporter:
+        """What a new process of the agent has."""
+        return NodeReporter(
             self.client,
             OPTIONS,
-            root=root,
+            root=self.root,
             clock=self.clock,
             engine_version=self.engine.version,
             images=self.engine.images,
+            problems=[lambda: self.problem],
             pressure=lambda: self.pressure,
             tell=lambda warning, reason, message: self.told.append((reason, message)),
         )
@@ -246,6 +253,23 @@ async def test_pressure_is_told_and_stays_as_told_until_the_first_look_of_anothe
     host.pressure = ()
     await host.reporter.report()
     assert host.condition("DiskPressure") == ("False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
+
+
+async def test_a_ready_node_stays_so_while_another_agent_starts_but_not_for_ever(host: Host) -> None:
+    await host.reporter.report()
+    host.problem, again = None, host.started()
+    running = asyncio.create_task(again.run())
+    await host.clock.advance(1)
+    again.poke()
+    await host.clock.advance(20)
+    assert host.ready()[0] == "True"
+    await host.clock.advance(20)
+    assert host.ready()[:2] == ("False", "KubeletNotReady")
+    host.problem = ""
+    again.poke()
+    await host.clock.advance(1)
+    assert host.ready()[0] == "True"
+    running.cancel()
 
 
 async def test_the_status_is_written_when_it_changes_and_every_five_minutes(host: Host) -> None:
