@@ -9,10 +9,13 @@ disk.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 import ssl
 from collections import OrderedDict
 
+import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
@@ -24,6 +27,24 @@ HANDSHAKE_SECONDS = 10.0
 IDLE_SECONDS = 90
 """As the kubelet's server."""
 SHUTDOWN_SECONDS = 2.0
+ACCEPT_RETRY_SECONDS = 0.1
+BACKLOG = 128
+
+log = structlog.get_logger()
+
+
+class _Stranger:
+    """A connection on which nobody was let in yet: while it says nothing only a socket, then a handshake, then HTTP."""
+
+    def __init__(self, arriving: asyncio.Task[None] | None = None) -> None:
+        self.arriving = arriving
+        self.connection: web.RequestHandler | None = None
+
+    def turn_out(self) -> None:
+        if self.arriving is not None:
+            self.arriving.cancel()
+        if self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.abort()
 
 
 class Listener:
@@ -32,7 +53,8 @@ class Listener:
     def __init__(self, *, most: int = MOST_STRANGERS, seconds: float = STRANGER_SECONDS) -> None:
         self._most = most
         self._seconds = seconds
-        self._strangers: OrderedDict[web.RequestHandler, asyncio.TimerHandle] = OrderedDict()
+        self._strangers: OrderedDict[_Stranger, asyncio.TimerHandle] = OrderedDict()
+        self._by_connection: dict[web.RequestHandler, _Stranger] = {}
 
     def __repr__(self) -> str:
         return f"<Listener, {len(self._strangers)} strangers>"
@@ -45,14 +67,16 @@ class Listener:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Notes that this connection's client was let in."""
-        if request.protocol is not None:
-            self._forget(request.protocol)
+        stranger = self._by_connection.get(request.protocol)
+        if stranger is not None:
+            self._forget(stranger)
         return await handler(request)
 
     async def serve(
         self, app: web.Application, address: str | None, port: int, *, tls: ssl.SSLContext | None = None
     ) -> None:
         """Until cancelled. Raises OSError when the port is taken."""
+        sockets = _listen(address, port)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -60,45 +84,99 @@ class Listener:
             keepalive_timeout=IDLE_SECONDS,
             logger=_quiet_logger(),
         )
-        await runner.setup()
-        server: asyncio.Server | None = None
         try:
-            server = await asyncio.get_running_loop().create_server(
-                lambda: self._connected(runner),
-                address,
-                port,
+            await runner.setup()
+            async with asyncio.TaskGroup() as group:
+                for one in sockets:
+                    group.create_task(self._accept(one, runner, tls))
+        finally:
+            for one in sockets:
+                one.close()
+            while self._strangers:
+                self._turn_out(next(iter(self._strangers)))
+            await runner.cleanup()
+
+    async def _accept(self, listening: socket.socket, runner: web.AppRunner, tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                # Out of descriptors, or the client went before it was welcome: neither ends the server.
+                log.warning("cannot accept a connection", error=str(error))
+                await asyncio.sleep(ACCEPT_RETRY_SECONDS)
+                continue
+            stranger = _Stranger()
+            stranger.arriving = loop.create_task(self._welcome(stranger, client, runner, tls))
+            self._strangers[stranger] = loop.call_later(self._seconds, self._turn_out, stranger)
+            while len(self._strangers) > self._most:
+                self._turn_out(next(iter(self._strangers)))
+
+    async def _welcome(
+        self, stranger: _Stranger, client: socket.socket, runner: web.AppRunner, tls: ssl.SSLContext | None
+    ) -> None:
+        assert runner.server is not None
+        try:
+            # Nothing but a socket is spent on a client that says nothing.
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                await _readable(client)
+            connection = stranger.connection = runner.server()
+            self._by_connection[connection] = stranger
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                client,
                 ssl=tls,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if tls is not None else None,
-                reuse_address=True,
             )
-            await asyncio.Event().wait()
+        except OSError:  # among them TimeoutError and what TLS finds wrong
+            client.close()
+            self._forget(stranger)
+        except asyncio.CancelledError:
+            client.close()
+            raise
         finally:
-            if server is not None:
-                server.close()
-            await runner.cleanup()
-            for timer in self._strangers.values():
-                timer.cancel()
-            self._strangers.clear()
+            stranger.arriving = None
 
-    def _connected(self, runner: web.AppRunner) -> web.RequestHandler:
-        assert runner.server is not None
-        connection = runner.server()
-        timer = asyncio.get_running_loop().call_later(self._seconds, self._give_up, connection)
-        self._strangers[connection] = timer
-        while len(self._strangers) > self._most:
-            self._give_up(next(iter(self._strangers)))
-        return connection
-
-    def _forget(self, connection: web.RequestHandler) -> None:
-        timer = self._strangers.pop(connection, None)
+    def _forget(self, stranger: _Stranger) -> None:
+        timer = self._strangers.pop(stranger, None)
         if timer is not None:
             timer.cancel()
+        if stranger.connection is not None:
+            self._by_connection.pop(stranger.connection, None)
 
-    def _give_up(self, connection: web.RequestHandler) -> None:
-        self._forget(connection)
-        # Without a transport its handshake goes on, or it is gone already; the former ends by itself.
-        if connection.transport is not None:
-            connection.transport.abort()
+    def _turn_out(self, stranger: _Stranger) -> None:
+        self._forget(stranger)
+        stranger.turn_out()
+
+
+def _listen(address: str | None, port: int) -> list[socket.socket]:
+    """Sockets on the address, or on all of this host's."""
+    if address is not None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        found = [socket.create_server((address, port), family=family, backlog=BACKLOG)]
+    else:
+        found = [socket.create_server(("0.0.0.0", port), backlog=BACKLOG)]
+        try:
+            found.append(socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG))
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                found[0].close()
+                raise
+    for one in found:
+        one.setblocking(False)
+    return found
+
+
+async def _readable(client: socket.socket) -> None:
+    """Returns when there is something to read, or the client is gone."""
+    loop = asyncio.get_running_loop()
+    client.setblocking(False)
+    ready = asyncio.Event()
+    loop.add_reader(client, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(client)
 
 
 def _quiet_logger() -> logging.Logger:

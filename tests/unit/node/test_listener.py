@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -82,10 +83,12 @@ async def test_who_is_refused_is_given_up_too() -> None:
 async def test_of_too_many_strangers_the_oldest_goes() -> None:
     listener = Listener(most=3, seconds=60)
     async with _listening(listener) as port:
+        before = len(os.listdir("/proc/self/fd"))
         connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
         for reader, _ in connections[:2]:
             assert await _ended(reader)
         assert listener.strangers <= 3
+        assert len(os.listdir("/proc/self/fd")) < before + 6 + 3 + 2, "sockets of those who were turned out stay open"
         reader, writer = connections[-1]
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(5):
