@@ -13,15 +13,16 @@ import structlog
 from agents.pods import steps
 from agents.pods.actions import Actions
 from agents.pods.allocation import told
-from agents.pods.containers import every_container, find_container
+from agents.pods.containers import find_container
 from agents.pods.deletion import is_deleting
 from agents.pods.lifecycle import HOLDS_NOTHING, Life
-from agents.pods.memory import Doom, Memory, ProbeResults, adopted_crash, container_hash
+from agents.pods.memory import Doom, Memory, adopted_crash, container_hash
 from agents.pods.naming import pod_title
 from agents.pods.observer import Observer
 from agents.pods.paths import pod_files
 from agents.pods.plan import plan
 from agents.pods.ports import ContainerRefs, PodView, Tenant
+from agents.pods.probing import Probing
 from agents.pods.reporter import StatusReporter
 from agents.pods.sizes import in_progress, not_yet_again
 from agents.pods.sizing import Progress, Sizing
@@ -30,15 +31,10 @@ from agents.pods.steps import Action, Plan
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.pods.verdict import save_verdict
-from agents.probes.handlers import Target
-from agents.probes.outcome import Outcome
-from agents.probes.prober import ContainerProbes
-from agents.probes.tally import Probed
-from agents.probes.tracker import Kind, probe_specs
 from agents.runtime.errors import NoSuchContainer, RuntimeFailure
 from agents.runtime.model import CONTAINER_NAME, SANDBOX_NAME, ContainerEvent, ContainerInfo
 from orca.api.errors import ApiError
-from orca.api.objects import Obj, key, meta, name, namespace, uid
+from orca.api.objects import Obj, key, meta, uid
 
 log = structlog.get_logger()
 
@@ -59,12 +55,12 @@ class PodWorker:
         )
         self._subject = Subject(pod, self.memory, tools.clock, tools.recorder, self._wake.set)
         self._observer = Observer(self._subject, tools)
-        self._actions = Actions(self._subject, tools, self._observer, self._stop_probes)
+        self._probing = Probing(self._subject, tools)
+        self._actions = Actions(self._subject, tools, self._observer, self._probing.stop)
         self._reporter = StatusReporter(
             tools.records, tools.clock, lambda: self._subject.pod, self.take_object, self._object_gone
         )
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._probes: dict[str, ContainerProbes] = {}
         self._timer: asyncio.Task[None] | None = None
         self._timer_at: datetime | None = None
         self._backing_off: dict[str, str] = {}
@@ -230,7 +226,9 @@ class PodWorker:
                 self.tell("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
             self._spawn(action.key, self._perform(action))
         self._tell_backoff(decided)
-        self._tend_probes()
+        self._probing.begin()
+        for container_id in self._probing.idle():
+            self._spawn(f"probes:{container_id}", self._probing.stop(container_id))
         if not self.memory.removed and not self.memory.deleted:
             self._reporter.offer(build_status(self.pod, self.memory, decided, now, self._tools.config.host_ips))
         self._arm(decided.wake_at)
@@ -305,8 +303,7 @@ class PodWorker:
     async def _end(self, reporting: asyncio.Task[None]) -> None:
         """Leave no task behind. Containers stay: another agent adopts them."""
         self._arm(None)
-        for container_id in list(self._probes):
-            await self._stop_probes(container_id)
+        await self._probing.stop_all()
         mine = [reporting, *self._tasks.values()]
         for task in mine:
             task.cancel()
@@ -344,95 +341,6 @@ class PodWorker:
             text = f"Back-off restarting failed container {container} in pod {pod_title(self.pod)}"
             self._subject.tell("BackOff", text, container=container, warning=True)
         self._backing_off = now_waiting
-
-    # Probes
-
-    def _tend_probes(self) -> None:
-        """Running containers are probed, others are not."""
-        for container in every_container(self.pod):
-            info = self.memory.newest(container["name"])
-            if (
-                info is None
-                or not info.running
-                or info.id in self._probes
-                or info.id in self.memory.hooks
-                or is_deleting(self.pod, self.memory)
-                or f"stop:{info.container}" in self.memory.in_flight
-                or not self.memory.wired
-                or not probe_specs(container)
-            ):
-                continue
-            self._begin_probes(container, info)
-        for container_id in list(self._probes):
-            info = self.memory.find(container_id)
-            if info is None or not info.running:
-                self._spawn(f"probes:{container_id}", self._stop_probes(container_id))
-
-    def _begin_probes(self, container: Obj, info: ContainerInfo) -> None:
-        address = self.memory.ips[0] if self.memory.ips else ""
-        probes = ContainerProbes(
-            self._tools.handlers,
-            self._tools.clock,
-            Target(info.id, container, address),
-            info.started_at or self._tools.clock.now(),
-            self._verdict,
-            self._tell_probe,
-            self._count_probe,
-        )
-        self._probes[info.id] = probes
-        known = self._told_before(container["name"], info.id)
-        if known:
-            # An agent that was restarted: what the API was told stays true until a probe says otherwise.
-            self.memory.probes[info.id] = ProbeResults(
-                startup=True if known.get("started") and container.get("startupProbe") else None,
-                readiness=True if known.get("ready") and container.get("readinessProbe") else None,
-            )
-        probes.start(started=bool(known.get("started")), spread=bool(known.get("ready")))
-
-    def _told_before(self, container: str, container_id: str) -> Obj:
-        status = self.pod.get("status") or {}
-        for group in ("containerStatuses", "initContainerStatuses"):
-            for item in status.get(group) or ():
-                if item.get("name") == container and item.get("containerID") == f"docker://{container_id}":
-                    found: Obj = item
-                    return found
-        return {}
-
-    def _verdict(self, container_id: str, kind: Kind, ok: bool) -> None:
-        results = self.memory.probes.get(container_id) or ProbeResults()
-        match kind:
-            case "startup":
-                results = replace(results, startup=ok)
-            case "liveness":
-                results = replace(results, liveness=ok)
-            case "readiness":
-                results = replace(results, readiness=ok)
-        self.memory.probes[container_id] = results
-        self._wake.set()
-
-    def _tell_probe(self, container_id: str, kind: Kind, outcome: Outcome) -> None:
-        info = self.memory.find(container_id)
-        if info is None or not info.running:
-            return
-        reason, what = "Unhealthy", "failed"
-        if outcome.warning:
-            reason, what = "ProbeWarning", "warning"
-        elif outcome.unknown:
-            what = "errored and resulted in unknown state"
-        text = f"{kind.capitalize()} probe {what}: {outcome.text}"
-        self._subject.tell(reason, text, container=info.container, warning=True)
-
-    def _count_probe(self, container_id: str, kind: Kind, outcome: Outcome, seconds: float) -> None:
-        info = self.memory.find(container_id)
-        if info is not None:
-            probed = Probed(kind, info.container, name(self.pod), namespace(self.pod), self.uid)
-            self._tools.tally.count(probed, outcome, seconds)
-
-    async def _stop_probes(self, container_id: str, *kinds: Kind) -> None:
-        """End a container's probes of these kinds, all of them when none is named."""
-        probes = self._probes.get(container_id) if kinds else self._probes.pop(container_id, None)
-        if probes is not None:
-            await probes.stop(*kinds)
 
     # Being asked
 
