@@ -14,6 +14,7 @@ from agents.pods.memory import Memory
 from agents.pods.sizes import as_allotted, settled, wished
 from agents.pods.sizing import POD, Pending, Progress
 from orca.api.objects import Obj, meta
+from orca.api.podphase import is_finished
 from orca.client.clock import Clock
 
 RETRY_SECONDS = 180.0
@@ -108,7 +109,7 @@ class Allocator:
     def _waits(self, worker: Sized) -> bool:
         """Decide for one; whether it is to be looked at again."""
         pod, sizing = worker.pod, worker.memory.sizing
-        over = worker.memory.life in HOLDS_NOTHING or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        over = worker.memory.life in HOLDS_NOTHING or is_finished(pod)
         if over or is_deleting(pod, worker.memory) or settled(pod, sizing.allotted):
             return False
         others = [

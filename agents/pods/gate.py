@@ -36,6 +36,11 @@ class Gate:
     def __repr__(self) -> str:
         return f"<Gate {self._free} free, {len(self._waiting)} waiting>"
 
+    @property
+    def crowded(self) -> bool:
+        """Somebody waits for a place."""
+        return bool(self._waiting)
+
     @asynccontextmanager
     async def enter(self, urgency: int) -> AsyncIterator[None]:
         await self._acquire(urgency)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -21,15 +24,29 @@ class LogTail(Protocol):
 
 async def read_message(info: ContainerInfo, path: Path, runtime: LogTail) -> str:
     """The termination file; when it is empty, the policy FallbackToLogsOnError and a failure give the log's end."""
+    text = ""
     try:
-        with path.open("rb") as file:
-            text = file.read(MESSAGE_LIMIT).decode(errors="replace")
-    except OSError:
-        text = ""
+        text = _end_of(path).decode(errors="replace")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return f"Error on reading termination log {path}: {error.strerror or error}"
     if text or info.exit_code == 0 or info.labels.get(TERMINATION_POLICY) != "FallbackToLogsOnError":
         return text
     try:
         tail = await runtime.log_tail(info.id, LOG_LINES)
-    except RuntimeFailure as error:
-        return f"Error on reading termination message from logs: {error}"
+    except (RuntimeFailure, TimeoutError) as error:
+        return f"Error on reading termination message from logs: {error or 'timed out'}"
     return tail[-LOG_LIMIT:].decode(errors="replace")
+
+
+def _end_of(path: Path) -> bytes:
+    """The last bytes of a regular file, as upstream takes them; OSError for anything else that was put in its place,
+    without waiting for a pipe or following a link."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        file.seek(max(status.st_size - MESSAGE_LIMIT, 0))
+        return file.read(MESSAGE_LIMIT)

@@ -17,6 +17,12 @@ log = structlog.get_logger()
 
 QUIET_SECONDS = 1.0
 """How long a pod that is merely being created may wait for its first write: most run before, and need only one."""
+CROWDED_SECONDS = 5.0
+"""The same while other pods wait for their turn to be started: what is written meanwhile makes all of them later."""
+GENERATION_SECONDS = 3.0
+"""How long that a new generation was seen may wait to be told with something else; most deleted pods end before."""
+FIRST_PROBE_SECONDS = 0.05
+"""How long a container that has just been started may wait to be told of together with its first readiness."""
 FIRST_RETRY = 0.2
 LAST_RETRY = 10.0
 _DULL = ("ContainerCreating", "PodInitializing")
@@ -32,28 +38,38 @@ class StatusReporter:
         current: Callable[[], Obj],
         stored: Callable[[Obj], None],
         gone: Callable[[], None],
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``crowded``: pods of this host wait for their turn to be started."""
+        self._crowded = crowded
         self._records = records
         self._clock = clock
         self._current = current
         self._stored = stored
         self._gone = gone
         self._wanted: Obj | None = None
+        self._patience = QUIET_SECONDS
         self._urgent = asyncio.Event()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def offer(self, status: Obj) -> None:
-        """The status as it should be from now on."""
+    def offer(self, status: Obj, *, probing: bool = False) -> None:
+        """The status as it should be from now on. ``probing``: the first try of a readiness probe is under way."""
         self._wanted = status
         patch = status_patch(self._current(), self._current().get("status") or {}, status)
         if patch is None:
             return
         self._idle.clear()
-        self._changed.set()
-        if not is_dull(status) and not _only_generations(patch["status"], self._current().get("status") or {}):
+        if is_dull(status):
+            self._patience = QUIET_SECONDS
+        elif _only_generations(patch["status"], self._current().get("status") or {}):
+            self._patience = GENERATION_SECONDS
+        elif probing:
+            self._patience = FIRST_PROBE_SECONDS
+        else:
             self._urgent.set()
+        self._changed.set()
 
     async def flushed(self) -> None:
         """Returns when the last offer is in the API, or the pod is gone from it."""

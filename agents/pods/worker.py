@@ -35,6 +35,7 @@ from agents.runtime.errors import NoSuchContainer, RuntimeFailure
 from agents.runtime.model import CONTAINER_NAME, SANDBOX_NAME, ContainerEvent, ContainerInfo
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, key, meta, uid
+from orca.api.podphase import is_finished
 
 log = structlog.get_logger()
 
@@ -99,7 +100,7 @@ class PodWorker:
         """End the pod for a reason of this host's, also if the agent dies meanwhile; False when it is over already.
         Returns when that is certain, not when it is done. Who was condemned before is at most given less time."""
         memory = self.memory
-        if memory.life in HOLDS_NOTHING or (self.pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        if memory.life in HOLDS_NOTHING or is_finished(self.pod):
             return False
         if memory.doom is not None:
             graces = [grace for grace in (memory.doom.grace, doom.grace) if grace is not None]
