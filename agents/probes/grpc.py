@@ -9,6 +9,7 @@ import asyncio
 import struct
 
 from agents.probes.outcome import Outcome
+from orca.api.durations import format_duration
 from orca.api.objects import Obj
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -16,19 +17,26 @@ _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY = 0, 1, 3, 4, 6, 7
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 _STATES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _LARGEST_FRAME = 1 << 20
+_RECONNECT_SECONDS = 1.0
 
 
-async def check(address: str, action: Obj) -> Outcome:
-    """Ask ``grpc.health.v1.Health/Check``; SERVING is success. The caller limits the time."""
+async def check(address: str, action: Obj, seconds: float) -> Outcome:
+    """Ask ``grpc.health.v1.Health/Check``, for at most `seconds`; SERVING is success."""
     port, service = int(action["port"]), action.get("service") or ""
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    until = asyncio.get_running_loop().time() + seconds
     try:
-        reader, writer = await asyncio.open_connection(address, port)
-    except OSError as error:
-        return Outcome(False, f'error: failed to connect service at "{where}": {error.strerror}')
+        async with asyncio.timeout_at(until):
+            reader, writer = await _connect(address, port)
+    except TimeoutError:
+        why = f"within {format_duration(seconds)}: context deadline exceeded"
+        return Outcome(False, f'timeout: failed to connect service "{where}" {why}')
     try:
-        writer.write(_request(where, service))
-        state = await _answer(reader, writer)
+        async with asyncio.timeout_at(until):
+            writer.write(_request(where, service))
+            state = await _answer(reader, writer)
+    except TimeoutError:
+        return Outcome(False, f"timeout: health rpc did not complete within {format_duration(seconds)}")
     except (OSError, asyncio.IncompleteReadError, ValueError) as error:
         return Outcome(False, f"error: health rpc probe failed: {error}")
     finally:
@@ -36,6 +44,29 @@ async def check(address: str, action: Obj) -> Outcome:
     if state == "SERVING":
         return Outcome(True)
     return Outcome(False, f'service unhealthy (responded with "{state}")')
+
+
+async def _connect(address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection whose other end has begun to speak HTTP/2; tries, as gRPC's clients do, until it is cancelled."""
+    while True:
+        writer = None
+        try:
+            reader, writer = await asyncio.open_connection(address, port)
+            writer.write(_PREFACE + _frame(_SETTINGS, 0, 0))
+            head = await reader.readexactly(9)
+            if head[3] == _SETTINGS:
+                await reader.readexactly(int.from_bytes(head[:3], "big"))
+                writer.write(_frame(_SETTINGS, _ACK, 0))
+                return reader, writer
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        except asyncio.CancelledError:
+            if writer is not None:
+                writer.close()
+            raise
+        if writer is not None:
+            writer.close()
+        await asyncio.sleep(_RECONNECT_SECONDS)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -67,12 +98,7 @@ def _request(authority: str, service: str) -> bytes:
         raise ValueError("service name too long")
     message = b"\x0a" + bytes((len(raw),)) + raw if raw else b""
     body = b"\x00" + struct.pack(">I", len(message)) + message
-    return (
-        _PREFACE
-        + _frame(_SETTINGS, 0, 0)
-        + _frame(_HEADERS, _END_HEADERS, 1, headers)
-        + _frame(_DATA, _END_STREAM, 1, body)
-    )
+    return _frame(_HEADERS, _END_HEADERS, 1, headers) + _frame(_DATA, _END_STREAM, 1, body)
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:

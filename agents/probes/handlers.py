@@ -59,14 +59,14 @@ class Handlers:
         """Try once, for at most ``seconds``; never raises for what the container does."""
         if "exec" in handler:
             return await self._exec(handler["exec"], target, seconds)
+        if "grpc" in handler:
+            return await grpc.check(target.address, handler["grpc"], seconds)
         try:
             async with asyncio.timeout(seconds):
                 if "httpGet" in handler:
                     return await self._http(handler["httpGet"], target)
                 if "tcpSocket" in handler:
                     return await self._tcp(handler["tcpSocket"], target)
-                if "grpc" in handler:
-                    return await grpc.check(target.address, handler["grpc"])
         except TimeoutError:
             return Outcome(False, self._timeout_text(handler, target))
         return Outcome(False, f"missing probe handler: {', '.join(sorted(handler))}")
@@ -164,13 +164,9 @@ class Handlers:
                 f'Get "{_url(handler["httpGet"], target)}": context deadline exceeded '
                 "(Client.Timeout exceeded while awaiting headers)"
             )
-        if "tcpSocket" in handler:
-            action = handler["tcpSocket"]
-            host = action.get("host") or target.address
-            return f"dial tcp {_join(host, port_number(action['port'], target.container))}: i/o timeout"
-        return (
-            f'timeout: failed to connect service "{_join(target.address, handler["grpc"]["port"])}" within the timeout'
-        )
+        action = handler["tcpSocket"]
+        host = action.get("host") or target.address
+        return f"dial tcp {_join(host, port_number(action['port'], target.container))}: i/o timeout"
 
 
 def _headers(action: Obj, user_agent: str) -> CIMultiDict[str]:

@@ -78,7 +78,8 @@ class ContainerProbes:
         if spec.kind != "startup":
             await self._started.wait()
         tracker = Tracker(spec)
-        due = (self._started_at - self._clock.now()).total_seconds() + spec.initial_delay
+        # No longer than from now on: the wall clock may have been set back since the container started.
+        due = min((self._started_at - self._clock.now()).total_seconds(), 0.0) + spec.initial_delay
         if self._spread:
             due = max(due, random.random() * spec.period)
         if due > 0:
