@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from agents.pods.containers import api_status, every_container
 from agents.pods.deletion import is_deleting
@@ -16,6 +17,9 @@ from agents.probes.tally import Probed
 from agents.probes.tracker import Kind, probe_specs
 from agents.runtime.model import ContainerInfo
 from orca.api.objects import Obj, name, namespace, uid
+
+FIRST_ANSWER_SECONDS = 0.5
+"""So long after its start a container may be told of a moment late, so that its readiness is told with it."""
 
 
 class Probing:
@@ -51,6 +55,21 @@ class Probing:
         """Ids of the containers that are probed and do not run any more."""
         find = self._subject.memory.find
         return [one for one in self._probes if (info := find(one)) is None or not info.running]
+
+    def is_first_asked(self, now: datetime) -> bool:
+        """A container that has only just been started is being asked whether it is ready."""
+        pod, memory = self._subject.pod, self._subject.memory
+        if not self._probes or is_deleting(pod, memory):
+            return False
+        for container in every_container(pod):
+            info = memory.newest(container["name"])
+            if info is None or info.id not in self._probes or info.started_at is None:
+                continue
+            known = memory.probes.get(info.id)
+            asked = container.get("readinessProbe") and (known is None or known.readiness is None)
+            if asked and (now - info.started_at).total_seconds() < FIRST_ANSWER_SECONDS:
+                return True
+        return False
 
     def _begin(self, container: Obj, info: ContainerInfo) -> None:
         memory = self._subject.memory

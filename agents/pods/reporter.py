@@ -19,6 +19,7 @@ QUIET_SECONDS = 1.0
 """How long a pod that is merely being created may wait for its first write: most run before, and need only one."""
 CROWDED_SECONDS = 5.0
 """The same while other pods wait for their turn to be started: what is written meanwhile makes all of them later."""
+CROWD_STEP = 0.25
 GENERATION_SECONDS = 3.0
 """How long that a new generation was seen may wait to be told with something else; most deleted pods end before."""
 FIRST_PROBE_SECONDS = 0.05
@@ -48,8 +49,9 @@ class StatusReporter:
         self._stored = stored
         self._gone = gone
         self._wanted: Obj | None = None
-        self._patience = QUIET_SECONDS
-        self._urgent = asyncio.Event()
+        self._dull = False
+        self._since = self._due = 0.0
+        self._sooner = asyncio.Event()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -61,42 +63,59 @@ class StatusReporter:
         if patch is None:
             return
         self._idle.clear()
-        if is_dull(status):
-            self._patience = QUIET_SECONDS
+        self._dull = is_dull(status)
+        if self._dull:
+            self._due_in(QUIET_SECONDS)
         elif _only_generations(patch["status"], self._current().get("status") or {}):
-            self._patience = GENERATION_SECONDS
+            self._due_in(GENERATION_SECONDS)
         elif probing:
-            self._patience = FIRST_PROBE_SECONDS
+            self._due_in(FIRST_PROBE_SECONDS)
         else:
-            self._urgent.set()
+            self._due_in(0.0)
         self._changed.set()
+
+    def _due_in(self, seconds: float) -> None:
+        """The next write is due so soon, or sooner when it was already."""
+        now = self._clock.monotonic()
+        if not self._changed.is_set():
+            self._since, self._due = now, now + seconds
+        elif now + seconds < self._due:
+            self._due = now + seconds
+            self._sooner.set()
 
     async def flushed(self) -> None:
         """Returns when the last offer is in the API, or the pod is gone from it."""
         if not self._idle.is_set():
-            self._urgent.set()
+            self._dull = False
+            self._due_in(0.0)
         await self._idle.wait()
 
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
             await self._changed.wait()
-            if not self._urgent.is_set():
-                await self._linger()
+            await self._linger()
             self._changed.clear()
-            self._urgent.clear()
             await self._write()
             if not self._changed.is_set():
                 self._idle.set()
 
     async def _linger(self) -> None:
-        timer = asyncio.ensure_future(self._clock.sleep(QUIET_SECONDS))
-        urgent = asyncio.ensure_future(self._urgent.wait())
-        try:
-            await asyncio.wait({timer, urgent}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            urgent.cancel()
+        """Until the next write is due."""
+        while (left := self._due - self._clock.monotonic()) > 0 or (left := self._left_in_crowd()) > 0:
+            self._sooner.clear()
+            timer = asyncio.ensure_future(self._clock.sleep(left))
+            sooner = asyncio.ensure_future(self._sooner.wait())
+            try:
+                await asyncio.wait({timer, sooner}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                timer.cancel()
+                sooner.cancel()
+
+    def _left_in_crowd(self) -> float:
+        """Seconds until asking again whether a pod that is merely being created should be told of."""
+        waited = self._clock.monotonic() - self._since
+        return CROWD_STEP if self._dull and self._crowded() and waited < CROWDED_SECONDS else 0.0
 
     async def _write(self) -> None:
         delay = FIRST_RETRY

@@ -59,7 +59,12 @@ class PodWorker:
         self._probing = Probing(self._subject, tools)
         self._actions = Actions(self._subject, tools, self._observer, self._probing.stop)
         self._reporter = StatusReporter(
-            tools.records, tools.clock, lambda: self._subject.pod, self.take_object, self._object_gone
+            tools.records,
+            tools.clock,
+            lambda: self._subject.pod,
+            self.take_object,
+            self._object_gone,
+            lambda: tools.gate.crowded,
         )
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.Task[None] | None = None
@@ -231,7 +236,8 @@ class PodWorker:
         for container_id in self._probing.idle():
             self._spawn(f"probes:{container_id}", self._probing.stop(container_id))
         if not self.memory.removed and not self.memory.deleted:
-            self._reporter.offer(build_status(self.pod, self.memory, decided, now, self._tools.config.host_ips))
+            status = build_status(self.pod, self.memory, decided, now, self._tools.config.host_ips)
+            self._reporter.offer(status, probing=self._probing.is_first_asked(now))
         self._arm(decided.wake_at)
 
     def _follow_resize(self, decided: Plan) -> None:

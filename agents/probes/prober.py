@@ -17,6 +17,9 @@ from orca.client.clock import Clock
 
 log = structlog.get_logger()
 
+FIRST_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
+"""After the tries of a readiness probe that only wait for a server to listen."""
+
 OnVerdict = Callable[[str, Kind, bool], None]
 """(container id, kind, verdict): called when a verdict changes."""
 OnTold = Callable[[str, Kind, Outcome], None]
@@ -84,9 +87,12 @@ class ContainerProbes:
             due = max(due, random.random() * spec.period)
         if due > 0:
             await self._clock.sleep(due)
+        first: Outcome | None = None
+        if spec.kind == "readiness" and not spec.initial_delay and not self._spread:
+            first = await self._first_answer(spec)
         while not tracker.over:
             began = self._clock.monotonic()
-            outcome = await self._try(spec)
+            outcome, first = first or await self._try(spec), None
             self._on_try(self._target.container_id, spec.kind, outcome, self._clock.monotonic() - began)
             changed = not outcome.unknown and tracker.feed(outcome.ok)
             if not outcome.ok or outcome.warning:
@@ -97,6 +103,20 @@ class ContainerProbes:
                 self._on_verdict(self._target.container_id, spec.kind, tracker.verdict)
             if not tracker.over:
                 await self._clock.sleep(max(spec.period - (self._clock.monotonic() - began), 0))
+
+    async def _first_answer(self, spec: ProbeSpec) -> Outcome | None:
+        """Ask a container that has only just been started until it answers, for part of a second; as nothing is said
+        of it, it is not ready meanwhile either way. Most servers listen some moments after their start: a try that
+        counts would come too early, and the next only a whole period later. (A kubelet's comes later by itself.)"""
+        if "exec" in spec.handler:
+            return None  # a process each: dear
+        for pause in FIRST_PAUSES:
+            began = self._clock.monotonic()
+            outcome = await self._try(spec)
+            if outcome.ok:
+                return outcome
+            await self._clock.sleep(max(pause - (self._clock.monotonic() - began), 0))
+        return None
 
     async def _try(self, spec: ProbeSpec) -> Outcome:
         try:
