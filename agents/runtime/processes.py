@@ -6,6 +6,7 @@ start. A pidfd names the process beyond doubt, whatever becomes of its number.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -61,6 +62,20 @@ class MainProcess:
             signal.pidfd_send_signal(self._descriptor, number)
         except ProcessLookupError:
             return
+
+    async def ended(self, seconds: float) -> bool:
+        """Wait so long for the process to end; True when it has. Costs nothing meanwhile: the kernel tells."""
+        loop = asyncio.get_running_loop()
+        end = asyncio.Event()
+        loop.add_reader(self._descriptor, end.set)
+        try:
+            async with asyncio.timeout(seconds):
+                await end.wait()
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(self._descriptor)
+        return True
 
     def close(self) -> None:
         os.close(self._descriptor)

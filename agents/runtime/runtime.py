@@ -53,7 +53,9 @@ EXEC_OUTPUT_LIMIT = 10 * 1024
 LOG_TAIL_LIMIT = 256 * 1024
 STOP_SLACK_SECONDS = 60.0
 DEATH_SECONDS = 3.0
-"""How long a killed process may take until the engine has noticed, before the engine is asked to kill it."""
+"""How long a killed process may take to end, before the engine is asked to kill it."""
+NOTICE_SECONDS = 10.0
+"""How long the engine may take to notice that a container's process has ended, before it is asked to see to it."""
 EXEC_REAP_SECONDS = 0.05
 SURVEY_SECONDS = 5.0
 SURVEY_PARALLEL = 8
@@ -157,12 +159,14 @@ class Runtime:
             return
         with process:
             process.send(number)
-            if await self._is_down(container_id, grace_seconds):
-                return
-            process.send(signals.SIGKILL)
-            if not await self._is_down(container_id, DEATH_SECONDS):
-                # Frozen by somebody: the engine thaws what it kills.
-                await self._stop(container_id, 0)
+            if not await process.ended(grace_seconds):
+                process.send(signals.SIGKILL)
+                if not await process.ended(DEATH_SECONDS):
+                    # Frozen by somebody: the engine thaws what it kills.
+                    await self._stop(container_id, 0)
+                    return
+        if not await self._is_down(container_id, NOTICE_SECONDS):
+            await self._stop(container_id, 0)
 
     async def _stop(self, container_id: str, grace_seconds: float) -> None:
         seconds = max(0, round(grace_seconds))
@@ -201,7 +205,8 @@ class Runtime:
         if process is not None:
             with process:
                 process.send(signals.SIGKILL)
-                await self._is_down(container_id, DEATH_SECONDS)
+                await process.ended(DEATH_SECONDS)
+            await self._is_down(container_id, NOTICE_SECONDS)
         if self._kept_logs is not None and info is not None and not info.is_sandbox:
             await self._kept_logs.keep(info, (await self.abilities()).storage_root)
         try:

@@ -51,3 +51,14 @@ def test_somebody_elses_process_is_left_alone(tmp_path: Path) -> None:
     assert MainProcess.of("abc123", os.getpid(), proc) is None
     assert MainProcess.of("abc123", 0, proc) is None
     assert MainProcess.of("abc123", 2**22 + 1, proc) is None
+
+
+async def test_a_process_that_ends_is_noticed_without_being_asked(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        process = MainProcess.of("abc123", child.pid, cgroup(tmp_path, child.pid, "0::/abc123\n"))
+        assert process is not None
+        with process:
+            assert not await process.ended(0.01)
+            process.send(signal.SIGKILL)
+            assert await process.ended(10)
+            assert await process.ended(10)  # asked again, when it is gone
