@@ -20,8 +20,8 @@ from agents.pods.ports import PodView
 from agents.runtime.image_tally import PULL_BUCKETS, ImageTally
 from agents.runtime.tally import BUCKETS, OperationTally
 from agents.static.starts import START_BUCKETS, Starts
+from orca.api.podphase import is_finished
 
-_OVER = ("Succeeded", "Failed")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -105,7 +105,7 @@ def _of_pods(pods: Iterable[PodView], mirrors: int) -> Iterator[Metric]:
         containers.add_metric([state], states[state])
     yield containers
     present = [view for view in views if not (view.pod.get("metadata") or {}).get("deletionTimestamp")]
-    active = [view for view in views if (view.pod.get("status") or {}).get("phase") not in _OVER]
+    active = [view for view in views if not is_finished(view.pod)]
     for what, text, some in (
         ("desired", "The number of pods the kubelet is being instructed to run.", present),
         ("active", "The number of pods the kubelet considers active and which are being considered", active),

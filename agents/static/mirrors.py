@@ -18,6 +18,7 @@ from orca.api.builtin import PODS
 from orca.api.errors import ApiError, is_conflict, is_not_found
 from orca.api.objects import Obj, key, meta, name, namespace, uid
 from orca.api.objects import annotations as notes
+from orca.api.podphase import is_finished
 from orca.client.base import Client
 from orca.client.clock import Clock
 
@@ -62,17 +63,13 @@ def plan(pods: Mapping[str, Obj], running: Collection[str], present: Iterable[Ob
         shown, own = mirrored(mirror), pods.get(pod_key)
         if meta(mirror).get("deletionTimestamp") or (shown not in running and (own is None or uid(own) != shown)):
             steps.append(Delete(mirror))
-        elif own is not None and uid(own) == shown and _over(mirror) and not _over(own):
+        elif own is not None and uid(own) == shown and is_finished(mirror) and not is_finished(own):
             steps.append(Delete(mirror))  # it began anew with the agent: what was said of its end is over, too
         elif own is not None and uid(own) == shown:
             patch = status_patch(mirror, mirror.get("status") or {}, own.get("status") or {})
             if patch is not None:
                 steps.append(Tell(mirror, patch))
     return steps
-
-
-def _over(pod: Obj) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def mirror_of(pod: Obj, node: Obj) -> Obj:

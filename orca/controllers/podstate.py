@@ -4,22 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from orca.api.objects import Obj, annotations, is_terminating, meta
+from orca.api.podphase import is_finished, phase
 from orca.api.times import parse_time
 from orca.controllers import conditions
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 _EPOCH = datetime.min.replace(tzinfo=UTC)
-
-
-def phase(pod: Obj) -> str:
-    """`status.phase`; Pending before anyone has set it."""
-    return pod.get("status", {}).get("phase") or "Pending"
-
-
-def is_finished(pod: Obj) -> bool:
-    """Succeeded or Failed: will never run again."""
-    return phase(pod) in ("Succeeded", "Failed")
 
 
 def is_active(pod: Obj) -> bool:

@@ -15,6 +15,7 @@ import structlog
 from orca.api.builtin import NAMESPACES, NODES, PERSISTENTVOLUMECLAIMS, PODS, STORAGECLASSES
 from orca.api.errors import ApiError, is_conflict, is_not_found
 from orca.api.objects import Obj, is_terminating, key, name, namespace, uid
+from orca.api.podphase import is_finished
 from orca.api.times import format_time
 from orca.client.base import Client
 from orca.client.clock import Clock
@@ -131,8 +132,7 @@ class Scheduler:
 
     def _pod(self, pod: Obj) -> None:
         spec = pod["spec"]
-        over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-        if over:
+        if is_finished(pod):
             self._pod_gone(pod)
         elif spec.get("nodeName"):
             known = self.snapshot.placed.get(uid(pod))

@@ -15,6 +15,7 @@ from orca.api.builtin import (
     SERVICES,
 )
 from orca.api.objects import Obj
+from orca.api.podphase import is_finished
 from orca.api.quantity import Quantity
 from orca.api.quota.amounts import Total, amounts_of, containers_of, pod_total
 from orca.api.resources import Resource
@@ -133,7 +134,7 @@ def _reaches_over(affinity: Obj) -> bool:
 
 
 def _pod(pod: Obj) -> Total:
-    if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+    if is_finished(pod):
         return {}
     requests, limits = pod_total(pod, status=True)
     found: Total = {"pods": ONE}

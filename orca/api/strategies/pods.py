@@ -6,6 +6,7 @@ from copy import deepcopy
 
 from orca.api.builtin import PODS
 from orca.api.objects import Obj
+from orca.api.podphase import is_finished
 from orca.api.qos import qos_class
 from orca.api.strategy import register
 
@@ -91,7 +92,7 @@ def _resized(wanted: Obj, before: Obj) -> Obj:
 def _graceful(obj: Obj) -> int | None:
     """What the pod asks for; nothing to wait for when it never got a node or has already ended."""
     spec = obj.get("spec") or {}
-    if not spec.get("nodeName") or (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+    if not spec.get("nodeName") or is_finished(obj):
         return 0
     seconds = spec.get("terminationGracePeriodSeconds")
     if seconds is None:

@@ -28,6 +28,7 @@ from orca.api.builtin import (
 )
 from orca.api.errors import ApiError, conflict, is_conflict, is_not_found
 from orca.api.objects import Obj, ensure_meta, finalizers, meta
+from orca.api.podphase import is_finished
 from orca.api.resources import Resource
 from orca.api.times import format_time, parse_time
 from orca.server.options import DeleteOptions
@@ -174,10 +175,8 @@ def _grace(resource: Resource, obj: Obj, options: DeleteOptions) -> int | None:
     default = strategy.graceful(resource, obj)
     if default is None:
         return None
-    if resource is PODS:
-        phase = (obj.get("status") or {}).get("phase")
-        if not (obj.get("spec") or {}).get("nodeName") or phase in ("Succeeded", "Failed"):
-            return 0  # nothing runs, nobody would end the grace period
+    if resource is PODS and (not (obj.get("spec") or {}).get("nodeName") or is_finished(obj)):
+        return 0  # nothing runs, nobody would end the grace period
     if options.grace_seconds is not None:
         return min(options.grace_seconds, LONGEST_GRACE) if options.grace_seconds >= 0 else 1
     return min(default, LONGEST_GRACE)
