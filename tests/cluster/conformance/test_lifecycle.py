@@ -1,0 +1,511 @@
+"""What happens in a pod's life and in which order: init containers, sidecars, restarts, hooks, probes and the end.
+
+All pods start at once; each case then waits for its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from orca.api.objects import Obj
+from orca.api.times import parse_time
+from orca.lab.layout import Lab
+from tests.cluster.conformance.history import (
+    History,
+    condition,
+    container_of,
+    phase,
+    ready,
+    restarted,
+    watching,
+)
+from tests.cluster.conformance.runs import apply
+from tests.cluster.podset import container
+from tests.support.kubectl import Kubectl, eventually
+
+SLEEP = ["sh", "-c", "trap exit TERM; while :; do sleep 0.2; done"]
+DEAF = ["sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
+
+
+def runs(script: str, name: str = "c", **more: Any) -> Obj:
+    return container(**{"name": name, "command": ["sh", "-c", script], **more})
+
+
+def pod(name: str, *containers: Obj, init: tuple[Obj, ...] = (), **spec: Any) -> Obj:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, **spec.pop("meta", {})},
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": False,
+            "containers": list(containers) or [container()],
+            **({"initContainers": list(init)} if init else {}),
+            **spec,
+        },
+    }
+
+
+def sidecar(name: str, script: str | None = None, **more: Any) -> Obj:
+    return container(name=name, command=["sh", "-c", script] if script else SLEEP, restartPolicy="Always", **more)
+
+
+def probe(*command: str, **more: Any) -> Obj:
+    return {"exec": {"command": list(command)}, "periodSeconds": 1, "failureThreshold": 1, **more}
+
+
+ON_42 = {"exitCodes": {"operator": "In", "values": [42]}}
+RULE = [{"action": "Restart", **ON_42}]
+ALL_RULE = [{"action": "RestartAllContainers", **ON_42}]
+WORK = {"volumeMounts": [{"name": "work", "mountPath": "/mnt"}]}
+WORKDIR = {"volumes": [{"name": "work", "emptyDir": {}}]}
+THIRD_TIME = "echo x >> /mnt/n; case $(wc -l < /mnt/n) in 1) exit 1;; 2) exit 0;; esac; while :; do sleep 0.2; done"
+ONCE_42 = "[ -f /mnt/done ] && exec sleep 1000; touch /mnt/done; exit 42"
+HTTPD = "mkdir -p /www/cgi-bin; printf '%s' \"$PAGE\" > /www/cgi-bin/page; chmod +x /www/cgi-bin/page; exec httpd -f -p 8080 -h /www"
+REDIRECT = "#!/bin/sh\nprintf 'HTTP/1.0 302 Found\\r\\nLocation: {to}\\r\\n\\r\\n<a href=\"{to}\">Found</a>.'\n"
+UNWELL = "#!/bin/sh\nprintf 'HTTP/1.0 500 No\\r\\n\\r\\nunwell'\n"
+
+
+def web(page: str, **more: Any) -> Obj:
+    return runs(HTTPD, env=[{"name": "PAGE", "value": page}], **more)
+
+
+def http(path: str = "/cgi-bin/page", **more: Any) -> Obj:
+    return {"httpGet": {"path": path, "port": 8080}, "periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 1, **more}
+
+
+PODS = [
+    # restart policies and rules
+    pod("always", runs(THIRD_TIME, **WORK), **WORKDIR, restartPolicy="Always"),
+    pod("on-failure", runs(THIRD_TIME, **WORK), **WORKDIR, restartPolicy="OnFailure"),
+    pod("never", runs(THIRD_TIME, **WORK), **WORKDIR),
+    pod("rule-matches", runs("exit 42", restartPolicy="Never", restartPolicyRules=RULE)),
+    pod("rule-does-not", runs("exit 1", restartPolicy="Never", restartPolicyRules=RULE)),
+    pod("container-never", runs("exit 1", restartPolicy="Never"), restartPolicy="Always"),
+    pod("container-always", runs("exit 1", restartPolicy="Always")),
+    pod("all-anew", runs(ONCE_42, "source", restartPolicy="Never", restartPolicyRules=ALL_RULE, **WORK), container(name="other"), init=(runs("exit 0", "init"), sidecar("side")), **WORKDIR),
+    pod("all-anew-by-init", container(name="other"), init=(sidecar("side"), runs("exit 0", "init"), runs("[ -f /mnt/done ] && exit 0; touch /mnt/done; exit 42", "source", restartPolicy="Never", restartPolicyRules=ALL_RULE, **WORK)), **WORKDIR),
+    pod("all-anew-by-sidecar", container(name="other"), init=(runs("exit 0", "init"), sidecar("side"), sidecar("source", "[ -f /mnt/done ] && exec sleep 1000; touch /mnt/done; sleep 4; exit 42", restartPolicyRules=ALL_RULE, **WORK)), **WORKDIR),
+    # init containers
+    pod("init-then-end", runs("exit 0"), init=(runs("exit 0", "init1"), runs("exit 0", "init2"))),
+    pod("init-then-stay", init=(runs("exit 0", "init1"), runs("exit 0", "init2")), restartPolicy="Always"),
+    pod("init-fails-always", init=(runs("exit 1", "init1"), runs("exit 0", "init2")), restartPolicy="Always"),
+    pod("init-fails-never", runs("exit 0"), init=(runs("exit 0", "init1"), runs("exit 1", "init2"))),
+    pod("side-before-init", runs("exit 0"), init=(sidecar("side", startupProbe=probe("sh", "-c", "true", initialDelaySeconds=2)), runs("exit 0", "init"))),
+    pod("side-restarts", init=(sidecar("side", "sleep 1; exit 3"),)),
+    pod("side-unready", init=(sidecar("side", readinessProbe=probe("false")),), restartPolicy="Always"),
+    # probes
+    pod("readiness-delayed", runs("exec httpd -f -p 8080", readinessProbe={"tcpSocket": {"port": 8080}, "initialDelaySeconds": 5, "periodSeconds": 1})),
+    pod("readiness-fails", container(readinessProbe=http("/none"))),
+    pod("readiness-too-slow", container(readinessProbe=probe("sleep", "10", timeoutSeconds=1))),
+    pod("liveness-file", runs("echo ok > /tmp/health; sleep 3; rm /tmp/health; exec sleep 600", livenessProbe=probe("cat", "/tmp/health", initialDelaySeconds=1)), restartPolicy="Always"),
+    pod("liveness-well", runs("echo ok > /tmp/health; exec sleep 600", livenessProbe=probe("cat", "/tmp/health", initialDelaySeconds=1)), restartPolicy="Always"),
+    pod("liveness-http", web(UNWELL, livenessProbe=http()), restartPolicy="Always"),
+    pod("liveness-tcp", web(UNWELL, livenessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1, "initialDelaySeconds": 1, "failureThreshold": 1}), restartPolicy="Always"),
+    pod("liveness-too-slow", container(livenessProbe=probe("sleep", "10", timeoutSeconds=1, initialDelaySeconds=1)), restartPolicy="Always"),
+    pod("liveness-leaves-a-child", container(livenessProbe=probe("sh", "-c", "sleep 10 & exit 1", timeoutSeconds=1, initialDelaySeconds=1)), restartPolicy="Always"),
+    pod("liveness-redirected-here", web(REDIRECT.format(to="/nowhere"), livenessProbe=http()), restartPolicy="Always"),
+    pod("liveness-redirected-away", web(REDIRECT.format(to="http://0.0.0.0/"), livenessProbe=http()), restartPolicy="Always"),
+    pod("liveness-no-grpc", container(livenessProbe={"grpc": {"port": 2333}, "periodSeconds": 1, "initialDelaySeconds": 1, "failureThreshold": 1}), restartPolicy="Always"),
+    pod("startup-fails", container(startupProbe=probe("false", failureThreshold=2), livenessProbe=probe("true")), restartPolicy="Always"),
+    pod("startup-holds-liveness", container(startupProbe=probe("false", failureThreshold=600), livenessProbe=probe("false")), restartPolicy="Always"),
+    pod("startup-then-liveness", runs("sleep 2; echo > /tmp/up; exec sleep 600", startupProbe=probe("cat", "/tmp/up", failureThreshold=60), livenessProbe=probe("false")), restartPolicy="Always"),
+    pod("startup-then-ready-at-once", runs("sleep 3; echo > /tmp/up; exec sleep 600", startupProbe=probe("cat", "/tmp/up", failureThreshold=60), readinessProbe=probe("true", periodSeconds=60))),
+    pod("liveness-has-its-grace", container(command=DEAF, livenessProbe=probe("false", terminationGracePeriodSeconds=2)), restartPolicy="Always", terminationGracePeriodSeconds=500),
+    pod("startup-has-its-grace", container(command=DEAF, startupProbe=probe("false", terminationGracePeriodSeconds=2)), restartPolicy="Always", terminationGracePeriodSeconds=500),
+    pod("side-liveness", init=(sidecar("side", livenessProbe=probe("false", initialDelaySeconds=1)),), restartPolicy="Always"),
+    pod("side-startup-fails", init=(sidecar("side", startupProbe=probe("false", failureThreshold=2)),), restartPolicy="Always"),
+    # pods that are ended by the cases
+    pod("ends-unready", runs("trap 'rm /tmp/ready /tmp/live; sleep 4; exit 0' TERM; touch /tmp/ready /tmp/live; while :; do sleep 0.2; done", readinessProbe=probe("cat", "/tmp/ready", initialDelaySeconds=1), livenessProbe=probe("cat", "/tmp/live", initialDelaySeconds=1)), terminationGracePeriodSeconds=30),
+    pod("hook-sleeps", container(command=["sleep", "1000"], lifecycle={"preStop": {"sleep": {"seconds": 5}}}), meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=15),
+    pod("hook-sleeps-too-long", container(command=["sleep", "1000"], lifecycle={"preStop": {"sleep": {"seconds": 50}}}), meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=100),
+    pod("hook-sleeps-not", container(lifecycle={"preStop": {"sleep": {"seconds": 0}}}), terminationGracePeriodSeconds=30),
+    pod("hook-of-an-ended", runs("sleep 1", lifecycle={"preStop": {"sleep": {"seconds": 10}}}), terminationGracePeriodSeconds=30),
+    pod("hook-starts", container(lifecycle={"postStart": {"exec": {"command": ["sh", "-c", "echo started > /proc/1/fd/1"]}}, "preStop": {"exec": {"command": ["sh", "-c", "echo stopping > /proc/1/fd/1; sleep 2"]}}}), terminationGracePeriodSeconds=30),
+    pod("hook-fails", container(lifecycle={"postStart": {"exec": {"command": ["false"]}}}), restartPolicy="Always"),
+    pod("stop-signal", runs("trap 'exit 7' USR1; while :; do sleep 0.1; done", lifecycle={"stopSignal": "SIGUSR1"}), os={"name": "linux"}, meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=30),
+    pod("deaf", container(command=DEAF), meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=2),
+    pod("ends-well", runs("trap 'exit 0' TERM; while :; do sleep 0.1; done"), meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=30),
+    pod("always-fails", container(command=["/bin/false"]), restartPolicy="Always"),
+    pod("deadline-later"),
+    pod("gated", readinessGates=[{"conditionType": "example.com/1"}, {"conditionType": "example.com/2"}]),
+    pod("debugged"),
+]  # fmt: skip
+
+
+@dataclass
+class Here:
+    kubectl: Kubectl
+    seen: History
+
+
+@pytest.fixture(scope="module")
+def here(admin: Kubectl, lab: Lab) -> Iterator[Here]:
+    """All pods of this module, and what happens to them from their first moment on."""
+    namespace = f"conformance-lifecycle-{os.getpid()}"
+    admin("create", "namespace", namespace)
+    kubectl = admin.within(namespace)
+    try:
+        eventually(lambda: kubectl.try_("get", "serviceaccount", "default").code == 0, what="the service account")
+        with watching(kubectl) as seen:
+            apply(kubectl, *PODS)
+            yield Here(kubectl, seen)
+    finally:
+        unkept = '[{"op": "remove", "path": "/metadata/finalizers"}]'
+        for one in kubectl.items("pods"):
+            if one["metadata"].get("finalizers"):
+                kubectl.try_("patch", "pod", one["metadata"]["name"], "--type=json", "-p", unkept)
+        admin("delete", "namespace", namespace, "--wait=false")
+
+
+def delete(here: Here, name: str, *argv: str) -> float:
+    here.kubectl("delete", "pod", name, "--wait=false", *argv)
+    return time.monotonic()
+
+
+def ended(state: Obj) -> Obj:
+    found: Obj = state["state"].get("terminated") or {}
+    return found
+
+
+def lasted(end: Obj) -> float:
+    return (parse_time(end["finishedAt"]) - parse_time(end["startedAt"])).total_seconds()
+
+
+def events(here: Here, name: str, reason: str) -> list[str]:
+    found = here.kubectl.items("events", f"--field-selector=involvedObject.name={name},reason={reason}")
+    return [event["message"] for event in found]
+
+
+# Restarts
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "count", "state"),
+    [("always", "Running", 2, "running"), ("on-failure", "Succeeded", 1, "terminated"), ("never", "Failed", 0, "terminated")],
+)
+def test_restart_policies_lead_to_their_states(here: Here, name: str, wanted: str, count: int, state: str) -> None:
+    def there(pod: Obj) -> bool:
+        one = container_of(pod)
+        return pod["status"].get("phase") == wanted and one["restartCount"] == count and state in one["state"]
+
+    found = here.seen.when(name, there, seconds=90)
+    assert container_of(found)["ready"] is (name == "always")
+    delete(here, name)
+    here.seen.was_gone(name)
+
+
+def test_rules_of_a_container_come_before_the_pods_policy(here: Here) -> None:
+    for name in ("rule-matches", "container-always"):
+        here.seen.when(name, restarted(1))
+    for name in ("rule-does-not", "container-never"):
+        found = here.seen.when(name, phase("Failed"))
+        assert container_of(found)["restartCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "containers"),
+    [
+        ("all-anew", ("init", "side", "source", "other")),
+        ("all-anew-by-init", ("side", "init", "source")),
+        ("all-anew-by-sidecar", ("init", "side", "source", "other")),
+    ],
+)
+def test_one_containers_end_starts_all_anew(here: Here, name: str, containers: tuple[str, ...]) -> None:
+    def anew(pod: Obj) -> bool:
+        of = [container_of(pod, one) for one in containers]
+        return all(one["restartCount"] == 1 and one["lastState"].get("terminated") for one in of)
+
+    here.seen.when(name, anew, seconds=90)
+    found = here.seen.when(name, lambda pod: anew(pod) and "running" in container_of(pod, "other")["state"])
+    assert found["status"]["phase"] == "Running"
+
+
+# Init containers
+
+
+def test_init_containers_run_once_and_in_order(here: Here) -> None:
+    done = here.seen.when("init-then-end", phase("Succeeded"))
+    stays = here.seen.when("init-then-stay", ready)
+    assert condition(done, "Initialized")["status"] == condition(stays, "Initialized")["status"] == "True"
+    for found in (done, stays):
+        first, second = (ended(container_of(found, name)) for name in ("init1", "init2"))
+        assert (first["exitCode"], second["exitCode"]) == (0, 0)
+        assert first["finishedAt"] <= second["startedAt"]
+        for name in ("init1", "init2"):
+            assert container_of(found, name)["ready"] is True and container_of(found, name)["restartCount"] == 0
+    waiting = {
+        (container_of(seen, name)["state"].get("waiting") or {}).get("reason")
+        for seen in here.seen.of["init-then-end"]
+        for name in ("init1", "init2", "c")
+    }
+    assert waiting <= {None, "PodInitializing"}
+
+
+def test_a_failed_init_container_holds_the_pod_back_and_is_tried_again(here: Here) -> None:
+    found = here.seen.when("init-fails-always", restarted(2, "init1"), seconds=90)
+    assert found["status"]["phase"] == "Pending"
+    told = condition(found, "Initialized")
+    wanted = ("False", "ContainersNotInitialized", "containers with incomplete status: [init1 init2]")
+    assert (told["status"], told["reason"], told["message"]) == wanted
+    for seen in here.seen.of["init-fails-always"]:
+        for name in ("init2", "c"):
+            state = container_of(seen, name)["state"]
+            assert not state or state["waiting"]["reason"] == "PodInitializing", (name, state)
+
+
+def test_a_failed_init_container_ends_a_pod_that_is_not_restarted(here: Here) -> None:
+    found = here.seen.when("init-fails-never", phase("Failed"))
+    told = condition(found, "Initialized")
+    wanted = ("False", "ContainersNotInitialized", "containers with incomplete status: [init2]")
+    assert (told["status"], told["reason"], told["message"]) == wanted
+    assert container_of(found)["state"]["waiting"]["reason"] == "PodInitializing"
+
+
+def test_sidecars_start_before_what_follows_and_end_with_the_pod(here: Here) -> None:
+    found = here.seen.when("side-before-init", phase("Succeeded"))
+    began = next(
+        state["state"]["running"]["startedAt"]
+        for seen in here.seen.of["side-before-init"]
+        if "running" in (state := container_of(seen, "side"))["state"]
+    )
+    waited = parse_time(ended(container_of(found, "init"))["startedAt"]) - parse_time(began)
+    assert waited.total_seconds() >= 2, "the startup probe holds the next one back"
+    assert ended(container_of(found, "side"))["finishedAt"] >= ended(container_of(found))["finishedAt"]
+    again = here.seen.when("side-restarts", restarted(1, "side"))
+    assert again["status"]["phase"] in ("Running", "Pending")
+    here.seen.when("side-unready", lambda pod: "running" in container_of(pod)["state"])
+    assert not any(ready(seen) for seen in here.seen.of["side-unready"])
+
+
+# Probes
+
+
+def test_readiness_waits_for_its_delay(here: Here) -> None:
+    found = here.seen.when("readiness-delayed", ready)
+    began = parse_time(container_of(found)["state"]["running"]["startedAt"])
+    became = parse_time(condition(found, "Ready")["lastTransitionTime"])
+    assert (became - began).total_seconds() >= 5
+    assert container_of(found)["restartCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "seconds"),
+    [
+        ("liveness-file", "c", 60),
+        ("liveness-http", "c", 60),
+        ("liveness-too-slow", "c", 60),
+        ("liveness-leaves-a-child", "c", 60),
+        ("liveness-redirected-here", "c", 60),
+        ("liveness-no-grpc", "c", 60),
+        ("startup-fails", "c", 60),
+        ("startup-then-liveness", "c", 60),
+        ("side-liveness", "side", 60),
+        ("side-startup-fails", "side", 60),
+    ],
+)
+def test_failed_probes_restart_the_container(here: Here, name: str, of: str, seconds: float) -> None:
+    here.seen.when(name, restarted(1, of), seconds=seconds)
+    counts = [container_of(seen, of)["restartCount"] for seen in here.seen.of[name]]
+    assert counts == sorted(counts)
+
+
+@pytest.mark.parametrize("name", ["liveness-has-its-grace", "startup-has-its-grace"])
+def test_a_probe_has_a_grace_of_its_own(here: Here, name: str) -> None:
+    found = here.seen.when(name, restarted(1), seconds=60)
+    end = container_of(found)["lastState"]["terminated"]
+    assert end["exitCode"] == 137 and 2 <= lasted(end) <= 30
+
+
+def test_ready_at_once_when_startup_is_over(here: Here) -> None:
+    started = here.seen.when("startup-then-ready-at-once", lambda pod: container_of(pod).get("started"))
+    found = here.seen.when("startup-then-ready-at-once", ready, seconds=25)
+    assert parse_time(condition(found, "Ready")["lastTransitionTime"]) and container_of(started)["started"] is True
+
+
+# The end
+
+
+def test_a_pod_that_ends_is_unready_and_asked_for_life_no_more(here: Here) -> None:
+    here.seen.when("ends-unready", ready)
+    delete(here, "ends-unready")
+    found = here.seen.when("ends-unready", lambda pod: pod["metadata"].get("deletionTimestamp") and not ready(pod), seconds=20)
+    assert "running" in container_of(found)["state"]
+    last = here.seen.was_gone("ends-unready", seconds=30)
+    assert ended(container_of(last)).get("exitCode") == 0, "its own end, no kill"
+    assert not [text for text in events(here, "ends-unready", "Unhealthy") if "Liveness" in text]
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "low", "high"),
+    [("hook-sleeps", (), 5, 15), ("hook-sleeps-too-long", ("--grace-period=5",), 5, 20)],
+)
+def test_a_stop_waits_for_its_hook_as_long_as_it_may(here: Here, name: str, argv: tuple[str, ...], low: int, high: int) -> None:
+    here.seen.when(name, ready)
+    delete(here, name, *argv)
+    found = here.seen.when(name, lambda pod: ended(container_of(pod)), seconds=40)
+    grace = found["metadata"]["deletionGracePeriodSeconds"]
+    took = parse_time(ended(container_of(found))["finishedAt"]) - parse_time(found["metadata"]["deletionTimestamp"])
+    assert low <= took.total_seconds() + grace <= high
+    assert found["status"]["phase"] in ("Failed", "Running")
+
+
+def test_a_hook_that_sleeps_for_no_time_or_is_too_late_takes_none(here: Here) -> None:
+    here.seen.when("hook-sleeps-not", ready)
+    began = delete(here, "hook-sleeps-not")
+    here.seen.was_gone("hook-sleeps-not", seconds=20)
+    assert here.seen.gone["hook-sleeps-not"] - began < 20
+    found = here.seen.when("hook-of-an-ended", phase("Succeeded"))
+    assert lasted(ended(container_of(found))) < 8
+    began = delete(here, "hook-of-an-ended")
+    here.seen.was_gone("hook-of-an-ended", seconds=8)
+
+
+def test_hooks_run_in_the_container(here: Here) -> None:
+    here.seen.when("hook-starts", ready)
+    eventually(lambda: here.kubectl("logs", "hook-starts").split() == ["started"], what="the hook at the start")
+    delete(here, "hook-starts")
+    eventually(lambda: "stopping" in here.kubectl("logs", "hook-starts"), seconds=5, every=0.1, what="the hook at the end")
+    found = here.seen.when("hook-fails", restarted(1))
+    assert container_of(found)["lastState"]["terminated"]["exitCode"] in (0, 137, 143)
+    assert events(here, "hook-fails", "FailedPostStartHook")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "reason", "last"),
+    [("stop-signal", 7, "Error", "Failed"), ("deaf", 137, "Error", "Failed"), ("ends-well", 0, "Completed", "Succeeded")],
+)
+def test_the_end_is_told_before_the_pod_goes(here: Here, name: str, code: int, reason: str, last: str) -> None:
+    """A finalizer keeps the object."""
+    here.seen.when(name, ready)
+    delete(here, name)
+    found = here.seen.when(name, lambda pod: ended(container_of(pod)), seconds=20)
+    assert (ended(container_of(found))["exitCode"], ended(container_of(found))["reason"]) == (code, reason)
+    over = here.seen.when(name, phase(last), seconds=10)
+    assert over["metadata"]["deletionTimestamp"]
+
+
+def test_what_always_fails_can_be_deleted(here: Here) -> None:
+    found = here.seen.when("always-fails", restarted(1))
+    assert container_of(found)["lastState"]["terminated"]["reason"] == "Error"
+    delete(here, "always-fails")
+    here.seen.was_gone("always-fails", seconds=20)
+
+
+# What is changed while it runs
+
+
+def test_a_deadline_given_later_holds(here: Here) -> None:
+    here.seen.when("deadline-later", ready)
+    here.kubectl("patch", "pod", "deadline-later", "--type=merge", "-p", '{"spec": {"activeDeadlineSeconds": 5}}')
+    found = here.seen.when("deadline-later", phase("Failed"), seconds=40)
+    assert found["status"]["reason"] == "DeadlineExceeded"
+
+
+def test_gates_hold_readiness(here: Here) -> None:
+    def gate(number: int, status: str) -> None:
+        conditions = [{"type": f"example.com/{number}", "status": status}]
+        patch = json.dumps({"status": {"conditions": conditions}})
+        here.kubectl("patch", "pod", "gated", "--subresource=status", "-p", patch)
+
+    found = here.seen.when("gated", lambda pod: condition(pod, "ContainersReady").get("status") == "True")
+    assert condition(found, "Ready")["reason"] == "ReadinessGatesNotReady"
+    gate(1, "True")
+    time.sleep(0.5)
+    assert not any(ready(seen) for seen in here.seen.of["gated"])
+    gate(2, "True")
+    here.seen.when("gated", ready, seconds=15)
+    gate(1, "False")
+    eventually(lambda: not ready(here.seen.last("gated")), seconds=15, what="not ready any more")
+
+
+def test_ephemeral_containers_join_a_running_pod(here: Here) -> None:
+    here.seen.when("debugged", ready)
+    one = {
+        "name": "debugger",
+        "image": "busybox:latest",
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", "echo $WHO; ps; sleep 1000"],
+        "env": [{"name": "WHO", "value": "polo"}],
+        "targetContainerName": "c",
+    }
+    patch = json.dumps({"spec": {"ephemeralContainers": [one]}})
+    here.kubectl("patch", "pod", "debugged", "--subresource=ephemeralcontainers", "-p", patch)
+    here.seen.when("debugged", lambda pod: "running" in container_of(pod, "debugger")["state"])
+    logs = here.kubectl("logs", "debugged", "-c", "debugger")
+    assert "polo" in logs and "trap exit TERM" in logs, logs
+    assert "debugged" in here.kubectl("exec", "debugged", "-c", "debugger", "--", "hostname")
+    refused = here.kubectl.try_("patch", "pod", "debugged", "--subresource=ephemeralcontainers", "-p", json.dumps({"spec": {"ephemeralContainers": [{**one, "command": ["x"]}]}}))
+    assert refused.code == 1
+    delete(here, "debugged")
+    here.seen.was_gone("debugged", seconds=20)
+
+
+# What holds for every pod that ends early, whenever that is
+
+
+@pytest.mark.parametrize("init", [False, True], ids=["container", "init-container"])
+def test_pods_deleted_at_any_moment_never_tell_what_is_not_so(here: Here, init: bool) -> None:
+    """Containers that fail, in pods that are deleted after any time: no success, no way back, no start behind a
+    failed init container."""
+    rng = random.Random(int(os.environ.get("ORCA_FUZZ_SEED", "1")))
+    failing = container(name="fail", command=["/bin/false"])
+    made = [
+        pod(f"fast-{int(init)}-{n}", *((container(name="blocked"),) if init else (failing,)), init=(failing,) if init else ())
+        for n in range(12)
+    ]
+
+    def live(one: Obj, delay: float) -> None:
+        apply(here.kubectl, one)
+        time.sleep(delay)
+        here.kubectl("delete", "pod", one["metadata"]["name"], "--wait=false")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(live, made, [rng.random() * 2 for _ in made]))
+    for one in made:
+        name = one["metadata"]["name"]
+        last = here.seen.was_gone(name, seconds=40)
+        terminal = had_end = False
+        for seen in here.seen.of[name]:
+            status = container_of(seen, "fail")
+            end = ended(status)
+            blocked = container_of(seen, "blocked")["state"] if init else {}
+            assert not blocked or "waiting" in blocked, (name, blocked)
+            assert end or not had_end, f"{name} had ended and then had not"
+            had_end = had_end or bool(end)
+            if end:
+                unknown = (end["exitCode"], end["reason"]) in ((137, "ContainerStatusUnknown"), (137, "Error"))
+                assert end["exitCode"] == 1 or unknown, (name, end)
+                assert end.get("startedAt"), (name, end)
+            over = seen["status"].get("phase") in ("Failed", "Succeeded")
+            assert over or not terminal, f"{name} was over and then was not"
+            terminal = terminal or over
+        assert "running" not in container_of(last, "fail")["state"], name
+        assert terminal or last["status"].get("phase") == "Pending", (name, last["status"])
+
+
+# What must never have happened by now
+
+
+def test_what_is_well_was_never_restarted(here: Here) -> None:
+    """Last, so that the probes had time to do wrong."""
+    for name in ("liveness-well", "liveness-tcp", "liveness-redirected-away", "startup-holds-liveness"):
+        last = here.seen.when(name, lambda pod: "running" in container_of(pod)["state"])
+        began = parse_time(container_of(last)["state"]["running"]["startedAt"])
+        assert began
+        assert container_of(here.seen.last(name))["restartCount"] == 0, name
+    for name in ("readiness-fails", "readiness-too-slow", "startup-holds-liveness"):
+        assert not any(ready(seen) for seen in here.seen.of[name]), name
+        assert container_of(here.seen.last(name))["restartCount"] == 0, name
+    text = 'Probe terminated redirects, Response body: <a href="http://0.0.0.0/">Found</a>.'
+    assert any(text in told for told in events(here, "liveness-redirected-away", "ProbeWarning"))
