@@ -208,7 +208,13 @@ def dial_error(error: Exception, url: str) -> str:
     """As Go's net package would say it."""
     parts = urlsplit(url)
     cause = getattr(error, "os_error", None) or error
+    if isinstance(cause, ssl.SSLError):
+        if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+            return "http: server gave HTTP response to HTTPS client"
+        return f"tls: {(cause.reason or str(cause)).replace('_', ' ').lower()}"
     if isinstance(cause, OSError) and cause.errno:
+        if not isinstance(error, aiohttp.ClientConnectorError):
+            return f"read tcp {parts.netloc}: read: {os.strerror(cause.errno).lower()}"
         return f"dial tcp {parts.netloc}: {_reason(cause)}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "EOF"

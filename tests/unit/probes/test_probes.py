@@ -274,6 +274,8 @@ async def test_refused_connections_are_told_as_go_does(port: int) -> None:
     assert outcome.text == f'Get "http://127.0.0.1:{closed}/": {refused}'
     assert (await handlers.run({"tcpSocket": {"port": closed}}, TARGET, 1)).text == refused
     assert (await handlers.run({"tcpSocket": {"port": port}}, TARGET, 1)).ok
+    plain = await handlers.run({"httpGet": {"port": port, "scheme": "HTTPS"}}, TARGET, 2)
+    assert plain.text == f'Get "https://127.0.0.1:{port}/": http: server gave HTTP response to HTTPS client'
     late = "within 1s: context deadline exceeded"
     for number in (closed, port):  # nothing listens, or something that speaks no HTTP/2
         outcome = await handlers.run({"grpc": {"port": number}}, TARGET, 1)
