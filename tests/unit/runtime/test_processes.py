@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,18 @@ def test_somebody_elses_process_is_left_alone(tmp_path: Path) -> None:
     assert MainProcess.of("abc123", 2**22 + 1, proc) is None
 
 
-async def test_a_process_that_ends_is_noticed_without_being_asked(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "60"]) as child:
-        process = MainProcess.of("abc123", child.pid, cgroup(tmp_path, child.pid, "0::/abc123\n"))
-        assert process is not None
-        with process:
-            assert not await process.ended(0.01)
-            process.send(signal.SIGKILL)
-            assert await process.ended(10)
-            assert await process.ended(10)  # asked again, when it is gone
+@pytest.fixture
+def child() -> Iterator[int]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process.pid
+        process.kill()
+
+
+async def test_a_process_that_ends_is_noticed_without_being_asked(tmp_path: Path, child: int) -> None:
+    process = MainProcess.of("abc123", child, cgroup(tmp_path, child, "0::/abc123\n"))
+    assert process is not None
+    with process:
+        assert not await process.ended(0.01)
+        process.send(signal.SIGKILL)
+        assert await process.ended(10)
+        assert await process.ended(10)  # asked again, when it is gone
