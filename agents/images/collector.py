@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from agents.durable import write_file
+from agents.durable import read_object, write_file
 from agents.images import garbage
 from agents.images.garbage import Policy, Use
 from agents.images.records import PullRecords
@@ -172,7 +172,7 @@ class ImageCollector:
 
 def _load(file: Path) -> dict[str, Use]:
     try:
-        raw = json.loads(file.read_text())
+        raw = read_object(file)
         return {
             image: Use(datetime.fromisoformat(detected), datetime.fromisoformat(used) if used else None, int(size))
             for image, (detected, used, size) in raw.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from agents.durable import write_file
+from agents.durable import read_object, write_file
 from agents.images.access import (
     Access,
     Record,
@@ -51,7 +52,7 @@ class PullRecords:
     def _load(self) -> None:
         for file in _files(self._pulled_dir):
             try:
-                record = from_json(json.loads(file.read_text()))
+                record = from_json(read_object(file))
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 # Without its record an image counts as never pulled here, which would open it to all: keep it closed.
                 log.warning("record of a pull cannot be read", file=str(file), error=str(error))
@@ -59,9 +60,11 @@ class PullRecords:
             self._records[record.image_id] = record
         for file in _files(self._pulling_dir):
             try:
-                self._intents[str(json.loads(file.read_text())["image"])] = 0
-            except (OSError, ValueError, KeyError, TypeError):
-                file.unlink(missing_ok=True)
+                self._intents[str(read_object(file)["image"])] = 0
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.warning("intent of a pull cannot be read", file=str(file), error=str(error))
+                with contextlib.suppress(OSError):
+                    file.unlink()
 
     async def recover(self, images: Iterable[ImageInfo]) -> None:
         """Pulls that a former agent began: what is here of them now was pulled by us, nobody knows by whose right."""

@@ -14,6 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from agents.durable import read_object
+
+log = structlog.get_logger()
+
 
 class RangeExhausted(Exception):
     """No address of the node's pod range is free."""
@@ -106,13 +112,15 @@ class LeaseFile:
     def read(self) -> tuple[dict[str, Lease], str]:
         """(leases by pod uid, the address given out last); empty when there is no readable file."""
         try:
-            record = json.loads(self.path.read_bytes())
-            leases = {
-                uid: Lease(entry["ip"], entry["name"], tuple(HostPort(**port) for port in entry["host_ports"]))
-                for uid, entry in record["pods"].items()
-            }
-            return leases, str(record.get("last", ""))
-        except (OSError, ValueError, KeyError, TypeError):
+            record = read_object(self.path)
+            leases = {uid: _lease(entry) for uid, entry in record["pods"].items()}
+            last = str(record.get("last", ""))
+            return leases, str(ipaddress.IPv4Address(last)) if last else ""
+        except FileNotFoundError:
+            return {}, ""
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            # The kernel's links tell which pod has which address; ports of the host come with the pods again.
+            log.warning("addresses of pods cannot be read", file=str(self.path), error=str(error))
             return {}, ""
 
     def write(self, text: str) -> None:
@@ -121,6 +129,15 @@ class LeaseFile:
         temporary = self.path.with_suffix(".new")
         temporary.write_text(text)
         os.replace(temporary, self.path)
+
+
+def _lease(entry: Any) -> Lease:
+    """Raises ValueError, KeyError, TypeError for what is none."""
+    ports = tuple(
+        HostPort(int(port["host_port"]), int(port["container_port"]), str(port["protocol"]), str(port["host_ip"]))
+        for port in entry["host_ports"]
+    )
+    return Lease(str(ipaddress.IPv4Address(entry["ip"])), str(entry["name"]), ports)
 
 
 def render(allocator: Allocator) -> str:

@@ -10,10 +10,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
 import yaml
 
 from agents.node import certificates
 from agents.node.certificates import CertificateFacts
+
+log = structlog.get_logger()
 
 CLIENT, SERVING = "client", "serving"
 
@@ -43,7 +46,10 @@ class Keyring:
         """Facts of the stored certificate; None when there is none or it cannot be read."""
         try:
             return certificates.read_certificate(self.pair(kind).read_bytes())
-        except (FileNotFoundError, ValueError):
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.warning("a certificate cannot be read", file=str(self.pair(kind)), error=str(error))
             return None
 
     def pending_key(self, kind: str) -> bytes:

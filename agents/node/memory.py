@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from agents.durable import write_file
+from agents.durable import read_object, write_file
 from orca.api.objects import Obj, meta
 
 _FILE = "node.json"
@@ -27,13 +27,12 @@ class NodeMemory:
     async def read(self) -> Obj | None:
         """The Node as it was kept last, None when it never was."""
         try:
-            found: Obj = json.loads(await asyncio.to_thread((self._root / _FILE).read_text))
+            return await asyncio.to_thread(read_object, self._root / _FILE)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             log.warning("the node of before is not known", error=str(error))
             return None
-        return found
 
     def keep(self, node: Obj) -> None:
         """Remember this state, in the background."""

@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from agents.config import Configuration
-from agents.durable import write_file
+from agents.durable import read_object, write_file
 from agents.node.model import node_reference
 from agents.pods.memory import Doom
 from agents.pods.ports import Tenant
@@ -237,7 +237,7 @@ async def _end(pods: Pods, pod: Obj, period: Period) -> None:
 
 def _read_times(root: Path) -> tuple[float, float]:
     try:
-        found = json.loads((root / _FILE).read_text())
+        found = read_object(root / _FILE)
         return float(found["startTime"]), float(found["endTime"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0, 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from agents.durable import write_file
+from agents.durable import read_object, write_file
 from agents.pods.sizing import Sizing
 
 log = structlog.get_logger()
@@ -21,7 +21,7 @@ _ONE_BY_ONE = ThreadPoolExecutor(1, "allotments")
 def load(directory: Path) -> Sizing | None:
     """What was saved of the pod whose directory it is; None when it was never resized here."""
     try:
-        found = json.loads((directory / _FILE).read_text())
+        found = read_object(directory / _FILE)
         return Sizing(dict(found["allotted"]), dict(found["requested"]), restarting=set(found["restarting"]))
     except FileNotFoundError:
         return None

@@ -36,7 +36,7 @@ async def read_message(info: ContainerInfo, path: Path, runtime: LogTail) -> str
     try:
         tail = await runtime.log_tail(info.id, LOG_LINES)
     except (RuntimeFailure, TimeoutError) as error:
-        return f"Error on reading termination message from logs: {error or 'timed out'}"
+        return f"Error on reading termination message from logs: {str(error) or 'timed out'}"
     return tail[-LOG_LIMIT:].decode(errors="replace")
 
 

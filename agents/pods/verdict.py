@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from agents.durable import write_file
+from agents.durable import read_object, write_file
 from agents.pods.memory import Doom
 
 log = structlog.get_logger()
@@ -19,7 +19,7 @@ _FILE = "verdict.json"
 def load_verdict(directory: Path) -> Doom | None:
     """What was decided about the pod whose directory it is; None when it may live."""
     try:
-        found = json.loads((directory / _FILE).read_text())
+        found = read_object(directory / _FILE)
         grace = found["grace"]
         return Doom(
             str(found["reason"]),

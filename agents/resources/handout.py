@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.durable import write_file
+from agents.durable import read_object, write_file
 from agents.resources.amounts import containers, has_pod_level
 from agents.resources.cpus import CpuSet, NotEnoughCpus, Topology, format_cpus, parse_cpus, take
 from agents.resources.quality import qos_class
@@ -171,12 +171,9 @@ class CpuHandout:
 
     def _load(self) -> None:
         path = self._directory / FILE
-        try:
-            text = path.read_text()
-        except FileNotFoundError:
-            return
         advice = f"please drain this node and delete the CPU manager checkpoint file {str(path)!r} before restarting"
         try:
+            text = path.read_text()
             state = json.loads(text)
             checksum = state.pop("checksum")
             if state["policyName"] != "static":
@@ -188,7 +185,9 @@ class CpuHandout:
                 for pod_uid, by_name in (state.get("entries") or {}).items()
             }
             shared = parse_cpus(state["defaultCpuSet"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except FileNotFoundError:
+            return
+        except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             if isinstance(error, CpuStateError):
                 raise
             raise CpuStateError(f"could not restore state from checkpoint: {error}: {advice}") from error
@@ -227,8 +226,7 @@ def reserved_cpus(topology: Topology, named: CpuSet, milli: int) -> CpuSet:
 def other_policy(directory: Path) -> str:
     """The policy that a state file in the directory tells of; "" for none."""
     try:
-        found: str = json.loads((directory / FILE).read_text())["policyName"]
-        return found
+        return str(read_object(directory / FILE)["policyName"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -27,6 +27,8 @@ HANDSHAKE_SECONDS = 10.0
 IDLE_SECONDS = 90
 """As the kubelet's server."""
 SHUTDOWN_SECONDS = 2.0
+LINE_BYTES = 1 << 18
+"""Of a request's first line: a command of 64 KiB comes in it, perhaps each byte as three."""
 ACCEPT_RETRY_SECONDS = 0.1
 BACKLOG = 128
 
@@ -82,6 +84,7 @@ class Listener:
             access_log=None,
             shutdown_timeout=SHUTDOWN_SECONDS,
             keepalive_timeout=IDLE_SECONDS,
+            max_line_size=LINE_BYTES,
             logger=_quiet_logger(),
         )
         try:

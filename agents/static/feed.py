@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import structlog
 
-from agents.durable import write_file
+from agents.durable import read_object, write_file
 from agents.origin import SEEN, SOURCE, is_mirror, is_static, mirrored
 from agents.pods.records import ApiRecords
 from agents.static.mirrors import MirrorKeeper
@@ -326,7 +326,7 @@ class PodFeed:
 def _load(root: Path) -> dict[str, tuple[str, str]]:
     """Key -> source and uid of the static pods that the agent before this one knew."""
     try:
-        found = json.loads((root / _FILE).read_text())
+        found = read_object(root / _FILE)
         return {str(object_key): (str(source), str(pod_uid)) for object_key, (source, pod_uid) in found.items()}
     except FileNotFoundError:
         return {}

@@ -30,7 +30,7 @@ from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
 from orca.server.audit import Audit
 from orca.server.bootstrap import admitted, bootstrap, keep_extension_authentication, keep_kubernetes_service
-from orca.server.connection import KEEPALIVE_SECONDS, LINGER_SECONDS, ConnectionFactory
+from orca.server.connection import KEEPALIVE_SECONDS, LINE_BYTES, LINGER_SECONDS, ConnectionFactory
 from orca.server.customresources import CustomKinds, DefinitionController
 from orca.server.deadlines import Deadlines
 from orca.server.discovery import Discovery
@@ -185,6 +185,7 @@ class ApiServer:
             access_log=None,
             keepalive_timeout=KEEPALIVE_SECONDS,
             lingering_time=LINGER_SECONDS,
+            max_line_size=LINE_BYTES,
             auto_decompress=False,  # bodies come as they are, as upstream: no bomb can grow
         )
         try:

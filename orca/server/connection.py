@@ -23,6 +23,7 @@ from orca.server.shortcut import Shortcut
 
 KEEPALIVE_SECONDS = 120.0  # longer than the 90 s of Go clients, so that they close first
 LINGER_SECONDS = 1.0  # how long what is left of a refused body is still read, so that the client sees the answer
+LINE_BYTES = 1 << 18  # of a request's first line: the command of an exec of 64 KiB comes in it, perhaps encoded
 HEAD_SECONDS = 30.0  # from the first byte of a request's head to its last
 
 
