@@ -153,10 +153,9 @@ def service_cidr(obj: Obj) -> Errors:
 
 @on_update(_GROUP, "ServiceCIDR")
 def service_cidr_update(new: Obj, old: Obj, subresource: str) -> Errors:
-    """A changed ServiceCIDR: it may grow by a second family."""
+    """A changed ServiceCIDR: it may grow by a second family. Its conditions are not judged: "Ready" has no reason."""
     out: Errors = []
     if subresource == "status":
-        common.conditions((new.get("status") or {}).get("conditions"), "status.conditions", out)
         return out
     wanted, before = (new.get("spec") or {}).get("cidrs") or [], (old.get("spec") or {}).get("cidrs") or []
     if len(before) == 1 and len(wanted) == 2 and wanted[0] == before[0]:

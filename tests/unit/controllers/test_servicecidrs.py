@@ -1,5 +1,6 @@
 """ServiceCIDRs: ready once seen, and held while addresses would be left without a range."""
 
+from orca.api import strategy
 from orca.api.builtin import IPADDRESSES, SERVICECIDRS
 from orca.api.finalizers import SERVICE_CIDR
 from orca.api.objects import Obj
@@ -35,6 +36,7 @@ async def test_it_is_ready_and_stays_while_its_addresses_are_used() -> None:
         assert found["metadata"]["finalizers"] == [SERVICE_CIDR]
         (ready,) = found["status"]["conditions"]
         assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "True", "")
+        assert strategy.validate_update(SERVICECIDRS, found, found, "status") == []
         await cluster.api.delete(SERVICECIDRS, "more")
         await cluster.settle(GRACE_SECONDS + 1)
         (found,) = cluster.api.objects(SERVICECIDRS)
