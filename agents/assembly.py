@@ -219,6 +219,7 @@ class Agent:
             burst=configuration.event_burst,
             remembered=REMEMBERED_EVENTS,
         )
+        recorder.yield_to(lambda: self._pods is not None and self._pods.crowded())
 
         def tell_of_node(warning: bool, reason: str, message: str) -> None:
             kind = "Warning" if warning else "Normal"

@@ -95,6 +95,10 @@ class RunningPods:
         """Every pod that may use something of this host."""
         return self.manager.tenants() if self.manager else ()
 
+    def crowded(self) -> bool:
+        """Pods wait for their turn to be started or removed."""
+        return self.manager is not None and self.manager.crowded
+
     def wanted_images(self) -> set[str]:
         """As `PodManager.wanted_images`."""
         return self.manager.wanted_images() if self.manager else set()

@@ -136,6 +136,11 @@ class PodManager:
         """Ids of the images that containers are about to be made of."""
         return {image.id for worker in self._workers for image in worker.memory.images.values()}
 
+    @property
+    def crowded(self) -> bool:
+        """Pods wait for their turn to be started or removed."""
+        return self._tools.gate.crowded or self._tools.removals.crowded
+
     async def remove_remains(self) -> None:
         """Remove the containers of pods that are over, which are kept for their logs alone: for a disk that is full.
         Raises ``RuntimeFailure``."""

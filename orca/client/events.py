@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,8 @@ REMEMBERED = 4096
 QUEUED = 10_000
 SENDERS = 4
 ATTEMPTS = 5
+YIELDS_SECONDS = 5.0
+YIELD_STEP = 0.2
 
 Identity = tuple[str, ...]
 
@@ -106,9 +108,14 @@ class EventRecorder:
         self._seen = _Recent(remembered)
         self._similar = _Recent(remembered)
         self._tokens = _Recent(remembered)
-        self._unsent: OrderedDict[str, tuple[_Seen, Obj]] = OrderedDict()
+        self._unsent: OrderedDict[str, tuple[_Seen, Obj, float]] = OrderedDict()
         self._busy: set[str] = set()
         self._senders: set[asyncio.Task[None]] = set()
+        self._in_the_way: Callable[[], bool] = lambda: False
+
+    def yield_to(self, busy: Callable[[], bool]) -> None:
+        """While ``busy`` says so an event may be sent up to `YIELDS_SECONDS` late: what it tells of goes first."""
+        self._in_the_way = busy
 
     def event(
         self,
@@ -188,7 +195,7 @@ class EventRecorder:
             "reportingComponent": self._component,
             "reportingInstance": self._host,
         }
-        self._unsent[seen.name] = (seen, event)
+        self._unsent[seen.name] = (seen, event, self._clock.monotonic())
         if len(self._senders) < SENDERS:
             sender = asyncio.get_running_loop().create_task(self._send_all())
             self._senders.add(sender)
@@ -199,7 +206,7 @@ class EventRecorder:
         while self._senders:
             await asyncio.wait(set(self._senders))
 
-    def _next(self) -> tuple[_Seen, Obj] | None:
+    def _next(self) -> tuple[_Seen, Obj, float] | None:
         """The oldest event whose stored object nobody is writing."""
         for event_name in self._unsent:
             if event_name not in self._busy:
@@ -208,15 +215,17 @@ class EventRecorder:
 
     async def _send_all(self) -> None:
         while (found := self._next()) is not None:
-            seen, event = found
+            seen, event, told_at = found
             self._busy.add(seen.name)
             try:
-                await self._wait_for_turn()
+                await self._wait_for_turn(told_at)
                 await self._try_to_send(seen, event)
             finally:
                 self._busy.discard(seen.name)
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_turn(self, told_at: float) -> None:
+        while self._in_the_way() and self._clock.monotonic() - told_at < YIELDS_SECONDS:
+            await self._clock.sleep(YIELD_STEP)
         if not self._qps:
             return
         now, budget = self._clock.monotonic(), self._budget

@@ -7,7 +7,7 @@ from orca.api.builtin import EVENTS
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.client.clock import VirtualClock
-from orca.client.events import COMBINED, EventRecorder
+from orca.client.events import COMBINED, YIELDS_SECONDS, EventRecorder
 from orca.client.fake import FakeClient
 
 POD: Obj = {
@@ -91,3 +91,19 @@ async def test_no_more_events_a_second_than_allowed() -> None:
     assert len(client.objects(EVENTS)) == 5
     await clock.advance(2)
     assert len(client.objects(EVENTS)) == 9
+
+
+async def test_events_make_way_for_what_they_tell_of_but_not_for_long() -> None:
+    client, clock, events = recorder()
+    crowd = [True]
+    events.yield_to(lambda: crowd[0])
+    events.event(POD, "Normal", "Started", "x")
+    await clock.advance(YIELDS_SECONDS - 1)
+    assert not client.objects(EVENTS)
+    await clock.advance(2)
+    assert len(client.objects(EVENTS)) == 1
+    events.event(POD, "Normal", "Pulled", "x")
+    await clock.advance(1)
+    crowd[0] = False
+    await clock.advance(1)
+    assert len(client.objects(EVENTS)) == 2
