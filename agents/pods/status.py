@@ -221,7 +221,19 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
         status["state"] = {"waiting": _waiting(pod, container, memory, decided)}
     if previous is not None and ended(previous) is not None:
         status["lastState"] = {"terminated": terminated(previous, memory.messages)}
+    elif previous is None and info.attempt > 0:
+        status["lastState"] = _of_removed(info, memory.last.get(name), before)
     return status
+
+
+def _of_removed(info: ContainerInfo, last: Gone | None, before: Obj) -> Obj:
+    """``lastState`` where the attempt before was removed: by a restart of all containers, or by somebody else."""
+    if last is not None and last.info.attempt < info.attempt and ended(last.info) is not None:
+        return {"terminated": terminated(last.info, {last.info.id: last.message})}
+    if int(before.get("restartCount", 0)) == info.attempt:
+        return before.get("lastState") or {}
+    state: Obj = _left(None, before).get("lastState") or {}
+    return state
 
 
 def _left(last: Gone | None, before: Obj) -> Obj:

@@ -215,6 +215,23 @@ def test_a_container_that_vanished_is_told_of_until_the_next_one_runs() -> None:
     assert decide(obj, up()).actions == (StartContainer("c", 2),)
 
 
+def test_a_removed_attempt_stays_to_be_told_as_the_last_one() -> None:
+    """Restarts of all containers remove those that ended; after a crash of the agent the API knows of them."""
+    memory = up(info(C, "exited", code=3))
+    memory.forget("c-0")
+    memory.observe(info(C, attempt=1, started=9))
+    (told,) = status_of(pod(), memory)["containerStatuses"]
+    assert (told["restartCount"], told["lastState"]["terminated"]["exitCode"]) == (1, 3)
+    before = {"name": "c", "containerID": "docker://c-1", "restartCount": 1, "lastState": told["lastState"]}
+    obj = pod(status={"phase": "Running", "containerStatuses": [before | {"state": {"running": {}}}]})
+    (again,) = status_of(obj, up(info(C, attempt=1)))["containerStatuses"]
+    assert again["lastState"] == told["lastState"]
+    ended = {"restartCount": 0, "state": told["lastState"], "lastState": {}}
+    obj = pod(status={"phase": "Running", "containerStatuses": [before | ended]})
+    (anew,) = status_of(obj, up(info(C, attempt=1)))["containerStatuses"]
+    assert anew["lastState"] == told["lastState"]
+
+
 def test_all_last_words_together_have_their_limit() -> None:
     containers = [spec_container(f"c{number}") for number in range(4)]
     memory = up(*(info(one, "exited") for one in containers))
