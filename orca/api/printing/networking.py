@@ -163,12 +163,13 @@ def service_cidr(obj: Obj, now: datetime) -> Cells:
     return [name(obj), ",".join(spec(obj).get("cidrs") or ()), _age(obj, now)]
 
 
-@printer("networking.k8s.io", "IPAddress", NAME, text("ParentRef", "The object that holds the address."), AGE)
+@printer("networking.k8s.io", "IPAddress", NAME, text("ParentRef", "The object that holds the address."))
 def ip_address(obj: Obj, now: datetime) -> Cells:
-    """One row of ``kubectl get ipaddresses``."""
+    """One row of ``kubectl get ipaddresses``, which has no age."""
+    del now
     parent, shown = spec(obj).get("parentRef"), formats.NONE
     if parent:
         group = f".{parent['group']}" if parent.get("group") else ""
         parts = [f"{parent.get('resource') or ''}{group}".lower(), parent.get("namespace"), parent.get("name") or ""]
         shown = "/".join(part for part in parts if part is not None and part != "")
-    return [name(obj), shown, _age(obj, now)]
+    return [name(obj), shown]

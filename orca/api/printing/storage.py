@@ -142,7 +142,7 @@ def storage_class(obj: Obj, now: datetime) -> Cells:
 @printer(_GROUP, "VolumeAttributesClass", NAME, text("DriverName", "The driver it configures."), AGE)
 def volume_attributes_class(obj: Obj, now: datetime) -> Cells:
     """One row of ``kubectl get volumeattributesclasses``."""
-    mark = _default_mark(obj, "volumeattributesclass.beta.kubernetes.io/is-default-class")
+    mark = _default_mark(obj, "volumeattributesclass.alpha.kubernetes.io/is-default-class")
     return [name(obj) + mark, obj.get("driverName") or "", _age(obj, now)]
 
 

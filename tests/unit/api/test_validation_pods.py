@@ -197,7 +197,7 @@ def test_resize_takes_resources_only():
     assert changed(grow, "resize", old) == []
     assert changed(lambda obj: obj["spec"]["containers"][0].update(image="j"), "resize") == []
     found = changed(lambda obj: obj["spec"]["containers"][0].update(name="other"), "resize")
-    assert "containers may not be renamed or reordered on resize" in found[0]
+    assert found == ["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"]
 
 
 def test_label_keys_of_affinity_become_expressions_of_the_selector():
@@ -263,6 +263,8 @@ def _sized(**amounts: Any) -> dict[str, Any]:
 
 _ONE = {"requests": {"cpu": "1", "memory": "1Gi"}}
 _TWO = {"requests": {"cpu": "2", "memory": "1Gi"}}
+_INIT = {"name": "i", "image": "i"}
+_AMPLE = {"resources": _ONE}
 RESIZES = [
     ({"resources": _ONE}, {"resources": _TWO}, []),
     ({"resources": _ONE}, {"resources": {"requests": {"cpu": "1"}}}, ["resource requests cannot be removed"]),
@@ -289,12 +291,28 @@ RESIZES = [
     (
         {"spec": {"resources": {**_ONE, "limits": {"cpu": "2", "memory": "2Gi"}}}},
         {"spec": {"resources": _ONE}},
-        ["resource limits cannot be removed"],
+        ["pod-level resource limits cannot be removed"],
     ),
     (
         {"spec": {"resources": _ONE}},
         {"spec": {"resources": {"requests": {**_ONE["requests"], "hugepages-2Mi": "2Mi"}}}},
-        ["only cpu and memory resources are mutable"],
+        ["only cpu and memory resources are mutable at pod-level"],
+    ),
+    ({**_AMPLE, "spec": {"resources": _ONE}}, _AMPLE, ["pod-level resources cannot be removed"]),
+    (
+        {**_AMPLE, "spec": {"initContainers": [_INIT]}},
+        {**_AMPLE, "spec": {"initContainers": [{**_INIT, "resources": _ONE}]}},
+        ["resources for non-sidecar init containers are immutable"],
+    ),
+    (
+        {"resources": _ONE, "spec": {"initContainers": [{**_INIT, "restartPolicy": "Always", "resources": _ONE}]}},
+        {"resources": _ONE, "spec": {"initContainers": [{**_INIT, "restartPolicy": "Always", "resources": _TWO}]}},
+        [],
+    ),
+    (
+        {"spec": {"initContainers": [{**_INIT, "restartPolicy": "Always"}]}},
+        {"spec": {"initContainers": [{**_INIT, "restartPolicy": "Always", "image": "j"}]}},
+        ["only cpu and memory resources for init or sidecar containers are mutable"],
     ),
     ({}, {"spec": {"containers": []}}, ["containers may not be added or removed on resize"]),
 ]

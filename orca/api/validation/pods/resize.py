@@ -27,10 +27,10 @@ def _refused_whole(old: Obj) -> str:
     return ""
 
 
-def _removed(now: Obj, was: Obj, path: str, out: Errors) -> None:
-    for kind, word in (("requests", "requests"), ("limits", "limits")):
+def _removed(now: Obj, was: Obj, path: str, out: Errors, *, whose: str = "") -> None:
+    for kind in ("requests", "limits"):
         if set(was.get(kind) or ()) - set(now.get(kind) or ()):
-            out.append(FieldError.forbidden(f"{path}.{kind}", f"resource {word} cannot be removed"))
+            out.append(FieldError.forbidden(f"{path}.{kind}", f"{whose}resource {kind} cannot be removed"))
 
 
 def _without(container: Obj, was: Obj) -> Obj:
@@ -54,20 +54,13 @@ def resize(new: Obj, old: Obj, out: Errors) -> None:
         out.append(FieldError.forbidden("[]", refused))
         return
     wanted, before = new.get("spec") or {}, old.get("spec") or {}
-    for key in ("containers", "initContainers"):
-        now, was = wanted.get(key) or [], before.get(key) or []
-        if len(now) != len(was):
-            out.append(FieldError.forbidden(f"spec.{key}", f"{key} may not be added or removed on resize"))
-            return
-        if [one.get("name") for one in now] != [one.get("name") for one in was]:
-            out.append(FieldError.forbidden(f"spec.{key}", f"{key} may not be renamed or reordered on resize"))
-            return
     own = (old.get("status") or {}).get("qosClass") or qos_class(before)
     if qos_class(wanted) != own:
         text = "Pod QOS Class may not change as a result of resizing"
-        out.append(FieldError.invalid("spec", qos_class(wanted), text))
-    _containers(wanted, before, out)
+        out.append(FieldError.invalid("spec", (new.get("status") or {}).get("qosClass") or "", text))
     _whole(wanted, before, out)
+    if _ordered(wanted, before, out):
+        _containers(wanted, before, out)
     if out:
         return
     munged = deepcopy(wanted)
@@ -79,24 +72,53 @@ def resize(new: Obj, old: Obj, out: Errors) -> None:
         out.append(FieldError.forbidden("spec", f"only cpu and memory resources are mutable\n{lines}\n"))
 
 
+def _ordered(wanted: Obj, before: Obj, out: Errors) -> bool:
+    """Whether the same containers are there, in the same order."""
+    found = len(out)
+    for key in ("containers", "initContainers"):
+        now, was = wanted.get(key) or [], before.get(key) or []
+        if len(now) != len(was):
+            out.append(FieldError.forbidden(f"spec.{key}", f"{key} may not be added or removed on resize"))
+            continue
+        for i, (one, other) in enumerate(zip(now, was, strict=True)):
+            if one.get("name") != other.get("name"):
+                text = f"{key} may not be renamed or reordered on resize"
+                out.append(FieldError.forbidden(f"spec.{key}[{i}].name", text))
+    return len(out) == found
+
+
 def _whole(wanted: Obj, before: Obj, out: Errors) -> None:
     """The pod's own resources: cpu and memory, too."""
     now, was = wanted.get("resources") or {}, before.get("resources") or {}
-    _removed(now, was, "spec.resources", out)
+    if not any(one.get(kind) for one in (now, was) for kind in ("requests", "limits")):
+        return
+    if wanted.get("resources") is None:
+        out.append(FieldError.forbidden("spec.resources", "pod-level resources cannot be removed"))
+        return
+    _removed(now, was, "spec.resources", out, whose="pod-level ")
     if plain(_without({"resources": now}, {"resources": was})) != plain(
         _without({"resources": was}, {"resources": was})
     ):
-        out.append(FieldError.forbidden("spec", "only cpu and memory resources are mutable"))
+        out.append(FieldError.forbidden("spec", "only cpu and memory resources are mutable at pod-level"))
 
 
 def _containers(wanted: Obj, before: Obj, out: Errors) -> None:
-    for key in ("initContainers", "containers"):
-        for i, (now, was) in enumerate(zip(wanted.get(key) or (), before.get(key) or (), strict=True)):
-            if key == "initContainers" and was.get("restartPolicy") != "Always":
-                if plain(now) != plain(was):
-                    out.append(FieldError.forbidden("spec", "resources for non-sidecar init containers are immutable"))
-                continue
-            _removed(now.get("resources") or {}, was.get("resources") or {}, f"spec.{key}[{i}].resources", out)
-            if plain(_without(now, was)) != plain(_without(was, was)):
-                which = "resources for sidecar containers" if key == "initContainers" else "resources"
-                out.append(FieldError.forbidden("spec", f"only cpu and memory {which} are mutable"))
+    pairs = [
+        (f"spec.{key}[{i}]", now, was)
+        for key in ("initContainers", "containers")
+        for i, (now, was) in enumerate(zip(wanted.get(key) or (), before.get(key) or (), strict=True))
+    ]
+    for path, now, was in pairs:
+        _removed(now.get("resources") or {}, was.get("resources") or {}, f"{path}.resources", out)
+    for path, now, was in pairs:
+        changed = plain(_without(now, was)) != plain(_without(was, was))
+        if not path.startswith("spec.init"):
+            if changed:
+                out.append(FieldError.forbidden("spec", "only cpu and memory resources are mutable"))
+        elif was.get("restartPolicy") == "Always":
+            if changed:
+                text = "only cpu and memory resources for init or sidecar containers are mutable"
+                out.append(FieldError.forbidden(path, text))
+        elif plain(now) != plain(was):
+            # Hosts give these what they were made with; upstream says this where its gate for them is off.
+            out.append(FieldError.forbidden("spec", "resources for non-sidecar init containers are immutable"))
