@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 
 from orca.api import names
 from orca.api.objects import Obj, meta
+from orca.api.templates import Faultless, encoding
 from orca.api.warnings.pods import claim
 from orca.api.warnings.pods import pod as pod_warnings
 from orca.api.warnings.registry import Rule, warns
 
+_faultless = Faultless()
 _SURPRISE = "which can result in surprising behavior; a DNS label is recommended"
 
 
@@ -27,7 +29,17 @@ def pod(new: Obj, old: Obj | None) -> Iterator[str]:
     """Only at birth: people seldom change pods themselves."""
     if old is None:
         yield from _label(new, "the Pod's hostname")
-        yield from pod_warnings(meta(new), new.get("spec") or {}, "")
+        yield from _of_pod(meta(new), new.get("spec") or {})
+
+
+def _of_pod(fields: Obj, spec: Obj) -> Iterator[str]:
+    key = None if fields.get("annotations") else encoding(spec)
+    if key in _faultless:
+        return
+    found = list(pod_warnings(fields, spec, ""))
+    if not found and key is not None:
+        _faultless.add(key)
+    yield from found
 
 
 def _desire_kept(new: Obj, old: Obj | None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.metadata import validate_annotations
+from orca.api.templates import Faultless, encoding
 from orca.api.validation import common
 from orca.api.validation.pods import (
     containers,
@@ -26,6 +27,7 @@ _PREEMPTION = ("PreemptLowerPriority", "Never")
 _MAX_INT = 2**31 - 1
 _HOSTNAME_MAX = 64
 _SEARCHES_MAX, _SEARCH_CHARACTERS_MAX = 32, 2048
+_faultless = Faultless()
 
 
 def _dns(spec: Obj, path: str, out: Errors) -> None:
@@ -237,9 +239,19 @@ def whole(obj: Obj, out: Errors) -> None:
     values = meta.get("annotations")
     marks.specific(values, spec, "metadata.annotations", out)
     mirror = bool(values) and marks.MIRROR in values
-    pod_spec(spec, "spec", out, template=False, pod_name=meta.get("name") or "", mirror=mirror)
+    name = meta.get("name") or ""
+    encoded = encoding(spec)
+    # A pod's name matters to volumes that become claims of its own.
+    key = (encoded, mirror, name if encoded is not None and b'"ephemeral"' in encoded else "")
+    if key in _faultless:
+        return
+    found: Errors = []
+    pod_spec(spec, "spec", found, template=False, pod_name=name, mirror=mirror)
     if not spec.get("serviceAccountName"):
-        _no_token(spec, out)
+        _no_token(spec, found)
+    if not found and encoded is not None:
+        _faultless.add(key)
+    out += found
 
 
 def _no_token(spec: Obj, out: Errors) -> None:
