@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import unquote
 
 import structlog
@@ -58,8 +59,6 @@ _TARGETS = 2048
 """Paths whose meaning is remembered."""
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-
 _WIDE = frozenset({"list", "watch", "deletecollection"})
 ANYBODY = UserInfo("")
 """Before it is known who asks."""
@@ -71,6 +70,7 @@ class Served:
 
     started: float
     inflight: Gauge
+    verb: str
     flow: Flow | None = None
     seats: int = 0
     waiting: Waiting | None = None
@@ -139,11 +139,9 @@ class App:
         path, _, query_text = http.raw_path.partition("?")
         target = self._target(path)
         audit_id = header_text(http.headers.get("Audit-ID") or "") or new_uid()
-        reading = http.method in _READING
-        inflight = self._readonly if reading else self._mutating
+        inflight = self._readonly if http.method in _READING else self._mutating
         inflight.inc()
-        verb = http.method
-        served = Served(started, inflight)
+        served = Served(started, inflight, http.method)
         task = asyncio.current_task()
         assert task is not None
         connection = connection_of(http)
@@ -151,35 +149,14 @@ class App:
             if http.version.major != 1:  # the parser takes any, also for a request that names none
                 raise http_version_not_supported()
             request = Request(http, http.method, target, parse_query(query_text), query_text, ANYBODY, audit_id)
-            if target.is_object_path:
-                verb = verb_of(http.method, target, watching=is_watch(request))
-            self._deadlines.enter(task, started)
-            if verb != "get":
-                # When nobody is left to answer, it need not wait any longer; to get one object it does not wait at all.
-                connection.watch_loss(served, task.cancel)
-            request.user = self._parts.gate.user(http)
-            if self._audit is not None:
-                served.record = request.record = await self._begin_record(self._audit, request, verb)
-            long = target.subresource in CONNECT_SUBRESOURCES and target.resource is not None
-            if long:
-                served.stream(self._deadlines, connection)
-            else:
-                if request.query and "timeout" in request.query and verb != "watch":
-                    self._deadlines.shorten(task, request.query)
-                await self._admit(request, verb, served, inflight, reading)
-            if verb == "watch" or target.subresource in CONNECT_SUBRESOURCES:
-                request.begun = lambda: self._begun(served, connection)
-            if target.is_object_path:
-                response = await self._object(request, verb)
-            else:
-                response = await self._path(request)
+            response = await self._serve(request, served, task, connection)
         except ApiError as error:
             if served.record is None and self._audit is not None and error.code == 401:
-                served.record = await self._audit.begin(http, target, verb.lower(), audit_id, None)
+                served.record = await self._audit.begin(http, target, served.verb.lower(), audit_id, None)
             response = self._refused(http, error, served)
         except asyncio.CancelledError:
             if not self._deadlines.expired(task):
-                self._parts.metrics.aborted(verb, target)
+                self._parts.metrics.aborted(served.verb, target)
                 raise
             task.uncancel()
             if http.get(ANSWERING):
@@ -200,9 +177,41 @@ class App:
             if not served.streaming:
                 inflight.dec()
             self._deadlines.leave(task)
-            if verb != "get":
+            if served.verb != "get":
                 connection.forget_loss(served)
             served.free(self._fairness)
+        self._finish(response, served, target, audit_id)
+        return response
+
+    async def _serve(
+        self, request: Request, served: Served, task: asyncio.Task[Any], connection: Connection
+    ) -> web.StreamResponse:
+        """Who asks, when it is its turn, and the answer. Raises ApiError."""
+        http, target = request.http, request.target
+        verb = request.method
+        if target.is_object_path:
+            verb = served.verb = verb_of(request.method, target, watching=is_watch(request))
+        self._deadlines.enter(task, served.started)
+        if verb != "get":
+            # When nobody is left to answer, it need not wait any longer; to get one object it does not wait at all.
+            connection.watch_loss(served, task.cancel)
+        request.user = self._parts.gate.user(http)
+        if self._audit is not None:
+            served.record = request.record = await self._begin_record(self._audit, request, verb)
+        if target.subresource in CONNECT_SUBRESOURCES and target.resource is not None:
+            served.stream(self._deadlines, connection)
+        else:
+            if request.query and "timeout" in request.query and verb != "watch":
+                self._deadlines.shorten(task, request.query)
+            await self._admit(request, served)
+        if verb == "watch" or target.subresource in CONNECT_SUBRESOURCES:
+            request.begun = lambda: self._begun(served, connection)
+        if target.is_object_path:
+            return await self._object(request, verb)
+        return await self._path(request)
+
+    def _finish(self, response: web.StreamResponse, served: Served, target: Target, audit_id: str) -> None:
+        """Headers that every answer has, the audit record, and the metrics."""
         if not response.prepared:
             headers = response.headers
             headers["Audit-Id"] = audit_id
@@ -216,8 +225,8 @@ class App:
         if served.record is not None:
             served.record.take_response(response)
             served.record.stage("ResponseComplete")
-        self._parts.metrics.observe(verb, target, response.status, time.perf_counter() - started, response)
-        return response
+        elapsed = time.perf_counter() - served.started
+        self._parts.metrics.observe(served.verb, target, response.status, elapsed, response)
 
     async def _begin_record(self, audit: Audit, request: Request, verb: str) -> Record | None:
         http, user, acting = request.http, request.user, None
@@ -226,16 +235,16 @@ class App:
             user, acting = original, user
         return await audit.begin(http, request.target, verb.lower(), request.audit_id, user, acting)
 
-    async def _admit(self, request: Request, verb: str, served: Served, inflight: Gauge, reading: bool) -> None:
+    async def _admit(self, request: Request, served: Served) -> None:
         """A seat, at once or after waiting for it. Raises ApiError 429."""
         fairness = self._fairness
         if fairness is None:
-            self._in_flight.check(request.user, not reading, inflight.value)
+            self._in_flight.check(request.user, request.method not in _READING, served.inflight.value)
             return
         target = request.target
-        flow = served.flow = fairness.classify(request.user, verb, target)
+        flow = served.flow = fairness.classify(request.user, served.verb, target)
         seats = 1
-        if verb in _WIDE and target.resource is not None and not target.resource.virtual:
+        if served.verb in _WIDE and target.resource is not None and not target.resource.virtual:
             space = target.namespace if target.resource.namespaced else ""
             seats = seats_of(self._parts.verbs.core.store.count(target.resource, space), request.query)
         if fairness.enter(flow, seats, served.started):

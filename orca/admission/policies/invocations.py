@@ -5,12 +5,13 @@ Reference: k8s.io/apiserver ``pkg/admission/plugin/policy/generic/policy_dispatc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from orca.admission.chain import Attributes, Cluster, find
 from orca.admission.policies.configured import Binding, Policy
+from orca.admission.views import Converter, Views
 from orca.api.builtin import NAMESPACES
 from orca.api.conversion import convert
 from orca.api.errors import ApiError, not_found
@@ -18,13 +19,6 @@ from orca.api.objects import Obj, labels
 from orca.api.resources import Resource, ResourceTable
 from orca.api.selectors import from_label_selector
 from orca.auth.authorization import Authorizer
-
-
-class Converter(Protocol):
-    """Gives an object of one version of a kind in another version."""
-
-    def __call__(self, source: Resource, target: Resource, obj: Obj) -> Awaitable[Obj]:
-        """``obj`` itself when both are one. Raises ApiError."""
 
 
 @dataclass(slots=True)
@@ -126,35 +120,6 @@ async def _in_version(shared: Shared, row: Resource, obj: Obj) -> Obj:
         return obj
     stored = shared.table.by_kind(str(told or ""), row.kind)
     return await shared.convert(stored, row, obj) if stored is not None else convert(obj, row.api_version)
-
-
-class Views:
-    """The object and the old one in the versions policies ask for, converted once each."""
-
-    def __init__(self, shared: Shared, attrs: Attributes) -> None:
-        self._shared = shared
-        self._attrs = attrs
-        self._made: dict[tuple[str, bool], Obj | None] = {}
-
-    async def objects(self, row: Resource) -> tuple[Obj | None, Obj | None]:
-        """(object, old object) as ``row``. Raises ApiError."""
-        return await self._object(row, old=False), await self._object(row, old=True)
-
-    def changed(self) -> None:
-        """The new object is another one now."""
-        for key in [key for key in self._made if not key[1]]:
-            del self._made[key]
-
-    async def _object(self, row: Resource, *, old: bool) -> Obj | None:
-        key = (row.api_version, old)
-        if key not in self._made:
-            obj = self._attrs.old if old else self._attrs.obj
-            mine = self._attrs.resource
-            # Bodies of a kind of their own (Scale, Eviction, PodExecOptions …) have one version only.
-            if obj is not None and row.api_version != mine.api_version and obj.get("kind") == mine.kind:
-                obj = await self._shared.convert(mine, row, obj)
-            self._made[key] = obj
-        return self._made[key]
 
 
 class Surroundings:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from orca.admission.chain import Attributes
 from orca.admission.mutating import Memory, recall, take_over
 from orca.admission.policies.configured import ConfiguredPolicies
-from orca.admission.policies.invocations import Invocation, Shared, Surroundings, Views, invocations
+from orca.admission.policies.invocations import Invocation, Shared, Surroundings, invocations
+from orca.admission.views import Views
 from orca.api.builtin import MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS
 from orca.api.errors import ApiError
 from orca.api.objects import name, namespace
@@ -42,7 +43,7 @@ class MutatingPolicies:
             return
         rounds = attrs.second_round()
         memory = recall(attrs, _NAME)
-        views = Views(self._shared, attrs)
+        views = Views(attrs, self._shared.convert)
         around: Surroundings | None = None
         problems: list[str] = []
         try:

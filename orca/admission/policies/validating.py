@@ -12,7 +12,8 @@ import orjson
 
 from orca.admission.chain import Attributes
 from orca.admission.policies.configured import Binding, ConfiguredPolicies, Policy
-from orca.admission.policies.invocations import Invocation, Shared, Surroundings, Views, invocations
+from orca.admission.policies.invocations import Invocation, Shared, Surroundings, invocations
+from orca.admission.views import Views
 from orca.api.builtin import VALIDATINGADMISSIONPOLICIES, VALIDATINGADMISSIONPOLICYBINDINGS
 from orca.api.errors import ApiError
 
@@ -77,7 +78,7 @@ class ValidatingPolicies:
         candidates = self._configured.candidates(attrs)
         if not candidates:
             return
-        views = Views(self._shared, attrs)
+        views = Views(attrs, self._shared.convert)
         around: Surroundings | None = None
         refusals = _Refusals()
         notes: dict[tuple[str, str], list[str]] = {}

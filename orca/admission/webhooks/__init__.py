@@ -5,9 +5,9 @@
 request costs one comparison. Reference: k8s.io/apiserver ``pkg/admission/plugin/webhook``.
 """
 
-from orca.admission.webhooks.calling import Caller, Calling, Converter
+from orca.admission.webhooks.calling import Caller, Calling
 from orca.admission.webhooks.metrics import WebhookMetrics
 from orca.admission.webhooks.mutating import MutatingWebhooks
 from orca.admission.webhooks.validating import ValidatingWebhooks
 
-__all__ = ["Caller", "Calling", "Converter", "MutatingWebhooks", "ValidatingWebhooks", "WebhookMetrics"]
+__all__ = ["Caller", "Calling", "MutatingWebhooks", "ValidatingWebhooks", "WebhookMetrics"]

@@ -17,7 +17,8 @@ from orca.api.cel.admission import WEBHOOK_CONDITIONS
 from orca.api.resources import Resource
 
 if TYPE_CHECKING:
-    from orca.admission.webhooks.calling import Calling, Views
+    from orca.admission.views import Views
+    from orca.admission.webhooks.calling import Calling
 
 __all__ = ["ConditionsFailed", "conditions_hold"]
 

@@ -11,7 +11,8 @@ import orjson
 
 from orca.admission.chain import Attributes
 from orca.admission.mutating import Memory, recall, take_over
-from orca.admission.webhooks.calling import CallFailed, Calling, Views, ask, failed_closed, failed_open, selected
+from orca.admission.views import Views
+from orca.admission.webhooks.calling import CallFailed, Calling, ask, failed_closed, failed_open, selected
 from orca.admission.webhooks.configured import ConfiguredHooks, Hook
 from orca.api.builtin import MUTATINGWEBHOOKCONFIGURATIONS
 from orca.api.errors import ApiError, internal, quote

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 
 from orca.admission.chain import Attributes
-from orca.admission.webhooks.calling import CallFailed, Calling, Views, ask, failed_closed, failed_open, selected
+from orca.admission.views import Views
+from orca.admission.webhooks.calling import CallFailed, Calling, ask, failed_closed, failed_open, selected
 from orca.admission.webhooks.configured import ConfiguredHooks, Hook
 from orca.api.builtin import VALIDATINGWEBHOOKCONFIGURATIONS
 from orca.api.resources import Resource

@@ -6,23 +6,11 @@ import json
 
 import pytest
 
+from tests.api.server.manifests import WEB_DEPLOYMENT
 from tests.support import kubectl as kubectls
 from tests.support.kubectl import Kubectl
 
-MANIFEST = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, labels: {app: web}}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-      - {name: nginx, image: "nginx:1", ports: [{containerPort: 80}]}
-"""
-MORE = MANIFEST.replace("replicas: 2", "replicas: 3")
+MORE = WEB_DEPLOYMENT.replace("replicas: 2", "replicas: 3")
 
 
 def managers(kubectl: Kubectl) -> list[tuple[str, str]]:
@@ -37,32 +25,32 @@ def is_old(kubectl: Kubectl) -> bool:
 
 def test_server_side_apply_from_the_start(kubectl: Kubectl) -> None:
     applied = ("apply", "--server-side", "-f", "-")
-    assert kubectl(*applied, stdin=MANIFEST).strip() == "deployment.apps/web serverside-applied"
+    assert kubectl(*applied, stdin=WEB_DEPLOYMENT).strip() == "deployment.apps/web serverside-applied"
     assert managers(kubectl) == [("kubectl", "Apply")]
     before = kubectl.json("get", "deployment", "web")["metadata"]["resourceVersion"]
-    kubectl(*applied, stdin=MANIFEST)
+    kubectl(*applied, stdin=WEB_DEPLOYMENT)
     assert kubectl.json("get", "deployment", "web")["metadata"]["resourceVersion"] == before
     kubectl(*applied, stdin=MORE)
     assert kubectl.json("get", "deployment", "web")["spec"]["replicas"] == 3
-    assert "serverside-applied" in kubectl(*applied, "--dry-run=server", stdin=MANIFEST)
+    assert "serverside-applied" in kubectl(*applied, "--dry-run=server", stdin=WEB_DEPLOYMENT)
     assert kubectl.json("get", "deployment", "web")["spec"]["replicas"] == 3
 
 
 def test_conflicts_as_kubectl_tells_them(kubectl: Kubectl) -> None:
-    kubectl("apply", "--server-side", "-f", "-", stdin=MANIFEST)
+    kubectl("apply", "--server-side", "-f", "-", stdin=WEB_DEPLOYMENT)
     kubectl("scale", "deployment", "web", "--replicas=7")
-    refused = kubectl.try_("apply", "--server-side", "-f", "-", stdin=MANIFEST)
+    refused = kubectl.try_("apply", "--server-side", "-f", "-", stdin=WEB_DEPLOYMENT)
     assert refused.code == 1
     assert "Apply failed with 1 conflict" in refused.err
     assert ".spec.replicas" in refused.err
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=MANIFEST)
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=WEB_DEPLOYMENT)
     assert kubectl.json("get", "deployment", "web")["spec"]["replicas"] == 2
     other = kubectl.try_("apply", "--server-side", "--field-manager=other", "-f", "-", stdin=MORE)
     assert 'conflict with "kubectl"' in other.err
 
 
 def test_from_client_side_to_server_side(kubectl: Kubectl) -> None:
-    kubectl("apply", "-f", "-", stdin=MANIFEST)
+    kubectl("apply", "-f", "-", stdin=WEB_DEPLOYMENT)
     assert managers(kubectl) == [("kubectl-client-side-apply", "Update")]
     kubectl("apply", "--server-side", "-f", "-", stdin=MORE)
     assert kubectl.json("get", "deployment", "web")["spec"]["replicas"] == 3
@@ -72,13 +60,13 @@ def test_from_client_side_to_server_side(kubectl: Kubectl) -> None:
         assert kubectl.json("get", "deployment", "web")["spec"]["replicas"] == 1
     last = kubectl("apply", "view-last-applied", "deployment", "web", "-o", "json")
     assert json.loads(last)["spec"]["template"]["spec"]["containers"][0]["name"] == "nginx"
-    kubectl("apply", "-f", "-", stdin=MANIFEST)
+    kubectl("apply", "-f", "-", stdin=WEB_DEPLOYMENT)
     assert kubectl.json("get", "deployment", "web")["spec"]["replicas"] == 2
 
 
 def test_server_side_diff(kubectl: Kubectl) -> None:
-    kubectl("apply", "--server-side", "-f", "-", stdin=MANIFEST)
-    assert kubectl.try_("diff", "--server-side", "-f", "-", stdin=MANIFEST).code == 0
+    kubectl("apply", "--server-side", "-f", "-", stdin=WEB_DEPLOYMENT)
+    assert kubectl.try_("diff", "--server-side", "-f", "-", stdin=WEB_DEPLOYMENT).code == 0
     differs = kubectl.try_("diff", "--server-side", "-f", "-", stdin=MORE)
     assert differs.code == 1
     assert "+  replicas: 3" in differs.out
@@ -87,7 +75,7 @@ def test_server_side_diff(kubectl: Kubectl) -> None:
 def test_managed_fields_are_hidden_until_asked_for(kubectl: Kubectl) -> None:
     if is_old(kubectl):
         pytest.skip("kubectl hides them since 1.21")
-    kubectl("apply", "--server-side", "-f", "-", stdin=MANIFEST)
+    kubectl("apply", "--server-side", "-f", "-", stdin=WEB_DEPLOYMENT)
     assert "managedFields" not in kubectl("get", "deployment", "web", "-o", "yaml")
     shown = kubectl("get", "deployment", "web", "-o", "yaml", "--show-managed-fields")
     assert "f:replicas: {}" in shown
@@ -106,7 +94,7 @@ def test_other_commands_have_managers_too(kubectl: Kubectl) -> None:
 
 
 def test_lists_of_several_kinds(kubectl: Kubectl) -> None:
-    both = MANIFEST + "---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n"
+    both = WEB_DEPLOYMENT + "---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n"
     assert kubectl("apply", "--server-side", "-f", "-", stdin=both).splitlines() == [
         "deployment.apps/web serverside-applied",
         "service/web serverside-applied",

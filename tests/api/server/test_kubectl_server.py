@@ -5,26 +5,16 @@ from __future__ import annotations
 import json
 import re
 
+from tests.api.server.manifests import WEB_DEPLOYMENT
 from tests.support.kubectl import Kubectl, eventually
 
-MANIFEST = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, labels: {app: web}}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      containers:
-      - {name: nginx, image: "nginx:1", ports: [{containerPort: 80}]}
----
+WEB_SERVICE = """
 apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec: {type: NodePort, selector: {app: web}, ports: [{port: 80}]}
 """
+MANIFEST = f"{WEB_DEPLOYMENT}---{WEB_SERVICE}"
 
 
 def test_apply_diff_delete(kubectl: Kubectl) -> None:
