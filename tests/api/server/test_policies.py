@@ -183,7 +183,7 @@ def test_authorizer(kubectl: Kubectl, policies: Policies) -> None:
                     "expression": "authorizer.group('').resource('secrets').namespace(request.namespace)"
                     ".check('get').allowed() && authorizer.requestResource.check('delete').allowed()",
                     "message": "those who may read secrets only",
-                    "reason": "Unauthorized",
+                    "reason": "Forbidden",
                 }
             ]
         },
