@@ -50,6 +50,7 @@ from agents.runtime.kept_logs import KeptLogs
 from agents.serving import Serving
 from agents.static.feed import PodFeed
 from agents.volumes import VolumeManager, mounts
+from agents.wallclock import WallClock
 from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, name
@@ -402,6 +403,7 @@ class Agent:
             await pods.run()
 
         parts.add("pods", run_pods)
+        parts.add("wall clock", WallClock(clock, pods.clock_moved).run)
 
         # The server, with its certificate.
         serving = Serving(

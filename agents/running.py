@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -143,6 +144,11 @@ class RunningPods:
         async with asyncio.TaskGroup() as group:
             group.create_task(feed.run(), name="pods of all sources")
             group.create_task(self.manager.run(), name="pod manager")
+
+    def clock_moved(self, by: timedelta) -> None:
+        """The host's clock was set."""
+        if self.manager is not None:
+            self.manager.clock_moved(by)
 
     async def network_came_up(self) -> None:
         """Pods that went while no agent was there can give their addresses back now."""

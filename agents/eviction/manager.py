@@ -188,7 +188,7 @@ class EvictionManager:
         observed = observe(node)
         self._arm(node, observed)
         self._state, round_ = look(
-            self._state, self._thresholds, observed, self._settings.transition, self._clock.now()
+            self._state, self._thresholds, observed, self._settings.transition, _steady(self._clock)
         )
         if round_.conditions != self.conditions:
             log.info("the node's conditions", present=list(round_.conditions))
@@ -313,3 +313,8 @@ class EvictionManager:
 async def _all_stopped(pods: Pods, uids: Sequence[str]) -> None:
     for pod_uid in uids:
         await pods.stopped(pod_uid)
+
+
+def _steady(clock: Clock) -> datetime:
+    """A time line that nobody sets, for the times between two looks; where it begins means nothing."""
+    return datetime.fromtimestamp(clock.monotonic(), UTC)

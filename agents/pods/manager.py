@@ -100,6 +100,7 @@ class PodManager:
         )
         self._workers = PodWorkers(self._tools, self.pods, objection)
         self.evict, self.stopped = self._workers.evict, self._workers.stopped
+        self.clock_moved = self._workers.clock_moved
         self._adoption = Adoption(runtime, self._workers, self.pods, records, clock)
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ everything that matters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from agents.pods.lifecycle import Life
@@ -179,6 +179,31 @@ class Memory:
     cleaned: bool = False
     """So is everything else the pod had on this host."""
     first_seen: datetime | None = None
+    moved: dict[str, timedelta] = field(default_factory=dict)
+    """By id of a container that had ended when the host's clock was set: how far, since its end was stamped."""
+    start_moved: timedelta = timedelta()
+    """Likewise since the pod's start was told."""
+
+    def clock_moved(self, by: timedelta, *, started: bool) -> None:
+        """The host's clock was set: what was noted before moves with it, so that every wait stays as long as it was.
+        ``started``: the pod's startTime has been told."""
+        for key, failure in self.failures.items():
+            self.failures[key] = replace(failure, retry_at=failure.retry_at + by)
+        for key, crash in self.crashes.items():
+            self.crashes[key] = replace(crash, raised_at=crash.raised_at + by)
+        self.pulls.clock_moved(by)
+        for stamps in (self.stop_until, self.in_flight):
+            for key in stamps:
+                stamps[key] += by
+        if self.stopping_since is not None:
+            self.stopping_since += by
+        if self.first_seen is not None:
+            self.first_seen += by
+        if started:
+            self.start_moved += by
+        for info in self.all_containers():
+            if not info.running:
+                self.moved[info.id] = self.moved.get(info.id, timedelta()) + by
 
     def observe(self, info: ContainerInfo) -> None:
         """Take in the state of a container; an older attempt never replaces a newer one."""
@@ -209,7 +234,7 @@ class Memory:
             if len(known) == 1 and known[0].id == container_id:
                 self.last[container] = Gone(known[0], self.messages.get(container_id, ""))
             known[:] = [info for info in known if info.id != container_id]
-        for by_id in (self.probes, self.messages, self.users, self.sizing.requested, self.stop_until):
+        for by_id in (self.probes, self.messages, self.users, self.sizing.requested, self.stop_until, self.moved):
             by_id.pop(container_id, None)
         for ids in (self.hooks, self.failed_hooks, self.pre_stopped):
             ids.discard(container_id)

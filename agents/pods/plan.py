@@ -73,7 +73,7 @@ class _Planner:
     def _check_deadline(self) -> None:
         seconds = spec_of(self.pod).get("activeDeadlineSeconds")
         started = (self.pod.get("status") or {}).get("startTime")
-        began = parse_time(started) if started else self.memory.first_seen
+        began = parse_time(started) + self.memory.start_moved if started else self.memory.first_seen
         if seconds is None or began is None or self.memory.life in HOLDS_NOTHING:
             return
         end = began + timedelta(seconds=seconds)

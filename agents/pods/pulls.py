@@ -6,7 +6,7 @@ Upstream: ``pkg/kubelet/images``: back-off by pod and image, 10 s doubling to 30
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orca.api.objects import Obj
@@ -56,6 +56,11 @@ class Pulls:
     """By action key: how far a pull that takes its time has come."""
     volumes: set[str] = field(default_factory=set)
     """Names of the image volumes that are mounted."""
+
+    def clock_moved(self, by: timedelta) -> None:
+        """The host's clock was set."""
+        for image, failure in self.failed.items():
+            self.failed[image] = replace(failure, at=failure.at + by)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import structlog
 
@@ -59,8 +60,10 @@ class Starter:
             crash = container_hash(container)
             now = self._tools.clock.now()
             end = ended(before) if before is not None else None
+            moved = memory.moved.get(before.id, timedelta()) if before is not None else timedelta()
             longest = self._tools.config.longest_restart_delay
-            memory.crashes[crash] = raise_crash(memory.crashes.get(crash), now, end.at if end else now, last=longest)
+            at = end.at + moved if end else now
+            memory.crashes[crash] = raise_crash(memory.crashes.get(crash), now, at, last=longest)
         try:
             try:
                 container_id = await self._create(pod, container, attempt)

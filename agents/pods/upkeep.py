@@ -105,7 +105,9 @@ class Upkeep:
     def _backs_off(self, container: Obj, end: Ended) -> bool:
         """A container that ended waits before it is started again."""
         crash = self._memory.crashes.get(container_hash(container))
-        ready_at = crash.ready_at(end.at) if crash is not None else end.at
+        info = self._memory.newest(container["name"])
+        at = end.at + self._memory.moved.get(info.id, timedelta()) if info is not None else end.at
+        ready_at = crash.ready_at(at) if crash is not None else at
         if crash is None or ready_at <= self._decision.now:
             return False
         self._decision.wake(ready_at)

@@ -132,6 +132,11 @@ class PodWorker:
             self.take_object(last)
             self._object_gone()
 
+    def clock_moved(self, by: timedelta) -> None:
+        """The host's clock was set."""
+        self.memory.clock_moved(by, started=bool((self.pod.get("status") or {}).get("startTime")))
+        self._wake.set()
+
     def _object_gone(self) -> None:
         self.memory.removed = True
         self._wake.set()

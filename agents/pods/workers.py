@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 
 import structlog
 
@@ -115,6 +116,11 @@ class PodWorkers:
     def had(self, pod_uid: str) -> bool:
         """The pod is over here, although its object is still there."""
         return pod_uid in self._finished
+
+    def clock_moved(self, by: timedelta) -> None:
+        """The host's clock was set."""
+        for worker in self:
+            worker.clock_moved(by)
 
     def object_removed(self, last: Obj) -> None:
         """A pod's object is gone from the API."""

@@ -74,6 +74,10 @@ class VirtualClock:
         for _ in range(turns):
             await asyncio.sleep(0)
 
+    def set(self, seconds: float) -> None:
+        """Sets the wall clock forward, or back; nobody sleeps longer or shorter for it."""
+        self._start += timedelta(seconds=seconds)
+
     async def advance(self, seconds: float) -> None:
         """Moves time on, waking sleepers in order; each sees its own deadline as the current time."""
         target = self._elapsed + seconds
