@@ -53,8 +53,6 @@ def initialized(pod: Obj, statuses: Sequence[Obj], phase: str, *, begun: bool, e
     ]
     if not incomplete or any(item.get("type") == "Initialized" and item.get("status") == "True" for item in existing):
         return condition("Initialized", True)
-    if phase == "Failed":
-        return condition("Initialized", False, "PodFailed")
     return condition("Initialized", False, "ContainersNotInitialized", _named("incomplete", incomplete))
 
 

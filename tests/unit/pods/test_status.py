@@ -123,6 +123,15 @@ def test_init_containers_hold_the_pod_pending() -> None:
     assert status_of(pod(init=[INIT]), memory)["phase"] == "Running"
 
 
+def test_a_pod_that_failed_for_an_init_container_says_for_which() -> None:
+    obj = pod(C, initContainers=[INIT], restartPolicy="Never")
+    status = status_of(obj, up(info(INIT, "exited", code=1)), life=Life.FINISHED)
+    (told,) = [item for item in status["conditions"] if item["type"] == "Initialized"]
+    assert status["phase"] == "Failed"
+    assert (told["status"], told["reason"]) == ("False", "ContainersNotInitialized")
+    assert told["message"] == "containers with incomplete status: [i]"
+
+
 def test_readiness_needs_probe_and_gates() -> None:
     container = spec_container(readinessProbe={"exec": {}})
     memory = up(info(container))
