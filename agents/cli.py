@@ -58,7 +58,7 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
         raise click.BadParameter(str(error)) from error
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--server", default="", help="URL of the API server, to join with --token.")
 @click.option(
     "--token", default="", envvar="ORCA_TOKEN", callback=_token, help="Join token, as `orca token create` prints it."

@@ -39,6 +39,8 @@ def test_help_explains_and_does_nothing(path: Path) -> None:
         (["install-agent"], "--server is missing"),
         (["install-agent", "--server"], "--server needs a value"),
         (["install-agent", "--server", "https://10.0.0.1:6443"], "--token is missing"),
+        (["install-agent", "--config"], "--config needs a value"),
+        (["install-agent", "--config=no/such.yaml"], "there is no no/such.yaml"),
         (["install-agent", "--server", "10.0.0.1", "--token", TOKEN], "a URL like https://"),
         (["install-agent", "--server=https://10.0.0.1:6443", "--token=x"], "no token of orca token create"),
     ],
