@@ -90,7 +90,8 @@ def not_started(reason: str, text: str) -> Any:
     def check(pod: Obj) -> None:
         (status,) = pod["status"]["containerStatuses"]
         waiting = status["state"]["waiting"]
-        assert waiting["reason"] == reason and text in waiting["message"], waiting
+        assert waiting["reason"] == reason, waiting
+        assert text in waiting["message"], waiting
 
     return check
 
@@ -181,7 +182,14 @@ ENVIRONMENT = [
             "resources": BOUNDS,
         },
     ),
-    case("about-what-the-node-has", "env", "CPU=[1-9][0-9]*", "MEMORY=[1-9][0-9]{7,}", "DISK=[1-9][0-9]{7,}", of={"env": NODE_AMOUNTS}),
+    case(
+        "about-what-the-node-has",
+        "env",
+        "CPU=[1-9][0-9]*",
+        "MEMORY=[1-9][0-9]{7,}",
+        "DISK=[1-9][0-9]{7,}",
+        of={"env": NODE_AMOUNTS},
+    ),
     case("one-key-of-a-configmap", "env", "ONE=value-1", of={"env": env(ONE=key("configMap", "settings", "one"))}),
     case("one-key-of-a-secret", "env", "ONE=secret-1", of={"env": env(ONE=key("secret", "hidden", "one"))}),
     case(
@@ -267,9 +275,24 @@ NAMES = [
         volumes=[OF_HOST],
     ),
     case("hosts-of-the-host", HOSTS, r"# Kubernetes-managed hosts file \(host network\)\.", hostNetwork=True),
-    case("own-name", "hostname; hostname -f", "custom", r"custom\.sub\.conformance-.*\.svc\.cluster\.local", hostname="custom", subdomain="sub"),
+    case(
+        "own-name",
+        "hostname; hostname -f",
+        "custom",
+        r"custom\.sub\.conformance-.*\.svc\.cluster\.local",
+        hostname="custom",
+        subdomain="sub",
+    ),
     case("name-overridden", "hostname; hostname -f", "override.example.host", hostnameOverride="override.example.host"),
-    case("name-overridden-all-the-same", "hostname; hostname -f", "override-host", but=("custom", "sub"), hostname="custom", subdomain="sub", hostnameOverride="override-host"),
+    case(
+        "name-overridden-all-the-same",
+        "hostname; hostname -f",
+        "override-host",
+        but=("custom", "sub"),
+        hostname="custom",
+        subdomain="sub",
+        hostnameOverride="override-host",
+    ),
     case(
         "own-resolver",
         "cat /etc/resolv.conf",
@@ -289,10 +312,22 @@ NAMES = [
 RIGHTS = [
     case("user-of-the-image", None, "uid=1000.*", of={"image": SAYS, "command": ["id"]}),
     case("user-by-number", "id -u", "1001", of={"securityContext": {"runAsUser": 1001}}),
-    case("user-of-the-container-wins", "id -u; id -g", "1002", "2002", of={"securityContext": {"runAsUser": 1002}}, securityContext={"runAsUser": 1001, "runAsGroup": 2002}),
+    case(
+        "user-of-the-container-wins",
+        "id -u; id -g",
+        "1002",
+        "2002",
+        of={"securityContext": {"runAsUser": 1002}},
+        securityContext={"runAsUser": 1001, "runAsGroup": 2002},
+    ),
     case("user-zero", "id -u", "0", of={"securityContext": {"runAsUser": 0}}),
     case("not-root-by-number", "id -u", "1234", of={"securityContext": {"runAsNonRoot": True, "runAsUser": 1234}}),
-    case("not-root-by-image", None, "1000", of={"image": SAYS, "command": ["id", "-u"], "securityContext": {"runAsNonRoot": True}}),
+    case(
+        "not-root-by-image",
+        None,
+        "1000",
+        of={"image": SAYS, "command": ["id", "-u"], "securityContext": {"runAsNonRoot": True}},
+    ),
     case(
         "not-root-but-zero",
         "id -u",
@@ -314,21 +349,76 @@ RIGHTS = [
         check=not_started("CreateContainerConfigError", "container has runAsNonRoot and image has non-numeric user"),
         of={"image": ROOT_BY_NAME, "securityContext": {"runAsNonRoot": True}},
     ),
-    case("more-groups", "id -G", "0 1234 5678|1234 5678|0 10 1234 5678", securityContext={"supplementalGroups": [1234, 5678]}),
-    case("groups-and-user", "id -G", "123 1234 456 5678|123 456 1234 5678", securityContext={"runAsUser": 9, "runAsGroup": 123, "fsGroup": 456, "supplementalGroups": [1234, 5678]}),
-    case("read-only-root", "echo x > /file || echo refused", "refused", of={"securityContext": {"readOnlyRootFilesystem": True}}),
-    case("writable-root", "echo x > /file && cat /file", "x", of={"securityContext": {"readOnlyRootFilesystem": False}}),
-    case("privileged", "mount -t tmpfs t /tmp && echo mounted", "mounted", of={"securityContext": {"privileged": True}}),
-    case("not-privileged", "mount -t tmpfs t /tmp || echo refused", "refused", of={"securityContext": {"privileged": False}}),
-    case("no-new-privileges", STATUS, r"NoNewPrivs:\s1", of={"securityContext": {"allowPrivilegeEscalation": False, "runAsUser": 1000}}),
+    case(
+        "more-groups",
+        "id -G",
+        "0 1234 5678|1234 5678|0 10 1234 5678",
+        securityContext={"supplementalGroups": [1234, 5678]},
+    ),
+    case(
+        "groups-and-user",
+        "id -G",
+        "123 1234 456 5678|123 456 1234 5678",
+        securityContext={"runAsUser": 9, "runAsGroup": 123, "fsGroup": 456, "supplementalGroups": [1234, 5678]},
+    ),
+    case(
+        "read-only-root",
+        "echo x > /file || echo refused",
+        "refused",
+        of={"securityContext": {"readOnlyRootFilesystem": True}},
+    ),
+    case(
+        "writable-root", "echo x > /file && cat /file", "x", of={"securityContext": {"readOnlyRootFilesystem": False}}
+    ),
+    case(
+        "privileged", "mount -t tmpfs t /tmp && echo mounted", "mounted", of={"securityContext": {"privileged": True}}
+    ),
+    case(
+        "not-privileged",
+        "mount -t tmpfs t /tmp || echo refused",
+        "refused",
+        of={"securityContext": {"privileged": False}},
+    ),
+    case(
+        "no-new-privileges",
+        STATUS,
+        r"NoNewPrivs:\s1",
+        of={"securityContext": {"allowPrivilegeEscalation": False, "runAsUser": 1000}},
+    ),
     case("new-privileges-when-nothing-is-said", STATUS, r"NoNewPrivs:\s0", of={"securityContext": {"runAsUser": 1000}}),
-    case("new-privileges-when-asked", STATUS, r"NoNewPrivs:\s0", of={"securityContext": {"allowPrivilegeEscalation": True, "runAsUser": 1000}}),
+    case(
+        "new-privileges-when-asked",
+        STATUS,
+        r"NoNewPrivs:\s0",
+        of={"securityContext": {"allowPrivilegeEscalation": True, "runAsUser": 1000}},
+    ),
     case("seccomp-unconfined-when-nothing-is-said", STATUS, r"Seccomp:\s0"),
-    case("seccomp-unconfined", STATUS, r"Seccomp:\s0", of={"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, securityContext={"seccompProfile": {"type": "RuntimeDefault"}}),
+    case(
+        "seccomp-unconfined",
+        STATUS,
+        r"Seccomp:\s0",
+        of={"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+        securityContext={"seccompProfile": {"type": "RuntimeDefault"}},
+    ),
     case("seccomp-of-the-pod", STATUS, r"Seccomp:\s2", securityContext={"seccompProfile": {"type": "RuntimeDefault"}}),
-    case("seccomp-of-the-container", STATUS, r"Seccomp:\s2", of={"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}),
-    case("sysctl", "cat /proc/sys/kernel/shm_rmid_forced", "1", securityContext={"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]}),
-    case("sysctl-with-slashes", "cat /proc/sys/kernel/shm_rmid_forced", "1", securityContext={"sysctls": [{"name": "kernel/shm_rmid_forced", "value": "1"}]}),
+    case(
+        "seccomp-of-the-container",
+        STATUS,
+        r"Seccomp:\s2",
+        of={"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+    ),
+    case(
+        "sysctl",
+        "cat /proc/sys/kernel/shm_rmid_forced",
+        "1",
+        securityContext={"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]},
+    ),
+    case(
+        "sysctl-with-slashes",
+        "cat /proc/sys/kernel/shm_rmid_forced",
+        "1",
+        securityContext={"sysctls": [{"name": "kernel/shm_rmid_forced", "value": "1"}]},
+    ),
     case(
         "sysctl-not-safe",
         "true",

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -28,119 +27,10 @@ from tests.cluster.conformance.history import (
     restarted,
     watching,
 )
+from tests.cluster.conformance.lifecycle_pods import PODS, pod
 from tests.cluster.conformance.runs import apply
 from tests.cluster.podset import container
 from tests.support.kubectl import Kubectl, eventually
-
-SLEEP = ["sh", "-c", "trap exit TERM; while :; do sleep 0.2; done"]
-DEAF = ["sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
-
-
-def runs(script: str, name: str = "c", **more: Any) -> Obj:
-    return container(**{"name": name, "command": ["sh", "-c", script], **more})
-
-
-def pod(name: str, *containers: Obj, init: tuple[Obj, ...] = (), **spec: Any) -> Obj:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, **spec.pop("meta", {})},
-        "spec": {
-            "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": 1,
-            "automountServiceAccountToken": False,
-            "containers": list(containers) or [container()],
-            **({"initContainers": list(init)} if init else {}),
-            **spec,
-        },
-    }
-
-
-def sidecar(name: str, script: str | None = None, **more: Any) -> Obj:
-    return container(name=name, command=["sh", "-c", script] if script else SLEEP, restartPolicy="Always", **more)
-
-
-def probe(*command: str, **more: Any) -> Obj:
-    return {"exec": {"command": list(command)}, "periodSeconds": 1, "failureThreshold": 1, **more}
-
-
-ON_42 = {"exitCodes": {"operator": "In", "values": [42]}}
-RULE = [{"action": "Restart", **ON_42}]
-ALL_RULE = [{"action": "RestartAllContainers", **ON_42}]
-WORK = {"volumeMounts": [{"name": "work", "mountPath": "/mnt"}]}
-WORKDIR = {"volumes": [{"name": "work", "emptyDir": {}}]}
-THIRD_TIME = "echo x >> /mnt/n; case $(wc -l < /mnt/n) in 1) exit 1;; 2) exit 0;; esac; while :; do sleep 0.2; done"
-ONCE_42 = "[ -f /mnt/done ] && exec sleep 1000; touch /mnt/done; exit 42"
-HTTPD = "mkdir -p /www/cgi-bin; printf '%s' \"$PAGE\" > /www/cgi-bin/page; chmod +x /www/cgi-bin/page; exec httpd -f -p 8080 -h /www"
-REDIRECT = "#!/bin/sh\nprintf 'HTTP/1.0 302 Found\\r\\nLocation: {to}\\r\\n\\r\\n<a href=\"{to}\">Found</a>.'\n"
-UNWELL = "#!/bin/sh\nprintf 'HTTP/1.0 500 No\\r\\n\\r\\nunwell'\n"
-
-
-def web(page: str, **more: Any) -> Obj:
-    return runs(HTTPD, env=[{"name": "PAGE", "value": page}], **more)
-
-
-def http(path: str = "/cgi-bin/page", **more: Any) -> Obj:
-    return {"httpGet": {"path": path, "port": 8080}, "periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 1, **more}
-
-
-PODS = [
-    # restart policies and rules
-    pod("always", runs(THIRD_TIME, **WORK), **WORKDIR, restartPolicy="Always"),
-    pod("on-failure", runs(THIRD_TIME, **WORK), **WORKDIR, restartPolicy="OnFailure"),
-    pod("never", runs(THIRD_TIME, **WORK), **WORKDIR),
-    pod("rule-matches", runs("exit 42", restartPolicy="Never", restartPolicyRules=RULE)),
-    pod("rule-does-not", runs("exit 1", restartPolicy="Never", restartPolicyRules=RULE)),
-    pod("container-never", runs("exit 1", restartPolicy="Never"), restartPolicy="Always"),
-    pod("container-always", runs("exit 1", restartPolicy="Always")),
-    pod("all-anew", runs(ONCE_42, "source", restartPolicy="Never", restartPolicyRules=ALL_RULE, **WORK), container(name="other"), init=(runs("exit 0", "init"), sidecar("side")), **WORKDIR),
-    pod("all-anew-by-init", container(name="other"), init=(sidecar("side"), runs("exit 0", "init"), runs("[ -f /mnt/done ] && exit 0; touch /mnt/done; exit 42", "source", restartPolicy="Never", restartPolicyRules=ALL_RULE, **WORK)), **WORKDIR),
-    pod("all-anew-by-sidecar", container(name="other"), init=(runs("exit 0", "init"), sidecar("side"), sidecar("source", "[ -f /mnt/done ] && exec sleep 1000; touch /mnt/done; sleep 4; exit 42", restartPolicyRules=ALL_RULE, **WORK)), **WORKDIR),
-    # init containers
-    pod("init-then-end", runs("exit 0"), init=(runs("exit 0", "init1"), runs("exit 0", "init2"))),
-    pod("init-then-stay", init=(runs("exit 0", "init1"), runs("exit 0", "init2")), restartPolicy="Always"),
-    pod("init-fails-always", init=(runs("exit 1", "init1"), runs("exit 0", "init2")), restartPolicy="Always"),
-    pod("init-fails-never", runs("exit 0"), init=(runs("exit 0", "init1"), runs("exit 1", "init2"))),
-    pod("side-before-init", runs("exit 0"), init=(sidecar("side", startupProbe=probe("sh", "-c", "true", initialDelaySeconds=2)), runs("exit 0", "init"))),
-    pod("side-restarts", init=(sidecar("side", "sleep 1; exit 3"),)),
-    pod("side-unready", init=(sidecar("side", readinessProbe=probe("false")),), restartPolicy="Always"),
-    # probes
-    pod("readiness-delayed", runs("exec httpd -f -p 8080", readinessProbe={"tcpSocket": {"port": 8080}, "initialDelaySeconds": 5, "periodSeconds": 1})),
-    pod("readiness-fails", container(readinessProbe=http("/none"))),
-    pod("readiness-too-slow", container(readinessProbe=probe("sleep", "10", timeoutSeconds=1))),
-    pod("liveness-file", runs("echo ok > /tmp/health; sleep 3; rm /tmp/health; exec sleep 600", livenessProbe=probe("cat", "/tmp/health", initialDelaySeconds=1)), restartPolicy="Always"),
-    pod("liveness-well", runs("echo ok > /tmp/health; exec sleep 600", livenessProbe=probe("cat", "/tmp/health", initialDelaySeconds=1)), restartPolicy="Always"),
-    pod("liveness-http", web(UNWELL, livenessProbe=http()), restartPolicy="Always"),
-    pod("liveness-tcp", web(UNWELL, livenessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1, "initialDelaySeconds": 1, "failureThreshold": 1}), restartPolicy="Always"),
-    pod("liveness-too-slow", container(livenessProbe=probe("sleep", "10", timeoutSeconds=1, initialDelaySeconds=1)), restartPolicy="Always"),
-    pod("liveness-leaves-a-child", container(livenessProbe=probe("sh", "-c", "sleep 10 & exit 1", timeoutSeconds=1, initialDelaySeconds=1)), restartPolicy="Always"),
-    pod("liveness-redirected-here", web(REDIRECT.format(to="/nowhere"), livenessProbe=http()), restartPolicy="Always"),
-    pod("liveness-redirected-away", web(REDIRECT.format(to="http://0.0.0.0/"), livenessProbe=http()), restartPolicy="Always"),
-    pod("liveness-no-grpc", container(livenessProbe={"grpc": {"port": 2333}, "periodSeconds": 1, "initialDelaySeconds": 1, "failureThreshold": 1}), restartPolicy="Always"),
-    pod("startup-fails", container(startupProbe=probe("false", failureThreshold=2), livenessProbe=probe("true")), restartPolicy="Always"),
-    pod("startup-holds-liveness", container(startupProbe=probe("false", failureThreshold=600), livenessProbe=probe("false")), restartPolicy="Always"),
-    pod("startup-then-liveness", runs("sleep 2; echo > /tmp/up; exec sleep 600", startupProbe=probe("cat", "/tmp/up", failureThreshold=60), livenessProbe=probe("false")), restartPolicy="Always"),
-    pod("startup-then-ready-at-once", runs("sleep 3; echo > /tmp/up; exec sleep 600", startupProbe=probe("cat", "/tmp/up", failureThreshold=60), readinessProbe=probe("true", periodSeconds=60))),
-    pod("liveness-has-its-grace", container(command=DEAF, livenessProbe=probe("false", terminationGracePeriodSeconds=2)), restartPolicy="Always", terminationGracePeriodSeconds=500),
-    pod("startup-has-its-grace", container(command=DEAF, startupProbe=probe("false", terminationGracePeriodSeconds=2)), restartPolicy="Always", terminationGracePeriodSeconds=500),
-    pod("side-liveness", init=(sidecar("side", livenessProbe=probe("false", initialDelaySeconds=1)),), restartPolicy="Always"),
-    pod("side-startup-fails", init=(sidecar("side", startupProbe=probe("false", failureThreshold=2)),), restartPolicy="Always"),
-    # pods that are ended by the cases
-    pod("ends-unready", runs("trap 'rm /tmp/ready /tmp/live; sleep 4; exit 0' TERM; touch /tmp/ready /tmp/live; while :; do sleep 0.2; done", readinessProbe=probe("cat", "/tmp/ready", initialDelaySeconds=1), livenessProbe=probe("cat", "/tmp/live", initialDelaySeconds=1)), terminationGracePeriodSeconds=30),
-    pod("hook-sleeps", container(command=["sleep", "1000"], lifecycle={"preStop": {"sleep": {"seconds": 5}}}), meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=15),
-    pod("hook-sleeps-too-long", container(command=["sleep", "1000"], lifecycle={"preStop": {"sleep": {"seconds": 50}}}), meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=100),
-    pod("hook-sleeps-not", container(lifecycle={"preStop": {"sleep": {"seconds": 0}}}), terminationGracePeriodSeconds=30),
-    pod("hook-of-an-ended", runs("sleep 1", lifecycle={"preStop": {"sleep": {"seconds": 10}}}), terminationGracePeriodSeconds=30),
-    pod("hook-starts", container(lifecycle={"postStart": {"exec": {"command": ["sh", "-c", "echo started > /proc/1/fd/1"]}}, "preStop": {"exec": {"command": ["sh", "-c", "echo stopping > /proc/1/fd/1; sleep 2"]}}}), terminationGracePeriodSeconds=30),
-    pod("hook-fails", container(lifecycle={"postStart": {"exec": {"command": ["false"]}}}), restartPolicy="Always"),
-    pod("stop-signal", runs("trap 'exit 7' USR1; while :; do sleep 0.1; done", lifecycle={"stopSignal": "SIGUSR1"}), os={"name": "linux"}, meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=30),
-    pod("deaf", container(command=DEAF), meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=2),
-    pod("ends-well", runs("trap 'exit 0' TERM; while :; do sleep 0.1; done"), meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=30),
-    pod("always-fails", container(command=["/bin/false"]), restartPolicy="Always"),
-    pod("deadline-later"),
-    pod("gated", readinessGates=[{"conditionType": "example.com/1"}, {"conditionType": "example.com/2"}]),
-    pod("debugged"),
-]  # fmt: skip
 
 
 @dataclass
@@ -192,7 +82,11 @@ def events(here: Here, name: str, reason: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "wanted", "count", "state"),
-    [("always", "Running", 2, "running"), ("on-failure", "Succeeded", 1, "terminated"), ("never", "Failed", 0, "terminated")],
+    [
+        ("always", "Running", 2, "running"),
+        ("on-failure", "Succeeded", 1, "terminated"),
+        ("never", "Failed", 0, "terminated"),
+    ],
 )
 def test_restart_policies_lead_to_their_states(here: Here, name: str, wanted: str, count: int, state: str) -> None:
     def there(pod: Obj) -> bool:
@@ -243,7 +137,8 @@ def test_init_containers_run_once_and_in_order(here: Here) -> None:
         assert (first["exitCode"], second["exitCode"]) == (0, 0)
         assert first["finishedAt"] <= second["startedAt"]
         for name in ("init1", "init2"):
-            assert container_of(found, name)["ready"] is True and container_of(found, name)["restartCount"] == 0
+            assert container_of(found, name)["ready"] is True
+            assert container_of(found, name)["restartCount"] == 0
     waiting = {
         (container_of(seen, name)["state"].get("waiting") or {}).get("reason")
         for seen in here.seen.of["init-then-end"]
@@ -324,13 +219,15 @@ def test_failed_probes_restart_the_container(here: Here, name: str, of: str, sec
 def test_a_probe_has_a_grace_of_its_own(here: Here, name: str) -> None:
     found = here.seen.when(name, restarted(1), seconds=60)
     end = container_of(found)["lastState"]["terminated"]
-    assert end["exitCode"] == 137 and 2 <= lasted(end) <= 30
+    assert end["exitCode"] == 137
+    assert 2 <= lasted(end) <= 30
 
 
 def test_ready_at_once_when_startup_is_over(here: Here) -> None:
     started = here.seen.when("startup-then-ready-at-once", lambda pod: container_of(pod).get("started"))
     found = here.seen.when("startup-then-ready-at-once", ready, seconds=25)
-    assert parse_time(condition(found, "Ready")["lastTransitionTime"]) and container_of(started)["started"] is True
+    assert parse_time(condition(found, "Ready")["lastTransitionTime"])
+    assert container_of(started)["started"] is True
 
 
 # The end
@@ -339,7 +236,9 @@ def test_ready_at_once_when_startup_is_over(here: Here) -> None:
 def test_a_pod_that_ends_is_unready_and_asked_for_life_no_more(here: Here) -> None:
     here.seen.when("ends-unready", ready)
     delete(here, "ends-unready")
-    found = here.seen.when("ends-unready", lambda pod: pod["metadata"].get("deletionTimestamp") and not ready(pod), seconds=20)
+    found = here.seen.when(
+        "ends-unready", lambda pod: pod["metadata"].get("deletionTimestamp") and not ready(pod), seconds=20
+    )
     assert "running" in container_of(found)["state"]
     last = here.seen.was_gone("ends-unready", seconds=30)
     assert ended(container_of(last)).get("exitCode") == 0, "its own end, no kill"
@@ -350,7 +249,9 @@ def test_a_pod_that_ends_is_unready_and_asked_for_life_no_more(here: Here) -> No
     ("name", "argv", "low", "high"),
     [("hook-sleeps", (), 5, 15), ("hook-sleeps-too-long", ("--grace-period=5",), 5, 20)],
 )
-def test_a_stop_waits_for_its_hook_as_long_as_it_may(here: Here, name: str, argv: tuple[str, ...], low: int, high: int) -> None:
+def test_a_stop_waits_for_its_hook_as_long_as_it_may(
+    here: Here, name: str, argv: tuple[str, ...], low: int, high: int
+) -> None:
     here.seen.when(name, ready)
     delete(here, name, *argv)
     found = here.seen.when(name, lambda pod: ended(container_of(pod)), seconds=40)
@@ -375,7 +276,9 @@ def test_hooks_run_in_the_container(here: Here) -> None:
     here.seen.when("hook-starts", ready)
     eventually(lambda: here.kubectl("logs", "hook-starts").split() == ["started"], what="the hook at the start")
     delete(here, "hook-starts")
-    eventually(lambda: "stopping" in here.kubectl("logs", "hook-starts"), seconds=5, every=0.1, what="the hook at the end")
+    eventually(
+        lambda: "stopping" in here.kubectl("logs", "hook-starts"), seconds=5, every=0.1, what="the hook at the end"
+    )
     found = here.seen.when("hook-fails", restarted(1))
     assert container_of(found)["lastState"]["terminated"]["exitCode"] in (0, 137, 143)
     assert events(here, "hook-fails", "FailedPostStartHook")
@@ -383,7 +286,11 @@ def test_hooks_run_in_the_container(here: Here) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code", "reason", "last"),
-    [("stop-signal", 7, "Error", "Failed"), ("deaf", 137, "Error", "Failed"), ("ends-well", 0, "Completed", "Succeeded")],
+    [
+        ("stop-signal", 7, "Error", "Failed"),
+        ("deaf", 137, "Error", "Failed"),
+        ("ends-well", 0, "Completed", "Succeeded"),
+    ],
 )
 def test_the_end_is_told_before_the_pod_goes(here: Here, name: str, code: int, reason: str, last: str) -> None:
     """A finalizer keeps the object."""
@@ -443,9 +350,17 @@ def test_ephemeral_containers_join_a_running_pod(here: Here) -> None:
     here.kubectl("patch", "pod", "debugged", "--subresource=ephemeralcontainers", "-p", patch)
     here.seen.when("debugged", lambda pod: "running" in container_of(pod, "debugger")["state"])
     logs = here.kubectl("logs", "debugged", "-c", "debugger")
-    assert "polo" in logs and "trap exit TERM" in logs, logs
+    assert "polo" in logs, logs
+    assert "trap exit TERM" in logs, logs
     assert "debugged" in here.kubectl("exec", "debugged", "-c", "debugger", "--", "hostname")
-    refused = here.kubectl.try_("patch", "pod", "debugged", "--subresource=ephemeralcontainers", "-p", json.dumps({"spec": {"ephemeralContainers": [{**one, "command": ["x"]}]}}))
+    refused = here.kubectl.try_(
+        "patch",
+        "pod",
+        "debugged",
+        "--subresource=ephemeralcontainers",
+        "-p",
+        json.dumps({"spec": {"ephemeralContainers": [{**one, "command": ["x"]}]}}),
+    )
     assert refused.code == 1
     delete(here, "debugged")
     here.seen.was_gone("debugged", seconds=20)
@@ -461,7 +376,11 @@ def test_pods_deleted_at_any_moment_never_tell_what_is_not_so(here: Here, init: 
     rng = random.Random(int(os.environ.get("ORCA_FUZZ_SEED", "1")))
     failing = container(name="fail", command=["/bin/false"])
     made = [
-        pod(f"fast-{int(init)}-{n}", *((container(name="blocked"),) if init else (failing,)), init=(failing,) if init else ())
+        pod(
+            f"fast-{int(init)}-{n}",
+            *((container(name="blocked"),) if init else (failing,)),
+            init=(failing,) if init else (),
+        )
         for n in range(12)
     ]
 

@@ -153,13 +153,37 @@ CONFIGURED = [
     *configured("whole", LOOK.format(path="/v/data-1"), "value-1", "644 0 0"),
     *configured("as-a-user", LOOK.format(path="/v/data-1"), "value-1", "644 0 0", user=1000),
     *configured("default-mode", LOOK.format(path="/v/data-1"), "value-1", "400 0 0", defaultMode=0o400),
-    *configured("mode-and-group", LOOK.format(path="/v/data-1"), "value-1", "440 0 1001", user=1000, group=1001, defaultMode=0o440),
+    *configured(
+        "mode-and-group",
+        LOOK.format(path="/v/data-1"),
+        "value-1",
+        "440 0 1001",
+        user=1000,
+        group=1001,
+        defaultMode=0o440,
+    ),
     *configured("items", LOOK.format(path="/v/path/to/one") + "; ls /v", "value-1", "644 0 0", "path", items=ONE),
     *configured("items-as-a-user", LOOK.format(path="/v/path/to/one"), "value-1", "644 0 0", user=1000, items=ONE),
     *configured("item-mode", LOOK.format(path="/v/path/to/one"), "value-1", "400 0 0", items=MODED),
-    *configured("is-a-link-into-a-directory-of-versions", "readlink /v/data-1; readlink /v/..data | head -c 2", r"\.\.data/data-1", r"\.\."),
-    *configured("cannot-be-written", "echo x > /v/data-1 || echo refused; echo x > /v/new || echo refused-new", "refused", "refused-new"),
-    seen("configmap-binary", "wc -c < /v/dump.bin; cat /v/dump.bin | busybox od -An -tx1", "7", " de ca fe ba d0 fe ff", volume={"configMap": {"name": "map"}}),
+    *configured(
+        "is-a-link-into-a-directory-of-versions",
+        "readlink /v/data-1; readlink /v/..data | head -c 2",
+        r"\.\.data/data-1",
+        r"\.\.",
+    ),
+    *configured(
+        "cannot-be-written",
+        "echo x > /v/data-1 || echo refused; echo x > /v/new || echo refused-new",
+        "refused",
+        "refused-new",
+    ),
+    seen(
+        "configmap-binary",
+        "wc -c < /v/dump.bin; cat /v/dump.bin | busybox od -An -tx1",
+        "7",
+        " de ca fe ba d0 fe ff",
+        volume={"configMap": {"name": "map"}},
+    ),
     seen(
         "configmap-twice",
         "cat /v/data-1 /w/data-2",
@@ -168,7 +192,12 @@ CONFIGURED = [
         of={"volumeMounts": [{"name": n, "mountPath": f"/{n}"} for n in "vw"]},
         volumes=[{"name": "w", "configMap": {"name": "map"}}],
     ),
-    seen("configmap-optional-and-absent", "ls -A /v | wc -l", "0|1|2", volume={"configMap": {"name": "none", "optional": True}}),
+    seen(
+        "configmap-optional-and-absent",
+        "ls -A /v | wc -l",
+        "0|1|2",
+        volume={"configMap": {"name": "none", "optional": True}},
+    ),
     seen("configmap-part", "cat /v", "value-2", volume={"configMap": {"name": "map"}}, subPath="data-2"),
 ]
 
@@ -187,11 +216,16 @@ ITEMS = [
         }.items()
     ),
 ]
-SHOWN = "cd /v; for f in podname labels annotations cpu_limit cpu_request memory_limit memory_request; do echo $f: $(cat $f); done"
+SHOWN = (
+    "cd /v; for f in podname labels annotations cpu_limit cpu_request memory_limit memory_request; "
+    "do echo $f: $(cat $f); done"
+)
 BOUNDS = {"requests": {"cpu": "250m", "memory": "32Mi"}, "limits": {"cpu": "1250m", "memory": "64Mi"}}
 
 
-def downward(suffix: str, script: str, *prints: str, user: int = 0, group: int = 0, of: Obj | None = None, **more: Any) -> list[Case]:
+def downward(
+    suffix: str, script: str, *prints: str, user: int = 0, group: int = 0, of: Obj | None = None, **more: Any
+) -> list[Case]:
     mode = {"defaultMode": more["defaultMode"]} if "defaultMode" in more else {}
     items = more.get("items", ITEMS)
     volumes = {
@@ -218,10 +252,25 @@ DOWNWARD = [
         "memory_request: 33554432",
         of={"resources": BOUNDS},
     ),
-    *downward("what-the-node-has", SHOWN, "cpu_limit: [1-9][0-9]*", "memory_limit: [1-9][0-9]{7,}", "cpu_request: 0", "memory_request: 0"),
+    *downward(
+        "what-the-node-has",
+        SHOWN,
+        "cpu_limit: [1-9][0-9]*",
+        "memory_limit: [1-9][0-9]{7,}",
+        "cpu_request: 0",
+        "memory_request: 0",
+    ),
     *downward("default-mode", "stat -L -c %a /v/podname", "400", defaultMode=0o400),
     *downward("item-mode", "stat -L -c %a /v/podname", "400", items=NAME_ONLY),
-    *downward("mode-and-group", "stat -L -c '%a %u %g' /v/podname; cat /v/podname", "440 0 1234", ".*-mode-and-group", user=1001, group=1234, defaultMode=0o440),
+    *downward(
+        "mode-and-group",
+        "stat -L -c '%a %u %g' /v/podname; cat /v/podname",
+        "440 0 1234",
+        ".*-mode-and-group",
+        user=1001,
+        group=1234,
+        defaultMode=0o440,
+    ),
 ]
 
 PROJECTED = [
@@ -266,7 +315,8 @@ PROJECTED = [
     ),
     case(
         "account-mounted",
-        "cd /var/run/secrets/kubernetes.io/serviceaccount; cat namespace; echo; ls | sort | tr '\\n' ' '; stat -L -c %a token",
+        "cd /var/run/secrets/kubernetes.io/serviceaccount; cat namespace; echo; ls | sort | tr '\\n' ' '; "
+        "stat -L -c %a token",
         "conformance-.*",
         "ca.crt namespace token .*",
         automountServiceAccountToken=True,
@@ -299,9 +349,20 @@ PARTS = [
         )
         for kind, value in {"absolutely": "/tmp", "upwards": "../up"}.items()
     ),
-    seen("part-of-the-host", "echo there > /v/f; cat /v/f", "there", volume={"hostPath": {"path": "/tmp"}}, subPath="conformance-part"),
+    seen(
+        "part-of-the-host",
+        "echo there > /v/f; cat /v/f",
+        "there",
+        volume={"hostPath": {"path": "/tmp"}},
+        subPath="conformance-part",
+    ),
     seen("host-path-mode", "stat -c %a /v", "1777|777", volume={"hostPath": {"path": "/tmp"}}),
-    seen("host-path-written", "echo x > /v/conformance-file; cat /v/conformance-file; rm /v/conformance-file", "x", volume={"hostPath": {"path": "/tmp"}}),
+    seen(
+        "host-path-written",
+        "echo x > /v/conformance-file; cat /v/conformance-file; rm /v/conformance-file",
+        "x",
+        volume={"hostPath": {"path": "/tmp"}},
+    ),
     seen("read-only-mount", "echo x > /v/f || echo refused", "refused", volume={"emptyDir": {}}, readOnly=True),
 ]
 
@@ -356,7 +417,10 @@ def test_volumes_follow_what_they_were_made_of(here: Ran) -> None:
     }
     apply(kubectl, gone, follower)
     kubectl("wait", "--for=condition=Ready", "pod/follower", "--timeout=60s")
-    assert inside(kubectl, "follower", "cat /map/data-1 /leaving/x; ls /late /late-secret") == "value-1y/late:\n\n/late-secret:"
+    assert (
+        inside(kubectl, "follower", "cat /map/data-1 /leaving/x; ls /late /late-secret")
+        == "value-1y/late:\n\n/late-secret:"
+    )
     patch = ("patch", "--type=merge", "-p")
     kubectl(*patch, json.dumps({"data": {"data-1": "changed", "data-2": None}}), "configmap", "map")
     kubectl(*patch, json.dumps({"stringData": {"data-1": "changed-too"}}), "secret", "secret")
@@ -367,12 +431,10 @@ def test_volumes_follow_what_they_were_made_of(here: Ran) -> None:
     kubectl("delete", "configmap", "leaving")
     look = (
         "cat /map/data-1; echo; ls /map/data-2 2>&1; cat /secret/data-1 /late/came /late-secret/came; echo; "
-        "cat /about/labels; echo; cat /about/annotations; echo; cat /all/map /all/secret /all/came /all/labels; echo; ls /leaving"
+        "cat /about/labels; echo; cat /about/annotations; echo; "
+        "cat /all/map /all/secret /all/came /all/labels; echo; ls /leaving"
     )
-    wanted = (
-        "changed\nls: /map/data-2: No such file or directory\nchanged-toolaterlater-too\n"
-        'a="2"\nb="2"\n'
-    )
+    wanted = 'changed\nls: /map/data-2: No such file or directory\nchanged-toolaterlater-too\na="2"\nb="2"\n'
 
     def followed() -> bool:
         text = inside(kubectl, "follower", look)
@@ -387,7 +449,8 @@ def test_volumes_follow_what_they_were_made_of(here: Ran) -> None:
 def test_what_is_immutable_stays(here: Ran, kind: str, name: str) -> None:
     for patch in ({"data": {"a": "Mg=="}}, {"immutable": False}, {"data": {"b": "Mg=="}}):
         done = here.kubectl.try_("patch", kind, name, "--type=merge", "-p", json.dumps(patch))
-        assert done.code == 1 and "field is immutable when `immutable` is set" in done.err, done
+        assert done.code == 1, done
+        assert "field is immutable when `immutable` is set" in done.err, done
     here.kubectl("label", kind, name, "may=change")
     here.kubectl("delete", kind, name)
 
