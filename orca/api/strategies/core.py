@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import UTC, datetime
 
 from orca.api.builtin import (
     CERTIFICATESIGNINGREQUESTS,
@@ -22,6 +23,7 @@ from orca.api.builtin import (
 from orca.api.customresources.naming import FINALIZER, terminating
 from orca.api.objects import Obj
 from orca.api.strategy import register
+from orca.api.times import format_time
 
 NAMESPACE_FINALIZER = "kubernetes"
 
@@ -78,6 +80,31 @@ def _update_request(new: Obj, old: Obj, subresource: str) -> None:
         new["status"] = deepcopy(old.get("status") or {})
         if conditions is not None:
             new["status"]["conditions"] = conditions
+    if subresource in ("approval", "status"):
+        _settle_conditions(new["status"], old.get("status") or {}, signing=subresource == "status")
+
+
+def _settle_conditions(status: Obj, before: Obj, *, signing: bool) -> None:
+    """Decisions stay as they were where another part is written; times that nobody gave are now."""
+    conditions, old = status.get("conditions") or [], before.get("conditions") or []
+    for kind in ("Approved", "Denied") if signing else ():
+        had = [one for one in old if one.get("type") == kind]
+        places = [i for i, one in enumerate(conditions) if one.get("type") == kind]
+        if len(had) != len(places):
+            break
+        for place, one in zip(places, had, strict=True):
+            conditions[place] = deepcopy(one)
+    now = format_time(datetime.now(UTC))
+    for one in conditions:
+        one["lastUpdateTime"] = one.get("lastUpdateTime") or now
+        if not one.get("lastTransitionTime"):
+            same = (
+                past["lastTransitionTime"]
+                for past in old
+                if past.get("lastTransitionTime")
+                and (past.get("type"), past.get("status")) == (one.get("type"), one.get("status"))
+            )
+            one["lastTransitionTime"] = next(same, now)
 
 
 def _faces_out(spec: Obj) -> bool:

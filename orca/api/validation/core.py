@@ -9,6 +9,7 @@ import json
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.metadata import STANDARD_FINALIZERS
+from orca.api.structure import go_kind
 from orca.api.validation import common
 from orca.api.validation.registry import Errors, Obj, on_create, on_update
 
@@ -30,7 +31,7 @@ def config_map(obj: Obj) -> Errors:
         size += len(value.encode()) if isinstance(value, str) else 0
     for key, value in binary.items():
         common.messages(names.config_key(key), key, f"binaryData[{key}]", out)
-        size += len(value or "") * 3 // 4
+        size += len(value or "") * 3 // 4 - (value or "")[-2:].count("=")
     if size > MAX_BYTES:
         out.append(FieldError.too_long("[]", "", MAX_BYTES))
     return out
@@ -68,7 +69,9 @@ def _docker(data: dict[str, bytes], key: str, out: Errors) -> None:
         out.append(FieldError.required(path))
         return
     try:
-        wrong = "" if isinstance(json.loads(data[key]), dict | None) else "json: cannot unmarshal into a map"
+        value = json.loads(data[key])
+        text = f"json: cannot unmarshal {go_kind(value)} into Go value of type map[string]interface {{}}"
+        wrong = "" if isinstance(value, dict | None) else text
     except ValueError as error:
         wrong = str(error)
     if wrong:

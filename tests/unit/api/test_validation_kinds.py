@@ -1,5 +1,6 @@
 """What the other kinds are refused for, in upstream's words."""
 
+import base64
 from copy import deepcopy
 
 import pytest
@@ -135,6 +136,12 @@ def test_sound_objects_are_accepted_and_may_be_written_again(resource, body):
          ["data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or "
           "'.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"]),
         (builtin.CONFIGMAPS, {"data": {"a": "x" * 1048577}}, ["[]: Too long: may not be more than 1048576 bytes"]),
+        (builtin.CONFIGMAPS, {"binaryData": {"a": base64.b64encode(b"x" * 1048577).decode()}},
+         ["[]: Too long: may not be more than 1048576 bytes"]),
+        (builtin.CONFIGMAPS, {"binaryData": {"a": base64.b64encode(b"x" * 1048576).decode()}}, []),
+        (builtin.SECRETS, {"type": "kubernetes.io/dockercfg", "data": {".dockercfg": "MQ=="}},
+         ['data[.dockercfg]: Invalid value: "<secret contents redacted>": '
+          "json: cannot unmarshal number into Go value of type map[string]interface {}"]),
         (builtin.SECRETS, {"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}, ["data[tls.key]: Required value"]),
         (builtin.NODES, {"spec": {"taints": [{"key": "k", "effect": "Nope"}]}},
          ['metadata.taints[0].effect: Unsupported value: "Nope": supported values: "NoSchedule", "PreferNoSchedule", '
@@ -264,13 +271,16 @@ def test_approvals_go_through_their_door():
     def through(door):
         new = deepcopy(old)
         new["spec"]["signerName"] = "other"
-        new["status"] = {"conditions": approved, "certificate": "Y2VydA=="}
+        new["status"] = {"conditions": deepcopy(approved), "certificate": "Y2VydA=="}
         strategy.prepare_update(row, new, old, door)
         return new, [str(e) for e in strategy.validate_update(row, new, old, door)]
 
     new, errors = through("approval")
     assert new["spec"] == old["spec"]
-    assert new["status"] == {"conditions": approved}
+    (condition,) = new["status"].pop("conditions")
+    assert new["status"] == {}
+    assert condition.pop("lastUpdateTime") == condition.pop("lastTransitionTime")
+    assert condition == approved[0]
     assert errors == []
     new, errors = through("status")
     assert errors == [
@@ -279,6 +289,21 @@ def test_approvals_go_through_their_door():
     ]
     new, errors = through("")
     assert new["status"] == {}
+
+
+def test_signing_leaves_decisions_as_they_were():
+    row = builtin.CERTIFICATESIGNINGREQUESTS
+    times = {"lastUpdateTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    approved = {"type": "Approved", "status": "True", "reason": "Fine", **times}
+    old = {"metadata": {"name": "x"}, "spec": {"signerName": "a.b/c"}, "status": {"conditions": [approved]}}
+    new = deepcopy(old)
+    new["status"]["conditions"][0]["reason"] = "Other"
+    new["status"]["conditions"].append({"type": "Failed", "status": "True", "lastUpdateTime": "2026-01-02T00:00:00Z"})
+    strategy.prepare_update(row, new, old, "status")
+    kept, failed = new["status"]["conditions"]
+    assert kept == approved
+    assert failed.pop("lastTransitionTime") > "2026-01-02T00:00:00Z"
+    assert failed == {"type": "Failed", "status": "True", "lastUpdateTime": "2026-01-02T00:00:00Z"}
 
 
 def test_every_kind_that_is_stored_has_rules():
