@@ -10,7 +10,7 @@ import ipaddress
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,14 @@ class Allocator:
         return lease
 
     def adopt(self, uid: str, lease: Lease) -> None:
-        """Remember an address that was found in use."""
-        self.leases.setdefault(uid, lease)
+        """Remember an address that was found in use; what is remembered otherwise is wrong, whoever wrote it."""
+        for other in [one for one, held in self.leases.items() if held.ip == lease.ip and one != uid]:
+            del self.leases[other]
+        held = self.leases.get(uid)
+        if held is None:
+            self.leases[uid] = lease
+        elif held.ip != lease.ip:
+            self.leases[uid] = replace(held, ip=lease.ip)
 
     def release(self, uid: str) -> Lease | None:
         return self.leases.pop(uid, None)

@@ -59,6 +59,8 @@ class PodNetwork:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pod-network")
         self._wiring: Wiring | None = None
         self._allocator: Allocator | None = None
+        self._saved: str | None = ""
+        """What is on disk; None when that could not be written."""
         self._node_ip = ""
         self._mtu = 1500
         self._routes: tuple[NodeRoute, ...] | None = None
@@ -100,6 +102,8 @@ class PodNetwork:
             for link in await self._in_thread(lambda wiring: wiring.pod_links()):
                 allocator.adopt(link.uid, Lease(link.ip, link.name))
             await self._in_thread(lambda wiring: self._ensure_links(wiring, allocator))
+            text = render(allocator)
+            await self._in_thread(lambda _: self._save(text))
         except OSError as error:
             raise NetworkError(f"cannot set up the host's links: {error.strerror or error}") from error
         self._allocator = allocator
@@ -122,11 +126,10 @@ class PodNetwork:
         except RangeExhausted as error:
             raise NetworkError(str(error)) from error
         gateway, mtu = allocator.gateway, self._mtu
-        record = render(allocator) if lease != before else ""
+        record = render(allocator)
 
         def wire(wiring: Wiring) -> None:
-            if record:
-                self._file.write(record)
+            self._save(record)
             wiring.plug(uid=pod_uid, name=hostname, pid=netns_pid, ip=lease.ip, gateway=gateway, mtu=mtu)
 
         await self._in_thread(wire)
@@ -141,9 +144,23 @@ class PodNetwork:
         # The address is free only once nothing answers to it any more.
         if lease := allocator.release(pod_uid):
             record = render(allocator)
-            await self._in_thread(lambda _: self._file.write(record))
+            await self._in_thread(lambda _: self._save(record))
             if lease.host_ports:
                 await self._sync_rules()
+
+    def _save(self, text: str) -> None:
+        """Put the addresses on disk. A disk that is full keeps no pod from starting or, worse, from going: links tell
+        the addresses of those that are there, and those of others are freed by the agent that comes next."""
+        if text == self._saved:
+            return
+        try:
+            self._file.write(text)
+        except OSError as error:
+            if self._saved is not None:
+                log.warning("addresses of pods cannot be written", file=str(self._file.path), error=str(error))
+            self._saved = None
+        else:
+            self._saved = text
 
     async def reconcile(self, live: Collection[str]) -> None:
         """Free what belongs to no live pod (uids)."""
