@@ -16,6 +16,7 @@ from orca.api.builtin import (
     LEASES,
     LIMITRANGES,
     NAMESPACES,
+    NODES,
     ROLEBINDINGS,
     ROLES,
     SERVICES,
@@ -43,6 +44,20 @@ def _update_namespace(new: Obj, old: Obj, subresource: str) -> None:
             new["spec"] = deepcopy(old["spec"])
         else:
             new.pop("spec", None)
+
+
+def _create_node(obj: Obj) -> None:
+    """Nodes take their configuration from nowhere else any more."""
+    (obj.get("spec") or {}).pop("configSource", None)
+    (obj.get("status") or {}).pop("config", None)
+
+
+def _update_node(new: Obj, old: Obj, subresource: str) -> None:
+    """As ``_create_node``; what an old node has may stay."""
+    del subresource
+    for key, field in (("spec", "configSource"), ("status", "config")):
+        if field in (new.get(key) or ()) and not (old.get(key) or {}).get(field):
+            del new[key][field]
 
 
 def _create_crd(obj: Obj) -> None:
@@ -143,6 +158,7 @@ def _update_service(new: Obj, old: Obj, subresource: str) -> None:
 register(NAMESPACES, prepare_create=_create_namespace, prepare_update=_update_namespace)
 register(CERTIFICATESIGNINGREQUESTS, prepare_update=_update_request)
 register(CUSTOMRESOURCEDEFINITIONS, prepare_create=_create_crd, prepare_update=_update_crd, prepare_delete=_delete_crd)
+register(NODES, prepare_create=_create_node, prepare_update=_update_node)
 register(SERVICES, prepare_update=_update_service)
 for _row in (
     ENDPOINTS,

@@ -1,5 +1,7 @@
 """What the generic part of every kind's strategy keeps, resets and counts."""
 
+from copy import deepcopy
+
 import pytest
 
 from orca.api import strategy
@@ -75,6 +77,20 @@ def test_nodes_are_labelled_through_their_status():
     new = {"metadata": {"name": "a", "labels": {"c": "d"}}, "spec": {}, "status": {"x": 1}}
     strategy.prepare_update(NODES, new, old, "status")
     assert meta(new)["labels"] == {"c": "d"}
+
+
+def test_nodes_take_no_configuration_from_elsewhere():
+    asked = {"configMap": {"name": "c"}}
+    obj = {"metadata": {"name": "n"}, "spec": {"configSource": asked}, "status": {"config": {"error": "x"}}}
+    new = deepcopy(obj)
+    strategy.prepare_create(NODES, new)
+    assert new["spec"] == new["status"] == {}
+    new, old = deepcopy(obj), {"metadata": {"name": "n"}, "spec": {}}
+    strategy.prepare_update(NODES, new, old)
+    assert new["spec"] == {}
+    new = deepcopy(obj)
+    strategy.prepare_update(NODES, new, deepcopy(obj))
+    assert new["spec"] == {"configSource": asked}
 
 
 def test_kinds_without_status_or_generation():
