@@ -119,7 +119,7 @@ def is_changed(container: Obj, info: ContainerInfo) -> bool:
 
 def is_started(container: Obj, info: ContainerInfo, memory: Memory) -> bool:
     """``status.containerStatuses[].started``: runs, postStart ended, startup probe succeeded."""
-    if not info.running or info.id in memory.hooks:
+    if not info.running or info.id in memory.hooks or info.id in memory.failed_hooks:
         return False
     if not container.get("startupProbe"):
         return True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import structlog
 
+from agents.pods.naming import pod_title
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.probes.handlers import Target
@@ -44,7 +46,7 @@ class Hooks:
             # Not in the event: what a hook prints may be secret.
             log.warning("postStart failed", pod=name(subject.pod), container=container["name"], output=text)
             subject.tell("FailedPostStartHook", "PostStartHook failed", container=container["name"], warning=True)
-            memory.failed_hooks.add(container_id)
+            memory.failed_hooks[container_id] = _failed(hook, container, subject.pod, text)
 
     def give_up(self, container_id: str) -> None:
         """Its container is to go, or gone: a postStart that is under way is not waited for."""
@@ -73,3 +75,12 @@ class Hooks:
         target = Target(container_id, container, ips[0] if ips else "")
         outcome = await self._tools.handlers.run_hook(hook, target, limit)
         return outcome.ok, outcome.text
+
+
+def _failed(hook: Obj, container: Obj, pod: Obj, text: str) -> str:
+    """What upstream says of a postStart that failed, in the container's status."""
+    whose = f'for Container "{container["name"]}" in Pod "{pod_title(pod)}" failed'
+    if "exec" in hook:
+        argv = " ".join(hook["exec"].get("command") or ())
+        return f"Exec lifecycle hook ([{argv}]) {whose} - message: {json.dumps(text, ensure_ascii=False)}"
+    return f"HTTP lifecycle hook ({(hook.get('httpGet') or {}).get('path', '')}) {whose} - error: {text}"

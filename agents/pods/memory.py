@@ -153,8 +153,8 @@ class Memory:
     """By container id."""
     hooks: set[str] = field(default_factory=set)
     """Ids of containers whose postStart has not ended."""
-    failed_hooks: set[str] = field(default_factory=set)
-    """Ids of containers whose postStart has failed: they are to be ended."""
+    failed_hooks: dict[str, str] = field(default_factory=dict)
+    """What failed, by id of containers whose postStart has failed: they are to be ended."""
     pre_stopped: set[str] = field(default_factory=set)
     """Ids of sidecars whose preStop has ended, before it was their turn to be stopped."""
     stop_until: dict[str, datetime] = field(default_factory=dict)
@@ -236,7 +236,8 @@ class Memory:
             known[:] = [info for info in known if info.id != container_id]
         for by_id in (self.probes, self.messages, self.users, self.sizing.requested, self.stop_until, self.moved):
             by_id.pop(container_id, None)
-        for ids in (self.hooks, self.failed_hooks, self.pre_stopped):
+        self.failed_hooks.pop(container_id, None)
+        for ids in (self.hooks, self.pre_stopped):
             ids.discard(container_id)
         self.sizing.restarting.discard(container_id)
 

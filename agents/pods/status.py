@@ -208,6 +208,8 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     if info.running and info.id in memory.hooks:
         # Upstream, too, calls no container running whose postStart has not ended.
         status["state"] = {"waiting": _waiting(pod, container, memory, decided)}
+    elif info.running and info.id in memory.failed_hooks:
+        status["state"] = {"waiting": {"reason": "PostStartHookError", "message": memory.failed_hooks[info.id]}}
     elif info.running:
         status["state"] = {"running": {"startedAt": _time(info.started_at)}}
     elif end is not None and name in decided.waiting:

@@ -206,6 +206,17 @@ def test_a_container_is_not_running_before_its_post_start_has_ended() -> None:
     assert "running" in told["state"]
 
 
+def test_a_container_whose_post_start_has_failed_waits_for_its_end() -> None:
+    memory = up(info(C))
+    memory.failed_hooks["c-0"] = "Exec lifecycle hook ([false]) failed"
+    status = status_of(pod(), memory)
+    (told,) = status["containerStatuses"]
+    assert told["state"] == {
+        "waiting": {"reason": "PostStartHookError", "message": "Exec lifecycle hook ([false]) failed"}
+    }
+    assert (told["started"], told["ready"]) == (False, False)
+
+
 def test_an_init_container_is_started_while_it_runs() -> None:
     obj = pod(init=[INIT])
     (running,) = status_of(obj, up(info(INIT)))["initContainerStatuses"]
