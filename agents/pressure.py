@@ -13,8 +13,8 @@ from agents.eviction.thresholds import Signal
 from agents.node.facts import HostFacts
 from agents.pods import PodManager
 from agents.resources.cgroups import Cgroups
+from agents.resources.usage import V1
 from agents.runtime import Runtime
-from agents.stats.cgroups import V1
 from agents.stats.collector import Collector
 from agents.stats.engine import engine_of
 from agents.stats.groups import Machine

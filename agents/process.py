@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from agents.config import Configuration, ConfigurationError
+from agents.resources.paths import MOUNT, cgroup_version
 
 KERNEL_FLAGS: Mapping[str, int] = {
     "vm/overcommit_memory": 1,
@@ -23,15 +24,13 @@ KERNEL_FLAGS: Mapping[str, int] = {
 log = structlog.get_logger()
 
 
-def check_host(
-    configuration: Configuration, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")
-) -> None:
+def check_host(configuration: Configuration, proc: Path = Path("/proc"), cgroups: Path = MOUNT) -> None:
     """Raises ConfigurationError for a host that the configuration does not want."""
     if configuration.fail_swap_on and (swaps := _swaps(proc)):
         raise ConfigurationError(
             f"failSwapOn: running with swap on is not supported, please disable swap or set it to false ({swaps})"
         )
-    if configuration.fail_cgroup_v1 and not (cgroups / "cgroup.controllers").exists():
+    if configuration.fail_cgroup_v1 and cgroup_version(cgroups) == 1:
         raise ConfigurationError("failCgroupV1: this host has cgroup v1")
     if configuration.protect_kernel_defaults:
         wrong = []

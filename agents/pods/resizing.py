@@ -19,9 +19,9 @@ from agents.pods.steps import Resize
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.resources.limits import UNLIMITED, Limits
+from agents.resources.usage import find_hierarchy
 from agents.runtime.errors import EngineTimeout, EngineUnavailable, NoSuchContainer, RuntimeFailure
 from agents.runtime.model import Resources
-from agents.stats.cgroups import find_hierarchy
 from orca.api.objects import meta, uid
 
 log = structlog.get_logger()

@@ -82,10 +82,6 @@ class Layout:
             return ""
         return self.path(name) if self.driver is Driver.CGROUPFS else slice_unit(name)
 
-    def pod_parent(self, pod: Obj) -> str:
-        """``CgroupParent`` of a pod's containers."""
-        return self.parent(self.pod_name(pod)) if self.by_quality else self.root
-
     def spare_parent(self) -> str:
         """``CgroupParent`` of pause containers that are made before there is a pod for them; they stay there."""
         return self.parent((*self.pods_name, SPARE)) if self.by_quality else self.root

@@ -24,7 +24,6 @@ from agents.server.transport import TakenOverResponse, WebSocketBytes
 PROTOCOL = "portforward.k8s.io"
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 CHANNELS = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io")
-PAIR_SECONDS = 30.0
 READ_BYTES = 1 << 16
 QUEUED_MESSAGES = 32
 

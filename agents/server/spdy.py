@@ -215,15 +215,6 @@ class SpdyConnection:
         """True while at least one half of the stream is open."""
         return stream_id in self._streams
 
-    def statistics(self) -> dict[str, int | bool]:
-        """Counts for debugging and tests."""
-        return {
-            "streams": len(self._streams),
-            "buffered": len(self._input),
-            "to_send": self.pending,
-            "windows": self._keeps_windows,
-        }
-
     # --- what arrives ---------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> list[Event]:
@@ -460,10 +451,6 @@ class SpdyConnection:
         if not self._gone_away:
             self._gone_away = True
             self._control(FrameType.GOAWAY, 0, struct.pack("!II", self._last_peer_stream, status))
-
-    def announce_window(self, size: int) -> None:
-        """Tell the peer our initial window, as a peer that keeps windows does."""
-        self._control(FrameType.SETTINGS, 0, struct.pack("!III", 1, SETTINGS_INITIAL_WINDOW, size))
 
     def _sendable(self, stream_id: int) -> _Stream:
         stream = self._streams.get(stream_id)

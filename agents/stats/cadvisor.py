@@ -12,7 +12,7 @@ from typing import TypeAlias
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from agents.stats.cgroups import Details, Usage
+from agents.resources.usage import Details, Usage
 from agents.stats.groups import Group, Labels, Machine, device_number
 from agents.stats.model import Filesystem, Interface
 

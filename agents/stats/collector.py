@@ -15,9 +15,9 @@ from typing import TypeVar
 import structlog
 
 from agents.pods.ports import Tenant
+from agents.resources.usage import Hierarchy, find_hierarchy
 from agents.runtime.errors import RuntimeFailure
 from agents.stats import host
-from agents.stats.cgroups import Hierarchy, find_hierarchy
 from agents.stats.disk import NOTHING, Counted, Ledger, count_files, count_logs, filesystem
 from agents.stats.groups import Group, Labels, group_of
 from agents.stats.meter import FRESH_SECONDS, Meter, bare

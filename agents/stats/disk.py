@@ -61,14 +61,6 @@ def filesystem(path: str | Path, at: datetime, counted: Counted | None = None) -
     )
 
 
-def count_tree(root: str) -> Counted:
-    """Blocks and inodes at and below ``root``, a file with several names once. Blocks until it is through."""
-    found = NOTHING
-    for so_far in walk(root):
-        found = so_far
-    return found
-
-
 def walk(root: str) -> Iterator[Counted]:
     """What was found so far, every few files; the last is the whole."""
     try:

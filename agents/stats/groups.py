@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from datetime import datetime
 
-from agents.stats.cgroups import Details, Hierarchy, Usage, text
-from agents.stats.model import Filesystem, Interface, Pressure
+from agents.resources.usage import Details, Hierarchy, Pressure, Usage, text
+from agents.stats.model import Filesystem, Interface
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.stats.cgroups import number, pairs, text
+from agents.resources.usage import number, pairs, text
 from agents.stats.model import Interface
 
 PROC = Path("/proc")

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.pods.ports import Tenant
+from agents.resources.usage import Hierarchy, Usage
 from agents.runtime.model import ContainerInfo
 from agents.stats import host
-from agents.stats.cgroups import Hierarchy, Usage
 from agents.stats.model import ContainerStats, Cpu, MemoryUse, Network, NodeStats, PodStats, Swap
 from orca.api.objects import Obj, name, namespace, uid
 from orca.api.times import parse_time

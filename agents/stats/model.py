@@ -9,23 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-
-@dataclass(frozen=True, slots=True)
-class Stall:
-    """One line of a pressure file: per cent of the last 10, 60 and 300 seconds, the total in microseconds."""
-
-    total: int = 0
-    avg10: float = 0.0
-    avg60: float = 0.0
-    avg300: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pressure:
-    """Time lost by some tasks, and by all of them at once."""
-
-    some: Stall = field(default_factory=Stall)
-    full: Stall = field(default_factory=Stall)
+from agents.resources.usage import Pressure
 
 
 @dataclass(frozen=True, slots=True)

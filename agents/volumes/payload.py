@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from agents.pods.containers import find_container
 from agents.pods.environment import ConfigError, Place, field_value, resource_value
@@ -105,11 +105,6 @@ def _quoted(text: str) -> str:
         "\v": "\\v",
     }
     return '"' + "".join(named.get(c, c if c.isprintable() else f"\\x{ord(c):02x}") for c in text) + '"'
-
-
-def owned_by(files: Files, owner: int | None) -> dict[str, File]:
-    """The files with another owner."""
-    return {path: replace(file, owner=owner) for path, file in files.items()}
 
 
 def _checked(path: str) -> str:

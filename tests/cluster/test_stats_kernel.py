@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.stats.cgroups import V2
+from agents.resources.usage import V2
 from agents.stats.host import membership
 
 BURN = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; read line"

@@ -85,7 +85,7 @@ def test_a_real_systemd_takes_what_it_is_told(bus: str, version: int) -> None:
 
     layout = Layout(Driver.SYSTEMD, version, "/a")
     pod = {"metadata": {"uid": "x-1"}, "spec": {"containers": [{"resources": {"requests": {"cpu": "1"}}}]}}
-    unit = layout.pod_parent(pod)
+    unit = layout.parent(layout.pod_name(pod))
     names = ("CPUWeight", "MemoryMax") if version == 2 else ("CPUShares", "MemoryLimit")
     weights = (100, 59) if version == 2 else (1024, 512)
     systemd = Systemd(connect)

@@ -42,18 +42,18 @@ def test_names_are_those_of_a_kubelet(subject: Obj, cgroupfs: str, systemd: str)
     assert Layout(root="/r").container_cgroup(subject, "x") == cgroupfs
     by_systemd = Layout(Driver.SYSTEMD, 2, "/r")
     assert by_systemd.container_cgroup(subject, "x") == systemd
-    assert by_systemd.pod_parent(subject) == systemd.split("/")[-2]
-    assert Layout(root="/r").pod_parent(subject) == cgroupfs.removesuffix("/x")
+    assert by_systemd.parent(by_systemd.pod_name(subject)) == systemd.split("/")[-2]
+    by_cgroupfs = Layout(root="/r")
+    assert by_cgroupfs.parent(by_cgroupfs.pod_name(subject)) == cgroupfs.removesuffix("/x")
 
 
 def test_roots() -> None:
     assert Layout().pod_cgroup(REST) == "/kubepods/besteffort/podcc-3"
     assert Layout(root="/a/b").pods_name == ("a", "b", "kubepods")
-    assert (
-        Layout(Driver.SYSTEMD, 2, "my_lab-one.slice").pod_parent(REST) == "my_lab-one-kubepods-besteffort-podcc_3.slice"
-    )
+    systemd = Layout(Driver.SYSTEMD, 2, "my_lab-one.slice")
+    assert systemd.parent(systemd.pod_name(REST)) == "my_lab-one-kubepods-besteffort-podcc_3.slice"
     flat = Layout(root="/a", by_quality=False)
-    assert (flat.pod_parent(REST), flat.container_cgroup(REST, "x")) == ("/a", "/a/x")
+    assert flat.container_cgroup(REST, "x") == "/a/x"
     assert Layout(root="/a").spare_parent() == "/a/kubepods/spare"
 
 

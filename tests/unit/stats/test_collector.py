@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from agents.pods.ports import Tenant
 from agents.probes.outcome import Outcome
 from agents.probes.tally import Probed, Tally
+from agents.resources.usage import V1, V2, Hierarchy
 from agents.runtime.errors import EngineUnavailable
 from agents.runtime.model import CONTAINER_NAME, ContainerInfo
-from agents.stats.cgroups import V1, V2, Hierarchy
 from agents.stats.collector import Collector, Engine
 from agents.stats.groups import Machine
 from agents.stats.pages import StatsPages

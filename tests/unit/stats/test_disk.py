@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from agents.stats.disk import BLOCK, NOTHING, Counted, Ledger, count_files, count_logs, count_tree, filesystem
+from agents.stats.disk import BLOCK, NOTHING, Counted, Ledger, count_files, count_logs, filesystem, walk
 from agents.volumes import mounts
 
 
 def blocks(path: Path) -> int:
     return os.lstat(path).st_blocks * BLOCK
+
+
+def _counted(root: str) -> Counted:
+    *_, whole = NOTHING, *walk(root)
+    return whole
 
 
 def test_a_tree_counts_every_file_once(tmp_path: Path) -> None:
@@ -24,13 +29,13 @@ def test_a_tree_counts_every_file_once(tmp_path: Path) -> None:
     os.sync()
     os.link(tmp_path / "a", tmp_path / "below" / "same")
     (tmp_path / "below" / "link").symlink_to("/etc")
-    counted = count_tree(str(tmp_path))
+    counted = _counted(str(tmp_path))
     present = [tmp_path, *(tmp_path / one for one in ("a", "below", "below/b", "below/link"))]
     assert counted == Counted(sum(blocks(one) for one in present), 5)
 
 
 def test_what_is_not_there_takes_nothing(tmp_path: Path) -> None:
-    assert count_tree(str(tmp_path / "gone")) == NOTHING
+    assert _counted(str(tmp_path / "gone")) == NOTHING
     assert count_logs(str(tmp_path / "gone" / "log")) == NOTHING
     assert count_files(str(tmp_path / "gone")) == NOTHING
     assert filesystem(tmp_path / "gone", datetime.now(UTC)) is None
@@ -40,14 +45,12 @@ def test_what_is_not_there_takes_nothing(tmp_path: Path) -> None:
 def test_another_file_system_below_is_not_counted(tmp_path: Path) -> None:
     below = tmp_path / "below"
     below.mkdir()
-    before = count_tree(str(tmp_path))
+    before = _counted(str(tmp_path))
     mounts.mount_tmpfs(below, mode=0o755, size=1 << 20)
     try:
         (below / "there").write_bytes(b"t" * 65536)
-        assert (
-            count_tree(str(tmp_path)).inodes == before.inodes - 1
-        )  # not even the directory, which is the other's root
-        assert count_tree(str(below)).used >= 65536
+        assert _counted(str(tmp_path)).inodes == before.inodes - 1  # not even the directory, which is the other's root
+        assert _counted(str(below)).used >= 65536
     finally:
         mounts.unmount(below)
 

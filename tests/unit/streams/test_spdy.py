@@ -31,6 +31,12 @@ def opened() -> tuple[SpdyConnection, SpdyConnection, int]:
     return server, client, stream
 
 
+def settings(window: int) -> bytes:
+    """What a peer that keeps windows sends: SETTINGS with its initial window."""
+    body = struct.pack("!III", 1, spdy.SETTINGS_INITIAL_WINDOW, window)
+    return struct.pack("!II", 0x80000000 | spdy.VERSION << 16 | spdy.FrameType.SETTINGS, len(body)) + body
+
+
 def test_the_dictionary_is_the_one_of_the_specification() -> None:
     assert (len(spdy.DICTIONARY), zlib.adler32(spdy.DICTIONARY)) == (1423, 0xE3C6A7C2)
 
@@ -121,17 +127,14 @@ def test_windows_bind_only_for_a_peer_that_keeps_them() -> None:
         assert server.send(stream, b"x" * 65536) == 65536
     pass_on(server, client)
     # A peer that announces a window is one that keeps it, and what was sent counts.
-    client.announce_window(100)
-    assert pass_on(client, server) == [spdy.WindowOpened(0)]
+    assert server.receive(settings(100)) == [spdy.WindowOpened(0)]
     assert server.send(stream, b"x") == 0
 
 
 def test_a_window_opens_as_the_peer_consumes() -> None:
     server, client = pair()
-    client.announce_window(100)
-    server.announce_window(65536)
-    pass_on(client, server)
-    pass_on(server, client)
+    server.receive(settings(100))
+    client.receive(settings(65536))
     stream = client.open({})
     pass_on(client, server)
     server.reply(stream)

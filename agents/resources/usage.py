@@ -7,17 +7,35 @@ Rules of what counts as working set and rss are cAdvisor's: usage less inactive 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from agents.stats.model import Pressure, Stall
+from agents.resources.paths import MOUNT, cgroup_version
 
 UNLIMITED = 1 << 62
 """Version 1 says "no limit" with the largest number of whole pages."""
 TICK_NANOSECONDS = 10_000_000
 """``cpuacct.stat`` counts hundredths of a second."""
 _V1_CONTROLLERS = ("memory", "cpuacct", "cpu", "pids", "blkio")
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """One line of a pressure file: per cent of the last 10, 60 and 300 seconds, the total in microseconds."""
+
+    total: int = 0
+    avg10: float = 0.0
+    avg60: float = 0.0
+    avg300: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """Time lost by some tasks, and by all of them at once."""
+
+    some: Stall = field(default_factory=Stall)
+    full: Stall = field(default_factory=Stall)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +92,9 @@ class Hierarchy(Protocol):
         """``what`` is cpu, memory or io; None where the kernel does not tell."""
 
 
-def find_hierarchy(root: Path = Path("/sys/fs/cgroup")) -> Hierarchy:
+def find_hierarchy(root: Path = MOUNT) -> Hierarchy:
     """Of this host. Hosts that mount both versions (hybrid) keep their controllers in version 1."""
-    return V2(root) if (root / "cgroup.controllers").exists() else V1(root)
+    return V2(root) if cgroup_version(root) == 2 else V1(root)
 
 
 class V2:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.stats.cgroups import V1, V2, Hierarchy, find_hierarchy, parse_pressure
+from agents.resources.usage import V1, V2, Hierarchy, find_hierarchy, parse_pressure
 from tests.unit.stats import trees
 from tests.unit.stats.trees import CONTAINER, MIB, V2_POD
 
