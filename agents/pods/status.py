@@ -53,8 +53,13 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     over = decided.life in (Life.FINISHED, Life.RELEASING, Life.GONE)
     lost = over and (is_deleting(pod, memory) or decided.doom is not None)
     begun = any(memory.newest(container["name"]) is not None for container in main_containers(pod))
-    init = [_init_status(pod, container, memory, decided, lost) for container in init_containers(pod)]
-    main = [_main_status(pod, container, memory, decided, lost) for container in main_containers(pod)]
+    ran = _have_run(pod, memory) if lost else 0
+    init = [
+        _init_status(pod, container, memory, decided, lost and number < max(ran, 1))
+        for number, container in enumerate(init_containers(pod))
+    ]
+    initialized = lost and _was_initialized(pod, memory)
+    main = [_main_status(pod, container, memory, decided, initialized) for container in main_containers(pod)]
     phase = pod_phase(pod, init, main, over=over, begun=begun)
     if before.get("phase") in ("Succeeded", "Failed"):
         phase = before["phase"]
@@ -109,6 +114,34 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     _shorten_messages(pod, status)
     status["conditions"] = conditions.stamped(wanted, existing, pod, now)
     return status
+
+
+def _has_run(pod: Obj, name: str, memory: Memory) -> bool:
+    """There is evidence that a container was started once."""
+    info, before = memory.newest(name), api_status(pod, name)
+    if name in memory.last or (info is not None and (info.running or ended(info) is not None)):
+        return True
+    return bool((before.get("lastState") or {}).get("terminated") or (before.get("state") or {}).keys() - {"waiting"})
+
+
+def _have_run(pod: Obj, memory: Memory) -> int:
+    """How many init containers there are up to the last one that was started."""
+    ran = [_has_run(pod, container["name"], memory) for container in init_containers(pod)]
+    return max((number for number, yes in enumerate(ran, 1) if yes), default=0)
+
+
+def _was_initialized(pod: Obj, memory: Memory) -> bool:
+    """Main containers were started or could have been: only then one that is not there was lost. One that waited for
+    init containers until the pod's end still does, as upstream tells it."""
+    if not init_containers(pod) or any(_has_run(pod, one["name"], memory) for one in main_containers(pod)):
+        return True
+    last = init_containers(pod)[-1]
+    info, before = memory.newest(last["name"]), api_status(pod, last["name"])
+    if is_sidecar(last):
+        return bool(before.get("started") or (info is not None and is_started(last, info, memory)))
+    end = ended(info) if info is not None else None
+    told = [(before.get(state) or {}).get("terminated") or {} for state in ("state", "lastState")]
+    return (end is not None and end.exit_code == 0) or any(one.get("exitCode") == 0 for one in told)
 
 
 def pod_phase(pod: Obj, init: Sequence[Obj], main: Sequence[Obj], *, over: bool, begun: bool) -> str:

@@ -132,6 +132,18 @@ def test_a_pod_that_failed_for_an_init_container_says_for_which() -> None:
     assert told["message"] == "containers with incomplete status: [i]"
 
 
+def test_what_waited_for_an_init_container_to_the_end_is_not_lost() -> None:
+    """Pods that are deleted meanwhile: upstream tells of loss only what can have been started."""
+    second = spec_container("j")
+    obj = deleting(pod(C, initContainers=[INIT, second], restartPolicy="Never"))
+    failed = status_of(obj, up(info(INIT, "exited", code=1)), life=Life.RELEASING)
+    assert [one["state"].keys() for one in failed["initContainerStatuses"]] == [{"terminated"}, {"waiting"}]
+    assert failed["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
+    assert failed["phase"] == "Failed"
+    done = (info(INIT, "exited"), info(second, "exited"))
+    assert status_of(obj, up(*done), life=Life.RELEASING)["containerStatuses"][0]["state"].keys() == {"terminated"}
+
+
 def test_readiness_needs_probe_and_gates() -> None:
     container = spec_container(readinessProbe={"exec": {}})
     memory = up(info(container))
