@@ -182,6 +182,8 @@ async def test_limit_ranges_default_and_bound_pods(api: Api, space: str) -> None
         "defaultRequest": {"cpu": "100m", "memory": "200Mi", "ephemeral-storage": "200Gi"},
     }
     ok(await api.post(path, {"metadata": {"name": "limits"}, "spec": {"limits": [limit]}}), 201)
+    # Admission goes by what the server has heard of, as upstream's does; a read waits for all that was written before.
+    assert ok(await api.get(f"{path}/limits"))["spec"]["limits"] == [limit]
     made = ok(await api.post(pods, pod("pod-no-resources")), 201)["spec"]["containers"][0]["resources"]
     assert made == {"requests": limit["defaultRequest"], "limits": limit["default"]}
     partial = pod("pod-partial")
@@ -194,6 +196,7 @@ async def test_limit_ranges_default_and_bound_pods(api: Api, space: str) -> None
         refused["spec"]["containers"][0]["resources"] = {"requests": requests, "limits": requests}
         assert (await api.post(pods, refused)).failure[0] == 403
     ok(await api.patch(f"{path}/limits", {"spec": {"limits": [{**limit, "min": {"cpu": "9m"}}]}}))
+    assert ok(await api.get(f"{path}/limits"))["spec"]["limits"][0]["min"] == {"cpu": "9m"}
     allowed = pod("allowed")
     allowed["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "10m"}}
     ok(await api.post(pods, allowed), 201)
