@@ -68,13 +68,14 @@ def check(obj: Obj, old: Obj | None = None) -> Errors:
     if old is None and name != wanted:
         out.append(FieldError.invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
     _spec(spec, before, out)
+    if old is not None:
+        _changed(obj, old, out)
+    _stored(obj, out)
     if old is None or approval(obj)[0] != approval(old)[0]:
         _approval(obj, out)
     if spec.get("preserveUnknownFields") and not before.get("preserveUnknownFields"):
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         out.append(FieldError.invalid("spec.preserveUnknownFields", True, text))
-    if old is not None:
-        _changed(obj, old, out)
     return out
 
 
@@ -104,15 +105,28 @@ def _changed(obj: Obj, old: Obj, out: Errors) -> None:
         common.immutable(now.get("kind"), then.get("kind"), "spec.names.kind", out)
     common.immutable(spec.get("group"), before.get("group"), "spec.group", out)
     common.immutable(now.get("plural"), then.get("plural"), "spec.names.plural", out)
-    known = {version.get("name") for version in spec.get("versions") or ()}
-    for index, stored in enumerate((obj.get("status") or {}).get("storedVersions") or ()):
-        if stored not in known:
+
+
+def _stored(obj: Obj, out: Errors) -> None:
+    """The versions objects are stored in: the one of now among them, and each still known."""
+    stored, at = (obj.get("status") or {}).get("storedVersions") or [], "status.storedVersions"
+    versions = (obj.get("spec") or {}).get("versions") or []
+    if not stored:
+        out.append(FieldError.invalid(at, stored, "must have at least one stored version"))
+        return
+    for version in versions:
+        if version.get("storage") and version.get("name") not in stored:
+            text = f"must have the storage version {version.get('name')}"
+            out.append(FieldError.invalid(at, stored, text))
+    known = {version.get("name") for version in versions}
+    for index, name in enumerate(stored):
+        if name not in known:
             text = (
-                f"missing from spec.versions; {stored} was previously a storage version, and must remain in "
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in "
                 "spec.versions until a storage migration ensures no data remains persisted in "
-                f"{stored} and removes {stored} from status.storedVersions"
+                f"{name} and removes {name} from status.storedVersions"
             )
-            out.append(FieldError.invalid(f"status.storedVersions[{index}]", stored, text))
+            out.append(FieldError.invalid(f"{at}[{index}]", name, text))
 
 
 def _spec(spec: Obj, before: Obj, out: Errors) -> None:
@@ -133,7 +147,11 @@ def _spec(spec: Obj, before: Obj, out: Errors) -> None:
         if not wanted.get(field):
             out.append(FieldError.required(f"spec.names.{field}"))
     _name_rules(wanted, "spec.names", out)
-    _conversion(spec.get("conversion"), out)
+    conversion = spec.get("conversion") or {}
+    if spec.get("preserveUnknownFields") and conversion.get("strategy", "None") != "None":
+        text = "must be None if spec.preserveUnknownFields is true"
+        out.append(FieldError.invalid("spec.conversion.strategy", conversion["strategy"], text))
+    _conversion(conversion, out)
 
 
 def _name_rules(told: Obj, path: str, out: Errors) -> None:
@@ -177,8 +195,6 @@ def _versions(spec: Obj, before: Obj, versions: list[Obj], out: Errors) -> None:
         problems = names.dns1035_label(name)
         if problems:
             out.append(FieldError.invalid(f"{at}.name", name, ",".join(problems)))
-        if name in seen:
-            out.append(FieldError.invalid("spec.versions", versions, "must contain unique version names"))
         seen.add(name)
         _deprecation(version, f"{at}.deprecationWarning", out)
         if not (version.get("schema") or {}).get("openAPIV3Schema"):
@@ -197,6 +213,8 @@ def _versions(spec: Obj, before: Obj, versions: list[Obj], out: Errors) -> None:
         if version.get("selectableFields") and (index == 0 or not shared["selectableFields"]):
             where = "spec.selectableFields" if shared["selectableFields"] else f"{at}.selectableFields"
             _selectable(version, where, out)
+    if len(seen) < len(versions):
+        out.append(FieldError.invalid("spec.versions", versions, "must contain unique version names"))
     if sum(bool(version.get("storage")) for version in versions) != 1:
         text = "must have exactly one version marked as storage version"
         out.append(FieldError.invalid("spec.versions", versions, text))
@@ -208,13 +226,15 @@ def _deprecation(version: Obj, path: str, out: Errors) -> None:
         return
     if not version.get("deprecated"):
         out.append(FieldError.invalid(path, text, "can only be set for deprecated versions"))
+        return
     if len(text.encode()) > 256:
         out.append(FieldError.invalid(path, text, "must be <= 256 characters long"))
     if not text:
         out.append(FieldError.invalid(path, text, "must not be an empty string"))
     for index, character in enumerate(text):
         if not character.isprintable():
-            shown = f"must only contain printable UTF-8 characters; non-printable character found at index {index}"
+            at = len(text[:index].encode())
+            shown = f"must only contain printable UTF-8 characters; non-printable character found at index {at}"
             out.append(FieldError.invalid(path, text, shown))
             break
 
@@ -334,8 +354,7 @@ def _described(told: str, schema: Obj) -> tuple[tuple[str, ...], Obj]:
     return steps, current
 
 
-def _conversion(conversion: Obj | None, out: Errors) -> None:
-    conversion = conversion or {}
+def _conversion(conversion: Obj, out: Errors) -> None:
     strategy, webhook, at = conversion.get("strategy"), conversion.get("webhook"), "spec.conversion"
     common.choice(strategy, ("None", "Webhook"), f"{at}.strategy", out, required=True)
     if strategy == "Webhook":

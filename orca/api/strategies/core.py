@@ -63,7 +63,7 @@ def _update_node(new: Obj, old: Obj, subresource: str) -> None:
 def _create_crd(obj: Obj) -> None:
     versions = (obj.get("spec") or {}).get("versions") or []
     stored = [version.get("name") for version in versions if version.get("storage")]
-    obj["status"] = {"storedVersions": stored, "conditions": [], "acceptedNames": {"plural": "", "kind": ""}}
+    obj["status"] = {"storedVersions": stored[:1], "conditions": [], "acceptedNames": {"plural": "", "kind": ""}}
 
 
 def _delete_crd(obj: Obj, now: str) -> None:

@@ -38,7 +38,9 @@ def crd(schema: Any = None, **spec: Any) -> dict[str, Any]:
 
 
 def errors(obj: dict[str, Any]) -> list[str]:
-    return [str(error) for error in strategy.validate_create(CUSTOMRESOURCEDEFINITIONS, obj)]
+    made = deepcopy(obj)
+    strategy.prepare_create(CUSTOMRESOURCEDEFINITIONS, made)
+    return [str(error) for error in strategy.validate_create(CUSTOMRESOURCEDEFINITIONS, made)]
 
 
 def established(obj: dict[str, Any]) -> dict[str, Any]:
@@ -159,9 +161,46 @@ def test_what_an_established_definition_may_not_change() -> None:
     new = deepcopy(old)
     new["spec"]["scope"] = "Cluster"
     new["spec"]["versions"][0]["name"] = "v2"
+    strategy.prepare_update(CUSTOMRESOURCEDEFINITIONS, new, old)
     found = [str(error) for error in strategy.validate_update(CUSTOMRESOURCEDEFINITIONS, new, old)]
     assert found[0] == 'spec.scope: Invalid value: "Cluster": field is immutable'
     assert found[1].startswith('status.storedVersions[0]: Invalid value: "v1": missing from spec.versions; v1 was')
+
+
+def test_versions_are_unique_and_one_is_stored() -> None:
+    version = crd()["spec"]["versions"][0]
+    assert [one.partition("]: ")[2] for one in errors(crd(versions=[version, version, version]))] == [
+        "must contain unique version names",
+        "must have exactly one version marked as storage version",
+    ]
+    assert errors(crd(versions=[version, {**version, "name": "v2"}]))[1] == (
+        'status.storedVersions: Invalid value: ["v1"]: must have the storage version v2'
+    )
+    assert errors(crd(versions=[{**version, "storage": False}]))[1] == (
+        "status.storedVersions: Invalid value: []: must have at least one stored version"
+    )
+
+
+def test_old_definitions_that_keep_everything_convert_nothing() -> None:
+    made = crd(preserveUnknownFields=True, conversion={"strategy": "Webhook"})
+    assert (
+        'spec.conversion.strategy: Invalid value: "Webhook": must be None if spec.preserveUnknownFields is true'
+        in errors(made)
+    )
+
+
+def test_deprecation_warnings_are_of_deprecated_versions_and_short() -> None:
+    version = crd()["spec"]["versions"][0]
+    at = "spec.versions[0].deprecationWarning: Invalid value: "
+    long = "x" * 257
+    for deprecated, text, told in (
+        (False, long, "can only be set for deprecated versions"),
+        (True, long, "must be <= 256 characters long"),
+        (True, "é\x07", "must only contain printable UTF-8 characters; non-printable character found at index 2"),
+    ):
+        (found,) = errors(crd(versions=[{**version, "deprecated": deprecated, "deprecationWarning": text}]))
+        assert found.startswith(at)
+        assert found.endswith(told)
 
 
 def test_selectable_fields_point_to_plain_values_outside_metadata() -> None:
