@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 
 import structlog
@@ -50,6 +51,24 @@ class Actions:
             log.warning("engine is slow", pod=name(self._subject.pod), action=action.key, error=str(error))
             if isinstance(action, (steps.StopContainer, steps.KillContainer)):
                 self._subject.tell("FailedKillPod", f"error killing pod: {error}", warning=True)
+        except OSError as error:
+            self._host_refused(action, error)
+
+    def _host_refused(self, action: steps.Action, error: OSError) -> None:
+        """The host's disk is full, read-only or broken: told by what it stands in the way of."""
+        subject = self._subject
+        match action:
+            case steps.StartContainer(container=container):
+                subject.failed(action.key, "CreateContainerError", str(error), first=2.0)
+                subject.tell("Failed", f"Error: {error}", container=container, warning=True)
+            case steps.MakeSandbox() | steps.Wire():
+                key = "sandbox" if subject.memory.sandbox is None else "network"
+                subject.failed(key, "ContainerCreating", str(error), first=2.0)
+                text = f"Failed to create pod sandbox: {error}"
+                subject.tell("FailedCreatePodSandBox", text, warning=True)
+            case _:
+                subject.failed(action.key, "ContainerCreating", str(error), first=2.0)
+        log.warning("the host is in the way", pod=name(subject.pod), action=action.key, error=str(error))
 
     async def _run(self, action: steps.Action) -> None:
         match action:
@@ -106,9 +125,8 @@ class Actions:
             log.warning("container cannot be removed", container=container_id[:12], error=str(error))
             return
         if info is not None and not info.is_sandbox:
-            pod_files(self._tools.config, info.pod_uid).termination(info.container, info.attempt).unlink(
-                missing_ok=True
-            )
+            with contextlib.suppress(OSError):  # the pod's directory goes as a whole with the pod
+                pod_files(self._tools.config, info.pod_uid).termination(info.container, info.attempt).unlink()
         self._subject.memory.forget(container_id)
 
     async def _release(self, *, files: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,7 +124,12 @@ async def prepare_cgroup(subject: Subject, tools: Tools, key: str) -> str:
 
 def _write_in_place(path: Path, text: str) -> None:
     """Containers have the file itself mounted: it must keep its inode."""
-    if path.exists() and path.read_text() == text:
-        return
-    path.write_text(text)
-    path.chmod(0o644)
+    data = text.encode()
+    with open(path, "r+b" if path.exists() else "x+b") as file:
+        if file.read() == data:
+            return
+        # Written over and then cut, never emptied first: a disk that is full must not take what is there.
+        file.seek(0)
+        file.write(data)
+        file.truncate()
+        os.fchmod(file.fileno(), 0o644)

@@ -87,6 +87,9 @@ class Starter:
         except (EngineUnavailable, EngineTimeout):
             raise
         except RuntimeFailure as error:
+            if "bind source path does not exist" in str(error):
+                # Somebody removed or unmounted it behind our back: the volumes are made anew before the next try.
+                memory.volumes = None
             subject.failed(key, "CreateContainerError", str(error), first=START_RETRY, last=LAST_START_RETRY)
             subject.tell("Failed", f"Error: {error}", container=name_in_spec, warning=True)
             return
