@@ -45,7 +45,9 @@ def here(admin: Kubectl, host: str) -> Iterator[tuple[Kubectl, History]]:
     finally:
         for one in kubectl.items("pods"):
             if one["metadata"].get("finalizers"):
-                kubectl.try_("patch", "pod", one["metadata"]["name"], "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+                kubectl.try_(
+                    "patch", "pod", one["metadata"]["name"], "--type=merge", "-p", '{"metadata": {"finalizers": null}}'
+                )
         admin("delete", "namespace", namespace, "--wait=false")
 
 
@@ -56,7 +58,7 @@ def toleration(**more: object) -> list[Obj]:
 def test_the_lease_is_renewed(admin: Kubectl, host: str) -> None:
     def renewed() -> str:
         lease: Obj = admin.json("get", "lease", host, "-n", "kube-node-lease")
-        assert lease["spec"]["holderIdentity"] == host and lease["spec"]["leaseDurationSeconds"] == 40
+        assert (lease["spec"]["holderIdentity"], lease["spec"]["leaseDurationSeconds"]) == (host, 40)
         return str(lease["spec"]["renewTime"])
 
     before = renewed()
@@ -136,7 +138,8 @@ def test_classes_of_runtimes(here: tuple[Kubectl, History], admin: Kubectl) -> N
     for wrong in (name, "never-there"):
         one = json.dumps(pod("refused", runtimeClassName=wrong))
         done = kubectl.try_("create", "-f", "-", stdin=one)
-        assert done.code == 1 and f'RuntimeClass "{wrong}" not found' in done.err, done
+        assert done.code == 1
+        assert f'RuntimeClass "{wrong}" not found' in done.err
 
 
 def test_what_a_node_tells_of_its_pods(here: tuple[Kubectl, History], admin: Kubectl, host: str) -> None:
