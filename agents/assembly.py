@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import structlog
 import yaml
 
+from agents import mounts
 from agents.config import Configuration
 from agents.dns import DnsServer
 from agents.images.catalogue import Catalogue
@@ -49,7 +50,7 @@ from agents.runtime import Runtime
 from agents.runtime.kept_logs import KeptLogs
 from agents.serving import Serving
 from agents.static.feed import PodFeed
-from agents.volumes import VolumeManager, mounts
+from agents.volumes import VolumeManager
 from agents.wallclock import WallClock
 from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
 from orca.api.errors import ApiError

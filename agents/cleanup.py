@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from agents import mounts
 from agents.images.mounts import ImageMounts
 from agents.network import Iptables, PodNetwork
 from agents.node.logind import forget_settings
@@ -19,7 +20,6 @@ from agents.resources.paths import Driver, Layout
 from agents.resources.tree import Tree
 from agents.runtime import Runtime
 from agents.runtime.kept_logs import KeptLogs
-from agents.volumes import mounts
 from orca.client.clock import SystemClock
 
 log = structlog.get_logger()

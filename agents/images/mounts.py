@@ -16,6 +16,7 @@ from pathlib import Path
 
 import orjson
 
+from agents.mounts import is_mounted
 from agents.runtime.errors import NameTaken
 from agents.runtime.model import ImageInfo
 from agents.runtime.runtime import Runtime
@@ -51,7 +52,7 @@ class ImageMounts:
 
     async def mounted(self, pod_uid: str, volume: str) -> bool:
         """Whether the volume is there already; it keeps its content for the pod's life."""
-        return await asyncio.to_thread(_is_mounted, volume_path(self._root, pod_uid, volume))
+        return await asyncio.to_thread(is_mounted, volume_path(self._root, pod_uid, volume))
 
     async def mount(self, image: ImageInfo, pod_uid: str, volume: str) -> None:
         """Put the content of the image where :func:`volume_path` says. May be repeated, also after a reboot. Raises
@@ -139,12 +140,6 @@ class ImageMounts:
             except NameTaken:
                 # Made before a crash or a reboot, perhaps for an older image of that name.
                 await self._runtime.remove(name)
-
-
-def _is_mounted(path: Path) -> bool:
-    """``os.path.ismount`` sees no bind mount within a file system."""
-    wanted = os.fsencode(os.path.realpath(path)).replace(b" ", rb"\040")
-    return any(line.split(b" ", 5)[4] == wanted for line in Path("/proc/self/mountinfo").read_bytes().splitlines())
 
 
 def _holder(pod_uid: str, volume: str) -> str:

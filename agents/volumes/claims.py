@@ -10,9 +10,10 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from agents import mounts
 from agents.pods.admission import selects
 from agents.pods.ports import Mounted
-from agents.volumes import host_path, mounts
+from agents.volumes import host_path
 from agents.volumes.errors import VolumeError
 from agents.volumes.nfs import Nfs
 from agents.volumes.ownership import give_to_group

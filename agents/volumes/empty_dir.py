@@ -10,10 +10,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from agents import mounts
 from agents.pods.containers import init_containers, main_containers
 from agents.pods.environment import Place
 from agents.pods.ports import Mounted
-from agents.volumes import mounts
 from agents.volumes.errors import VolumeError
 from agents.volumes.ownership import give_to_group
 from agents.volumes.plugin import Places, fs_group

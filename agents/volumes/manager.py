@@ -21,9 +21,10 @@ from pathlib import Path
 
 import structlog
 
+from agents import mounts
 from agents.pods.environment import ConfigError, Place
 from agents.pods.ports import Mounted, Stage
-from agents.volumes import mounts, removal, staging
+from agents.volumes import removal, staging
 from agents.volumes.claims import Claims
 from agents.volumes.empty_dir import EmptyDir
 from agents.volumes.errors import VolumeError

@@ -10,8 +10,8 @@ import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
+from agents import mounts
 from agents.pods.ports import Mounted
-from agents.volumes import mounts
 from agents.volumes.errors import VolumeError
 from agents.volumes.plugin import Places
 from orca.api.objects import Obj

@@ -6,7 +6,7 @@ import errno
 import shutil
 from pathlib import Path
 
-from agents.volumes import mounts
+from agents import mounts
 
 
 def remove(directory: Path) -> None:

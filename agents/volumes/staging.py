@@ -14,7 +14,8 @@ import os
 import stat
 from pathlib import Path
 
-from agents.volumes import mounts, removal
+from agents import mounts
+from agents.volumes import removal
 
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 

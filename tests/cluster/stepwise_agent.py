@@ -95,10 +95,10 @@ def _general(path: str) -> str:
 
 def watch(steps: Steps) -> None:
     """Put the steps between the agent and what it changes."""
+    from agents import mounts
     from agents.network.netlink import RouteSocket
     from agents.pods.records import ApiRecords
     from agents.runtime.engine import Engine
-    from agents.volumes import mounts
 
     plain = Engine.stream
 

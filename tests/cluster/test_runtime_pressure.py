@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agents import mounts
 from agents.config import Configuration
 from agents.eviction.manager import EvictionManager
 from agents.eviction.settings import Settings
@@ -17,7 +18,6 @@ from agents.pods import PodManager
 from agents.stats.collector import Collector
 from agents.stats.engine import engine_of
 from agents.stats.model import ContainerStats, PodStats
-from agents.volumes import mounts
 from orca.api.objects import Obj
 from orca.client.clock import SystemClock
 from tests.cluster.podhost import PodHost, pod, shell

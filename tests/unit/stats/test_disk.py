@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from agents import mounts
 from agents.stats.disk import BLOCK, NOTHING, Counted, Ledger, count_files, count_logs, filesystem, walk
-from agents.volumes import mounts
 
 
 def blocks(path: Path) -> int:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from agents import mounts
 from agents.pods.environment import ConfigError, Place
 from agents.pods.ports import Stage
-from agents.volumes import VolumeError, VolumeManager, atomic, mounts, removal
+from agents.volumes import VolumeError, VolumeManager, atomic, removal
 from agents.volumes.empty_dir import huge_page_size, memory_size
 from agents.volumes.nfs import Nfs
 from agents.volumes.plugin import Places

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.volumes import mounts, removal, staging
+from agents import mounts
+from agents.volumes import removal, staging
 
 
 @pytest.fixture
