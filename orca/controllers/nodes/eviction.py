@@ -1,6 +1,7 @@
 """Deletes pods that do not tolerate a NoExecute taint of their node, or no longer do.
 
-The time a taint was added is written on it, so timers come out the same after a restart.
+The time a taint was added is written on those the cluster adds, so their timers come out the same after a restart. Of
+others (`kubectl taint`) the time counts since they were seen.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,16 +30,16 @@ def no_execute(node: Obj | None) -> list[Obj]:
     return [taint for taint in ((node or {}).get("spec") or {}).get("taints") or () if taint["effect"] == "NoExecute"]
 
 
-def eviction_time(tolerations: Sequence[Obj], taints: Iterable[Obj], now: datetime) -> datetime | None:
+def eviction_time(tolerations: Sequence[Obj], taints: Iterable[Obj], seen: datetime) -> datetime | None:
     """When the pod has to go: at the earliest a taint that nothing tolerates, or tolerates only for some seconds after
-    it was added. None: it may stay."""
+    it was added, or ``seen`` where that is not written on it. None: it may stay."""
     earliest: datetime | None = None
     for taint in taints:
         matching = [toleration for toleration in tolerations if tolerates(toleration, taint)]
-        added = parse_time(taint["timeAdded"]) if taint.get("timeAdded") else now
+        added = parse_time(taint["timeAdded"]) if taint.get("timeAdded") else seen
         limits = [found["tolerationSeconds"] for found in matching if found.get("tolerationSeconds") is not None]
         if not matching:
-            leave = now
+            leave = seen
         elif limits:
             leave = added + timedelta(seconds=max(min(limits), 0))
         else:
@@ -57,7 +58,8 @@ class TaintEvictionController(Controller):
         super().__init__(context)
         self._nodes = self.caches.of(NODES)
         self._pods = self.caches.of(PODS)
-        self._doomed: set[str] = set()
+        self._doomed: dict[str, datetime] = {}
+        """Keys of pods that will have to go, and since when that is known."""
         self._nodes.informer.on_add(self._node_added)
         self._nodes.informer.on_update(self._node_updated)
         self._pods.informer.on_add(self._pod_seen)
@@ -88,7 +90,7 @@ class TaintEvictionController(Controller):
             self._pod_seen(new)
 
     def _pod_gone(self, pod: Obj) -> None:
-        self._doomed.discard(key(pod))
+        self._doomed.pop(key(pod), None)
         self.queue.forget(key(pod))
 
     async def sync(self, key: str) -> Outcome:
@@ -98,16 +100,16 @@ class TaintEvictionController(Controller):
             return DONE
         node = self._nodes.get(pod["spec"].get("nodeName") or "")
         now = self.clock.now()
-        due = eviction_time(pod["spec"].get("tolerations") or (), no_execute(node), now)
+        due = eviction_time(pod["spec"].get("tolerations") or (), no_execute(node), self._doomed.get(key, now))
         if due is None:
             if key in self._doomed:
-                self._doomed.discard(key)
+                self._doomed.pop(key, None)
                 self.recorder.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
             return DONE
         if due > now:
-            self._doomed.add(key)
+            self._doomed.setdefault(key, now)
             return RetryAfter((due - now).total_seconds())
-        self._doomed.discard(key)
+        self._doomed.pop(key, None)
         await self._evict(key, pod, now)
         return DONE
 

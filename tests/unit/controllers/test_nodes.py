@@ -128,6 +128,19 @@ def test_when_a_pod_has_to_go() -> None:
     assert eviction_time([forever, {"key": "team", "value": "a"}], [UNREACHABLE, other], now) is None
 
 
+async def test_a_taint_without_its_time_counts_since_it_was_seen() -> None:
+    """As `kubectl taint` makes them."""
+    cluster = Cluster()
+    taint = {"key": "team", "value": "a", "effect": "NoExecute"}
+    cluster.api.seed(NODES, node("host-1", taints=[taint]))
+    cluster.api.seed(PODS, _tolerant("a", "host-1", {"operator": "Exists", "tolerationSeconds": 30}))
+    async with running_one(TaintEvictionController, cluster=cluster):
+        await cluster.settle(28)
+        assert not is_terminating(await cluster.api.get(PODS, "a", "default"))
+        await cluster.settle(4)
+        assert is_terminating(await cluster.api.get(PODS, "a", "default"))
+
+
 async def test_eviction_timers_survive_a_restart() -> None:
     cluster = Cluster()
     cluster.api.seed(NODES, node("host-1", taints=[UNREACHABLE]))
