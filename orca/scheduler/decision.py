@@ -38,7 +38,8 @@ class Decision:
         counts = Counter(reason for reasons in self.reasons.values() for reason in reasons)
         listed = [self.whole] if self.whole else sorted(f"{count} {reason}" for reason, count in counts.items())
         text = f"0/{self.nodes} nodes are available: {', '.join(listed)}."
-        return f"{text} preemption: {self.preemption}" if self.preemption else text
+        # Upstream's plugin for dynamic resources speaks first, also where nothing asks for any.
+        return f"{text} no new claims to deallocate, preemption: {self.preemption}" if self.preemption else text
 
 
 def decide(task: Task, snapshot: Snapshot, turn: int = 0) -> Decision:

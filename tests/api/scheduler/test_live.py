@@ -124,7 +124,8 @@ async def test_replicas_spread_and_the_rest_wait_with_a_reason(client: HttpsClie
     assert (counts["one"], counts["two"]) == (2, 2)
     told = await events(client, "FailedScheduling", at_least=2)
     assert {one["message"] for one in told} == {
-        "0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: "
+        "0/2 nodes are available: 2 Insufficient cpu. "
+        "no new claims to deallocate, preemption: 0/2 nodes are available: "
         "2 No preemption victims found for incoming pod."
     }
     await add_node(client, "three")

@@ -41,7 +41,9 @@ def claiming(*names: str) -> Obj:
 
 def test_a_pod_waits_for_its_claims() -> None:
     snapshot = cluster(node("a"), node("b"))
-    helpless = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    helpless = (
+        "no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    )
     message = choose(snapshot, claiming("x")).message()
     assert message == f'0/2 nodes are available: persistentvolumeclaim "x" not found. {helpless}'
     snapshot.set_claim(claim("x"))
@@ -110,7 +112,8 @@ def test_resources() -> None:
     snapshot.place(pod("big", cpu="7"), "large")
     decision = choose(snapshot, pod("p", cpu="1500m"))
     assert decision.message() == (
-        "0/3 nodes are available: 1 Too many pods, 2 Insufficient cpu. preemption: 0/3 nodes are available: "
+        "0/3 nodes are available: 1 Too many pods, 2 Insufficient cpu. "
+        "no new claims to deallocate, preemption: 0/3 nodes are available: "
         "1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."
     )
 
@@ -132,8 +135,9 @@ def test_the_message_counts_reasons() -> None:
     snapshot.place(pod("old", cpu="600m"), "c")
     decision = choose(snapshot, pod("p", cpu="500m"))
     assert decision.message() == (
-        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {k: v}. "
-        "preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, "
+        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). "
+        "no new claims to deallocate, preemption: 0/3 nodes are available: "
+        "1 No preemption victims found for incoming pod, "
         "2 Preemption is not helpful for scheduling."
     )
     assert decision.reasons["c"] == ["Insufficient cpu"]

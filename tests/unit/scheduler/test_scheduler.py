@@ -84,7 +84,8 @@ async def test_a_pod_that_fits_nowhere_waits_for_what_helps() -> None:
         waiting = next(name for name, where in placed(client).items() if not where)
         (message,) = events(client, "FailedScheduling")
         assert message == (
-            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: "
+            "0/1 nodes are available: 1 Insufficient cpu. "
+            "no new claims to deallocate, preemption: 0/1 nodes are available: "
             "1 No preemption victims found for incoming pod."
         )
         (condition,) = (await client.get(PODS, waiting, "default"))["status"]["conditions"]
