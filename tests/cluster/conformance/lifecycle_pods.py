@@ -36,14 +36,14 @@ def sidecar(name: str, script: str | None = None, **more: Any) -> Obj:
 
 
 def probe(*command: str, **more: Any) -> Obj:
-    return {"exec": {"command": list(command)}, "periodSeconds": 1, "failureThreshold": 1, **more}
+    return {"exec": {"command": list(command)}, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 10, **more}
 
 
-ON_42 = {"exitCodes": {"operator": "In", "values": [42]}}
+ON_42: Obj = {"exitCodes": {"operator": "In", "values": [42]}}
 RULE = [{"action": "Restart", **ON_42}]
 ALL_RULE = [{"action": "RestartAllContainers", **ON_42}]
-WORK = {"volumeMounts": [{"name": "work", "mountPath": "/mnt"}]}
-WORKDIR = {"volumes": [{"name": "work", "emptyDir": {}}]}
+WORK: dict[str, Any] = {"volumeMounts": [{"name": "work", "mountPath": "/mnt"}]}
+WORKDIR: dict[str, Any] = {"volumes": [{"name": "work", "emptyDir": {}}]}
 THIRD_TIME = "echo x >> /mnt/n; case $(wc -l < /mnt/n) in 1) exit 1;; 2) exit 0;; esac; while :; do sleep 0.2; done"
 ONCE_42 = "[ -f /mnt/done ] && exec sleep 1000; touch /mnt/done; exit 42"
 HTTPD = (
@@ -64,6 +64,7 @@ def http(path: str = "/cgi-bin/page", **more: Any) -> Obj:
         "periodSeconds": 1,
         "failureThreshold": 1,
         "initialDelaySeconds": 1,
+        "timeoutSeconds": 10,
         **more,
     }
 

@@ -18,7 +18,7 @@ from tests.cluster.podset import container, inside
 from tests.support.kubectl import Kubectl, eventually
 
 BINARY = base64.b64encode(b"\xde\xca\xfe\xba\xd0\xfe\xff").decode()
-OBJECTS = [
+OBJECTS: list[Obj] = [
     {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -381,7 +381,7 @@ def test_a_volume_looks_as_it_should(here: Ran, one: Case) -> None:
     here.judge(one)
 
 
-FOLLOWED = {
+FOLLOWED: dict[str, Obj] = {
     "map": {"configMap": {"name": "map"}},
     "secret": {"secret": {"secretName": "secret"}},
     "late": {"configMap": {"name": "late", "optional": True}},
