@@ -26,6 +26,7 @@ FIRST_PROBE_SECONDS = 0.05
 """How long a container that has just been started may wait to be told of together with its first readiness."""
 FIRST_RETRY = 0.2
 LAST_RETRY = 10.0
+REFUSED = (400, 413, 422)
 _DULL = ("ContainerCreating", "PodInitializing")
 
 
@@ -84,7 +85,7 @@ class StatusReporter:
             self._sooner.set()
 
     async def flushed(self) -> None:
-        """Returns when the last offer is in the API, or the pod is gone from it."""
+        """Returns when the last offer is in the API or was refused by it, or the pod is gone from it."""
         if not self._idle.is_set():
             self._dull = False
             self._due_in(0.0)
@@ -118,7 +119,7 @@ class StatusReporter:
         return CROWD_STEP if self._dull and self._crowded() and waited < CROWDED_SECONDS else 0.0
 
     async def _write(self) -> None:
-        delay = FIRST_RETRY
+        delay, said = FIRST_RETRY, ""
         while True:
             pod, wanted = self._current(), self._wanted
             assert wanted is not None
@@ -131,7 +132,12 @@ class StatusReporter:
                 if (is_not_found(error) or is_conflict(error)) and await self._is_gone(pod):
                     self._gone()
                     return
-                log.warning("status not written, trying again", pod=key(pod), error=str(error))
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("status not written, trying again", pod=key(pod), error=said)
+                if error.code in REFUSED:
+                    # It may never be taken (the pod fills what an object may have): who waits to delete it, does.
+                    self._idle.set()
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, LAST_RETRY)
                 continue
