@@ -7,9 +7,13 @@ again or gone. (A kubelet ends it at its next look.)
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,11 +25,15 @@ from orca.client.clock import Clock
 HTTP_SECONDS = 10.0
 MAX_BYTES = 10 << 20
 
+if TYPE_CHECKING:
+    import aiohttp
+
 log = structlog.get_logger()
 
 Judge = Callable[[Sequence[Manifest]], Awaitable[list[Judgement]]]
 Signature = tuple[int, int, int]
 """Inode, size and time of change in nanoseconds."""
+UNREADABLE: Signature = (-1, -1, -1)
 
 
 class Source(ABC):
@@ -141,11 +149,27 @@ class FileSource(Source):
                 status = path.stat()
                 signature = (status.st_ino, status.st_size, status.st_mtime_ns)
                 if self._seen.get(path) != signature:
-                    texts[path] = path.read_bytes()[:MAX_BYTES].decode(errors="replace")
+                    texts[path] = _read_manifest(path)
                 now[path] = signature
+            except FileNotFoundError:
+                continue  # taken away this moment
             except OSError as error:
-                log.warning("manifest cannot be read", file=str(path), error=str(error))
+                # Its pod goes on, as that of a manifest that has become bad; looked at again each time.
+                now[path] = UNREADABLE
+                if self._seen.get(path) != UNREADABLE:
+                    log.warning("manifest cannot be read", file=str(path), error=str(error))
         return now, texts
+
+
+def _read_manifest(path: Path) -> str:
+    """A manifest's text. Raises OSError, also for what is no file (a pipe would be waited for) or is too large."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_size > MAX_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return file.read(MAX_BYTES).decode(errors="replace")
 
 
 class UrlSource(Source):
@@ -181,8 +205,10 @@ class UrlSource(Source):
                 failure = ""
                 try:
                     async with session.get(self._url, headers=self._headers) as response:
-                        text = await response.read()
-                        if response.status == 200:
+                        text = await _read_answer(response)
+                        if text is None:
+                            failure = f"more than {MAX_BYTES} bytes"
+                        elif response.status == 200:
                             await self._answered(text)
                         else:
                             failure = f"{response.status} {response.reason}"
@@ -205,3 +231,13 @@ class UrlSource(Source):
             self._bad(self._url, judgement.problem)
         else:
             self.take(judgement.pods)
+
+
+async def _read_answer(response: aiohttp.ClientResponse) -> bytes | None:
+    """None for one that is too large."""
+    raw = bytearray()
+    async for chunk in response.content.iter_any():
+        raw += chunk
+        if len(raw) > MAX_BYTES:
+            return None
+    return bytes(raw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -165,3 +166,34 @@ async def test_a_url_is_asked_with_headers_and_keeps_what_it_said(
         script[0] = (200, "")
         assert await taken.next() == []
     assert taken.all == [["one", "two"], []]
+
+
+async def test_pipes_loops_and_huge_files_harm_no_manifest(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("first")
+    (tmp_path / "b.yaml").write_text("second")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "device.yaml").symlink_to("/dev/zero")
+    with (tmp_path / "huge.yaml").open("wb") as file:
+        file.truncate(1 << 40)
+    source = FileSource(tmp_path, 20, "n", clock=VirtualClock(), judge=judge)
+    taken = Taken(source)
+    async with asyncio.timeout(10):
+        await source.look()
+        assert taken.all == [["first", "second"]]
+        with (tmp_path / "b.yaml").open("wb") as file:
+            file.truncate(1 << 40)
+        await source.look()
+        assert taken.all[-1] == ["first", "second"], "what cannot be read any more does not end its pod"
+        (tmp_path / "b.yaml").write_text("third")
+        await source.look()
+        assert taken.all[-1] == ["first", "third"]
+
+
+async def test_a_pipe_in_the_place_of_a_manifest_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pod.yaml")
+    source = FileSource(tmp_path / "pod.yaml", 20, "n", clock=VirtualClock(), judge=judge)
+    taken = Taken(source)
+    async with asyncio.timeout(10):
+        await source.look()
+    assert taken.all == [[]]
