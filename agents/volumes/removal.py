@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,24 @@ def remove(directory: Path) -> None:
     left = mounts.mounts_below(directory)
     if left:
         raise OSError(errno.EBUSY, "still mounted", str(left[0]))
+    try:
+        shutil.rmtree(directory)
+    except RecursionError:
+        _remove_deep(directory)
+
+
+def _remove_deep(directory: Path) -> None:
+    """Delete directories nested deeper than the library can go down: what is below each is moved up first."""
+    moved = 0
+    while inner := [one for one in os.scandir(directory) if one.is_dir(follow_symlinks=False)]:
+        for one in inner:
+            for below in list(os.scandir(one.path)):
+                if below.is_dir(follow_symlinks=False):
+                    moved += 1
+                    os.rename(below.path, directory / f".{one.inode()}.{moved}.removed")
+                else:
+                    os.unlink(below.path)
+            os.rmdir(one.path)
     shutil.rmtree(directory)
 
 
