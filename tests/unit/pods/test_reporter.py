@@ -1,63 +1,83 @@
-"""Statuses and an API that does not take them."""
+"""What of a pod's status is told at once, and what waits to be told with something else."""
+
+from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
 
-from agents.pods.reporter import StatusReporter
-from orca.api.errors import ApiError
+import pytest
+
+from agents.pods.reporter import CROWDED_SECONDS, QUIET_SECONDS, StatusReporter
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
-from tests.unit.pods.build import pod
-
-RUNNING: Obj = {"phase": "Running", "containerStatuses": [], "conditions": []}
 
 
 class Records:
-    def __init__(self, *answers: int) -> None:
-        self.answers = list(answers)
+    """The API: takes every patch, and says what the status is then."""
+
+    def __init__(self) -> None:
         self.written: list[Obj] = []
+        self.pod: Obj = {"metadata": {"name": "p", "namespace": "default", "uid": "u"}, "status": {}}
+        self.crowded = False
 
     async def write_status(self, pod: Obj, patch: Obj) -> Obj:
-        code = self.answers.pop(0) if self.answers else 200
-        if code != 200:
-            raise ApiError(code, "", f"answered {code}")
-        self.written.append(patch)
-        return {**pod, "status": {**(pod.get("status") or {}), **patch["status"]}}
+        self.written.append(patch["status"])
+        return {**pod, "status": {**pod["status"], **patch["status"]}}
 
-    async def current_uid(self, namespace: str, name: str) -> str:
-        return "u1"
+    async def delete(self, pod: Obj) -> None: ...
 
+    async def current_uid(self, pod_namespace: str, pod_name: str) -> str:
+        return "u"
 
-async def _report(records: Records, clock: VirtualClock) -> tuple[StatusReporter, asyncio.Task[None]]:
-    known = [pod()]
-    records_: Any = records
-    reporter = StatusReporter(records_, clock, lambda: known[0], lambda new: known.__setitem__(0, new), lambda: None)
-    running = asyncio.create_task(reporter.run())
-    await clock.settle()
-    reporter.offer(RUNNING)
-    return reporter, running
+    def stored(self, pod: Obj) -> None:
+        self.pod = pod
 
 
-async def test_a_busy_api_is_asked_until_it_takes_the_status() -> None:
-    records, clock = Records(429, 500, 503, 409, 504), VirtualClock()
-    reporter, running = await _report(records, clock)
-    flushed = asyncio.create_task(reporter.flushed())
+def creating() -> Obj:
+    return {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}
+
+
+def running(*, ready: bool) -> Obj:
+    return {"phase": "Running", "containerStatuses": [{"state": {"running": {}}, "ready": ready}]}
+
+
+@pytest.fixture
+async def told() -> AsyncIterator[tuple[Records, VirtualClock, StatusReporter]]:
+    records, clock = Records(), VirtualClock()
+    reporter = StatusReporter(
+        records, clock, lambda: records.pod, records.stored, lambda: None, lambda: records.crowded
+    )
+    task = asyncio.create_task(reporter.run())
+    yield records, clock, reporter
+    task.cancel()
+
+
+async def test_a_pod_that_soon_runs_is_told_of_once(told: tuple[Records, VirtualClock, StatusReporter]) -> None:
+    records, clock, reporter = told
+    reporter.offer(creating())
+    await clock.advance(QUIET_SECONDS / 2)
+    reporter.offer(running(ready=False), probing=True)
+    await clock.advance(0.01)
+    assert not records.written
+    reporter.offer(running(ready=True))
+    await clock.advance(0.001)
+    assert records.written == [running(ready=True)]
+
+
+async def test_readiness_that_does_not_come_delays_only_a_moment(
+    told: tuple[Records, VirtualClock, StatusReporter],
+) -> None:
+    records, clock, reporter = told
+    reporter.offer(running(ready=False), probing=True)
+    await clock.advance(0.1)
+    assert records.written == [running(ready=False)]
+
+
+async def test_creation_is_told_late_in_a_crowd(told: tuple[Records, VirtualClock, StatusReporter]) -> None:
+    records, clock, reporter = told
+    records.crowded = True
+    reporter.offer(creating())
+    await clock.advance(CROWDED_SECONDS - 1)
+    assert not records.written
     await clock.advance(2)
-    assert not flushed.done()
-    await clock.advance(30)
-    assert flushed.done()
-    assert len(records.written) == 1
-    running.cancel()
-
-
-async def test_a_status_that_is_never_taken_holds_back_no_deletion() -> None:
-    records, clock = Records(*[413] * 1000), VirtualClock()
-    reporter, running = await _report(records, clock)
-    await clock.advance(1)
-    async with asyncio.timeout(5):
-        await reporter.flushed()
-    assert records.written == []
-    records.answers = []
-    await clock.advance(11)
-    assert len(records.written) == 1, "it is still tried"
-    running.cancel()
+    assert records.written == [creating()]
