@@ -196,7 +196,7 @@ class AgentHost:
         ):
             app.router.add_get(f"{base}/{name}", forward(target))
             app.router.add_post(f"{base}/{name}", forward(target))
-        app.router.add_get(f"{base}/log", forward(server._serve_logs))
+        app.router.add_get(f"{base}/log", forward(server._logs.serve))
 
     def _write_kubeconfig(self) -> None:
         pair = str(self._authority.issue("admin", "system:masters"))
