@@ -45,7 +45,7 @@ ALL_RULE = [{"action": "RestartAllContainers", **ON_42}]
 WORK: dict[str, Any] = {"volumeMounts": [{"name": "work", "mountPath": "/mnt"}]}
 WORKDIR: dict[str, Any] = {"volumes": [{"name": "work", "emptyDir": {}}]}
 THIRD_TIME = "echo x >> /mnt/n; case $(wc -l < /mnt/n) in 1) exit 1;; 2) exit 0;; esac; while :; do sleep 0.2; done"
-ONCE_42 = "[ -f /mnt/done ] && exec sleep 1000; touch /mnt/done; exit 42"
+ONCE_42 = "[ -f /mnt/done ] && exec sleep 1000; touch /mnt/done; sleep 3; exit 42"
 HTTPD = (
     "mkdir -p /www/cgi-bin; printf '%s' \"$PAGE\" > /www/cgi-bin/page; "
     "chmod +x /www/cgi-bin/page; exec httpd -f -p 8080 -h /www"
