@@ -6,10 +6,11 @@ import pytest
 
 from tests.api.server.api import Api
 
-LOCAL = ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "0.0.0.0"]
+MAPPED = "::ffff:127.0.0.1"
+LOCAL = ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", MAPPED, "0.0.0.0"]
 
 
-@pytest.mark.parametrize("address", LOCAL)
+@pytest.mark.parametrize("address", [address for address in LOCAL if address != MAPPED])
 async def test_a_pod_whose_status_says_it_is_here(api: Api, space: str, address: str) -> None:
     path = f"/api/v1/namespaces/{space}/pods"
     pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
@@ -17,6 +18,14 @@ async def test_a_pod_whose_status_says_it_is_here(api: Api, space: str, address:
     status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
     assert (await api.patch(f"{path}/p/status", status)).status == 200
     assert (await api.get(f"{path}/p:2379/proxy/")).failure == (400, "BadRequest", "address not allowed")
+
+
+async def test_a_pod_has_no_mapped_address(api: Api, space: str) -> None:
+    path = f"/api/v1/namespaces/{space}/pods"
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    assert (await api.post(path, pod)).status == 201
+    refused = await api.patch(f"{path}/p/status", {"status": {"podIP": MAPPED, "podIPs": [{"ip": MAPPED}]}})
+    assert refused.failure[:2] == (422, "Invalid")
 
 
 async def test_a_node_whose_status_says_it_is_here(api: Api, space: str) -> None:
