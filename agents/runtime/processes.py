@@ -14,6 +14,9 @@ from types import TracebackType
 from typing import Self
 
 _PROC = Path("/proc")
+BEGIN_SECONDS = 1.0
+"""How long a container's program is waited for that has been started, but has not replaced the runtime yet."""
+_GLANCE_SECONDS = 0.005
 
 
 def signal_number(name: str) -> int | None:
@@ -34,27 +37,43 @@ def signal_number(name: str) -> int | None:
 class MainProcess:
     """A running container's first process. Close it, or use it in a ``with``."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, directory: Path) -> None:
         self._descriptor = descriptor
+        self._directory = directory
 
     @classmethod
     def of(cls, container_id: str, pid: int, proc: Path = _PROC) -> MainProcess | None:
         """None when it cannot be had: it has ended, or the number belongs to somebody else."""
         if pid <= 1:
             return None
+        directory = proc / str(pid)
         try:
             descriptor = os.pidfd_open(pid)
         except OSError:
             return None
         try:
             # The engine names a container's cgroup by its id, with both drivers and on both versions.
-            ours = container_id in (proc / str(pid) / "cgroup").read_text()
+            ours = container_id in (directory / "cgroup").read_text()
         except OSError:
             ours = False
         if not ours:
             os.close(descriptor)
             return None
-        return cls(descriptor)
+        return cls(descriptor, directory)
+
+    async def began(self) -> None:
+        """Wait until the container's own program runs. In the moment after a start the process is still the runtime's
+        (``runc:[2:INIT]``), which would answer a stop signal itself, with exit code 2."""
+        glances = round(BEGIN_SECONDS / _GLANCE_SECONDS)
+        while glances and self._is_runtime():
+            glances -= 1
+            await asyncio.sleep(_GLANCE_SECONDS)
+
+    def _is_runtime(self) -> bool:
+        try:
+            return (self._directory / "comm").read_bytes().startswith(b"runc:[")
+        except OSError:
+            return False
 
     def send(self, number: int) -> None:
         """Harmless when the process has ended."""

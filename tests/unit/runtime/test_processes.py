@@ -1,5 +1,6 @@
 """Signals by name, and processes that are only touched when they are a container's."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -69,3 +70,17 @@ async def test_a_process_that_ends_is_noticed_without_being_asked(tmp_path: Path
         process.send(signal.SIGKILL)
         assert await process.ended(10)
         assert await process.ended(10)  # asked again, when it is gone
+
+
+async def test_the_runtime_is_waited_for_until_it_has_made_way(tmp_path: Path, child: int) -> None:
+    proc = cgroup(tmp_path, child, "3:cpu:/kubepods/podx/abc123\n")
+    comm = proc / str(child) / "comm"
+    comm.write_text("runc:[2:INIT]\n")
+    process = MainProcess.of("abc123", child, proc)
+    assert process is not None
+    with process:
+        waiting = asyncio.create_task(process.began())
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        comm.write_text("nginx\n")
+        await asyncio.wait_for(waiting, 5)
