@@ -197,6 +197,7 @@ async def test_a_slow_pull_shows_how_far_it_is_while_a_registry_that_returns_is_
 async def test_images_by_digest_from_a_plain_registry_are_listed_by_the_node_and_collected_when_unused(
     host: ApiHost, place: Place
 ) -> None:
+    await host.no_container_is_left()  # of the pods before: they are gone from the API first
     by_digest = f"{place.plain.name}/app@{place.digest}"
     await apply(
         host,

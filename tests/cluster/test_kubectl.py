@@ -66,7 +66,8 @@ def test_apply_diff_and_delete_the_manifests_folder(any_kubectl: Kubectl) -> Non
     assert "service/nginx unchanged" in second
     deleted = any_kubectl("delete", "-f", str(MANIFESTS / "nginx"))
     assert 'deployment.apps "nginx" deleted' in deleted
-    eventually(lambda: any_kubectl.items("pods") == [], what="pods are gone after their deployment")
+    # A pod that is told to stop before nginx listens for the signal takes its whole grace period of 30 s.
+    eventually(lambda: any_kubectl.items("pods") == [], seconds=45, what="pods are gone after their deployment")
 
 
 def test_create_expose_scale(any_kubectl: Kubectl) -> None:

@@ -110,7 +110,8 @@ def ran(admin: Kubectl, namespace: str, cases: Iterable[Case], objects: Iterable
             eventually(over, seconds=WAIT, every=0.5)
         argv = ("--prefix", "--tail=-1", "--max-log-requests=300", "--all-containers", "--ignore-errors")
         out = kubectl.try_("logs", "-l", "conformance=case", *argv, timeout=120).out
-        # What ends without a line's end has the next one's prefix behind it.
+        # What ends without a line's end has the next one's prefix behind it, or what kubectl says of another.
+        out = re.sub(r'error: container "[^"]*" in pod "[^"]*" is [^\n]*', "", out)
         _, *parts = re.split(r"\[pod/([^/\]]+)/[^\]]+\] ", out)
         for name, text in zip(parts[::2], parts[1::2], strict=True):
             found.lines.setdefault(name, []).extend(text.splitlines())
