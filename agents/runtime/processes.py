@@ -7,16 +7,21 @@ start. A pidfd names the process beyond doubt, whatever becomes of its number.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 _PROC = Path("/proc")
 BEGIN_SECONDS = 1.0
-"""How long a container's program is waited for that has been started, but has not replaced the runtime yet."""
+"""How long after its start a container's program is waited for that could not take a signal yet."""
 _GLANCE_SECONDS = 0.005
+_TICKS = os.sysconf("SC_CLK_TCK")
+_START_TIME = 22 - 3
+"""Where ``/proc/PID/stat`` has the start time, counted from behind the name (proc_pid_stat(5) counts from 1)."""
 
 
 def signal_number(name: str) -> int | None:
@@ -61,19 +66,36 @@ class MainProcess:
             return None
         return cls(descriptor, directory)
 
-    async def began(self) -> None:
-        """Wait until the container's own program runs. In the moment after a start the process is still the runtime's
-        (``runc:[2:INIT]``), which would answer a stop signal itself, with exit code 2."""
-        glances = round(BEGIN_SECONDS / _GLANCE_SECONDS)
-        while glances and self._is_runtime():
-            glances -= 1
+    async def began(self, number: int) -> None:
+        """Wait until the container's own program runs and has made up its mind about signal ``number``.
+
+        In the moment after a start the process is still the runtime's (``runc:[2:INIT]``), which would answer a stop
+        signal itself, with exit code 2. Then it is the program's, but without its signal handlers yet; and the kernel
+        drops what the first process of a PID namespace does not handle (pid_namespaces(7)): such a container would
+        live on until its grace period is over. Bounded by ``BEGIN_SECONDS`` after the start of the process.
+        """
+        while self._age() < BEGIN_SECONDS and (self._is_runtime() or self._would_miss(number)):
             await asyncio.sleep(_GLANCE_SECONDS)
 
-    def _is_runtime(self) -> bool:
+    def _age(self) -> float:
+        """Seconds since the process was made; endless when it is gone."""
         try:
-            return (self._directory / "comm").read_bytes().startswith(b"runc:[")
+            fields = (self._directory / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return math.inf
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START_TIME]) / _TICKS
+
+    def _would_miss(self, number: int) -> bool:
+        """Whether the kernel would drop the signal: sent to PID 1, and neither caught, blocked nor ignored on purpose."""
+        if number in (signal.SIGKILL, signal.SIGSTOP):
+            return False
+        try:
+            status = dict(line.split(":", 1) for line in (self._directory / "status").read_text().splitlines())
         except OSError:
             return False
+        bit = 1 << (number - 1)
+        decided = any(int(status[mask], 16) & bit for mask in ("SigCgt", "SigBlk", "SigIgn"))
+        return not decided and status["NSpid"].split()[-1] == "1"
 
     def send(self, number: int) -> None:
         """Harmless when the process has ended."""

@@ -158,7 +158,7 @@ class Runtime:
             await self._stop(container_id, grace_seconds)
             return
         with process:
-            await process.began()
+            await process.began(number)
             process.send(number)
             if not await process.ended(grace_seconds):
                 process.send(signals.SIGKILL)

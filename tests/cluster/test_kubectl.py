@@ -67,7 +67,7 @@ def test_apply_diff_and_delete_the_manifests_folder(any_kubectl: Kubectl) -> Non
     deleted = any_kubectl("delete", "-f", str(MANIFESTS / "nginx"))
     assert 'deployment.apps "nginx" deleted' in deleted
     # A pod that is told to stop before nginx listens for the signal takes its whole grace period of 30 s.
-    eventually(lambda: any_kubectl.items("pods") == [], seconds=45, what="pods are gone after their deployment")
+    eventually(lambda: any_kubectl.items("pods") == [], seconds=30, what="pods are gone after their deployment")
 
 
 def test_create_expose_scale(any_kubectl: Kubectl) -> None:

@@ -403,8 +403,9 @@ def test_pods_deleted_at_any_moment_never_tell_what_is_not_so(here: Here, init: 
             assert end or not had_end, f"{name} had ended and then had not"
             had_end = had_end or bool(end)
             if end:
-                lost = (end["exitCode"], end["reason"]) == (137, "ContainerStatusUnknown")
-                assert lost or end["exitCode"] in (1, 137), (name, end)
+                lost = end["reason"] == "ContainerStatusUnknown"
+                killed = end["exitCode"] == 137 and (lost or end["reason"] == "Error")
+                assert end["exitCode"] == 1 or killed, (name, end)
                 assert lost or end.get("startedAt"), (name, end)
             over = seen["status"].get("phase") in ("Failed", "Succeeded")
             assert over or not terminal, f"{name} was over and then was not"

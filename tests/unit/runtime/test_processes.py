@@ -4,8 +4,10 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,15 +74,50 @@ async def test_a_process_that_ends_is_noticed_without_being_asked(tmp_path: Path
         assert await process.ended(10)  # asked again, when it is gone
 
 
-async def test_the_runtime_is_waited_for_until_it_has_made_way(tmp_path: Path, child: int) -> None:
+def begun(proc: Path, pid: int, *, comm: str, caught: int = 0, nspid: str = "77\t1", age: float = 0.0) -> None:
+    """Files of a process of that age, in seconds, that handles the signals of the mask ``caught``."""
+    directory = proc / str(pid)
+    (directory / "comm").write_text(comm + "\n")
+    started = round((time.clock_gettime(time.CLOCK_BOOTTIME) - age) * os.sysconf("SC_CLK_TCK"))
+    (directory / "stat").write_text(f"{pid} (a) b)) S " + "0 " * 18 + f"{started} 0 0\n")
+    masks = f"SigBlk:\t{0:016x}\nSigIgn:\t{0:016x}\nSigCgt:\t{caught:016x}\n"
+    (directory / "status").write_text(f"Name:\t{comm}\nNSpid:\t{nspid}\n{masks}")
+
+
+TERM = 1 << (signal.SIGTERM - 1)
+
+
+async def test_a_stop_signal_waits_for_the_program_and_its_handler(tmp_path: Path, child: int) -> None:
     proc = cgroup(tmp_path, child, "3:cpu:/kubepods/podx/abc123\n")
-    comm = proc / str(child) / "comm"
-    comm.write_text("runc:[2:INIT]\n")
+    begun(proc, child, comm="runc:[2:INIT]", caught=TERM)
     process = MainProcess.of("abc123", child, proc)
     assert process is not None
     with process:
-        waiting = asyncio.create_task(process.began())
+        waiting = asyncio.create_task(process.began(signal.SIGTERM))
         await asyncio.sleep(0.02)
-        assert not waiting.done()
-        comm.write_text("nginx\n")
-        await asyncio.wait_for(waiting, 5)
+        assert not waiting.done(), "the runtime would take the signal"
+        begun(proc, child, comm="nginx")
+        await asyncio.sleep(0.02)
+        assert not waiting.done(), "nobody would take the signal"
+        begun(proc, child, comm="nginx", caught=TERM)
+        await asyncio.wait_for(waiting, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("number", "files"),
+    [
+        (signal.SIGKILL, {}),
+        (signal.SIGTERM, {"nspid": "77\t8"}),
+        (signal.SIGTERM, {"age": 2.0}),
+    ],
+    ids=["cannot be caught", "not the first process of its namespace", "has had its time"],
+)
+async def test_nothing_is_waited_for_that_would_change_nothing(
+    tmp_path: Path, child: int, number: int, files: dict[str, Any]
+) -> None:
+    proc = cgroup(tmp_path, child, "0::/abc123\n")
+    begun(proc, child, comm="sleep", **files)
+    process = MainProcess.of("abc123", child, proc)
+    assert process is not None
+    with process:
+        await asyncio.wait_for(process.began(number), 0.5)
