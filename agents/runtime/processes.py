@@ -74,7 +74,9 @@ class MainProcess:
         drops what the first process of a PID namespace does not handle (pid_namespaces(7)): such a container would
         live on until its grace period is over. Bounded by ``BEGIN_SECONDS`` after the start of the process.
         """
-        while self._age() < BEGIN_SECONDS and (self._is_runtime() or self._would_miss(number)):
+        for _ in range(round(BEGIN_SECONDS / _GLANCE_SECONDS)):
+            if self._age() >= BEGIN_SECONDS or not (self._is_runtime() or self._would_miss(number)):
+                return
             await asyncio.sleep(_GLANCE_SECONDS)
 
     def _age(self) -> float:
@@ -85,8 +87,14 @@ class MainProcess:
             return math.inf
         return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START_TIME]) / _TICKS
 
+    def _is_runtime(self) -> bool:
+        try:
+            return (self._directory / "comm").read_bytes().startswith(b"runc:[")
+        except OSError:
+            return False
+
     def _would_miss(self, number: int) -> bool:
-        """Whether the kernel would drop the signal: sent to PID 1, and neither caught, blocked nor ignored on purpose."""
+        """Whether the kernel would drop the signal: sent to PID 1, which neither catches nor blocks nor ignores it."""
         if number in (signal.SIGKILL, signal.SIGSTOP):
             return False
         try:
