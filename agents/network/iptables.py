@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agents.network.generation import RuleGeneration
+from agents.network.ranges import host_has_ipv6
 
 Rules = tuple[str, ...]
 Chains = Mapping[str, Rules]
@@ -136,39 +137,69 @@ def parse_save(text: str) -> dict[str, dict[str, Rules]]:
     return {table: {chain: tuple(rules) for chain, rules in found.items()} for table, found in tables.items()}
 
 
+class _Ledger:
+    """What was written by us and what by others, for both families: the kernel counts their changes together."""
+
+    def __init__(self, *, legacy: bool) -> None:
+        self.lock = asyncio.Lock()
+        self.legacy = legacy
+        self._generation = RuleGeneration()
+        self.expected = self.read()
+        self.foreign = 0
+
+    def observe(self) -> None:
+        now = self.read()
+        if now is None or now != self.expected:
+            self.foreign += 1
+            self.expected = now
+
+    def read(self) -> int | None:
+        return None if self.legacy else self._generation.read()
+
+
 class Iptables:
     """Runs ``iptables-restore`` and ``iptables-save`` of this host, one at a time.
 
     Share one between everything that writes rules in a process: it tells its own changes from those of others.
+    ``ipv6`` is the same for ip6tables, None where the host has no IPv6 or no such tools.
     Raises ``IptablesError`` when the tools are missing.
     """
 
     def __init__(self) -> None:
-        path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
-        restore, save = shutil.which("iptables-restore", path=path), shutil.which("iptables-save", path=path)
-        if not restore or not save:
+        tools = _tools("iptables")
+        if not tools:
             raise IptablesError("iptables-restore and iptables-save are not installed: apt-get install iptables")
-        self._restore: str = restore
-        self._save: str = save
-        self._lock = asyncio.Lock()
-        self.legacy = "legacy" in os.path.realpath(restore)
-        self._generation = RuleGeneration()
-        self._expected = self._read_generation()
-        self._foreign = 0
+        self._use(tools, 4, _Ledger(legacy="legacy" in os.path.realpath(tools[0])))
+        self.ipv6: Iptables | None = None
+        if host_has_ipv6() and (tools := _tools("ip6tables")):
+            self.ipv6 = Iptables.__new__(Iptables)
+            self.ipv6._use(tools, 6, self._ledger)
+            self.ipv6.ipv6 = None
+
+    def _use(self, tools: tuple[str, str], family: int, ledger: _Ledger) -> None:
+        self._restore, self._save = tools
+        self.family = family
+        self._ledger = ledger
+
+    @property
+    def legacy(self) -> bool:
+        """Whether these are the tools from before nf_tables."""
+        return self._ledger.legacy
 
     async def apply(self, transaction: Transaction) -> None:
         """Load the transaction; nothing is run for an empty one. Raises ``IptablesError``."""
         if not transaction:
             return
-        async with self._lock:
-            self._observe()
-            before = self._expected
+        ledger = self._ledger
+        async with ledger.lock:
+            ledger.observe()
+            before = ledger.expected
             try:
                 await self._run((self._restore, "--noflush", "--wait", str(LOCK_WAIT_SECONDS)), str(transaction))
             finally:
-                self._expected = self._read_generation()
-            if before is not None and self._expected is not None and self._expected - before > transaction.commits:
-                self._foreign += 1
+                ledger.expected = ledger.read()
+            if before is not None and ledger.expected is not None and ledger.expected - before > transaction.commits:
+                ledger.foreign += 1
 
     async def check(self, transaction: Transaction) -> None:
         """Have the real tool parse the transaction without loading it."""
@@ -188,18 +219,9 @@ class Iptables:
         Where the kernel cannot tell (legacy iptables) it grows with every call.
         """
         # While a transaction of ours is on its way the generation says nothing; `apply` judges it at the end.
-        if not self._lock.locked():
-            self._observe()
-        return self._foreign
-
-    def _observe(self) -> None:
-        now = self._read_generation()
-        if now is None or now != self._expected:
-            self._foreign += 1
-            self._expected = now
-
-    def _read_generation(self) -> int | None:
-        return None if self.legacy else self._generation.read()
+        if not self._ledger.lock.locked():
+            self._ledger.observe()
+        return self._ledger.foreign
 
     async def _run(self, argv: Sequence[str], text: str) -> str:
         # Input as a file in memory: a pipe would break when the tool ends before it has read everything.
@@ -219,6 +241,13 @@ class Iptables:
         if process.returncode != 0:
             raise IptablesError(_explain(errors.decode(errors="replace"), text) or f"{argv[0]} failed")
         return output.decode(errors="replace")
+
+
+def _tools(name: str) -> tuple[str, str] | None:
+    """Paths of ``<name>-restore`` and ``<name>-save``."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
+    restore, save = shutil.which(f"{name}-restore", path=path), shutil.which(f"{name}-save", path=path)
+    return (restore, save) if restore and save else None
 
 
 def _explain(errors: str, text: str) -> str:
