@@ -1,14 +1,17 @@
 """From Services and EndpointSlices to what this host does with packets. Pure; every backend renders the same model.
 
-Facts follow kube-proxy: which Services are served, which endpoints a traffic policy may use, when terminating ones are
-the fallback, and when a packet is refused or dropped because there is none.
+Facts follow kube-proxy (k8s.io/kubernetes ``pkg/proxy``): which Services are served, which endpoints a traffic policy
+or a topology hint lets this host use, when terminating ones are the fallback, and when a packet is refused or dropped
+because there is none. A Service of both address families gives the ports of each, and nothing crosses between them.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import socket
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from orca.api.objects import Obj, labels, name, namespace
 
@@ -17,26 +20,42 @@ OTHER_PROXY_LABEL = "service.kubernetes.io/service-proxy-name"
 DEFAULT_AFFINITY_SECONDS = 10800
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
+Family = Literal[4, 6]
+FAMILIES: tuple[Family, ...] = (4, 6)
+_ADDRESS_TYPES = {4: "IPv4", 6: "IPv6"}
+
+
+def family_of(address: str) -> Family:
+    """The address family of an address or network in text form."""
+    return 6 if ":" in address else 4
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Endpoint:
-    """One address and port that answers; ``local``: on this host."""
+    """One address and port that answers; ``local``: on this host, ``unplaced``: nobody has said on which host."""
 
     ip: str
     port: int
     local: bool = False
+    unplaced: bool = False
+
+    @property
+    def may_be_here(self) -> bool:
+        """Whether packets from this address may start on this host: it could be its own client (hairpin)."""
+        return self.local or self.unplaced
 
     def __str__(self) -> str:
-        return f"{self.ip}:{self.port}"
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """One port of a Service as this host serves it.
+    """One port of a Service as this host serves it in one address family, that of ``cluster_ip``.
 
-    ``cluster`` are the endpoints for traffic policy Cluster and ``local`` those for policy Local; both may be empty.
-    ``anywhere`` says whether any endpoint exists at all: without one packets are rejected, with one that this host may
-    not use they are dropped. ``affinity_seconds`` 0 means no session affinity.
+    All addresses and networks in it are of that family, in canonical form, sorted. ``cluster`` are the endpoints for
+    traffic policy Cluster, as far as topology hints give them to this host, and ``local`` those for policy Local; both
+    may be empty. ``anywhere`` says whether any endpoint exists at all: without one packets are rejected, with one that
+    this host may not use they are dropped. ``affinity_seconds`` 0 means no session affinity.
     """
 
     service: str
@@ -54,6 +73,10 @@ class ServicePort:
     cluster: tuple[Endpoint, ...] = ()
     local: tuple[Endpoint, ...] = ()
     anywhere: bool = False
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.cluster_ip)
 
     @property
     def label(self) -> str:
@@ -86,12 +109,27 @@ class _Candidate:
     ready: bool
     fallback: bool
     """Serving although it is being terminated: used when nothing is ready."""
+    zones: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
+    """Zones and nodes that hints give the endpoint to."""
 
 
 def served(service: Obj) -> bool:
     """Whether a Service is this proxy's: not headless, no ExternalName, not left to another proxy."""
     spec = service.get("spec") or {}
-    return spec.get("type") != "ExternalName" and bool(_cluster_ip(spec)) and OTHER_PROXY_LABEL not in labels(service)
+    return (
+        spec.get("type") != "ExternalName" and bool(cluster_ips(service)) and OTHER_PROXY_LABEL not in labels(service)
+    )
+
+
+def cluster_ips(service: Obj) -> dict[Family, str]:
+    """The cluster IP of each family the Service has one of; none for a headless one."""
+    spec = service.get("spec") or {}
+    found: dict[Family, str] = {}
+    for ip in (*(spec.get("clusterIPs") or ()), spec.get("clusterIP")):
+        if ip and ip != "None" and (address := _address(ip)):
+            found.setdefault(family_of(address), address)
+    return found
 
 
 def service_key_of(endpoint_slice: Obj) -> str:
@@ -100,57 +138,73 @@ def service_key_of(endpoint_slice: Obj) -> str:
     return f"{namespace(endpoint_slice)}/{owner}" if owner else ""
 
 
-def service_ports(service: Obj, slices: Iterable[Obj], node_name: str) -> tuple[ServicePort, ...]:
-    """The model of one Service from its EndpointSlices, as seen from the host ``node_name``."""
+def service_ports(service: Obj, slices: Iterable[Obj], node_name: str, zone: str = "") -> tuple[ServicePort, ...]:
+    """The model of one Service from its EndpointSlices, as seen from the host ``node_name`` in ``zone`` ("": none)."""
     if not served(service):
         return ()
-    spec = service["spec"]
     slices = list(slices)
+    ips = cluster_ips(service)
+    return tuple(
+        port
+        for family in FAMILIES
+        if family in ips
+        for port in _ports_of(service, ips[family], [s for s in slices if _is_of(s, family)], node_name, zone)
+    )
+
+
+def uses_hints(slices: Iterable[Obj]) -> bool:
+    """Whether where this host stands makes a difference for the Service of these slices."""
+    return any(endpoint.get("hints") for one in slices for endpoint in one.get("endpoints") or ())
+
+
+def _is_of(endpoint_slice: Obj, family: Family) -> bool:
+    return bool(endpoint_slice.get("addressType") == _ADDRESS_TYPES[family])
+
+
+def _ports_of(service: Obj, cluster_ip: str, slices: list[Obj], node_name: str, zone: str) -> Iterable[ServicePort]:
+    spec = service["spec"]
+    family = family_of(cluster_ip)
     external_type = spec.get("type") in ("NodePort", "LoadBalancer")
     load_balancer = spec.get("type") == "LoadBalancer"
-    external_ips = _ipv4(spec.get("externalIPs"))
-    external_local = bool(external_type or external_ips) and spec.get("externalTrafficPolicy") == "Local"
+    external_ips = _addresses(spec.get("externalIPs"), family)
+    external_policy_local = bool(external_type or external_ips) and spec.get("externalTrafficPolicy") == "Local"
     internal_local = spec.get("internalTrafficPolicy") == "Local"
-    found = []
+    balancers = _load_balancer_ips(service, family) if load_balancer else ()
     for port in spec.get("ports") or ():
         protocol = port.get("protocol") or "TCP"
         if protocol not in PROTOCOLS:
             continue
-        candidates = _candidates(slices, port.get("name") or "", protocol, node_name)
-        cluster = _usable(candidates)
-        local = _usable([c for c in candidates if c.endpoint.local])
         node_port = int(port.get("nodePort") or 0) if external_type else 0
-        balancers = _load_balancer_ips(service) if load_balancer else ()
         external = bool(node_port or external_ips or balancers)
-        found.append(
-            ServicePort(
-                service=f"{namespace(service)}/{name(service)}",
-                port_name=port.get("name") or "",
-                protocol=protocol,
-                port=int(port["port"]),
-                cluster_ip=_cluster_ip(spec),
-                node_port=node_port,
-                external_ips=external_ips,
-                load_balancer_ips=balancers,
-                source_ranges=_networks(spec.get("loadBalancerSourceRanges")) if load_balancer else (),
-                affinity_seconds=_affinity(spec),
-                internal_local=internal_local,
-                external_local=external_local,
-                # Policy Local from outside still needs them: pods and the host itself are not outside.
-                cluster=cluster if not internal_local or external else (),
-                local=local if internal_local or external_local else (),
-                anywhere=bool(cluster),
-            )
+        external_local = external_policy_local and external
+        candidates = _candidates(slices, port.get("name") or "", protocol, node_name)
+        anywhere = bool(_usable(candidates))
+        # Policy Local from outside still needs them: pods and the host itself are not outside.
+        cluster = _near(candidates, node_name, zone) if not internal_local or external else ()
+        local = _usable([c for c in candidates if c.endpoint.local]) if internal_local or external_local else ()
+        yield ServicePort(
+            service=f"{namespace(service)}/{name(service)}",
+            port_name=port.get("name") or "",
+            protocol=protocol,
+            port=int(port["port"]),
+            cluster_ip=cluster_ip,
+            node_port=node_port,
+            external_ips=external_ips,
+            load_balancer_ips=balancers,
+            source_ranges=_networks(spec.get("loadBalancerSourceRanges"), family) if load_balancer else (),
+            affinity_seconds=_affinity(spec),
+            internal_local=internal_local,
+            external_local=external_local,
+            cluster=cluster,
+            local=local,
+            anywhere=anywhere,
         )
-    return tuple(found)
 
 
 def _candidates(slices: Iterable[Obj], port_name: str, protocol: str, node_name: str) -> list[_Candidate]:
     """Endpoints that may get traffic of a port, each address once, sorted."""
     found: dict[tuple[str, int], _Candidate] = {}
     for one in slices:
-        if one.get("addressType") != "IPv4":
-            continue
         numbers = [
             int(port["port"])
             for port in one.get("ports") or ()
@@ -160,18 +214,34 @@ def _candidates(slices: Iterable[Obj], port_name: str, protocol: str, node_name:
         ]
         for number in numbers:
             for entry in one.get("endpoints") or ():
-                addresses = entry.get("addresses") or ()
-                if not addresses:
+                candidate = _candidate(entry, number, node_name)
+                if candidate is None:
                     continue
-                conditions = entry.get("conditions") or {}
-                ready = conditions.get("ready") is not False
-                fallback = conditions.get("serving") is not False and conditions.get("terminating") is True
-                endpoint = Endpoint(str(addresses[0]), number, entry.get("nodeName") == node_name)
                 # While an address moves between slices it is in both: the ready one counts.
-                known = found.get((endpoint.ip, number))
-                if (ready or fallback) and (known is None or (ready and not known.ready)):
-                    found[(endpoint.ip, number)] = _Candidate(endpoint, ready, fallback)
+                known = found.get((candidate.endpoint.ip, number))
+                if known is None or (candidate.ready and not known.ready):
+                    found[(candidate.endpoint.ip, number)] = candidate
     return sorted(found.values(), key=lambda candidate: candidate.endpoint)
+
+
+def _candidate(entry: Obj, number: int, node_name: str) -> _Candidate | None:
+    """None for an endpoint that gets no traffic."""
+    # Of several addresses only the first counts; what others mean is not defined.
+    address = _address(next(iter(entry.get("addresses") or ()), ""))
+    conditions = entry.get("conditions") or {}
+    ready = conditions.get("ready") is not False
+    fallback = conditions.get("serving") is not False and conditions.get("terminating") is True
+    if not address or not (ready or fallback):
+        return None
+    where = entry.get("nodeName") or ""
+    hints = entry.get("hints") or {}
+    return _Candidate(
+        Endpoint(address, number, local=where == node_name, unplaced=not where),
+        ready,
+        fallback,
+        frozenset(str(zone.get("name")) for zone in hints.get("forZones") or ()),
+        frozenset(str(node.get("name")) for node in hints.get("forNodes") or ()),
+    )
 
 
 def _usable(candidates: Iterable[_Candidate]) -> tuple[Endpoint, ...]:
@@ -181,12 +251,19 @@ def _usable(candidates: Iterable[_Candidate]) -> tuple[Endpoint, ...]:
     return ready or tuple(c.endpoint for c in candidates if c.fallback)
 
 
-def _cluster_ip(spec: Obj) -> str:
-    """The IPv4 cluster IP, "" for a headless Service or one of IPv6 only."""
-    for ip in (spec.get("clusterIP"), *(spec.get("clusterIPs") or ())):
-        if ip and ip != "None" and ":" not in ip:
-            return str(ip)
-    return ""
+def _near(candidates: Iterable[_Candidate], node_name: str, zone: str) -> tuple[Endpoint, ...]:
+    """`_usable` ones, of these the ones hinted for this node, else for its zone, where every ready one has such hints
+    and one of them is meant (kube-proxy's ``topology.go``); else all."""
+    candidates = list(candidates)
+    ready = [c for c in candidates if c.ready]
+    choices: tuple[tuple[str, Callable[[_Candidate], frozenset[str]]], ...] = (
+        (node_name, lambda c: c.nodes),
+        (zone, lambda c: c.zones),
+    )
+    for here, hinted in choices:
+        if all(hinted(c) for c in ready) and (near := tuple(c.endpoint for c in ready if here in hinted(c))):
+            return near
+    return _usable(candidates)
 
 
 def _affinity(spec: Obj) -> int:
@@ -196,22 +273,38 @@ def _affinity(spec: Obj) -> int:
     return int(client.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS)
 
 
-def _load_balancer_ips(service: Obj) -> tuple[str, ...]:
+def _load_balancer_ips(service: Obj, family: Family) -> tuple[str, ...]:
     """Ingress addresses that shall be short cut on the host (``ipMode: Proxy`` wants packets at the balancer)."""
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-    return _ipv4(entry.get("ip") for entry in ingress if entry.get("ipMode") != "Proxy")
+    return _addresses((entry.get("ip") for entry in ingress if entry.get("ipMode") != "Proxy"), family)
 
 
-def _ipv4(addresses: Iterable[str | None] | None) -> tuple[str, ...]:
-    return tuple(sorted({address for address in addresses or () if address and ":" not in address}))
+def _address(text: str) -> str:
+    """In canonical form, "" for what is no address. The common case must be cheap: there are many endpoints."""
+    kind = socket.AF_INET6 if ":" in text else socket.AF_INET
+    try:
+        return socket.inet_ntop(kind, socket.inet_pton(kind, text))
+    except (OSError, ValueError):
+        try:
+            # Zeros in front and addresses that were accepted by older servers.
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            return ""
 
 
-def _networks(ranges: Iterable[str] | None) -> tuple[str, ...]:
-    """IPv4 source ranges in the form rules are written in; what is not a range is no range."""
+def _addresses(addresses: Iterable[str | None] | None, family: Family) -> tuple[str, ...]:
+    found = {_address(address) for address in addresses or () if address and family_of(address) == family}
+    return tuple(sorted(found - {""}))
+
+
+def _networks(ranges: Iterable[str] | None, family: Family) -> tuple[str, ...]:
+    """Source ranges in the form rules are written in; what is not a range is no range."""
     found = set()
     for text in ranges or ():
         try:
-            found.add(str(ipaddress.IPv4Network(text.strip(), strict=False)))
+            network = ipaddress.ip_network(text.strip(), strict=False)
         except ValueError:
             continue
+        if network.version == family:
+            found.add(str(network))
     return tuple(sorted(found))

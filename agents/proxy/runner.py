@@ -105,11 +105,17 @@ class Proxy:
         await self.settled()
         return waited
 
+    def knows(self, ip: str) -> bool:
+        """Whether ``ip`` is an endpoint of a Service, or was one in the last minutes."""
+        return ip in self._graves or any(ip in ips for ips in self._ips.values())
+
     def _is_ready_endpoint(self, ip: str) -> bool:
+        """With ``publishNotReadyAddresses`` one stays ready to the end: that it terminates is all slices will say."""
         return any(
-            ip in (endpoint.get("addresses") or ()) and (endpoint.get("conditions") or {}).get("ready") is not False
-            for slices in self._slices_of.values()
-            for endpoint_slice in slices.values()
+            ip in (endpoint.get("addresses") or ()) and _gets_traffic(endpoint)
+            for service, ips in self._ips.items()
+            if ip in ips
+            for endpoint_slice in self._slices_of.get(service, {}).values()
             for endpoint in endpoint_slice.get("endpoints") or ()
         )
 
@@ -281,7 +287,7 @@ class Proxy:
             # The API lets nothing of the kind pass; still, one bad object must not stop all others.
             log.error("a service cannot be understood", service=service_key, error=repr(error))
             return ()
-        return tuple(port for port in ports if port.cluster_ip not in self._local_addresses)
+        return tuple(port for port in ports if port.cluster_ip not in self._local_addresses and port.family == 4)
 
 
 async def remove_rules(iptables: Iptables | None = None) -> None:
@@ -293,6 +299,13 @@ def check_mode(mode: str) -> None:
     """Raises ``ProxyModeError`` unless the mode can be used; ``auto`` is iptables."""
     if mode not in MODES:
         raise ProxyModeError(f"--proxy-mode={mode} is not available in this version; use one of: {', '.join(MODES)}")
+
+
+def _gets_traffic(endpoint: Obj) -> bool:
+    """Whether slices still say that new connections are welcome. What somebody wrote by hand nobody takes back."""
+    conditions = endpoint.get("conditions") or {}
+    of_pod = (endpoint.get("targetRef") or {}).get("kind") == "Pod"
+    return of_pod and conditions.get("ready") is not False and conditions.get("terminating") is not True
 
 
 def _without_endpoints(port: ServicePort) -> ServicePort:

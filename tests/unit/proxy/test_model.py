@@ -33,7 +33,6 @@ def test_cluster_ip() -> None:
         {"clusterIP": "None", "clusterIPs": ["None"]},
         {"clusterIP": "", "clusterIPs": []},
         {"type": "ExternalName", "externalName": "example.com"},
-        {"clusterIP": "fd00::1", "clusterIPs": ["fd00::1"]},
     ],
 )
 def test_not_served(spec: dict[str, Any]) -> None:
@@ -102,6 +101,92 @@ def test_terminating_ones_only_while_nothing_is_ready() -> None:
 
 def test_other_address_families_are_not_mixed_in() -> None:
     assert model(service(), endpoint_slice(endpoint("fd00::2"), kind="IPv6"), endpoint_slice(NEAR)).cluster == (A,)
+
+
+def test_each_family_has_ports_of_its_own() -> None:
+    both = service(
+        clusterIP="10.96.0.50",
+        clusterIPs=["10.96.0.50", "fd00:10:96::0:5"],
+        type="LoadBalancer",
+        ports=[{"name": "http", "port": 80, "nodePort": 30080}],
+        externalIPs=["198.51.100.1", "2001:DB8::0001"],
+        loadBalancerSourceRanges=["192.0.2.0/24", "2001:db8:1::/48"],
+        status={"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}, {"ip": "2001:db8::7"}]}},
+    )
+    slices = [endpoint_slice(NEAR), endpoint_slice(endpoint("fd00:10:244:1::2"), name="web-6", kind="IPv6")]
+    four, six = service_ports(both, slices, "host-1")
+    assert (four.family, four.cluster_ip, four.cluster) == (4, "10.96.0.50", (A,))
+    assert (four.external_ips, four.load_balancer_ips) == (("198.51.100.1",), ("192.0.2.7",))
+    assert four.source_ranges == ("192.0.2.0/24",)
+    assert (six.family, six.cluster_ip) == (6, "fd00:10:96::5")
+    assert six.cluster == (Endpoint("fd00:10:244:1::2", 8080, True),)
+    assert (six.external_ips, six.load_balancer_ips) == (("2001:db8::1",), ("2001:db8::7",))
+    assert six.source_ranges == ("2001:db8:1::/48",)
+    assert str(six.cluster[0]) == "[fd00:10:244:1::2]:8080"
+    assert six.node_port == four.node_port == 30080
+
+
+def test_service_of_ipv6_only() -> None:
+    obj = service(clusterIP="fd00::1", clusterIPs=["fd00::1"])
+    port = model(obj, endpoint_slice(endpoint("fd00::2"), kind="IPv6"), endpoint_slice(NEAR))
+    assert port.cluster == (Endpoint("fd00::2", 8080, True),)
+
+
+def hinted(ip: str, node: str, *, zones: tuple[str, ...] = (), nodes: tuple[str, ...] = (), **conditions: bool) -> Any:
+    hints = {"forZones": [{"name": zone} for zone in zones], "forNodes": [{"name": name} for name in nodes]}
+    return {**endpoint(ip, node, **conditions), "hints": {key: value for key, value in hints.items() if value}}
+
+
+def reached(*endpoints: dict[str, Any], zone: str = "z1") -> list[str]:
+    (port,) = service_ports(service(), [endpoint_slice(*endpoints)], "host-1", zone)
+    assert port.anywhere or not port.cluster
+    return [each.ip for each in port.cluster]
+
+
+def test_hints_keep_traffic_in_the_zone() -> None:
+    one, two = hinted("10.0.0.1", "host-1", zones=("z1",)), hinted("10.0.0.2", "host-2", zones=("z2",))
+    assert reached(one, two) == ["10.0.0.1"]
+    assert reached(one, two, zone="z2") == ["10.0.0.2"]
+    assert reached(one, two, zone="z3") == ["10.0.0.1", "10.0.0.2"], "nobody is hinted for this zone"
+    assert reached(one, two, zone="") == ["10.0.0.1", "10.0.0.2"], "this node is in no zone"
+    assert reached(one, endpoint("10.0.0.2", "host-2")) == ["10.0.0.1", "10.0.0.2"], "one has no hint"
+
+
+def test_hints_of_endpoints_that_are_not_ready_do_not_count() -> None:
+    one, two = hinted("10.0.0.1", "host-1", zones=("z1",)), hinted("10.0.0.2", "host-2", zones=("z2",))
+    unready = endpoint("10.0.0.3", "host-3", ready=False)
+    assert reached(one, two, unready) == ["10.0.0.1"]
+    leaving = hinted("10.0.0.1", "host-1", zones=("z1",), ready=False, serving=True, terminating=True)
+    assert reached(leaving, two) == ["10.0.0.2"], "a ready one elsewhere goes before one that ends here"
+    far = hinted("10.0.0.2", "host-2", zones=("z2",), ready=False, serving=True, terminating=True)
+    assert reached(leaving, far) == ["10.0.0.1", "10.0.0.2"], "hints mean nothing once all are ending"
+
+
+def test_hints_for_the_node_go_before_those_for_the_zone() -> None:
+    here = hinted("10.0.0.1", "host-1", zones=("z1",), nodes=("host-1",))
+    near = hinted("10.0.0.2", "host-2", zones=("z1",), nodes=("host-2",))
+    far = hinted("10.0.0.3", "host-3", zones=("z2",), nodes=("host-3",))
+    assert reached(here, near, far) == ["10.0.0.1"]
+    assert reached(near, far) == ["10.0.0.2"], "none for the node: then the zone"
+    without = hinted("10.0.0.4", "host-1", zones=("z1",))
+    assert reached(here, near, far, without) == ["10.0.0.1", "10.0.0.2", "10.0.0.4"], "one has no hint for a node"
+
+
+def test_policy_local_does_not_care_about_hints() -> None:
+    ports = [{"name": "http", "port": 80, "nodePort": 30080}]
+    one = hinted("10.244.1.2", "host-1", zones=("z2",))
+    two = hinted("10.244.2.2", "host-2", zones=("z1",))
+    obj = service(ports=ports, type="NodePort", externalTrafficPolicy="Local")
+    (port,) = service_ports(obj, [endpoint_slice(one, two)], "host-1", "z1")
+    assert (port.internal, port.external) == ((B,), (A,))
+
+
+def test_endpoint_that_names_no_node_may_be_anywhere() -> None:
+    port = model(service(), endpoint_slice(endpoint("10.0.0.1", "")))
+    (only,) = port.cluster
+    assert only.unplaced
+    assert not only.local
+    assert only.may_be_here
 
 
 def test_node_port_and_policy_local() -> None:
