@@ -40,6 +40,8 @@ from agents.pods.environment import Place
 from agents.pods.ports import PodsConfig
 from agents.pressure import Pressure
 from agents.proxy import Proxy
+from agents.proxy.release import PATH as RELEASED_PATH
+from agents.proxy.release import Release
 from agents.resources.cgroups import Cgroups
 from agents.resources.configured import cgroup_settings, cpu_handout, reservations
 from agents.resources.cpus import read_topology
@@ -330,6 +332,8 @@ class Agent:
             clock=clock,
         )
         parts.add("proxy", proxy.run)
+        identity = options.kubeconfig or self._keyring.kubeconfig
+        release = Release(proxy, nodes, options.node_name, trust=lambda: Kubeconfig(identity).load().ssl, clock=clock)
         dns = DnsServer(
             services,
             slices,
@@ -358,7 +362,7 @@ class Agent:
                 runtime=runtime,
                 network=network,
                 volumes=volumes,
-                traffic=proxy,
+                traffic=release,
                 recorder=recorder,
                 config=PodsConfig(
                     node_name=options.node_name,
@@ -417,7 +421,7 @@ class Agent:
             clock=clock,
             version=version(),
             names=(options.node_name, *node_options.addresses),
-            pages=pressure.pages(host_facts, lambda: reporter.engine),
+            pages={**pressure.pages(host_facts, lambda: reporter.engine), RELEASED_PATH: release.serve},
             shutdown=lambda: shutdown.times,
             evictions=lambda: pressure.eviction.evictions,
         )

@@ -77,10 +77,11 @@ class Volumes(Protocol):
 
 
 class Traffic(Protocol):
-    """``agents.proxy.Proxy``."""
+    """``agents.proxy.Release``."""
 
-    async def released(self, ip: str) -> bool:
-        """Return once no Service sends new connections to ``ip``, on this host; True when that took a wait."""
+    async def released(self, ips: Sequence[str], seconds: float) -> bool:
+        """Return once no host's Services send new connections to ``ips``, at the latest after ``seconds``; True when
+        all hosts that count have said so."""
 
 
 class Recorder(Protocol):

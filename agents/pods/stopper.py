@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from agents.pods import steps
@@ -17,8 +16,8 @@ from agents.probes.tracker import Kind
 from orca.api.objects import Obj
 
 LEAST_AFTER_PRESTOP = 2.0
-DRAIN_SECONDS = 2.0
-OTHER_HOSTS_SECONDS = 0.05
+DRAIN_SECONDS = 10.0
+"""A host whose agent is just starting again writes its rules within that."""
 
 
 class StopProbes(Protocol):
@@ -85,18 +84,13 @@ class Stopper:
 async def drain(subject: Subject, tools: Tools, left: float) -> float:
     """Hold the signal of a deleted pod back until Services have let go of it; the seconds that took, bounded.
 
-    A process that gets its signal while rules still lead to it would refuse the connections that follow them.
+    A process that gets its signal while rules still lead to it would refuse the connections that follow them. Half of
+    the grace period is left to the process in any case.
     """
     traffic, memory, clock = tools.traffic, subject.memory, tools.clock
     own_address = bool(memory.ips) and not spec_of(subject.pod).get("hostNetwork")
     if traffic is None or not own_address or not is_deleting(subject.pod, memory):
         return 0.0
     began = clock.monotonic()
-    try:
-        async with asyncio.timeout(min(DRAIN_SECONDS, left / 2)):
-            if await traffic.released(memory.ips[0]):
-                # This host's rules are written; the others saw the same change at the same time.
-                await clock.sleep(OTHER_HOSTS_SECONDS)
-    except TimeoutError:
-        pass
+    await traffic.released(memory.ips, min(DRAIN_SECONDS, left / 2))
     return clock.monotonic() - began

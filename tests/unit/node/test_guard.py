@@ -130,3 +130,14 @@ async def test_a_token_that_is_no_text_is_nobodys() -> None:
     client = Reviews()
     assert await guard(client).user(None, "Bearer \udcff\udcfe") is None
     assert client.asked == []
+
+
+async def test_agents_ask_each_other_and_nobody_is_asked_whether_they_may() -> None:
+    api = Reviews()
+    peer = User("system:node:host-2", ("system:nodes", "system:authenticated"))
+    assert await guard(api).objection(peer, "GET", "/proxy/released") is None
+    assert api.asked == []
+    refused = await guard(api).objection(ANN, "GET", "/proxy/released")
+    assert refused is not None and refused[0] == 403
+    refused = await guard(api).objection(peer, "POST", "/proxy/released")
+    assert refused is not None and refused[0] == 403
