@@ -1,13 +1,21 @@
 """What a node's agent may do: a fixed list, narrowed to its own Node, its own pods and what these refer to.
 
 Besides what upstream grants kubelets, nodes may read all Nodes and watch Endpoints, EndpointSlices, Namespaces and
-NetworkPolicies: the agent also routes between hosts, proxies Services and serves DNS.
+NetworkPolicies: the agent also routes between hosts, proxies Services and serves DNS. While there are NetworkPolicies,
+nodes may also list and watch all pods that have a network of their own: hosts enforce what policies say of them.
 Reference: k8s.io/kubernetes ``plugin/pkg/auth/authorizer/node``, with AuthorizeNodeWithSelectors.
 """
 
 from collections.abc import Iterator
 
-from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, RESOURCESLICES, VOLUMEATTACHMENTS
+from orca.api.builtin import (
+    NETWORKPOLICIES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    RESOURCESLICES,
+    VOLUMEATTACHMENTS,
+)
 from orca.api.objects import Obj, annotations, name, namespace
 from orca.auth.identity import NO_OPINION, Action, Decision, Reader, UserInfo, node_of
 
@@ -64,6 +72,8 @@ class NodeAuthorizer:
                 return "" if action.name == node else f'node "{node}" can only modify its own node object'
             case ("", "pods") if action.verb in ("list", "watch"):
                 if action.fields.exact("spec.nodeName") == node or self._has_pod(node, action):
+                    return ""
+                if action.fields.exact("spec.hostNetwork") == "false" and self._reader.peek_list(NETWORKPOLICIES):
                     return ""
                 return "can only list/watch pods with spec.nodeName field selector"
             case ("", "pods") if action.verb in ("get", "delete"):

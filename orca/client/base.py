@@ -97,6 +97,13 @@ class Client(ABC):
     ) -> ObjectList:
         """All matching objects. `limit` > 0 is a page size; pages are joined, the answer is always complete."""
 
+    async def pages(
+        self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 500
+    ) -> AsyncIterator[ObjectList]:
+        """What `list` answers, a page at a time, for those who keep little of each object. ApiError 410 when the server
+        has forgotten meanwhile what it was about to tell: what came before counts for nothing then."""
+        yield await self.list(resource, namespace, labels=labels, fields=fields, limit=limit)
+
     @abstractmethod
     def watch(
         self,

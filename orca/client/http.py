@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -121,6 +122,18 @@ class HttpsClient(Client):
             item.setdefault("apiVersion", resource.api_version)
             item.setdefault("kind", resource.kind)
         return ObjectList(items, version)
+
+    async def pages(
+        self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 500
+    ) -> AsyncIterator[ObjectList]:
+        query, rest = _query(labelSelector=labels, fieldSelector=fields, limit=limit), ""
+        while True:
+            more = {"continue": rest} if rest else {}
+            page = await self._call("GET", _path(resource, namespace), {**query, **more})
+            yield ObjectList(page.get("items") or [], page["metadata"]["resourceVersion"])
+            rest = page["metadata"].get("continue") or ""
+            if not rest:
+                return
 
     def watch(
         self,

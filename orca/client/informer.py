@@ -17,7 +17,7 @@ import structlog
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, key
 from orca.api.resources import Resource
-from orca.client.base import Client
+from orca.client.base import Client, ObjectList
 from orca.client.clock import Clock, SystemClock
 
 log = structlog.get_logger()
@@ -47,9 +47,13 @@ class Informer:
         labels: str = "",
         fields: str = "",
         indexers: Mapping[str, Indexer] | None = None,
+        transform: Callable[[Obj], Obj] | None = None,
         clock: Clock | None = None,
     ) -> None:
+        """`transform` answers what is kept of an object, for caches of many of which little is needed: at least name,
+        namespace, uid and resourceVersion. Handlers see that, too."""
         self.resource = resource
+        self._transform = transform
         self._client = client
         self._namespace = namespace
         self._labels = labels
@@ -140,9 +144,7 @@ class Informer:
         self._retry = min(self._retry * 2, LAST_RETRY)
 
     async def _list(self) -> None:
-        listed = await self._client.list(
-            self.resource, self._namespace, labels=self._labels, fields=self._fields, limit=500
-        )
+        listed = await self._whole()
         seen: set[str] = set()
         for obj in listed.items:
             seen.add(key(obj))
@@ -152,6 +154,17 @@ class Informer:
         self._version = listed.resource_version
         self._synced.set()
 
+    async def _whole(self) -> ObjectList:
+        """Everything there is, as it is kept."""
+        selected = {"labels": self._labels, "fields": self._fields}
+        if self._transform is None:
+            return await self._client.list(self.resource, self._namespace, **selected, limit=500)
+        items, version = [], ""
+        async for page in self._client.pages(self.resource, self._namespace, **selected, limit=500):
+            items += [self._transform(obj) for obj in page.items]
+            version = page.resource_version
+        return ObjectList(items, version)
+
     async def _follow(self) -> None:
         stream = self._client.watch(
             self.resource, self._namespace, labels=self._labels, fields=self._fields, since=self._version
@@ -159,10 +172,12 @@ class Informer:
         async with stream:
             async for event in stream:
                 self._retry = FIRST_RETRY
-                if event.type == "DELETED":
-                    self._remove(key(event.obj), event.obj)
-                elif event.type != "BOOKMARK":
-                    self._store(event.obj)
+                if event.type != "BOOKMARK":
+                    obj = event.obj if self._transform is None else self._transform(event.obj)
+                    if event.type == "DELETED":
+                        self._remove(key(obj), obj)
+                    else:
+                        self._store(obj)
                 self._version = event.resource_version
         # A server that closes at once (shutting down) must not be asked again in a tight loop.
         await self._clock.sleep(FIRST_RETRY)

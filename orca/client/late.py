@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.api.resources import Resource
@@ -34,6 +36,12 @@ class LateClient(Client):
         self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 0
     ) -> ObjectList:
         return await self._now.list(resource, namespace, labels=labels, fields=fields, limit=limit)
+
+    async def pages(
+        self, resource: Resource, namespace: str = "", *, labels: str = "", fields: str = "", limit: int = 500
+    ) -> AsyncIterator[ObjectList]:
+        async for page in self._now.pages(resource, namespace, labels=labels, fields=fields, limit=limit):
+            yield page
 
     def watch(
         self,

@@ -55,6 +55,15 @@ class ClientContract:
     def namespace(self) -> str:
         return "default"
 
+    async def test_pages_together_are_the_list(self, client: Client, namespace: str) -> None:
+        for number in range(5):
+            await client.create(CONFIGMAPS, config(f"page-{number}", namespace, part="paged"))
+        pages = [page async for page in client.pages(CONFIGMAPS, namespace, labels="part=paged", limit=2)]
+        listed = await client.list(CONFIGMAPS, namespace, labels="part=paged")
+        names = [obj["metadata"]["name"] for page in pages for obj in page.items]
+        assert names == [obj["metadata"]["name"] for obj in listed.items] == [f"page-{number}" for number in range(5)]
+        assert len({page.resource_version for page in pages}) == 1
+
     async def test_create_answers_what_is_stored(self, client: Client, namespace: str) -> None:
         made = await client.create(CONFIGMAPS, config("stored", namespace, a="1"))
         assert made["metadata"]["uid"]

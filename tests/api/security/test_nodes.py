@@ -66,6 +66,22 @@ async def test_pods(api: Api, nodes: tuple[str, Api, str, Api], space: str) -> N
     assert (await node.delete(f"{root}/a?gracePeriodSeconds=0")).status == 200
 
 
+async def test_all_pods_with_a_network_while_there_are_policies(
+    api: Api, nodes: tuple[str, Api, str, Api], space: str
+) -> None:
+    _, node, _, _ = nodes
+    peers = "/api/v1/pods?fieldSelector=spec.hostNetwork%3Dfalse,status.phase!%3DFailed"
+    policies = f"/apis/networking.k8s.io/v1/namespaces/{space}/networkpolicies"
+    assert (await node.get(peers)).status == 403
+    assert (await api.post(policies, {"metadata": {"name": "p"}, "spec": {"podSelector": {}}})).status == 201
+    assert (await node.get(peers)).status == 200
+    assert (await node.get(f"{peers}&watch=1&timeoutSeconds=1")).status == 200
+    for path in ("/api/v1/pods", "/api/v1/pods?fieldSelector=spec.hostNetwork!%3Dtrue"):
+        assert (await node.get(path)).status == 403, path
+    assert (await api.delete(f"{policies}/p")).status == 200
+    assert (await node.get(peers)).status == 403
+
+
 async def test_what_pods_refer_to(api: Api, nodes: tuple[str, Api, str, Api], space: str) -> None:
     mine, node, _, stranger = nodes
     root = f"/api/v1/namespaces/{space}"

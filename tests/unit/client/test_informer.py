@@ -88,3 +88,19 @@ async def test_a_failing_handler_does_not_stop_the_cache() -> None:
         await client.create(CONFIGMAPS, config("one", "default"))
         await clock.settle()
         assert len(informer) == 1
+
+
+async def test_keeps_and_tells_only_what_a_transform_leaves() -> None:
+    clock = VirtualClock()
+    client = FakeClient(clock=clock)
+    client.seed(CONFIGMAPS, config("first", "default", a="much"))
+    informer = Informer(client, CONFIGMAPS, clock=clock, transform=lambda obj: {"metadata": obj["metadata"]})
+    heard: list[object] = []
+    informer.on_change(heard.append)
+    async with running(informer):
+        await client.patch(CONFIGMAPS, "first", {"data": {"a": "more"}}, "default")
+        await client.delete(CONFIGMAPS, "first", "default")
+        await clock.settle()
+    assert len(heard) == 3
+    assert all(list(obj) == ["metadata"] for obj in heard)  # type: ignore[call-overload]
+    assert informer.list() == []

@@ -1,0 +1,116 @@
+"""nft itself: the one seam through which this room's rules reach the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from agents.network.generation import RuleGeneration
+from agents.policy.render import TABLE, removal
+
+_PROBE = "add table inet orca-policy-probe\ndelete table inet orca-policy-probe\n"
+
+
+class KernelError(Exception):
+    """nft refused; the message has its words."""
+
+
+class Kernel(Protocol):
+    """What keeps the table: `Nft`, or in tests something that remembers it."""
+
+    async def problem(self) -> str:
+        """Why this host cannot have the table; "" when it can."""
+
+    async def apply(self, commands: str) -> None:
+        """Carry out all commands or none. Raises ``KernelError``."""
+
+    async def shape(self) -> str:
+        """The table as it is, without elements; "" when there is none. Raises ``KernelError``."""
+
+    async def listing(self) -> str:
+        """The table as it is. Raises ``KernelError``."""
+
+    def changes(self) -> int | None:
+        """A number that is another one after every change of any table; None where the kernel does not tell."""
+
+
+class Nft:
+    """The program ``nft`` of this host. ``own_commit`` is entered while a change of ours is on its way, for who would
+    take it for somebody else's."""
+
+    def __init__(self, own_commit: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext) -> None:
+        path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
+        self._program = shutil.which("nft", path=path)
+        self._own_commit = own_commit
+        self._lock = asyncio.Lock()
+        self._generation = RuleGeneration()
+        self._problem: str | None = None if self._program else "nft is not installed: apt-get install nftables"
+
+    def __repr__(self) -> str:
+        return f"<Nft {self._program}>"
+
+    async def problem(self) -> str:
+        """Asked of the kernel once."""
+        if self._problem is None:
+            try:
+                await self.apply(_PROBE)
+                self._problem = ""
+            except KernelError as error:
+                self._problem = f"the kernel takes no nftables rules: {error}"
+        return self._problem
+
+    async def apply(self, commands: str) -> None:
+        async with self._lock:
+            with self._own_commit():
+                await self._run("-f", "-", text=commands)
+
+    async def shape(self) -> str:
+        return await self._table("-t")
+
+    async def listing(self) -> str:
+        return await self._table()
+
+    def changes(self) -> int | None:
+        return self._generation.read()
+
+    async def _table(self, *options: str) -> str:
+        try:
+            return await self._run(*options, "list", "table", *TABLE.split())
+        except KernelError as error:
+            if "No such file" in str(error):
+                return ""
+            raise
+
+    async def _run(self, *arguments: str, text: str = "") -> str:
+        if not self._program:
+            raise KernelError(self._problem or "nft is not installed")
+        # Input as a file in memory: a pipe would break when the program ends before it has read everything.
+        with os.fdopen(os.memfd_create("nft"), "w+") as source:
+            source.write(text)
+            source.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                self._program, *arguments, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+        try:
+            output, errors = await process.communicate()
+        except asyncio.CancelledError:
+            # Commands that were half read must not be carried out later, by nobody's order.
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
+        if process.returncode != 0:
+            raise KernelError(" / ".join(errors.decode(errors="replace").split("\n")[:3]).strip(" /") or "nft failed")
+        return output.decode(errors="replace")
+
+
+async def remove_table() -> None:
+    """Take the table away, whoever has left it; for uninstalling. Raises ``KernelError``."""
+    nft = Nft()
+    if not await nft.problem():
+        await nft.apply(removal())
