@@ -25,7 +25,9 @@ from orca.controllers.endpoints import (
 )
 from orca.controllers.garbage import GarbageCollector
 from orca.controllers.harness import Context
+from orca.controllers.horizontalpodautoscaler import HorizontalPodAutoscalerController
 from orca.controllers.job import JobController
+from orca.controllers.loadbalancers import LoadBalancerController
 from orca.controllers.namespacedefaults import RootCAController, ServiceAccountsController
 from orca.controllers.namespaces import NamespaceController
 from orca.controllers.nodes import NodeIpamController, NodeLifecycleController, TaintEvictionController
@@ -78,10 +80,12 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     JobController,
     CronJobController,
     StatefulSetController,
+    HorizontalPodAutoscalerController,
     ResourceQuotaController,
     ClaimProtectionController,
     VolumeProtectionController,
     ServiceCIDRController,
+    LoadBalancerController,
     ValidatingAdmissionPolicyStatusController,
 )
 
