@@ -39,7 +39,7 @@ from agents.pods import PodManager
 from agents.pods.environment import Place
 from agents.pods.ports import PodsConfig
 from agents.pressure import Pressure
-from agents.proxy import Proxy
+from agents.proxy import HostView, Proxy
 from agents.proxy.release import PATH as RELEASED_PATH
 from agents.proxy.release import Release
 from agents.resources.cgroups import Cgroups
@@ -326,7 +326,8 @@ class Agent:
             slices,
             options.node_name,
             mode=options.proxy_mode,
-            cluster_cidr=options.cluster_cidr,
+            host=HostView(cluster_cidrs=tuple(options.cluster_cidr.split(","))),
+            nodes=nodes,
             local_addresses=configuration.cluster_dns,
             iptables=network.iptables,
             clock=clock,

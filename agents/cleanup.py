@@ -13,9 +13,9 @@ import structlog
 
 from agents import mounts
 from agents.images.mounts import ImageMounts
-from agents.network import Iptables, PodNetwork
+from agents.network import PodNetwork
 from agents.node.logind import forget_settings
-from agents.proxy.writer import IptablesWriter
+from agents.proxy import remove_rules
 from agents.resources.paths import Driver, Layout
 from agents.resources.tree import Tree
 from agents.runtime import Runtime
@@ -47,7 +47,7 @@ async def clean_up(
     steps: dict[str, Callable[[], Awaitable[None]]] = {
         "containers": lambda: _remove_containers(docker_socket, root),
         "cgroups": lambda: _remove_cgroups(docker_socket, cgroup_root),
-        "services": lambda: IptablesWriter(Iptables(), cluster_cidr=cluster_cidr).remove_everything(),
+        "services": remove_rules,
         "network": network,
         "volumes": unmount,
         "logs": KeptLogs(pod_logs, clock=SystemClock()).clear,

@@ -3,6 +3,8 @@
 Pod addresses and routes belong to ``agents.network``. `Proxy` (``runner.py``) is the way in.
 """
 
-from agents.proxy.runner import Proxy, ProxyModeError, check_mode, remove_rules
+from agents.proxy.backend import BackendError, HostView
+from agents.proxy.modes import ProxyModeError, check_mode, remove_rules
+from agents.proxy.runner import Proxy
 
-__all__ = ["Proxy", "ProxyModeError", "check_mode", "remove_rules"]
+__all__ = ["BackendError", "HostView", "Proxy", "ProxyModeError", "check_mode", "remove_rules"]

@@ -6,7 +6,7 @@ Backends: ``agents.proxy.iptables``, ``agents.proxy.nftables``, ``agents.proxy.i
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,6 +91,10 @@ class Backend(Protocol):
 
     async def heal(self) -> int:
         """Put back what somebody else has taken or changed; returns how many things. Cheap when nobody has."""
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called, in the event loop, whenever `heal` has something to look at; a backend that is not told
+        by the kernel does nothing."""
 
     async def set_host(self, host: HostView) -> None:
         """From now on the host is this; takes effect with the next `update`."""

@@ -11,39 +11,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from agents.network.iptables import Iptables, IptablesError, Transaction
-from agents.proxy.conntrack import ConntrackTable
+from agents.network.iptables import Iptables
+from agents.proxy.backend import BackendError, HostView
+from agents.proxy.forgetting import Forgetting
 from agents.proxy.health import HealthPorts, health_of
-from agents.proxy.model import ServicePort, service_key_of, service_ports
-from agents.proxy.writer import IptablesWriter
-from orca.api.objects import Obj, key
+from agents.proxy.model import ServicePort, service_key_of, service_ports, uses_hints
+from agents.proxy.modes import clean_others, make_backend
+from orca.api.objects import Obj, key, labels, name
 from orca.client.clock import Clock, SystemClock
 from orca.client.informer import Informer
 
 log = structlog.get_logger()
 
-MODES = ("auto", "iptables")
 COALESCE_SECONDS = 0.004
-HEAL_SECONDS = 2.0
-LEGACY_HEAL_SECONDS = 15.0
-"""Legacy iptables cannot tell whether rules were changed: all of them have to be read."""
 RETRY_SECONDS = 1.0
-BURIALS = (0.0, 2.0, 10.0, 60.0, 125.0)
-"""Seconds after a pod's end at which its TCP flows are looked for: their clients let go of them one by one."""
-
-
-class ProxyModeError(Exception):
-    """The mode asked for does not exist here."""
+HEAL_PAUSE_SECONDS = 1.0
+"""At least so long between two looks at what somebody else has changed, however fast the kernel tells of it."""
+ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
 class Proxy:
     """See the module. ``local_addresses``: service addresses this host answers itself (DNS); they get no rules.
+    ``nodes``: where this host's own Node says in which zone it stands and what its addresses are.
 
-    Raises ``ProxyModeError`` for a mode that does not exist and ``IptablesError`` without iptables.
+    Raises ``ProxyModeError`` for a mode that this host cannot have and ``IptablesError`` without iptables.
     """
 
     def __init__(
@@ -53,37 +49,46 @@ class Proxy:
         node_name: str,
         *,
         mode: str = "auto",
-        cluster_cidr: str = "10.244.0.0/16",
+        host: HostView | None = None,
+        nodes: Informer | None = None,
         local_addresses: tuple[str, ...] = ("10.96.0.10",),
         iptables: Iptables | None = None,
         clock: Clock | None = None,
     ) -> None:
-        check_mode(mode)
         self._services = services
         self._slices = slices
+        self._nodes = nodes
         self._node_name = node_name
+        self._zone = ""
+        self._host = host or HostView()
         self._local_addresses = frozenset(local_addresses)
         self._clock = clock or SystemClock()
         self._iptables = iptables or Iptables()
-        self._writer = IptablesWriter(self._iptables, cluster_cidr=cluster_cidr)
-        self._conntrack = ConntrackTable()
+        self._backend = make_backend(mode, self._iptables, self._host)
+        self._forgetting = Forgetting(self._clock)
         self._health = HealthPorts()
         self._slices_of: dict[str, dict[str, Obj]] = {}
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
+        self._stir = asyncio.Event()
         self._synced = asyncio.Event()
         self._idle = asyncio.Event()
         self._changed = asyncio.Event()
         self._busy = False
         self._following = False
-        self._ips: dict[str, frozenset[str]] = {}
-        self._burial: asyncio.Task[None] | None = None
-        self._graves: dict[str, list[float]] = {}
-        self._udp: dict[str, tuple[ServicePort, ...]] = {}
+        self._host_changed = False
+        self._healed_at = -HEAL_PAUSE_SECONDS
+        self._former_modes_gone = False
         self.last_sync_seconds = 0.0
 
     def __repr__(self) -> str:
-        return f"<Proxy iptables, {self._writer.services} services, last sync {self.last_sync_seconds * 1000:.0f} ms>"
+        took = f"last sync {self.last_sync_seconds * 1000:.0f} ms"
+        return f"<Proxy {self._backend.name}, {self._backend.services} services, {took}>"
+
+    @property
+    def mode(self) -> str:
+        """The mode in use, never ``auto``."""
+        return self._backend.name
 
     async def synced(self) -> None:
         """Returns once the services known at the start are in the kernel."""
@@ -107,14 +112,13 @@ class Proxy:
 
     def knows(self, ip: str) -> bool:
         """Whether ``ip`` is an endpoint of a Service, or was one in the last minutes."""
-        return ip in self._graves or any(ip in ips for ips in self._ips.values())
+        return self._forgetting.knows(ip)
 
     def _is_ready_endpoint(self, ip: str) -> bool:
         """With ``publishNotReadyAddresses`` one stays ready to the end: that it terminates is all slices will say."""
         return any(
             ip in (endpoint.get("addresses") or ()) and _gets_traffic(endpoint)
-            for service, ips in self._ips.items()
-            if ip in ips
+            for service in self._forgetting.services_of(ip)
             for endpoint_slice in self._slices_of.get(service, {}).values()
             for endpoint in endpoint_slice.get("endpoints") or ()
         )
@@ -126,16 +130,21 @@ class Proxy:
             await self._idle.wait()
 
     async def run(self) -> None:
-        """Until cancelled; the rules stay when it ends. Errors of iptables are logged and tried again."""
+        """Until cancelled; the rules stay when it ends. What the backend could not do is logged and tried again."""
         self._follow()
         await self._services.synced()
         await self._slices.synced()
-        _allow_loopback_node_ports()
+        if self._nodes is not None:
+            await self._nodes.synced()
+        if self._host.localhost_node_ports:
+            _allow_loopback_node_ports()
+        self._backend.listen(self._stir.set)
         # Before anything is written every service must be known: a half list would tear down what serves.
         self._wake.set()
         try:
             await self._keep_up()
         finally:
+            self._backend.close()
             await self._health.close()
 
     async def _keep_up(self) -> None:
@@ -144,15 +153,16 @@ class Proxy:
                 await self._sync()
                 self._synced.set()
                 self._idle.set()
+                await self._clean_former_modes()
                 await self._wait()
-            except (IptablesError, OSError) as error:
+            except (BackendError, OSError) as error:
                 log.error("service rules could not be written", error=str(error))
                 self._wake.set()
                 await self._clock.sleep(RETRY_SECONDS)
 
     async def cleanup(self) -> None:
-        """Remove every chain of ours; `run` must have ended."""
-        await self._writer.remove_everything()
+        """Remove every rule of ours; `run` must have ended."""
+        await self._backend.remove_everything()
 
     # --- what changed ------------------------------------------------------------------------------------------------
 
@@ -164,10 +174,31 @@ class Proxy:
         self._slices.on_add(self._slice_is)
         self._slices.on_update(self._slice_changed)
         self._slices.on_delete(self._slice_gone)
+        if self._nodes is not None:
+            self._nodes.on_change(self._node_is)
+
+    def _node_is(self, node: Obj) -> None:
+        """Node objects change with every report: only what rules depend on counts."""
+        if name(node) != self._node_name:
+            return
+        zone = labels(node).get(ZONE_LABEL, "")
+        if zone != self._zone:
+            self._zone = zone
+            for service, slices in self._slices_of.items():
+                if uses_hints(slices.values()):
+                    self._mark(service)
+        addresses = (node.get("status") or {}).get("addresses") or ()
+        ips = tuple(str(each.get("address")) for each in addresses if each.get("type") == "InternalIP")
+        if ips and ips != self._host.node_ips:
+            self._host = replace(self._host, node_ips=ips)
+            self._host_changed = True
+            self._wake.set()
+            self._stir.set()
 
     def _mark(self, service: str) -> None:
         self._dirty.add(service)
         self._wake.set()
+        self._stir.set()
         self._changed.set()
 
     def _slice_is(self, endpoint_slice: Obj) -> None:
@@ -192,18 +223,32 @@ class Proxy:
 
     async def _wait(self) -> None:
         """Until something changed; heals while nothing does."""
-        heal = LEGACY_HEAL_SECONDS if self._iptables.legacy else HEAL_SECONDS
         while not self._wake.is_set():
             try:
-                async with asyncio.timeout(heal):
-                    await self._wake.wait()
+                async with asyncio.timeout(self._backend.heal_seconds):
+                    await self._stir.wait()
+                disturbed = not self._wake.is_set()
             except TimeoutError:
-                self._start_burial()
-                healed = await self._writer.heal()
-                if healed:
-                    log.warning("service rules were changed by somebody else and are put back", **_size(healed))
+                disturbed = True
+            self._stir.clear()
+            self._forgetting.bury()
+            if disturbed:
+                await self._heal()
         # Events come in bursts: a Service and its slices, all endpoints of a rollout.
         await self._clock.sleep(COALESCE_SECONDS)
+
+    async def _heal(self) -> None:
+        if self._clock.monotonic() - self._healed_at < HEAL_PAUSE_SECONDS:
+            # Somebody who insists must not keep both of us busy; the next look is not far.
+            return
+        self._healed_at = self._clock.monotonic()
+        if healed := await self._backend.heal():
+            log.warning("service rules were changed by somebody else and are put back", count=healed)
+
+    async def _clean_former_modes(self) -> None:
+        if not self._former_modes_gone:
+            await clean_others(self._backend.name, self._iptables, self._host)
+            self._former_modes_gone = True
 
     async def _sync(self) -> None:
         self._wake.clear()
@@ -211,16 +256,19 @@ class Proxy:
         began = self._clock.monotonic()
         self._busy = True
         try:
+            if self._host_changed:
+                await self._backend.set_host(self._host)
+                self._host_changed = False
             changed = {service: self._model(service) for service in dirty}
-            written = await self._writer.update(changed)
+            written = await self._backend.update(changed)
             if written:
                 self.last_sync_seconds = self._clock.monotonic() - began
-                log.debug("service rules written", seconds=round(self.last_sync_seconds, 4), **_size(written))
+                log.debug("service rules written", seconds=round(self.last_sync_seconds, 4), count=written)
             await self._tell_health(changed)
-            await self._sweep(changed)
-            self._mourn(changed)
-            self._start_burial()
-        except (IptablesError, OSError):
+            await self._forgetting.sweep(changed)
+            self._forgetting.mourn(changed, self._slices_of)
+            self._forgetting.bury()
+        except (BackendError, OSError):
             self._dirty |= dirty
             raise
         finally:
@@ -231,74 +279,17 @@ class Proxy:
             slices = self._slices_of.get(service, {}).values()
             await self._health.update(service, health_of(self._services.get(service), slices, self._node_name))
 
-    async def _sweep(self, changed: dict[str, tuple[ServicePort, ...]]) -> None:
-        """Forget UDP flows to endpoints that are gone; also for services that are gone as a whole."""
-        touched: dict[str, tuple[ServicePort, ...]] = {}
-        for service, ports in changed.items():
-            udp = tuple(port for port in ports if port.protocol == "UDP")
-            former = self._udp.pop(service, ())
-            if udp:
-                self._udp[service] = udp
-            if udp != former:
-                touched[service] = (*(_without_endpoints(port) for port in former), *udp)
-        if touched:
-            await self._conntrack.sweep(touched)
-
-    def _mourn(self, services: Iterable[str]) -> None:
-        """Note addresses that have left a service's slices altogether: of pods that are gone, not just unready."""
-        now = self._clock.monotonic()
-        for service in services:
-            former = self._ips.pop(service, frozenset())
-            present = frozenset(
-                str(ip)
-                for endpoint_slice in self._slices_of.get(service, {}).values()
-                for endpoint in endpoint_slice.get("endpoints") or ()
-                for ip in endpoint.get("addresses") or ()
-            )
-            if present:
-                self._ips[service] = present
-            for ip in present:
-                self._graves.pop(ip, None)
-            for ip in former - present:
-                self._graves[ip] = [now + seconds for seconds in BURIALS]
-
-    def _start_burial(self) -> None:
-        """Beside the rules, which never wait for it."""
-        if self._graves and (self._burial is None or self._burial.done()):
-            self._burial = asyncio.create_task(self._bury())
-
-    async def _bury(self) -> None:
-        now = self._clock.monotonic()
-        due = {ip for ip, times in self._graves.items() if times[0] <= now}
-        for ip in due:
-            self._graves[ip] = [when for when in self._graves[ip] if when > now]
-            if not self._graves[ip]:
-                del self._graves[ip]
-        # One that still serves elsewhere was only taken out of one service.
-        await self._conntrack.bury({ip for ip in due if not any(ip in ips for ips in self._ips.values())})
-
     def _model(self, service_key: str) -> tuple[ServicePort, ...]:
         service = self._services.get(service_key)
         if service is None:
             return ()
         try:
-            ports = service_ports(service, self._slices_of.get(service_key, {}).values(), self._node_name)
+            ports = service_ports(service, self._slices_of.get(service_key, {}).values(), self._node_name, self._zone)
         except (KeyError, TypeError, ValueError) as error:
             # The API lets nothing of the kind pass; still, one bad object must not stop all others.
             log.error("a service cannot be understood", service=service_key, error=repr(error))
             return ()
-        return tuple(port for port in ports if port.cluster_ip not in self._local_addresses and port.family == 4)
-
-
-async def remove_rules(iptables: Iptables | None = None) -> None:
-    """Take away every service rule from this host, whoever has left it; for uninstalling."""
-    await IptablesWriter(iptables or Iptables(), cluster_cidr="").remove_everything()
-
-
-def check_mode(mode: str) -> None:
-    """Raises ``ProxyModeError`` unless the mode can be used; ``auto`` is iptables."""
-    if mode not in MODES:
-        raise ProxyModeError(f"--proxy-mode={mode} is not available in this version; use one of: {', '.join(MODES)}")
+        return tuple(port for port in ports if port.cluster_ip not in self._local_addresses)
 
 
 def _gets_traffic(endpoint: Obj) -> bool:
@@ -306,24 +297,6 @@ def _gets_traffic(endpoint: Obj) -> bool:
     conditions = endpoint.get("conditions") or {}
     of_pod = (endpoint.get("targetRef") or {}).get("kind") == "Pod"
     return of_pod and conditions.get("ready") is not False and conditions.get("terminating") is not True
-
-
-def _without_endpoints(port: ServicePort) -> ServicePort:
-    """What a port was, leading nowhere; a port of now with the same address overrules it in `conntrack.stale`."""
-    return ServicePort(
-        service=port.service,
-        port_name=port.port_name,
-        protocol=port.protocol,
-        port=port.port,
-        cluster_ip=port.cluster_ip,
-        node_port=port.node_port,
-        external_ips=port.external_ips,
-        load_balancer_ips=port.load_balancer_ips,
-    )
-
-
-def _size(transaction: Transaction) -> dict[str, int]:
-    return {"chains": transaction.chains_touched, "tables": transaction.commits}
 
 
 def _allow_loopback_node_ports() -> None:

@@ -80,7 +80,8 @@ class HostProcess:
 
     async def heal_rules(self) -> None:
         assert self.proxy
-        await self.proxy._writer.restore()
+        for writer in self.proxy._backend._writers.values():
+            await writer.restore()
 
     async def foreign_changes(self) -> int:
         assert self.network

@@ -12,11 +12,13 @@ import pytest
 from agents.network import firewall
 from agents.network.addresses import HostPort, Lease
 from agents.network.iptables import Rules, Transaction, difference, parse_save
-from agents.proxy import iptables as layout
+from agents.proxy.backend import HostView
+from agents.proxy.iptables import layout
 from agents.proxy.model import Endpoint, ServicePort
 
 GOLDEN = Path(__file__).parent / "golden"
 CIDR = "10.244.0.0/16"
+HOST = HostView((CIDR, "fd00:10:244::/56"))
 NEAR, FAR = Endpoint("10.244.1.2", 8080, True), Endpoint("10.244.2.2", 8080, False)
 THIRD = Endpoint("10.244.2.3", 8080, False)
 BASE = {"service": "default/web", "port_name": "http", "protocol": "TCP", "port": 80, "cluster_ip": "10.96.0.50"}
@@ -48,15 +50,15 @@ CASES = {
 
 def chains_of(*ports: ServicePort) -> dict[str, dict[str, Rules]]:
     found: dict[tuple[str, str], Rules] = {}
-    for table, chains in layout.static_chains().items():
+    for table, chains in layout.static_chains(HOST, 4).items():
         found.update({(table, chain): rules for chain, rules in chains.items()})
     shared: dict[tuple[str, str], Rules] = {}
     for one in ports:
-        fragment = layout.render(one, cluster_cidr=CIDR)
+        fragment = layout.render(one, HOST)
         found.update(fragment.own)
         for key, rules in fragment.shared.items():
             shared[key] = shared.get(key, ()) + rules
-    for key, tail in layout.shared_tail().items():
+    for key, tail in layout.shared_tail(HOST, 4).items():
         found[key] = shared.get(key, ()) + tail
     tables: dict[str, dict[str, Rules]] = {"nat": {}, "filter": {}}
     for (table, chain), rules in found.items():
@@ -67,7 +69,7 @@ def chains_of(*ports: ServicePort) -> dict[str, dict[str, Rules]]:
 def text_of(one: ServicePort) -> str:
     """Only what this port adds, in a readable order."""
     transaction = Transaction()
-    fragment = layout.render(one, cluster_cidr=CIDR)
+    fragment = layout.render(one, HOST)
     for (table, chain), rules in (*sorted(fragment.shared.items()), *sorted(fragment.own.items())):
         transaction.write(table, chain, rules)
     return str(transaction)
@@ -124,7 +126,7 @@ def test_real_tool_accepts_and_reads_back_equal(name: str) -> None:
 
 @in_namespace
 def test_real_tool_accepts_the_networks_rules() -> None:
-    leases = {"uid": Lease("10.244.1.2", "default/web", (HostPort(80, 8080), HostPort(53, 53, "UDP", "192.0.2.1")))}
+    leases = {"uid": Lease(("10.244.1.2",), "default/web", (HostPort(80, 8080), HostPort(53, 53, "UDP", "192.0.2.1")))}
     wanted = firewall.chains(cluster_cidr=CIDR, service_cidr="10.96.0.0/16", leases=leases)
     state = load_and_read(str(difference({}, wanted, jumps=firewall.JUMPS, owned=firewall.owned)))
     assert str(difference(state, wanted, jumps=firewall.JUMPS, owned=firewall.owned)) == ""

@@ -6,8 +6,8 @@
     KUBE-SVC-…      choose among all endpoints;  KUBE-SVL-…  among those of this host
     KUBE-SEP-…      one endpoint: translate;  KUBE-FW-…  source ranges of a load balancer
 
-Text only; `agents.proxy.writer` brings it into the kernel. Rules are in the form ``iptables-save`` prints them: a
-restarted agent compares and writes nothing.
+Both families have the same chains, each with its own tool. Text only; ``writer.py`` brings it into the kernel. Rules
+are in the form ``iptables-save`` prints them: a restarted agent compares and writes nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agents.network.iptables import Jump, Rules
-from agents.proxy.model import Endpoint, ServicePort
+from agents.proxy.backend import MASQUERADE_MARK, HostView
+from agents.proxy.model import Endpoint, Family, ServicePort
 
 TABLES = ("nat", "filter")
-MARK = "0x4000"
+MARK = f"{MASQUERADE_MARK:#x}"
 _NEW = "-m conntrack --ctstate NEW"
-_REJECT = "REJECT --reject-with icmp-port-unreachable"
+_REJECT: dict[Family, str] = {
+    4: "REJECT --reject-with icmp-port-unreachable",
+    6: "REJECT --reject-with icmp6-port-unreachable",
+}
+_ONE: dict[Family, int] = {4: 32, 6: 128}
+"""Prefix length of one address."""
+_EVERY_BIT: dict[Family, str] = {4: "255.255.255.255", 6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
 
 SERVICES, NODE_PORTS, EXTERNAL = "KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES"
 FIREWALL, FORWARD, LOCALNET = "KUBE-PROXY-FIREWALL", "KUBE-FORWARD", "KUBE-FIREWALL"
@@ -68,7 +75,7 @@ def owned(chain: str) -> bool:
     return chain in _STATIC or chain.startswith(_PREFIXES)
 
 
-def static_chains() -> dict[str, dict[str, Rules]]:
+def static_chains(host: HostView, family: Family) -> dict[str, dict[str, Rules]]:
     """Chains that do not depend on services, by table."""
     return {
         "nat": {
@@ -91,19 +98,24 @@ def static_chains() -> dict[str, dict[str, Rules]]:
             LOCALNET: (
                 '! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "block incoming localnet connections" '
                 "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP",
-            ),
+            )
+            if family == 4
+            else (),
         },
     }
 
 
-def shared_tail() -> dict[tuple[str, str], Rules]:
+def shared_tail(host: HostView, family: Family) -> dict[tuple[str, str], Rules]:
     """Every chain that services add to, with the rules that come after theirs."""
-    node_ports = (
-        '-m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain" '
-        "-m addrtype --dst-type LOCAL -j KUBE-NODEPORTS"
-    )
+    comment = '-m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain"'
+    networks = host.node_port_networks(family)
+    # Of IPv6, ::1 cannot be left for another host; of IPv4, 127.0.0.0/8 can where the kernel is told so.
+    loopback = {6: "! -d ::1/128 ", 4: "" if host.localhost_node_ports else "! -d 127.0.0.0/8 "}[family]
+    matches = [loopback] if networks is None else [f"-d {network} " for network in networks]
     return {
-        ("nat", SERVICES): (node_ports,),
+        ("nat", SERVICES): tuple(
+            f"{match}{comment} -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS" for match in matches
+        ),
         ("nat", NODE_PORTS): (),
         ("filter", SERVICES): (),
         ("filter", EXTERNAL): (),
@@ -112,9 +124,9 @@ def shared_tail() -> dict[tuple[str, str], Rules]:
     }
 
 
-def render(port: ServicePort, *, cluster_cidr: str) -> Fragment:
-    """All rules of one service port."""
-    return _Renderer(port, cluster_cidr).fragment()
+def render(port: ServicePort, host: HostView) -> Fragment:
+    """All rules of one service port, for the tool of its family."""
+    return _Renderer(port, host).fragment()
 
 
 def service_chain(kind: str, port: ServicePort) -> str:
@@ -136,9 +148,11 @@ def probability(remaining: int) -> str:
 
 
 class _Renderer:
-    def __init__(self, port: ServicePort, cluster_cidr: str) -> None:
+    def __init__(self, port: ServicePort, host: HostView) -> None:
         self.port = port
-        self.cluster_cidr = cluster_cidr
+        self.host = host
+        self.cluster_cidr = host.cluster_cidr(port.family)
+        self.bits, self.mask = _ONE[port.family], _EVERY_BIT[port.family]
         self.shared: dict[tuple[str, str], list[str]] = {}
         self.own: dict[tuple[str, str], list[str]] = {}
         self.svc, self.svl = service_chain("SVC", port), service_chain("SVL", port)
@@ -171,20 +185,23 @@ class _Renderer:
     def _cluster_ip(self) -> None:
         port = self.port
         if not port.internal:
-            self._refuse(SERVICES, f"-d {port.cluster_ip}/32", port.port, "")
+            self._refuse(SERVICES, f"-d {port.cluster_ip}/{self.bits}", port.port, "")
             return
         chain = self.svl if port.internal_local else self.svc
-        where = self._match(f"-d {port.cluster_ip}/32", port.port, f"{port.label} cluster IP")
+        where = self._match(f"-d {port.cluster_ip}/{self.bits}", port.port, f"{port.label} cluster IP")
         self._add("nat", SERVICES, f"{where} -j {chain}")
-        self._own("nat", chain, f"! -s {self.cluster_cidr} {where} -j {MARK_MASQ}")
+        if self.host.masquerade_all:
+            self._own("nat", chain, f"{where} -j {MARK_MASQ}")
+        elif self.cluster_cidr:
+            self._own("nat", chain, f"! -s {self.cluster_cidr} {where} -j {MARK_MASQ}")
 
     def _external_address(self, kind: str, address: str, chain: str) -> None:
         port = self.port
         if port.reachable:
-            where = self._match(f"-d {address}/32", port.port, f"{port.label} {kind}")
+            where = self._match(f"-d {address}/{self.bits}", port.port, f"{port.label} {kind}")
             self._add("nat", SERVICES, f"{where} -j {chain}")
         if not port.external:
-            self._refuse(EXTERNAL, f"-d {address}/32", port.port, "")
+            self._refuse(EXTERNAL, f"-d {address}/{self.bits}", port.port, "")
 
     def _node_port(self) -> None:
         port = self.port
@@ -199,8 +216,14 @@ class _Renderer:
         comment = f'-m comment --comment "{port.label} source range"'
         for network in port.source_ranges:
             self._own("nat", self.fw, f"-s {network} {comment} -j {self.ext}")
+        if self.host.node_in(port.source_ranges):
+            # Where a balancer's address is on this host, the host's own packets to it come from it.
+            for address in port.load_balancer_ips:
+                self._own("nat", self.fw, f"-s {address}/{self.bits} {comment} -j {self.ext}")
         for address in port.load_balancer_ips:
-            where = self._match(f"-d {address}/32", port.port, f"{port.label} traffic not accepted by {self.fw}")
+            where = self._match(
+                f"-d {address}/{self.bits}", port.port, f"{port.label} traffic not accepted by {self.fw}"
+            )
             self._add("filter", FIREWALL, f"{where} -j DROP")
 
     def _external_chain(self) -> None:
@@ -210,7 +233,8 @@ class _Renderer:
             self._own("nat", self.ext, f"{comment} -j {MARK_MASQ}")
         elif port.cluster:
             # Pods and the host itself are not outside: they may reach endpoints on every host.
-            self._own("nat", self.ext, f"-s {self.cluster_cidr} {comment} -j {self.svc}")
+            if self.cluster_cidr:
+                self._own("nat", self.ext, f"-s {self.cluster_cidr} {comment} -j {self.svc}")
             self._own("nat", self.ext, f"{comment} -m addrtype --src-type LOCAL -j {MARK_MASQ}")
             self._own("nat", self.ext, f"{comment} -m addrtype --src-type LOCAL -j {self.svc}")
         else:
@@ -227,7 +251,7 @@ class _Renderer:
                 self._own(
                     "nat",
                     chain,
-                    f"{self._comment(endpoint)} -m recent {recent} --mask 255.255.255.255 --rsource -j {target}",
+                    f"{self._comment(endpoint)} -m recent {recent} --mask {self.mask} --rsource -j {target}",
                 )
         for position, (endpoint, target) in enumerate(chains):
             remaining = len(chains) - position
@@ -239,14 +263,14 @@ class _Renderer:
         comment = f'-m comment --comment "{port.label} endpoint"'
         protocol = port.protocol.lower()
         # Hairpin: an endpoint that reaches itself through the service must not see its own address as the client's.
-        self._own("nat", chain, f"-s {endpoint.ip}/32 {comment} -j {MARK_MASQ}")
-        recent = f" -m recent --set --name {chain} --mask 255.255.255.255 --rsource" if port.affinity_seconds else ""
+        self._own("nat", chain, f"-s {endpoint.ip}/{self.bits} {comment} -j {MARK_MASQ}")
+        recent = f" -m recent --set --name {chain} --mask {self.mask} --rsource" if port.affinity_seconds else ""
         self._own("nat", chain, f"-p {protocol} {comment}{recent} -j DNAT --to-destination {endpoint}")
 
     def _refuse(self, chain: str, destination: str, number: int, extra: str) -> None:
         """Reject when there is no endpoint at all, drop when there is one that this host may not use."""
         why = "has no local endpoints" if self.port.anywhere else "has no endpoints"
-        target = "DROP" if self.port.anywhere else _REJECT
+        target = "DROP" if self.port.anywhere else _REJECT[self.port.family]
         where = self._match(destination, number, f"{self.port.label} {why}", extra)
         self._add("filter", chain, f"{where} -j {target}")
 

@@ -9,32 +9,39 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agents.network.iptables import Iptables, Rules, Transaction, difference
-from agents.proxy import iptables as layout
-from agents.proxy.iptables import Fragment
-from agents.proxy.model import ServicePort
+from agents.proxy.backend import HostView
+from agents.proxy.iptables import layout
+from agents.proxy.iptables.layout import Fragment
+from agents.proxy.model import Family, ServicePort
 
 Key = tuple[str, str]
 """(table, chain)"""
 
 
 class IptablesWriter:
-    """One host's service rules. Not for use by two tasks at once."""
+    """One host's service rules of one family. Not for use by two tasks at once."""
 
-    def __init__(self, iptables: Iptables, *, cluster_cidr: str) -> None:
+    def __init__(self, iptables: Iptables, host: HostView, family: Family) -> None:
         self._iptables = iptables
-        self._cluster_cidr = cluster_cidr
+        self._host = host
+        self._family = family
         self._ports: dict[str, tuple[ServicePort, ...]] = {}
         self._fragments: dict[str, tuple[Fragment, ...]] = {}
         self._written: dict[Key, Rules] | None = None
         self._foreign = 0
-        self._wanted: dict[Key, Rules] = {
-            (table, chain): rules for table, chains in layout.static_chains().items() for chain, rules in chains.items()
-        }
-        self._wanted.update(layout.shared_tail())
+        self._wanted: dict[Key, Rules] = {}
+        self._render_all()
 
     @property
     def services(self) -> int:
         return len(self._ports)
+
+    def set_host(self, host: HostView) -> None:
+        """The next `update` writes what differs."""
+        if host != self._host:
+            self._host = host
+            self._written = None
+            self._render_all()
 
     async def update(self, changed: Mapping[str, tuple[ServicePort, ...]]) -> Transaction:
         """Make the services named in ``changed`` as given (no ports: gone); returns what was written.
@@ -98,6 +105,13 @@ class IptablesWriter:
             self._written = None
             raise
 
+    def _render_all(self) -> None:
+        static = layout.static_chains(self._host, self._family)
+        self._wanted = {(table, chain): rules for table, chains in static.items() for chain, rules in chains.items()}
+        self._wanted.update(layout.shared_tail(self._host, self._family))
+        ports, self._ports, self._fragments = self._ports, {}, {}
+        self._take(ports)
+
     def _take(self, changed: Mapping[str, tuple[ServicePort, ...]]) -> set[Key]:
         """Render what changed into ``_wanted``; returns the chains that may differ now."""
         dirty: set[Key] = set()
@@ -106,7 +120,7 @@ class IptablesWriter:
             if self._ports.get(service, ()) == ports:
                 continue
             former = self._fragments.pop(service, ())
-            fragments = tuple(layout.render(port, cluster_cidr=self._cluster_cidr) for port in ports)
+            fragments = tuple(layout.render(port, self._host) for port in ports)
             if ports:
                 self._ports[service], self._fragments[service] = ports, fragments
             else:
@@ -120,7 +134,7 @@ class IptablesWriter:
             shared |= {key for key in shared_before.keys() | shared_now.keys()
                        if shared_before.get(key) != shared_now.get(key)}  # fmt: skip
         if shared:
-            tails = layout.shared_tail()
+            tails = layout.shared_tail(self._host, self._family)
             order = sorted(self._fragments)
             for key in shared:
                 rules = [
