@@ -1,4 +1,4 @@
-"""Which pod has which address: a round-robin allocator over the node's pod range, and the file that remembers it.
+"""Which pod has which addresses: round-robin allocators over the node's pod ranges, and the file that remembers it.
 
 The allocator does no I/O. The file is replaced in one step, so a crash leaves either the former or the new one; what a
 torn disk loses is found again in the kernel, where every pod's link carries the pod's uid and address.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from agents.durable import read_object
+from agents.network.ranges import IPNetwork, family_of
 
 log = structlog.get_logger()
 
@@ -50,63 +51,108 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What a pod holds: its address and the host ports that lead to it."""
+    """What a pod holds: its addresses, the primary one first, and the host ports that lead to it."""
 
-    ip: str
+    ips: tuple[str, ...]
     name: str = ""
     host_ports: tuple[HostPort, ...] = ()
 
+    def of(self, family: int) -> str:
+        """The address of family 4 or 6, "" when there is none."""
+        return next((ip for ip in self.ips if family_of(ip) == family), "")
+
 
 @dataclass(slots=True)
-class Allocator:
-    """Addresses of one IPv4 range. The network, broadcast and first (gateway) address are never given out.
+class Pool:
+    """Addresses of one range. The network's own and the first one (the gateway's) are never given out, and with IPv4
+    the last, for broadcasts.
 
     Freed addresses are reused last: the search goes on from the one given out most recently.
     """
 
-    network: ipaddress.IPv4Network
-    leases: dict[str, Lease] = field(default_factory=dict)
+    network: IPNetwork
     last: str = ""
 
     @property
     def gateway(self) -> str:
         return str(self.network.network_address + 1)
 
+    def contains(self, ip: str) -> bool:
+        return ipaddress.ip_address(ip) in self.network
+
+    def next(self, taken: Container[str]) -> str:
+        """An address that is not in ``taken``. Raises ``RangeExhausted``."""
+        first = self.network.network_address + 2
+        count = max(self.network.num_addresses - (3 if self.network.version == 4 else 2), 0)
+        start = int(ipaddress.ip_address(self.last)) - int(first) + 1 if self.last and self.contains(self.last) else 0
+        step = 0
+        while step < count:
+            ip = str(first + (start + step) % count)
+            if ip not in taken:
+                self.last = ip
+                return ip
+            step += 1
+        raise RangeExhausted(f"all {count} addresses of {self.network} are in use")
+
+
+@dataclass(slots=True)
+class Allocator:
+    """Addresses of a node's pod ranges, one of each for a pod."""
+
+    pools: tuple[Pool, ...]
+    leases: dict[str, Lease] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, cidrs: Iterable[str], leases: dict[str, Lease] | None = None, last: Iterable[str] = ()) -> Allocator:
+        """``last``: addresses given out most recently."""
+        pools = tuple(Pool(ipaddress.ip_network(cidr)) for cidr in cidrs)
+        for pool in pools:
+            pool.last = next((ip for ip in last if pool.contains(ip)), "")
+        return cls(pools, {} if leases is None else leases)
+
+    def __str__(self) -> str:
+        return ",".join(str(pool.network) for pool in self.pools)
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        return tuple(pool.gateway for pool in self.pools)
+
     def allocate(self, uid: str, *, name: str = "", host_ports: Iterable[HostPort] = ()) -> Lease:
-        """The pod's lease; one it has already keeps its address. Raises ``RangeExhausted``."""
+        """The pod's lease; one it has already keeps its addresses, also when the node was given another family since.
+        Raises ``RangeExhausted``."""
         held = self.leases.get(uid)
-        ip = held.ip if held and self.contains(held.ip) else self._next()
-        lease = Lease(ip, name, tuple(host_ports))
+        taken: set[str] | None = None
+        ips = list(held.ips) if held and self.serves(held) else []
+        for pool in self.pools if not ips else ():
+            ip = next((ip for ip in held.ips if pool.contains(ip)), "") if held else ""
+            if not ip:
+                taken = {ip for lease in self.leases.values() for ip in lease.ips} if taken is None else taken
+                ip = pool.next(taken)
+            ips.append(ip)
+        lease = Lease(tuple(ips), name, tuple(host_ports))
         self.leases[uid] = lease
         return lease
 
     def adopt(self, uid: str, lease: Lease) -> None:
-        """Remember an address that was found in use; what is remembered otherwise is wrong, whoever wrote it."""
-        for other in [one for one, held in self.leases.items() if held.ip == lease.ip and one != uid]:
+        """Remember addresses that were found in use; what is remembered otherwise is wrong, whoever wrote it."""
+        found = set(lease.ips)
+        for other in [one for one, held in self.leases.items() if found & set(held.ips) and one != uid]:
             del self.leases[other]
         held = self.leases.get(uid)
         if held is None:
             self.leases[uid] = lease
-        elif held.ip != lease.ip:
-            self.leases[uid] = replace(held, ip=lease.ip)
+        elif held.ips != lease.ips:
+            self.leases[uid] = replace(held, ips=lease.ips)
 
     def release(self, uid: str) -> Lease | None:
         return self.leases.pop(uid, None)
 
     def contains(self, ip: str) -> bool:
-        return ipaddress.IPv4Address(ip) in self.network
+        return any(pool.contains(ip) for pool in self.pools)
 
-    def _next(self) -> str:
-        first = int(self.network.network_address) + 2
-        count = self.network.num_addresses - 3
-        taken = {lease.ip for lease in self.leases.values()}
-        start = int(ipaddress.IPv4Address(self.last)) - first + 1 if self.last and self.contains(self.last) else 0
-        for step in range(max(count, 0)):
-            ip = str(ipaddress.IPv4Address(first + (start + step) % count))
-            if ip not in taken:
-                self.last = ip
-                return ip
-        raise RangeExhausted(f"all {max(count, 0)} addresses of {self.network} are in use")
+    def serves(self, lease: Lease) -> bool:
+        """Whether a pod with these addresses can be reached: one of a range that is the node's no more cannot."""
+        return bool(lease.ips) and all(self.contains(ip) for ip in lease.ips)
 
 
 @dataclass(slots=True)
@@ -115,19 +161,21 @@ class LeaseFile:
 
     path: Path
 
-    def read(self) -> tuple[dict[str, Lease], str]:
-        """(leases by pod uid, the address given out last); empty when there is no readable file."""
+    def read(self) -> tuple[dict[str, Lease], tuple[str, ...]]:
+        """(leases by pod uid, the addresses given out last); empty when there is no readable file."""
         try:
             record = read_object(self.path)
             leases = {uid: _lease(entry) for uid, entry in record["pods"].items()}
-            last = str(record.get("last", ""))
-            return leases, str(ipaddress.IPv4Address(last)) if last else ""
+            last = record.get("last", "")
+            # A host that was IPv4 only has left one text.
+            given_out = [last] if isinstance(last, str) else last
+            return leases, tuple(str(ipaddress.ip_address(ip)) for ip in given_out if ip)
         except FileNotFoundError:
-            return {}, ""
+            return {}, ()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             # The kernel's links tell which pod has which address; ports of the host come with the pods again.
             log.warning("addresses of pods cannot be read", file=str(self.path), error=str(error))
-            return {}, ""
+            return {}, ()
 
     def write(self, text: str) -> None:
         """Replace the file by what ``render`` gave."""
@@ -143,14 +191,15 @@ def _lease(entry: Any) -> Lease:
         HostPort(int(port["host_port"]), int(port["container_port"]), str(port["protocol"]), str(port["host_ip"]))
         for port in entry["host_ports"]
     )
-    return Lease(str(ipaddress.IPv4Address(entry["ip"])), str(entry["name"]), ports)
+    ips = entry["ips"] if "ips" in entry else [entry["ip"]]
+    return Lease(tuple(str(ipaddress.ip_address(str(ip))) for ip in ips), str(entry["name"]), ports)
 
 
 def render(allocator: Allocator) -> str:
     """The file's text."""
     record = {
-        "range": str(allocator.network),
-        "last": allocator.last,
+        "range": str(allocator),
+        "last": [pool.last for pool in allocator.pools],
         "pods": {uid: asdict(lease) for uid, lease in allocator.leases.items()},
     }
     return json.dumps(record)

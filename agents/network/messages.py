@@ -1,7 +1,7 @@
 """pyroute2's classes of netlink messages, and nothing else of it.
 
 Importing the package itself loads all it can do (a database of links, IPVS, wireless …): 160 modules, 7 MB that every
-host's agent would hold for three classes.
+host's agent would hold for four classes.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ with _unopened("pyroute2"):
     from pyroute2.netlink import nlmsg
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.ndmsg import ndmsg
     from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-__all__ = ["ifaddrmsg", "ifinfmsg", "nlmsg", "rtmsg"]
+__all__ = ["ifaddrmsg", "ifinfmsg", "ndmsg", "nlmsg", "rtmsg"]

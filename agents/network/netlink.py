@@ -17,20 +17,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.network.messages import ifaddrmsg, ifinfmsg, nlmsg, rtmsg
+from agents.network.messages import ifaddrmsg, ifinfmsg, ndmsg, nlmsg, rtmsg
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
+RTM_NEWTFILTER = 44
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_IFALIAS = 1, 3, 4, 10, 20
-IFA_LOCAL = 2
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
+IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC = 1, 4, 5, 7
+NDA_DST, NDA_LLADDR = 1, 2
+TCA_KIND = 1
 
-LINK_HEADER, ADDRESS_HEADER, ROUTE_HEADER = 16, 8, 12
+LINK_HEADER, ADDRESS_HEADER, ROUTE_HEADER, NEIGHBOUR_HEADER, TRAFFIC_HEADER = 16, 8, 12, 12, 20
+IFF_LOOPBACK, IFF_POINTOPOINT, IFF_NOARP = 0x8, 0x10, 0x80
+_NODAD, _PERMANENT_ADDRESS = 0x02, 0x80
+NUD_PERMANENT = 0x80
+_NTF_SELF = 0x02
+_ONLINK = 4
 CLONE_NEWNET = 0x40000000
 
 _HEADER = struct.Struct("=IHHII")
@@ -59,6 +69,21 @@ class Request:
 
 
 @dataclass(slots=True)
+class Plain:
+    """A request whose body is bytes already, for what pyroute2 has no light classes."""
+
+    kind: int
+    body: bytes
+    flags: int = 0
+    what: str = ""
+    ignore: tuple[int, ...] = ()
+
+    def encode(self, sequence: int) -> bytes:
+        length = _HEADER.size + len(self.body)
+        return _HEADER.pack(length, self.kind, REQUEST | ACK | self.flags, sequence, 0) + self.body
+
+
+@dataclass(slots=True)
 class Answer:
     """One object of a dump: its fixed header's bytes and its attributes, raw, by number."""
 
@@ -73,8 +98,19 @@ class Answer:
         return int.from_bytes(raw[:4], "little") if raw else 0
 
     def address(self, attribute: int) -> str:
+        """IPv4 or IPv6, "" when there is none."""
         raw = self.attributes.get(attribute, b"")
+        if len(raw) == 16:
+            return socket.inet_ntop(socket.AF_INET6, raw)
         return socket.inet_ntop(socket.AF_INET, raw) if len(raw) == 4 else ""
+
+    def nested(self, attribute: int) -> dict[int, bytes]:
+        """The attributes inside an attribute."""
+        return attributes(self.attributes.get(attribute, b""))
+
+    def hardware(self, attribute: int) -> str:
+        """A link-layer address as "0a:58:…"."""
+        return self.attributes.get(attribute, b"").hex(":")
 
     @property
     def index(self) -> int:
@@ -101,7 +137,7 @@ class RouteSocket:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def apply(self, *requests: Request) -> None:
+    def apply(self, *requests: Request | Plain) -> None:
         """Send all requests at once, in order; raise ``NetlinkError`` for the first the kernel refused."""
         first = self._sequence + 1
         self._sequence += len(requests)
@@ -120,7 +156,7 @@ class RouteSocket:
         if failure:
             raise failure
 
-    def dump(self, kind: int, message: nlmsg, header_size: int) -> list[Answer]:
+    def dump(self, kind: int, message: nlmsg | bytes, header_size: int) -> list[Answer]:
         """All objects of a kind."""
         return self._ask(kind, message, header_size, DUMP)
 
@@ -128,9 +164,10 @@ class RouteSocket:
         """One object; raises ``NetlinkError``."""
         return self._ask(kind, message, header_size, 0)[0]
 
-    def _ask(self, kind: int, message: nlmsg, header_size: int, flags: int) -> list[Answer]:
+    def _ask(self, kind: int, message: nlmsg | bytes, header_size: int, flags: int) -> list[Answer]:
         self._sequence += 1
-        self._socket.send(Request(kind, message, flags).encode(self._sequence))
+        request = Plain(kind, message, flags) if isinstance(message, bytes) else Request(kind, message, flags)
+        self._socket.send(request.encode(self._sequence))
         answers: list[Answer] = []
         while True:
             for answer_kind, sequence, body in self._receive():
@@ -143,7 +180,7 @@ class RouteSocket:
                     if code:
                         raise NetlinkError(code, f"netlink request {kind}: {os.strerror(code)}")
                     return answers
-                answers.append(Answer(body[:header_size], _attributes(body[header_size:])))
+                answers.append(Answer(body[:header_size], attributes(body[header_size:])))
 
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
         data = self._socket.recv(1 << 18)
@@ -154,7 +191,7 @@ class RouteSocket:
             offset += (length + 3) & ~3
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     offset = 0
     while offset + 4 <= len(data):
@@ -222,9 +259,11 @@ def link(
 def address(
     what: str, *, index: int, ip: str, prefix: int, kind: int = RTM_NEWADDR, ignore: tuple[int, ...] = ()
 ) -> Request:
-    """A request about an interface's IPv4 address."""
+    """A request about an interface's address. IPv6 ones are used at once, without asking whether another has them."""
     message = ifaddrmsg()
-    message["family"], message["prefixlen"], message["index"] = socket.AF_INET, prefix, index
+    message["family"], message["prefixlen"], message["index"] = _family(ip), prefix, index
+    if ":" in ip:
+        message["flags"] = _NODAD | _PERMANENT_ADDRESS
     message["attrs"] = [("IFA_LOCAL", ip), ("IFA_ADDRESS", ip)]
     return Request(kind, message, CREATE | REPLACE if kind == RTM_NEWADDR else 0, what, ignore)
 
@@ -240,13 +279,19 @@ def route(
     kind: int = RTM_NEWROUTE,
     protocol: int = 4,
     replace: bool = False,
+    onlink: bool = False,
     ignore: tuple[int, ...] = (),
 ) -> Request:
-    """A unicast IPv4 route of the main table; no destination means the default route."""
+    """A unicast route of the main table; no destination means the default route. ``onlink``: the gateway is on the
+    interface though no address of it says so."""
+    family = _family(destination or gateway)
     message = rtmsg()
-    message["family"], message["dst_len"], message["table"], message["proto"] = socket.AF_INET, prefix, 254, protocol
-    # Scope: anywhere behind a gateway, else on the link; 255 in a removal means whichever.
-    message["type"], message["scope"] = 1, 255 if kind == RTM_DELROUTE else 0 if gateway else 253
+    message["family"], message["dst_len"], message["table"], message["proto"] = family, prefix, 254, protocol
+    # Scope: anywhere behind a gateway, else on the link; 255 in a removal means whichever. IPv6 knows none.
+    link_scope = 0 if family == socket.AF_INET6 else 255 if kind == RTM_DELROUTE else 0 if gateway else 253
+    message["type"], message["scope"] = 1, link_scope
+    if onlink:
+        message["flags"] = _ONLINK
     attributes: list[tuple[str, Any]] = []
     if destination:
         attributes.append(("RTA_DST", destination))
@@ -259,3 +304,27 @@ def route(
     message["attrs"] = attributes
     flags = (CREATE | (REPLACE if replace else EXCLUSIVE)) if kind == RTM_NEWROUTE else 0
     return Request(kind, message, flags, what, ignore)
+
+
+def neighbour(
+    what: str,
+    *,
+    index: int,
+    address: str,
+    hardware: str,
+    forwarding: bool = False,
+    kind: int = RTM_NEWNEIGH,
+    ignore: tuple[int, ...] = (),
+) -> Request:
+    """Who has ``address``, for good; with ``forwarding`` an entry of a tunnel's table: where frames for ``hardware``
+    are sent to."""
+    message = ndmsg()
+    message["family"] = socket.AF_BRIDGE if forwarding else _family(address)
+    message["ifindex"], message["state"] = index, NUD_PERMANENT
+    message["flags"] = _NTF_SELF if forwarding else 0
+    message["attrs"] = [("NDA_DST", address), ("NDA_LLADDR", hardware)]
+    return Request(kind, message, CREATE | REPLACE if kind == RTM_NEWNEIGH else 0, what, ignore)
+
+
+def _family(ip: str) -> int:
+    return socket.AF_INET6 if ":" in ip else socket.AF_INET

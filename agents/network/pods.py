@@ -12,9 +12,9 @@ Netlink work runs in one thread of its own, rules through subprocesses: the even
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,10 +22,23 @@ import structlog
 
 from agents.network import firewall
 from agents.network.addresses import Allocator, HostPort, Lease, LeaseFile, RangeExhausted, render
+from agents.network.bandwidth import BandwidthError, bandwidth_of
 from agents.network.iptables import Iptables, IptablesError, difference
-from agents.network.routes import NodeRoute, internal_ip, plan_routes, pod_cidr
+from agents.network.peering import TunnelEnd
+from agents.network.ranges import family_of, split
+from agents.network.routes import (
+    NetworkBackend,
+    RoutePlan,
+    Standing,
+    internal_ips,
+    plan_routes,
+    pod_cidrs,
+    published,
+    tunnel_hardware,
+    tunnel_overhead,
+)
 from agents.network.wiring import NetworkError, Wiring
-from orca.api.objects import Obj
+from orca.api.objects import Obj, meta
 from orca.client.clock import Clock, SystemClock
 from orca.client.informer import Informer
 
@@ -34,9 +47,16 @@ T = TypeVar("T")
 
 HEAL_SECONDS = 3.0
 
+Publish = Callable[[Mapping[str, str]], Awaitable[None]]
+"""Writes annotations of this host's Node; problems are told, never raised."""
+
 
 class PodNetwork:
-    """See the module. ``local_addresses`` are addresses of the service range that this host answers itself (DNS)."""
+    """See the module. ``local_addresses`` are addresses of the service range that this host answers itself (DNS).
+
+    ``cluster_cidr`` and ``service_cidr`` are a range, or one of each family separated by a comma. Families that the
+    host does not carry are left out. ``publish`` tells other hosts, by the Node, how to reach the pods here.
+    """
 
     def __init__(
         self,
@@ -48,12 +68,17 @@ class PodNetwork:
         local_addresses: Sequence[str] = ("10.96.0.10",),
         iptables: Iptables | None = None,
         clock: Clock | None = None,
+        backend: NetworkBackend = NetworkBackend.AUTO,
+        publish: Publish | None = None,
     ) -> None:
         self.iptables = iptables or Iptables()
+        self._families = (4, 6) if self.iptables.ipv6 else (4,)
         self._file = LeaseFile(Path(root) / "network" / "addresses.json")
         self._node_name = node_name
-        self._cluster_cidr = cluster_cidr
-        self._service_cidr = service_cidr
+        self._cluster_ranges = split(cluster_cidr).only(self._families)
+        self._service_ranges = split(service_cidr).only(self._families)
+        self._backend = backend
+        self._publish = publish
         self._local_addresses = tuple(local_addresses)
         self._clock = clock or SystemClock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pod-network")
@@ -61,9 +86,10 @@ class PodNetwork:
         self._allocator: Allocator | None = None
         self._saved: str | None = ""
         """What is on disk; None when that could not be written."""
-        self._node_ip = ""
-        self._mtu = 1500
-        self._routes: tuple[NodeRoute, ...] | None = None
+        self._standing = Standing(())
+        self._underlay_mtu = self._mtu = 1500
+        self._known_nodes: list[Obj] | None = None
+        self._plan: RoutePlan | None = None
         self._rules_lock = asyncio.Lock()
         self._nodes_changed = asyncio.Event()
         self._followed: Informer | None = None
@@ -72,7 +98,7 @@ class PodNetwork:
 
     def __repr__(self) -> str:
         pods = len(self._allocator.leases) if self._allocator else 0
-        return f"<PodNetwork {self._allocator.network if self._allocator else 'not started'}, {pods} pods>"
+        return f"<PodNetwork {self._allocator or 'not started'}, {pods} pods>"
 
     @property
     def ready(self) -> bool:
@@ -83,24 +109,24 @@ class PodNetwork:
         """Pods whose address is not of the node's range any more: they have to be made anew to be reachable."""
         if not self._allocator:
             return set()
-        return {uid for uid, lease in self._allocator.leases.items() if not self._allocator.contains(lease.ip)}
+        return {uid for uid, lease in self._allocator.leases.items() if not self._allocator.serves(lease)}
 
     async def start(self, node: Obj) -> None:
         """Bridge, service device, rules. May be called again at any time; running pods notice nothing.
 
         Raises ``NetworkError``: the node has no podCIDR or InternalIP yet, or the host lacks something.
         """
-        cidr, node_ip = pod_cidr(node), internal_ip(node)
-        if not cidr:
+        cidrs, addresses = self._usable(pod_cidrs(node)), self._usable(internal_ips(node))
+        if not cidrs:
             raise NetworkError(f"node {self._node_name} has no spec.podCIDR yet")
-        if not node_ip:
+        if not addresses:
             raise NetworkError(f"node {self._node_name} has no InternalIP yet")
-        self._node_ip = node_ip
-        leases, last = self._file.read()
-        allocator = Allocator(ipaddress.IPv4Network(cidr), leases, last)
+        hardware = tunnel_hardware(self._node_name)
+        self._standing = Standing(addresses, self._standing.segments, self._backend, hardware)
+        allocator = Allocator.over(cidrs, *self._file.read())
         try:
             for link in await self._in_thread(lambda wiring: wiring.pod_links()):
-                allocator.adopt(link.uid, Lease(link.ip, link.name))
+                allocator.adopt(link.uid, Lease(link.ips, link.name))
             await self._in_thread(lambda wiring: self._ensure_links(wiring, allocator))
             text = render(allocator)
             await self._in_thread(lambda _: self._save(text))
@@ -108,34 +134,45 @@ class PodNetwork:
             raise NetworkError(f"cannot set up the host's links: {error.strerror or error}") from error
         self._allocator = allocator
         await self._sync_rules()
-        log.info("pod network is up", range=cidr, pods=len(allocator.leases), mtu=self._mtu)
+        log.info("pod network is up", ranges=str(allocator), pods=len(allocator.leases), mtu=self._mtu)
 
     async def attach(
-        self, pod_uid: str, netns_pid: int, *, host_ports: Sequence[Any] = (), hostname: str = ""
+        self,
+        pod_uid: str,
+        netns_pid: int,
+        *,
+        host_ports: Sequence[Any] = (),
+        hostname: str = "",
+        namespace: str = "",
+        sandbox_id: str = "",
+        annotations: Mapping[str, str] | None = None,
     ) -> list[str]:
         """Wire the namespace of process ``netns_pid`` and return the pod's addresses; the same ones when called again.
 
         ``host_ports``: entries of ``containers[].ports`` that have a ``hostPort`` (others are ignored).
-        Raises ``NetworkError``.
+        ``annotations``: the pod's, for its bandwidth. Raises ``NetworkError``.
         """
         allocator = self._started()
         ports = tuple(HostPort.of(port) for port in host_ports if isinstance(port, HostPort) or port.get("hostPort"))
         before = allocator.leases.get(pod_uid)
         try:
+            bandwidth = bandwidth_of(annotations or {})
             lease = allocator.allocate(pod_uid, name=hostname, host_ports=ports)
-        except RangeExhausted as error:
+        except (RangeExhausted, BandwidthError) as error:
             raise NetworkError(str(error)) from error
-        gateway, mtu = allocator.gateway, self._mtu
+        gateways, mtu = allocator.gateways, self._mtu
         record = render(allocator)
 
         def wire(wiring: Wiring) -> None:
             self._save(record)
-            wiring.plug(uid=pod_uid, name=hostname, pid=netns_pid, ip=lease.ip, gateway=gateway, mtu=mtu)
+            wiring.plug(uid=pod_uid, name=hostname, pid=netns_pid, ips=lease.ips, gateways=gateways, mtu=mtu)
+            if bandwidth:
+                wiring.shape(pod_uid, bandwidth)
 
         await self._in_thread(wire)
         if ports or (before and before.host_ports):
             await self._sync_rules()
-        return [lease.ip]
+        return list(lease.ips)
 
     async def detach(self, pod_uid: str) -> None:
         """Free everything of the pod; harmless when there is nothing."""
@@ -165,16 +202,16 @@ class PodNetwork:
     async def reconcile(self, live: Collection[str]) -> None:
         """Free what belongs to no live pod (uids)."""
         allocator = self._started()
-        links = await self._in_thread(lambda wiring: wiring.pod_links())
-        for uid in ({link.uid for link in links} | set(allocator.leases)) - set(live):
+        wired = await self._in_thread(lambda wiring: wiring.wired_pods())
+        for uid in (wired | set(allocator.leases)) - set(live):
             log.info("removing what a gone pod left", pod=uid)
             await self.detach(uid)
 
     async def set_nodes(self, nodes: Iterable[Obj]) -> None:
-        """Routes to the pods of other nodes. Cheap when nothing changed; ``problems`` says which cannot be had."""
-        planned = plan_routes(nodes, self._node_name)
-        if planned != self._routes:
-            self._routes = planned
+        """Ways to the pods of other nodes. Cheap when nothing changed; ``problems`` says which cannot be had."""
+        self._known_nodes = list(nodes)
+        before = self._plan
+        if self._plan_ways() != before:
             await self._apply_routes()
 
     async def run(self, nodes: Informer) -> None:
@@ -185,6 +222,7 @@ class PodNetwork:
             nodes.on_change(lambda _: changed.set())
         await nodes.synced()
         await self.set_nodes(nodes.list())
+        await self._tell(nodes.get(self._node_name))
         foreign = self.iptables.foreign_changes()
         while True:
             try:
@@ -196,15 +234,17 @@ class PodNetwork:
                 changed.clear()
                 await self.set_nodes(nodes.list())
                 await self._follow_own(nodes.get(self._node_name))
+                await self._tell(nodes.get(self._node_name))
 
     async def cleanup(self) -> None:
         """Remove every trace: links, routes, rules, the file of addresses."""
-        state = await self.iptables.state(*firewall.TABLES)
-        transaction = difference(state, {}, owned=firewall.owned)
-        for jump in firewall.JUMPS:
-            for _ in range(state[jump.table].get(jump.chain, ()).count(jump.rule)):
-                transaction.remove(jump.table, jump.chain, jump.rule)
-        await self.iptables.apply(transaction)
+        for tables in self._tables():
+            state = await tables.state(*firewall.TABLES)
+            transaction = difference(state, {}, owned=firewall.owned)
+            for jump in firewall.JUMPS:
+                for _ in range(state[jump.table].get(jump.chain, ()).count(jump.rule)):
+                    transaction.remove(jump.table, jump.chain, jump.rule)
+            await tables.apply(transaction)
         await self._in_thread(lambda wiring: wiring.remove_everything())
         self._file.path.unlink(missing_ok=True)
         self._allocator = None
@@ -219,12 +259,24 @@ class PodNetwork:
 
     async def _follow_own(self, node: Obj | None) -> None:
         """A node that was deleted and registered again may have another range: serve that one."""
-        if node is None or self._allocator is None or not pod_cidr(node) or not internal_ip(node):
+        if node is None or self._allocator is None:
             return
-        if pod_cidr(node) != str(self._allocator.network) or internal_ip(node) != self._node_ip:
+        cidrs, addresses = self._usable(pod_cidrs(node)), self._usable(internal_ips(node))
+        if not cidrs or not addresses:
+            return
+        if ",".join(cidrs) != str(self._allocator) or addresses != self._standing.addresses:
             await self.start(node)
             if stale := self.stale_pods:
                 log.error("pods keep addresses of the node's former range until they are made anew", pods=sorted(stale))
+
+    async def _tell(self, node: Obj | None) -> None:
+        """Have the node's annotations say how to reach this host's pods."""
+        if self._publish is None or node is None or self._standing.segments is None:
+            return
+        wanted = published(self._standing)
+        have = meta(node).get("annotations") or {}
+        if any(have.get(key) != value for key, value in wanted.items()):
+            await self._publish(wanted)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -233,18 +285,45 @@ class PodNetwork:
             raise NetworkError("the pod network of this node is not up yet")
         return self._allocator
 
+    def _usable(self, listed: Iterable[str]) -> tuple[str, ...]:
+        """Addresses or ranges of the families that this host carries."""
+        return tuple(one for one in listed if family_of(one) in self._families)
+
+    def _tables(self) -> tuple[Iptables, ...]:
+        return (self.iptables, self.iptables.ipv6) if self.iptables.ipv6 else (self.iptables,)
+
     def _ensure_links(self, wiring: Wiring, allocator: Allocator) -> None:
-        self._mtu = wiring.uplink(self._node_ip).mtu
-        wiring.ensure_bridge(gateway=allocator.gateway, prefix=allocator.network.prefixlen, mtu=self._mtu)
+        uplink = wiring.uplink(self._standing.underlay)
+        self._underlay_mtu = uplink.mtu
+        self._standing = replace(self._standing, segments=uplink.segments)
+        self._plan_ways()
+        gateways = [(pool.gateway, pool.network.prefixlen) for pool in allocator.pools]
+        wiring.ensure_bridge(gateways=gateways, mtu=self._mtu)
+        # A host without an address of a family is known by its pods' gateway.
+        sources = {family_of(ip): ip for ip in (*(ip for ip, _ in gateways), *self._standing.addresses)}
         wiring.ensure_service_device(
-            service_cidr=self._service_cidr, source=self._node_ip, addresses=self._local_addresses
+            service_cidrs=self._service_ranges.ordered, sources=sources.values(), addresses=self._local_addresses
         )
-        wiring.set_sysctls()
+        wiring.set_sysctls({pool.network.version for pool in allocator.pools})
+
+    def _plan_ways(self) -> RoutePlan | None:
+        """What the nodes that are known, and what this host is now, come to; also the MTU of new pods: as much as the
+        network below carries, less the tunnel when one host at least is behind it."""
+        if self._known_nodes is None or self._standing.segments is None:
+            return None  # The nodes are not known yet: what a former run has set stays.
+        self._plan = plan_routes(self._known_nodes, self._node_name, self._standing, self._families)
+        self._mtu = self._underlay_mtu
+        if self._plan.peers or self._backend is NetworkBackend.VXLAN:
+            self._mtu -= tunnel_overhead(self._standing.underlay)
+        return self._plan
 
     async def _apply_routes(self) -> None:
-        if (routes := self._routes) is None:
-            return  # The nodes are not known yet: what a former run has set stays.
-        problems = await self._in_thread(lambda wiring: wiring.set_routes(routes))
+        if (plan := self._plan) is None or (allocator := self._allocator) is None:
+            return
+        underlay, hardware = self._standing.underlay, self._standing.hardware
+        addresses = tuple(str(pool.network.network_address) for pool in allocator.pools)
+        end = TunnelEnd(underlay, hardware, addresses, self._underlay_mtu - tunnel_overhead(underlay))
+        problems = await self._in_thread(lambda wiring: wiring.peering.set_ways(plan, end))
         for node, why in problems.items():
             if self.problems.get(node) != why:
                 log.error("pods of a node cannot be reached", node=node, why=why)
@@ -252,14 +331,19 @@ class PodNetwork:
 
     async def _sync_rules(self) -> None:
         async with self._rules_lock:
-            wanted = firewall.chains(
-                cluster_cidr=self._cluster_cidr, service_cidr=self._service_cidr, leases=self._started().leases
-            )
-            try:
-                state = await self.iptables.state(*firewall.TABLES)
-                await self.iptables.apply(difference(state, wanted, jumps=firewall.JUMPS, owned=firewall.owned))
-            except IptablesError as error:
-                raise NetworkError(f"cannot write the pod network's rules: {error}") from error
+            leases = self._started().leases
+            for tables in self._tables():
+                wanted = firewall.chains(
+                    cluster_cidr=self._cluster_ranges.of(tables.family),
+                    service_cidr=self._service_ranges.of(tables.family),
+                    leases=leases,
+                    family=tables.family,
+                )
+                try:
+                    state = await tables.state(*firewall.TABLES)
+                    await tables.apply(difference(state, wanted, jumps=firewall.JUMPS, owned=firewall.owned))
+                except IptablesError as error:
+                    raise NetworkError(f"cannot write the pod network's rules: {error}") from error
 
     async def _heal(self, foreign: int) -> int:
         """Put links, routes and rules back; returns the count of foreign changes up to which rules are right."""

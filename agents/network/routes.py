@@ -1,53 +1,215 @@
-"""Which pod range is behind which node. Pure."""
+"""Which pod range is behind which node, and which way packets take to it: straight over a common segment, or in a
+tunnel (vxlan). Pure.
+
+Both hosts of a pair come to the same answer, since each knows what the other sees: a node tells in annotations which
+segments it is on, what it wants, and where its end of the tunnel is. The way is direct when each has the other's
+address on one of its segments and neither insists on the tunnel.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from orca.api.objects import Obj, name
+from agents.network.ranges import family_of
+from orca.api.objects import Obj, meta, name
+
+VNI = 28515
+"""Of our tunnel: other networks on the same hosts (flannel has 1) keep theirs."""
+PORT = 8472
+
+_PREFIX = "network.orca.io/"
+BACKEND_TYPE, BACKEND_DATA = f"{_PREFIX}backend-type", f"{_PREFIX}backend-data"
+PUBLIC_IP, SEGMENTS = f"{_PREFIX}public-ip", f"{_PREFIX}segments"
+ANNOTATIONS = (BACKEND_TYPE, BACKEND_DATA, PUBLIC_IP, SEGMENTS)
+
+
+class NetworkBackend(StrEnum):
+    """What a host wants of its ways to others (``--network-backend``)."""
+
+    AUTO = "auto"
+    DIRECT = "direct"
+    VXLAN = "vxlan"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRoute:
-    """Packets for ``cidr`` go to ``via``, the address of ``node``."""
+    """Packets for ``cidr`` go to ``via``, the address of ``node``; in the tunnel, to that end of it."""
 
     node: str
     cidr: str
     via: str
+    tunnel: bool = False
 
 
-def internal_ip(node: Obj) -> str:
-    """The node's first IPv4 InternalIP, "" when it has none yet."""
-    for entry in (node.get("status") or {}).get("addresses") or ():
-        if entry.get("type") == "InternalIP" and _is_ipv4(entry.get("address", "")):
-            return str(entry["address"])
-    return ""
+@dataclass(frozen=True, slots=True)
+class TunnelPeer:
+    """Another end of the tunnel: its address on the network below, and its hardware and IP addresses within."""
+
+    node: str
+    hardware: str
+    underlay: str
+    gateways: tuple[str, ...]
 
 
-def pod_cidr(node: Obj) -> str:
-    """The node's IPv4 pod range, "" when it has none yet."""
-    spec = node.get("spec") or {}
-    for cidr in (spec.get("podCIDR"), *(spec.get("podCIDRs") or ())):
-        if cidr and ":" not in cidr:
-            return str(cidr)
-    return ""
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """All ways to other nodes; sorted, so that equal plans are equal."""
+
+    routes: tuple[NodeRoute, ...] = ()
+    peers: tuple[TunnelPeer, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Node -> why (a part of) its pods cannot be reached."""
 
 
-def plan_routes(nodes: Iterable[Obj], own_name: str) -> tuple[NodeRoute, ...]:
-    """A route for every other node that has told its range and address; sorted, so that equal plans are equal."""
-    found: dict[str, NodeRoute] = {}
-    for node in sorted(nodes, key=name):
-        cidr, via = pod_cidr(node), internal_ip(node)
-        if name(node) != own_name and cidr and via:
-            found.setdefault(cidr, NodeRoute(name(node), str(ipaddress.IPv4Network(cidr)), via))
-    return tuple(sorted(found.values(), key=lambda route: route.cidr))
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a host is to others: its addresses, the segments it is on (ranges), what it wants, its end of the tunnel.
+
+    ``segments`` None and ``hardware`` "" mean that it has not told (yet).
+    """
+
+    addresses: tuple[str, ...]
+    segments: tuple[str, ...] | None = None
+    backend: NetworkBackend = NetworkBackend.AUTO
+    hardware: str = ""
+    public_ip: str = ""
+
+    def of(self, family: int) -> str:
+        """Its address of family 4 or 6, "" when there is none."""
+        return next((ip for ip in self.addresses if family_of(ip) == family), "")
+
+    @property
+    def underlay(self) -> str:
+        """The address that the tunnel ends at."""
+        return self.public_ip or self.of(4) or self.of(6)
 
 
-def _is_ipv4(text: str) -> bool:
+def tunnel_hardware(node: str) -> str:
+    """The hardware address of a node's end of the tunnel: the same whenever the device is made anew."""
+    digest = hashlib.sha256(f"orca vxlan {node}".encode()).digest()
+    return "0e:" + digest[:5].hex(":")
+
+
+def tunnel_overhead(underlay: str) -> int:
+    """Bytes that the tunnel adds to a packet: Ethernet 14, vxlan 8, UDP 8, and IP 20 or 40."""
+    return 70 if family_of(underlay) == 6 else 50
+
+
+def published(own: Standing) -> dict[str, str]:
+    """The annotations by which others know how to reach this host's pods."""
+    return {
+        BACKEND_TYPE: own.backend.value,
+        BACKEND_DATA: json.dumps({"VNI": VNI, "VtepMAC": own.hardware}, separators=(",", ":")),
+        PUBLIC_IP: own.underlay,
+        SEGMENTS: ",".join(own.segments or ()),
+    }
+
+
+def standing_of(node: Obj) -> Standing:
+    """What another node tells of itself; what cannot be read counts as not told."""
+    told = meta(node).get("annotations") or {}
+    addresses = internal_ips(node)
     try:
-        ipaddress.IPv4Address(text)
+        data = json.loads(told.get(BACKEND_DATA) or "{}")
+        hardware = str(data["VtepMAC"]) if data.get("VNI") == VNI else ""
+        segments = tuple(str(ipaddress.ip_network(one)) for one in told[SEGMENTS].split(",") if one)
+        backend = NetworkBackend(told.get(BACKEND_TYPE) or "auto")
+        public_ip = str(ipaddress.ip_address(told[PUBLIC_IP]))
+        if not _is_hardware(hardware):
+            hardware = ""
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Standing(addresses)
+    return Standing(addresses, segments, backend, hardware, public_ip)
+
+
+def internal_ips(node: Obj) -> tuple[str, ...]:
+    """The node's InternalIPs in the order it tells them, one a family at most."""
+    found: dict[int, str] = {}
+    for entry in (node.get("status") or {}).get("addresses") or ():
+        address = entry.get("address") or ""
+        if entry.get("type") == "InternalIP" and _is_ip(address):
+            found.setdefault(family_of(address), str(address))
+    return tuple(found.values())
+
+
+def pod_cidrs(node: Obj) -> tuple[str, ...]:
+    """The node's pod ranges, the primary one first; none while it has none."""
+    spec = node.get("spec") or {}
+    listed = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+    return tuple(str(cidr) for cidr in listed)
+
+
+def plan_routes(nodes: Iterable[Obj], own_name: str, own: Standing, families: Iterable[int] = (4,)) -> RoutePlan:
+    """A way to every other node that has told its ranges and address."""
+    allowed = frozenset(families)
+    routes: dict[str, NodeRoute] = {}
+    peers: dict[str, TunnelPeer] = {}
+    problems: dict[str, str] = {}
+    for node in sorted(nodes, key=name):
+        other, their_name = standing_of(node), name(node)
+        if their_name == own_name or not other.addresses:
+            continue
+        gateways = []
+        for cidr in pod_cidrs(node):
+            network = ipaddress.ip_network(cidr)
+            if network.version not in allowed or str(network) in routes:
+                continue
+            if on_one_segment(own, other, network.version):
+                routes[str(network)] = NodeRoute(their_name, str(network), other.of(network.version))
+            elif problem := _tunnel_problem(own, other, network.version):
+                problems[their_name] = f"no way to the pods of node {their_name}: {problem}"
+            else:
+                gateway = str(network.network_address)
+                gateways.append(gateway)
+                routes[str(network)] = NodeRoute(their_name, str(network), gateway, tunnel=True)
+        if gateways:
+            peers[their_name] = TunnelPeer(their_name, other.hardware, other.underlay, tuple(gateways))
+    return RoutePlan(
+        tuple(sorted(routes.values(), key=lambda route: route.cidr)),
+        tuple(peers[one] for one in sorted(peers)),
+        problems,
+    )
+
+
+def on_one_segment(own: Standing, other: Standing, family: int) -> bool:
+    """Whether packets of a family go straight from one host to the other."""
+    mine, theirs = own.of(family), other.of(family)
+    if not mine or not theirs or NetworkBackend.VXLAN in (own.backend, other.backend):
+        return False
+    # One that has not told its segments yet is believed to see what we see.
+    return _within(theirs, own.segments or ()) and (other.segments is None or _within(mine, other.segments))
+
+
+def _tunnel_problem(own: Standing, other: Standing, family: int) -> str:
+    """Why there is no tunnel between two hosts that are not on one segment, "" when there can be one."""
+    where = other.of(family) or other.underlay
+    if NetworkBackend.DIRECT in (own.backend, other.backend):
+        return f"{where} is not on a segment of this host, and --network-backend=direct allows no tunnel"
+    if not other.hardware:
+        return f"{where} is not on a segment of this host, and the node has not told its end of the tunnel yet"
+    if family_of(other.underlay) != family_of(own.underlay):
+        return f"{other.underlay} and {own.underlay} are of different families: the tunnel needs one"
+    return ""
+
+
+def _within(ip: str, ranges: Iterable[str]) -> bool:
+    address = ipaddress.ip_address(ip)
+    return any(address in ipaddress.ip_network(one) for one in ranges)
+
+
+def _is_hardware(text: str) -> bool:
+    parts = text.split(":")
+    return len(parts) == 6 and all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
     except ValueError:
         return False
     return True

@@ -4,8 +4,8 @@ Names: ``orca0`` the pods' bridge, ``orca-svc`` a bridge without ports that swal
 no rule has translated, ``op<hash>`` the host's end of a pod's cable, whose alias says "uid address name". Routes of
 ours carry their own protocol number, so that nobody else's are touched.
 
-A pod has a /32 address and reaches everything, its neighbours on the host too, through the gateway: every packet passes
-the host's IP layer and its rules, whether or not the kernel shows bridged packets to iptables.
+A pod has /32 and /128 addresses and reaches everything, its neighbours on the host too, through the gateways: every
+packet passes the host's IP layer and its rules, whether or not the kernel shows bridged packets to iptables.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.network import netlink as nl
+from agents.network.bandwidth import Bandwidth
 from agents.network.firewall import SERVICE_DEVICE
-from agents.network.messages import ifaddrmsg, ifinfmsg, rtmsg
-from agents.network.routes import NodeRoute
+from agents.network.messages import ifaddrmsg, ifinfmsg
+from agents.network.peering import ROUTE_PROTOCOL, TUNNEL, Peering
+from agents.network.ranges import IPNetwork, family_of
+from agents.network.shaping import Shaping, ifb_name
 
 BRIDGE = "orca0"
 POD_INTERFACE = "eth0"
-ROUTE_PROTOCOL = 111
 LINK_PREFIX = "op"
 SYSCTLS = Path("/proc/sys/net")
+_NOT_SEGMENTS = (BRIDGE, SERVICE_DEVICE, TUNNEL, "docker0", "cni0")
 
 
 class NetworkError(Exception):
@@ -36,10 +39,11 @@ class NetworkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """The interface that carries the node's address."""
+    """The interface that carries the node's address, and the segments (ranges) that the host is on."""
 
     index: int
     mtu: int
+    segments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,9 @@ class PodLink:
 
     link: str
     uid: str
-    ip: str
+    ips: tuple[str, ...]
     name: str
+    mtu: int = 0
 
 
 def link_name(uid: str) -> str:
@@ -58,7 +63,7 @@ def link_name(uid: str) -> str:
 
 def hardware_address(ip: str) -> str:
     """A locally administered address that follows from the IP: one that is reused needs no new ARP entry."""
-    return "0a:58:" + ":".join(f"{part:02x}" for part in ipaddress.IPv4Address(ip).packed)
+    return "0a:58:" + ipaddress.ip_address(ip).packed[-4:].hex(":")
 
 
 class Wiring:
@@ -67,6 +72,8 @@ class Wiring:
     def __init__(self) -> None:
         self._socket = nl.RouteSocket()
         self._bridge = 0
+        self.peering = Peering(self._socket)
+        self._shaping = Shaping(self._socket)
 
     def close(self) -> None:
         self._socket.close()
@@ -75,48 +82,78 @@ class Wiring:
 
     def uplink(self, node_ip: str) -> Uplink:
         """Raises ``NetworkError`` when the host does not have the address."""
+        links = {link.index: link for link in self._socket.dump(nl.RTM_GETLINK, ifinfmsg(), nl.LINK_HEADER)}
+        found: Uplink | None = None
+        segments = set()
         for answer in self._socket.dump(nl.RTM_GETADDR, ifaddrmsg(), nl.ADDRESS_HEADER):
-            if answer.address(nl.IFA_LOCAL) == node_ip:
-                message = ifinfmsg()
-                message["index"] = answer.index
-                link = self._socket.get(nl.RTM_GETLINK, message, nl.LINK_HEADER)
-                return Uplink(answer.index, link.number(nl.IFLA_MTU) or 1500)
-        raise NetworkError(f"no interface of this host has the node's address {node_ip}; see --node-ip")
+            link = links.get(answer.index)
+            ip = answer.address(nl.IFA_LOCAL) or answer.address(nl.IFA_ADDRESS)
+            if link is None or not ip:
+                continue
+            if ip == node_ip:
+                found = Uplink(answer.index, link.number(nl.IFLA_MTU) or 1500)
+            if _is_segment(link):
+                segments.add(str(ipaddress.ip_network(f"{ip}/{answer.header[1]}", strict=False)))
+        if found is None:
+            raise NetworkError(f"no interface of this host has the node's address {node_ip}; see --node-ip")
+        return Uplink(found.index, found.mtu, tuple(sorted(one for one in segments if not one.startswith("fe80:"))))
 
-    def ensure_bridge(self, *, gateway: str, prefix: int, mtu: int) -> None:
-        """The pods' bridge, up, with the gateway address and no other. Harmless when it is there."""
-        self._bridge = self._ensure_bridge_device(BRIDGE, hardware_address(gateway))
-        # The MTU stays the uplink's, not that of the ports: an empty bridge has to have it as well.
+    def ensure_bridge(self, *, gateways: Iterable[tuple[str, int]], mtu: int) -> None:
+        """The pods' bridge, up, with the gateway addresses (and lengths of prefixes) and no others, except IPv6's own
+        for the link. Harmless when it is there."""
+        kept = list(gateways)
+        self._bridge = self._ensure_bridge_device(BRIDGE, hardware_address(kept[0][0]))
+        if any(family_of(ip) == 6 for ip, _ in kept):
+            _sysctl(f"ipv6/conf/{BRIDGE}/accept_dad", "0", required=False)
+        # The MTU is ours to set: an empty bridge has to have it as well. The host's IP layer tells pods of it, so it
+        # is never more than what the cable of a pod takes, which would be lost without a word.
+        lowest = min((link.mtu for link in self.pod_links() if link.mtu), default=mtu)
         self._socket.apply(
-            nl.link(f"set up {BRIDGE}", index=self._bridge, up=True, attributes={"IFLA_MTU": mtu}),
-            nl.address(f"address {gateway}/{prefix} on {BRIDGE}", index=self._bridge, ip=gateway, prefix=prefix),
+            nl.link(f"set up {BRIDGE}", index=self._bridge, up=True, attributes={"IFLA_MTU": min(mtu, lowest)}),
+            *(
+                nl.address(f"address {ip}/{prefix} on {BRIDGE}", index=self._bridge, ip=ip, prefix=prefix)
+                for ip, prefix in kept
+            ),
         )
-        self._only_address(self._bridge, gateway)
+        self._only_addresses(self._bridge, {ip for ip, _ in kept})
 
-    def ensure_service_device(self, *, service_cidr: str, source: str, addresses: Iterable[str] = ()) -> None:
-        """The device behind the service range, and addresses of it that this host answers itself.
+    def ensure_service_device(
+        self, *, service_cidrs: Iterable[str], sources: Iterable[str], addresses: Iterable[str] = ()
+    ) -> None:
+        """The device behind the service ranges, and addresses of them that this host answers itself.
 
-        ``source`` is what the host's own packets to a service carry until they are translated.
+        ``sources`` is what the host's own packets to a service carry until they are translated, one a family.
         """
         index = self._ensure_bridge_device(SERVICE_DEVICE, "0a:58:00:00:00:01")
-        network = ipaddress.IPv4Network(service_cidr)
+        source = {family_of(ip): ip for ip in sources}
+        networks: list[IPNetwork] = [ipaddress.ip_network(cidr) for cidr in service_cidrs]
+        families = {network.version for network in networks}
         self._socket.apply(
             nl.link(f"set up {SERVICE_DEVICE}", index=index, up=True, noarp=True),
-            *(nl.address(f"address {ip} on {SERVICE_DEVICE}", index=index, ip=ip, prefix=32) for ip in addresses),
-            nl.route(
-                f"route {service_cidr} to {SERVICE_DEVICE}",
-                destination=str(network.network_address),
-                prefix=network.prefixlen,
-                index=index,
-                source=source,
-                protocol=ROUTE_PROTOCOL,
-                replace=True,
+            *(
+                nl.address(f"address {ip} on {SERVICE_DEVICE}", index=index, ip=ip, prefix=128 if ":" in ip else 32)
+                for ip in addresses
+                if family_of(ip) in families
+            ),
+            *(
+                nl.route(
+                    f"route {network} to {SERVICE_DEVICE}",
+                    destination=str(network.network_address),
+                    prefix=network.prefixlen,
+                    index=index,
+                    source=source.get(network.version, ""),
+                    protocol=ROUTE_PROTOCOL,
+                    replace=True,
+                )
+                for network in networks
             ),
         )
 
-    def set_sysctls(self) -> None:
+    def set_sysctls(self, families: Iterable[int] = (4,)) -> None:
         """Forwarding on. Raises ``NetworkError`` where the host does not allow it."""
         _sysctl("ipv4/ip_forward", "1")
+        if 6 in families:
+            _forward_ipv6()
         # Pods of one host reach each other through the gateway by design: no redirects to "shorter" ways.
         _sysctl("ipv4/conf/all/send_redirects", "0", required=False)
         _sysctl(f"ipv4/conf/{BRIDGE}/send_redirects", "0", required=False)
@@ -128,30 +165,27 @@ class Wiring:
 
     # --- pods --------------------------------------------------------------------------------------------------------
 
-    def plug(self, *, uid: str, name: str, pid: int, ip: str, gateway: str, mtu: int) -> None:
-        """Wire the namespace of process ``pid``; a cable that fits already is left alone.
+    def plug(self, *, uid: str, name: str, pid: int, ips: tuple[str, ...], gateways: Iterable[str], mtu: int) -> None:
+        """Wire the namespace of process ``pid``; a cable that fits already is left alone, with the MTU that it has.
 
         Raises ``NetworkError`` when the process is gone.
         """
         link = link_name(uid)
         if nl.index_of(link):
-            if self._pod_has(pid, ip):
+            if self._pod_has(pid, ips):
                 return
             self.unplug(uid)
         peer = {
             "attrs": [
                 ("IFLA_IFNAME", POD_INTERFACE),
-                ("IFLA_ADDRESS", hardware_address(ip)),
+                ("IFLA_ADDRESS", hardware_address(ips[0])),
                 ("IFLA_MTU", mtu),
                 ("IFLA_NET_NS_PID", pid),
             ]
         }
-        hairpin = {
-            "attrs": [
-                ("IFLA_INFO_SLAVE_KIND", "bridge"),
-                ("IFLA_INFO_SLAVE_DATA", {"attrs": [("IFLA_BRPORT_MODE", 1)]}),
-            ]
-        }
+        # Not isolated from each other: with bridge-nf-call-iptables the kernel passes translated packets on the bridge.
+        port = {"attrs": [("IFLA_BRPORT_MODE", 1)]}
+        hairpin = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", port)]}
         veth = {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", peer)]})]}
         host_end = {
             "IFLA_IFNAME": link,
@@ -160,7 +194,9 @@ class Wiring:
             "IFLA_LINKINFO": veth,
         }
         # The kernel takes an alias and a port's mode only for a link that exists.
-        more = {"IFLA_IFNAME": link, "IFLA_IFALIAS": f"{uid} {ip} {name}"[:255], "IFLA_LINKINFO": hairpin}
+        more = {"IFLA_IFNAME": link, "IFLA_IFALIAS": f"{uid} {','.join(ips)} {name}"[:255], "IFLA_LINKINFO": hairpin}
+        reachable = {family_of(ip) for ip in ips}
+        ways = [gateway for gateway in gateways if family_of(gateway) in reachable]
         try:
             self._socket.apply(
                 nl.link(f"make {link}", flags=nl.CREATE | nl.EXCLUSIVE, up=True, attributes=host_end),
@@ -169,10 +205,9 @@ class Wiring:
             with self._pod_socket(pid) as (pod, index):
                 pod.apply(
                     nl.link("loopback up", index=1, up=True),
-                    nl.address(f"address {ip}", index=index, ip=ip, prefix=32),
+                    *(_pod_address(index, ip) for ip in ips),
                     nl.link(f"{POD_INTERFACE} up", index=index, up=True),
-                    nl.route("route to the gateway", destination=gateway, prefix=32, index=index),
-                    nl.route("default route", gateway=gateway, index=index),
+                    *(request for gateway in ways for request in _pod_routes(index, gateway)),
                 )
         except OSError as error:
             self.unplug(uid)
@@ -180,10 +215,20 @@ class Wiring:
                 raise NetworkError(f"the sandbox process {pid} is gone") from error
             raise NetworkError(f"cannot wire the sandbox: {error.strerror or error}") from error
 
+    def shape(self, uid: str, bandwidth: Bandwidth) -> None:
+        """Hold the pod's traffic to these rates; what is so already is left alone. Raises ``NetworkError``."""
+        try:
+            self._shaping.set(link_name(uid), bandwidth)
+        except OSError as error:
+            raise NetworkError(f"cannot limit the pod's bandwidth: {error.strerror or error}") from error
+
     def unplug(self, uid: str) -> None:
+        """Take the cable away, and what limits it; harmless when there is none."""
         self.remove_link(link_name(uid))
+        self._shaping.remove(link_name(uid))
 
     def remove_link(self, name: str) -> None:
+        """Harmless when it is gone."""
         self._socket.apply(
             nl.link(f"remove {name}", kind=nl.RTM_DELLINK, attributes={"IFLA_IFNAME": name}, ignore=(errno.ENODEV,))
         )
@@ -194,48 +239,25 @@ class Wiring:
         for answer in self._socket.dump(nl.RTM_GETLINK, ifinfmsg(), nl.LINK_HEADER):
             link = answer.text(nl.IFLA_IFNAME)
             uid, _, rest = answer.text(nl.IFLA_IFALIAS).partition(" ")
-            ip, _, name = rest.partition(" ")
+            ips, _, name = rest.partition(" ")
             if uid and link == link_name(uid):
-                found.append(PodLink(link, uid, ip, name))
+                found.append(PodLink(link, uid, tuple(ips.split(",")), name, answer.number(nl.IFLA_MTU)))
         return found
 
-    # --- routes to other hosts ---------------------------------------------------------------------------------------
-
-    def set_routes(self, wanted: Iterable[NodeRoute]) -> dict[str, str]:
-        """Make the routes of ours to other hosts exactly these; returns node -> why it cannot be reached directly."""
-        problems: dict[str, str] = {}
-        keep: dict[str, str] = {}
-        present = self._node_routes()
-        for route in wanted:
-            try:
-                index = self._direct(route.via)
-            except NetworkError as error:
-                problems[route.node] = f"no way to the pods of node {route.node}: {error}"
-                continue
-            keep[route.cidr] = route.via
-            if present.get(route.cidr) != route.via:
-                network = ipaddress.IPv4Network(route.cidr)
-                self._socket.apply(
-                    nl.route(
-                        f"route {route.cidr} via {route.via}",
-                        destination=str(network.network_address),
-                        prefix=network.prefixlen,
-                        gateway=route.via,
-                        index=index,
-                        protocol=ROUTE_PROTOCOL,
-                        replace=True,
-                    )
-                )
-        for cidr in present.keys() - keep.keys():
-            self._remove_route(cidr)
-        return problems
+    def wired_pods(self) -> set[str]:
+        """Uids of pods of which anything is there: a cable, or only what limits one that is gone."""
+        found = set()
+        for answer in self._socket.dump(nl.RTM_GETLINK, ifinfmsg(), nl.LINK_HEADER):
+            uid = answer.text(nl.IFLA_IFALIAS).partition(" ")[0]
+            if uid and answer.text(nl.IFLA_IFNAME) in (link_name(uid), ifb_name(link_name(uid))):
+                found.add(uid)
+        return found
 
     def remove_everything(self) -> None:
         """Take away every link and route of ours."""
-        for link in self.pod_links():
-            self.remove_link(link.link)
-        for cidr in self._node_routes():
-            self._remove_route(cidr)
+        for uid in self.wired_pods():
+            self.unplug(uid)
+        self.peering.remove_everything()
         self.remove_link(BRIDGE)
         self.remove_link(SERVICE_DEVICE)
 
@@ -259,68 +281,48 @@ class Wiring:
             )
         return nl.index_of(name)
 
-    def _only_address(self, index: int, keep: str) -> None:
+    def _only_addresses(self, index: int, keep: set[str]) -> None:
         for answer in self._socket.dump(nl.RTM_GETADDR, ifaddrmsg(), nl.ADDRESS_HEADER):
-            ip = answer.address(nl.IFA_LOCAL)
-            if answer.index == index and ip and ip != keep:
+            ip = answer.address(nl.IFA_LOCAL) or answer.address(nl.IFA_ADDRESS)
+            if answer.index == index and ip and ip not in keep and not ip.startswith("fe80:"):
                 self._socket.apply(
                     nl.address(f"remove {ip}", index=index, ip=ip, prefix=answer.header[1], kind=nl.RTM_DELADDR)
                 )
 
-    def _pod_has(self, pid: int, ip: str) -> bool:
+    def _pod_has(self, pid: int, ips: tuple[str, ...]) -> bool:
         try:
             with self._pod_socket(pid) as (pod, index):
                 answers = pod.dump(nl.RTM_GETADDR, ifaddrmsg(), nl.ADDRESS_HEADER)
-                return any(a.index == index and a.address(nl.IFA_LOCAL) == ip for a in answers)
+                there = {
+                    answer.address(nl.IFA_LOCAL) or answer.address(nl.IFA_ADDRESS)
+                    for answer in answers
+                    if answer.index == index
+                }
+                return there.issuperset(ips)
         except OSError:
             return False
 
     def _pod_socket(self, pid: int) -> _PodSocket:
         return _PodSocket(pid)
 
-    def _direct(self, address: str) -> int:
-        """Index of the interface whose segment ``address`` is on."""
-        message = rtmsg()
-        message["family"], message["dst_len"] = 2, 32
-        message["attrs"] = [("RTA_DST", address)]
-        try:
-            answer = self._socket.get(nl.RTM_GETROUTE, message, nl.ROUTE_HEADER)
-        except nl.NetlinkError as error:
-            raise NetworkError(f"{address}: {error.strerror}") from error
-        gateway = answer.address(nl.RTA_GATEWAY)
-        if gateway:
-            raise NetworkError(
-                f"{address} is behind the router {gateway}, not on a segment of this host, "
-                "and the router does not know pod addresses: put the hosts on one segment"
-            )
-        if answer.header[7] == 2:
-            raise NetworkError(f"{address} is an address of this host itself")
-        return answer.number(nl.RTA_OIF)
 
-    def _node_routes(self) -> dict[str, str]:
-        """Pod range -> gateway of the routes that carry our protocol number."""
-        message = rtmsg()
-        message["family"] = 2
-        found: dict[str, str] = {}
-        for answer in self._socket.dump(nl.RTM_GETROUTE, message, nl.ROUTE_HEADER):
-            _family, length, _source, _tos, table, protocol = struct.unpack_from("=6B", answer.header)
-            gateway = answer.address(nl.RTA_GATEWAY)
-            if table == 254 and protocol == ROUTE_PROTOCOL and gateway:
-                found[f"{answer.address(nl.RTA_DST)}/{length}"] = gateway
-        return found
+def _is_segment(link: nl.Answer) -> bool:
+    """Whether hosts can be neighbours on this interface."""
+    flags = struct.unpack_from("=I", link.header, 8)[0]
+    foreign = link.text(nl.IFLA_IFNAME) not in _NOT_SEGMENTS
+    return foreign and not flags & (nl.IFF_LOOPBACK | nl.IFF_POINTOPOINT | nl.IFF_NOARP)
 
-    def _remove_route(self, cidr: str) -> None:
-        network = ipaddress.IPv4Network(cidr)
-        self._socket.apply(
-            nl.route(
-                f"remove route {cidr}",
-                destination=str(network.network_address),
-                prefix=network.prefixlen,
-                kind=nl.RTM_DELROUTE,
-                protocol=ROUTE_PROTOCOL,
-                ignore=(errno.ESRCH,),
-            )
-        )
+
+def _pod_address(index: int, ip: str) -> nl.Request:
+    return nl.address(f"address {ip}", index=index, ip=ip, prefix=128 if ":" in ip else 32)
+
+
+def _pod_routes(index: int, gateway: str) -> tuple[nl.Request, nl.Request]:
+    whole = 128 if ":" in gateway else 32
+    return (
+        nl.route("route to the gateway", destination=gateway, prefix=whole, index=index),
+        nl.route("default route", gateway=gateway, index=index),
+    )
 
 
 class _PodSocket:
@@ -333,10 +335,29 @@ class _PodSocket:
         with nl.inside(f"/proc/{self._pid}/ns/net"):
             self._socket = nl.RouteSocket()
             index = nl.index_of(POD_INTERFACE)
+            _settle_ipv6()
         return self._socket, index
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+
+def _settle_ipv6() -> None:
+    """In a pod's namespace: IPv6 as far as we set it. What others on the link may advertise changes no routes."""
+    here = f"ipv6/conf/{POD_INTERFACE}"
+    if _read_sysctl(f"{here}/disable_ipv6"):
+        for setting in ("accept_ra", "accept_redirects", "disable_ipv6", "accept_dad"):
+            _sysctl(f"{here}/{setting}", "0", required=False)
+
+
+def _forward_ipv6() -> None:
+    """A host that forwards takes no routes from router advertisements unless it is told to go on doing so."""
+    if _read_sysctl("ipv6/conf/all/forwarding") == "1":
+        return
+    for interface in (SYSCTLS / "ipv6/conf").iterdir():
+        if _read_sysctl(f"ipv6/conf/{interface.name}/accept_ra") == "1":
+            _sysctl(f"ipv6/conf/{interface.name}/accept_ra", "2", required=False)
+    _sysctl("ipv6/conf/all/forwarding", "1")
 
 
 def _read_sysctl(name: str) -> str:

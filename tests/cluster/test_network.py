@@ -176,7 +176,7 @@ def test_nodes_off_the_segment_are_named(lab: NetLab) -> None:
     stranger["status"] = {"addresses": [{"type": "InternalIP", "address": "192.0.2.9"}]}
     problems = host.call("set_nodes", nodes=[host.node, other.node, stranger])
     assert "stranger" in problems
-    assert "behind the router 172.31.0.1" in problems["stranger"]
+    assert "has not told its end of the tunnel yet" in problems["stranger"]
     assert host.call("set_nodes", nodes=[host.node, other.node]) == {}
     assert "10.244.99.0" not in host.run("ip", "route")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,12 @@ from agents.network.addresses import Allocator, HostPort, Lease, LeaseFile, Rang
 
 
 def make(cidr: str = "10.244.1.0/29") -> Allocator:
-    return Allocator(ipaddress.IPv4Network(cidr))
+    return Allocator.over([cidr])
 
 
 def test_gateway_network_and_broadcast_are_never_given_out() -> None:
     allocator = make()
-    given_out = [allocator.allocate(str(number)).ip for number in range(5)]
+    given_out = [allocator.allocate(str(number)).ips[0] for number in range(5)]
     assert given_out == [f"10.244.1.{last}" for last in (2, 3, 4, 5, 6)]
     with pytest.raises(RangeExhausted, match="all 5 addresses"):
         allocator.allocate("one more")
@@ -26,20 +25,20 @@ def test_gateway_network_and_broadcast_are_never_given_out() -> None:
 
 def test_freed_addresses_are_reused_last() -> None:
     allocator = make()
-    first = allocator.allocate("a").ip
+    first = allocator.allocate("a").ips
     allocator.release("a")
-    assert allocator.allocate("b").ip != first
+    assert allocator.allocate("b").ips != first
 
 
 def test_same_pod_same_address() -> None:
     allocator = make()
-    assert allocator.allocate("a").ip == allocator.allocate("a", name="x").ip
+    assert allocator.allocate("a").ips == allocator.allocate("a", name="x").ips
 
 
 def test_address_of_a_former_range_is_replaced() -> None:
     allocator = make()
-    allocator.adopt("a", Lease("10.244.7.9"))
-    assert allocator.allocate("a").ip == "10.244.1.2"
+    allocator.adopt("a", Lease(("10.244.7.9",)))
+    assert allocator.allocate("a").ips == ("10.244.1.2",)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 8)), max_size=60))
@@ -53,7 +52,7 @@ def test_no_address_is_held_twice(steps: list[tuple[bool, int]]) -> None:
                 assert len(allocator.leases) == 5
         else:
             allocator.release(str(pod))
-        held = [lease.ip for lease in allocator.leases.values()]
+        held = [ip for lease in allocator.leases.values() for ip in lease.ips]
         assert len(held) == len(set(held))
         assert all(allocator.contains(ip) for ip in held)
 
@@ -63,14 +62,14 @@ def test_file_gives_back_what_was_written(tmp_path: Path) -> None:
     allocator.allocate("a", name="web", host_ports=[HostPort(80, 8080, "TCP", "127.0.0.1")])
     allocator.allocate("b")
     file.write(render(allocator))
-    assert file.read() == (allocator.leases, "10.244.1.3")
+    assert file.read() == (allocator.leases, ("10.244.1.3",))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pods": {"a": {}}}', '{"pods": {"a": {"ip": 1}}}'])
 def test_unreadable_file_is_an_empty_one(tmp_path: Path, text: str) -> None:
     (tmp_path / "f").write_text(text)
-    assert LeaseFile(tmp_path / "f").read() == ({}, "")
-    assert LeaseFile(tmp_path / "none").read() == ({}, "")
+    assert LeaseFile(tmp_path / "f").read() == ({}, ())
+    assert LeaseFile(tmp_path / "none").read() == ({}, ())
 
 
 def test_host_port_of_a_container_port() -> None:
@@ -78,3 +77,26 @@ def test_host_port_of_a_container_port() -> None:
     assert HostPort.of({"hostPort": 80, "containerPort": 8080, "protocol": "UDP", "hostIP": "0.0.0.0"}) == HostPort(
         80, 8080, "UDP", ""
     )
+
+
+def test_an_address_of_each_range() -> None:
+    allocator = Allocator.over(["10.244.1.0/24", "fd00:10:244:1::/64"])
+    assert allocator.gateways == ("10.244.1.1", "fd00:10:244:1::1")
+    assert allocator.allocate("a").ips == ("10.244.1.2", "fd00:10:244:1::2")
+    assert allocator.allocate("b").of(6) == "fd00:10:244:1::3"
+
+
+def test_a_pod_from_before_the_second_range_keeps_what_it_has() -> None:
+    allocator = Allocator.over(["10.244.1.0/24", "fd00:10:244:1::/64"], {"a": Lease(("10.244.1.9",))})
+    assert allocator.allocate("a").ips == ("10.244.1.9",)
+    assert allocator.serves(allocator.leases["a"])
+    moved = Allocator.over(["10.244.1.0/24", "fd00:10:244:2::/64"], {"a": Lease(("10.244.1.9", "fd00:10:244:1::9"))})
+    assert not moved.serves(moved.leases["a"])
+    assert moved.allocate("a").ips == ("10.244.1.9", "fd00:10:244:2::2")
+
+
+def test_files_of_hosts_with_one_family_are_read(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text(
+        '{"last": "10.2.3.4", "pods": {"u": {"ip": "10.2.3.4", "name": "n", "host_ports": []}}}'
+    )
+    assert LeaseFile(tmp_path / "f").read() == ({"u": Lease(("10.2.3.4",), "n")}, ("10.2.3.4",))

@@ -53,7 +53,7 @@ def _pulled(root: Path) -> object:
 
 
 READERS: dict[str, tuple[str, Callable[[Path], Awaitable[object]], object]] = {
-    "addresses": ("a.json", _plain(lambda root: LeaseFile(root / "a.json").read()), ({}, "")),
+    "addresses": ("a.json", _plain(lambda root: LeaseFile(root / "a.json").read()), ({}, ())),
     "node": ("node.json", _node, None),
     "verdict": ("verdict.json", _plain(verdict.load_verdict), None),
     "allotment": ("resources.json", _plain(checkpoint.load), None),
