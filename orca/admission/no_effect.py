@@ -11,8 +11,6 @@ from collections.abc import Iterator
 
 from orca.admission.chain import CREATE, UPDATE, Attributes
 from orca.api.builtin import (
-    HORIZONTALPODAUTOSCALERS,
-    HORIZONTALPODAUTOSCALERS_V1,
     NETWORKPOLICIES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
@@ -24,12 +22,8 @@ from orca.api.builtin import (
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 
-_NOTHING_SCALES = "no controller runs it in this version, nothing is scaled"
-
 KINDS: dict[Resource, str] = {
     NETWORKPOLICIES: "nothing enforces it in this version, all pods reach all pods",
-    HORIZONTALPODAUTOSCALERS: _NOTHING_SCALES,
-    HORIZONTALPODAUTOSCALERS_V1: _NOTHING_SCALES,
     PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
     PERSISTENTVOLUMES: "no controller binds volumes in this version",
     STORAGECLASSES: "no controller provisions volumes in this version",

@@ -16,6 +16,7 @@ _PREFIXES = {
     "apiextensions.k8s.io": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
     "apiregistration.k8s.io": "io.k8s.kube-aggregator.pkg.apis.apiregistration",
     "flowcontrol.apiserver.k8s.io": "io.k8s.api.flowcontrol",
+    "metrics.k8s.io": "io.k8s.metrics.pkg.apis.metrics",
     "rbac.authorization.k8s.io": "io.k8s.api.rbac",
 }
 _ROWS: list[Resource] = []
@@ -292,6 +293,11 @@ CSISTORAGECAPACITIES = _namespaced(_STORAGE, "CSIStorageCapacity", "csistorageca
 STORAGECLASSES = _row(_STORAGE, "StorageClass", "storageclasses", "sc")
 VOLUMEATTACHMENTS = _row(_STORAGE, "VolumeAttachment", "volumeattachments", subresources=(STATUS,))
 VOLUMEATTRIBUTESCLASSES = _row(_STORAGE, "VolumeAttributesClass", "volumeattributesclasses", "vac")
+
+# metrics.k8s.io: what a metrics server has, at hand without one
+_METRICS = "metrics.k8s.io/v1beta1"
+NODEMETRICS = _row(_METRICS, "NodeMetrics", "nodes", verbs=("get", "list"), virtual=True)
+PODMETRICS = _namespaced(_METRICS, "PodMetrics", "pods", verbs=("get", "list"), virtual=True)
 
 BUILTIN = ResourceTable(tuple(_ROWS))
 """All rows. Servers that add CRDs take ``BUILTIN.copy()``."""

@@ -17,6 +17,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
+from orca.api import metricsapi
 from orca.api.errors import ApiError, bad_request
 from orca.api.objects import Obj
 from orca.api.resources import Resource
@@ -95,7 +96,7 @@ class Schema:
         assert package is not None
         assert package.origin is not None
         raw = Path(package.origin).with_name(_FOLDER).joinpath(_FILE).read_bytes()
-        return Definitions(orjson.loads(raw)["$defs"])
+        return Definitions(orjson.loads(raw)["$defs"] | metricsapi.DEFINITIONS)
 
     def definition(self, name: str) -> Obj:
         """One definition. Raises KeyError."""

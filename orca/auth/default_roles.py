@@ -103,6 +103,7 @@ _VIEW = [
     _rule(_READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
     _rule(_READ, "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
 ]
+_METRICS = [_rule(_READ, "metrics.k8s.io", "pods nodes")]  # as metrics-server brings it
 _REVIEWS = [
     _rule("create", "authentication.k8s.io", "tokenreviews"),
     _rule("create", "authorization.k8s.io", "subjectaccessreviews"),
@@ -296,6 +297,8 @@ def _of(rule: controller_roles.Rule) -> Obj:
 def cluster_roles() -> list[Obj]:
     """All default ClusterRoles; aggregated ones with their rules filled in."""
     roles = [_role(role, rules) for role, rules in _PLAIN.items()]
+    everybody = {f"{_AGGREGATE}{role}": "true" for role in _AGGREGATED}
+    roles.append(_role("system:aggregated-metrics-reader", _METRICS, everybody))
     roles += [
         _role(f"{controller_roles.PREFIX}{who}", [_of(rule) for rule in rules])
         for who, rules in controller_roles.CONTROLLERS.items()

@@ -322,6 +322,7 @@ async def _controllers(server: ApiServer, flags: Flags, clock: SystemClock) -> N
     config = module.ControllersConfig(
         table=server.table,
         remote=server.aggregator.kinds,
+        pages=server.pages,
         cluster_cidr=flags.cluster_cidr,
         service_cidr=flags.service_cidr,
         ca_cert_path=flags.data_dir / "pki" / "ca.crt",

@@ -411,13 +411,15 @@ def _patched(resource: Resource, current: Obj, patch: Patch, kind: PatchKind) ->
 def _scale_of(obj: Obj) -> Obj:
     metadata = {part: obj["metadata"].get(part) for part in ("name", "namespace", "uid", "resourceVersion")}
     replicas = (obj.get("spec") or {}).get("replicas", 0)
-    now = (obj.get("status") or {}).get("replicas", 0)
+    status: Obj = {"replicas": (obj.get("status") or {}).get("replicas", 0)}
+    if selector := (obj.get("spec") or {}).get("selector"):
+        status["selector"] = str(selectors.from_label_selector(selector if "matchLabels" in selector else {}))
     return {
         "apiVersion": "autoscaling/v1",
         "kind": "Scale",
         "metadata": metadata,
         "spec": {"replicas": replicas},
-        "status": {"replicas": now},
+        "status": status,
     }
 
 

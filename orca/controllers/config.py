@@ -1,6 +1,6 @@
 """What the controllers may be told from outside; `orca server` fills it from its flags."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,13 @@ class RemoteKinds(Protocol):
 
     async def empty(self, resource: Resource, namespace: str) -> list[Obj]:
         """Delete all objects of a kind in a namespace; what is left. Raises ApiError."""
+
+
+class Pages(Protocol):
+    """Documents of the API by their path, whoever serves them: metrics of resources, custom and external ones."""
+
+    async def get(self, path: str, query: Mapping[str, str]) -> Obj:
+        """Raises ApiError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +51,14 @@ class ControllersConfig:
 
     `table` are the resources the garbage collector and the namespace controller care for; rows added later by
     CustomResourceDefinitions are followed. `remote` are those of other servers, of which namespaces are emptied too.
+    Without `pages` nothing is autoscaled.
     Without `ca_cert_path` there is no root CA ConfigMap, without `ca_key_path`
     no certificate is signed.
     """
 
     table: ResourceTable = BUILTIN
     remote: RemoteKinds | None = None
+    pages: Pages | None = None
     cluster_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     node_cidr_mask_size: int = 24

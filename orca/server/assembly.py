@@ -13,7 +13,7 @@ import structlog
 
 from orca.admission import default_chain
 from orca.admission.webhooks import Calling, WebhookMetrics
-from orca.api.builtin import BUILTIN
+from orca.api.builtin import BUILTIN, COMPONENTSTATUSES, NODEMETRICS, PODMETRICS
 from orca.api.errors import ApiError
 from orca.auth import Authenticator, Authorizer, UserInfo, build_authorizer
 from orca.auth.authentication import TokenMethod
@@ -47,7 +47,9 @@ from orca.server.openapi import OpenApi
 from orca.server.peers import Peers
 from orca.server.reviews import Reviews
 from orca.server.splice import Splicer
+from orca.server.usage import Collector, Pages, UsageKinds
 from orca.server.verbs import Core, Verbs
+from orca.server.verbs.components import statuses
 from orca.store import Store
 
 log = structlog.get_logger()
@@ -108,6 +110,7 @@ class ApiServer:
         webhooks = Calling(store, self.hooks, self.table, self.authorizer, metrics=WebhookMetrics(metrics.registry))
         admission = default_chain(store, authorizer=self.authorizer, clock=clock, webhooks=webhooks)
         self.core = Core(store, self.table, admission, clock, self.services)
+        self.core.computed[COMPONENTSTATUSES.group_resource] = lambda _space, _name: statuses(self.core)
         self.verbs = Verbs(self.core)
         self.client = LocalClient(self.verbs, LOOPBACK_USER)
         self._kinds = CustomKinds(store, self.table, self.hooks)
@@ -123,8 +126,14 @@ class ApiServer:
         self.health = Health()
         self.health.add("etcd", store.ping)
         self.health.add("informer-sync", self._synced, ready_only=True)
-        self._splicer = Splicer(Hosts(store, self._agent_tls()), admission)
+        hosts = Hosts(store, self._agent_tls())
+        self._splicer = Splicer(hosts, admission)
+        self._usage = Collector(hosts, clock)
+        kinds = UsageKinds(store, self._usage)
+        self.core.computed[NODEMETRICS.group_resource] = kinds.nodes
+        self.core.computed[PODMETRICS.group_resource] = kinds.pods
         self.aggregator = Aggregator(store, self.client, self.table, pki.front_proxy_client, clock, metrics.registry)
+        self.pages = Pages(self.verbs, self.aggregator)
         front_proxy = FrontProxy(pki.front_proxy_ca.cert.read_bytes(), FRONT_PROXIES, clock)
         self.tls = self._serving_tls()
         self._deadlines = Deadlines(config.request_timeout)
@@ -230,6 +239,7 @@ class ApiServer:
         if self._factory is not None:
             await self._factory.shutdown(DRAIN_SECONDS)
         await self._splicer.close()
+        await self._usage.close()
         await self.hooks.aclose()
         await self.aggregator.stop()
 

@@ -16,7 +16,7 @@ from orca.client.clock import Clock
 from orca.client.keeping import keep_running
 from orca.server.aggregation.apiservices import ApiServices
 from orca.server.aggregation.availability import Availability
-from orca.server.aggregation.backend import Backends
+from orca.server.aggregation.backend import Backends, Reply
 from orca.server.aggregation.kinds import RemoteKinds
 from orca.server.aggregation.merging import RemoteVersion, merged_groups
 from orca.server.aggregation.metrics import AvailabilityMetrics
@@ -72,6 +72,10 @@ class Aggregator:
     def remote(self, group: str, version: str) -> Obj | None:
         """The APIService of a group version that another server has."""
         return self._services.remote(group, version)
+
+    async def ask(self, service: Obj, path: str, seconds: float) -> Reply:
+        """A document of another server, asked for as the server itself. Raises Unreachable."""
+        return await self._backends.ask("GET", service, path, seconds)
 
     async def proxy(self, request: Request, service: Obj) -> web.StreamResponse:
         """Hand an authorised request on."""

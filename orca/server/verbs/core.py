@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _OPTION_KINDS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions", "CONNECT": ""}
 VirtualHandler = Callable[["Call", Obj], Awaitable[Obj]]
 """(call, body) -> answer of a kind that is computed, never stored (reviews)."""
+Computed = Callable[[str, str], Awaitable[list[Entry]]]
+"""(namespace or "", name or "") -> entries of a kind that is computed, never stored."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Core:
     clock: Clock
     services: ServiceAllocator
     virtual: dict[str, VirtualHandler] = field(default_factory=dict)  # by group_resource
+    computed: dict[str, Computed] = field(default_factory=dict)  # by group_resource
 
     async def read(self, resource: Resource, space: str, object_name: str) -> Entry:
         """The newest object in the version ``resource`` serves. Raises ApiError 404."""

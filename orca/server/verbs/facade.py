@@ -37,7 +37,7 @@ class Verbs:
     async def get(self, resource: Resource, object_name: str, space: str = "", *, resource_version: str = "") -> Entry:
         """One object; ``resource_version="0"`` allows any age."""
         if resource.virtual:
-            return await self._virtual_get(resource, object_name)
+            return await self._virtual_get(resource, space, object_name)
         if not resource.namespaced:
             space = ""
         if resource_version and resource_version != "0":
@@ -47,8 +47,8 @@ class Verbs:
             )
         return await self.core.read(resource, space, object_name)
 
-    async def _virtual_get(self, resource: Resource, object_name: str) -> Entry:
-        for entry in (await self.list(resource, "", ListOptions())).entries:
+    async def _virtual_get(self, resource: Resource, space: str, object_name: str) -> Entry:
+        for entry in await self.core.computed[resource.group_resource](space, object_name):
             if entry.name == object_name:
                 return entry
         raise not_found(resource, object_name)

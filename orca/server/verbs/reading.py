@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orca.api import strategy
-from orca.api.builtin import COMPONENTSTATUSES
 from orca.api.errors import ApiError, FieldError, invalid_kind, is_not_found
 from orca.api.objects import Obj, labels
 from orca.api.resources import Resource
 from orca.api.selectors import FieldSelector, Selector, field_matches, parse_field_selector, parse_label_selector
 from orca.server.options import ListOptions
-from orca.server.verbs.components import statuses
 from orca.server.verbs.core import Core
 from orca.server.verbs.serving import AnyWatch, ServedWatch, is_plain, serve, serve_all
 from orca.store import Page
@@ -57,8 +55,8 @@ def select(resource: Resource, label_text: str, field_text: str) -> Selection:
 async def list_page(core: Core, resource: Resource, space: str, options: ListOptions) -> Page:
     """One page of a consistent list. Raises ApiError 400, 410."""
     wanted = select(resource, options.labels, options.fields)
-    if resource is COMPONENTSTATUSES:
-        entries = await statuses(core)
+    if resource.virtual:
+        entries = await core.computed[resource.group_resource](space, wanted.name)
         return Page([one for one in entries if not wanted.predicate or wanted.predicate(one.obj)], core.store.revision)
     if wanted.name and not options.continue_ and not options.match and (space or not resource.namespaced):
         return await _single(core, resource, space, wanted)

@@ -114,5 +114,6 @@ def test_the_table_agrees_with_the_schema() -> None:
 
 def test_most_kinds_have_their_message() -> None:
     known = set(_lines())
-    missing = [row.kind for row in BUILTIN if row.definition.removeprefix("io.k8s.api.") not in known]
+    written = [row for row in BUILTIN if set(row.verbs) - {"get", "list"}]
+    missing = [row.kind for row in written if row.definition.removeprefix("io.k8s.api.") not in known]
     assert sorted(missing) == ["APIService", "CustomResourceDefinition"]
