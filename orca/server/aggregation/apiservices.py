@@ -36,7 +36,6 @@ PRIORITIES: dict[GroupVersion, tuple[int, int]] = {
     ("flowcontrol.apiserver.k8s.io", "v1"): (16100, 21),
     ("resource.k8s.io", "v1"): (15900, 20),
     ("storagemigration.k8s.io", "v1"): (15800, 15),
-    ("metrics.k8s.io", "v1beta1"): (100, 100),
 }
 """(groupPriorityMinimum, versionPriority) of built-in group versions, as kube-apiserver registers them."""
 

@@ -25,7 +25,8 @@ log = structlog.get_logger()
 
 MANAGED = "kube-aggregator.kubernetes.io/automanaged"
 ON_START, ALWAYS = "onstart", "true"
-_UNREGISTERED = frozenset({"apiregistration.k8s.io"})
+_UNREGISTERED = frozenset({"apiregistration.k8s.io", "metrics.k8s.io"})
+"""The second so that a metrics server can be installed by whatever creates its APIService, and serves from then on."""
 _RETRY_SECONDS = 5.0
 
 

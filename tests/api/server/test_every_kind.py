@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orca.api.builtin import BUILTIN, COMPONENTSTATUSES
+from orca.api.builtin import BUILTIN
 from orca.api.resources import Resource
 from orca.server import patch_media
 from tests.api.server.api import Api
@@ -27,8 +27,10 @@ async def test_every_pair(api: Api, space: str, row: Resource, request_pem: str)
 @pytest.mark.parametrize("row", [row for row in BUILTIN if row.virtual], ids=lambda row: row.group_resource)
 async def test_computed_kinds_answer(api: Api, space: str, row: Resource) -> None:
     path = collection(row, space)
-    if row is COMPONENTSTATUSES:
-        assert (await api.get(path)).json["kind"] == "ComponentStatusList"
+    if "list" in row.verbs:
+        assert (await api.get(path)).json["kind"] == f"{row.kind}List"
+        assert (await api.get(f"{path}/nobody")).failure[:2] == (404, "NotFound")
+        assert (await api.post(path, {"metadata": {"name": "x"}})).status == 405
         return
     attributes = {"verb": "get", "resource": "pods", "namespace": space}
     spec = {
