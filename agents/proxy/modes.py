@@ -7,6 +7,7 @@ finds the one or the other, and connections that exist keep the translation the 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -69,7 +70,10 @@ async def remove_rules(iptables: Iptables | None = None) -> None:
 
 
 def _cleaners(iptables: Iptables, host: HostView) -> dict[str, Callable[[], Awaitable[None]]]:
-    return {"iptables": lambda: _iptables(iptables, host).remove_everything()}
+    return {
+        "iptables": lambda: _iptables(iptables, host).remove_everything(),
+        "ipvs": lambda: _clean_ipvs(iptables, host),
+    }
 
 
 def _iptables(iptables: Iptables, host: HostView) -> Backend:
@@ -83,7 +87,23 @@ def _nftables(iptables: Iptables, host: HostView) -> Backend:
 
 
 def _ipvs(iptables: Iptables, host: HostView) -> Backend:
-    raise ProxyModeError("--proxy-mode=ipvs is not available in this version")
+    from agents.proxy.ipvs import IpvsBackend
+
+    if problem := IpvsBackend.problem(host.ipvs_scheduler):
+        raise ProxyModeError(problem)
+    return IpvsBackend(iptables, host)
+
+
+async def _clean_ipvs(iptables: Iptables, host: HostView) -> None:
+    # The first thing that mode makes on a host, and the last it takes away.
+    if any(name == "kube-ipvs0" for _, name in socket.if_nameindex()):
+        from agents.proxy.ipvs import IpvsBackend
+
+        backend = IpvsBackend(iptables, host)
+        try:
+            await backend.remove_everything()
+        finally:
+            backend.close()
 
 
 _BACKENDS: dict[str, Callable[[Iptables, HostView], Backend]] = {
