@@ -23,7 +23,7 @@ from agents.proxy.ipvs import host as kernel
 from agents.proxy.ipvs import ipset, layout, rules
 from agents.proxy.ipvs.layout import Fragment, VirtualKey
 from agents.proxy.ipvs.netlink import DEVICE, HostAddresses, VirtualServers
-from agents.proxy.ipvs.plan import Actual, Operation, draining, plan
+from agents.proxy.ipvs.plan import Actual, DropVirtual, Operation, draining, plan
 from agents.proxy.ipvs.wanted import Entry, Touched, Wanted
 from agents.proxy.model import FAMILIES, Family, ServicePort, family_of
 
