@@ -19,8 +19,9 @@ import structlog
 import yaml
 
 from agents import mounts
+from agents.balancer import Announcer
 from agents.config import Configuration
-from agents.dns import DnsServer
+from agents.dns import METRICS_PATH, DnsPages, DnsServer, settings_informer
 from agents.images.catalogue import Catalogue
 from agents.images.keeping import ImageKeeping
 from agents.network import NetworkError, PodNetwork
@@ -54,7 +55,7 @@ from agents.serving import Serving
 from agents.static.feed import PodFeed
 from agents.volumes import VolumeManager
 from agents.wallclock import WallClock
-from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
+from orca.api.builtin import ENDPOINTSLICES, NAMESPACES, NODES, SERVICES
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, name
 from orca.client.base import Client
@@ -299,16 +300,15 @@ class Agent:
             report_seconds=configuration.node_status_report_frequency,
         )
         parts.add("node", reporter.run)
-        parts.add(
-            "lease",
-            LeaseHeart(heart, options.node_name, clock=clock, duration=configuration.node_lease_duration_seconds).run,
-        )
+        lease = LeaseHeart(heart, options.node_name, clock=clock, duration=configuration.node_lease_duration_seconds)
+        parts.add("lease", lease.run)
 
         # Caches that several parts read.
-        nodes, services, slices = (
-            Informer(api, resource, clock=clock) for resource in (NODES, SERVICES, ENDPOINTSLICES)
+        nodes, services, slices, namespaces = (
+            Informer(api, resource, clock=clock) for resource in (NODES, SERVICES, ENDPOINTSLICES, NAMESPACES)
         )
-        for informer in (nodes, services, slices):
+        dns_settings = settings_informer(api, clock)
+        for informer in (nodes, services, slices, namespaces, dns_settings):
             parts.add(f"informer {informer.resource.plural}", informer.run)
 
         # Network, services, volumes, pods.
@@ -333,14 +333,19 @@ class Agent:
             clock=clock,
         )
         parts.add("proxy", proxy.run)
+        balancer = Announcer(services, options.node_name, lease, root=options.root, clock=clock)
+        parts.add("announcing", balancer.run)
         identity = options.kubeconfig or self._keyring.kubeconfig
         release = Release(proxy, nodes, options.node_name, trust=lambda: Kubeconfig(identity).load().ssl, clock=clock)
         dns = DnsServer(
             services,
             slices,
+            namespaces=namespaces,
+            settings=dns_settings,
             addresses=configuration.cluster_dns,
             domain=configuration.cluster_domain,
-            local_ranges=(options.cluster_cidr, options.service_cidr),
+            local_ranges=f"{options.cluster_cidr},{options.service_cidr}".split(","),
+            resolv_conf=Path(configuration.resolv_conf or "/etc/resolv.conf"),
             clock=clock,
         )
         parts.add("dns", dns.run)
@@ -422,7 +427,11 @@ class Agent:
             clock=clock,
             version=version(),
             names=(options.node_name, *node_options.addresses),
-            pages={**pressure.pages(host_facts, lambda: reporter.engine), RELEASED_PATH: release.serve},
+            pages={
+                **pressure.pages(host_facts, lambda: reporter.engine),
+                RELEASED_PATH: release.serve,
+                METRICS_PATH: DnsPages(dns).metrics,
+            },
             shutdown=lambda: shutdown.times,
             evictions=lambda: pressure.eviction.evictions,
         )

@@ -1,10 +1,12 @@
 """The node's sign of life: a Lease in kube-node-lease, renewed four times in its duration (every 10 s).
 
 It runs on a client of its own and waits for nobody: a pod, image or engine that hangs must not make the node look dead.
+A host that announces addresses for the cluster renews more often (`LeaseHeart.hurry`), so that they move in seconds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import copy
 
 import structlog
@@ -20,6 +22,7 @@ NAMESPACE = "kube-node-lease"
 RENEWED_AFTER = 0.25
 """Part of the lease's duration."""
 RETRY_SECONDS = 1.0
+HURRIED_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -34,24 +37,52 @@ class LeaseHeart:
         self._clock = clock
         self._duration = duration
         self._last: Obj | None = None
+        self._hurried = False
+        self._wake = asyncio.Event()
+        self._renewed_at = clock.monotonic()
 
     def __repr__(self) -> str:
         return f"<LeaseHeart {self._node_name}>"
+
+    def hurry(self, wanted: bool) -> None:
+        """Renew every two seconds from now on, or no more often than usual again."""
+        if wanted and not self._hurried:
+            self._wake.set()
+        self._hurried = wanted
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since the last renewal that succeeded began (before the first: since the start)."""
+        return self._clock.monotonic() - self._renewed_at
 
     async def run(self) -> None:
         failing = False
         while True:
             try:
+                began = self._clock.monotonic()
                 await self.beat()
+                self._renewed_at = began
                 if failing:
                     log.info("the node's lease is renewed again", node=self._node_name)
                 failing, pause = False, self._duration * RENEWED_AFTER
+                pause = min(pause, HURRIED_SECONDS) if self._hurried else pause
             except ApiError as error:
                 self._last = None
                 if not failing:
                     log.warning("cannot renew the node's lease", node=self._node_name, error=error.message)
                 failing, pause = True, RETRY_SECONDS
-            await self._clock.sleep(pause)
+            await self._rest(pause)
+
+    async def _rest(self, seconds: float) -> None:
+        """Until it is time again, or there is a hurry."""
+        self._wake.clear()
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        waking = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            waking.cancel()
 
     async def beat(self) -> None:
         """Renew once; makes the Lease when there is none. Raises ApiError."""

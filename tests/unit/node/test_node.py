@@ -465,3 +465,26 @@ async def test_a_part_that_fails_starts_again_and_the_others_go_on() -> None:
     assert len(beats) == 11
     await parts.stop()
     assert len(beats) == 11
+
+
+async def test_a_host_that_announces_renews_its_lease_every_two_seconds() -> None:
+    clock = VirtualClock()
+    client = FakeClient(clock=clock)
+    heart = LeaseHeart(client, "host-1", clock=clock)
+    running = asyncio.create_task(heart.run())
+
+    async def beats_within(seconds: int) -> int:
+        found = set()
+        for _ in range(seconds * 10):
+            await clock.advance(0.1)
+            found.add((await client.get(LEASES, "host-1", "kube-node-lease"))["spec"]["renewTime"])
+        return len(found) - 1
+
+    await clock.advance(5)
+    heart.hurry(True)
+    assert 4 <= await beats_within(10) <= 6
+    assert heart.silent_seconds <= 2
+    heart.hurry(False)
+    await clock.advance(2)
+    assert await beats_within(20) == 2
+    running.cancel()

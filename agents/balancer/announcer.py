@@ -1,0 +1,294 @@
+"""`Announcer`: answers for the addresses that this node is to announce, as long as nobody else does.
+
+What is announced is kept in a file: an agent that starts while the API is away goes on with it, after it has asked
+whether somebody else answers by now. Costs nothing while the node has nothing to announce.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+import structlog
+
+from agents.balancer import frames, model
+from agents.balancer.interfaces import interface_for
+from agents.balancer.segment import Heard, Segment, routes
+from agents.durable import read_object, write_file
+from orca.api.objects import Obj, key
+from orca.client.clock import Clock
+from orca.client.informer import Informer
+
+log = structlog.get_logger()
+
+PATIENCE_SECONDS = 2.0
+"""For the API to tell what is announced, before what is remembered counts."""
+PROBE_SECONDS = 1.0
+RETRY_SECONDS = 2.0
+FILE = "announced.json"
+
+
+class Heart(Protocol):
+    """``agents.node.LeaseHeart``."""
+
+    @property
+    def silent_seconds(self) -> float: ...
+
+    def hurry(self, wanted: bool) -> None: ...
+
+
+class Wire(Protocol):
+    """``segment.Segment``."""
+
+    @property
+    def mac(self) -> bytes: ...
+
+    @property
+    def stale(self) -> bool: ...
+
+    def listen_for(self, address: str) -> None: ...
+
+    def forget(self, address: str) -> None: ...
+
+    def send(self, frame: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Announcer:
+    """See the module. ``open_wire`` and ``way`` (the two texts of routes) are the I/O."""
+
+    def __init__(
+        self,
+        services: Informer,
+        node_name: str,
+        heart: Heart,
+        *,
+        root: Path,
+        clock: Clock,
+        open_wire: Callable[[str, Heard], Wire] = Segment,
+        way: Callable[[], tuple[str, str]] = routes,
+    ) -> None:
+        self._services = services
+        self._node_name = node_name
+        self._heart = heart
+        self._directory = root / "balancer"
+        self._clock = clock
+        self._open_wire = open_wire
+        self._way = way
+        self._wires: dict[str, Wire] = {}
+        self._announced: dict[str, model.Announced] = {}
+        self._probing: set[str] = set()
+        self._given_up: set[str] = set()
+        """Somebody else answers, and the API has not said since that it is ours."""
+        self._problems: dict[str, str] = {}
+        self._assigned: dict[str, str] = {}
+        self._known: dict[str, dict[str, str]] = {}
+        self._wake = asyncio.Event()
+        self._saved: dict[str, str] | None = None
+        services.on_add(self._service_changed)
+        services.on_update(lambda _, new: self._service_changed(new))
+        services.on_delete(self._service_gone)
+
+    def __repr__(self) -> str:
+        return f"<Announcer of {', '.join(self._announced) or 'nothing'}>"
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """What this host answers for now."""
+        return frozenset(self._announced)
+
+    async def run(self) -> None:
+        """Until cancelled; with it ends all announcing."""
+        try:
+            await self._go_on()
+            await self._services.synced()
+            while True:
+                self._wake.clear()
+                self._assigned = {ip: owner for found in self._known.values() for ip, owner in found.items()}
+                pause = self._adjust()
+                await self._save()
+                await self._rest(pause)
+        finally:
+            for wire in self._wires.values():
+                wire.close()
+            self._wires.clear()
+            self._announced.clear()
+
+    # --- what the API says -------------------------------------------------------------------------------------------
+
+    def _service_changed(self, service: Obj) -> None:
+        owner = key(service)
+        found = model.assigned([service], self._node_name)
+        if found != self._known.get(owner, {}):
+            # The API has spoken anew: what was given up may be ours again.
+            self._given_up -= found.keys()
+            if found:
+                self._known[owner] = found
+            else:
+                self._known.pop(owner, None)
+            self._wake.set()
+
+    def _service_gone(self, service: Obj) -> None:
+        if self._known.pop(key(service), None):
+            self._wake.set()
+
+    async def _go_on(self) -> None:
+        """With what was announced before, when the API does not tell soon, and nobody else answers for it."""
+        remembered = await asyncio.to_thread(self._read)
+        if not remembered:
+            return
+        self._heart.hurry(True)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._services.synced()
+                return
+        except TimeoutError:
+            pass
+        log.warning("the API does not tell what to announce; going on with what was", addresses=sorted(remembered))
+        self._probing = set(remembered)
+        for address in remembered:
+            wire = self._wire_for(address)
+            if wire is not None:
+                wire[1].send(frames.probe(address, wire[1].mac))
+        await self._clock.sleep(PROBE_SECONDS)
+        now = self._clock.monotonic()
+        for address in self._probing:
+            wire = self._wire_for(address)
+            if wire is not None:
+                # Quietly: whoever knows where it was has not been told otherwise.
+                told = len(model.TOLD_AT)
+                self._announced[address] = model.Announced(address, remembered[address], wire[0], now, told, now)
+        self._probing = set()
+
+    def _read(self) -> dict[str, str]:
+        try:
+            return {str(ip): str(owner) for ip, owner in read_object(self._directory / FILE).items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            log.warning("what was announced cannot be read", error=str(error))
+            return {}
+
+    async def _save(self) -> None:
+        wanted = {ip: one.service for ip, one in self._announced.items()}
+        if wanted != (self._saved or {}) or (self._saved is None and not wanted):
+            try:
+                await asyncio.to_thread(self._write, wanted)
+            except OSError as error:
+                log.warning("what is announced cannot be saved", error=str(error))
+                return
+            self._saved = wanted
+
+    def _write(self, wanted: dict[str, str]) -> None:
+        if not wanted:
+            (self._directory / FILE).unlink(missing_ok=True)
+        else:
+            write_file(self._directory, FILE, orjson.dumps(wanted).decode())
+
+    # --- what is announced -------------------------------------------------------------------------------------------
+
+    def _adjust(self) -> float | None:
+        """Begin, go on and end; seconds until something is due, None when nothing is."""
+        now = self._clock.monotonic()
+        wanted = {ip: owner for ip, owner in self._assigned.items() if ip not in self._given_up}
+        self._heart.hurry(bool(wanted))
+        for address in [ip for ip in self._announced if ip not in wanted]:
+            self._end(address, "another host announces it, or none")
+        retry = False
+        for address, owner in wanted.items():
+            if address not in self._announced:
+                retry |= not self._begin(address, owner, now)
+        self._close_unused()
+        due = [now + RETRY_SECONDS] if retry else []
+        if stale := [name for name, wire in self._wires.items() if wire.stale]:
+            # The interface went and came back, as another one of the same name.
+            for address in [ip for ip, one in self._announced.items() if one.interface in stale]:
+                self._end(address, "its interface is gone")
+            self._close_unused()
+            return 0.0
+        for one in self._announced.values():
+            if one.due() <= now:
+                self._tell(one)
+                one.tell(now)
+            due.append(one.due())
+        return max(min(due) - now, 0.0) if due else None
+
+    def _begin(self, address: str, owner: str, now: float) -> bool:
+        wire = self._wire_for(address)
+        if wire is None:
+            return False
+        self._announced[address] = model.Announced(address, owner, wire[0], now)
+        log.info("announcing", address=address, service=owner, interface=wire[0])
+        return True
+
+    def _wire_for(self, address: str) -> tuple[str, Wire] | None:
+        interface = interface_for(address, *self._way())
+        try:
+            if not interface:
+                raise OSError("there is no route to it")
+            if interface not in self._wires:
+                self._wires[interface] = self._open_wire(interface, self._heard)
+            self._wires[interface].listen_for(address)
+        except OSError as error:
+            if self._problems.get(address) != str(error):
+                log.error("an address cannot be announced", address=address, interface=interface, error=str(error))
+            self._problems[address] = str(error)
+            return None
+        self._problems.pop(address, None)
+        return interface, self._wires[interface]
+
+    def _end(self, address: str, why: str) -> None:
+        one = self._announced.pop(address)
+        if one.interface in self._wires:
+            self._wires[one.interface].forget(address)
+        log.info("no longer announcing", address=address, service=one.service, why=why)
+
+    def _close_unused(self) -> None:
+        used = {one.interface for one in self._announced.values()}
+        for interface in [name for name in self._wires if name not in used]:
+            self._wires.pop(interface).close()
+
+    def _tell(self, one: model.Announced) -> None:
+        wire = self._wires[one.interface]
+        for frame in frames.announcement(one.address, wire.mac):
+            wire.send(frame)
+
+    # --- what others say ---------------------------------------------------------------------------------------------
+
+    def _heard(self, interface: str, said: frames.Question | frames.Claim) -> None:
+        if isinstance(said, frames.Claim):
+            self._probing.discard(said.address)
+        one = self._announced.get(said.address)
+        if one is None or one.interface != interface:
+            return
+        wire = self._wires[interface]
+        if isinstance(said, frames.Question):
+            wire.send(frames.answer(said, wire.mac))
+            return
+        mac = said.mac.hex(":")
+        if model.yields(silent=self._heart.silent_seconds, api_says_so=said.address in self._assigned):
+            self._given_up.add(said.address)
+            self._end(said.address, f"{mac} announces it and the API is out of reach")
+            self._wake.set()
+            return
+        now = self._clock.monotonic()
+        if now - one.defended >= model.DEFEND_SECONDS:
+            one.defended = now
+            log.warning("somebody else uses an address that this host announces", address=said.address, mac=mac)
+            self._tell(one)
+
+    async def _rest(self, seconds: float | None) -> None:
+        if seconds is None:
+            await self._wake.wait()
+            return
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        waking = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            waking.cancel()
