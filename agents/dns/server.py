@@ -4,42 +4,48 @@
     asyncio.create_task(dns.run())
 
 The address is on this host (`agents.network` puts it there), so a query never leaves it; the listener does not wait for
-the address, nor for the API: until the first list is in, names of the cluster get SERVFAIL and everything else is
-forwarded.
+the address, nor for the API: until the first lists are in, names of the cluster get SERVFAIL and everything else is
+forwarded. Without the API it goes on with what it was told last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import structlog
 
+from agents.dns import reply as replies
 from agents.dns import wire
-from agents.dns.upstream import NoAnswer, ResolvConf, Upstream
+from agents.dns.names import Names
+from agents.dns.nameservers import SETTINGS, Address, ResolvConf, Settings, SettingsInvalid
+from agents.dns.received import answers
+from agents.dns.reply import Reply
+from agents.dns.streams import Streams
+from agents.dns.tally import Tally
+from agents.dns.upstream import NoAnswer, Upstream
 from agents.dns.wire import Answer, BadQuery, Query
-from agents.dns.zone import Zone, service_names
-from orca.api.objects import Obj, key, labels, namespace
+from agents.dns.zone import Zone
+from orca.api.objects import Obj, key
 from orca.client.clock import Clock, SystemClock
 from orca.client.informer import Informer
 
 log = structlog.get_logger()
 
-TURNS = 8
-"""Several addresses of one name are rotated through this many orders."""
-PACKED_SIZE = 20_000
-TCP_IDLE_SECONDS = 10.0
-TCP_CLIENTS = 500
+REMEMBERED = 10_000
+"""Questions about the cluster whose answers are kept ready; any change of a Service ends them all."""
 FORWARDS = 1000
-"""Questions to the outside under way at once; beyond it the answer is SERVFAIL."""
-_IP_FREEBIND = 15
+"""Questions to the outside under way at once; beyond it they are refused, as by kubeadm's ``max_concurrent 1000``."""
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78
+_PLUGIN_ZONE, _PLUGIN_FORWARD, _PLUGIN_CACHE, _PLUGIN_NONE = "kubernetes", "forward", "cache", ""
 
-Address = tuple[Any, ...]
+Client = tuple[Any, ...]
+Say = Callable[[bytes], None]
 
 
 class DnsServer:
@@ -50,6 +56,8 @@ class DnsServer:
         services: Informer,
         slices: Informer,
         *,
+        namespaces: Informer | None = None,
+        settings: Informer | None = None,
         addresses: Sequence[str] = ("10.96.0.10",),
         domain: str = "cluster.local",
         local_ranges: Sequence[str] = ("10.244.0.0/16", "10.96.0.0/16"),
@@ -57,24 +65,32 @@ class DnsServer:
         port: int = 53,
         clock: Clock | None = None,
     ) -> None:
-        self._services = services
-        self._slices = slices
+        """``namespaces``: without them those with a Service are known. ``settings``: ConfigMaps, of which the one named
+        kube-system/kube-dns counts (`agents.dns.nameservers`). ``local_ranges``: see `Zone`."""
+        clock = clock or SystemClock()
         self._addresses = tuple(addresses)
         self._port = port
-        self._zone = Zone(domain, addresses=addresses, local_ranges=local_ranges)
-        self._upstream = Upstream(ResolvConf(resolv_conf, own=addresses).servers, clock or SystemClock())
-        self._slices_of: dict[str, dict[str, Obj]] = {}
-        self._packed: dict[tuple[tuple[str, int, bool, bool], int], bytes] = {}
-        self._turn = 0
+        self._zone = Zone(
+            domain, addresses=addresses, local_ranges=local_ranges, serial=int(clock.now().timestamp()) & 0xFFFFFFFF
+        )
+        self._names = Names(self._zone, services, slices, namespaces, self._names_changed)
+        self._host = ResolvConf(resolv_conf, own=addresses, now=clock.monotonic)
+        self._settings = Settings()
+        self._configured = settings
+        self.tally = Tally()
+        self._upstream = Upstream(self._servers_of, clock, tally=self.tally)
+        self._ready: dict[tuple[str, int, bool, int], Reply] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tcp_clients = 0
+        self._streams = Streams(self._take_stream)
         self._following = False
         self._listening = asyncio.Event()
-        self.answered = 0
-        self.forwarded = 0
 
     def __repr__(self) -> str:
         return f"<DnsServer {', '.join(self._addresses)} {self._zone}>"
+
+    @property
+    def upstream(self) -> Upstream:
+        return self._upstream
 
     async def listening(self) -> None:
         """Returns once queries are taken."""
@@ -92,7 +108,7 @@ class DnsServer:
                 )
                 transports.append(transport)
                 listener = _socket(address, self._port, socket.SOCK_STREAM)
-                servers.append(await asyncio.start_server(self._client, sock=listener))
+                servers.append(await loop.create_server(self._streams.protocol, sock=listener))
             self._listening.set()
             log.info("cluster DNS answers", addresses=list(self._addresses), domain=self._zone.domain)
             await asyncio.Event().wait()
@@ -102,149 +118,135 @@ class DnsServer:
                 transport.close()
             for server in servers:
                 server.close()
+            self._streams.close()
             for task in self._tasks:
                 task.cancel()
+            await self._upstream.close()
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
-    def take(self, message: bytes, transport: asyncio.DatagramTransport, client: Address) -> None:
-        """A datagram: answered on the spot when it can be."""
+    def take(self, message: bytes, say: Say, family: str, *, udp: bool) -> bool:
+        """A message: answered on the spot when that can be. False for one that gets no answer."""
+        began = time.perf_counter()
         try:
             query = wire.parse_query(message)
         except BadQuery as bad:
-            transport.sendto(wire.refusal(bad.identity, bad.rcode), client)
-            return
+            self._count("udp" if udp else "tcp", family, 0, len(message))
+            self._said(bad.rcode, _PLUGIN_NONE, bad.message, udp, began)
+            say(bad.message)
+            return True
         if query is None:
-            return
-        known = self._at_once(query)
+            return False
+        self._count("udp" if udp else "tcp", family, query.kind, len(message))
+        self.tally.dnssec += query.dnssec
+        known, plugin = self._at_once(query)
         if known is not None:
-            transport.sendto(wire.address_to(query, known, udp=True), client)
-        elif len(self._tasks) >= FORWARDS:
-            transport.sendto(self._failure(query), client)
-        else:
-            task = asyncio.create_task(self._later(query, transport, client))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            answer = known.to(query, udp=udp)
+            self._said(known.rcode, plugin, answer, udp, began)
+            say(answer)
+            return True
+        if len(self._tasks) >= FORWARDS:
+            self.tally.too_many += 1
+            answer = replies.failure(wire.REFUSED).to(query, udp=udp)
+            self._said(wire.REFUSED, _PLUGIN_FORWARD, answer, udp, began)
+            say(answer)
+            return True
+        task = asyncio.create_task(self._later(query, say, udp, began))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
 
-    async def _later(self, query: Query, transport: asyncio.DatagramTransport, client: Address) -> None:
-        answer = await self._forward(query, tcp=False)
-        if not transport.is_closing():
-            transport.sendto(wire.address_to(query, answer, udp=True), client)
+    def _take_stream(self, message: bytes, say: Say, family: str) -> bool:
+        return self.take(message, say, family, udp=False)
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One TCP connection, any number of questions one after the other."""
-        if self._tcp_clients >= TCP_CLIENTS:
-            writer.close()
-            return
-        self._tcp_clients += 1
-        try:
-            while True:
-                async with asyncio.timeout(TCP_IDLE_SECONDS):
-                    (length,) = struct.unpack(">H", await reader.readexactly(2))
-                    message = await reader.readexactly(length)
-                try:
-                    query = wire.parse_query(message)
-                except BadQuery as bad:
-                    answer = wire.refusal(bad.identity, bad.rcode)
-                else:
-                    if query is None:
-                        break
-                    packed = self._at_once(query) or await self._forward(query, tcp=True)
-                    answer = wire.address_to(query, packed, udp=False)
-                writer.write(struct.pack(">H", len(answer)) + answer)
-                await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._tcp_clients -= 1
-            writer.close()
+    async def _later(self, query: Query, say: Say, udp: bool, began: float) -> None:
+        found = await self._forward(query)
+        answer = found.to(query, udp=udp)
+        self._said(found.rcode, _PLUGIN_FORWARD, answer, udp, began)
+        say(answer)
 
-    def _at_once(self, query: Query) -> bytes | None:
-        """The packed answer to a question about the cluster; None for what has to be asked elsewhere."""
-        self.answered += 1
-        self._turn += 1
-        turn = self._turn % TURNS
-        packed = self._packed.get((query.key, turn))
-        if packed is not None:
-            return packed
+    def _at_once(self, query: Query) -> tuple[Reply | None, str]:
+        """(answer, who has it); no answer when it has to be asked for elsewhere."""
+        ready = self._ready.get(query.key)
+        if ready is not None:
+            return ready, _PLUGIN_ZONE
+        if query.kind in (wire.AXFR, wire.IXFR):
+            return replies.failure(wire.REFUSED), _PLUGIN_NONE
         if not self._zone.covers(query.name):
-            return None
-        if not (self._services.is_synced and self._slices.is_synced):
-            return self._failure(query)
-        answer = self._zone.answer(query, turn=turn)
+            if query.kind == wire.HINFO and self._upstream.is_own(query.name):
+                return replies.failure(wire.REFUSED), _PLUGIN_NONE
+            return self._upstream.remembered(query), _PLUGIN_CACHE
+        if not self._names.known:
+            return replies.failure(), _PLUGIN_ZONE
+        answer = self._zone.answer(query.name, query.kind)
         if self._zone.outside_target(answer):
-            return None
-        packed = wire.pack(query, answer)
-        if len(self._packed) >= PACKED_SIZE:
-            self._packed.clear()
-        self._packed[(query.key, turn)] = packed
-        return packed
+            return None, _PLUGIN_ZONE
+        packed = replies.pack(query, answer)
+        if len(self._ready) >= REMEMBERED:
+            self._ready.clear()
+        self._ready[query.key] = packed
+        return packed, _PLUGIN_ZONE
 
-    async def _forward(self, query: Query, *, tcp: bool) -> bytes:
-        self.forwarded += 1
+    async def _forward(self, query: Query) -> Reply:
         try:
             if self._zone.covers(query.name):
                 return await self._alias(query)
-            return await self._upstream.ask(query, tcp=tcp)
+            return (await self._upstream.ask(query)).reply()
         except NoAnswer:
-            return self._failure(query)
+            return replies.failure()
 
-    async def _alias(self, query: Query) -> bytes:
+    async def _alias(self, query: Query) -> Reply:
         """An ExternalName: its CNAME with what the outside says about the target."""
-        answer = self._zone.answer(query)
+        answer = self._zone.answer(query.name, query.kind)
         target = self._zone.outside_target(answer)
         if not target:
-            return wire.pack(query, answer)
-        question = wire.name_data(target) + query.wire[-4:]
-        asked = replace(query, name=target, wire=question, edns=False, dnssec=False)
+            return replies.pack(query, answer)
+        asked = replace(query, name=target, wire=wire.name_data(target) + query.wire[-4:])
         found = await self._upstream.ask(asked)
-        if wire.is_truncated(found):
-            found = await self._upstream.ask(asked, tcp=True)
-        records = wire.answer_records(found, len(question))
-        return wire.pack(query, replace(answer, answers=(*answer.answers, *records), rcode=found[3] & 15))
+        return replies.pack(query, Answer(found.rcode, (*answer.answers, *answers(found, asked))))
 
-    def _failure(self, query: Query) -> bytes:
-        return wire.pack(query, Answer(wire.SERVFAIL, authoritative=False))
+    # --- counting ----------------------------------------------------------------------------------------------------
 
-    # --- names -------------------------------------------------------------------------------------------------------
+    def _count(self, proto: str, family: str, kind: int, size: int) -> None:
+        self.tally.requests[proto, family, kind] += 1
+        self.tally.request_sizes[proto].add(size)
+
+    def _said(self, rcode: int, plugin: str, answer: bytes, udp: bool, began: float) -> None:
+        tally = self.tally
+        tally.responses[plugin, rcode] += 1
+        tally.response_sizes["udp" if udp else "tcp"].add(len(answer))
+        tally.seconds.add(time.perf_counter() - began)
+
+    # --- what is known -----------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
         if self._following:
             return
         self._following = True
-        self._services.on_change(lambda service: self._renew(key(service)))
-        self._slices.on_add(self._slice_is)
-        self._slices.on_update(self._slice_changed)
-        self._slices.on_delete(self._slice_gone)
+        self._names.follow()
+        if self._configured is not None:
+            self._configured.on_change(self._configure)
 
-    def _renew(self, service_key: str) -> None:
-        service = self._services.get(service_key)
-        names = {}
-        if service is not None:
-            try:
-                names = service_names(service, self._slices_of.get(service_key, {}).values(), self._zone.domain)
-            except (KeyError, TypeError, ValueError) as error:
-                log.error("a service has no names", service=service_key, error=repr(error))
-        if self._zone.replace(service_key, names):
-            self._packed.clear()
+    def _names_changed(self) -> None:
+        if self._ready:
+            self._ready.clear()
 
-    def _slice_is(self, endpoint_slice: Obj) -> None:
-        if owner := _owner(endpoint_slice):
-            self._slices_of.setdefault(owner, {})[key(endpoint_slice)] = endpoint_slice
-            self._renew(owner)
+    def _servers_of(self, name: str) -> tuple[Address, ...]:
+        return self._settings.stub_of(name) or self._settings.upstream or self._host.servers()
 
-    def _slice_changed(self, old: Obj, new: Obj) -> None:
-        if _owner(old) != _owner(new):
-            self._slice_gone(old)
-        self._slice_is(new)
-
-    def _slice_gone(self, endpoint_slice: Obj) -> None:
-        owner = _owner(endpoint_slice)
-        slices = self._slices_of.get(owner, {})
-        if slices.pop(key(endpoint_slice), None) is not None:
-            if not slices:
-                del self._slices_of[owner]
-            self._renew(owner)
+    def _configure(self, changed: Obj) -> None:
+        if key(changed) != SETTINGS or self._configured is None:
+            return
+        now = self._configured.get(SETTINGS)
+        try:
+            settings = Settings.parse((now or {}).get("data") or {}, own=self._addresses)
+        except SettingsInvalid as error:
+            log.error("DNS goes on with its former settings", configmap=SETTINGS, error=str(error))
+            return
+        if settings != self._settings:
+            self._settings = settings
+            self._upstream.forget()
+            log.info("DNS has new settings", stub_domains=sorted(settings.stubs), upstream=settings.upstream)
 
 
 class _Datagrams(asyncio.DatagramProtocol):
@@ -256,14 +258,16 @@ class _Datagrams(asyncio.DatagramProtocol):
         # uvloop's transports are no subclasses of asyncio's.
         self._transport = cast(asyncio.DatagramTransport, transport)
 
-    def datagram_received(self, data: bytes, addr: Address) -> None:
-        if self._transport:
-            self._server.take(data, self._transport, addr)
+    def datagram_received(self, data: bytes, addr: Client) -> None:
+        transport = self._transport
+        if transport is None or len(data) < 12:
+            return
 
+        def say(answer: bytes) -> None:
+            if not transport.is_closing():
+                transport.sendto(answer, addr)
 
-def _owner(endpoint_slice: Obj) -> str:
-    owner = labels(endpoint_slice).get("kubernetes.io/service-name")
-    return f"{namespace(endpoint_slice)}/{owner}" if owner else ""
+        self._server.take(data, say, "2" if len(addr) == 4 else "1", udp=True)
 
 
 def _socket(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
@@ -275,6 +279,9 @@ def _socket(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET:
             made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        else:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         if kind == socket.SOCK_DGRAM:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         made.bind((address, port))

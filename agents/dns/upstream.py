@@ -1,228 +1,230 @@
-"""Names that are not the cluster's: asked of the host's own nameservers, remembered as long as they say.
+"""Names that are not the cluster's: asked of nameservers in the order in which they are named, and remembered.
 
-A nameserver that does not answer is left out for a while, so that only the first client waits for it; with none left
-the answer is SERVFAIL at once.
+A nameserver that fails twice in a row is down: it is not asked any more, but looked after every half a second (later
+less often) until it answers again, so only the first clients wait for it. With all of them down the answer is SERVFAIL
+at once. One that asks us in turn would go round in circles: a question that nobody else can ask finds it out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import struct
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+
+import structlog
 
 from agents.dns import wire
+from agents.dns.exchange import Exchange, exchange
+from agents.dns.memory import Key, Memory
+from agents.dns.nameservers import Address
+from agents.dns.received import Received, read
+from agents.dns.reply import Reply
+from agents.dns.tally import Tally
 from agents.dns.wire import Query
 from orca.client.clock import Clock
 
-TIMEOUT_SECONDS = 1.5
-REST_SECONDS = 3.0
-"""How long a silent nameserver is not asked."""
-LONGEST_MEMORY = 30.0
-FAILURE_MEMORY = 1.0
-MEMORY_SIZE = 10_000
-MAX_NAMESERVERS = 3
+log = structlog.get_logger()
+
+ROUNDS = (1.0, 2.0)
+"""Seconds that a nameserver is given: the first time each, then once more."""
+TRIES = 4
+FAILURES = 2
+"""So many in a row, and it is down."""
+FIRST_LOOK, LAST_LOOK = 0.5, 5.0
+IDLE_SECONDS = 60.0
+"""Nobody asked for so long: a nameserver that is down is not looked after any more."""
+_UNWILLING = (wire.SERVFAIL, wire.REFUSED, wire.NOTIMP, wire.FORMERR)
 
 
 class NoAnswer(Exception):
-    """No nameserver of the host answers."""
+    """No nameserver answers."""
 
 
-class ResolvConf:
-    """The nameservers in a resolv.conf, read again when the file changes. Own addresses are no nameservers."""
-
-    def __init__(self, path: Path = Path("/etc/resolv.conf"), *, own: Sequence[str] = ()) -> None:
-        self._path = path
-        self._own = frozenset(own)
-        self._seen: tuple[int, int] = (0, 0)
-        self._servers: tuple[str, ...] = ()
-
-    def servers(self) -> tuple[str, ...]:
-        try:
-            stat = self._path.stat()
-            if (stat.st_mtime_ns, stat.st_ino) != self._seen:
-                self._seen = (stat.st_mtime_ns, stat.st_ino)
-                words = [line.split() for line in self._path.read_text(errors="replace").splitlines()]
-                named = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
-                self._servers = tuple(dict.fromkeys(ip for ip in named if ip not in self._own))[:MAX_NAMESERVERS]
-        except OSError:
-            return ()
-        return self._servers
+@dataclass(slots=True)
+class _Health:
+    failures: int = 0
+    down: bool = False
+    looped: bool = False
+    probed: bool = False
 
 
 class Upstream:
-    """Asks nameservers and remembers. `ask` returns the packed answer or raises ``NoAnswer``."""
+    """`servers_of(name)`: whom to ask for a name, first the first. `close` when done."""
 
-    def __init__(self, servers: Callable[[], Sequence[str]], clock: Clock, *, port: int = 53) -> None:
-        self._servers = servers
+    def __init__(
+        self,
+        servers_of: Callable[[str], tuple[Address, ...]],
+        clock: Clock,
+        *,
+        exchange: Exchange = exchange,
+        tally: Tally | None = None,
+        probe: bool = True,
+    ) -> None:
+        """``probe``: whether nameservers are asked a question that finds circles."""
+        self._servers_of = servers_of
         self._clock = clock
-        self._port = port
-        self._memory: OrderedDict[tuple[str, int, bool, bool], tuple[float, float, bytes]] = OrderedDict()
-        self._resting: dict[str, float] = {}
-        self._asking: dict[tuple[tuple[str, int, bool, bool], bool], asyncio.Future[bytes]] = {}
+        self._exchange = exchange
+        self._tally = tally or Tally()
+        self._probe = probe
+        self.memory = Memory()
+        self._health: dict[Address, _Health] = {}
+        self._asking: dict[Key, asyncio.Future[Received]] = {}
+        self._probes: dict[str, Address] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asked_at = 0.0
 
-    async def ask(self, query: Query, *, tcp: bool = False) -> bytes:
-        """The answer as the nameserver gave it (identity and spelling are those of whoever asked first)."""
-        now = self._clock.monotonic()
-        known = self._memory.get(query.key)
-        if known and now < known[1] and not (tcp and wire.is_truncated(known[2])):
-            return aged(known[2], int(now - known[0]), len(query.wire))
-        # Several clients that ask the same at the same time wait for one answer.
-        running = self._asking.get((query.key, tcp))
+    def __repr__(self) -> str:
+        down = [str(server) for server, health in self._health.items() if health.down or health.looped]
+        return f"<Upstream {self.memory}, down: {', '.join(down) or 'none'}>"
+
+    def remembered(self, query: Query) -> Reply | None:
+        """The answer, when it need not be asked for."""
+        reply = self.memory.get(query.key, self._clock.monotonic())
+        if reply is None:
+            self._tally.cache_misses += 1
+        else:
+            denied = reply.rcode == wire.NXDOMAIN or not (reply.loose or reply.fixed_count)
+            self._tally.cache_hits["denial" if denied else "success"] += 1
+        return reply
+
+    async def ask(self, query: Query) -> Received:
+        """The answer of a nameserver, or what is remembered of it. Several clients that ask the same at the same time
+        wait for one answer. Raises NoAnswer.
+        """
+        known = self.memory.aged(query.key, self._clock.monotonic())
+        if known is not None:
+            return known
+        running = self._asking.get(query.key)
         if running is None:
-            running = asyncio.ensure_future(self._ask_all(query, tcp))
-            self._asking[(query.key, tcp)] = running
-            running.add_done_callback(lambda done: self._finished((query.key, tcp), done))
+            running = asyncio.ensure_future(self._ask(query))
+            self._asking[query.key] = running
+            running.add_done_callback(lambda done: self._finished(query.key, done))
         return await asyncio.shield(running)
 
-    def _finished(self, key: tuple[tuple[str, int, bool, bool], bool], done: asyncio.Future[bytes]) -> None:
+    def is_own(self, name: str) -> bool:
+        """Whether a question that came in is one that this very object has asked: whoever got it asks us in turn."""
+        server = self._probes.get(name)
+        if server is None:
+            return False
+        health = self._health.get(server)
+        if health is not None and not health.looped:
+            health.looped = True
+            log.error("a nameserver asks the cluster's DNS in turn; it is not asked any more", nameserver=str(server))
+        return True
+
+    def forget(self) -> None:
+        """Settings have changed: what was learned by the former ones holds no longer."""
+        self.memory.clear()
+        self._health.clear()
+
+    async def close(self) -> None:
+        tasks: list[asyncio.Future[Received] | asyncio.Task[None]] = [*self._tasks, *self._asking.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    def _finished(self, key: Key, done: asyncio.Future[Received]) -> None:
         self._asking.pop(key, None)
         if not done.cancelled():
             done.exception()
 
-    async def _ask_all(self, query: Query, tcp: bool) -> bytes:
-        now = self._clock.monotonic()
-        failed: bytes | None = None
-        for server in self._servers():
-            if self._resting.get(server, 0.0) > now:
+    async def _ask(self, query: Query) -> Received:
+        self._asked_at = self._clock.monotonic()
+        unwilling: Received | None = None
+        servers = self._usable(query.name)
+        tries = [(server, seconds) for seconds in ROUNDS for server in servers][:TRIES]
+        for server, seconds in tries:
+            if self._of(server).down:
                 continue
             try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    answer = await (self._over_tcp if tcp else self._over_udp)(server, query)
-            except (OSError, TimeoutError, asyncio.IncompleteReadError):
-                self._resting[server] = self._clock.monotonic() + REST_SECONDS
+                received = await self._one(server, query, seconds)
+            except (OSError, TimeoutError, ValueError) as error:
+                self._failed(server, error)
                 continue
-            self._resting.pop(server, None)
-            # Passed on, it is nobody's authority any more, and whoever asked us may ask for recursion again.
-            answer = answer[:2] + bytes([answer[2] & ~0x04, answer[3] | 0x80]) + answer[4:]
-            if answer[3] & 15 in (wire.SERVFAIL, wire.REFUSED, wire.NOTIMP):
-                failed = answer
+            if received.rcode in _UNWILLING:
+                if unwilling is not None:
+                    break  # every one has been asked
+                unwilling = received
                 continue
-            self._remember(query, answer)
-            return answer
-        if failed is not None:
-            return failed
+            self.memory.put(query.key, received, self._clock.monotonic())
+            return received
+        if unwilling is not None:
+            return unwilling
         raise NoAnswer(query.name)
 
-    async def _over_udp(self, server: str, query: Query) -> bytes:
-        loop = asyncio.get_running_loop()
-        identity, message = _question(query)
-        transport, protocol = await loop.create_datagram_endpoint(
-            lambda: _OneAnswer(identity, query), remote_addr=(server, self._port)
-        )
-        try:
-            transport.sendto(message)
-            return await protocol.answer
-        finally:
-            transport.close()
+    def _usable(self, name: str) -> list[Address]:
+        servers = self._servers_of(name)
+        for server in servers:
+            health = self._of(server)
+            if self._probe and not health.probed:
+                health.probed = True
+                self._start(self._look_for_circle(server))
+        usable = [server for server in servers if not (self._of(server).down or self._of(server).looped)]
+        if servers and not usable:
+            self._tally.all_down += 1
+        return usable
 
-    async def _over_tcp(self, server: str, query: Query) -> bytes:
-        identity, message = _question(query)
-        reader, writer = await asyncio.open_connection(server, self._port)
-        try:
-            writer.write(struct.pack(">H", len(message)) + message)
-            (length,) = struct.unpack(">H", await reader.readexactly(2))
-            answer = await reader.readexactly(length)
-            if not fits(answer, identity, query):
-                raise OSError("the answer is to another question")
-            return answer
-        finally:
-            writer.close()
+    async def _one(self, server: Address, query: Query, seconds: float) -> Received:
+        began = self._clock.monotonic()
+        message = await self._exchange(server, query, seconds)
+        received = read(message, len(query.wire))
+        health = self._of(server)
+        health.failures = 0
+        rcode = wire.RCODES[received.rcode] if received.rcode < len(wire.RCODES) else str(received.rcode)
+        self._tally.upstream_seconds[str(server), rcode].add(self._clock.monotonic() - began)
+        return received
 
-    def _remember(self, query: Query, answer: bytes) -> None:
-        seconds = min(lifetime(answer, len(query.wire)), LONGEST_MEMORY)
-        if seconds <= 0:
-            return
-        now = self._clock.monotonic()
-        self._memory[query.key] = (now, now + seconds, answer)
-        self._memory.move_to_end(query.key)
-        while len(self._memory) > MEMORY_SIZE:
-            self._memory.popitem(last=False)
+    def _of(self, server: Address) -> _Health:
+        health = self._health.get(server)
+        if health is None:
+            health = self._health[server] = _Health()
+        return health
 
+    # --- health ------------------------------------------------------------------------------------------------------
 
-class _OneAnswer(asyncio.DatagramProtocol):
-    """Waits for the answer to one question; anything else that arrives is not it."""
+    def _failed(self, server: Address, error: Exception) -> None:
+        health = self._of(server)
+        health.failures += 1
+        if health.failures >= FAILURES and not health.down:
+            health.down = True
+            why = str(error) or "no answer"
+            log.warning("a nameserver does not answer", nameserver=str(server), error=why)
+            self._start(self._look_after(server, health))
 
-    def __init__(self, identity: int, query: Query) -> None:
-        self._identity, self._query = identity, query
-        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def datagram_received(self, data: bytes, addr: object) -> None:
-        if fits(data, self._identity, self._query) and not self.answer.done():
-            self.answer.set_result(data)
-
-    def error_received(self, exc: Exception) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(exc)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(exc or OSError("closed"))
-            self.answer.exception()
-
-
-def fits(answer: bytes, identity: int, query: Query) -> bool:
-    """Whether a message answers this question."""
-    return (
-        len(answer) >= 12 + len(query.wire)
-        and answer[:2] == struct.pack(">H", identity)
-        and bool(answer[2] & 0x80)
-        and answer[12 : 12 + len(query.wire)].lower() == query.wire.lower()
-    )
-
-
-def lifetime(answer: bytes, question: int) -> float:
-    """Seconds an answer may be remembered: the shortest TTL in it; for a negative one its SOA says."""
-    rcode = answer[3] & 15
-    if rcode not in (wire.NOERROR, wire.NXDOMAIN) or wire.is_truncated(answer):
-        return 0.0
-    ttls = []
-    for offset, kind in _records(answer, question):
-        if kind == wire.OPT:
-            continue
-        ttl = struct.unpack_from(">I", answer, offset)[0]
-        if kind == wire.SOA:
-            length = struct.unpack_from(">H", answer, offset + 4)[0]
-            ttl = min(ttl, struct.unpack_from(">I", answer, offset + 6 + length - 4)[0])
-        ttls.append(ttl)
-    return float(min(ttls)) if ttls else FAILURE_MEMORY
-
-
-def aged(answer: bytes, seconds: int, question: int) -> bytes:
-    """The answer with TTLs that have run down meanwhile."""
-    if seconds <= 0:
-        return answer
-    out = bytearray(answer)
-    for offset, kind in _records(answer, question):
-        if kind != wire.OPT:
-            struct.pack_into(">I", out, offset, max(struct.unpack_from(">I", answer, offset)[0] - seconds, 0))
-    return bytes(out)
-
-
-def _records(message: bytes, question: int) -> list[tuple[int, int]]:
-    """(offset of the TTL, type) of every record after the question; stops at what it cannot read."""
-    found = []
-    offset = 12 + question
-    try:
-        for _ in range(sum(struct.unpack_from(">HHH", message, 6))):
-            while (length := message[offset]) and length < 0xC0:
-                offset += 1 + length
-            offset += 2 if length >= 0xC0 else 1
-            kind, _, _, size = struct.unpack_from(">HHIH", message, offset)
-            if offset + 10 + size > len(message):
+    async def _look_after(self, server: Address, health: _Health) -> None:
+        """Until it answers again, or nobody wants to know."""
+        pause = FIRST_LOOK
+        roots = Query(0, "", wire.NS, b"\0\0\2\0\1")
+        while self._health.get(server) is health:
+            await self._clock.sleep(pause)
+            if self._clock.monotonic() > self._asked_at + IDLE_SECONDS:
                 break
-            found.append((offset + 4, kind))
-            offset += 10 + size
-    except (IndexError, struct.error):
-        pass
-    return found
+            try:
+                await self._exchange(server, roots, 1.0)
+            except (OSError, TimeoutError):
+                self._tally.upstream_down[str(server)] += 1
+                pause = min(pause * 2, LAST_LOOK)
+                continue
+            log.info("a nameserver answers again", nameserver=str(server))
+            break
+        # The next failure tells at once when it was left alone.
+        health.down, health.failures = False, FAILURES - 1
 
+    async def _look_for_circle(self, server: Address) -> None:
+        name = f"{int.from_bytes(os.urandom(7), 'big')}.{int.from_bytes(os.urandom(7), 'big')}"
+        self._probes[name] = server
+        try:
+            await self._exchange(server, Query(0, name, wire.HINFO, wire.name_data(name) + b"\0\x0d\0\1"), ROUNDS[-1])
+        except (OSError, TimeoutError):
+            pass  # A question like any other will find out.
+        finally:
+            del self._probes[name]
 
-def _question(query: Query) -> tuple[int, bytes]:
-    """(identity, message): the same question under an identity nobody can guess."""
-    identity = int.from_bytes(os.urandom(2), "big")
-    extra = b"\0" + struct.pack(">HHBBHH", wire.OPT, wire.UDP_SIZE, 0, 0, 0x8000 if query.dnssec else 0, 0)
-    counts = (1, 0, 0, 1 if query.edns else 0)
-    return identity, struct.pack(">6H", identity, 0x100, *counts) + query.wire + (extra if query.edns else b"")
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

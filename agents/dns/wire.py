@@ -1,4 +1,4 @@
-"""DNS messages as bytes: just what a server of a few record types needs (RFC 1035, RFC 6891). Pure.
+"""DNS messages as bytes: what a server of a few record types needs (RFC 1035, RFC 6891). Pure.
 
 Names are lower-case text without the final dot; the question is answered with the bytes it came in, so that its
 spelling comes back as it was sent.
@@ -10,24 +10,36 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-A, NS, CNAME, SOA, PTR, TXT, AAAA, SRV, OPT, ANY = 1, 2, 5, 6, 12, 16, 28, 33, 41, 255
-NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
+A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV, OPT = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 41
+IXFR, AXFR, ANY = 251, 252, 255
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
 IN = 1
+KINDS = {
+    A: "A", NS: "NS", CNAME: "CNAME", SOA: "SOA", PTR: "PTR", MX: "MX", TXT: "TXT", AAAA: "AAAA", SRV: "SRV",
+    35: "NAPTR", 43: "DS", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 65: "HTTPS",
+    IXFR: "IXFR", AXFR: "AXFR", ANY: "ANY",
+}  # fmt: skip
+"""Types that metrics tell apart, as CoreDNS's do; all others are "other"."""
+RCODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 
 PLAIN_UDP_SIZE = 512
 UDP_SIZE = 1232
 """What we send at most over UDP, whatever the client says it can take: passes every path unfragmented."""
 
-_HEADER = struct.Struct(">6H")
-_RESPONSE, _AUTHORITATIVE, _TRUNCATED, _RECURSION_DESIRED, _RECURSION_AVAILABLE = 0x8000, 0x400, 0x200, 0x100, 0x80
+HEADER = struct.Struct(">6H")
+_TAIL = struct.Struct(">HHIH")
+RESPONSE, AUTHORITATIVE, TRUNCATED, RECURSION_DESIRED, RECURSION_AVAILABLE = 0x8000, 0x400, 0x200, 0x100, 0x80
+AUTHENTIC, CHECKING_DISABLED = 0x20, 0x10
+MOST_ADDITIONAL = 2
+"""Records after the question that a query may carry: OPT and a signature."""
 
 
 class BadQuery(Exception):
-    """The message is no question that can be answered. ``rcode`` is what to say, ``identity`` to whom."""
+    """The message is no question that can be answered. ``message`` is what to say to it."""
 
-    def __init__(self, identity: int, rcode: int) -> None:
+    def __init__(self, message: bytes, rcode: int) -> None:
         super().__init__(f"bad query, rcode {rcode}")
-        self.identity, self.rcode = identity, rcode
+        self.message, self.rcode = message, rcode
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +51,16 @@ class Query:
     kind: int
     wire: bytes
     """The question section."""
-    recursion: bool
-    edns: bool
-    size: int
+    flags: int = RECURSION_DESIRED
+    """Those of the client that come back: RD and CD; AD says that it understands AD."""
+    edns: bool = False
+    size: int = PLAIN_UDP_SIZE
     dnssec: bool = False
 
     @property
-    def key(self) -> tuple[str, int, bool, bool]:
-        """Queries with the same key have the same answer but for identity, spelling and length."""
-        return (self.name, self.kind, self.edns, self.dnssec)
+    def key(self) -> tuple[str, int, bool, int]:
+        """Queries with the same key have the same answer but for identity, spelling, RD, OPT and length."""
+        return (self.name, self.kind, self.dnssec, self.flags & (AUTHENTIC | CHECKING_DISABLED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +73,47 @@ class Record:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to say to a question; `agents.dns.reply` makes bytes of it."""
+
+    rcode: int = NOERROR
+    answers: tuple[Record, ...] = ()
+    authority: tuple[Record, ...] = ()
+    additional: tuple[Record, ...] = ()
+    authoritative: bool = True
+
+
 def parse_query(message: bytes) -> Query | None:
-    """The question of a message. None for what needs no answer; raises ``BadQuery``."""
+    """The question of a message. None for what gets no answer; raises ``BadQuery``."""
     if len(message) < 12:
         return None
-    identity, flags, questions, _answers, _authorities, additional = _HEADER.unpack_from(message)
-    if flags & _RESPONSE:
+    identity, flags, questions, answers, authorities, additional = HEADER.unpack_from(message)
+    if flags & RESPONSE:
         return None
     if flags >> 11 & 15:
-        raise BadQuery(identity, NOTIMP)
-    if questions != 1:
-        raise BadQuery(identity, FORMERR)
+        raise BadQuery(refusal(identity, flags, NOTIMP), NOTIMP)
+    if questions != 1 or answers or authorities or additional > MOST_ADDITIONAL:
+        raise BadQuery(refusal(identity, flags, FORMERR), FORMERR)
     try:
         name, offset = _read_name(message, 12)
         kind, dns_class = struct.unpack_from(">HH", message, offset)
+        offset += 4
+        opt = _opt(message, offset, additional) if additional else None
     except (IndexError, struct.error, ValueError) as error:
-        raise BadQuery(identity, FORMERR) from error
-    offset += 4
-    if dns_class not in (IN, ANY):
-        raise BadQuery(identity, REFUSED)
-    edns, size, dnssec = False, PLAIN_UDP_SIZE, False
-    if additional and message[offset : offset + 3] == b"\0\0\x29" and len(message) >= offset + 11:
-        edns = True
-        size = min(max(struct.unpack_from(">H", message, offset + 3)[0], PLAIN_UDP_SIZE), UDP_SIZE)
-        dnssec = bool(message[offset + 7] & 0x80)
-    return Query(identity, name, kind, message[12:offset], bool(flags & _RECURSION_DESIRED), edns, size, dnssec)
+        raise BadQuery(refusal(identity, flags, FORMERR), FORMERR) from error
+    question = message[12:offset]
+    size, dnssec = PLAIN_UDP_SIZE, False
+    if opt is not None:
+        size = min(max(opt[0], PLAIN_UDP_SIZE), UDP_SIZE)
+        dnssec = bool(opt[1] & 0x8000)
+        if opt[1] >> 16 & 0xFF:
+            raise BadQuery(refusal(identity, flags, BADVERS, question, edns=True), BADVERS)
+    if dns_class != IN:
+        # CHAOS would tell who we are, ANY means all of them; classes other than IN hold nothing here.
+        raise BadQuery(refusal(identity, flags, REFUSED, question, edns=opt is not None), REFUSED)
+    kept = flags & (RECURSION_DESIRED | AUTHENTIC | CHECKING_DISABLED)
+    return Query(identity, name, kind, question, kept, opt is not None, size, dnssec)
 
 
 def _read_name(message: bytes, offset: int) -> tuple[str, int]:
@@ -94,49 +123,57 @@ def _read_name(message: bytes, offset: int) -> tuple[str, int]:
             raise ValueError("a question's name is not compressed and not longer than 255")
         labels.append(message[offset + 1 : offset + 1 + length])
         offset += 1 + length
-    return b".".join(labels).decode("latin-1").lower(), offset + 1
+    if offset - start > 254:
+        raise ValueError("too long")
+    return _text(labels), offset + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What to say to a query; turned into bytes by ``pack`` once and by ``address_to`` for every client."""
-
-    rcode: int = NOERROR
-    answers: tuple[Record, ...] = ()
-    authority: tuple[Record, ...] = ()
-    additional: tuple[Record, ...] = ()
-    authoritative: bool = True
+def _text(labels: list[bytes]) -> str:
+    """A dot within a label is no end of it: it must not make one name of two."""
+    if any(b"." in label for label in labels):
+        labels = [label.replace(b".", b"\\046") for label in labels]
+    return b".".join(labels).decode("latin-1").lower()
 
 
-def pack(query: Query, answer: Answer) -> bytes:
-    """The whole message as TCP would carry it."""
-    flags = _RESPONSE | _RECURSION_AVAILABLE | answer.rcode | (_AUTHORITATIVE if answer.authoritative else 0)
-    extra = b"\0" + struct.pack(">HHIH", OPT, UDP_SIZE, 0, 0) if query.edns else b""
-    counts = (len(answer.answers), len(answer.authority), len(answer.additional) + bool(extra))
-    head = _HEADER.pack(query.identity, flags, 1, *counts) + query.wire
-    records = (*answer.answers, *answer.authority, *answer.additional)
-    return head + b"".join(_record(record, query.name) for record in records) + extra
+def _opt(message: bytes, offset: int, count: int) -> tuple[int, int] | None:
+    """(size, extended flags) of the OPT record; raises ValueError for two of them. Options are not looked at: none has
+    to be understood."""
+    found = None
+    for _ in range(count):
+        root = message[offset] == 0
+        offset = skip_name(message, offset)
+        kind, size, flags, length = _TAIL.unpack_from(message, offset)
+        offset += 10 + length
+        if offset > len(message):
+            raise ValueError("a record ends after the message")
+        if kind == OPT:
+            if found is not None or not root:
+                raise ValueError("more than one OPT record, or one with a name")
+            found = (size, flags)
+    return found
 
 
-def address_to(query: Query, message: bytes, *, udp: bool) -> bytes:
-    """A packed answer for this very client: its identity, its spelling of the question, its size limit."""
-    flags = struct.unpack_from(">H", message, 2)[0] & ~_RECURSION_DESIRED
-    flags |= _RECURSION_DESIRED if query.recursion else 0
-    rest = message[12 + len(query.wire) :]
-    if udp and len(message) > query.size:
-        # Cut to the bare question: the client comes again over TCP.
-        extra = b"\0" + struct.pack(">HHIH", OPT, UDP_SIZE, 0, 0) if query.edns else b""
-        return _HEADER.pack(query.identity, flags | _TRUNCATED, 1, 0, 0, bool(extra)) + query.wire + extra
-    return struct.pack(">HH", query.identity, flags) + message[4:12] + query.wire + rest
+def skip_name(message: bytes, offset: int) -> int:
+    """The offset after a name that may be compressed. Raises IndexError or ValueError."""
+    while length := message[offset]:
+        if length >= 0xC0:
+            return offset + 2
+        if length > 63:
+            raise ValueError("no such kind of label")
+        offset += 1 + length
+    return offset + 1
 
 
-def refusal(identity: int, rcode: int) -> bytes:
-    """An answer to what could not be read."""
-    return _HEADER.pack(identity, _RESPONSE | rcode, 0, 0, 0, 0)
+def opt_record(rcode: int = 0, *, dnssec: bool = False) -> bytes:
+    """Our OPT; ``rcode``: all of it, the upper bits go here."""
+    return b"\0" + _TAIL.pack(OPT, UDP_SIZE, (rcode >> 4) << 24 | (0x8000 if dnssec else 0), 0)
 
 
-def is_truncated(message: bytes) -> bool:
-    return len(message) >= 4 and bool(message[2] & 0x02)
+def refusal(identity: int, flags: int, rcode: int, question: bytes = b"", *, edns: bool = False) -> bytes:
+    """An answer without records, to a message with these flags."""
+    echoed = flags & (0x7800 | RECURSION_DESIRED | CHECKING_DISABLED)
+    head = HEADER.pack(identity, RESPONSE | echoed | rcode & 15, 1 if question else 0, 0, 0, 1 if edns else 0)
+    return head + question + (opt_record(rcode) if edns else b"")
 
 
 def name_data(name: str) -> bytes:
@@ -152,14 +189,23 @@ def name_data(name: str) -> bytes:
     return out + b"\0"
 
 
+def name_text(data: bytes, offset: int = 0) -> str:
+    """The text of an uncompressed name that is known to be one."""
+    labels = []
+    while length := data[offset]:
+        labels.append(data[offset + 1 : offset + 1 + length])
+        offset += 1 + length
+    return _text(labels)
+
+
 def ip_data(ip: str) -> tuple[int, bytes]:
-    """(record type, data) of an address."""
+    """(record type, data) of an address. Raises ValueError."""
     address = ipaddress.ip_address(ip)
     return (A if address.version == 4 else AAAA), address.packed
 
 
-def srv_data(port: int, target: str) -> bytes:
-    return struct.pack(">HHH", 0, 100, port) + name_data(target)
+def srv_data(port: int, target: str, *, weight: int = 100) -> bytes:
+    return struct.pack(">HHH", 0, weight, port) + name_data(target)
 
 
 def txt_data(text: str) -> bytes:
@@ -167,41 +213,17 @@ def txt_data(text: str) -> bytes:
     return bytes([len(raw)]) + raw
 
 
-def soa_data(zone: str, *, serial: int, minimum: int) -> bytes:
+def soa_data(zone: str, *, serial: int, minimum: int, server: str = "") -> bytes:
+    """``server``: the domain whose ``ns.dns`` and ``hostmaster`` are named; the zone otherwise."""
     return (
-        name_data(f"ns.dns.{zone}")
-        + name_data(f"hostmaster.{zone}")
-        + struct.pack(">5I", serial, 7200, 1800, 86400, minimum)
+        name_data(f"ns.dns.{server or zone}")
+        + name_data(f"hostmaster.{server or zone}")
+        + struct.pack(">5I", serial & 0xFFFFFFFF, 7200, 1800, 86400, minimum)
     )
 
 
-def _record(record: Record, asked: str) -> bytes:
-    owner = b"\xc0\x0c" if record.name == asked and asked else name_data(record.name)
-    return owner + struct.pack(">HHIH", record.kind, IN, record.ttl, len(record.data)) + record.data
-
-
-def answer_records(message: bytes, question: int) -> tuple[Record, ...]:
-    """The answer section of somebody else's message, with its names written out."""
-    count = struct.unpack_from(">H", message, 6)[0]
-    offset, found = 12 + question, []
-    try:
-        for _ in range(count):
-            owner, offset = _read_compressed(message, offset)
-            kind, _, ttl, size = struct.unpack_from(">HHIH", message, offset)
-            offset += 10
-            data = message[offset : offset + size]
-            if kind == CNAME:
-                data = name_data(_read_compressed(message, offset)[0])
-            offset += size
-            if kind in (A, AAAA, CNAME, TXT):
-                found.append(Record(owner, kind, ttl, data))
-    except (IndexError, struct.error, ValueError):
-        pass
-    return tuple(found)
-
-
-def _read_compressed(message: bytes, offset: int) -> tuple[str, int]:
-    """(name, offset after it) of a name that may point back into the message."""
+def read_compressed(message: bytes, offset: int) -> tuple[str, int]:
+    """(name, offset after it) of a name that may point back into the message. Raises IndexError or ValueError."""
     labels: list[bytes] = []
     end = 0
     for _ in range(128):
@@ -213,5 +235,5 @@ def _read_compressed(message: bytes, offset: int) -> tuple[str, int]:
             labels.append(message[offset + 1 : offset + 1 + length])
             offset += 1 + length
         else:
-            return b".".join(labels).decode("latin-1").lower(), end or offset + 1
+            return _text(labels), end or offset + 1
     raise ValueError("a name that never ends")

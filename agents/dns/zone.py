@@ -1,237 +1,252 @@
-"""The cluster's names in memory, as Kubernetes' DNS specification 1.1.0 has them. Pure; changed a Service at a time.
+"""The cluster's names in memory. Pure; changed a Service at a time, and nothing of it computed before it is asked for.
 
-<service>.<ns>.svc.<zone>                     A/AAAA of the cluster IP, or of every ready endpoint (headless);
-                                              CNAME (ExternalName)
-<hostname>.<service>.<ns>.svc.<zone>          A/AAAA of an endpoint of a headless service
-_<port>._<protocol>.<service>.<ns>.svc.<zone> SRV of a named port
-<a>-<b>-<c>-<d>.<ns>.pod.<zone>               A of a pod
-<d>.<c>.<b>.<a>.in-addr.arpa                  PTR
-dns-version.<zone>                            TXT
+Besides those of Services (`records.py`):
+
+<a>-<b>-<c>-<d>.<ns>.pod.<zone>   A of whatever that spells (also AAAA), in namespaces that exist (CoreDNS's "insecure")
+dns-version.<zone>                TXT
+<zone>, ns.dns.<zone>             SOA, NS, and the addresses of the nameserver
+
+A name is there when it has a record or one below it has: without a record of the type asked for it has no data, which
+is not the same as not being there.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from agents.dns import wire
-from agents.dns.wire import Answer, Query, Record
-from orca.api.objects import Obj, name, namespace
+from agents.dns.records import RecordSets, pointers, record_sets
+from agents.dns.wire import Answer, Record
+from orca.api.objects import Obj, namespace
 
-TTL = 5
-"""Seconds; as CoreDNS: short, since an answer cannot be taken back."""
+TTL = 30
+"""Seconds; as kubeadm's Corefile has it."""
+NEGATIVE_TTL = 5
+"""Seconds; what is not there may come any moment."""
 SCHEMA_VERSION = "1.1.0"
-
-Names = dict[tuple[str, int], tuple[bytes, ...]]
-"""(name, type) -> data of its records"""
-
-
-def service_names(service: Obj, slices: Iterable[Obj], zone: str) -> Names:
-    """All records that one Service and its EndpointSlices make."""
-    spec = service.get("spec") or {}
-    base = f"{name(service)}.{namespace(service)}.svc.{zone}"
-    found: dict[tuple[str, int], list[bytes]] = {}
-
-    def add(owner: str, kind: int, data: bytes) -> None:
-        known = found.setdefault((owner.lower(), kind), [])
-        if data not in known:
-            known.append(data)
-
-    if spec.get("type") == "ExternalName":
-        target = str(spec.get("externalName") or "").rstrip(".").lower()
-        if target:
-            add(base, wire.CNAME, wire.name_data(target))
-        return _frozen(found)
-    cluster_ips = [ip for ip in spec.get("clusterIPs") or (spec.get("clusterIP"),) if ip and ip != "None"]
-    if cluster_ips:
-        for ip in cluster_ips:
-            add(base, *wire.ip_data(ip))
-            add(reverse_name(ip), wire.PTR, wire.name_data(base))
-        for port in spec.get("ports") or ():
-            if port.get("name"):
-                add(_srv_name(port, base), wire.SRV, wire.srv_data(int(port["port"]), base))
-                add(base, wire.SRV, wire.srv_data(int(port["port"]), base))
-        return _frozen(found)
-    for endpoint_slice in slices:
-        for endpoint in endpoint_slice.get("endpoints") or ():
-            if (endpoint.get("conditions") or {}).get("ready") is False:
-                continue
-            for ip in endpoint.get("addresses") or ():
-                host = f"{endpoint.get('hostname') or _dashed(ip)}.{base}"
-                add(base, *wire.ip_data(ip))
-                add(host, *wire.ip_data(ip))
-                add(reverse_name(ip), wire.PTR, wire.name_data(host))
-                for port in endpoint_slice.get("ports") or ():
-                    if port.get("name") and port.get("port"):
-                        add(_srv_name(port, base), wire.SRV, wire.srv_data(int(port["port"]), host))
-                        add(base, wire.SRV, wire.srv_data(int(port["port"]), host))
-    return _frozen(found)
+REMEMBERED = 2000
+"""Services whose records are kept once somebody has asked."""
+LONGEST_CHAIN = 8
+_NONE: RecordSets = {}
+_REVERSE = (".in-addr.arpa", ".ip6.arpa")
 
 
-def reverse_name(ip: str) -> str:
-    return ipaddress.ip_address(ip).reverse_pointer
+@dataclass(frozen=True, slots=True)
+class _Known:
+    service: Obj
+    slices: tuple[Obj, ...]
+    reverse: dict[str, tuple[str, ...]]
 
 
 class Zone:
-    """Names of the cluster and what to answer for them.
-
-    ``addresses`` are the nameserver's own, ``local_ranges`` those whose reverse names are ours.
-    """
+    """``addresses`` are the nameserver's own, ``local_ranges`` those whose reverse names are ours. ``serial`` is where
+    that of the SOA begins: the time, so that it goes on after a restart."""
 
     def __init__(
-        self, domain: str = "cluster.local", *, addresses: Sequence[str] = (), local_ranges: Sequence[str] = ()
+        self,
+        domain: str = "cluster.local",
+        *,
+        addresses: Sequence[str] = (),
+        local_ranges: Sequence[str] = (),
+        serial: int = 1,
     ) -> None:
         self.domain = domain.strip(".").lower()
+        self.serial = serial
+        self._suffix = "." + self.domain
+        self._addresses = tuple(addresses)
         self._ranges = [ipaddress.ip_network(each) for each in local_ranges]
-        self._by_service: dict[str, Names] = {}
-        self._records: dict[tuple[str, int], dict[str, tuple[bytes, ...]]] = {}
-        self._exists: dict[str, int] = {}
-        self.serial = 1
-        self._put("", {(f"dns-version.{self.domain}", wire.TXT): (wire.txt_data(SCHEMA_VERSION),)})
-        for address in addresses:
-            kind, data = wire.ip_data(address)
-            self._put(f"nameserver {address}", {(f"ns.dns.{self.domain}", kind): (data,)})
+        self._services: dict[str, _Known] = {}
+        self._reverse: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._namespaces: dict[str, int] = {}
+        self._sets: OrderedDict[str, tuple[RecordSets, frozenset[str]]] = OrderedDict()
+        own: RecordSets = {(f"dns-version.{self.domain}", wire.TXT): (wire.txt_data(SCHEMA_VERSION),)}
+        server = f"ns.dns.{self.domain}"
+        for kind, data in map(wire.ip_data, addresses):
+            own[server, kind] = (*own.get((server, kind), ()), data)
+        own[self.domain, wire.NS] = (wire.name_data(server),)
+        self._own = own
+        self._standing = {self.domain, f"svc.{self.domain}", f"pod.{self.domain}", f"dns.{self.domain}"}
+        self._standing.update(name for name, _ in own)
 
     def __repr__(self) -> str:
-        return f"<Zone {self.domain} serial {self.serial}, {len(self._records)} record sets>"
+        return f"<Zone {self.domain} serial {self.serial}, {len(self._services)} services>"
 
-    def replace(self, service_key: str, names: Names) -> bool:
-        """Make these the records of a service (none: it is gone); returns whether anything changed."""
-        if self._by_service.get(service_key, {}) == names:
-            return False
-        self._remove(service_key)
-        if names:
-            self._put(service_key, names)
+    # --- what is known -----------------------------------------------------------------------------------------------
+
+    def put(self, service_key: str, service: Obj | None, slices: Collection[Obj] = ()) -> None:
+        """What is known of a Service ("namespace/name") from now on; None: it is gone.
+
+        Raises ValueError (or KeyError, TypeError) for one that cannot be understood; it has no names then.
+        """
         self.serial += 1
-        return True
+        self._sets.pop(service_key, None)
+        former = self._services.pop(service_key, None)
+        if former is not None:
+            self._leave(namespace(former.service))
+            for pointer in former.reverse:
+                others = self._reverse[pointer]
+                del others[service_key]
+                if not others:
+                    del self._reverse[pointer]
+        if service is None:
+            return
+        reverse = pointers(service, slices, self.domain)
+        self._services[service_key] = _Known(service, tuple(slices), reverse)
+        self.namespace_is(namespace(service))
+        for name, targets in reverse.items():
+            self._reverse.setdefault(name, {})[service_key] = targets
+
+    def namespace_is(self, name: str) -> None:
+        """Somebody knows of a namespace: it exists until each has said that it does not know of it any more."""
+        self._namespaces[name] = self._namespaces.get(name, 0) + 1
+
+    def namespace_gone(self, name: str) -> None:
+        self._leave(name)
+        self.serial += 1
+
+    def _leave(self, name: str) -> None:
+        left = self._namespaces.get(name, 0) - 1
+        if left > 0:
+            self._namespaces[name] = left
+        else:
+            self._namespaces.pop(name, None)
+
+    # --- answers -----------------------------------------------------------------------------------------------------
 
     def covers(self, name: str) -> bool:
         """Whether this zone, and nobody else, answers for a name."""
-        if name == self.domain or name.endswith("." + self.domain):
+        if name.endswith(self._suffix) or name == self.domain:
             return True
-        if name.endswith((".in-addr.arpa", ".ip6.arpa")):
+        if name.endswith(_REVERSE):
             address = _address_of_reverse(name)
-            return (name, wire.PTR) in self._records or (
+            return name in self._reverse or (
                 address is not None and any(address in each for each in self._ranges if each.version == address.version)
             )
         return False
 
-    def lookup(self, name: str, kind: int) -> tuple[bytes, ...]:
-        """Data of the records of a name, from every service that has some there."""
-        sets = self._records.get((name, kind))
-        if sets:
-            return tuple(data for each in sets.values() for data in each)
-        return self._pod(name) if kind == wire.A else ()
+    def answer(self, name: str, kind: int) -> Answer:
+        """The answer to a question that this zone covers.
 
-    def exists(self, name: str) -> bool:
-        """Whether the name, or one below it, has any record: then a missing type is no NXDOMAIN."""
-        return name in self._exists or name in self._standing() or bool(self._pod(name))
-
-    def answer(self, query: Query, *, turn: int = 0) -> Answer:
-        """The answer to a question that this zone covers. ``turn`` rotates several addresses.
-
-        A CNAME to the outside stands alone in it: the caller looks up the rest (`outside_target`).
+        One that ends in an alias to the outside is not whole: the caller looks up the rest (`outside_target`).
         """
-        records = self._records_for(query.name, query.kind)
+        chain: list[Record] = []
+        records = self._records(name, kind)
+        while not records and kind not in (wire.CNAME, wire.ANY):
+            alias = self._lookup(name, wire.CNAME)
+            if not alias or len(chain) == LONGEST_CHAIN:
+                break
+            chain.append(Record(name, wire.CNAME, TTL, alias[0]))
+            name = wire.name_text(alias[0])
+            if not self.covers(name):
+                return Answer(answers=tuple(chain))
+            if any(record.name == name for record in chain):
+                break
+            records = self._records(name, kind)
         if records:
-            shift = turn % len(records)
-            targets = dict.fromkeys(r.data[6:] for r in records if r.kind == wire.SRV)
-            extra = tuple(self._addresses(target) for target in targets) if len(targets) <= 20 else ()
-            return Answer(
-                answers=(*records[shift:], *records[:shift]), additional=tuple(r for each in extra for r in each)
-            )
-        if alias := self.lookup(query.name, wire.CNAME):
-            chain = (Record(query.name, wire.CNAME, TTL, alias[0]),)
-            target = _text_of(alias[0])
-            return Answer(answers=(*chain, *self._records_for(target, query.kind)))
-        authority = (Record(self.domain, wire.SOA, TTL, self._soa()),)
-        return Answer(wire.NOERROR if self.exists(query.name) else wire.NXDOMAIN, authority=authority)
+            return Answer(answers=(*chain, *records), additional=self._additional(records))
+        authority = (self._soa(name, NEGATIVE_TTL),)
+        rcode = wire.NOERROR if self.exists(name) else wire.NXDOMAIN
+        return Answer(rcode, answers=tuple(chain), authority=authority)
 
     def outside_target(self, answer: Answer) -> str:
-        """The name a CNAME of an answer leads to when that is not of this zone, else ""."""
-        if len(answer.answers) == 1 and answer.answers[0].kind == wire.CNAME:
-            target = _text_of(answer.answers[0].data)
-            return "" if self.covers(target) else target
-        return ""
+        """The name of the outside that an answer ends in, else ""."""
+        last = answer.answers[-1] if answer.answers else None
+        if last is None or last.kind != wire.CNAME or answer.authority:
+            return ""
+        target = wire.name_text(last.data)
+        return "" if self.covers(target) else target
 
-    def _records_for(self, name: str, kind: int) -> tuple[Record, ...]:
-        if name == self.domain and kind == wire.SOA:
-            return (Record(name, wire.SOA, TTL, self._soa()),)
-        if name == self.domain and kind == wire.NS:
-            return (Record(name, wire.NS, TTL, wire.name_data(f"ns.dns.{self.domain}")),)
-        kinds = (wire.A, wire.AAAA, wire.SRV, wire.TXT, wire.PTR) if kind == wire.ANY else (kind,)
-        return tuple(Record(name, each, TTL, data) for each in kinds for data in self.lookup(name, each))
+    def exists(self, name: str) -> bool:
+        """Whether the name, or one below it, has any record."""
+        if name in self._standing or name in self._reverse:
+            return True
+        labels = self._labels(name)
+        if not labels or labels[-1] not in ("svc", "pod"):
+            return False
+        if len(labels) == 2:
+            return labels[0] in self._namespaces
+        if labels[-1] == "pod":
+            return len(labels) == 3 and self._pod(labels) is not None
+        return name in self._of_service(labels)[1]
 
-    def _addresses(self, target: bytes) -> tuple[Record, ...]:
-        name = _text_of(target)
-        return tuple(Record(name, kind, TTL, data) for kind in (wire.A, wire.AAAA) for data in self.lookup(name, kind))
+    def _records(self, name: str, kind: int) -> tuple[Record, ...]:
+        if kind == wire.SOA and name == self.domain:
+            return (self._soa(name, TTL),)
+        return tuple(Record(name, kind, TTL, data) for data in self._lookup(name, kind))
 
-    def _standing(self) -> tuple[str, ...]:
-        return (self.domain, f"svc.{self.domain}", f"pod.{self.domain}")
-
-    def _pod(self, name: str) -> tuple[bytes, ...]:
-        """``10-244-1-7.<ns>.pod.<zone>`` is an address by its spelling, whether or not there is such a pod."""
-        if not name.endswith(f".pod.{self.domain}"):
+    def _lookup(self, name: str, kind: int) -> tuple[bytes, ...]:
+        own = self._own.get((name, kind))
+        if own is not None:
+            return own
+        if kind == wire.PTR and name in self._reverse:
+            names = (target for targets in self._reverse[name].values() for target in targets)
+            return tuple(map(wire.name_data, dict.fromkeys(names)))
+        labels = self._labels(name)
+        if len(labels) < 3:
             return ()
-        parts = name[: -len(f".pod.{self.domain}")].split(".")
-        if len(parts) != 2:
-            return ()
+        if labels[-1] == "pod":
+            pod = self._pod(labels)
+            return (pod[1],) if pod is not None and pod[0] == kind else ()
+        return self._of_service(labels)[0].get((name, kind), ())
+
+    def _additional(self, records: Sequence[Record]) -> tuple[Record, ...]:
+        """Addresses of what SRV and NS records name."""
+        targets: dict[str, None] = {}
+        for record in records:
+            if record.kind == wire.SRV:
+                targets[wire.name_text(record.data, 6)] = None
+            elif record.kind == wire.NS:
+                targets[wire.name_text(record.data)] = None
+        return tuple(
+            record for target in targets for kind in (wire.A, wire.AAAA) for record in self._records(target, kind)
+        )
+
+    def _labels(self, name: str) -> list[str]:
+        """Those below the zone; none for a name of elsewhere."""
+        return name[: -len(self._suffix)].split(".") if name.endswith(self._suffix) else []
+
+    def _of_service(self, labels: Sequence[str]) -> tuple[RecordSets, frozenset[str]]:
+        """(records, names that are there) of the Service that a name of three labels or more is about."""
+        if labels[-1] != "svc":
+            return _NONE, frozenset()
+        service_key = f"{labels[-2]}/{labels[-3]}"
+        known = self._sets.get(service_key)
+        if known is not None:
+            self._sets.move_to_end(service_key)
+            return known
+        found = self._services.get(service_key)
+        if found is None:
+            return _NONE, frozenset()
+        sets = record_sets(found.service, found.slices, self.domain)
+        base = f"{labels[-3]}.{labels[-2]}.svc.{self.domain}"
+        names = {base} if sets else set()
+        for name, _ in sets:
+            while len(name) > len(base):
+                names.add(name)
+                name = name.split(".", 1)[1]
+        self._sets[service_key] = sets, frozenset(names)
+        if len(self._sets) > REMEMBERED:
+            self._sets.popitem(last=False)
+        return self._sets[service_key]
+
+    def _pod(self, labels: Sequence[str]) -> tuple[int, bytes] | None:
+        """``10-244-1-7.<ns>.pod`` is an address by its spelling, whether or not there is such a pod."""
+        if len(labels) != 3 or labels[1] not in self._namespaces:
+            return None
+        text = labels[0]
+        plain = text.count("-") == 3 and "--" not in text
         try:
-            return (ipaddress.IPv4Address(parts[0].replace("-", ".")).packed,)
+            return wire.ip_data(text.replace("-", "." if plain else ":"))
         except ValueError:
-            return ()
+            return None
 
-    def _soa(self) -> bytes:
-        return wire.soa_data(self.domain, serial=self.serial, minimum=TTL)
-
-    def _put(self, owner: str, names: Names) -> None:
-        self._by_service[owner] = names
-        for (owned, kind), data in names.items():
-            self._records.setdefault((owned, kind), {})[owner] = data
-            for above in self._path(owned):
-                self._exists[above] = self._exists.get(above, 0) + 1
-
-    def _remove(self, owner: str) -> None:
-        for owned, kind in self._by_service.pop(owner, {}):
-            sets = self._records[(owned, kind)]
-            del sets[owner]
-            if not sets:
-                del self._records[(owned, kind)]
-            for above in self._path(owned):
-                self._exists[above] -= 1
-                if not self._exists[above]:
-                    del self._exists[above]
-
-    def _path(self, name: str) -> list[str]:
-        """The name and those above it, up to the zone."""
-        found = [name]
-        while "." in name and name != self.domain:
-            name = name.split(".", 1)[1]
-            if name == self.domain or not name.endswith(self.domain):
-                break
-            found.append(name)
-        return found
-
-
-def _frozen(found: dict[tuple[str, int], list[bytes]]) -> Names:
-    return {key: tuple(sorted(data)) for key, data in found.items()}
-
-
-def _srv_name(port: Obj, base: str) -> str:
-    return f"_{port['name']}._{(port.get('protocol') or 'TCP').lower()}.{base}"
-
-
-def _dashed(ip: str) -> str:
-    return ip.replace(".", "-").replace(":", "-")
-
-
-def _text_of(data: bytes) -> str:
-    """The text of an uncompressed name."""
-    labels, offset = [], 0
-    while length := data[offset]:
-        labels.append(data[offset + 1 : offset + 1 + length].decode("latin-1"))
-        offset += 1 + length
-    return ".".join(labels).lower()
+    def _soa(self, name: str, ttl: int) -> Record:
+        owner = next((each[1:] for each in _REVERSE if name.endswith(each)), self.domain)
+        data = wire.soa_data(owner, serial=self.serial, minimum=NEGATIVE_TTL, server=self.domain)
+        return Record(owner, wire.SOA, ttl, data)
 
 
 def _address_of_reverse(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,8 +1,9 @@
 """What a node's agent may do: a fixed list, narrowed to its own Node, its own pods and what these refer to.
 
-Besides what upstream grants kubelets, nodes may read all Nodes and watch Endpoints, EndpointSlices, Namespaces and
-NetworkPolicies: the agent also routes between hosts, proxies Services and serves DNS. While there are NetworkPolicies,
-nodes may also list and watch all pods that have a network of their own: hosts enforce what policies say of them.
+Besides what upstream grants kubelets, nodes may read all Nodes and watch Endpoints, EndpointSlices, Namespaces,
+NetworkPolicies and the settings of DNS: the agent also routes between hosts, proxies Services and serves DNS. While
+there are NetworkPolicies, nodes may also list and watch all pods that have a network of their own: hosts enforce what
+policies say of them.
 Reference: k8s.io/kubernetes ``plugin/pkg/auth/authorizer/node``, with AuthorizeNodeWithSelectors.
 """
 
@@ -24,6 +25,7 @@ _CHANGE = frozenset({"update", "patch"})
 _OK = Decision(True)
 LEASE_NAMESPACE = "kube-node-lease"
 MIRROR = "kubernetes.io/config.mirror"
+DNS_SETTINGS = ("kube-system", "kube-dns")
 
 # (group, resource/subresource) -> verbs, without further conditions
 _GRANTS: dict[tuple[str, str], frozenset[str]] = {
@@ -85,6 +87,8 @@ class NodeAuthorizer:
             case ("", "secrets" | "configmaps") if action.verb in _READ:
                 if not action.name:
                     return "can only read individual resources of this type"
+                if action.resource == "configmaps" and (action.namespace, action.name) == DNS_SETTINGS:
+                    return ""
                 return self._referred(node, action, action.resource)
             case ("", "persistentvolumeclaims") if action.verb == "get":
                 return self._referred(node, action, "persistentvolumeclaims")

@@ -150,6 +150,8 @@ def test_nodes_have_their_own_things_only():
     assert not allowed(authorizer, NODE, "get", "secrets", space="d", name="s2")
     assert not allowed(authorizer, NODE, "list", "secrets")
     assert allowed(authorizer, NODE, "watch", "configmaps", space="d", name="c1")
+    assert allowed(authorizer, NODE, "watch", "configmaps", space="kube-system", name="kube-dns")
+    assert not allowed(authorizer, NODE, "update", "configmaps", space="kube-system", name="kube-dns")
     assert allowed(authorizer, NODE, "create", "serviceaccounts", space="d", name="app", sub="token")
     assert not allowed(authorizer, NODE, "create", "serviceaccounts", space="d", name="default", sub="token")
     assert allowed(
