@@ -86,7 +86,8 @@ class PodNetwork:
         self._allocator: Allocator | None = None
         self._saved: str | None = ""
         """What is on disk; None when that could not be written."""
-        self._standing = Standing(())
+        self.standing = Standing(())
+        """What this host is to others."""
         self._underlay_mtu = self._mtu = 1500
         self._known_nodes: list[Obj] | None = None
         self._plan: RoutePlan | None = None
@@ -122,7 +123,7 @@ class PodNetwork:
         if not addresses:
             raise NetworkError(f"node {self._node_name} has no InternalIP yet")
         hardware = tunnel_hardware(self._node_name)
-        self._standing = Standing(addresses, self._standing.segments, self._backend, hardware)
+        self.standing = Standing(addresses, self.standing.segments, self._backend, hardware)
         allocator = Allocator.over(cidrs, *self._file.read())
         try:
             for link in await self._in_thread(lambda wiring: wiring.pod_links()):
@@ -264,16 +265,16 @@ class PodNetwork:
         cidrs, addresses = self._usable(pod_cidrs(node)), self._usable(internal_ips(node))
         if not cidrs or not addresses:
             return
-        if ",".join(cidrs) != str(self._allocator) or addresses != self._standing.addresses:
+        if ",".join(cidrs) != str(self._allocator) or addresses != self.standing.addresses:
             await self.start(node)
             if stale := self.stale_pods:
                 log.error("pods keep addresses of the node's former range until they are made anew", pods=sorted(stale))
 
     async def _tell(self, node: Obj | None) -> None:
         """Have the node's annotations say how to reach this host's pods."""
-        if self._publish is None or node is None or self._standing.segments is None:
+        if self._publish is None or node is None or self.standing.segments is None:
             return
-        wanted = published(self._standing)
+        wanted = published(self.standing)
         have = meta(node).get("annotations") or {}
         if any(have.get(key) != value for key, value in wanted.items()):
             await self._publish(wanted)
@@ -293,14 +294,14 @@ class PodNetwork:
         return (self.iptables, self.iptables.ipv6) if self.iptables.ipv6 else (self.iptables,)
 
     def _ensure_links(self, wiring: Wiring, allocator: Allocator) -> None:
-        uplink = wiring.uplink(self._standing.underlay)
+        uplink = wiring.uplink(self.standing.underlay)
         self._underlay_mtu = uplink.mtu
-        self._standing = replace(self._standing, segments=uplink.segments)
+        self.standing = replace(self.standing, segments=uplink.segments)
         self._plan_ways()
         gateways = [(pool.gateway, pool.network.prefixlen) for pool in allocator.pools]
         wiring.ensure_bridge(gateways=gateways, mtu=self._mtu)
         # A host without an address of a family is known by its pods' gateway.
-        sources = {family_of(ip): ip for ip in (*(ip for ip, _ in gateways), *self._standing.addresses)}
+        sources = {family_of(ip): ip for ip in (*(ip for ip, _ in gateways), *self.standing.addresses)}
         wiring.ensure_service_device(
             service_cidrs=self._service_ranges.ordered, sources=sources.values(), addresses=self._local_addresses
         )
@@ -309,18 +310,18 @@ class PodNetwork:
     def _plan_ways(self) -> RoutePlan | None:
         """What the nodes that are known, and what this host is now, come to; also the MTU of new pods: as much as the
         network below carries, less the tunnel when one host at least is behind it."""
-        if self._known_nodes is None or self._standing.segments is None:
+        if self._known_nodes is None or self.standing.segments is None:
             return None  # The nodes are not known yet: what a former run has set stays.
-        self._plan = plan_routes(self._known_nodes, self._node_name, self._standing, self._families)
+        self._plan = plan_routes(self._known_nodes, self._node_name, self.standing, self._families)
         self._mtu = self._underlay_mtu
         if self._plan.peers or self._backend is NetworkBackend.VXLAN:
-            self._mtu -= tunnel_overhead(self._standing.underlay)
+            self._mtu -= tunnel_overhead(self.standing.underlay)
         return self._plan
 
     async def _apply_routes(self) -> None:
         if (plan := self._plan) is None or (allocator := self._allocator) is None:
             return
-        underlay, hardware = self._standing.underlay, self._standing.hardware
+        underlay, hardware = self.standing.underlay, self.standing.hardware
         addresses = tuple(str(pool.network.network_address) for pool in allocator.pools)
         end = TunnelEnd(underlay, hardware, addresses, self._underlay_mtu - tunnel_overhead(underlay))
         problems = await self._in_thread(lambda wiring: wiring.peering.set_ways(plan, end))

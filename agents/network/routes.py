@@ -133,7 +133,7 @@ def internal_ips(node: Obj) -> tuple[str, ...]:
     for entry in (node.get("status") or {}).get("addresses") or ():
         address = entry.get("address") or ""
         if entry.get("type") == "InternalIP" and _is_ip(address):
-            found.setdefault(family_of(address), str(address))
+            found.setdefault(family_of(address), str(ipaddress.ip_address(address)))
     return tuple(found.values())
 
 
@@ -141,7 +141,7 @@ def pod_cidrs(node: Obj) -> tuple[str, ...]:
     """The node's pod ranges, the primary one first; none while it has none."""
     spec = node.get("spec") or {}
     listed = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
-    return tuple(str(cidr) for cidr in listed)
+    return tuple(str(ipaddress.ip_network(cidr, strict=False)) for cidr in listed)
 
 
 def plan_routes(nodes: Iterable[Obj], own_name: str, own: Standing, families: Iterable[int] = (4,)) -> RoutePlan:

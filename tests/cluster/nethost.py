@@ -15,12 +15,15 @@ import uvloop
 from agents.dns import DnsServer
 from agents.network import Iptables, PodNetwork
 from agents.network.generation import RuleGeneration
+from agents.network.routes import published
 from agents.proxy import Proxy
 from orca.api.builtin import ENDPOINTSLICES, SERVICES
 from orca.api.objects import key
 from orca.client.fake import FakeClient
 from orca.client.informer import Informer
 
+IPV4_ONLY = ("10.244.0.0/16", "10.96.0.0/16")
+DUAL_STACK = ("10.244.0.0/16,fd10:244::/32", "10.96.0.0/16,fd10:96::/112")
 KINDS = {"Service": SERVICES, "EndpointSlice": ENDPOINTSLICES}
 
 
@@ -116,16 +119,31 @@ class HostProcess:
                 await asyncio.sleep(0)
         await self.proxy.settled()
 
-    async def start_network(self, root: str, node: dict[str, Any]) -> float:
+    async def start_network(self, root: str, node: dict[str, Any], dual_stack: bool = False) -> float:
         if not self.network:
-            self.network = PodNetwork(root, node["metadata"]["name"])
+            cluster, services = DUAL_STACK if dual_stack else IPV4_ONLY
+            self.network = PodNetwork(root, node["metadata"]["name"], cluster_cidr=cluster, service_cidr=services)
         began = time.perf_counter()
         await self.network.start(node)
         return time.perf_counter() - began
 
-    async def attach(self, uid: str, pid: int, hostname: str, host_ports: list[Any] | None = None) -> list[str]:
+    async def published(self) -> dict[str, str]:
+        """What the host would have its Node tell others."""
         assert self.network
-        return await self.network.attach(uid, pid, hostname=hostname, host_ports=host_ports or [])
+        return published(self.network.standing)
+
+    async def attach(
+        self,
+        uid: str,
+        pid: int,
+        hostname: str,
+        host_ports: list[Any] | None = None,
+        annotations: dict[str, str] | None = None,
+    ) -> list[str]:
+        assert self.network
+        return await self.network.attach(
+            uid, pid, hostname=hostname, host_ports=host_ports or [], annotations=annotations
+        )
 
     async def time_attach(self, pods: list[tuple[str, int]]) -> list[float]:
         """Seconds for each, one after the other."""

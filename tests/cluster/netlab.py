@@ -32,7 +32,7 @@ class Pod:
     """A namespace held by a process; ``serve`` starts a server in it that answers with a given text."""
 
     def __init__(self, host: Host, name: str) -> None:
-        self.host, self.name, self.uid, self.ip = host, name, f"uid-{name}", ""
+        self.host, self.name, self.uid, self.ip, self.ip6 = host, name, f"uid-{name}", "", ""
         self.holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
         self.servers: list[subprocess.Popen[str]] = []
         mine = os.stat("/proc/self/ns/net").st_ino
@@ -40,7 +40,8 @@ class Pod:
             time.sleep(0.002)
 
     def attach(self, **more: Any) -> str:
-        (self.ip,) = self.host.call("attach", uid=self.uid, pid=self.holder.pid, hostname=self.name, **more)
+        self.ip, *others = self.host.call("attach", uid=self.uid, pid=self.holder.pid, hostname=self.name, **more)
+        self.ip6 = others[0] if others else ""
         return self.ip
 
     def command(self, *argv: str) -> list[str]:
@@ -66,31 +67,39 @@ class Pod:
 
 
 class Host:
-    """One host: a namespace with an address on the lab's segment and the process that works in it."""
+    """One host: a namespace with an address on a segment of the lab and the process that works in it."""
 
-    def __init__(self, lab: NetLab, position: int) -> None:
-        self.lab, self.name = lab, f"host-{position}"
+    def __init__(self, lab: NetLab, position: int, segment: int = 0) -> None:
+        self.lab, self.name, self.segment = lab, f"host-{position}", segment
         self.netns = f"{lab.prefix}h{position}"
-        self.ip = f"172.31.0.{10 + position}"
+        self.ip = f"172.31.{segment}.{10 + position}"
+        self.ip6 = f"fd31:{segment + 1}::{10 + position:x}" if lab.dual_stack else ""
         self.cidr = f"10.244.{position}.0/24"
+        self.cidrs = [self.cidr, *([f"fd10:244:{position}::/64"] if lab.dual_stack else [])]
+        self.annotations: dict[str, str] = {}
         self.root = lab.root / self.name
         self.pods: list[Pod] = []
         self.agent: subprocess.Popen[str] | None = None
         run("ip", "netns", "add", self.netns)
         run("ip", "-n", lab.netns, "link", "add", f"h{position}", "type", "veth", "peer", "eth0", "netns", self.netns)
-        run("ip", "-n", lab.netns, "link", "set", f"h{position}", "master", "segment", "up")
+        run("ip", "-n", lab.netns, "link", "set", f"h{position}", "master", lab.segments[segment], "up")
         for command in ("link set lo up", f"addr add {self.ip}/24 dev eth0", "link set eth0 up"):
             run("ip", "-n", self.netns, *command.split())
-        run("ip", "-n", self.netns, "route", "add", "default", "via", "172.31.0.1")
+        run("ip", "-n", self.netns, "route", "add", "default", "via", f"172.31.{segment}.1")
+        if self.ip6:
+            run("ip", "-n", self.netns, "addr", "add", f"{self.ip6}/64", "dev", "eth0", "nodad")
+            run("ip", "-n", self.netns, "route", "add", "default", "via", f"fd31:{segment + 1}::1")
 
     @property
     def node(self) -> dict[str, Any]:
         return {
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": self.name, "uid": self.name},
-            "spec": {"podCIDR": self.cidr, "podCIDRs": [self.cidr]},
-            "status": {"addresses": [{"type": "InternalIP", "address": self.ip}]},
+            "metadata": {"name": self.name, "uid": self.name, "annotations": self.annotations},
+            "spec": {"podCIDR": self.cidr, "podCIDRs": self.cidrs},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": ip} for ip in (self.ip, self.ip6) if ip],
+            },
         }
 
     def start_agent(self) -> None:
@@ -126,7 +135,8 @@ class Host:
     def start_network(self) -> None:
         if not self.agent:
             self.start_agent()
-        self.call("start_network", root=str(self.root), node=self.node)
+        self.call("start_network", root=str(self.root), node=self.node, dual_stack=self.lab.dual_stack)
+        self.annotations = self.call("published")
 
     def pod(self, name: str, **more: Any) -> Pod:
         pod = Pod(self, name)
@@ -151,21 +161,34 @@ class Host:
 
 
 class NetLab:
-    """A segment with hosts; ``with NetLab(tmp_path, hosts=2) as lab``."""
+    """Segments with hosts, in turn; ``with NetLab(tmp_path, hosts=2) as lab``. What connects several segments is a
+    router that knows nothing of pods, and drops what has their addresses."""
 
-    def __init__(self, root: Path, *, hosts: int = 2) -> None:
+    def __init__(self, root: Path, *, hosts: int = 2, segments: int = 1, dual_stack: bool = False) -> None:
         self.prefix = f"ont{os.getpid()}-{next(_counter)}"
+        self.dual_stack = dual_stack
+        self.segments = ["segment", *(f"segment{number}" for number in range(1, segments))]
         self.netns = f"{self.prefix}-out"
         self.root = root
         run("ip", "netns", "add", self.netns)
-        for command in (
-            "link set lo up",
-            "link add segment type bridge forward_delay 0",
-            "addr add 172.31.0.1/24 dev segment",
-            "link set segment up",
-        ):
-            run("ip", "-n", self.netns, *command.split())
-        self.hosts = [Host(self, position) for position in range(1, hosts + 1)]
+        run("ip", "-n", self.netns, "link", "set", "lo", "up")
+        for number, segment in enumerate(self.segments):
+            for command in (
+                f"link add {segment} type bridge forward_delay 0",
+                f"addr add 172.31.{number}.1/24 dev {segment}",
+                *([f"addr add fd31:{number + 1}::1/64 dev {segment} nodad"] if dual_stack else []),
+                f"link set {segment} up",
+            ):
+                run("ip", "-n", self.netns, *command.split())
+        if segments > 1:
+            run(*self.command("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"))
+            # Only what is routed is dropped, not what stays on a segment.
+            for call in ("iptables", "ip6tables"):
+                run(*self.command("sysctl", "-qw", f"net.bridge.bridge-nf-call-{call}=0"), check=False)
+            for tables, pods in (("iptables", "10.244.0.0/16"), ("ip6tables", "fd10:244::/32")):
+                for side in ("-s", "-d"):
+                    run(*self.command(tables, "-A", "FORWARD", side, pods, "-j", "DROP"))
+        self.hosts = [Host(self, position, (position - 1) % segments) for position in range(1, hosts + 1)]
 
     def __enter__(self) -> NetLab:
         return self
@@ -194,38 +217,47 @@ import socket, selectors, sys
 name, chosen = sys.argv[1], selectors.DefaultSelector()
 for spec in sys.argv[2:]:
     kind, port = spec.split(":")
-    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    types = {"tcp": (socket.SOCK_STREAM, 0), "sctp": (socket.SOCK_STREAM, 132), "udp": (socket.SOCK_DGRAM, 0)}
+    # One socket for both families; IPv4 clients are told as such.
+    s = socket.socket(socket.AF_INET6, *types[kind])
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    s.bind(("0.0.0.0", int(port)))
-    if kind == "tcp": s.listen(1024)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    s.bind(("::", int(port)))
+    if kind != "udp": s.listen(1024)
     chosen.register(s, selectors.EVENT_READ, (kind, port))
 print("ready", flush=True)
 while True:
     for key, _ in chosen.select():
         kind, port = key.data
-        if kind == "tcp":
+        if kind != "udp":
             c, peer = key.fileobj.accept()
-            try: c.sendall(f"{name} {peer[0]} {port}".encode())
+            try: c.sendall(f"{name} {peer[0].removeprefix('::ffff:')} {port}".encode())
             except OSError: pass
             c.close()
         else:
-            data, peer = key.fileobj.recvfrom(2048)
-            key.fileobj.sendto(f"{name} {peer[0]} {port}".encode(), peer)
+            data, peer = key.fileobj.recvfrom(65536)
+            answer = f"{name} {peer[0].removeprefix('::ffff:')} {port}".encode()
+            key.fileobj.sendto(answer if len(data) < 100 else data, peer)
 """
 
 CLIENT = r"""
 import socket, sys, json
 address, port, kind, count, timeout, source = sys.argv[1:7]
 answers = []
-keep = socket.socket(socket.AF_INET, socket.SOCK_DGRAM) if kind == "udp" and source else None
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+keep = socket.socket(family, socket.SOCK_DGRAM) if kind == "udp" and source else None
 if keep: keep.bind(("", int(source)))
 for _ in range(int(count)):
     try:
         if kind == "tcp":
             with socket.create_connection((address, int(port)), timeout=float(timeout)) as c:
                 answers.append(c.makefile().read())
+        elif kind == "sctp":
+            with socket.socket(family, socket.SOCK_STREAM, 132) as c:
+                c.settimeout(float(timeout)); c.connect((address, int(port)))
+                answers.append(c.recv(2048).decode())
         else:
-            s = keep or socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s = keep or socket.socket(family, socket.SOCK_DGRAM)
             s.settimeout(float(timeout)); s.connect((address, int(port))); s.send(b"hello")
             answers.append(s.recv(2048).decode())
             if s is not keep: s.close()
