@@ -200,7 +200,8 @@ def test_any_of_many_addresses_comes_first() -> None:
     zone.put("d/big", service("big", "d", clusterIP="None"), [many(4)])
     query = question("big.d.svc.cluster.local")
     packed = reply.pack(query, zone.answer(query.name, query.kind))
-    firsts = {str(dnslib.DNSRecord.parse(packed.to(query, udp=False)).rr[0].rdata) for _ in range(3000)}
+    first = slice(12 + len(query.wire) + 12, 12 + len(query.wire) + 16)
+    firsts = {packed.to(query, udp=False)[first] for _ in range(3000)}
     assert len(firsts) == 200
 
 
