@@ -65,6 +65,7 @@ class Flags:
     service_cidr: str
     node_ports: tuple[int, int]
     cluster_cidr: str
+    node_cidr_mask_sizes: tuple[int, int]
     token_auth_file: Path | None
     anonymous_auth: bool
     client_ca_file: Path | None
@@ -76,11 +77,42 @@ class Flags:
     operation: Operation
 
 
-def _cidr(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def _cidrs(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """One range, or one of each address family: the first is the cluster's preferred."""
     try:
-        return str(ipaddress.ip_network(value))
+        found = [ipaddress.ip_network(part.strip()) for part in value.split(",")]
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+    if len(found) > 2 or len({one.version for one in found}) != len(found):
+        raise click.BadParameter(f"{value!r} must be one range, or one of IPv4 and one of IPv6")
+    return ",".join(map(str, found))
+
+
+def _pod_ranges(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """One range, or one of each family."""
+    try:
+        found = [ipaddress.ip_network(one.strip()) for one in value.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if len({network.version for network in found}) != len(found):
+        raise click.BadParameter(f"{value!r}: one IPv4 and one IPv6 range at most")
+    return ",".join(map(str, found))
+
+
+def _mask_sizes(cluster_cidr: str, both: int | None, ipv4: int | None, ipv6: int | None) -> tuple[int, int]:
+    """(IPv4, IPv6) from the three flags, which exclude each other as in kube-controller-manager."""
+    ranges = [ipaddress.ip_network(one) for one in cluster_cidr.split(",")]
+    if len(ranges) > 1 and both is not None:
+        raise click.UsageError("--node-cidr-mask-size is not for dual-stack clusters; use the flags of each family")
+    if len(ranges) == 1 and both is not None and (ipv4 is not None or ipv6 is not None):
+        raise click.UsageError("--node-cidr-mask-size and the flags of each family exclude each other")
+    sizes = {4: ipv4 or both or 24, 6: ipv6 or both or 64}
+    for network in ranges:
+        size = sizes[network.version]
+        most = min(network.max_prefixlen - 2, network.prefixlen + 16 if network.version == 6 else 32)
+        if not network.prefixlen <= size <= most:
+            raise click.UsageError(f"nodes cannot have a /{size} of {network}: /{network.prefixlen} to /{most} fit")
+    return sizes[4], sizes[6]
 
 
 def _port_range(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -118,7 +150,7 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
     "--tls-san", multiple=True, help="A further name or address of the server, as of a load balancer; may be repeated."
 )
 @click.option(
-    "--service-cluster-ip-range", "service_cidr", default="10.96.0.0/16", callback=_cidr, help="Service addresses."
+    "--service-cluster-ip-range", "service_cidr", default="10.96.0.0/16", callback=_cidrs, help="Service addresses."
 )
 @click.option(
     "--service-node-port-range",
@@ -127,7 +159,16 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
     callback=_port_range,
     help="Ports of NodePort Services.",
 )
-@click.option("--cluster-cidr", default="10.244.0.0/16", callback=_cidr, help="Pod addresses.")
+@click.option(
+    "--cluster-cidr", default="10.244.0.0/16", callback=_pod_ranges, help="Pod addresses: a range, or one a family."
+)
+@click.option("--node-cidr-mask-size", type=int, default=None, help="Prefix of a node's part of --cluster-cidr.")
+@click.option(
+    "--node-cidr-mask-size-ipv4", type=int, default=None, show_default="24", help="The same of a dual-stack cluster."
+)
+@click.option(
+    "--node-cidr-mask-size-ipv6", type=int, default=None, show_default="64", help="The same of a dual-stack cluster."
+)
 @click.option("--token-auth-file", type=_path, default=None, help='CSV of static tokens: token,user,uid,"groups".')
 @click.option(
     "--anonymous-auth", type=bool, default=True, help="Take requests without credentials as those of system:anonymous."
@@ -163,6 +204,8 @@ def command(verbosity: int, **values: Any) -> None:
     set_up_logging(verbosity)
     bound_heap()
     operation = Operation.taken_from(values)
+    masks = (values.pop(f"node_cidr_mask_size{suffix}") for suffix in ("", "_ipv4", "_ipv6"))
+    values["node_cidr_mask_sizes"] = _mask_sizes(values["cluster_cidr"], *masks)
     flags = Flags(
         operation=operation, **{**values, "advertise_address": values["advertise_address"] or guess_address()}
     )
@@ -215,8 +258,8 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     audit = flags.operation.audit()
     if audit is not None:
         stack.push_async_callback(audit.log.close)
-    service_address = str(ipaddress.ip_network(flags.service_cidr)[1])
-    names = [flags.advertise_address, service_address, socket.gethostname(), *flags.tls_san]
+    service_addresses = [str(ipaddress.ip_network(cidr)[1]) for cidr in flags.service_cidr.split(",")]
+    names = [flags.advertise_address, *service_addresses, socket.gethostname(), *flags.tls_san]
 
     def certify() -> Awaitable[PkiPaths]:
         return asyncio.to_thread(ensure_pki, flags.data_dir / "pki", names, clock=clock)
@@ -324,6 +367,8 @@ async def _controllers(server: ApiServer, flags: Flags, clock: SystemClock) -> N
         remote=server.aggregator.kinds,
         pages=server.pages,
         cluster_cidr=flags.cluster_cidr,
+        node_cidr_mask_size=flags.node_cidr_mask_sizes[0],
+        node_cidr_mask_size_ipv6=flags.node_cidr_mask_sizes[1],
         service_cidr=flags.service_cidr,
         ca_cert_path=flags.data_dir / "pki" / "ca.crt",
         ca_key_path=flags.data_dir / "pki" / "ca.key",

@@ -232,7 +232,7 @@ class CertificatesController(Controller):
         self._requests = self.caches.of(CERTIFICATESIGNINGREQUESTS)
         self._nodes = self.caches.of(NODES)
         config = context.config
-        self._reserved = (config.service_cidr, config.cluster_cidr)
+        self._reserved = (*config.service_cidr.split(","), *config.cluster_cidr.split(","))
         self._signer: Signer | None = None
         if config.ca_cert_path is not None and config.ca_key_path is not None:
             self._signer = Signer(config.ca_cert_path, config.ca_key_path)

@@ -52,6 +52,7 @@ class ControllersConfig:
     `table` are the resources the garbage collector and the namespace controller care for; rows added later by
     CustomResourceDefinitions are followed. `remote` are those of other servers, of which namespaces are emptied too.
     Without `pages` nothing is autoscaled.
+    `cluster_cidr` has a range of each family, separated by a comma, of which nodes get parts of the mask sizes.
     Without `ca_cert_path` there is no root CA ConfigMap, without `ca_key_path`
     no certificate is signed.
     """
@@ -62,6 +63,7 @@ class ControllersConfig:
     cluster_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     node_cidr_mask_size: int = 24
+    node_cidr_mask_size_ipv6: int = 64
     allocate_node_cidrs: bool = True
 
     ca_cert_path: Path | None = None

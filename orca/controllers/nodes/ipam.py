@@ -1,4 +1,5 @@
-"""Gives every node its part of the cluster's pod addresses. What is taken is what nodes say they have."""
+"""Gives every node its part of the cluster's pod addresses, of each family that the cluster has. What is taken is what
+nodes say they have."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -58,6 +59,16 @@ class Allocator:
         yield from range(first, min(last, self._size - 1) + 1)
 
 
+def allocators(cluster: str, *, ipv4: int, ipv6: int) -> tuple[Allocator, ...]:
+    """One for each range of "10.244.0.0/16,fd00:10:244::/56", in that order; ``ipv4`` and ``ipv6`` are the lengths of
+    nodes' prefixes. Raises ValueError."""
+    ranges = [one.strip() for one in cluster.split(",") if one.strip()]
+    found = tuple(Allocator(one, ipv6 if ":" in one else ipv4) for one in ranges)
+    if len({one.network.version for one in found}) != len(found):
+        raise ValueError(f"{cluster}: one IPv4 and one IPv6 range at most")
+    return found
+
+
 def cidrs_of(node: Obj) -> list[str]:
     """The parts a node has."""
     spec = node.get("spec") or {}
@@ -75,10 +86,12 @@ class NodeIpamController(Controller):
         super().__init__(context)
         config = context.config
         self._enabled = config.allocate_node_cidrs
-        self._allocator = Allocator(config.cluster_cidr, config.node_cidr_mask_size)
-        self._offered: dict[str, str] = {}
+        self._allocators = allocators(
+            config.cluster_cidr, ipv4=config.node_cidr_mask_size, ipv6=config.node_cidr_mask_size_ipv6
+        )
+        self._offered: dict[str, tuple[str, ...]] = {}
         self._nodes = self.caches.of(NODES)
-        # All known nodes are in the allocator before the first allocation: the queue runs once caches are filled.
+        # All known nodes are in the allocators before the first allocation: the queue runs once caches are filled.
         self._nodes.informer.on_add(self._seen)
         self._nodes.informer.on_update(lambda _, new: self._seen(new))
         self._nodes.informer.on_delete(self._gone)
@@ -86,29 +99,45 @@ class NodeIpamController(Controller):
     def _seen(self, node: Obj) -> None:
         held = cidrs_of(node)
         for cidr in held:
-            self._allocator.occupy(cidr, key(node))
+            for allocator in self._allocators:
+                allocator.occupy(cidr, key(node))
         if not held and self._enabled:
             self.enqueue(node)
 
     def _gone(self, node: Obj) -> None:
-        offered = self._offered.pop(key(node), None)
-        for cidr in [*cidrs_of(node), *([offered] if offered else [])]:
-            self._allocator.release(cidr, key(node))
+        for cidr in (*cidrs_of(node), *self._offered.pop(key(node), ())):
+            self._release(cidr, key(node))
         self.queue.forget(key(node))
+
+    def _release(self, cidr: str, holder: str) -> None:
+        for allocator in self._allocators:
+            allocator.release(cidr, holder)
 
     async def sync(self, key: str) -> Outcome:
         """One node."""
         node = self._nodes.get(key)
         if node is None or is_terminating(node) or cidrs_of(node):
             return DONE
-        # Offered again after a failure: an answer that was lost may hide a success, so the part stays this node's.
-        cidr = self._offered.get(key) or self._allocator.allocate(key)
-        if cidr is None:
+        # Offered again after a failure: an answer that was lost may hide a success, so the parts stay this node's.
+        cidrs = self._offered.get(key) or self._allocate(key)
+        if not cidrs:
             self.recorder.event(node, "Normal", "CIDRNotAvailable", f"Node {key} status is now: CIDRNotAvailable")
             return RetryAfter()
-        self._offered[key] = cidr
+        self._offered[key] = cidrs
         version = node["metadata"]["resourceVersion"]
-        change = {"metadata": {"resourceVersion": version}, "spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}
+        change = {"metadata": {"resourceVersion": version}, "spec": {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)}}
         await self._nodes.patch(node, change)
         del self._offered[key]
         return DONE
+
+    def _allocate(self, holder: str) -> tuple[str, ...]:
+        """A part of each range; none at all when one of them is used up."""
+        found: list[str] = []
+        for allocator in self._allocators:
+            cidr = allocator.allocate(holder)
+            if cidr is None:
+                for one in found:
+                    self._release(one, holder)
+                return ()
+            found.append(cidr)
+        return tuple(found)

@@ -220,6 +220,30 @@ async def test_every_node_gets_addresses_also_after_a_restart() -> None:
     assert all(one["spec"]["podCIDRs"] == [one["spec"]["podCIDR"]] for one in cluster.api.objects(NODES))
 
 
+async def test_nodes_of_a_dual_stack_cluster_get_a_part_of_each_range() -> None:
+    config = ControllersConfig(cluster_cidr="fd00:10:244::/56,10.244.0.0/16")
+    async with running_one(NodeIpamController, config=config) as (cluster, _):
+        for one in ("a", "b"):
+            cluster.api.seed(NODES, node(one))
+        await cluster.settle(1)
+        found = {name(one): one["spec"]["podCIDRs"] for one in cluster.api.objects(NODES)}
+        assert found == {
+            "a": ["fd00:10:244::/64", "10.244.0.0/24"],
+            "b": ["fd00:10:244:1::/64", "10.244.1.0/24"],
+        }
+        assert all(one["spec"]["podCIDR"].startswith("fd00") for one in cluster.api.objects(NODES))
+
+
+async def test_half_of_a_pair_is_given_back() -> None:
+    config = ControllersConfig(cluster_cidr="10.244.0.0/23,fd00:10:244::/64")
+    async with running_one(NodeIpamController, config=config) as (cluster, controller):
+        for one in ("a", "b"):
+            cluster.api.seed(NODES, node(one))
+        await cluster.settle(1)
+        assert sum(1 for one in cluster.api.objects(NODES) if one["spec"].get("podCIDR")) == 1
+        assert controller._allocators[0].allocate("someone") == "10.244.1.0/24"
+
+
 async def test_a_full_network_is_told() -> None:
     config = ControllersConfig(cluster_cidr="10.244.0.0/24")
     async with running_one(NodeIpamController, config=config) as (cluster, controller):
