@@ -14,6 +14,7 @@ import click
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "server": ("orca.cli.server", "command", "Run the API server, controllers and scheduler."),
     "lab": ("orca.cli.lab", "command", "Run a cluster of many hosts on this machine."),
+    "ingress": ("orca.cli.ingress", "command", "Run the ingress controller, in a pod with nginx."),
     "kubeconfig": ("orca.cli.kubeconfig", "command", "Print the admin kubeconfig."),
     "token": ("orca.cli.token", "command", "Make and list join tokens for hosts."),
     "validate": ("orca.cli.validate", "command", "Check manifests against the Kubernetes schema."),
@@ -30,7 +31,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        if cmd_name == "server":
+        if cmd_name in ("server", "ingress"):
             # structlog loads it for coloured tracebacks when it is there: 5 MB for nothing in a process that stays.
             sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # documented: an import of it fails
         module, attribute, _ = COMMANDS[cmd_name]

@@ -24,6 +24,7 @@ from orca.api.objects import Obj, name, namespace
 from orca.api.resources import Resource
 from orca.client.base import Client, ObjectList, Patch, PatchKind, Propagation, WatchEvent, WatchStream
 from orca.client.clock import Clock, SystemClock
+from orca.client.incluster import InCluster
 from orca.client.kubeconfig import Endpoint, Kubeconfig, KubeconfigError
 
 log = structlog.get_logger()
@@ -52,7 +53,7 @@ class HttpsClient(Client):
 
     def __init__(
         self,
-        source: Endpoint | Kubeconfig,
+        source: Endpoint | Kubeconfig | InCluster,
         *,
         agent: str = "orca",
         clock: Clock | None = None,
@@ -61,7 +62,7 @@ class HttpsClient(Client):
         self._source = source
         self._clock = clock or SystemClock()
         self._agent = agent
-        self._endpoint = source.load() if isinstance(source, Kubeconfig) else source
+        self._endpoint = source if isinstance(source, Endpoint) else source.load()
         self._checked = self._clock.monotonic()
         self._session: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(parallel)
@@ -291,12 +292,12 @@ class HttpsClient(Client):
     def _current(self) -> Endpoint:
         """The endpoint, read anew when its files have changed."""
         elapsed = self._clock.monotonic()
-        if isinstance(self._source, Kubeconfig) and elapsed - self._checked >= RELOAD_CHECK_SECONDS:
+        if not isinstance(self._source, Endpoint) and elapsed - self._checked >= RELOAD_CHECK_SECONDS:
             self._checked = elapsed
             if self._source.changed():
                 try:
                     self._endpoint = self._source.load()
-                    log.info("credentials read anew", kubeconfig=str(self._source.path))
+                    log.info("credentials read anew", path=str(self._source.path))
                 except KubeconfigError as error:
                     # Half written, most likely: go on with what works.
                     log.warning("credentials not usable, keeping the old ones", error=str(error))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orca.lab import archive
+from orca.lab import archive, pythonimage
 from orca.lab.layout import IMAGE_CACHE, LabError
 from orca.lab.shell import run
 
@@ -81,11 +81,21 @@ class Recipe:
     tag_variable: str = ""
     everywhere: bool = True
     """Loaded into every lab; others on demand, with ``orca lab load-image``."""
+    python: tuple[str, ...] = ()
+    """Modules of ours that run in it, with all they need; ``python_data`` are files they read, below ``orca``."""
+    python_data: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> pythonimage.Needs | None:
+        """What of Python goes into it."""
+        return pythonimage.needs(self.python, self.python_data) if self.python else None
 
     @property
     def archive(self) -> Path:
         parts = [self.name, self.tags, self.packages, self.config, self.keep, self.files, self.links, self.directories]
         text = json.dumps([*parts, self.busybox, self.tag_variable], sort_keys=True)
+        if self.needs is not None:
+            text += self.needs.digest()
         return IMAGE_CACHE / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.tar"
 
 
@@ -146,6 +156,58 @@ RECIPES = (
         tag_variable="NGINX_TAG",
     ),
     Recipe(
+        name="ingress",
+        tags=("orca/ingress-nginx:1",),
+        packages=(
+            "nginx",
+            "nginx-common",
+            "libnginx-mod-http-ndk",
+            "libnginx-mod-http-lua",
+            "lua-resty-core",
+            "lua-resty-lrucache",
+            "libluajit2-5.1-2",
+            "libpcre3",
+            "libpcre2-8-0",
+            "libcrypt1",
+            "libc6",
+            "libssl3|libssl3t64",
+            "zlib1g",
+            "catatonit",
+            *pythonimage.PACKAGES,
+        ),
+        keep=(
+            "usr/sbin/nginx",
+            "usr/bin/catatonit",
+            "usr/lib/nginx/modules/ndk_http_module.so",
+            "usr/lib/nginx/modules/ngx_http_lua_module.so",
+            "usr/share/lua/5.1/ngx",
+            "usr/share/lua/5.1/resty",
+            "etc/nginx/mime.types",
+            *GLIBC,
+            "lib/x86_64-linux-gnu/libz.so*",
+            "lib/x86_64-linux-gnu/libcrypt.so*",
+            "lib/x86_64-linux-gnu/libpcre.so*",
+            "usr/lib/x86_64-linux-gnu/libluajit-5.1.so*",
+            "usr/lib/x86_64-linux-gnu/libpcre2-8.so*",
+            "usr/lib/x86_64-linux-gnu/libssl.so*",
+            "usr/lib/x86_64-linux-gnu/libcrypto.so*",
+            *pythonimage.KEEP,
+        ),
+        files={**ACCOUNTS},
+        links=pythonimage.LINKS,
+        directories=("tmp", "run/orca-ingress", "var/lib/nginx"),
+        config={
+            "Entrypoint": ["/usr/bin/catatonit", "--", "/usr/bin/python3", "-m", "orca.cli", "ingress"],
+            "Env": [PATH, "PYTHONUNBUFFERED=1"],
+            "User": "101:101",
+            "ExposedPorts": {"8080/tcp": {}, "8443/tcp": {}},
+            "StopSignal": "SIGTERM",
+        },
+        python=("orca.cli.ingress", "orca.ingress.certificates", "cryptography.x509"),
+        python_data=("cli/__main__.py", "ingress/__main__.py", "ingress/balancer.lua"),
+        everywhere=False,
+    ),
+    Recipe(
         name="perl",
         tags=("perl:latest", "perl:5"),
         packages=("perl-base", "busybox", "libc6", "libcrypt1"),
@@ -178,6 +240,8 @@ def build(recipe: Recipe) -> Path:
         _unpack(recipe.packages, Path(scratch), unpacked)
         _pick(recipe, unpacked, tree)
         _finish(recipe, tree)
+        if recipe.needs is not None:
+            pythonimage.put(tree, recipe.needs)
         archive.write(target, tree, *_images(recipe))
     return target
 
