@@ -24,7 +24,7 @@ from agents.config import Configuration
 from agents.dns import METRICS_PATH, DnsPages, DnsServer, settings_informer
 from agents.images.catalogue import Catalogue
 from agents.images.keeping import ImageKeeping
-from agents.network import NetworkError, PodNetwork
+from agents.network import NetworkError, NetworkOptions, PodNetwork, node_annotations
 from agents.node import facts
 from agents.node.join import JoinError, join
 from agents.node.keyring import CLIENT, Keyring
@@ -94,6 +94,7 @@ class AgentOptions:
     proxy_mode: str = "auto"
     cluster_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     labels: Mapping[str, str] = field(default_factory=dict)
     configuration: Configuration = field(default_factory=Configuration)
     """What the KubeletConfiguration and the flags that override it say."""
@@ -319,6 +320,8 @@ class Agent:
             service_cidr=options.service_cidr,
             local_addresses=configuration.cluster_dns,
             clock=clock,
+            backend=options.network.backend,
+            publish=node_annotations(api, options.node_name),
         )
         parts.add("network", lambda: self._run_network(network, nodes, reporter))
         proxy = Proxy(

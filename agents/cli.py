@@ -19,6 +19,8 @@ from agents.cleanup import clean_up
 from agents.config import Configuration, ConfigurationError, load, override
 from agents.config.model import Taint
 from agents.logging import configure
+from agents.network import NetworkBackend, NetworkOptions
+from agents.network.ranges import split
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
 from agents.process import become, check_host
@@ -49,6 +51,13 @@ def _mode(context: click.Context, parameter: click.Parameter, text: str) -> str:
     except ProxyModeError as error:
         raise click.BadParameter(str(error)) from error
     return text
+
+
+def _ranges(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    try:
+        return ",".join(split(text).ordered)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _labels(context: click.Context, parameter: click.Parameter, text: str) -> dict[str, str]:
@@ -99,7 +108,20 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
 )
 @click.option("--cluster-dns", default="10.96.0.10", show_default=True, help="Address of the cluster's DNS.")
 @click.option("--cluster-domain", default="cluster.local", show_default=True)
-@click.option("--cluster-cidr", default="10.244.0.0/16", show_default=True, help="Addresses of all pods.")
+@click.option(
+    "--cluster-cidr",
+    default="10.244.0.0/16",
+    callback=_ranges,
+    show_default=True,
+    help="Addresses of all pods: a range, or one of each family separated by a comma.",
+)
+@click.option(
+    "--network-backend",
+    type=click.Choice([one.value for one in NetworkBackend]),
+    default=NetworkBackend.AUTO.value,
+    show_default=True,
+    help="Ways to pods of other hosts: direct on one segment and vxlan across segments (auto), or one of them only.",
+)
 @click.option("--service-cluster-ip-range", default="10.96.0.0/16", show_default=True, help="Addresses of services.")
 @click.option("--register-with-taints", default="", callback=_taints, help="key[=value]:effect, separated by commas.")
 @click.option("--node-labels", default="", callback=_labels, help="key=value, separated by commas.")
@@ -125,6 +147,7 @@ def main(
     cluster_dns: str,
     cluster_domain: str,
     cluster_cidr: str,
+    network_backend: str,
     service_cluster_ip_range: str,
     register_with_taints: tuple[tuple[str, str, str], ...],
     node_labels: dict[str, str],
@@ -175,6 +198,7 @@ def main(
         proxy_mode=proxy_mode,
         cluster_cidr=cluster_cidr,
         service_cidr=service_cluster_ip_range,
+        network=NetworkOptions(backend=NetworkBackend(network_backend)),
         labels=node_labels,
         configuration=configuration,
     )

@@ -12,7 +12,7 @@ Netlink work runs in one thread of its own, rules through subprocesses: the even
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from agents.network.addresses import Allocator, HostPort, Lease, LeaseFile, Rang
 from agents.network.bandwidth import BandwidthError, bandwidth_of
 from agents.network.iptables import Iptables, IptablesError, difference
 from agents.network.peering import TunnelEnd
+from agents.network.publishing import Publish
 from agents.network.ranges import family_of, split
 from agents.network.routes import (
     NetworkBackend,
@@ -46,9 +47,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 HEAL_SECONDS = 3.0
-
-Publish = Callable[[Mapping[str, str]], Awaitable[None]]
-"""Writes annotations of this host's Node; problems are told, never raised."""
 
 
 class PodNetwork:
@@ -231,6 +229,7 @@ class PodNetwork:
                     await changed.wait()
             except TimeoutError:
                 foreign = await self._heal(foreign)
+                await self._tell(nodes.get(self._node_name))
             else:
                 changed.clear()
                 await self.set_nodes(nodes.list())

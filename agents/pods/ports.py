@@ -16,11 +16,20 @@ class Network(Protocol):
     """``agents.network.PodNetwork``."""
 
     async def attach(
-        self, pod_uid: str, netns_pid: int, *, host_ports: Sequence[Obj] = (), hostname: str = ""
+        self,
+        pod_uid: str,
+        netns_pid: int,
+        *,
+        host_ports: Sequence[Obj] = (),
+        hostname: str = "",
+        namespace: str = "",
+        sandbox_id: str = "",
+        annotations: Mapping[str, str] | None = None,
     ) -> list[str]:
         """Give the pod addresses and wire the namespace of ``netns_pid``; calling it again for the same pod (agent
         restart, new sandbox) answers the same addresses. ``host_ports``: the pod's ``containers[].ports`` that have a
-        ``hostPort``. Raises an exception whose text is fit for an event."""
+        ``hostPort``; ``annotations``: the pod's, for its bandwidth. Raises an exception whose text is fit for an
+        event."""
 
     async def detach(self, pod_uid: str) -> None:
         """Release everything of the pod; harmless when there is nothing."""

@@ -77,7 +77,11 @@ def _host_ports(pod: Obj) -> list[tuple[str, str, int]]:
     """(address or "" for any, protocol, port)"""
     containers = [*(one for one in init_containers(pod) if is_sidecar(one)), *main_containers(pod)]
     return [
-        ((port.get("hostIP") or "").replace("0.0.0.0", ""), port.get("protocol") or "TCP", int(port["hostPort"]))
+        (
+            "" if (port.get("hostIP") or "") in ("", "0.0.0.0", "::") else port["hostIP"],
+            port.get("protocol") or "TCP",
+            int(port["hostPort"]),
+        )
         for container in containers
         for port in container.get("ports") or ()
         if port.get("hostPort")

@@ -18,7 +18,7 @@ from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.runtime.errors import EngineTimeout, EngineUnavailable, NameTaken, RuntimeFailure
 from agents.runtime.model import SANDBOX_NAME
-from orca.api.objects import name, uid
+from orca.api.objects import meta, name, namespace, uid
 
 
 class NotStarted(RuntimeFailure):
@@ -77,7 +77,13 @@ class Sandboxes:
             ]
             try:
                 addresses = await tools.network.attach(
-                    uid(subject.pod), sandbox.pid, host_ports=ports, hostname=name(subject.pod)
+                    uid(subject.pod),
+                    sandbox.pid,
+                    host_ports=ports,
+                    hostname=name(subject.pod),
+                    namespace=namespace(subject.pod),
+                    sandbox_id=sandbox.id,
+                    annotations=meta(subject.pod).get("annotations"),
                 )
             except Exception as error:
                 # The network room names its errors for events; whatever it is, the pod waits and tries again.

@@ -19,9 +19,7 @@ class HostNetwork:
         self._leases: dict[str, int] = {}
         self.attached: list[str] = []
 
-    async def attach(
-        self, pod_uid: str, netns_pid: int, *, host_ports: Sequence[Obj] = (), hostname: str = ""
-    ) -> list[str]:
+    async def attach(self, pod_uid: str, netns_pid: int, **how: object) -> list[str]:
         number = self._leases.setdefault(pod_uid, len(self._leases) + 2)
         self.attached.append(pod_uid)
         link, address = f"t{number}", f"10.244.7.{number}"
@@ -50,9 +48,7 @@ class FakeNetwork:
     def __init__(self) -> None:
         self.leases: dict[str, str] = {}
 
-    async def attach(
-        self, pod_uid: str, netns_pid: int, *, host_ports: Sequence[Obj] = (), hostname: str = ""
-    ) -> list[str]:
+    async def attach(self, pod_uid: str, netns_pid: int, **how: object) -> list[str]:
         address = self.leases.setdefault(pod_uid, f"10.244.9.{len(self.leases) + 2}")
         return [address]
 
