@@ -70,10 +70,10 @@ class Nft:
                 await self._run("-f", "-", text=commands)
 
     async def shape(self) -> str:
-        return await self._table("-t")
+        return await self._table("-s", "-t")
 
     async def listing(self) -> str:
-        return await self._table()
+        return await self._table("-s")
 
     def changes(self) -> int | None:
         return self._generation.read()

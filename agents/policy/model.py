@@ -203,7 +203,7 @@ def pod_of(obj: Obj, addresses: Iterable[str] | None = None) -> Pod | None:
     if addresses is None:
         listed = [entry.get("ip") for entry in status.get("podIPs") or ()] or [status.get("podIP")]
         addresses = [address for address in listed if address]
-    return Pod(key(obj), namespace(obj), dict(labels(obj)), tuple(addresses), _named_ports(spec))
+    return Pod(key(obj), namespace(obj), labels(obj), tuple(addresses), _named_ports(spec))
 
 
 def _named_ports(spec: Obj) -> Mapping[NamedPort, tuple[int, ...]]:

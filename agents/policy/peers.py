@@ -24,6 +24,8 @@ class PeerIndex:
         self._counts: dict[PodSet, Counter[str]] = {}
         self._frozen: dict[PodSet, frozenset[str]] = {}
         self._by_namespace: dict[str, tuple[PodSet, ...]] = {}
+        self._stale: set[PodSet] = set()
+        """Wanted, and to be filled when somebody asks."""
 
     def __repr__(self) -> str:
         return f"<PeerIndex {len(self._counts)} sets>"
@@ -35,13 +37,13 @@ class PeerIndex:
         for one in gone:
             del self._counts[one]
             self._frozen.pop(one, None)
-        if gone or new:
-            self._by_namespace.clear()
-        if new:
-            self._fill(new)
+            self._stale.discard(one)
+        self._renew(new)
 
     def elements(self, wanted: PodSet) -> frozenset[str]:
         """Of a wanted set. KeyError for others."""
+        if wanted in self._stale:
+            self._fill()
         found = self._frozen.get(wanted)
         if found is None:
             found = self._frozen[wanted] = frozenset(self._counts[wanted])
@@ -62,35 +64,30 @@ class PeerIndex:
 
     def namespace_changed(self) -> None:
         """The labels of a namespace changed: sets that select by them are filled anew."""
-        self._by_namespace.clear()
-        again = [one for one in self._counts if any(not peer.namespace for peer in one.peers)]
-        for one in again:
-            self._frozen.pop(one, None)
-        self._fill(again)
+        self._renew([one for one in self._counts if any(not peer.namespace for peer in one.peers)])
 
-    def reset(self) -> None:
-        """Nothing that was told counts any more."""
-        self._by_namespace.clear()
-        self._frozen.clear()
-        self._fill([*self._counts])
-
-    def _fill(self, sets: Iterable[PodSet]) -> None:
+    def _renew(self, sets: Iterable[PodSet]) -> None:
         for one in sets:
             self._counts[one] = Counter()
-        wanted = frozenset(sets)
-        if not wanted:
-            return
+            self._frozen.pop(one, None)
+            self._stale.add(one)
+        self._by_namespace.clear()
+
+    def _fill(self) -> None:
+        filling, self._stale = self._stale, set()
+        self._by_namespace.clear()
         for pod in self._everybody():
             its_labels = self._namespace(pod.namespace)
             for one in self._concerned(pod.namespace, its_labels):
-                if one in wanted:
+                if one in filling:
                     for element in one.elements(pod, its_labels):
                         self._counts[one][element] += 1
 
     def _concerned(self, namespace: str, its_labels: Labels | None) -> tuple[PodSet, ...]:
         found = self._by_namespace.get(namespace)
         if found is None:
-            found = tuple(one for one in self._counts if one.may_mean(namespace, its_labels))
+            known = (one for one in self._counts if one not in self._stale)
+            found = tuple(one for one in known if one.may_mean(namespace, its_labels))
             self._by_namespace[namespace] = found
         return found
 

@@ -1,0 +1,1 @@
+"""NetworkPolicies without a kernel."""
