@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.server.negotiation import YAML, Form
+from orca.server.whole import WholeResponse
 from orca.store import Entry
 
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
@@ -51,7 +52,7 @@ def encode(value: Any, form: Form, *, pretty: bool = False) -> bytes:
 
 def json_response(body: bytes, status: int = 200) -> web.Response:
     """The hot path: bytes that are JSON already."""
-    return web.Response(body=body, status=status, headers=_JSON_HEADERS)
+    return WholeResponse(body=body, status=status, headers=_JSON_HEADERS)
 
 
 def value_response(value: Any, form: Form, *, status: int = 200, pretty: bool = False) -> web.Response:
@@ -61,7 +62,7 @@ def value_response(value: Any, form: Form, *, status: int = 200, pretty: bool = 
 
 def encoded_response(body: bytes, form: Form, status: int = 200) -> web.Response:
     """What is encoded in a negotiated form already."""
-    return web.Response(body=body, status=status, headers={"Content-Type": form.media})
+    return WholeResponse(body=body, status=status, headers={"Content-Type": form.media})
 
 
 def pack(response: web.Response, accept_encoding: str) -> web.Response:

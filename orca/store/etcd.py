@@ -180,18 +180,18 @@ class Etcd:
 
     async def put(self, key: bytes, value: bytes, expected: int, lease: int = 0) -> Written:
         """Writes when the key's last revision is `expected` (0: when there is none)."""
-        put = rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=value, lease=lease))
-        return await self._compare("update" if expected else "create", key, expected, put)
+        request, change = _comparing(key, expected)
+        put = change.request_put
+        put.key, put.value, put.lease = key, value, lease
+        return await self._compared("update" if expected else "create", key, request)
 
     async def delete(self, key: bytes, expected: int) -> Written:
         """Deletes when the key's last revision is `expected`."""
-        delete = rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
-        return await self._compare("delete", key, expected, delete)
+        request, change = _comparing(key, expected)
+        change.request_delete_range.key = key
+        return await self._compared("delete", key, request)
 
-    async def _compare(self, operation: str, key: bytes, expected: int, change: Any) -> Written:
-        equal = rpc.Compare(result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=key, mod_revision=expected)
-        look = rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
-        request = rpc.TxnRequest(compare=[equal], success=[change], failure=[look])
+    async def _compared(self, operation: str, key: bytes, request: Any) -> Written:
         answer = await self._timed(operation, key, _TXN, request)
         if answer.succeeded:
             return Written(True, answer.header.revision, None)
@@ -326,6 +326,16 @@ class Etcd:
                 if not _never_sent(error) or loop.time() + 0.1 > deadline:
                     raise _translated(error) from error
             await asyncio.sleep(0.05)
+
+
+def _comparing(key: bytes, expected: int) -> tuple[Any, Any]:
+    """A transaction that looks at what is there unless the key's last revision is `expected`, and its one change, still
+    empty. Filled in place: messages made from messages are copied each time."""
+    request = rpc.TxnRequest()
+    equal = request.compare.add()
+    equal.target, equal.key, equal.mod_revision = rpc.Compare.MOD, key, expected
+    request.failure.add().request_range.key = key
+    return request, request.success.add()
 
 
 def _never_sent(error: grpc.aio.AioRpcError) -> bool:
