@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
-from orca.api.builtin import ENDPOINTSLICES, PODS, SERVICES
+from orca.api.builtin import ENDPOINTSLICES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, SERVICES
 from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, controller_of, key, labels, namespace, resource_version, uid
 from orca.api.resources import Resource
+from orca.api.volumes import PROVISIONED_BY, annotation, class_of
 from orca.client.base import Client, Patch, PatchKind, Propagation
 from orca.client.clock import Clock
 from orca.client.informer import Indexer, Informer
@@ -65,11 +66,39 @@ def _by_service(obj: Obj) -> Iterable[str]:
     return (f"{namespace(obj)}/{service}",) if service else ()
 
 
+def _by_claim(volume: Obj) -> Iterable[str]:
+    """The claim that a volume is set aside for."""
+    reference = volume["spec"].get("claimRef")
+    return (f"{reference.get('namespace')}/{reference.get('name')}",) if reference else ()
+
+
+def _free(volume: Obj) -> Iterable[str]:
+    """The class of a volume that is nobody's."""
+    return () if volume["spec"].get("claimRef") else (class_of(volume),)
+
+
+def _by_provisioner(volume: Obj) -> Iterable[str]:
+    made_by = annotation(volume, PROVISIONED_BY)
+    return (made_by,) if made_by else ()
+
+
+def _by_volume(claim: Obj) -> Iterable[str]:
+    wanted = claim["spec"].get("volumeName")
+    return (wanted,) if wanted else ()
+
+
+def _waiting(claim: Obj) -> Iterable[str]:
+    """The class of a claim that has no volume."""
+    return () if claim["spec"].get("volumeName") else (class_of(claim),)
+
+
 _COMMON: Mapping[str, Indexer] = {"namespace": _by_namespace, "owner": _by_owner}
 _OF_RESOURCE: Mapping[Resource, Mapping[str, Indexer]] = {
     PODS: {"node": _by_node, "label": _by_label},
     SERVICES: {"selector": _by_selector},
     ENDPOINTSLICES: {"service": _by_service},
+    PERSISTENTVOLUMES: {"claim": _by_claim, "free": _free, "provisioner": _by_provisioner},
+    PERSISTENTVOLUMECLAIMS: {"volume": _by_volume, "waiting": _waiting},
 }
 
 

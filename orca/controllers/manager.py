@@ -31,6 +31,7 @@ from orca.controllers.loadbalancers import LoadBalancerController
 from orca.controllers.namespacedefaults import RootCAController, ServiceAccountsController
 from orca.controllers.namespaces import NamespaceController
 from orca.controllers.nodes import NodeIpamController, NodeLifecycleController, TaintEvictionController
+from orca.controllers.persistentvolume import PersistentVolumeBinder, PersistentVolumeClaimBinder
 from orca.controllers.podgc import PodGarbageCollector
 from orca.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from orca.controllers.resourcequota import ResourceQuotaController
@@ -82,6 +83,8 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     StatefulSetController,
     HorizontalPodAutoscalerController,
     ResourceQuotaController,
+    PersistentVolumeClaimBinder,
+    PersistentVolumeBinder,
     ClaimProtectionController,
     VolumeProtectionController,
     ServiceCIDRController,

@@ -1,0 +1,102 @@
+"""Volumes have a phase; what was released is kept, or removed by the host that can."""
+
+from __future__ import annotations
+
+from orca.api.builtin import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
+from orca.api.objects import Obj, is_terminating, key, labels, meta, name
+from orca.api.times import format_time
+from orca.api.volumes import BUILT_IN, LOCAL_PATH, PROVISIONED_BY, RECLAIM_ON, annotation, reachable_from
+from orca.controllers.conditions import status_of
+from orca.controllers.harness import DONE, Context, Controller, Outcome, RetryAfter
+from orca.controllers.persistentvolume.claims import EVENTS_FROM
+from orca.controllers.persistentvolume.plan import claim_key, plan_volume, unbound
+
+RECLAIM_RETRY_SECONDS = 15.0
+
+
+class PersistentVolumeBinder(Controller):
+    """Keys are volumes."""
+
+    name = "persistentvolume-reclaim-controller"
+    resource = PERSISTENTVOLUMES
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.recorder = context.recorder(EVENTS_FROM)
+        self._volumes = self.caches.of(PERSISTENTVOLUMES)
+        self._claims = self.caches.of(PERSISTENTVOLUMECLAIMS)
+        self._nodes = self.caches.of(NODES)
+        self._volumes.informer.on_add(self.enqueue)
+        self._volumes.informer.on_update(lambda _, new: self.enqueue(new))
+        self._volumes.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
+        self._claims.informer.on_change(self._claim_changed)
+
+    def _claim_changed(self, claim: Obj) -> None:
+        wanted = claim["spec"].get("volumeName")
+        if wanted:
+            self.queue.add(wanted)
+        for volume in self._volumes.by_index("claim", key(claim)):
+            self.enqueue(volume)
+
+    async def sync(self, key: str) -> Outcome:
+        """One volume."""
+        volume = self._volumes.get(key)
+        if volume is None:
+            return DONE
+        claim = self._claims.get(claim_key(volume)) if claim_key(volume) else None
+        plan = plan_volume(volume, claim)
+        if plan.unbind:
+            volume = await self._volumes.update(unbound(volume, wholly=plan.wholly))
+            await self._set_phase(volume, "Available", "")
+            return DONE
+        if plan.phase:
+            volume = await self._set_phase(volume, plan.phase, plan.message)
+        return await self._reclaim(volume) if plan.reclaim else DONE
+
+    async def _set_phase(self, volume: Obj, phase: str, message: str) -> Obj:
+        status = volume.get("status") or {}
+        if status.get("phase") == phase and (status.get("message") or "") == message:
+            return volume
+        made = {"phase": phase, "lastPhaseTransitionTime": format_time(self.clock.now())}
+        if message:
+            made["message"] = message
+        return await self._volumes.update_status(volume, made) or volume
+
+    async def _reclaim(self, volume: Obj) -> Outcome:
+        policy = volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain"
+        provisioner = annotation(volume, PROVISIONED_BY)
+        if policy == "Retain" or (volume.get("status") or {}).get("phase") == "Failed":
+            return DONE
+        if policy == "Recycle":
+            await self._fail(volume, "VolumeFailedRecycle", "No recycler plugin found for the volume!")
+            return DONE
+        if provisioner in BUILT_IN:
+            return await self._hand_over(volume, provisioner)
+        if not provisioner:
+            text = (
+                f'error getting deleter volume plugin for volume "{name(volume)}": no deletable volume plugin matched'
+            )
+            await self._fail(volume, "VolumeFailedDelete", text)
+        return DONE  # whoever made it sees that it is released
+
+    async def _fail(self, volume: Obj, reason: str, message: str) -> None:
+        await self._set_phase(volume, "Failed", message)
+        self.recorder.event(volume, "Warning", reason, message)
+
+    async def _hand_over(self, volume: Obj, provisioner: str) -> Outcome:
+        """Name the host that removes what is on the volume, and then the volume."""
+        if is_terminating(volume):
+            return DONE
+        able = [node for node in self._nodes.all() if reachable_from(volume, name(node), labels(node))]
+        if not able and provisioner == LOCAL_PATH:
+            # The host is gone for good, and with it what was on its disk.
+            await self._volumes.delete(volume)
+            return DONE
+        ready = sorted(name(node) for node in able if status_of(node, "Ready") == "True")
+        named = labels(volume).get(RECLAIM_ON)
+        if named not in ready:
+            if not ready:
+                return RetryAfter(RECLAIM_RETRY_SECONDS)
+            marked = {**labels(volume), RECLAIM_ON: ready[0]}
+            await self._volumes.update({**volume, "metadata": {**meta(volume), "labels": marked}})
+        return RetryAfter(RECLAIM_RETRY_SECONDS)

@@ -1,0 +1,326 @@
+"""Claims and volumes find each other, are made, grow and are given back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orca.api.builtin import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
+from orca.api.objects import Obj
+from orca.api.volumes import LOCAL_PATH, NFS_SUBDIR, RECLAIM_ON, best_match, refers_to
+from orca.controllers.persistentvolume.provisioning import ProvisioningError, provision
+from tests.unit.controllers.support import Cluster, running
+
+
+def volume(name: str = "pv", size: str = "1Gi", *modes: str, **spec: Any) -> Obj:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": size},
+            "accessModes": list(modes) or ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "nfs": {"server": "192.0.2.1", "path": "/"},
+            **spec,
+        },
+        "status": {"phase": "Pending"},
+    }
+
+
+def claim(name: str = "data", size: str = "1Gi", *modes: str, **spec: Any) -> Obj:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}"},
+        "spec": {
+            "accessModes": list(modes) or ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": size}},
+            "storageClassName": "",
+            **spec,
+        },
+        "status": {"phase": "Pending"},
+    }
+
+
+def storage_class(name: str = "local-path", provisioner: str = LOCAL_PATH, **fields: Any) -> Obj:
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": provisioner,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "Immediate",
+        **fields,
+    }
+
+
+def node(name: str = "host-1") -> Obj:
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}
+    return {
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+        "spec": {},
+        "status": {"conditions": [ready]},
+    }
+
+
+async def of(cluster: Cluster, name: str = "data") -> Obj:
+    return await cluster.api.get(PERSISTENTVOLUMECLAIMS, name, "default")
+
+
+async def pv(cluster: Cluster, name: str = "pv") -> Obj:
+    return await cluster.api.get(PERSISTENTVOLUMES, name)
+
+
+async def test_a_claim_gets_the_smallest_volume_that_serves() -> None:
+    async with running(host=False) as cluster:
+        for name, size in (("large", "10Gi"), ("fits", "2Gi"), ("small", "500Mi")):
+            cluster.api.seed(PERSISTENTVOLUMES, volume(name, size))
+        await cluster.settle(1)
+        assert (await pv(cluster, "fits"))["status"]["phase"] == "Available"
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim())
+        await cluster.settle(1)
+        found = await of(cluster)
+        assert found["spec"]["volumeName"] == "fits"
+        assert found["status"] == {
+            "phase": "Bound",
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "2Gi"},
+        }
+        assert found["metadata"]["annotations"] == {
+            "pv.kubernetes.io/bind-completed": "yes",
+            "pv.kubernetes.io/bound-by-controller": "yes",
+        }
+        bound = await pv(cluster, "fits")
+        assert bound["status"]["phase"] == "Bound"
+        assert bound["spec"]["claimRef"]["uid"] == "uid-data"
+
+
+async def test_a_volume_that_comes_later_is_taken_by_the_claim_that_waits() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim())
+        await cluster.settle(1)
+        assert (await of(cluster))["status"]["phase"] == "Pending"
+        cluster.api.seed(PERSISTENTVOLUMES, volume())
+        await cluster.settle(1)
+        assert (await of(cluster))["status"]["phase"] == "Bound"
+
+
+async def test_volumes_are_kept_released_when_their_claim_goes_and_bound_to_nobody_else() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(PERSISTENTVOLUMES, volume())
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim())
+        await cluster.settle(1)
+        await cluster.api.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
+        await cluster.settle(1)
+        released = await pv(cluster)
+        assert released["status"]["phase"] == "Released"
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim("other"))
+        await cluster.settle(20)
+        assert (await of(cluster, "other"))["status"]["phase"] == "Pending"
+        await cluster.api.patch(PERSISTENTVOLUMES, "pv", {"spec": {"claimRef": None}})
+        await cluster.settle(1)
+        assert (await of(cluster, "other"))["spec"]["volumeName"] == "pv"
+
+
+async def test_a_volume_set_aside_by_name_waits_for_its_claim() -> None:
+    async with running(host=False) as cluster:
+        mine = volume(claimRef={"namespace": "default", "name": "mine"})
+        cluster.api.seed(PERSISTENTVOLUMES, mine)
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim())
+        await cluster.settle(1)
+        assert (await of(cluster))["status"]["phase"] == "Pending"
+        assert (await pv(cluster))["status"]["phase"] == "Available"
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim("mine"))
+        await cluster.settle(1)
+        assert (await of(cluster, "mine"))["status"]["phase"] == "Bound"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"capacity": {"storage": "1Mi"}}, "requested PV is too small"),
+        ({"storageClassName": "x"}, "storageClassName does not match"),
+        ({"volumeMode": "Block"}, "incompatible volumeMode"),
+        ({"accessModes": ["ReadOnlyMany"]}, "incompatible accessMode"),
+    ],
+)
+async def test_a_volume_asked_for_by_name_must_serve(change: Obj, why: str) -> None:
+    async with running(host=False) as cluster:
+        made = volume()
+        made["spec"] |= change
+        cluster.api.seed(PERSISTENTVOLUMES, made)
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim(volumeName="pv"))
+        await cluster.settle(2)
+        assert (await of(cluster))["status"]["phase"] == "Pending"
+        told = [one["message"] for one in cluster.api.objects(_events()) if one["reason"] == "VolumeMismatch"]
+        assert told == [f'Cannot bind to requested volume "pv": {why}']
+
+
+def _events() -> Any:
+    from orca.api.builtin import EVENTS
+
+    return EVENTS
+
+
+async def test_a_bound_claim_without_its_volume_is_lost() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(PERSISTENTVOLUMES, volume())
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim())
+        await cluster.settle(1)
+        await cluster.api.patch(PERSISTENTVOLUMES, "pv", {"metadata": {"finalizers": None}})
+        await cluster.api.delete(PERSISTENTVOLUMES, "pv")
+        await cluster.api.patch(PERSISTENTVOLUMES, "pv", {"metadata": {"finalizers": None}}) if any(
+            one["metadata"]["name"] == "pv" for one in cluster.api.objects(PERSISTENTVOLUMES)
+        ) else None
+        await cluster.settle(1)
+        assert (await of(cluster))["status"]["phase"] == "Lost"
+
+
+async def test_a_directory_of_a_host_is_made_grown_and_handed_back_to_its_host() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(NODES, node())
+        cluster.api.seed(STORAGECLASSES, storage_class(allowVolumeExpansion=True))
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim(storageClassName="local-path"))
+        await cluster.settle(1)
+        found = await of(cluster)
+        assert found["status"]["phase"] == "Bound"
+        made = await pv(cluster, "pvc-uid-data")
+        assert made["spec"]["local"]["path"] == "/var/lib/orca/volumes/pvc-uid-data_default_data"
+        (term,) = made["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        assert term["matchExpressions"][0]["values"] == ["host-1"]
+        await cluster.api.patch(
+            PERSISTENTVOLUMECLAIMS, "data", {"spec": {"resources": {"requests": {"storage": "3Gi"}}}}, "default"
+        )
+        await cluster.settle(1)
+        assert (await of(cluster))["status"]["capacity"] == {"storage": "3Gi"}
+        await cluster.api.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
+        await cluster.settle(1)
+        released = await pv(cluster, "pvc-uid-data")
+        assert released["status"]["phase"] == "Released"
+        assert released["metadata"]["labels"][RECLAIM_ON] == "host-1"
+
+
+async def test_what_was_on_a_host_that_is_gone_for_good_goes_with_it() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(NODES, node())
+        cluster.api.seed(STORAGECLASSES, storage_class())
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim(storageClassName="local-path"))
+        await cluster.settle(1)
+        await cluster.api.delete(NODES, "host-1")
+        await cluster.api.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
+        await cluster.settle(20)
+        assert cluster.api.objects(PERSISTENTVOLUMES) == []
+
+
+async def test_a_delayed_claim_waits_for_the_schedulers_choice() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(NODES, node())
+        cluster.api.seed(NODES, node("host-2"))
+        cluster.api.seed(STORAGECLASSES, storage_class(volumeBindingMode="WaitForFirstConsumer"))
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim(storageClassName="local-path"))
+        await cluster.settle(1)
+        assert (await of(cluster))["status"]["phase"] == "Pending"
+        assert "WaitForFirstConsumer" in {one["reason"] for one in cluster.api.objects(_events())}
+        chosen = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "host-2"}}}
+        await cluster.api.patch(PERSISTENTVOLUMECLAIMS, "data", chosen, "default")
+        await cluster.settle(1)
+        made = await pv(cluster, "pvc-uid-data")
+        assert "host-2" in str(made["spec"]["nodeAffinity"])
+
+
+async def test_other_provisioners_are_told_and_the_default_class_comes_late() -> None:
+    async with running(host=False) as cluster:
+        waiting = claim()
+        del waiting["spec"]["storageClassName"]
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, waiting)
+        await cluster.settle(1)
+        default = storage_class("fast", "example.com/disks")
+        default["metadata"]["annotations"] = {"storageclass.kubernetes.io/is-default-class": "true"}
+        cluster.api.seed(STORAGECLASSES, default)
+        await cluster.settle(1)
+        found = await of(cluster)
+        assert found["spec"]["storageClassName"] == "fast"
+        assert found["metadata"]["annotations"]["volume.kubernetes.io/storage-provisioner"] == "example.com/disks"
+        assert found["status"]["phase"] == "Pending"
+        # The provisioner makes a volume for it.
+        reference = {"namespace": "default", "name": "data", "uid": "uid-data"}
+        cluster.api.seed(PERSISTENTVOLUMES, volume(storageClassName="fast", claimRef=reference))
+        await cluster.settle(1)
+        assert (await of(cluster))["status"]["phase"] == "Bound"
+
+
+NFS = {"server": "nfs.example", "path": "/exports"}
+
+
+def test_a_subdirectory_of_an_export_has_its_claims_name() -> None:
+    made = provision(claim("c", storageClassName="nfs"), storage_class("nfs", NFS_SUBDIR, parameters=NFS), None)
+    assert made["spec"]["nfs"] == {"server": "nfs.example", "path": "/exports/default-c-pvc-uid-c"}
+    patterned = storage_class(
+        "nfs", NFS_SUBDIR, parameters={**NFS, "pathPattern": "${.PVC.namespace}/${.PVC.labels.app}"}
+    )
+    labelled = claim("c")
+    labelled["metadata"]["labels"] = {"app": "web"}
+    assert provision(labelled, patterned, None)["spec"]["nfs"]["path"] == "/exports/default/web"
+
+
+@pytest.mark.parametrize(
+    ("of_class", "of_claim", "text"),
+    [
+        ({"provisioner": NFS_SUBDIR}, {}, "parameters.server"),
+        ({"provisioner": NFS_SUBDIR, "parameters": {**NFS, "path": "../x"}}, {}, "parameters.path"),
+        (
+            {"provisioner": NFS_SUBDIR, "parameters": {**NFS, "pathPattern": "../${.PVC.name}"}},
+            {},
+            "parameters.pathPattern",
+        ),
+        ({"provisioner": NFS_SUBDIR, "parameters": {**NFS, "onDelete": "burn"}}, {}, "parameters.onDelete"),
+        ({"provisioner": NFS_SUBDIR, "parameters": {**NFS, "size": "1"}}, {}, "parameters.size"),
+        ({}, {"accessModes": ["ReadWriteMany"]}, "spec.accessModes"),
+        ({}, {"volumeMode": "Block"}, "block volume"),
+        ({}, {"selector": {"matchLabels": {"a": "b"}}}, "Selector"),
+    ],
+)
+def test_what_cannot_be_made_is_named(of_class: Obj, of_claim: Obj, text: str) -> None:
+    with pytest.raises(ProvisioningError, match=text):
+        provision(claim(**of_claim), {**storage_class(), **of_class}, node())
+
+
+sizes = st.sampled_from(["1Gi", "2Gi", "5Gi"])
+modes = st.lists(st.sampled_from(["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany"]), min_size=1, unique=True)
+pvs = st.builds(
+    lambda n, size, have, of, phase: {
+        **volume(f"pv-{n}", size, *have, storageClassName=of),
+        "status": {"phase": phase},
+    },
+    st.integers(0, 50),
+    sizes,
+    modes,
+    st.sampled_from(["", "a"]),
+    st.sampled_from(["Available", "Released", "Bound"]),
+)
+
+
+@given(volumes=st.lists(pvs, max_size=8), size=sizes, wanted=modes, of=st.sampled_from(["", "a"]))
+def test_a_match_serves_and_nothing_smaller_would(volumes: list[Obj], size: str, wanted: list[str], of: str) -> None:
+    asked = claim("c", size, *wanted, storageClassName=of)
+    serve = [
+        one
+        for one in volumes
+        if int(one["spec"]["capacity"]["storage"][0]) >= int(size[0])
+        and set(wanted) <= set(one["spec"]["accessModes"])
+        and one["spec"]["storageClassName"] == of
+        and one["status"]["phase"] == "Available"
+    ]
+    found = best_match(asked, volumes)
+    assert (found is None) == (not serve)
+    if found is not None:
+        assert found in serve
+        alike = [one for one in serve if len(one["spec"]["accessModes"]) == len(found["spec"]["accessModes"])]
+        assert found["spec"]["capacity"]["storage"] == min(one["spec"]["capacity"]["storage"] for one in alike)
+    own = volume("own", "9Gi", *wanted, claimRef={"namespace": "default", "name": "c"})
+    assert refers_to(own, asked)
+    assert best_match(asked, [*volumes, own]) is own
