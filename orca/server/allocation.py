@@ -21,6 +21,7 @@ from orca.api.objects import Obj, is_terminating, key, labels, name, split_key
 from orca.api.resources import Resource
 from orca.api.times import format_time
 from orca.client.clock import Clock, SystemClock
+from orca.server import families
 from orca.server.identifiers import new_uid
 from orca.store import Also, Store
 
@@ -39,6 +40,8 @@ NODE_PORTS = Resource(
 _MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 _FAMILY = "ipaddress.kubernetes.io/ip-family"
 _OURS = "ipallocator.k8s.io"
+_MOST_ADDRESSES = 1 << 20
+"""Of one range: nobody has more Services, and a search for a free one has an end."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -48,21 +51,22 @@ def _offset(size: int) -> int:
 
 
 class ServiceAllocator:
-    """Allocations from the server's own service CIDR, the ServiceCIDRs that are ready, and one node port range
-    (inclusive)."""
+    """Allocations from the server's own service CIDRs ("IPv4", "IPv6" or one of each, the first is what Services have
+    that do not say), the ServiceCIDRs that are ready, and one node port range (inclusive)."""
 
-    def __init__(self, store: Store, cidr: str, ports: tuple[int, int], clock: Clock | None = None) -> None:
+    def __init__(self, store: Store, cidrs: str, ports: tuple[int, int], clock: Clock | None = None) -> None:
         self._store = store
         self._choosing: set[tuple[Resource, str]] = set()  # by requests of this process that are being written
         self._clock = clock or SystemClock()
-        self.network: Network = ipaddress.ip_network(cidr)
+        self.own: tuple[Network, ...] = tuple(ipaddress.ip_network(cidr) for cidr in cidrs.split(","))
+        self.families = tuple(f"IPv{network.version}" for network in self.own)
         self._ports = ports
         self._random = random.Random()
 
     @property
     def first_address(self) -> str:
         """The address of the ``kubernetes`` Service."""
-        return str(self.network[1])
+        return str(self.own[0][1])
 
     def assign(self, service: Obj, old: Obj | None) -> None:
         """Fill addresses and ports of ``service`` in place, with what is free as far as the cache shows. Raises
@@ -76,10 +80,14 @@ class ServiceAllocator:
                 spec.pop(field, None)
         else:
             self._address(service, spec, previous)
-        if _wants_ports(spec):
+        if _has_ports(spec):
             self._node_ports(service, spec)
         else:
-            self._drop_ports(spec, previous)
+            _drop_ports(spec, previous)
+        if _needs_health_check(spec):
+            self._health_port(service, spec)
+        elif _needs_health_check(previous) and spec.get("healthCheckNodePort") == previous.get("healthCheckNodePort"):
+            spec.pop("healthCheckNodePort", None)
 
     @contextmanager
     def assigned(self, service: Obj, old: Obj | None) -> Iterator[None]:
@@ -166,39 +174,30 @@ class ServiceAllocator:
     # -- addresses
 
     def _address(self, service: Obj, spec: Obj, previous: Obj) -> None:
-        self._check_families(service, spec)
-        wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
-        family = f"IPv{self.network.version}"
-        if wanted == "None":
-            spec["clusterIP"] = "None"
-            spec.setdefault("clusterIPs", ["None"])
-        elif not wanted:
-            spec["clusterIP"] = self._free_address()
+        if spec.get("clusterIP") and not spec.get("clusterIPs"):
             spec["clusterIPs"] = [spec["clusterIP"]]
-        else:
-            if wanted != previous.get("clusterIP"):
-                self._check_address(service, wanted)
-            spec["clusterIP"] = wanted
-            spec.setdefault("clusterIPs", [wanted])
-        spec.setdefault("ipFamilies", [family])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-
-    def _check_families(self, service: Obj, spec: Obj) -> None:
-        """A second family, or another than the cluster's one, is refused. Raises ApiError 422."""
-        headless_without_pods = spec.get("clusterIP") == "None" and not spec.get("selector")
-        family = f"IPv{self.network.version}"
-        problems = []
-        if spec.get("ipFamilyPolicy") == "RequireDualStack" and not headless_without_pods:
-            text = "this cluster is not configured for dual-stack services"
-            problems.append(FieldError.invalid("spec.ipFamilyPolicy", "RequireDualStack", text))
-        for index, wanted in enumerate(spec.get("ipFamilies") or ()):
-            if wanted in ("IPv4", "IPv6") and wanted != family and not headless_without_pods:
-                text = "not configured on this cluster"
-                problems.append(FieldError.invalid(f"spec.ipFamilies[{index}]", wanted, text))
+        if families.settled(spec, previous):
+            return
+        problems = families.settle(spec, previous, self.families)
         if problems:
             raise invalid(SERVICES, name(service), problems)
+        listed = list(spec.get("clusterIPs") or ())
+        if listed[:1] == ["None"]:
+            spec["clusterIP"], spec["clusterIPs"] = "None", listed
+            return
+        if spec.get("clusterIP") and listed and listed[0] != spec["clusterIP"]:
+            return  # validation says it with more detail
+        before = previous.get("clusterIPs") or []
+        for index, family in enumerate(spec["ipFamilies"]):
+            if index >= len(listed):
+                listed.append(self._free_address(family))
+            elif not listed[index]:
+                listed[index] = self._free_address(family)
+            elif listed[index] not in before:
+                self._check_address(service, listed[index], listed)
+        spec["clusterIP"], spec["clusterIPs"] = listed[0], listed
 
-    def _check_address(self, service: Obj, wanted: str) -> None:
+    def _check_address(self, service: Obj, wanted: str, listed: list[str]) -> None:
         try:
             address = ipaddress.ip_address(wanted)
         except ValueError:
@@ -209,31 +208,32 @@ class ServiceAllocator:
         elif self._held_by(IPADDRESSES, wanted) not in (None, key(service)):
             problem = f"failed to allocate IP {wanted}: provided IP is already allocated"
         if problem:
-            error = FieldError.invalid("spec.clusterIPs", [wanted], problem)
+            error = FieldError.invalid("spec.clusterIPs", listed, problem)
             raise invalid(SERVICES, name(service), [error])
 
     def networks(self) -> list[Network]:
-        """Where addresses may come from now: the own range, then those of ServiceCIDRs of its family that are ready
-        and not being deleted."""
-        found = [self.network]
+        """Where addresses may come from now: the own ranges, then those of ServiceCIDRs of their families that are
+        ready and not being deleted."""
+        found = list(self.own)
         for cidr in self._store.peek_list(SERVICECIDRS):
             if is_terminating(cidr) or not _is_ready(cidr):
                 continue
             for text in cidr["spec"].get("cidrs") or ():
                 network = ipaddress.ip_network(text)
-                if network.version == self.network.version and network not in found:
+                if f"IPv{network.version}" in self.families and network not in found:
                     found.append(network)
         return found
 
-    def _free_address(self) -> str:
+    def _free_address(self, family: str) -> str:
         for network in self.networks():
-            chosen = self._free_in(network)
+            chosen = self._free_in(network) if f"IPv{network.version}" == family else ""
             if chosen:
                 return chosen
         raise internal("failed to allocate a serviceIP: range is full")
 
     def _free_in(self, network: Network) -> str:
-        size = network.num_addresses
+        # Of a very large range only the beginning is used, as upstream does; the last address of IPv4 is broadcast.
+        size = min(network.num_addresses, _MOST_ADDRESSES)
         offset = _offset(size)
         for _ in range(16):  # a nearly empty range: a few throws find a free one
             chosen = str(network[self._random.randrange(offset + 1, size - 1)]) if size > offset + 3 else ""
@@ -258,7 +258,7 @@ class ServiceAllocator:
             if port.get("nodePort"):
                 shared[port.get("port") or 0, port.get("protocol") or "TCP"] = port["nodePort"]
         for port in ports:
-            if port.get("nodePort"):
+            if port.get("nodePort") or not _wants_ports(spec):
                 continue
             number, protocol = port.get("port") or 0, port.get("protocol") or "TCP"
             chosen = next((at for (of, _), at in shared.items() if of == number), None)
@@ -268,16 +268,17 @@ class ServiceAllocator:
                 chosen = self._free_port(here)
             port["nodePort"] = shared[number, protocol] = chosen
             here.add(chosen)
-        if spec.get("externalTrafficPolicy") == "Local" and spec.get("type") == "LoadBalancer":
-            health = spec.get("healthCheckNodePort")
-            if not health:
-                spec["healthCheckNodePort"] = self._free_port(here)
-            elif self._held_by(NODE_PORTS, str(health)) not in (None, own):
-                problem = (
-                    f"failed to allocate requested HealthCheck NodePort {health}: provided port is already allocated"
-                )
-                error = FieldError.invalid("spec.healthCheckNodePort", health, problem)
-                raise invalid(SERVICES, name(service), [error])
+
+    def _health_port(self, service: Obj, spec: Obj) -> None:
+        """Whoever balances the load asks there; it is given out whether or not the ports have node ports."""
+        here = {port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")}
+        health = spec.get("healthCheckNodePort")
+        if not health:
+            spec["healthCheckNodePort"] = self._free_port(here)
+        elif self._held_by(NODE_PORTS, str(health)) not in (None, key(service)):
+            problem = f"failed to allocate requested HealthCheck NodePort {health}: provided port is already allocated"
+            error = FieldError.invalid("spec.healthCheckNodePort", health, problem)
+            raise invalid(SERVICES, name(service), [error])
 
     def _check_port(self, service: Obj, index: int, port: int, own: str) -> None:
         low, high = self._ports
@@ -309,14 +310,15 @@ class ServiceAllocator:
         yield from range(low + offset, high + 1)
         yield from range(low, low + offset)
 
-    def _drop_ports(self, spec: Obj, previous: Obj) -> None:
-        """A Service that stops being a NodePort gives back ports that it did not ask for."""
-        before = {port for _, port in _node_ports_of(previous)}
+
+def _drop_ports(spec: Obj, previous: Obj) -> None:
+    """A Service whose type has no node ports any more gives back those that nobody touched."""
+    now = [port.get("nodePort") for port in spec.get("ports") or ()]
+    if {port for port in now if port} <= {
+        port["nodePort"] for port in previous.get("ports") or () if port.get("nodePort")
+    }:
         for port in spec.get("ports") or ():
-            if port.get("nodePort") in before:
-                del port["nodePort"]
-        if not _wants_ports(spec):
-            spec.pop("healthCheckNodePort", None)
+            port.pop("nodePort", None)
 
 
 def _is_ready(cidr: Obj) -> bool:
@@ -324,36 +326,46 @@ def _is_ready(cidr: Obj) -> bool:
     return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
+def _has_ports(spec: Obj) -> bool:
+    return spec.get("type") in ("NodePort", "LoadBalancer")
+
+
 def _wants_ports(spec: Obj) -> bool:
-    kind = spec.get("type")
-    if kind == "LoadBalancer":
-        return spec.get("allocateLoadBalancerNodePorts") is not False
-    return kind == "NodePort"
+    """Whether ports without a node port get one; those that somebody chose, or that are there already, stay."""
+    return spec.get("type") == "NodePort" or (
+        spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+    )
+
+
+def _needs_health_check(spec: Obj) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
 def _keep(spec: Obj, previous: Obj) -> None:
-    """An update that leaves allocated fields out keeps them, as long as the type still has them."""
-    if not previous or (spec.get("type") or "ClusterIP") == "ExternalName":
+    """An update that leaves allocated fields out keeps them, as long as the type still has them (upstream's
+    patchAllocatedValues); node ports go by the names of ports."""
+    if not previous:
         return
-    if not spec.get("clusterIP") and not spec.get("clusterIPs") and previous.get("clusterIP"):
-        spec["clusterIP"] = previous["clusterIP"]
-        spec["clusterIPs"] = list(previous.get("clusterIPs") or [previous["clusterIP"]])
-    for field in ("ipFamilies", "ipFamilyPolicy"):
-        if not spec.get(field) and previous.get(field):
-            spec[field] = previous[field]
-    if _wants_ports(spec):
+    if "ExternalName" not in (spec.get("type"), previous.get("type")) and previous.get("clusterIP"):
+        if not spec.get("clusterIP") and not spec.get("clusterIPs"):
+            spec["clusterIPs"] = list(previous.get("clusterIPs") or [previous["clusterIP"]])
+            spec["clusterIP"] = previous["clusterIP"]
+        elif spec.get("clusterIP") == previous["clusterIP"] and not spec.get("clusterIPs"):
+            spec["clusterIPs"] = list(previous.get("clusterIPs") or [previous["clusterIP"]])
+        for field in ("ipFamilies", "ipFamilyPolicy"):
+            if not spec.get(field) and previous.get(field):
+                spec[field] = previous[field] if field == "ipFamilyPolicy" else list(previous[field])
+    if _has_ports(spec) and _has_ports(previous):
         known = {
-            (port.get("protocol") or "TCP", port.get("port")): port["nodePort"]
-            for port in previous.get("ports") or ()
-            if port.get("nodePort")
+            port.get("name") or "": port["nodePort"] for port in previous.get("ports") or () if port.get("nodePort")
         }
         chosen = {port.get("nodePort") for port in spec.get("ports") or ()}
         for port in spec.get("ports") or ():
-            kept = known.get((port.get("protocol") or "TCP", port.get("port")))
+            kept = known.get(port.get("name") or "")
             if not port.get("nodePort") and kept and kept not in chosen:
                 port["nodePort"] = kept
-        if previous.get("healthCheckNodePort") and not spec.get("healthCheckNodePort"):
-            spec["healthCheckNodePort"] = previous["healthCheckNodePort"]
+    if _needs_health_check(spec) and _needs_health_check(previous) and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = previous["healthCheckNodePort"]
 
 
 def _node_ports_of(spec: Obj) -> Iterator[tuple[str, int]]:

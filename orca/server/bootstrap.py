@@ -23,6 +23,7 @@ from orca.api.builtin import (
     NAMESPACES,
     ROLEBINDINGS,
     ROLES,
+    SERVICECIDRS,
     SERVICES,
 )
 from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
@@ -137,6 +138,10 @@ def reconciled(resource: Resource, present: Obj, wanted: Obj) -> Obj | None:
     if resource is CONFIGMAPS:
         data = _reconciled_data(name(wanted), present.get("data") or {}, wanted["data"])
         return None if data == (present.get("data") or {}) else {**present, "data": data}
+    if resource is SERVICECIDRS:
+        grown = wanted["spec"]["cidrs"]
+        # A cluster that was of one family and is of two from now on.
+        return {**present, "spec": {**present["spec"], "cidrs": grown}} if _grows(present["spec"], grown) else None
     if resource not in _POLICY or (meta(present).get("annotations") or {}).get(_AUTO_UPDATE) == "false":
         return None
     new = dict(present)
@@ -152,6 +157,10 @@ def reconciled(resource: Resource, present: Obj, wanted: Obj) -> Obj | None:
     if "aggregationRule" in wanted:
         new["aggregationRule"] = wanted["aggregationRule"]
     return None if new == present else new
+
+
+def _grows(spec: Obj, wanted: list[str]) -> bool:
+    return len(wanted) == 2 and spec.get("cidrs") == wanted[:1]
 
 
 def _reconciled_data(config_map: str, held: Obj, wanted: Obj) -> Obj:

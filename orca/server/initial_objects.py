@@ -44,7 +44,7 @@ def fixed(facts: ClusterFacts) -> Iterable[tuple[Resource, Obj]]:
             "apiVersion": "networking.k8s.io/v1",
             "kind": "ServiceCIDR",
             "metadata": {"name": "kubernetes"},
-            "spec": {"cidrs": [facts.service_cidr]},
+            "spec": {"cidrs": facts.service_cidr.split(",")},
         },
     )
     yield CONFIGMAPS, cluster_info(facts)

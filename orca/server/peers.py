@@ -119,7 +119,13 @@ async def agree(store: Store, pki: PkiPaths, service_cidr: str) -> None:
                 f"{path} is not that of the cluster in this etcd; {_copy(directory)}. If you have replaced the "
                 f"cluster's keys on purpose, stop all servers and delete {CLUSTERS.storage}/{_IDENTITY} from etcd"
             )
-    if theirs.get("serviceCIDR") != service_cidr:
+    if service_cidr.startswith(f"{theirs.get('serviceCIDR')},"):
+        # The cluster gets its second family, and every other server the same flag when it is started again.
+        current = await store.get(CLUSTERS, "", _IDENTITY)
+        await store.replace(
+            CLUSTERS, current, {**current.obj, "spec": {**current.obj["spec"], "serviceCIDR": service_cidr}}
+        )
+    elif theirs.get("serviceCIDR") != service_cidr:
         raise WrongCluster(
             f"--service-cluster-ip-range is {service_cidr}, but {theirs.get('serviceCIDR')} on the other servers of "
             "this cluster; give all of them the same"

@@ -98,7 +98,15 @@ def _cluster_ips(spec: Obj, out: Errors) -> None:
             if len(listed) > 1:
                 out.append(FieldError.invalid("spec.clusterIPs", listed, "'None' must be the first and only value"))
             continue
-        common.messages(names.ip_address(value), value, path, out)
+        wrong = names.ip_address(value)
+        common.messages(wrong, value, path, out)
+        expected = (spec.get("ipFamilies") or [])[i : i + 1]
+        if not wrong and expected in (["IPv4"], ["IPv6"]) and expected != ["IPv6" if ":" in value else "IPv4"]:
+            text = f"expected an {expected[0]} value as indicated by `ipFamilies[{i}]`"
+            out.append(FieldError.invalid(path, value, text))
+    if len(listed) == 2 and "None" not in listed and len({":" in value for value in listed}) == 1:
+        text = "may specify no more than one IP for each IP family"
+        out.append(FieldError.invalid("spec.clusterIPs", listed, text))
     families = spec.get("ipFamilies") or []
     for i, family in enumerate(families):
         if family not in ("IPv4", "IPv6"):
@@ -255,6 +263,27 @@ def load_balancer_status(state: Obj, path: str, out: Errors) -> None:
                 out.append(FieldError.invalid(f"{at}.hostname", host, text))
 
 
+def _needs_health_check(spec: Obj) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _families_stay(wanted: Obj, before: Obj, has: list[str], had: list[str], out: Errors) -> None:
+    """The first family never changes, the second and its address only as a whole: added, or released by the policy."""
+    fixed = "may not change once set"
+    families, old = wanted.get("ipFamilies") or [], before.get("ipFamilies") or []
+    if len(has) == len(had) == 2 and has[1] != had[1]:
+        out.append(FieldError.invalid("spec.clusterIPs[1]", has, fixed))
+    if old and (not families or families[0] != old[0]):
+        text = fixed if families else "primary ipFamily can not be unset"
+        out.append(FieldError.invalid("spec.ipFamilies[0]", families or None, text))
+    elif len(families) == len(old) == 2 and families[1] != old[1]:
+        out.append(FieldError.invalid("spec.ipFamilies[1]", families, fixed))
+    single = wanted.get("ipFamilyPolicy") == "SingleStack"
+    if not single and len(had) == 2 and len(has) == 1:
+        text = "must be set to 'SingleStack' when releasing the secondary clusterIP"
+        out.append(FieldError.invalid("spec.ipFamilyPolicy", wanted.get("ipFamilyPolicy"), text))
+
+
 @on_update("", "Service")
 def service_update(new: Obj, old: Obj, subresource: str) -> Errors:
     """A changed Service: its primary address stays, unless it turns to or from ExternalName."""
@@ -273,6 +302,10 @@ def service_update(new: Obj, old: Obj, subresource: str) -> Errors:
         if had and (not has or has[0] != had[0]):
             text = "primary clusterIP can not be unset" if not has else "may not change once set"
             out.append(FieldError.invalid("spec.clusterIPs[0]", has or None, text))
+        _families_stay(wanted, before, has, had, out)
+        both = _needs_health_check(wanted) and _needs_health_check(before)
+        if both and wanted.get("healthCheckNodePort") != before.get("healthCheckNodePort"):
+            out.append(FieldError.forbidden("spec.healthCheckNodePort", "field is immutable"))
     same_type = wanted.get("type") == before.get("type") == "LoadBalancer"
     if same_type and wanted.get("loadBalancerClass") != before.get("loadBalancerClass"):
         text = "may not change once set"
