@@ -178,8 +178,7 @@ class HostProcess:
         self.network = None
 
 
-async def main() -> None:
-    host = HostProcess()
+async def main(host: HostProcess) -> None:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         command = json.loads(line)
@@ -193,4 +192,4 @@ async def main() -> None:
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     uvloop.install()
-    asyncio.run(main())
+    asyncio.run(main(HostProcess()))

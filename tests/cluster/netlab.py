@@ -104,7 +104,7 @@ class Host:
 
     def start_agent(self) -> None:
         self.agent = subprocess.Popen(
-            [*self.command(), sys.executable, "-m", "tests.cluster.nethost"],
+            [*self.command(), sys.executable, "-m", self.process],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
