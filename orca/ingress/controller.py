@@ -26,6 +26,7 @@ from orca.ingress import classes, nginx
 from orca.ingress.certificates import Secrets, users
 from orca.ingress.engine import Engine, Refused, Unsettled
 from orca.ingress.model import Certificate, Pool, Routing
+from orca.ingress.quoting import Unquotable
 from orca.ingress.routing import World, referenced_secrets, renewed, route
 from orca.ingress.status import StatusWriter, others
 from orca.ingress.telling import Teller
@@ -298,7 +299,12 @@ class IngressController:
         former: dict[str, Pool] = dict(self._routing.pools) if self._routing is not None else {}
         for _ in range(MOST_REFUSED):
             routing = self._route()
-            rendered = nginx.render(routing, self._host)
+            try:
+                rendered = nginx.render(routing, self._host)
+            except Unquotable as error:
+                if not self._leave_out(error.owner, str(error)):
+                    raise
+                continue
             # What the former configuration uses stays until the new one is in force.
             await self._engine.set_pools({**former, **routing.pools})
             try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orca.ingress.model import External, Location, Match, Routing, Server
-from orca.ingress.quoting import DOLLAR, literal, quoted, template
+from orca.ingress.quoting import DOLLAR, Unquotable, literal, quoted, template
 from orca.ingress.settings import CAPTURES, REDIRECT_VARIABLES, Cors, Settings
 
 _ACME = "/.well-known/acme-challenge"
@@ -352,7 +352,11 @@ def _server(page: _Page, server: Server, routing: Routing, host: Host, cors: dic
     page("ssl_certificate_key", pair)
     for location in server.locations:
         page.owner = location.ingress
-        _location(page, location, server, routing, host, cors)
+        try:
+            _location(page, location, server, routing, host, cors)
+        except Unquotable as error:
+            error.owner = location.ingress
+            raise
         page.owner = ""
     page.close()
 

@@ -17,7 +17,10 @@ _REFERENCE = re.compile(r"\$(?:\{([a-z_][a-z0-9_]*)\}|([a-z_][a-z0-9_]*)|([1-9])
 
 
 class Unquotable(ValueError):
-    """The text cannot be part of a configuration: it has control characters, or names a variable that is not open."""
+    """The text cannot be part of a configuration: it has control characters, or names a variable that is not open.
+    ``owner`` is the Ingress it is of, where that is known."""
+
+    owner = ""
 
 
 def quoted(text: str) -> str:

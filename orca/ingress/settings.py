@@ -354,8 +354,11 @@ class _Judge:
         """The parsed value, or None when there is none or it is bad."""
         if name not in self._wanted:
             return None
+        value = self._wanted[name]
         try:
-            return parse(self._wanted[name])
+            if not value.isprintable():
+                raise _Bad("has characters that cannot be printed")
+            return parse(value)
         except _Bad as bad:
             self._tell(f"{PREFIX}{name}: {bad}", protecting=protecting)
             return None
