@@ -49,6 +49,8 @@ JUMPS = (
         for chain, what, target in (
             ("INPUT", "kubernetes externally-visible service portals", EXTERNAL),
             ("FORWARD", "kubernetes externally-visible service portals", EXTERNAL),
+            # Beyond kube-proxy: the host itself is refused as well, as it is in its other modes.
+            ("OUTPUT", "kubernetes externally-visible service portals", EXTERNAL),
             ("FORWARD", "kubernetes service portals", SERVICES),
             ("OUTPUT", "kubernetes service portals", SERVICES),
             ("INPUT", "kubernetes load balancer firewall", FIREWALL),

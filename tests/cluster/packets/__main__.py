@@ -1,0 +1,161 @@
+"""Runs the table for the modes named and prints what did not come out as it should. See the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from agents.proxy.model import Family
+from tests.cluster.packets.connections import Attempt, Servers, has_sctp, make_all
+from tests.cluster.packets.oracle import WAYS, Expected, destination, expected
+from tests.cluster.packets.services import TARGET, Case, cases, objects
+from tests.cluster.packets.topology import Place, Topology, made
+
+REPEATS = 2
+STICKY_REPEATS = 6
+FAMILIES: tuple[Family, ...] = (4, 6)
+
+
+class Hosts:
+    """The proxies of both hosts, in one mode."""
+
+    def __init__(self, topology: Topology, mode: str, options: dict[str, Any]) -> None:
+        self._processes = [
+            subprocess.Popen(
+                ["nsenter", f"--net=/run/netns/{host.netns}", sys.executable, "-m", "tests.cluster.packets.host"]
+                + [mode, host.name, ",".join(host.ips.values()), json.dumps(options)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for host in topology.hosts
+        ]
+
+    def tell(self, command: Any) -> list[dict[str, Any]]:
+        for process in self._processes:
+            assert process.stdin
+            process.stdin.write(json.dumps(command) + "\n")
+            process.stdin.flush()
+        answers = []
+        for process in self._processes:
+            assert process.stdout
+            line = process.stdout.readline()
+            if not line:
+                raise AssertionError(f"the proxy of a host has ended with {process.wait()}")
+            answers.append(json.loads(line))
+        return answers
+
+    def close(self) -> None:
+        for process in self._processes:
+            if process.stdin:
+                process.stdin.close()
+            process.wait(10)
+
+
+def rows(
+    topology: Topology, protocols: tuple[str, ...], only: str
+) -> Iterator[tuple[Case, str, Place, str, Family, Expected]]:
+    """Every row of the table: case, way, client, protocol, family, what is promised."""
+    for case in cases():
+        for way in WAYS:
+            for client in topology.places.values():
+                for family in FAMILIES:
+                    promise = expected(case, way, client, family, topology)
+                    if promise is None:
+                        continue
+                    for protocol in protocols:
+                        # SCTP is a protocol like the others to all rules: over IPv4, and only where it can differ.
+                        if protocol == "SCTP" and (family == 6 or case.name not in ("both-cc", "both-cl", "none-cc")):
+                            continue
+                        if only in f"{case.name} {way} {client.name} {protocol} {family}":
+                            yield case, way, client, protocol, family, promise
+
+
+def run(topology: Topology, protocols: tuple[str, ...], patience: float, only: str = "") -> dict[str, Any]:
+    """One pass over the table."""
+    began = time.monotonic()
+    table = list(rows(topology, protocols, only))
+    attempts: list[Attempt] = []
+    # Those that nobody answers first: they wait beside the others.
+    for row in sorted(table, key=lambda row: bool(row[5].answers)):
+        case, way, client, protocol, family, promise = row
+        address, port = destination(case, way, protocol, family, topology)
+        repeats = 1 if not promise.answers else STICKY_REPEATS if case.affinity else REPEATS
+        wait = patience * 5 if promise.answers or promise.refused else patience
+        attempts += [Attempt(client.netns, protocol, address, port, wait, tag=row) for _ in range(repeats)]
+    make_all(attempts)
+    by_row: dict[int, list[str]] = defaultdict(list)
+    for attempt in attempts:
+        by_row[id(attempt.tag)].append(attempt.outcome)
+    failures = []
+    answered: dict[tuple[str, str], set[str]] = defaultdict(set)
+    promised: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in table:
+        case, way, client, protocol, family, promise = row
+        outcomes = by_row[id(row)]
+        wrong = [outcome for outcome in outcomes if not _is_right(outcome, promise)]
+        if not wrong and case.affinity and len({outcome.split()[0] for outcome in outcomes}) > 1:
+            wrong = outcomes
+        if wrong:
+            where = f"{case.name} {way} from {client.name} {protocol} IPv{family}"
+            failures.append(f"{where}: {', '.join(sorted(set(wrong)))} instead of {promise}")
+        if way == "cluster" and not case.affinity:
+            promised[(case.name, protocol)] |= set(promise.answers)
+            answered[(case.name, protocol)] |= {outcome.split()[0] for outcome in outcomes if " " in outcome}
+    failures += [
+        f"{name} {protocol}: {', '.join(sorted(names - answered[(name, protocol)]))} is never chosen"
+        for (name, protocol), names in promised.items()
+        if not only and names - answered[(name, protocol)]
+    ]
+    seconds = round(time.monotonic() - began, 1)
+    return {"rows": len(table), "connections": len(attempts), "seconds": seconds, "failures": failures}
+
+
+def _is_right(outcome: str, promise: Expected) -> bool:
+    if not promise.answers:
+        return outcome == ("refused" if promise.refused else "dropped")
+    name, _, source = outcome.partition(" ")
+    return source in promise.answers.get(name, ())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.packets")
+    parser.add_argument("modes", nargs="+")
+    parser.add_argument("--patience", type=float, default=0.8, help="seconds after which no answer means dropped")
+    parser.add_argument("--only", default="", help="rows whose text has this in it")
+    parser.add_argument("--options", type=json.loads, default={}, help="fields of HostView")
+    parser.add_argument("--show", default="", help="a shell command to run in host-1 once rules are written")
+    arguments = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    protocols = ("TCP", "UDP", "SCTP") if has_sctp() else ("TCP", "UDP")
+    with made() as topology:
+        servers = Servers({p.name: p.netns for p in topology.places.values() if p.pod}, TARGET, protocols)
+        serving = multiprocessing.get_context("fork").Process(target=servers.serve, daemon=True)
+        serving.start()
+        everything = [obj for case in cases() for obj in objects(case, topology, protocols)]
+        for mode in arguments.modes:
+            hosts = Hosts(topology, mode, arguments.options)
+            try:
+                written = hosts.tell(everything)
+                if arguments.show:
+                    netns = topology.places["host-1"].netns
+                    subprocess.run(["ip", "netns", "exec", netns, "sh", "-c", arguments.show], check=False)
+                result = run(topology, protocols, arguments.patience, arguments.only)
+                result |= {"mode": mode, "protocols": protocols, "written": written, "removed": hosts.tell("remove")}
+            finally:
+                hosts.close()
+            print(json.dumps(result), flush=True)
+        serving.terminate()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

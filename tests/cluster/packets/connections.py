@@ -1,0 +1,169 @@
+"""Makes connections from namespaces and serves in them: one thread, any number at once.
+
+A socket belongs to the namespace its maker was in; so one process speaks for all places, and what passes between them
+are real packets all the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from agents.network.netlink import inside
+
+SCTP = 132
+_KINDS = {"TCP": (socket.SOCK_STREAM, 0), "UDP": (socket.SOCK_DGRAM, 0), "SCTP": (socket.SOCK_STREAM, SCTP)}
+_AT_ONCE = 300
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One connection: ``outcome`` is "<server> <source address>", "refused", "dropped" or what else went wrong."""
+
+    netns: str
+    protocol: str
+    address: str
+    port: int
+    timeout: float
+    outcome: str = ""
+    tag: object = None
+    deadline: float = 0.0
+    received: bytes = field(default=b"", repr=False)
+
+
+def has_sctp() -> bool:
+    try:
+        socket.socket(socket.AF_INET, *_KINDS["SCTP"]).close()
+    except OSError:
+        return False
+    return True
+
+
+def make_all(attempts: Iterable[Attempt]) -> None:
+    """Try all; so many at once that those nobody answers cost little."""
+    waiting = iter(attempts)
+    with selectors.DefaultSelector() as selector:
+        open_now: dict[socket.socket, Attempt] = {}
+        more = True
+        while more or open_now:
+            while more and len(open_now) < _AT_ONCE:
+                attempt = next(waiting, None)
+                if attempt is None:
+                    more = False
+                    break
+                made = _begin(attempt)
+                if made is not None:
+                    open_now[made] = attempt
+                    stream = attempt.protocol != "UDP"
+                    selector.register(made, selectors.EVENT_WRITE if stream else selectors.EVENT_READ)
+            for key, events in selector.select(0.05):
+                made = key.fileobj
+                assert isinstance(made, socket.socket)
+                if _step(made, open_now[made], events, selector):
+                    _finish(made, open_now, selector)
+            now = time.monotonic()
+            for made in [each for each, attempt in open_now.items() if attempt.deadline <= now]:
+                open_now[made].outcome = "dropped"
+                _finish(made, open_now, selector)
+
+
+def _begin(attempt: Attempt) -> socket.socket | None:
+    family = socket.AF_INET6 if ":" in attempt.address else socket.AF_INET
+    with inside(f"/run/netns/{attempt.netns}"):
+        made = socket.socket(family, *_KINDS[attempt.protocol])
+    made.setblocking(False)
+    attempt.deadline = time.monotonic() + attempt.timeout
+    code = made.connect_ex((attempt.address, attempt.port))
+    if code not in (0, errno.EINPROGRESS):
+        attempt.outcome = _told(code)
+        made.close()
+        return None
+    if attempt.protocol == "UDP":
+        try:
+            made.send(b"?")
+        except PermissionError:
+            pass  # a rule of the very host has it; whether it also refuses is told to the socket afterwards
+        except OSError as error:
+            attempt.outcome = _told(error.errno or 0)
+            made.close()
+            return None
+    return made
+
+
+def _step(made: socket.socket, attempt: Attempt, events: int, selector: selectors.BaseSelector) -> bool:
+    """Whether the attempt is over."""
+    if events & selectors.EVENT_WRITE:
+        if code := made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            attempt.outcome = _told(code)
+            return True
+        selector.modify(made, selectors.EVENT_READ)
+        return False
+    try:
+        data = made.recv(512)
+    except OSError as error:
+        attempt.outcome = _told(error.errno or 0)
+        return True
+    attempt.received += data
+    if data and not attempt.received.endswith(b"\n"):
+        return False
+    attempt.outcome = attempt.received.decode().strip() or "closed without an answer"
+    return True
+
+
+def _finish(made: socket.socket, open_now: dict[socket.socket, Attempt], selector: selectors.BaseSelector) -> None:
+    selector.unregister(made)
+    del open_now[made]
+    made.close()
+
+
+def _told(code: int) -> str:
+    return "refused" if code == errno.ECONNREFUSED else errno.errorcode.get(code, str(code))
+
+
+class Servers:
+    """Answers "<place> <address the client has for it>" in every namespace named. Meant for a thread of its own."""
+
+    def __init__(self, places: dict[str, str], port: int, protocols: Iterable[str]) -> None:
+        """``places``: name -> namespace."""
+        self._selector = selectors.DefaultSelector()
+        for name, netns in places.items():
+            with inside(f"/run/netns/{netns}"):
+                for made in _listeners(port, protocols):
+                    self._selector.register(made, selectors.EVENT_READ, name)
+
+    def serve(self) -> None:
+        while True:
+            for key, _ in self._selector.select():
+                made = key.fileobj
+                assert isinstance(made, socket.socket)
+                if made.type == socket.SOCK_DGRAM:
+                    _, peer = made.recvfrom(512)
+                    made.sendto(f"{key.data} {peer[0]}\n".encode(), peer)
+                    continue
+                accepted, peer = made.accept()
+                with accepted:
+                    try:
+                        accepted.sendall(f"{key.data} {peer[0]}\n".encode())
+                    except OSError:
+                        pass  # a client that did not wait
+
+
+def _listeners(port: int, protocols: Iterable[str]) -> Iterator[socket.socket]:
+    for protocol in protocols:
+        for family, everywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+            made = socket.socket(family, *_KINDS[protocol])
+            if protocol == "TCP":
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6 and protocol != "SCTP":
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if family == socket.AF_INET6 and protocol == "SCTP":
+                made.close()  # the one of IPv4 takes the port; SCTP is tried over IPv4
+                continue
+            made.bind((everywhere, port))
+            if protocol != "UDP":
+                made.listen(512)
+            yield made
