@@ -12,21 +12,19 @@ Netlink work runs in one thread of its own, rules through subprocesses: the even
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
-from agents.network import firewall
 from agents.network.addresses import Allocator, HostPort, Lease, LeaseFile, RangeExhausted, render
 from agents.network.bandwidth import BandwidthError, bandwidth_of
-from agents.network.iptables import Iptables, IptablesError, difference
+from agents.network.host import HostSide
+from agents.network.iptables import Iptables
 from agents.network.peering import TunnelEnd
 from agents.network.publishing import Publish
-from agents.network.ranges import family_of, split
 from agents.network.routes import (
     NetworkBackend,
     RoutePlan,
@@ -69,18 +67,15 @@ class PodNetwork:
         backend: NetworkBackend = NetworkBackend.AUTO,
         publish: Publish | None = None,
     ) -> None:
-        self.iptables = iptables or Iptables()
-        self._families = (4, 6) if self.iptables.ipv6 else (4,)
+        self._host = HostSide(
+            cluster_cidr=cluster_cidr, service_cidr=service_cidr, local_addresses=local_addresses, iptables=iptables
+        )
+        self.iptables = self._host.iptables
         self._file = LeaseFile(Path(root) / "network" / "addresses.json")
         self._node_name = node_name
-        self._cluster_ranges = split(cluster_cidr).only(self._families)
-        self._service_ranges = split(service_cidr).only(self._families)
         self._backend = backend
         self._publish = publish
-        self._local_addresses = tuple(local_addresses)
         self._clock = clock or SystemClock()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pod-network")
-        self._wiring: Wiring | None = None
         self._allocator: Allocator | None = None
         self._saved: str | None = ""
         """What is on disk; None when that could not be written."""
@@ -89,7 +84,6 @@ class PodNetwork:
         self._underlay_mtu = self._mtu = 1500
         self._known_nodes: list[Obj] | None = None
         self._plan: RoutePlan | None = None
-        self._rules_lock = asyncio.Lock()
         self._nodes_changed = asyncio.Event()
         self._followed: Informer | None = None
         self.problems: dict[str, str] = {}
@@ -98,6 +92,9 @@ class PodNetwork:
     def __repr__(self) -> str:
         pods = len(self._allocator.leases) if self._allocator else 0
         return f"<PodNetwork {self._allocator or 'not started'}, {pods} pods>"
+
+    trouble = ""
+    """What keeps pods from being wired since the start; nothing does that is not an error of its own."""
 
     @property
     def ready(self) -> bool:
@@ -115,7 +112,7 @@ class PodNetwork:
 
         Raises ``NetworkError``: the node has no podCIDR or InternalIP yet, or the host lacks something.
         """
-        cidrs, addresses = self._usable(pod_cidrs(node)), self._usable(internal_ips(node))
+        cidrs, addresses = self._host.usable(pod_cidrs(node)), self._host.usable(internal_ips(node))
         if not cidrs:
             raise NetworkError(f"node {self._node_name} has no spec.podCIDR yet")
         if not addresses:
@@ -124,11 +121,11 @@ class PodNetwork:
         self.standing = Standing(addresses, self.standing.segments, self._backend, hardware)
         allocator = Allocator.over(cidrs, *self._file.read())
         try:
-            for link in await self._in_thread(lambda wiring: wiring.pod_links()):
+            for link in await self._host.in_thread(lambda wiring: wiring.pod_links()):
                 allocator.adopt(link.uid, Lease(link.ips, link.name))
-            await self._in_thread(lambda wiring: self._ensure_links(wiring, allocator))
+            await self._host.in_thread(lambda wiring: self._ensure_links(wiring, allocator))
             text = render(allocator)
-            await self._in_thread(lambda _: self._save(text))
+            await self._host.in_thread(lambda _: self._save(text))
         except OSError as error:
             raise NetworkError(f"cannot set up the host's links: {error.strerror or error}") from error
         self._allocator = allocator
@@ -168,7 +165,7 @@ class PodNetwork:
             if bandwidth:
                 wiring.shape(pod_uid, bandwidth)
 
-        await self._in_thread(wire)
+        await self._host.in_thread(wire)
         if ports or (before and before.host_ports):
             await self._sync_rules()
         return list(lease.ips)
@@ -176,11 +173,11 @@ class PodNetwork:
     async def detach(self, pod_uid: str) -> None:
         """Free everything of the pod; harmless when there is nothing."""
         allocator = self._started()
-        await self._in_thread(lambda wiring: wiring.unplug(pod_uid))
+        await self._host.in_thread(lambda wiring: wiring.unplug(pod_uid))
         # The address is free only once nothing answers to it any more.
         if lease := allocator.release(pod_uid):
             record = render(allocator)
-            await self._in_thread(lambda _: self._save(record))
+            await self._host.in_thread(lambda _: self._save(record))
             if lease.host_ports:
                 await self._sync_rules()
 
@@ -201,7 +198,7 @@ class PodNetwork:
     async def reconcile(self, live: Collection[str]) -> None:
         """Free what belongs to no live pod (uids)."""
         allocator = self._started()
-        wired = await self._in_thread(lambda wiring: wiring.wired_pods())
+        wired = await self._host.in_thread(lambda wiring: wiring.wired_pods())
         for uid in (wired | set(allocator.leases)) - set(live):
             log.info("removing what a gone pod left", pod=uid)
             await self.detach(uid)
@@ -238,30 +235,21 @@ class PodNetwork:
 
     async def cleanup(self) -> None:
         """Remove every trace: links, routes, rules, the file of addresses."""
-        for tables in self._tables():
-            state = await tables.state(*firewall.TABLES)
-            transaction = difference(state, {}, owned=firewall.owned)
-            for jump in firewall.JUMPS:
-                for _ in range(state[jump.table].get(jump.chain, ()).count(jump.rule)):
-                    transaction.remove(jump.table, jump.chain, jump.rule)
-            await tables.apply(transaction)
-        await self._in_thread(lambda wiring: wiring.remove_everything())
+        await self._host.remove_rules()
+        await self._host.in_thread(lambda wiring: wiring.remove_everything())
         self._file.path.unlink(missing_ok=True)
         self._allocator = None
         await self.close()
 
     async def close(self) -> None:
         """Stop the thread; the network itself stays as it is."""
-        if self._wiring:
-            await self._in_thread(lambda wiring: wiring.close())
-            self._wiring = None
-        self._thread.shutdown(wait=False)
+        await self._host.close()
 
     async def _follow_own(self, node: Obj | None) -> None:
         """A node that was deleted and registered again may have another range: serve that one."""
         if node is None or self._allocator is None:
             return
-        cidrs, addresses = self._usable(pod_cidrs(node)), self._usable(internal_ips(node))
+        cidrs, addresses = self._host.usable(pod_cidrs(node)), self._host.usable(internal_ips(node))
         if not cidrs or not addresses:
             return
         if ",".join(cidrs) != str(self._allocator) or addresses != self.standing.addresses:
@@ -285,13 +273,6 @@ class PodNetwork:
             raise NetworkError("the pod network of this node is not up yet")
         return self._allocator
 
-    def _usable(self, listed: Iterable[str]) -> tuple[str, ...]:
-        """Addresses or ranges of the families that this host carries."""
-        return tuple(one for one in listed if family_of(one) in self._families)
-
-    def _tables(self) -> tuple[Iptables, ...]:
-        return (self.iptables, self.iptables.ipv6) if self.iptables.ipv6 else (self.iptables,)
-
     def _ensure_links(self, wiring: Wiring, allocator: Allocator) -> None:
         uplink = wiring.uplink(self.standing.underlay)
         self._underlay_mtu = uplink.mtu
@@ -300,18 +281,15 @@ class PodNetwork:
         gateways = [(pool.gateway, pool.network.prefixlen) for pool in allocator.pools]
         wiring.ensure_bridge(gateways=gateways, mtu=self._mtu)
         # A host without an address of a family is known by its pods' gateway.
-        sources = {family_of(ip): ip for ip in (*(ip for ip, _ in gateways), *self.standing.addresses)}
-        wiring.ensure_service_device(
-            service_cidrs=self._service_ranges.ordered, sources=sources.values(), addresses=self._local_addresses
-        )
-        wiring.set_sysctls({pool.network.version for pool in allocator.pools})
+        sources = [*(ip for ip, _ in gateways), *self.standing.addresses]
+        self._host.ensure_services(wiring, sources=sources, families={pool.network.version for pool in allocator.pools})
 
     def _plan_ways(self) -> RoutePlan | None:
         """What the nodes that are known, and what this host is now, come to; also the MTU of new pods: as much as the
         network below carries, less the tunnel when one host at least is behind it."""
         if self._known_nodes is None or self.standing.segments is None:
             return None  # The nodes are not known yet: what a former run has set stays.
-        self._plan = plan_routes(self._known_nodes, self._node_name, self.standing, self._families)
+        self._plan = plan_routes(self._known_nodes, self._node_name, self.standing, self._host.families)
         self._mtu = self._underlay_mtu
         if self._plan.peers or self._backend is NetworkBackend.VXLAN:
             self._mtu -= tunnel_overhead(self.standing.underlay)
@@ -323,27 +301,14 @@ class PodNetwork:
         underlay, hardware = self.standing.underlay, self.standing.hardware
         addresses = tuple(str(pool.network.network_address) for pool in allocator.pools)
         end = TunnelEnd(underlay, hardware, addresses, self._underlay_mtu - tunnel_overhead(underlay))
-        problems = await self._in_thread(lambda wiring: wiring.peering.set_ways(plan, end))
+        problems = await self._host.in_thread(lambda wiring: wiring.peering.set_ways(plan, end))
         for node, why in problems.items():
             if self.problems.get(node) != why:
                 log.error("pods of a node cannot be reached", node=node, why=why)
         self.problems = problems
 
     async def _sync_rules(self) -> None:
-        async with self._rules_lock:
-            leases = self._started().leases
-            for tables in self._tables():
-                wanted = firewall.chains(
-                    cluster_cidr=self._cluster_ranges.of(tables.family),
-                    service_cidr=self._service_ranges.of(tables.family),
-                    leases=leases,
-                    family=tables.family,
-                )
-                try:
-                    state = await tables.state(*firewall.TABLES)
-                    await tables.apply(difference(state, wanted, jumps=firewall.JUMPS, owned=firewall.owned))
-                except IptablesError as error:
-                    raise NetworkError(f"cannot write the pod network's rules: {error}") from error
+        await self._host.sync_rules(self._started().leases)
 
     async def _heal(self, foreign: int) -> int:
         """Put links, routes and rules back; returns the count of foreign changes up to which rules are right."""
@@ -352,17 +317,9 @@ class PodNetwork:
             if now != foreign:
                 await self._sync_rules()
             if allocator := self._allocator:
-                await self._in_thread(lambda wiring: self._ensure_links(wiring, allocator))
+                await self._host.in_thread(lambda wiring: self._ensure_links(wiring, allocator))
             await self._apply_routes()
         except (NetworkError, OSError) as error:
             log.warning("the pod network is not as it should be", error=str(error))
             return foreign
         return now
-
-    async def _in_thread(self, work: Callable[[Wiring], T]) -> T:
-        def call() -> T:
-            if self._wiring is None:
-                self._wiring = Wiring()
-            return work(self._wiring)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)

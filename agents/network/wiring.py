@@ -215,6 +215,14 @@ class Wiring:
                 raise NetworkError(f"the sandbox process {pid} is gone") from error
             raise NetworkError(f"cannot wire the sandbox: {error.strerror or error}") from error
 
+    def loopback_up(self, pid: int) -> None:
+        """In the namespace of a process that others wire. Raises ``NetworkError``."""
+        try:
+            with self._pod_socket(pid) as (pod, _):
+                pod.apply(nl.link("loopback up", index=1, up=True))
+        except OSError as error:
+            raise NetworkError(f"the sandbox process {pid} is gone") from error
+
     def shape(self, uid: str, bandwidth: Bandwidth) -> None:
         """Hold the pod's traffic to these rates; what is so already is left alone. Raises ``NetworkError``."""
         try:

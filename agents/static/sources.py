@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agents.static.inotify import DirectoryWatch
+from agents.inotify import DirectoryWatch
 from agents.static.judging import Judgement, Manifest, judge
 from orca.api.objects import Obj
 from orca.client.clock import Clock
