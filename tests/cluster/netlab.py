@@ -79,6 +79,7 @@ class Host:
         self.annotations: dict[str, str] = {}
         self.root = lab.root / self.name
         self.pods: list[Pod] = []
+        self.process = "tests.cluster.nethost"
         self.agent: subprocess.Popen[str] | None = None
         run("ip", "netns", "add", self.netns)
         run("ip", "-n", lab.netns, "link", "add", f"h{position}", "type", "veth", "peer", "eth0", "netns", self.netns)
