@@ -45,7 +45,7 @@ class HostProcess:
             if (obj["kind"], key(obj)) in known:
                 await self.client.update(resource, obj)
             else:
-                await self.client.create(resource, obj, obj["metadata"]["namespace"])
+                await self.client.create(resource, obj, obj["metadata"].get("namespace", ""))
         await self._rules_written()
         return time.perf_counter() - began
 
@@ -64,6 +64,8 @@ class HostProcess:
         self.tasks += [asyncio.create_task(work) for work in (self.services.run(), self.slices.run())]
         self.tasks.append(asyncio.create_task(self.proxy.run()))
         await self.proxy.synced()
+        while not self.proxy._former_modes_gone:
+            await asyncio.sleep(0.001)
         return time.perf_counter() - began
 
     async def apply_status(self, obj: dict[str, Any]) -> None:
@@ -83,8 +85,7 @@ class HostProcess:
 
     async def heal_rules(self) -> None:
         assert self.proxy
-        for writer in self.proxy._backend._writers.values():
-            await writer.restore()
+        await self.proxy._backend.restore()
 
     async def foreign_changes(self) -> int:
         assert self.network
