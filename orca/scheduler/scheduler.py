@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from orca.api.builtin import NAMESPACES, NODES, PERSISTENTVOLUMECLAIMS, PODS, STORAGECLASSES
+from orca.api.builtin import NAMESPACES, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
 from orca.api.errors import ApiError, is_conflict, is_not_found
 from orca.api.objects import Obj, is_terminating, key, name, namespace, uid
 from orca.api.podphase import is_finished
@@ -21,6 +21,7 @@ from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
 from orca.client.informer import Informer
+from orca.scheduler.binding import VolumeBinder, VolumesNotBound
 from orca.scheduler.budgets import Budgets
 from orca.scheduler.decision import Decision, decide
 from orca.scheduler.filters import Task
@@ -29,12 +30,13 @@ from orca.scheduler.queue import SchedulingQueue
 from orca.scheduler.shape import Requests
 from orca.scheduler.siblings import Siblings
 from orca.scheduler.snapshot import Placed, Snapshot
+from orca.scheduler.volumes import VolumePlan, claim_keys
 
 log = structlog.get_logger()
 
 EXPLANATIONS = 2000
-FREED = frozenset(("NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity"))
-VOLUMES = frozenset(("VolumeBinding",))
+FREED = frozenset(("NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity", "VolumeRestrictions"))
+VOLUMES = frozenset(("VolumeBinding", "VolumeZone"))
 JOINED = frozenset(("PodTopologySpread", "InterPodAffinity"))
 
 
@@ -60,7 +62,9 @@ class Scheduler:
         self._nodes = Informer(client, NODES, clock=clock)
         self._namespaces = Informer(client, NAMESPACES, clock=clock)
         self._claims = Informer(client, PERSISTENTVOLUMECLAIMS, clock=clock)
+        self._volumes = Informer(client, PERSISTENTVOLUMES, clock=clock)
         self._classes = Informer(client, STORAGECLASSES, clock=clock)
+        self._binder = VolumeBinder(client, self.snapshot.storage, clock)
         self._siblings = Siblings(client, clock)
         self._budgets = Budgets(client, clock)
         self._nominated: dict[str, tuple[Obj, str]] = {}
@@ -85,6 +89,7 @@ class Scheduler:
             self._pods,
             self._namespaces,
             self._claims,
+            self._volumes,
             self._classes,
             *self._siblings.informers,
             self._budgets.informer,
@@ -117,17 +122,29 @@ class Scheduler:
         self._namespaces.on_delete(lambda space: self.snapshot.remove_namespace(name(space)))
         self._claims.on_add(self._claim)
         self._claims.on_update(lambda _, claim: self._claim(claim))
-        self._claims.on_delete(self.snapshot.remove_claim)
+        self._claims.on_delete(self._claim_gone)
+        self._volumes.on_add(self._volume)
+        self._volumes.on_update(lambda _, one: self._volume(one))
+        self._volumes.on_delete(self.snapshot.storage.remove_volume)
         self._classes.on_add(self._class)
         self._classes.on_update(lambda _, one: self._class(one))
-        self._classes.on_delete(self.snapshot.remove_class)
+        self._classes.on_delete(self.snapshot.storage.remove_class)
 
     def _claim(self, claim: Obj) -> None:
-        self.snapshot.set_claim(claim)
+        self.snapshot.storage.set_claim(claim)
+        self._binder.changed(claim)
+        self.queue.helped(VOLUMES)
+
+    def _claim_gone(self, claim: Obj) -> None:
+        self.snapshot.storage.remove_claim(claim)
+        self._binder.changed(claim)
+
+    def _volume(self, volume: Obj) -> None:
+        self.snapshot.storage.set_volume(volume)
         self.queue.helped(VOLUMES)
 
     def _class(self, storage_class: Obj) -> None:
-        self.snapshot.set_class(storage_class)
+        self.snapshot.storage.set_class(storage_class)
         self.queue.helped(VOLUMES)
 
     def _pod(self, pod: Obj) -> None:
@@ -158,7 +175,8 @@ class Scheduler:
     def _pod_gone(self, pod: Obj) -> None:
         self.queue.remove(uid(pod))
         self._nominated.pop(uid(pod), None)
-        self._assumed.pop(uid(pod), None)
+        if self._assumed.pop(uid(pod), None) is not None:
+            self._binder.gone(claim_keys(pod))
         if self.snapshot.remove(uid(pod)) is not None:
             self.queue.helped(FREED)
 
@@ -199,6 +217,14 @@ class Scheduler:
         if decision.node:
             self.snapshot.place(pod, decision.node)
             self._assumed[uid(pod)] = decision.node
+            volumes = self._reserve(pod, decision.node)
+            if volumes:
+                # It waits for others, maybe for minutes, and must not hold up who needs no volume.
+                self._slots.release()
+                waiting_for_volumes = asyncio.create_task(self._bind_with(volumes, pod, decision.node))
+                self._bindings.add(waiting_for_volumes)
+                waiting_for_volumes.add_done_callback(self._bindings.discard)
+                return
             work = self._bind(pod, decision.node)
         else:
             preemption = self._preempt(pod, decision)
@@ -252,6 +278,36 @@ class Scheduler:
         if preemption.node:
             self._nominated[uid(pod)] = (pod, preemption.node)
         return preemption
+
+    def _reserve(self, pod: Obj, node: str) -> VolumePlan:
+        """What the pod's claims get on the node; nobody else gets it from here on."""
+        storage = self.snapshot.storage
+        claims = storage.waiting(pod) if pod["spec"].get("volumes") else []
+        if not claims:
+            return VolumePlan()
+        labels = next((one.labels for one in self.snapshot.nodes if one is not None and one.name == node), {})
+        plan = storage.plan(claims, node, labels) or VolumePlan()
+        storage.reserve(plan, node)
+        return plan
+
+    async def _bind_with(self, volumes: VolumePlan, pod: Obj, node: str) -> None:
+        """Volumes first: a pod on a host without its volumes would only wait there, and could not go elsewhere."""
+        try:
+            await self._binder.bind(volumes, node, lambda: uid(pod) in self._assumed)
+        except (ApiError, VolumesNotBound) as error:
+            self._unassume(pod)
+            self.queue.failed(uid(pod), frozenset())
+            if not is_not_found(error):
+                self._events.event(
+                    pod, "Warning", "FailedScheduling", f'running PreBind plugin "VolumeBinding": {error}'
+                )
+            return
+        except asyncio.CancelledError:
+            self._unassume(pod)
+            raise
+        finally:
+            self.snapshot.storage.release(volumes)
+        await self._bind(pod, node)
 
     async def _bind(self, pod: Obj, node: str) -> None:
         binding = {

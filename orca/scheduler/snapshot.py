@@ -15,9 +15,10 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from orca.api.objects import Obj, is_terminating, key, labels, name, namespace, uid
+from orca.api.objects import Obj, is_terminating, labels, name, namespace, uid
 from orca.api.selectors import Selector
 from orca.scheduler.shape import HostPort, PodTerm, Shape, amounts, shape_of
+from orca.scheduler.volumes import Volumes, claim_keys
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -59,6 +60,8 @@ class Placed:
     started: str
     terminating: bool
     shape: Shape
+    claims: frozenset[str] = frozenset()
+    """ "namespace/name" of the claims among its volumes."""
 
 
 @dataclass(slots=True)
@@ -98,10 +101,7 @@ class Snapshot:
         self._free: list[int] = []
         self._memory: dict[tuple[Shape, str], object] = {}
         self.namespaces: dict[str, dict[str, str]] = {}
-        self.claims: dict[str, Obj] = {}
-        """"namespace/name" -> PersistentVolumeClaim"""
-        self.delayed_classes: set[str] = set()
-        """StorageClasses whose claims are bound only when a pod wants them (WaitForFirstConsumer)."""
+        self.storage = Volumes()
         self.image_nodes: Counter[str] = Counter()
         self.anti: Counter[tuple[PodTerm, str]] = Counter()
         """Required anti-affinity terms of placed pods, each with how many pods carry it."""
@@ -219,6 +219,7 @@ class Snapshot:
             started=(pod.get("status") or {}).get("startTime") or "",
             terminating=is_terminating(pod),
             shape=shape_of(pod),
+            claims=claim_keys(pod),
         )
         old = self.placed.get(placed.uid)
         if old is not None:
@@ -311,24 +312,6 @@ class Snapshot:
 
     def remove_namespace(self, space: str) -> None:
         self.namespaces.pop(space, None)
-
-    # --- volumes -----------------------------------------------------------------------------------------------------
-
-    def set_claim(self, obj: Obj) -> None:
-        self.claims[key(obj)] = obj
-
-    def remove_claim(self, obj: Obj) -> None:
-        self.claims.pop(key(obj), None)
-
-    def set_class(self, obj: Obj) -> None:
-        """Takes a new or changed StorageClass."""
-        if obj.get("volumeBindingMode") == "WaitForFirstConsumer":
-            self.delayed_classes.add(name(obj))
-        else:
-            self.delayed_classes.discard(name(obj))
-
-    def remove_class(self, obj: Obj) -> None:
-        self.delayed_classes.discard(name(obj))
 
     def concerns(self, term: PodTerm, space: str) -> bool:
         """Whether a term is about pods of namespace `space`."""

@@ -12,16 +12,19 @@ from orca.scheduler.filters.node_resources_fit import NodeResourcesFit
 from orca.scheduler.filters.node_unschedulable import NodeUnschedulable
 from orca.scheduler.filters.pod_topology_spread import PodTopologySpread
 from orca.scheduler.filters.taint_toleration import TaintToleration
-from orca.scheduler.filters.volume_binding import VolumeBinding
+from orca.scheduler.filters.volume_binding import VolumeBinding, VolumeClaims, VolumeRestrictions, VolumeZone
 
 FILTERS: tuple[Filter, ...] = (
-    VolumeBinding(),
+    VolumeClaims(),
     NodeUnschedulable(),
     NodeName(),
     TaintToleration(),
     NodeAffinity(),
     NodePorts(),
     NodeResourcesFit(),
+    VolumeRestrictions(),
+    VolumeBinding(),
+    VolumeZone(),
     PodTopologySpread(),
     InterPodAffinity(),
 )

@@ -1,27 +1,30 @@
-"""VolumeBinding: a pod waits for its claims, which must exist and be bound.
+"""VolumeBinding: a pod's claims exist, and each is bound to a volume that the node reaches, or can get one there.
 
-Nothing here binds: a claim without a volume stays one until somebody (a controller, a person) binds it. Reference:
-kube-scheduler's plugin of this name (what it checks before it looks at nodes, and its texts).
+Reference: kube-scheduler's plugin of this name (what it checks, and its texts).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from orca.api.objects import Obj, is_terminating, meta, name
-from orca.scheduler.filters.base import Failure, Task
+import numpy as np
+
+from orca.api.objects import is_terminating, namespace
+from orca.api.volumes import is_bound, reachable_from
+from orca.scheduler.filters.base import Failure, Task, where
 from orca.scheduler.snapshot import Mask, Snapshot
+from orca.scheduler.volumes import claims_of, zones_fit
 
-_BOUND = "pv.kubernetes.io/bind-completed"
 
+class VolumeClaims:
+    """What concerns the pod alone: looked at before any node."""
 
-class VolumeBinding:
     name = "VolumeBinding"
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
-        delayed = False
+        storage = snapshot.storage
         for claim_name, generic in claims_of(task.pod):
-            claim = snapshot.claims.get(f"{task.namespace}/{claim_name}")
+            claim = storage.claims.get(f"{task.namespace}/{claim_name}")
             if claim is None:
                 told = f'persistentvolumeclaim "{claim_name}"'
                 made = "waiting for ephemeral volume controller to create the "
@@ -31,27 +34,73 @@ class VolumeBinding:
             if is_terminating(claim):
                 yield Failure(among, f'persistentvolumeclaim "{claim_name}" is being deleted', final=True, whole=True)
                 return
-            if is_bound(claim):
-                continue
-            if (claim.get("spec") or {}).get("storageClassName") not in snapshot.delayed_classes:
+            if not is_bound(claim) and not storage.is_delayed(claim):
                 yield Failure(among, "pod has unbound immediate PersistentVolumeClaims", final=True, whole=True)
                 return
-            delayed = True
-        if delayed:
-            yield Failure(among, "node(s) didn't find available persistent volumes to bind", final=True)
 
 
-def claims_of(pod: Obj) -> Iterator[tuple[str, bool]]:
-    """(claim's name, whether it is made for this pod alone) of every volume that is a claim."""
-    for volume in pod["spec"].get("volumes") or ():
-        if volume.get("persistentVolumeClaim"):
-            yield volume["persistentVolumeClaim"]["claimName"], False
-        elif volume.get("ephemeral") is not None:
-            yield f"{name(pod)}-{volume['name']}", True
+class VolumeBinding:
+    name = "VolumeBinding"
+
+    def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
+        if not task.pod["spec"].get("volumes"):
+            return
+        storage = snapshot.storage
+        placed = []
+        for claim_name, _ in claims_of(task.pod):
+            claim = storage.claims.get(f"{namespace(task.pod)}/{claim_name}")
+            if claim is None or not is_bound(claim):
+                continue
+            volume = storage.volumes.get(claim["spec"]["volumeName"])
+            if volume is None:
+                lost = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
+                yield Failure(among, lost, final=True)
+                return
+            if (volume["spec"].get("nodeAffinity") or {}).get("required"):
+                placed.append(volume)
+        if placed:
+            near = where(snapshot, lambda node: all(reachable_from(one, node.name, node.labels) for one in placed))
+            yield Failure(among & ~near, "node(s) didn't match PersistentVolume's node affinity", final=True)
+        waiting = storage.waiting(task.pod)
+        if waiting and not storage.anywhere(waiting):
+            able = where(snapshot, lambda node: storage.plan(waiting, node.name, node.labels) is not None)
+            yield Failure(among & ~able, "node(s) didn't find available persistent volumes to bind", final=True)
 
 
-def is_bound(claim: Obj) -> bool:
-    """It has a volume, and whoever bound it said that this is complete."""
-    if not (claim.get("spec") or {}).get("volumeName"):
-        return False
-    return (claim.get("status") or {}).get("phase") == "Bound" or _BOUND in (meta(claim).get("annotations") or {})
+class VolumeZone:
+    """VolumeZone: a bound volume whose labels say where it is can be used there only."""
+
+    name = "VolumeZone"
+
+    def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
+        storage = snapshot.storage
+        for claim_name, _ in claims_of(task.pod):
+            claim = storage.claims.get(f"{task.namespace}/{claim_name}")
+            volume = storage.volumes.get((claim["spec"].get("volumeName") if claim else None) or "")
+            if volume is not None and volume["metadata"].get("labels"):
+                apart = among & ~where(snapshot, lambda node, pv=volume: zones_fit(pv, node.labels))  # type: ignore[misc]
+                yield Failure(apart, "node(s) had no available volume zone", final=True)
+
+
+class VolumeRestrictions:
+    """VolumeRestrictions: a claim for one pod alone (ReadWriteOncePod) is nobody else's."""
+
+    name = "VolumeRestrictions"
+
+    def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
+        storage = snapshot.storage
+        wanted = set()
+        for claim_name, _ in claims_of(task.pod):
+            claim = storage.claims.get(f"{task.namespace}/{claim_name}")
+            if claim is not None and "ReadWriteOncePod" in (claim["spec"].get("accessModes") or ()):
+                wanted.add(f"{task.namespace}/{claim_name}")
+        if not wanted:
+            return
+        rows = np.zeros(snapshot.size, dtype=bool)
+        for placed in snapshot.placed.values():
+            if placed.uid != task.pod["metadata"]["uid"] and wanted & placed.claims and placed.node in snapshot.slots:
+                rows[snapshot.slots[placed.node]] = True
+        if rows.any():
+            used = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+            # Wherever it runs, the claim is in use: no node will do.
+            yield Failure(among, used, final=False)

@@ -46,13 +46,16 @@ def test_a_pod_waits_for_its_claims() -> None:
     )
     message = choose(snapshot, claiming("x")).message()
     assert message == f'0/2 nodes are available: persistentvolumeclaim "x" not found. {helpless}'
-    snapshot.set_claim(claim("x"))
+    snapshot.storage.set_claim(claim("x"))
     message = choose(snapshot, claiming("x")).message()
     assert message == f"0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. {helpless}"
-    snapshot.set_claim(claim("x", "Bound", volumeName="v"))
+    snapshot.storage.set_claim(claim("x", "Bound", volumeName="v"))
+    lost = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
+    assert f"2 {lost}" in choose(snapshot, claiming("x")).message()
+    snapshot.storage.set_volume({"metadata": {"name": "v"}, "spec": {"capacity": {"storage": "1"}}})
     assert fits(snapshot, claiming("x")) == {"a", "b"}
-    snapshot.set_class({"metadata": {"name": "late"}, "volumeBindingMode": "WaitForFirstConsumer"})
-    snapshot.set_claim(claim("y", storageClassName="late"))
+    snapshot.storage.set_class({"metadata": {"name": "late"}, "volumeBindingMode": "WaitForFirstConsumer"})
+    snapshot.storage.set_claim(claim("y", storageClassName="late"))
     message = choose(snapshot, claiming("x", "y")).message()
     assert "2 node(s) didn't find available persistent volumes to bind" in message
     own = pod("p", volumes=[{"name": "v", "ephemeral": {}}])
