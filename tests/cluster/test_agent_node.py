@@ -150,7 +150,7 @@ def test_a_manifest_is_a_pod_that_the_api_shows_and_does_not_control(machine: Ma
 
     (machine.manifests / "web.json").unlink()
     eventually(lambda: kubectl.try_("get", "pod", name).code == 1, seconds=30, what="the mirror is gone")
-    assert machine.containers(name) == []
+    eventually(lambda: machine.containers(name) == [], seconds=10, what="what ended is removed")
 
 
 def test_static_pods_start_while_there_is_no_server(machine: Machine) -> None:
