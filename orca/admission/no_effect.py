@@ -15,7 +15,6 @@ from orca.api.builtin import (
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
     RESOURCECLAIMS,
-    SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
 )
@@ -54,20 +53,5 @@ def warnings_for(resource: Resource, obj: Obj) -> Iterator[str]:
     """What people should know about an object with all its defaults."""
     if resource in KINDS:
         yield f"{resource.kind} has no effect: {KINDS[resource]}"
-    elif resource is SERVICES:
-        yield from _service(obj.get("spec") or {})
     elif resource is STATEFULSETS and obj["spec"].get("volumeClaimTemplates") and PERSISTENTVOLUMECLAIMS in KINDS:
         yield f"spec.volumeClaimTemplates: pods wait for their claims: {KINDS[PERSISTENTVOLUMECLAIMS]}"
-
-
-def _service(spec: Obj) -> Iterator[str]:
-    if spec.get("type") == "LoadBalancer":
-        yield (
-            "spec.type: LoadBalancer: this cluster has no load balancer of its own, the external address stays "
-            "<pending> until something else writes one into the status; the node ports work"
-        )
-    for field in ("loadBalancerIP", "loadBalancerClass"):
-        if spec.get(field):
-            yield f"spec.{field}: has no effect: this cluster has no load balancer of its own"
-    if spec.get("trafficDistribution"):
-        yield "spec.trafficDistribution: has no effect on packets: hints are written, but no proxy here reads them"

@@ -12,7 +12,6 @@ from orca.api.builtin import (
     PODS,
     RUNTIMECLASSES,
     SERVICEACCOUNTS,
-    SERVICES,
 )
 from orca.api.errors import ApiError
 from orca.auth import UserInfo
@@ -79,16 +78,6 @@ def test_kinds_without_effect_are_named(resource):
 def test_no_kind_with_a_controller_is_said_to_have_none():
     run = {controller.__name__ for controller in CONTROLLERS}
     assert [resource.kind for resource in KINDS if f"{resource.kind}Controller" in run] == []
-
-
-def test_fields_without_effect_are_named():
-    service = {"spec": {"type": "LoadBalancer", "loadBalancerIP": "192.0.2.1", "trafficDistribution": "PreferClose"}}
-    assert [text.split(":")[0] for text in warnings_for(SERVICES, service)] == [
-        "spec.type",
-        "spec.loadBalancerIP",
-        "spec.trafficDistribution",
-    ]
-    assert list(warnings_for(SERVICES, {"spec": {"type": "NodePort"}})) == []
 
 
 async def test_baseline_refuses_a_privileged_pod(cluster):
