@@ -22,9 +22,10 @@ from agents import mounts
 from agents.balancer import Announcer
 from agents.config import Configuration
 from agents.dns import METRICS_PATH, DnsPages, DnsServer, settings_informer
+from agents.explain import TracePages
 from agents.images.catalogue import Catalogue
 from agents.images.keeping import ImageKeeping
-from agents.network import NetworkError, NetworkOptions, PodNetwork, node_annotations
+from agents.network import AnyNetwork, NetworkError, NetworkOptions, make_network, node_annotations
 from agents.node import facts
 from agents.node.join import JoinError, join
 from agents.node.keyring import CLIENT, Keyring
@@ -115,6 +116,7 @@ class Agent:
         self._keyring = Keyring(options.root / "pki")
         self._network_up = asyncio.Event()
         self._network_problem: str | None = None
+        self._network: AnyNetwork | None = None
         self._kept_logs = KeptLogs(Path(options.configuration.pod_logs_dir), clock=clock)
         self._pods: RunningPods | None = None
         self._shutdown: GracefulShutdown | None = None
@@ -313,14 +315,14 @@ class Agent:
             parts.add(f"informer {informer.resource.plural}", informer.run)
 
         # Network, services, volumes, pods.
-        network = PodNetwork(
+        network = self._network = make_network(
+            options.network,
             options.root,
             options.node_name,
             cluster_cidr=options.cluster_cidr,
             service_cidr=options.service_cidr,
             local_addresses=configuration.cluster_dns,
             clock=clock,
-            backend=options.network.backend,
             publish=node_annotations(api, options.node_name),
         )
         parts.add("network", lambda: self._run_network(network, nodes, reporter))
@@ -437,11 +439,12 @@ class Agent:
             },
             shutdown=lambda: shutdown.times,
             evictions=lambda: pressure.eviction.evictions,
+            debugging=TracePages(pods, root=options.root, proxy=proxy, namespaces=namespaces).routes(),
         )
         for what, part in serving.parts().items():
             parts.add(what, part)
 
-    async def _run_network(self, network: PodNetwork, nodes: Informer, reporter: NodeReporter) -> None:
+    async def _run_network(self, network: AnyNetwork, nodes: Informer, reporter: NodeReporter) -> None:
         """Start the network as soon as the node has what it needs, then keep it."""
         kept = NodeMemory(self._options.root)
         try:
@@ -470,11 +473,14 @@ class Agent:
 
     def _network_not_ready(self) -> str | None:
         """None until the first attempt to start the network is over."""
-        if not self._network_problem:
-            return self._network_problem
+        problem = self._network_problem
+        if problem == "" and self._network is not None:
+            problem = self._network.trouble
+        if not problem:
+            return problem
         return (
             "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
-            f"message:docker: network plugin is not ready: {self._network_problem}"
+            f"message:docker: network plugin is not ready: {problem}"
         )
 
 

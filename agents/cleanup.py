@@ -13,7 +13,7 @@ import structlog
 
 from agents import mounts
 from agents.images.mounts import ImageMounts
-from agents.network import PodNetwork
+from agents.network import NetworkOptions, remove_networks
 from agents.node.logind import forget_settings
 from agents.proxy import remove_rules
 from agents.resources.paths import Driver, Layout
@@ -34,6 +34,7 @@ async def clean_up(
     node_name: str,
     cgroup_root: str,
     pod_logs: Path,
+    network_options: NetworkOptions,
 ) -> bool:
     """Remove pods' containers, cgroups, rules, links, mounts, kept logs and the settings of logind; state files stay.
     False when something could not be removed."""
@@ -42,7 +43,7 @@ async def clean_up(
         await asyncio.to_thread(_unmount_below, root)
 
     async def network() -> None:
-        await PodNetwork(root, node_name, cluster_cidr=cluster_cidr, service_cidr=service_cidr).cleanup()
+        await remove_networks(network_options, root, node_name, cluster_cidr=cluster_cidr, service_cidr=service_cidr)
 
     steps: dict[str, Callable[[], Awaitable[None]]] = {
         "containers": lambda: _remove_containers(docker_socket, root),

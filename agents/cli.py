@@ -19,7 +19,7 @@ from agents.cleanup import clean_up
 from agents.config import Configuration, ConfigurationError, load, override
 from agents.config.model import Taint
 from agents.logging import configure
-from agents.network import NetworkBackend, NetworkOptions
+from agents.network import NetworkBackend, NetworkOptions, NetworkPlugin
 from agents.network.ranges import split
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
@@ -122,6 +122,26 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
     show_default=True,
     help="Ways to pods of other hosts: direct on one segment and vxlan across segments (auto), or one of them only.",
 )
+@click.option(
+    "--network-plugin",
+    type=click.Choice([one.value for one in NetworkPlugin]),
+    default=NetworkPlugin.OWN.value,
+    show_default=True,
+    help="Who wires pods: the agent itself, or CNI plugins.",
+)
+@click.option(
+    "--cni-conf-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("/etc/cni/net.d"),
+    show_default=True,
+    help="Where networks of --network-plugin=cni are described.",
+)
+@click.option(
+    "--cni-bin-dir",
+    default="/opt/cni/bin,/usr/lib/cni",
+    show_default=True,
+    help="Where CNI plugins are, separated by commas.",
+)
 @click.option("--service-cluster-ip-range", default="10.96.0.0/16", show_default=True, help="Addresses of services.")
 @click.option("--register-with-taints", default="", callback=_taints, help="key[=value]:effect, separated by commas.")
 @click.option("--node-labels", default="", callback=_labels, help="key=value, separated by commas.")
@@ -148,6 +168,9 @@ def main(
     cluster_domain: str,
     cluster_cidr: str,
     network_backend: str,
+    network_plugin: str,
+    cni_conf_dir: Path,
+    cni_bin_dir: str,
     service_cluster_ip_range: str,
     register_with_taints: tuple[tuple[str, str, str], ...],
     node_labels: dict[str, str],
@@ -174,6 +197,12 @@ def main(
     configure(max(verbosity, configuration.logging.verbosity), form=configuration.logging.format)
     node_name = (hostname_override or socket.gethostname()).lower()
     docker_socket = configuration.container_runtime_endpoint.removeprefix("unix://")
+    network = NetworkOptions(
+        NetworkPlugin(network_plugin),
+        NetworkBackend(network_backend),
+        cni_conf_dir,
+        tuple(Path(one) for one in cni_bin_dir.split(",") if one),
+    )
     if cleanup:
         cleaning = clean_up(
             root_dir,
@@ -183,6 +212,7 @@ def main(
             node_name=node_name,
             cgroup_root=cgroup_parent or configuration.cgroup_root,
             pod_logs=Path(configuration.pod_logs_dir),
+            network_options=network,
         )
         sys.exit(0 if asyncio.run(cleaning) else 1)
     options = AgentOptions(
@@ -198,7 +228,7 @@ def main(
         proxy_mode=proxy_mode,
         cluster_cidr=cluster_cidr,
         service_cidr=service_cluster_ip_range,
-        network=NetworkOptions(backend=NetworkBackend(network_backend)),
+        network=network,
         labels=node_labels,
         configuration=configuration,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from agents.network.options import NetworkOptions, NetworkPlugin
 from agents.network.pods import PodNetwork
@@ -13,6 +13,9 @@ from orca.client.clock import Clock
 
 if TYPE_CHECKING:
     from agents.network.cni import CniNetwork
+
+AnyNetwork: TypeAlias = "PodNetwork | CniNetwork"
+"""They have the same methods."""
 
 
 def make_network(
@@ -25,7 +28,7 @@ def make_network(
     local_addresses: Sequence[str] = (),
     clock: Clock | None = None,
     publish: Publish | None = None,
-) -> PodNetwork | CniNetwork:
+) -> AnyNetwork:
     """See the two classes for the arguments."""
     if options.plugin is NetworkPlugin.CNI:
         # Loaded only where it is used.
@@ -49,3 +52,16 @@ def make_network(
         backend=options.backend,
         publish=publish,
     )
+
+
+async def remove_networks(
+    options: NetworkOptions, root: Path, node_name: str, *, cluster_cidr: str, service_cidr: str
+) -> None:
+    """Take away what either network has left on this host."""
+    if (root / "network" / "cni").is_dir():
+        from agents.network.cni import CniNetwork
+
+        await CniNetwork(
+            root, node_name, options=options, cluster_cidr=cluster_cidr, service_cidr=service_cidr
+        ).cleanup()
+    await PodNetwork(root, node_name, cluster_cidr=cluster_cidr, service_cidr=service_cidr).cleanup()
