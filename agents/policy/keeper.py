@@ -1,11 +1,11 @@
 """`NetworkPolicies`: follows the API and keeps this host's table in step.
 
-    policies = NetworkPolicies(client, kernel=Nft(), dns=("10.96.0.10",), recorder=recorder, find=pod_by_uid)
+    policies = NetworkPolicies(client, namespaces_informer, kernel=Nft(), dns=("10.96.0.10",), recorder=recorder, find=pod_by_uid)
     policies.follow(informer_of_this_hosts_pods)
     network = policies.guarding(network)       # what the pods room attaches pods with
     asyncio.create_task(policies.run())
 
-Without a policy that selects a pod of this host there is no table, and nothing is watched but the policies. The table
+Without a policy that selects a pod of this host there is no table, and of all this only policies are watched. The table
 outlives the agent; the next one replaces it in one step once it knows as much as this one did.
 """
 
@@ -57,6 +57,7 @@ class NetworkPolicies:
     def __init__(
         self,
         client: Client,
+        namespaces: Informer,
         *,
         kernel: Kernel,
         dns: Sequence[str] = (),
@@ -75,7 +76,7 @@ class NetworkPolicies:
         self._policies: dict[str, Policy] = {}
         self._informer.on_change(self._policy_changed)
         self._local = LocalPods(self._pods_changed)
-        self._cluster = ClusterPods(client, dns=self._dns, changed=self._touch, clock=self._clock)
+        self._cluster = ClusterPods(client, namespaces, dns=self._dns, changed=self._touch, clock=self._clock)
         self._integrity = Integrity(kernel)
         self._isolation: Isolation | None = None
         self._written: Ruleset | None = None

@@ -247,13 +247,6 @@ def slim(obj: Obj) -> Obj:
     return kept
 
 
-def slim_namespace(obj: Obj) -> Obj:
-    """The name and labels of a namespace."""
-    metadata = obj["metadata"]
-    kept = {name: metadata.get(name) or "" for name in ("name", "uid", "resourceVersion")}
-    return {"metadata": {**kept, "labels": dict(labels(obj))}}
-
-
 def dns_pod(addresses: Iterable[str]) -> Pod:
     """The cluster's DNS as policies may select it. Every host answers it itself, at an address of the service range;
     on other clusters these are pods, which have this namespace, label and ports since policies are written."""

@@ -43,8 +43,10 @@ class PolicyHost(nethost.HostProcess):
         began = time.perf_counter()
         self.told = Told()
         self.local = Informer(self.client, PODS, fields=f"spec.nodeName={node_name}")
+        namespaces = Informer(self.client, NAMESPACES)
         self.policies = NetworkPolicies(
             self.client,
+            namespaces,
             kernel=Nft(),
             dns=(DNS,),
             find=lambda pod_uid: next((obj for obj in self.client.objects(PODS) if uid(obj) == pod_uid), None),
@@ -53,7 +55,7 @@ class PolicyHost(nethost.HostProcess):
         )
         self.policies.follow(self.local)
         self.guarded = self.policies.guarding(self.network)
-        self.tasks += [asyncio.create_task(work) for work in (self.local.run(), self.policies.run())]
+        self.tasks += [asyncio.create_task(work) for work in (self.local.run(), namespaces.run(), self.policies.run())]
         await self.policies.settled()
         return time.perf_counter() - began
 

@@ -86,8 +86,10 @@ class Scene:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[NetworkPolicies]:
         self.local = Informer(self.client, PODS, fields="spec.nodeName=here", clock=self.clock)
+        namespaces = Informer(self.client, NAMESPACES, clock=self.clock)
         policies = NetworkPolicies(
             self.client,
+            namespaces,
             kernel=self.kernel,
             dns=("10.96.0.10",),
             find=self.starting.get,
@@ -96,7 +98,7 @@ class Scene:
             clock=self.clock,
         )
         policies.follow(self.local)
-        tasks = [asyncio.create_task(self.local.run()), asyncio.create_task(policies.run())]
+        tasks = [asyncio.create_task(one.run()) for one in (self.local, namespaces, policies)]
         await self.settle()
         try:
             yield policies
