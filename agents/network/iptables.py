@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from agents.network.generation import RuleGeneration
@@ -157,6 +158,13 @@ class _Ledger:
         return None if self.legacy else self._generation.read()
 
 
+@dataclass(slots=True)
+class OwnCommits:
+    """How many transactions were committed meanwhile."""
+
+    count: int = 0
+
+
 class Iptables:
     """Runs ``iptables-restore`` and ``iptables-save`` of this host, one at a time.
 
@@ -200,6 +208,21 @@ class Iptables:
                 ledger.expected = ledger.read()
             if before is not None and ledger.expected is not None and ledger.expected - before > transaction.commits:
                 ledger.foreign += 1
+
+    @asynccontextmanager
+    async def own_commits(self) -> AsyncIterator[OwnCommits]:
+        """For what this process commits to nf_tables by another way than these tools: while it lasts they wait, and
+        whoever commits says how often, so that it is not taken for somebody else's doing."""
+        ledger, own = self._ledger, OwnCommits()
+        async with ledger.lock:
+            ledger.observe()
+            before = ledger.expected
+            try:
+                yield own
+            finally:
+                ledger.expected = ledger.read()
+                if before is not None and ledger.expected is not None and ledger.expected - before > own.count:
+                    ledger.foreign += 1
 
     async def check(self, transaction: Transaction) -> None:
         """Have the real tool parse the transaction without loading it."""

@@ -46,7 +46,9 @@ def make_backend(mode: str, iptables: Iptables, host: HostView) -> Backend:
 
 def nftables_problem() -> str:
     """Why this kernel cannot serve with nftables, "" when it can."""
-    return "it is not built yet"
+    from agents.proxy.nftables import NftablesBackend
+
+    return NftablesBackend.problem()
 
 
 async def clean_others(chosen: str, iptables: Iptables, host: HostView) -> None:
@@ -71,9 +73,17 @@ async def remove_rules(iptables: Iptables | None = None) -> None:
 
 def _cleaners(iptables: Iptables, host: HostView) -> dict[str, Callable[[], Awaitable[None]]]:
     return {
+        "nftables": lambda: _clean_nftables(iptables, host),
         "iptables": lambda: _iptables(iptables, host).remove_everything(),
         "ipvs": lambda: _clean_ipvs(iptables, host),
     }
+
+
+async def _clean_nftables(iptables: Iptables, host: HostView) -> None:
+    if not nftables_problem():
+        backend = _nftables(iptables, host)
+        await backend.remove_everything()
+        backend.close()
 
 
 def _iptables(iptables: Iptables, host: HostView) -> Backend:
@@ -83,7 +93,9 @@ def _iptables(iptables: Iptables, host: HostView) -> Backend:
 
 
 def _nftables(iptables: Iptables, host: HostView) -> Backend:
-    raise ProxyModeError(f"--proxy-mode=nftables does not work on this host: {nftables_problem()}")
+    from agents.proxy.nftables import NftablesBackend
+
+    return NftablesBackend(iptables, host)
 
 
 def _ipvs(iptables: Iptables, host: HostView) -> Backend:

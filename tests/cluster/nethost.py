@@ -64,7 +64,7 @@ class HostProcess:
         self.tasks += [asyncio.create_task(work) for work in (self.services.run(), self.slices.run())]
         self.tasks.append(asyncio.create_task(self.proxy.run()))
         await self.proxy.synced()
-        while not self.proxy._former_modes_gone:
+        while not self.proxy._former_modes_gone:  # noqa: ASYNC110 (done right after)
             await asyncio.sleep(0.001)
         return time.perf_counter() - began
 

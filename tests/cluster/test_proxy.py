@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +34,12 @@ def endpoints(name: str, pods: list[Pod], *ports: Obj, **conditions: Any) -> Obj
         "addressType": "IPv4",
         "ports": list(ports),
         "endpoints": [
-            {"addresses": [pod.ip], "nodeName": pod.host.name, "conditions": {"ready": True, **conditions}}
+            {
+                "addresses": [pod.ip],
+                "nodeName": pod.host.name,
+                "targetRef": {"kind": "Pod", "name": pod.name, "namespace": "default"},
+                "conditions": {"ready": True, **conditions},
+            }
             for pod in pods
         ],
     }
@@ -48,13 +54,22 @@ DNS_TARGET = {"name": "dns", "port": 5353, "protocol": "UDP"}
 class Cluster:
     """Two hosts with two serving pods each, a client pod on each, and one API state for both proxies."""
 
-    def __init__(self, lab: NetLab) -> None:
+    def __init__(self, lab: NetLab, mode: str) -> None:
         self.lab = lab
+        self.mode = mode
         self.first, self.second = lab.hosts
         self.servers = [host.pod(f"{host.name}-{letter}") for host in lab.hosts for letter in "ab"]
         for pod in self.servers:
             pod.serve("tcp:8080", "udp:5353", "tcp:9090")
         self.clients = [host.pod(f"{host.name}-client") for host in lab.hosts]
+
+    def start_proxy(self, host: Host, mode: str = "") -> float:
+        return host.call("start_proxy", node_name=host.name, mode=mode or self.mode)
+
+    def rules(self, host: Host) -> str:
+        """All that orca's services have in this host's kernel."""
+        tables = host.run("nft", "list", "ruleset") if self.mode == "nftables" else host.run("iptables-save")
+        return tables + host.run("ip6tables-save") if self.mode == "iptables" else tables
 
     def apply(self, *objects: Obj) -> float:
         return max(host.call("apply", objects=list(objects)) for host in self.lab.hosts)
@@ -65,13 +80,14 @@ class Cluster:
             host.call("delete", kind="EndpointSlice", name=f"{name}-x")
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@pytest.fixture(scope="module", params=["nftables", "iptables"])
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with NetLab(tmp_path_factory.mktemp("netlab"), hosts=2) as lab:
         lab.start_networks()
+        cluster = Cluster(lab, request.param)
         for host in lab.hosts:
-            host.call("start_proxy", node_name=host.name)
-        yield Cluster(lab)
+            cluster.start_proxy(host)
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -245,14 +261,29 @@ def test_ports_of_one_number_with_different_protocols_and_names(cluster: Cluster
     cluster.delete("many")
 
 
+DAMAGE = {
+    "iptables": [
+        ("iptables -t nat -F KUBE-SERVICES", "iptables -t nat -D PREROUTING 1", "iptables -t filter -F KUBE-FORWARD"),
+        ("iptables -t nat -F",),
+    ],
+    "nftables": [
+        ("nft flush chain ip orca-proxy services", "nft delete table ip6 orca-proxy"),
+        ("nft delete element ip orca-proxy service-ips { 10.96.1.1 . tcp . 80 }",),
+        ("nft add rule ip orca-proxy services drop",),
+        ("nft flush ruleset",),
+    ],
+}
+
+
 def test_flushed_and_deleted_rules_heal(cluster: Cluster, web: str) -> None:
     host = cluster.first
-    host.run("iptables", "-t", "nat", "-F", "KUBE-SERVICES")
-    host.run("iptables", "-t", "nat", "-D", "PREROUTING", "1")
-    host.run("iptables", "-t", "filter", "-F", "KUBE-FORWARD")
-    deadline = time.monotonic() + 6
-    while cluster.clients[0].ask(web, 80, timeout=0.3)[0].startswith("!"):
-        assert time.monotonic() < deadline, host.run("iptables-save")
+    for commands in DAMAGE[cluster.mode]:
+        for command in commands:
+            host.run(*command.split())
+        deadline = time.monotonic() + 6
+        while cluster.clients[0].ask(web, 80, timeout=0.3)[0].startswith("!"):
+            assert time.monotonic() < deadline, (commands, cluster.rules(host))
+        time.sleep(0.1)
     assert cluster.lab.ask(host.ip, 30080)[0].startswith("host-")
 
 
@@ -272,7 +303,7 @@ def test_foreign_rules_stay(cluster: Cluster, web: str) -> None:
     host = cluster.first
     host.run("iptables", "-t", "nat", "-N", "SOMEBODY-ELSES")
     host.run("iptables", "-t", "nat", "-A", "PREROUTING", "-s", "192.0.2.77/32", "-j", "SOMEBODY-ELSES")
-    _restart(host)
+    _restart(cluster, host)
     saved = host.run("iptables-save", "-t", "nat")
     assert "-A PREROUTING -s 192.0.2.77/32 -j SOMEBODY-ELSES" in saved
 
@@ -281,17 +312,17 @@ def test_restart_writes_nothing_and_removes_what_is_stale(cluster: Cluster, web:
     host = cluster.second
     host.call("heal_rules")
     before = _generation(host)
-    _restart(host)
+    _restart(cluster, host)
     assert _generation(host) == before, "the rules are right already: nothing may be written"
     host.call("stop_proxy")
     host.call("apply", objects=[service("ghost", "10.96.1.66", HTTP), endpoints("ghost", cluster.servers, HTTP_TARGET)])
-    host.call("start_proxy", node_name=host.name)
-    assert "default/ghost" in host.run("iptables-save")
+    cluster.start_proxy(host)
+    assert "default/ghost" in cluster.rules(host)
     host.call("stop_proxy")
     host.call("delete", kind="Service", name="ghost")
     host.call("delete", kind="EndpointSlice", name="ghost-x")
-    host.call("start_proxy", node_name=host.name)
-    assert "default/ghost" not in host.run("iptables-save")
+    cluster.start_proxy(host)
+    assert "default/ghost" not in cluster.rules(host)
 
 
 def test_change_is_live_within_50_ms(cluster: Cluster, web: str) -> None:
@@ -321,18 +352,43 @@ def test_release_is_told_when_the_kernel_sends_nothing_more(cluster: Cluster) ->
     cluster.delete("leave")
 
 
+def test_switching_modes_loses_no_connection_and_leaves_no_rules(cluster: Cluster, web: str) -> None:
+    host = cluster.first
+    other = {"nftables": "iptables", "iptables": "nftables"}[cluster.mode]
+    answers: list[str] = []
+    going = threading.Event()
+
+    def ask() -> None:
+        while not going.is_set():
+            answers.extend(cluster.clients[0].ask(web, 80, count=100, timeout=2))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for mode in (other, cluster.mode):
+        host.call("stop_proxy")
+        cluster.start_proxy(host, mode)
+        tables = host.run("nft", "list", "tables"), host.run("iptables-save") + host.run("ip6tables-save")
+        assert ("orca-proxy" in tables[0]) == (mode == "nftables")
+        assert ("KUBE-" in tables[1]) == (mode == "iptables")
+    going.set()
+    asking.join()
+    assert [answer for answer in answers if answer.startswith("!")] == []
+    assert len(who(answers)) == len(cluster.servers)
+
+
 def test_cleanup_leaves_nothing(cluster: Cluster) -> None:
     host = cluster.second
     host.call("clean_proxy")
     saved = host.run("iptables-save")
     assert "KUBE-" not in saved
+    assert "orca-proxy" not in host.run("nft", "list", "tables")
     assert "ORCA-" in saved
-    host.call("start_proxy", node_name=host.name)
+    cluster.start_proxy(host)
 
 
-def _restart(host: Host) -> None:
+def _restart(cluster: Cluster, host: Host) -> None:
     host.call("stop_proxy")
-    host.call("start_proxy", node_name=host.name)
+    cluster.start_proxy(host)
 
 
 def _generation(host: Host) -> int:

@@ -52,6 +52,13 @@ class IptablesBackend:
             raise BackendError(str(error)) from error
         return count
 
+    async def restore(self) -> int:
+        """`heal`, whether or not anybody seems to have changed anything."""
+        try:
+            return sum([(await writer.restore()).chains_touched for writer in self._writers.values()])
+        except IptablesError as error:
+            raise BackendError(str(error)) from error
+
     async def heal(self) -> int:
         try:
             healed = [await writer.heal() for writer in self._writers.values()]
