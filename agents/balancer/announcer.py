@@ -269,17 +269,16 @@ class Announcer:
         if isinstance(said, frames.Question):
             wire.send(frames.answer(said, wire.mac))
             return
-        mac = said.mac.hex(":")
-        if model.yields(silent=self._heart.silent_seconds, api_says_so=said.address in self._assigned):
+        mac, now = said.mac.hex(":"), self._clock.monotonic()
+        # That an address became ours is a word of the API as well.
+        silent = min(self._heart.silent_seconds, now - one.since)
+        if model.yields(silent=silent, api_says_so=said.address in self._assigned):
             self._given_up.add(said.address)
             self._end(said.address, f"{mac} announces it and the API is out of reach")
             self._wake.set()
-            return
-        now = self._clock.monotonic()
-        if now - one.defended >= model.DEFEND_SECONDS:
-            one.defended = now
-            log.warning("somebody else uses an address that this host announces", address=said.address, mac=mac)
-            self._tell(one)
+        elif one.contested(now):
+            log.info("somebody else uses an address that this host announces", address=said.address, mac=mac)
+            self._wake.set()
 
     async def _rest(self, seconds: float | None) -> None:
         if seconds is None:

@@ -14,6 +14,8 @@ FORSAKEN_SECONDS = 7.0
 """Without a renewed lease for so long others may have been given what this host announces: one less than they wait."""
 DEFEND_SECONDS = 10.0
 """Between two protests against somebody who uses an address of ours (RFC 5227, 2.4)."""
+PATIENCE_SECONDS = 0.3
+"""Before a protest: when an address is handed over, the other host often hears of it a moment earlier."""
 TOLD_AT = (0.0, 0.3, 1.0, 3.0, 8.0)
 """Seconds after the beginning at which everybody is told where an address is now; one of these frames may get lost."""
 TOLD_EVERY = 60.0
@@ -50,16 +52,28 @@ class Announced:
     """How many of `TOLD_AT` are done."""
     last_told: float = 0.0
     defended: float = float("-inf")
+    protest: float = float("inf")
+    """When somebody who uses the address hears of us."""
 
     def due(self) -> float:
         """When everybody is told next."""
         if self.told < len(TOLD_AT):
-            return self.since + TOLD_AT[self.told]
-        return self.last_told + TOLD_EVERY
+            return min(self.protest, self.since + TOLD_AT[self.told])
+        return min(self.protest, self.last_told + TOLD_EVERY)
+
+    def contested(self, now: float) -> bool:
+        """Somebody else uses the address; whether that is new."""
+        if self.protest < float("inf") or now - self.defended < DEFEND_SECONDS:
+            return False
+        self.protest = now + PATIENCE_SECONDS
+        return True
 
     def tell(self, now: float) -> None:
         """It was just told."""
-        self.told = min(self.told + 1, len(TOLD_AT))
+        if now >= self.protest:
+            self.protest, self.defended = float("inf"), now
+        else:
+            self.told = min(self.told + 1, len(TOLD_AT))
         self.last_told = now
 
 
@@ -68,6 +82,6 @@ def yields(*, silent: float, api_says_so: bool) -> bool:
 
     One that is heard of by the API was not replaced: the other is a stranger, and gets a protest. One that is not may
     have been replaced. As long as nobody claims the address it goes on: then the API is away for all, and nobody can
-    take over.
+    take over. ``silent``: seconds in which nothing was heard of the API.
     """
     return not api_says_so or silent >= FORSAKEN_SECONDS

@@ -114,6 +114,7 @@ class Release:
         self._silent: dict[str, float] = {}
         self._round: _Round | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._connecting = asyncio.Lock()
         self._connected_at = 0.0
         self._places = asyncio.Semaphore(SIDE_BY_SIDE)
 
@@ -208,15 +209,18 @@ class Release:
         return bool(told["released"])
 
     async def _connected(self) -> aiohttp.ClientSession:
-        now = self._clock.monotonic()
-        if self._session is not None and now - self._connected_at > TRUST_SECONDS:
-            await self.aclose()
-        if self._session is None or self._session.closed:
-            self._connected_at = now
-            trust = await asyncio.to_thread(self._trust)
-            connector = aiohttp.TCPConnector(limit=0, ssl=trust if trust is not None else True, keepalive_timeout=60)
-            self._session = aiohttp.ClientSession(connector=connector)
-        return self._session
+        async with self._connecting:
+            now = self._clock.monotonic()
+            if self._session is not None and now - self._connected_at > TRUST_SECONDS:
+                await self.aclose()
+            if self._session is None:
+                self._connected_at = now
+                trust = await asyncio.to_thread(self._trust)
+                connector = aiohttp.TCPConnector(
+                    limit=0, ssl=trust if trust is not None else True, keepalive_timeout=60
+                )
+                self._session = aiohttp.ClientSession(connector=connector)
+            return self._session
 
     def _hush(self, peer: Peer, why: str) -> None:
         log.warning("a host does not say whether its rules let go of pods", host=peer.name, why=why)

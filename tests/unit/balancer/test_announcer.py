@@ -182,13 +182,41 @@ async def test_while_the_api_is_away_it_goes_on_until_another_one_claims_the_add
 async def test_a_stranger_gets_a_protest_and_no_more_than_one_at_a_time(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
         host.api.seed(SERVICES, service())
+        await host.settle(0.1)
         await host.settle(20)
         (wire,) = host.wires
-        assert len(wire.say(frames.Claim(IP, OTHER))) == 2
-        assert wire.say(frames.Claim(IP, OTHER)) == []
+        before = wire.claims
+        wire.say(frames.Claim(IP, OTHER))
+        await host.settle()
+        wire.say(frames.Claim(IP, OTHER))
+        assert wire.claims == before
+        await host.settle(model.PATIENCE_SECONDS)
+        assert wire.claims == before + 2
+        wire.say(frames.Claim(IP, OTHER))
+        await host.settle(1)
+        assert wire.claims == before + 2
         assert host.announcer.addresses == {IP}
         await host.settle(model.DEFEND_SECONDS)
-        assert len(wire.say(frames.Claim(IP, OTHER))) == 2
+        wire.say(frames.Claim(IP, OTHER))
+        await host.settle(model.PATIENCE_SECONDS + 0.1)
+        assert wire.claims == before + 4
+
+
+async def test_hosts_do_not_quarrel_when_an_address_is_handed_over(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        host.heart.silent_seconds = 9.0  # it had nothing to announce, so its lease is renewed every ten
+        host.api.seed(SERVICES, service())
+        await host.settle(0.1)
+        (wire,) = host.wires
+        wire.say(frames.Claim(IP, OTHER))
+        await host.settle(0.1)
+        assert host.announcer.addresses == {IP}, "the API has just said that it is ours"
+        before = wire.claims
+        note = {"metadata": {"annotations": {model.ANNOUNCED_BY: "host-2"}}}
+        await host.api.patch(SERVICES, "web", note, "default")
+        wire.say(frames.Claim(IP, OTHER))
+        await host.settle(1)
+        assert wire.claims == before
 
 
 async def _remember(root: Path) -> None:
