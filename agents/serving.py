@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -45,8 +45,10 @@ class Serving:
         pages: Mapping[str, Page],
         shutdown: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
         evictions: Callable[[], Mapping[str, int]] = dict,
+        debugging: Iterable[web.RouteDef] = (),
     ) -> None:
-        """``names``: what the serving certificate is to be good for. ``pages``: more GETs by path."""
+        """``names``: what the serving certificate is to be good for. ``pages``: more GETs by path. ``debugging``: more
+        of what ``enableDebuggingHandlers: false`` takes away."""
         self._configuration = configuration
         self._keyring = keyring
         self._clock = clock
@@ -75,7 +77,7 @@ class Serving:
             port=configuration.port,
             pages={**node.routes(), **pages},
             guard=guard,
-            debugging=node.debugging_routes(),
+            debugging=[*node.debugging_routes(), *debugging],
             enable_debugging=configuration.enable_debugging_handlers,
             count=node.count,
             tls=TlsSettings(configuration.tls_min_version, configuration.tls_cipher_suites),

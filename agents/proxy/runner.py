@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from agents.network.iptables import Iptables
-from agents.proxy.backend import BackendError, HostView
+from agents.proxy.backend import Backend, BackendError, HostView
 from agents.proxy.forgetting import Forgetting
 from agents.proxy.health import HealthPorts, health_of
 from agents.proxy.model import ServicePort, service_key_of, service_ports, uses_hints
@@ -89,6 +89,11 @@ class Proxy:
     def mode(self) -> str:
         """The mode in use, never ``auto``."""
         return self._backend.name
+
+    @property
+    def backend(self) -> Backend:
+        """What writes the rules, for those who explain them."""
+        return self._backend
 
     async def synced(self) -> None:
         """Returns once the services known at the start are in the kernel."""

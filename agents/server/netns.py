@@ -1,4 +1,4 @@
-"""TCP connections from inside a pod's network namespace.
+"""Sockets, and TCP connections, from inside a pod's network namespace.
 
 A socket belongs to the namespace of the thread that made it, for good. So a short-lived thread enters the namespace,
 makes the socket and ends; everything else happens in the event loop, whose own thread never changes namespace.
@@ -44,8 +44,10 @@ async def open_connection(pid: int, port: int) -> tuple[asyncio.StreamReader, as
     raise failure or OSError("no address family")
 
 
-async def make_socket(pid: int, family: socket.AddressFamily) -> socket.socket:
-    """A non-blocking TCP socket that lives in the network namespace of `pid`. Raises OSError."""
+async def make_socket(
+    pid: int, family: socket.AddressFamily, kind: socket.SocketKind = socket.SOCK_STREAM
+) -> socket.socket:
+    """A non-blocking socket that lives in the network namespace of `pid`. Raises OSError."""
     result: concurrent.futures.Future[socket.socket] = concurrent.futures.Future()
 
     def work() -> None:
@@ -57,7 +59,7 @@ async def make_socket(pid: int, family: socket.AddressFamily) -> socket.socket:
                     raise OSError(number, f"cannot enter the network namespace: {os.strerror(number)}")
             finally:
                 os.close(descriptor)
-            made = socket.socket(family, socket.SOCK_STREAM)
+            made = socket.socket(family, kind)
             made.setblocking(False)
             result.set_result(made)
         except BaseException as error:

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "ingress": ("orca.cli.ingress", "command", "Run the ingress controller, in a pod with nginx."),
     "kubeconfig": ("orca.cli.kubeconfig", "command", "Print the admin kubeconfig."),
     "token": ("orca.cli.token", "command", "Make and list join tokens for hosts."),
+    "trace": ("orca.cli.trace", "command", "Say why a pod does not reach a Service, or that it does."),
     "validate": ("orca.cli.validate", "command", "Check manifests against the Kubernetes schema."),
     "version": ("orca.cli.version", "command", "Print the version."),
 }

@@ -60,6 +60,15 @@ class Kubeconfig:
         self._stamp = self._stamps()
         return endpoint
 
+    def namespace(self) -> str:
+        """The namespace that the context names, else "default". Raises KubeconfigError."""
+        try:
+            parsed = yaml.safe_load(self.path.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise KubeconfigError(f"{self.path}: {error}") from error
+        wanted = self._context or parsed.get("current-context") or ""
+        return str(self._named(parsed, "contexts", "context", wanted).get("namespace") or "default")
+
     def changed(self) -> bool:
         """Whether any file read by the last `load` is another one now."""
         return self._stamps() != self._stamp

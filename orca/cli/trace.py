@@ -1,0 +1,95 @@
+"""``orca trace POD SERVICE[:PORT]``: why a pod does, or does not, reach a Service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from orca.api.errors import ApiError
+from orca.client.http import HttpsClient
+from orca.client.kubeconfig import Kubeconfig, KubeconfigError
+from orca.explain.explain import explain, first_break
+from orca.explain.facts import Facts, Wish
+from orca.explain.gather import Gatherer, PodNotFound
+from orca.explain.names import parse_wish
+from orca.explain.printing import as_json, show
+
+ADMIN = Path("/etc/orca/kubeconfig")
+
+
+class _Failed(click.ClickException):
+    """Nothing could be traced at all."""
+
+    exit_code = 2
+
+
+def _wish(_context: click.Context, _parameter: click.Parameter, text: str) -> Wish:
+    try:
+        return parse_wish(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command("trace")
+@click.argument("pod")
+@click.argument("service", callback=_wish)
+@click.option("-n", "--namespace", default="", help="Namespace of the pod; otherwise that of the kubeconfig's context.")
+@click.option(
+    "--kubeconfig", type=click.Path(path_type=Path), default=None, help="Otherwise $KUBECONFIG, ~/.kube/config."
+)
+@click.option("--context", default="", help="Context of the kubeconfig.")
+@click.option("--probe/--no-probe", default=True, show_default=True, help="Try TCP connections from the pod's network.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def command(
+    context_of_click: click.Context,
+    pod: str,
+    service: Wish,
+    namespace: str,
+    kubeconfig: Path | None,
+    context: str,
+    probe: bool,
+    output: str,
+) -> None:
+    """Follow the way from POD to SERVICE[:PORT[/PROTOCOL]]: name, DNS, Service, rules of the pod's host, policies,
+    endpoints, the way back; and say where it breaks, why, and the smallest fix.
+
+    POD may be NAMESPACE/NAME. SERVICE is what the program in the pod would use: web, web.shop, a full name, an address.
+    What is on hosts is asked of their agents through the API server; that takes rights on nodes/proxy (get, create).
+    Ends with 0 when nothing is found to be broken, 1 when something is, 2 when it could not be traced.
+    """
+    config = Kubeconfig(_path(kubeconfig), context)
+    space, slash, called = pod.rpartition("/")
+    try:
+        space = space if slash else namespace or config.namespace()
+        facts = asyncio.run(_gather(config, space, called, service, probe))
+    except (ApiError, KubeconfigError, PodNotFound) as error:
+        raise _Failed(str(error)) from error
+    steps = explain(facts)
+    if output == "json":
+        click.echo(as_json(facts, steps).decode())
+    else:
+        show(Console(), facts, steps)
+    context_of_click.exit(1 if first_break(steps) else 0)
+
+
+async def _gather(config: Kubeconfig, space: str, called: str, wish: Wish, probe: bool) -> Facts:
+    client = HttpsClient(config, agent="orca-trace")
+    try:
+        return await Gatherer(client, probe=probe).gather(space, called, wish)
+    finally:
+        await client.aclose()
+
+
+def _path(given: Path | None) -> Path:
+    """As kubectl looks for it; then where the server has put the administrator's."""
+    if given is not None:
+        return given
+    if named := os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]:
+        return Path(named)
+    own = Path.home() / ".kube" / "config"
+    return own if own.exists() or not ADMIN.exists() else ADMIN
