@@ -213,6 +213,7 @@ class Engine:
         try:
             while True:
                 began = self._clock.monotonic()
+                self._host.control.unlink(missing_ok=True)  # one that was killed leaves it, and the next cannot bind
                 self._process = await asyncio.create_subprocess_exec(
                     *self._command("nginx.conf"), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
                 )
