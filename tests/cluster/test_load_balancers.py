@@ -1,0 +1,150 @@
+"""LoadBalancer Services without a cloud: an address from a pool, one host that answers for it, and what moves it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from orca.lab.layout import Lab
+from tests.cluster import workloads
+from tests.cluster.conftest import LAB, orca
+from tests.cluster.load import Load
+from tests.support.kubectl import Kubectl, eventually
+
+MOVED_SECONDS = 15.0
+"""Eight of silence, and what a loaded machine adds."""
+ANNOUNCED_BY = "orca.io/announced-by"
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+
+def pools(lab: Lab, first: int, last: int) -> dict[str, object]:
+    text = json.dumps([{"name": "lab", "addresses": [f"{lab.prefix}.{first}-{lab.prefix}.{last}"]}])
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "load-balancer", "namespace": "kube-system"},
+        "data": {"pools": text},
+    }
+
+
+@pytest.fixture
+def balanced(kubectl: Kubectl, admin: Kubectl, lab: Lab) -> Iterator[Kubectl]:
+    """Two replicas behind a LoadBalancer address, on whichever hosts."""
+    admin("apply", "-n", "kube-system", "-f", "-", stdin=json.dumps(pools(lab, 200, 209)))
+    # As kubeadm labels control planes: that host is not lost here.
+    admin("label", "--overwrite", "node", "host-0", f"{EXCLUDED}=")
+    web = workloads.who_am_i("web", 2, readiness=True)
+    kubectl("apply", "-f", "-", stdin=workloads.text(web, workloads.service("web", kind="LoadBalancer")))
+    kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    yield kubectl
+    kubectl("delete", "service", "--all", "--timeout=30s")
+    admin("delete", "configmap", "load-balancer", "-n", "kube-system")
+
+
+def address_of(kubectl: Kubectl) -> str:
+    return str(
+        eventually(
+            lambda: kubectl("get", "service", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}"),
+            what="an address",
+        )
+    )
+
+
+def announcer_of(kubectl: Kubectl) -> str:
+    notes = kubectl.json("get", "service", "web")["metadata"].get("annotations") or {}
+    return str(notes.get(ANNOUNCED_BY, ""))
+
+
+def mac_of(lab: Lab, address: str) -> str:
+    """Whom the machine itself, as a client on the lab's segment, takes for the holder of an address."""
+    shown = json.loads(
+        subprocess.run(
+            ["ip", "-j", "neigh", "show", address, "dev", lab.bridge], capture_output=True, check=True
+        ).stdout
+        or "[]"
+    )
+    return str(shown[0].get("lladdr", "")) if shown else ""
+
+
+def mac_of_host(lab: Lab, name: str) -> str:
+    shown = subprocess.run(
+        ["nsenter", f"--net=/run/netns/{lab.host(name).netns}", "ip", "-j", "link", "show", "eth0"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    return str(json.loads(shown)[0]["address"])
+
+
+def test_a_service_has_an_address_that_one_host_answers_for(balanced: Kubectl, lab: Lab) -> None:
+    address = address_of(balanced)
+    assert address.startswith(f"{lab.prefix}.20")
+    with Load(f"{address}:80", rate=50) as load:
+        time.sleep(1)
+    assert load.failures == []
+    assert load.answers > 20
+    assert mac_of(lab, address) == mac_of_host(lab, announcer_of(balanced))
+    shown = balanced("describe", "service", "web")
+    for text in (
+        "EnsuringLoadBalancer",
+        "EnsuredLoadBalancer",
+        "announcing from node",
+        f"LoadBalancer Ingress:     {address} (VIP)",
+    ):
+        assert text in shown, shown
+    # From a host of the cluster, too, where rules answer before any neighbour does.
+    with Load(f"{address}:80", rate=50, inside=lab.host(0)) as load:
+        time.sleep(0.5)
+    assert load.failures == []
+
+
+def test_an_excluded_host_hands_over_and_nothing_fails(balanced: Kubectl, admin: Kubectl, lab: Lab) -> None:
+    address, before = address_of(balanced), announcer_of(balanced)
+    try:
+        with Load(f"{address}:80", rate=50) as load:
+            time.sleep(0.5)
+            admin("label", "node", before, f"{EXCLUDED}=")
+            eventually(lambda: announcer_of(balanced) not in ("", before), what="another host")
+            after = announcer_of(balanced)
+            eventually(lambda: mac_of(lab, address) == mac_of_host(lab, after), seconds=5, what="clients follow")
+            time.sleep(0.5)
+        assert load.failures == []
+    finally:
+        admin("label", "node", before, f"{EXCLUDED}-")
+
+
+def test_an_address_moves_within_seconds_of_its_hosts_loss_and_services_lose_its_endpoints(
+    balanced: Kubectl, admin: Kubectl, lab: Lab
+) -> None:
+    """Endpoints: the node is NotReady 40 s after its last heartbeat."""
+    address, before = address_of(balanced), announcer_of(balanced)
+    orca("lab", "partition", "--name", LAB, before)
+    began = time.monotonic()
+    try:
+        after = eventually(
+            lambda: (now := announcer_of(balanced)) != before and now, seconds=MOVED_SECONDS, what="another host"
+        )
+        moved = time.monotonic() - began
+        eventually(lambda: mac_of(lab, address) == mac_of_host(lab, after), seconds=5, what="clients follow")
+
+        def left() -> bool:
+            slices = balanced.items("endpointslices", "-l", "kubernetes.io/service-name=web")
+            ready = [e for s in slices for e in s["endpoints"] or () if e["conditions"]["ready"]]
+            return bool(ready) and all(endpoint["nodeName"] != before for endpoint in ready)
+
+        eventually(left, seconds=60, what="only endpoints of hosts that live")
+        emptied = time.monotonic() - began
+        with Load(f"{address}:80", rate=50) as load:
+            time.sleep(1)
+        assert load.failures == []
+        print(f"address moved after {moved:.1f} s, endpoints left after {emptied:.1f} s")
+    finally:
+        orca("lab", "heal", "--name", LAB, before)
+    eventually(
+        lambda: all(line.split()[1] == "Ready" for line in admin("get", "nodes", "--no-headers").splitlines()),
+        seconds=60,
+        what="all nodes Ready",
+    )
