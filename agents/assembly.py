@@ -40,6 +40,8 @@ from agents.node.supervise import Supervisor
 from agents.pods import PodManager
 from agents.pods.environment import Place
 from agents.pods.ports import PodsConfig
+from agents.policy.keeper import NetworkPolicies
+from agents.policy.kernel import Nft
 from agents.pressure import Pressure
 from agents.proxy import HostView, Proxy
 from agents.proxy.release import PATH as RELEASED_PATH
@@ -55,6 +57,7 @@ from agents.runtime.kept_logs import KeptLogs
 from agents.serving import Serving
 from agents.static.feed import PodFeed
 from agents.volumes import VolumeManager
+from agents.volumes.reclaim import Reclaimer
 from agents.wallclock import WallClock
 from orca.api.builtin import ENDPOINTSLICES, NAMESPACES, NODES, SERVICES
 from orca.api.errors import ApiError
@@ -338,6 +341,17 @@ class Agent:
             clock=clock,
         )
         parts.add("proxy", proxy.run)
+        policies = NetworkPolicies(
+            api,
+            namespaces,
+            kernel=Nft(network.iptables.own_commits),
+            dns=configuration.cluster_dns,
+            find=lambda pod_uid: self._pods.object(pod_uid) if self._pods is not None else None,
+            recorder=recorder,
+            node=node_reference(options.node_name),
+            clock=clock,
+        )
+        parts.add("network policies", policies.run)
         balancer = Announcer(services, options.node_name, lease, root=options.root, clock=clock)
         parts.add("announcing", balancer.run)
         identity = options.kubeconfig or self._keyring.kubeconfig
@@ -363,15 +377,18 @@ class Agent:
             node=lambda: nodes.get(options.node_name),
         )
         parts.add("volumes", volumes.run)
+        reclaimer = Reclaimer(api, options.node_name, exports=volumes.exports, recorder=recorder, clock=clock)
+        parts.add("volume reclaim", reclaimer.run)
 
         def make_pods(feed: PodFeed) -> PodManager:
             feed.on_update(lambda _, new: volumes.update(new))
+            policies.follow(feed.api)
             return PodManager(
                 pods=feed,
                 records=feed,
                 client=api,
                 runtime=runtime,
-                network=network,
+                network=policies.guarding(network),
                 volumes=volumes,
                 traffic=release,
                 recorder=recorder,

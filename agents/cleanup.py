@@ -15,6 +15,7 @@ from agents import mounts
 from agents.images.mounts import ImageMounts
 from agents.network import NetworkOptions, remove_networks
 from agents.node.logind import forget_settings
+from agents.policy.kernel import remove_table
 from agents.proxy import remove_rules
 from agents.resources.paths import Driver, Layout
 from agents.resources.tree import Tree
@@ -49,6 +50,7 @@ async def clean_up(
         "containers": lambda: _remove_containers(docker_socket, root),
         "cgroups": lambda: _remove_cgroups(docker_socket, cgroup_root),
         "services": remove_rules,
+        "network policies": remove_table,
         "network": network,
         "volumes": unmount,
         "logs": KeptLogs(pod_logs, clock=SystemClock()).clear,

@@ -88,6 +88,10 @@ class RunningPods:
         """The newest pod of that name on this host."""
         return self.manager.find(namespace, name) if self.manager else None
 
+    def object(self, pod_uid: str) -> Obj | None:
+        """The pod of that uid, None when there is none on this host."""
+        return next((view.pod for view in self.list() if uid(view.pod) == pod_uid), None)
+
     def list(self) -> Views:
         """Every pod that has something on this host."""
         return self.manager.list() if self.manager else ()

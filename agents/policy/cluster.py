@@ -1,7 +1,7 @@
 """The pods of the whole cluster, as far as policies of this host's pods mean them by selectors.
 
-They are not watched before a rule needs it, little is kept of each, and all of it is given back some time after the last
-rule went.
+They are not watched before a rule needs it, little is kept of each, and all of it is given back some time after the
+last rule went.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`NetworkPolicies`: follows the API and keeps this host's table in step.
 
-    policies = NetworkPolicies(client, namespaces_informer, kernel=Nft(), dns=("10.96.0.10",), recorder=recorder, find=pod_by_uid)
+    policies = NetworkPolicies(client, namespaces, kernel=Nft(), dns=("10.96.0.10",), find=pod_by_uid, …)
     policies.follow(informer_of_this_hosts_pods)
     network = policies.guarding(network)       # what the pods room attaches pods with
     asyncio.create_task(policies.run())

@@ -7,10 +7,11 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from agents.network.generation import RuleGeneration
+from agents.network.iptables import OwnCommits
 from agents.policy.render import TABLE, removal
 
 _PROBE = "add table inet orca-policy-probe\ndelete table inet orca-policy-probe\n"
@@ -40,13 +41,13 @@ class Kernel(Protocol):
 
 
 class Nft:
-    """The program ``nft`` of this host. ``own_commit`` is entered while a change of ours is on its way, for who would
-    take it for somebody else's."""
+    """The program ``nft`` of this host. ``own_commits`` tells others in this process what was committed, who would take
+    it for a stranger's doing (``Iptables.own_commits``)."""
 
-    def __init__(self, own_commit: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext) -> None:
+    def __init__(self, own_commits: Callable[[], AbstractAsyncContextManager[OwnCommits]] | None = None) -> None:
         path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
         self._program = shutil.which("nft", path=path)
-        self._own_commit = own_commit
+        self._own_commits = own_commits
         self._lock = asyncio.Lock()
         self._generation = RuleGeneration()
         self._problem: str | None = None if self._program else "nft is not installed: apt-get install nftables"
@@ -66,7 +67,11 @@ class Nft:
 
     async def apply(self, commands: str) -> None:
         async with self._lock:
-            with self._own_commit():
+            if self._own_commits is None:
+                await self._run("-f", "-", text=commands)
+                return
+            async with self._own_commits() as own:
+                own.count = 1
                 await self._run("-f", "-", text=commands)
 
     async def shape(self) -> str:
