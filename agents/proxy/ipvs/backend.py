@@ -97,6 +97,10 @@ class IpvsBackend:
                 return 0
             return await self._restore()
 
+    async def restore(self) -> int:
+        with _errors():
+            return await self._restore()
+
     def listen(self, wake: Callable[[], None]) -> None:
         """Neither IPVS nor ipset tells of changes."""
 

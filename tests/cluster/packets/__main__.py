@@ -19,7 +19,6 @@ from tests.cluster.packets.oracle import WAYS, Expected, destination, expected
 from tests.cluster.packets.services import TARGET, Case, cases, objects
 from tests.cluster.packets.topology import Place, Topology, made
 
-REPEATS = 2
 STICKY_REPEATS = 6
 FAMILIES: tuple[Family, ...] = (4, 6)
 
@@ -30,8 +29,10 @@ class Hosts:
     def __init__(self, topology: Topology, mode: str, options: dict[str, Any]) -> None:
         self._processes = [
             subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{host.netns}", sys.executable, "-m", "tests.cluster.packets.host"]
-                + [mode, host.name, ",".join(host.ips.values()), json.dumps(options)],
+                [
+                    *("nsenter", f"--net=/run/netns/{host.netns}", sys.executable, "-m", "tests.cluster.packets.host"),
+                    *(mode, host.name, ",".join(host.ips.values()), json.dumps(options)),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -61,36 +62,38 @@ class Hosts:
 
 
 def rows(
-    topology: Topology, protocols: tuple[str, ...], only: str
+    topology: Topology, mode: str, protocols: tuple[str, ...], only: str
 ) -> Iterator[tuple[Case, str, Place, str, Family, Expected]]:
     """Every row of the table: case, way, client, protocol, family, what is promised."""
     for case in cases():
         for way in WAYS:
             for client in topology.places.values():
                 for family in FAMILIES:
-                    promise = expected(case, way, client, family, topology)
+                    promise = expected(case, way, client, family, topology, mode=mode)
                     if promise is None:
                         continue
                     for protocol in protocols:
                         # SCTP is a protocol like the others to all rules: over IPv4, and only where it can differ.
-                        if protocol == "SCTP" and (family == 6 or case.name not in ("both-cc", "both-cl", "none-cc")):
+                        if protocol == "SCTP" and (family == 6 or case.name not in ("both-cc", "both-cl", "both-ll")):
                             continue
                         if only in f"{case.name} {way} {client.name} {protocol} {family}":
                             yield case, way, client, protocol, family, promise
 
 
-def run(topology: Topology, protocols: tuple[str, ...], patience: float, only: str = "") -> dict[str, Any]:
+def run(
+    topology: Topology, mode: str, protocols: tuple[str, ...], *, patience: float, only: str, repeats: int
+) -> dict[str, Any]:
     """One pass over the table."""
     began = time.monotonic()
-    table = list(rows(topology, protocols, only))
+    table = list(rows(topology, mode, protocols, only))
     attempts: list[Attempt] = []
     # Those that nobody answers first: they wait beside the others.
-    for row in sorted(table, key=lambda row: bool(row[5].answers)):
+    for row in sorted(table, key=lambda row: (bool(row[5].answers), row[2].name)):
         case, way, client, protocol, family, promise = row
         address, port = destination(case, way, protocol, family, topology)
-        repeats = 1 if not promise.answers else STICKY_REPEATS if case.affinity else REPEATS
+        count = 1 if not promise.answers else STICKY_REPEATS if case.affinity else repeats
         wait = patience * 5 if promise.answers or promise.refused else patience
-        attempts += [Attempt(client.netns, protocol, address, port, wait, tag=row) for _ in range(repeats)]
+        attempts += [Attempt(client.netns, protocol, address, port, wait, tag=row) for _ in range(count)]
     make_all(attempts)
     by_row: dict[int, list[str]] = defaultdict(list)
     for attempt in attempts:
@@ -130,6 +133,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.packets")
     parser.add_argument("modes", nargs="+")
     parser.add_argument("--patience", type=float, default=0.8, help="seconds after which no answer means dropped")
+    parser.add_argument("--repeats", type=int, default=2, help="connections for a row that somebody answers")
     parser.add_argument("--only", default="", help="rows whose text has this in it")
     parser.add_argument("--options", type=json.loads, default={}, help="fields of HostView")
     parser.add_argument("--show", default="", help="a shell command to run in host-1 once rules are written")
@@ -148,7 +152,14 @@ def main() -> int:
                 if arguments.show:
                     netns = topology.places["host-1"].netns
                     subprocess.run(["ip", "netns", "exec", netns, "sh", "-c", arguments.show], check=False)
-                result = run(topology, protocols, arguments.patience, arguments.only)
+                result = run(
+                    topology,
+                    mode,
+                    protocols,
+                    patience=arguments.patience,
+                    only=arguments.only,
+                    repeats=arguments.repeats,
+                )
                 result |= {"mode": mode, "protocols": protocols, "written": written, "removed": hosts.tell("remove")}
             finally:
                 hosts.close()

@@ -6,18 +6,21 @@ are real packets all the same.
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import os
 import selectors
 import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from agents.network.netlink import inside
+from agents.network.netlink import CLONE_NEWNET
 
 SCTP = 132
 _KINDS = {"TCP": (socket.SOCK_STREAM, 0), "UDP": (socket.SOCK_DGRAM, 0), "SCTP": (socket.SOCK_STREAM, SCTP)}
-_AT_ONCE = 300
+_AT_ONCE = 400
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(slots=True)
@@ -35,6 +38,35 @@ class Attempt:
     received: bytes = field(default=b"", repr=False)
 
 
+class Places:
+    """Namespaces the calling thread goes into, and back home at the end; it stays where it is until it has to move."""
+
+    def __init__(self) -> None:
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self._open: dict[str, int] = {}
+        self._now = ""
+
+    def __enter__(self) -> Places:
+        return self
+
+    def enter(self, netns: str) -> None:
+        if netns != self._now:
+            if netns not in self._open:
+                self._open[netns] = os.open(f"/run/netns/{netns}", os.O_RDONLY)
+            self._go(self._open[netns])
+            self._now = netns
+
+    @staticmethod
+    def _go(descriptor: int) -> None:
+        if _libc.setns(descriptor, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "cannot enter a network namespace")
+
+    def __exit__(self, *_: object) -> None:
+        self._go(self._home)
+        for descriptor in (self._home, *self._open.values()):
+            os.close(descriptor)
+
+
 def has_sctp() -> bool:
     try:
         socket.socket(socket.AF_INET, *_KINDS["SCTP"]).close()
@@ -46,7 +78,7 @@ def has_sctp() -> bool:
 def make_all(attempts: Iterable[Attempt]) -> None:
     """Try all; so many at once that those nobody answers cost little."""
     waiting = iter(attempts)
-    with selectors.DefaultSelector() as selector:
+    with Places() as places, selectors.DefaultSelector() as selector:
         open_now: dict[socket.socket, Attempt] = {}
         more = True
         while more or open_now:
@@ -55,26 +87,26 @@ def make_all(attempts: Iterable[Attempt]) -> None:
                 if attempt is None:
                     more = False
                     break
-                made = _begin(attempt)
+                made = _begin(attempt, places)
                 if made is not None:
                     open_now[made] = attempt
                     stream = attempt.protocol != "UDP"
                     selector.register(made, selectors.EVENT_WRITE if stream else selectors.EVENT_READ)
             for key, events in selector.select(0.05):
-                made = key.fileobj
-                assert isinstance(made, socket.socket)
-                if _step(made, open_now[made], events, selector):
-                    _finish(made, open_now, selector)
+                ready = key.fileobj
+                assert isinstance(ready, socket.socket)
+                if _step(ready, open_now[ready], events, selector):
+                    _finish(ready, open_now, selector)
             now = time.monotonic()
             for made in [each for each, attempt in open_now.items() if attempt.deadline <= now]:
                 open_now[made].outcome = "dropped"
                 _finish(made, open_now, selector)
 
 
-def _begin(attempt: Attempt) -> socket.socket | None:
+def _begin(attempt: Attempt, places: Places) -> socket.socket | None:
     family = socket.AF_INET6 if ":" in attempt.address else socket.AF_INET
-    with inside(f"/run/netns/{attempt.netns}"):
-        made = socket.socket(family, *_KINDS[attempt.protocol])
+    places.enter(attempt.netns)
+    made = socket.socket(family, *_KINDS[attempt.protocol])
     made.setblocking(False)
     attempt.deadline = time.monotonic() + attempt.timeout
     code = made.connect_ex((attempt.address, attempt.port))
@@ -130,8 +162,9 @@ class Servers:
     def __init__(self, places: dict[str, str], port: int, protocols: Iterable[str]) -> None:
         """``places``: name -> namespace."""
         self._selector = selectors.DefaultSelector()
-        for name, netns in places.items():
-            with inside(f"/run/netns/{netns}"):
+        with Places() as there:
+            for name, netns in places.items():
+                there.enter(netns)
                 for made in _listeners(port, protocols):
                     self._selector.register(made, selectors.EVENT_READ, name)
 

@@ -1,11 +1,12 @@
-"""What has to become of a connection, said from the documentation of Services and kube-proxy and from no rule of ours.
+"""What has to become of a connection, said by the documentation of Services and kube-proxy and by no rule of ours.
 
-- Virtual IPs and Service Proxies, "Traffic policies": Local means endpoints of the host that handles the packet; without
-  one there packets are dropped, without any at all they are refused.
+- Virtual IPs and Service Proxies, "Traffic policies": Local means endpoints of the host that handles the packet;
+  without one there packets are dropped, without any at all they are refused.
 - "Traffic to terminating endpoints": only when no endpoint that the policy allows is ready.
 - External policy Local is about the outside: pods and hosts may use every endpoint, and the client's address is kept.
 - Using Source IP: a pod's address is kept on its way to a cluster IP; others, and everything by an external way with
-  policy Cluster, arrive with the address of the host that handled it. An endpoint that reaches itself never sees itself.
+  policy Cluster, arrive with the address of the host that handled it. An endpoint that reaches itself never sees
+  itself.
 - ``loadBalancerSourceRanges`` are about the load balancer's address alone; who is in none of them is dropped.
 """
 
@@ -33,9 +34,13 @@ class Expected:
         return " or ".join(f"{name} seeing {'|'.join(sorted(ips))}" for name, ips in self.answers.items())
 
 
-def expected(case: Case, way: str, client: Place, family: Family, topology: Topology) -> Expected | None:
-    """None where nothing is promised."""
-    if way == "loopback" and (not client.is_host or family == 6):
+def expected(
+    case: Case, way: str, client: Place, family: Family, topology: Topology, *, mode: str = ""
+) -> Expected | None:
+    """None where nothing is promised. ``mode`` ipvs has two limits, as kube-proxy's mode of that name has them: no node
+    ports on loopback, and with policy Local also pods and the host get endpoints of their own host while there are
+    any."""
+    if way == "loopback" and (not client.is_host or family == 6 or mode == "ipvs"):
         return None
     handler = _handler(way, client)
     source = client.ips[family]
@@ -53,19 +58,14 @@ def expected(case: Case, way: str, client: Place, family: Family, topology: Topo
         usable = local if case.internal_local else everywhere
         keeps = pod
     else:
-        usable = local if case.external_local and not inside else everywhere
+        usable = local if case.external_local and (not inside or (local and mode == "ipvs")) else everywhere
         keeps = case.external_local and (pod or not inside)
     if way == "balancer" and case.source_ranges and not _in_ranges(case, client):
         return Expected({}) if everywhere else Expected({}, refused=True)
     if not usable:
         return Expected({}, refused=not everywhere)
     own = frozenset(topology.addresses(handler, family))
-    return Expected(
-        {
-            name: frozenset({source}) if keeps and name != client.name else own
-            for name in sorted(usable)
-        }
-    )
+    return Expected({name: frozenset({source}) if keeps and name != client.name else own for name in sorted(usable)})
 
 
 def destination(case: Case, way: str, protocol: str, family: Family, topology: Topology) -> tuple[str, int]:

@@ -3,8 +3,8 @@
     outside 172.31.0.1 ── segment ── host-1 172.31.0.11 ── near (10.244.1.2), here (10.244.1.3)
                                   └─ host-2 172.31.0.12 ── far (10.244.2.2), there (10.244.2.3)
 
-``here`` and ``there`` are endpoints, ``near`` and ``far`` only clients. Service addresses lead to a device that swallows
-what no rule has translated, as on a real host. The outside sends what is for external addresses to host-1.
+``here`` and ``there`` are endpoints, ``near`` and ``far`` only clients. Service addresses lead to a device that
+swallows what no rule has translated, as on a real host. The outside sends what is for external addresses to host-1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agents.proxy.model import Family
 CLUSTER = {4: "10.244.0.0/16", 6: "fd00:10:244::/48"}
 SERVICES = {4: "10.96.0.0/16", 6: "fd00:10:96::/112"}
 EXTERNAL = {4: "198.51.100.0/24", 6: "2001:db8:100::/64"}
-OUTSIDE = {4: "172.31.0.1", 6: "fd00:31::1"}
+OUTSIDE: dict[Family, str] = {4: "172.31.0.1", 6: "fd00:31::1"}
 MASQUERADE = """
 table inet pods {{
     chain leaving {{
@@ -32,6 +32,23 @@ table inet pods {{
 }}
 """
 """As the pod network does it."""
+ON = (
+    "ipv4/ip_forward",
+    "ipv6/conf/all/forwarding",
+    "ipv4/conf/all/route_localnet",
+    "ipv4/conf/orca0/route_localnet",
+)
+OFF = (
+    "ipv4/conf/all/rp_filter",
+    "ipv4/conf/all/send_redirects",
+    "ipv4/conf/orca0/send_redirects",
+    # Thousands are refused within seconds: each has to be told.
+    "ipv4/icmp_ratelimit",
+    "ipv4/icmp_ratemask",
+    "ipv6/icmp/ratelimit",
+    "ipv6/icmp/ratemask",
+)
+"""Settings of a host."""
 _numbers = itertools.count()
 
 
@@ -72,7 +89,7 @@ def _place(prefix: str, name: str, host: str = "", pod: int = 0) -> Place:
     elif host:
         ips = {4: f"172.31.0.1{number}", 6: f"fd00:31::1{number}"}
     else:
-        ips = dict(OUTSIDE)
+        ips = OUTSIDE
     return Place(name, f"{prefix}{name}", host, ips, bool(pod))
 
 
@@ -142,16 +159,15 @@ def _wire_host(topology: Topology, host: Place) -> None:
         *(f"link set {pod.name} up" for pod in pods),
         netns=host.netns,
     )
-    settings = (
-        "ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/all/route_localnet ipv4/conf/orca0/route_localnet"
-    ).split()
-    script = "".join(f"echo 1 >/proc/sys/net/{each};" for each in settings)
-    # Thousands are refused within seconds: each has to be told.
-    still = "ipv4/conf/all/rp_filter ipv4/icmp_ratelimit ipv4/icmp_ratemask ipv6/icmp/ratelimit ipv6/icmp/ratemask"
-    script += "".join(f"echo 0 >/proc/sys/net/{each};" for each in still.split())
+    script = "".join(f"echo 1 >/proc/sys/net/{each};" for each in ON)
+    script += "".join(f"echo 0 >/proc/sys/net/{each};" for each in OFF)
     subprocess.run(["ip", "netns", "exec", host.netns, "sh", "-c", script], check=True)
     _load(host, MASQUERADE.format(**{f"cluster{f}": CLUSTER[f] for f in (4, 6)}))
     for pod in pods:
+        # Or they would learn to send answers to a neighbour past the host, which has to translate them back.
+        redirects = [f"ipv{f}/conf/{name}/accept_redirects" for f in (4, 6) for name in ("all", "eth0")]
+        script = "".join(f"echo 0 >/proc/sys/net/{each};" for each in redirects)
+        subprocess.run(["ip", "netns", "exec", pod.netns, "sh", "-c", script], check=True)
         _ip(
             "link set lo up",
             f"addr add {pod.ips[4]}/32 dev eth0",
