@@ -11,21 +11,12 @@ from collections.abc import Iterator
 
 from orca.admission.chain import CREATE, UPDATE, Attributes
 from orca.api.builtin import (
-    NETWORKPOLICIES,
-    PERSISTENTVOLUMECLAIMS,
-    PERSISTENTVOLUMES,
     RESOURCECLAIMS,
-    STATEFULSETS,
-    STORAGECLASSES,
 )
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 
 KINDS: dict[Resource, str] = {
-    NETWORKPOLICIES: "nothing enforces it in this version, all pods reach all pods",
-    PERSISTENTVOLUMECLAIMS: "no controller binds or provisions volumes in this version, the claim stays Pending",
-    PERSISTENTVOLUMES: "no controller binds volumes in this version",
-    STORAGECLASSES: "no controller provisions volumes in this version",
     RESOURCECLAIMS: "nothing allocates devices in this version",
 }
 """Kinds of which no object does anything, and why."""
@@ -53,5 +44,3 @@ def warnings_for(resource: Resource, obj: Obj) -> Iterator[str]:
     """What people should know about an object with all its defaults."""
     if resource in KINDS:
         yield f"{resource.kind} has no effect: {KINDS[resource]}"
-    elif resource is STATEFULSETS and obj["spec"].get("volumeClaimTemplates") and PERSISTENTVOLUMECLAIMS in KINDS:
-        yield f"spec.volumeClaimTemplates: pods wait for their claims: {KINDS[PERSISTENTVOLUMECLAIMS]}"

@@ -10,6 +10,7 @@ from orca.api.builtin import (
     NAMESPACES,
     NETWORKPOLICIES,
     PODS,
+    RESOURCECLAIMS,
     RUNTIMECLASSES,
     SERVICEACCOUNTS,
 )
@@ -59,15 +60,21 @@ async def refusal(*args, **kwargs):
     return caught.value
 
 
-async def test_a_network_policy_says_that_nothing_enforces_it(cluster):
+async def test_a_claim_of_devices_says_that_nothing_allocates_them(cluster):
+    space(cluster)
+    claim = made("resource.k8s.io/v1", "ResourceClaim", "n", "d", spec={"devices": {}})
+    told = await admitted(cluster, RESOURCECLAIMS, claim)
+    assert told == ["ResourceClaim has no effect: nothing allocates devices in this version"]
+    labelled = {**claim, "metadata": {**claim["metadata"], "labels": {"a": "b"}}}
+    assert await admitted(cluster, RESOURCECLAIMS, labelled, old=claim) == []
+    changed = {**claim, "spec": {"devices": {"requests": [{"name": "a"}]}}}
+    assert await admitted(cluster, RESOURCECLAIMS, changed, old=claim) == told
+
+
+async def test_a_network_policy_is_enforced_and_warns_of_nothing(cluster):
     space(cluster)
     policy = made("networking.k8s.io/v1", "NetworkPolicy", "n", "d", spec={"podSelector": {}})
-    told = await admitted(cluster, NETWORKPOLICIES, policy)
-    assert told == ["NetworkPolicy has no effect: nothing enforces it in this version, all pods reach all pods"]
-    labelled = {**policy, "metadata": {**policy["metadata"], "labels": {"a": "b"}}}
-    assert await admitted(cluster, NETWORKPOLICIES, labelled, old=policy) == []
-    changed = {**policy, "spec": {"podSelector": {"matchLabels": {"a": "b"}}}}
-    assert await admitted(cluster, NETWORKPOLICIES, changed, old=policy) == told
+    assert await admitted(cluster, NETWORKPOLICIES, policy) == []
 
 
 @pytest.mark.parametrize("resource", KINDS, ids=lambda resource: resource.kind)
