@@ -13,15 +13,17 @@ from collections.abc import Callable
 from agents import mounts
 from agents.pods.admission import selects
 from agents.pods.ports import Mounted
-from agents.volumes import host_path
+from agents.volumes import host_path, provisioned
 from agents.volumes.errors import VolumeError
 from agents.volumes.nfs import Nfs
 from agents.volumes.ownership import give_to_group
 from agents.volumes.plugin import Places, fs_group, only_on_mismatch
+from agents.volumes.provisioned import Exports
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
 from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, name, namespace, uid
 from orca.api.resources import Resource
+from orca.api.volumes import LOCAL_PATH, NFS_SUBDIR, PROVISIONED_BY, annotation
 from orca.client.base import Client
 
 LOCAL = "local-volume"
@@ -33,8 +35,11 @@ class Claims:
 
     follows_api = False
 
-    def __init__(self, client: Client, places: Places, nfs: Nfs, node: Callable[[], Obj | None]) -> None:
+    def __init__(
+        self, client: Client, places: Places, nfs: Nfs, node: Callable[[], Obj | None], exports: Exports
+    ) -> None:
         self._client = client
+        self._exports = exports
         self._places = places
         self._nfs = nfs
         self._node = node
@@ -78,8 +83,12 @@ class Claims:
                 path = await asyncio.to_thread(host_path.prepare, source["path"], source.get("type") or "")
                 return Mounted(path, read_only)
             case "local":
+                if annotation(volume, PROVISIONED_BY) == LOCAL_PATH:
+                    await asyncio.to_thread(provisioned.make_directory, source["path"])
                 return await asyncio.to_thread(self._bind_local, pod, volume, read_only=read_only)
             case "nfs":
+                if annotation(volume, PROVISIONED_BY) == NFS_SUBDIR:
+                    await self._exports.make_directory(volume)
                 return await self._nfs.mount(pod, name(volume), source, options=options, read_only=read_only)
         found = next(
             (key for key, value in spec.items() if isinstance(value, dict) and key not in _NO_SOURCES), "unknown"

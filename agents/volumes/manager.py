@@ -33,6 +33,7 @@ from agents.volumes.host_path import HostPath
 from agents.volumes.image import ImageVolume
 from agents.volumes.nfs import Nfs
 from agents.volumes.plugin import Places, Plugin
+from agents.volumes.provisioned import Exports
 from agents.volumes.sources import ObjectSource
 from agents.volumes.tokens import TokenSource
 from orca.api import objects
@@ -68,12 +69,13 @@ class VolumeManager:
         self._sources = ObjectSource(client, clock, self._note_changed)
         self._tokens = TokenSource(client, clock)
         nfs = Nfs(self._places)
+        self.exports = Exports(nfs, root / "exports")
         self._plugins: dict[str, Plugin] = {
             "hostPath": HostPath(),
             "emptyDir": EmptyDir(self._places, place),
             "nfs": nfs,
             "image": ImageVolume(root),
-            "persistentVolumeClaim": Claims(client, self._places, nfs, node),
+            "persistentVolumeClaim": Claims(client, self._places, nfs, node, self.exports),
         }
         for kind in DIRECTORIES:
             self._plugins[kind] = FilesFromApi(

@@ -41,10 +41,14 @@ class Nfs:
         path = self._places.on_disk(pod, PLUGIN, name)
         if not await asyncio.to_thread(mounts.is_mounted, path):
             await asyncio.to_thread(path.mkdir, 0o750, parents=True, exist_ok=True)
-            export = f"{_server(source['server'])}:{source['path']}"
             wanted = [*dict.fromkeys([*options, *(["ro"] if read_only else [])])]
-            await self._run("-t", "nfs", *(["-o", ",".join(wanted)] if wanted else []), export, str(path))
+            await self.attach(source["server"], source["path"], path, wanted)
         return Mounted(str(path), read_only)
+
+    async def attach(self, server: str, export: str, path: Path, options: Sequence[str] = ()) -> None:
+        """Mount an export on a directory that is there. Raises VolumeError."""
+        wanted = ["-o", ",".join(options)] if options else []
+        await self._run("-t", "nfs", *wanted, f"{_server(server)}:{export}", str(path))
 
     async def _run(self, *arguments: str) -> None:
         """Raises VolumeError with what the program said. One that hangs is killed, and waited for no longer than a

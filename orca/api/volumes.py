@@ -24,6 +24,11 @@ LOCAL_PATH = "orca.io/local-path"
 NFS_SUBDIR = "orca.io/nfs-subdir"
 BUILT_IN = frozenset({LOCAL_PATH, NFS_SUBDIR})
 """Provisioners that orca itself has."""
+NFS_BASE = "orca.io/nfs-base"
+"""Annotation of a sub-directory's volume: the directory of the export below which it is made."""
+ON_DELETE = "orca.io/on-delete"
+"""Annotation: one of ``ON_DELETE_WORDS``."""
+DELETE, RETAIN, ARCHIVE = ON_DELETE_WORDS = ("delete", "retain", "archive")
 _CLASS = "volume.beta.kubernetes.io/storage-class"
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt"}
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from orca.api.objects import Obj
 from orca.api.resources import Resource
-from orca.api.selectors import ALL_FIELDS, FieldSelector
+from orca.api.selectors import ALL_FIELDS, EVERYTHING, FieldSelector, Selector
 
 ANONYMOUS = "system:anonymous"
 AUTHENTICATED = "system:authenticated"
@@ -53,7 +53,7 @@ class Credentials:
 class Action:
     """What is asked for: a resource, or (``path``) something that is none.
 
-    ``fields`` narrows a list, watch or deletecollection; only the node authorizer looks at it.
+    ``fields`` and ``labels`` narrow a list, watch or deletecollection; only the node authorizer looks at them.
     """
 
     verb: str
@@ -64,6 +64,7 @@ class Action:
     namespace: str = ""
     path: str = ""
     fields: FieldSelector = field(default=ALL_FIELDS, compare=False)
+    labels: Selector = field(default=EVERYTHING, compare=False)
 
     @property
     def full_resource(self) -> str:

@@ -17,7 +17,8 @@ from orca.api.builtin import (
     RESOURCESLICES,
     VOLUMEATTACHMENTS,
 )
-from orca.api.objects import Obj, annotations, name, namespace
+from orca.api.objects import Obj, annotations, labels, name, namespace
+from orca.api.volumes import RECLAIM_ON
 from orca.auth.identity import NO_OPINION, Action, Decision, Reader, UserInfo, node_of
 
 _READ = frozenset({"get", "list", "watch"})
@@ -94,8 +95,14 @@ class NodeAuthorizer:
                 return self._referred(node, action, "persistentvolumeclaims")
             case ("", "persistentvolumeclaims/status") if action.verb in _CHANGE:
                 return self._referred(node, action, "persistentvolumeclaims")
-            case ("", "persistentvolumes") if action.verb == "get":
-                return "" if action.name in self._volumes(node) else _unrelated(node)
+            case ("", "persistentvolumes") if action.verb in ("list", "watch"):
+                if action.labels.exact().get(RECLAIM_ON) == node:
+                    return ""
+                return f"can only list/watch volumes with the label selector {RECLAIM_ON}={node}"
+            case ("", "persistentvolumes") if action.verb in ("get", "delete"):
+                if self._reclaims(node, action.name):
+                    return ""
+                return "" if action.verb == "get" and action.name in self._volumes(node) else _unrelated(node)
             case ("", "serviceaccounts/token") if action.verb == "create":
                 return self._referred(node, action, "serviceaccounts")
             case ("", "serviceaccounts") if action.verb == "get":
@@ -152,6 +159,12 @@ class NodeAuthorizer:
         for pod in self._reader.peek_list(PODS, hint=("spec.nodeName", node)):
             if MIRROR not in annotations(pod):
                 yield pod
+
+    def _reclaims(self, node: str, volume_name: str) -> bool:
+        """Whether the node was told to remove a volume that is nobody's any more."""
+        volume = self._reader.peek(PERSISTENTVOLUMES, "", volume_name) or {}
+        released = (volume.get("status") or {}).get("phase") == "Released"
+        return released and bool(volume) and labels(volume).get(RECLAIM_ON) == node
 
     def _volumes(self, node: str) -> dict[str, Obj]:
         """PersistentVolumes behind the claims of the node's pods."""

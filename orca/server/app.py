@@ -292,11 +292,12 @@ class App:
         if request.method not in _METHODS:
             raise method_not_allowed()
         fields = request.query.get("fieldSelector", "") if request.query else ""
+        labels = request.query.get("labelSelector", "") if request.query else ""
         elsewhere = self._parts.aggregator.remote(target.group, target.version) if target.group else None
         if elsewhere is not None:
             return await self._aggregated(request, verb, elsewhere, fields)
         connecting = target.subresource in CONNECT_SUBRESOURCES and target.resource is not None
-        why = self._parts.gate.check_object(request.user, verb, target, fields)
+        why = self._parts.gate.check_object(request.user, verb, target, fields, labels)
         if request.record is not None:
             request.record.authorized("allow", why)
         if target.resource is None:

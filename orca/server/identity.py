@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from orca.api.errors import ApiError, forbidden, quote, unauthorized
-from orca.api.selectors import ALL_FIELDS, FieldSelector, parse_field_selector
+from orca.api.selectors import (
+    ALL_FIELDS,
+    EVERYTHING,
+    FieldSelector,
+    Selector,
+    parse_field_selector,
+    parse_label_selector,
+)
 from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
 from orca.auth.front_proxy import FrontProxy
 from orca.auth.identity import UNAUTHENTICATED
@@ -156,16 +164,19 @@ class Gate:
             raise unauthorized()
         return self._authenticator.authenticate(Credentials(bearer=credentials.bearer))
 
-    def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "") -> str:
+    def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "", labels: str = "") -> str:
         """Why it is allowed. Raises Refused (403)."""
-        object_name, selected = target.name, ALL_FIELDS
+        object_name, selected, chosen = target.name, ALL_FIELDS, EVERYTHING
         if fields and verb in ("list", "watch", "deletecollection"):
             try:
                 selected = parse_field_selector(fields)
             except ApiError:
                 selected = ALL_FIELDS  # the verb itself will say what is wrong with it
             object_name = object_name or selected.exact("metadata.name") or ""
-        return self.check(user, _action(verb, target, object_name, selected))
+        if labels and verb in ("list", "watch", "deletecollection"):
+            with suppress(ApiError):  # as above
+                chosen = parse_label_selector(labels)
+        return self.check(user, _action(verb, target, object_name, selected, chosen))
 
     def check_path(self, user: UserInfo, method: str, path: str) -> str:
         """For paths that are no resource: why it is allowed. Raises Refused (403)."""
@@ -190,7 +201,9 @@ def _acts_as_another(headers: CIMultiDictProxy[str]) -> bool:
     return any(key[0] in "iI" and key[:12].lower() == "impersonate-" for key in headers)
 
 
-def _action(verb: str, target: Target, object_name: str, selected: FieldSelector) -> Action:
+def _action(
+    verb: str, target: Target, object_name: str, selected: FieldSelector, chosen: Selector = EVERYTHING
+) -> Action:
     return Action(
         verb=verb,
         group=target.group,
@@ -199,6 +212,7 @@ def _action(verb: str, target: Target, object_name: str, selected: FieldSelector
         name=object_name,
         namespace=target.namespace,
         fields=selected,
+        labels=chosen,
     )
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import orjson
 import yaml
 
-from orca.api.builtin import CONFIGMAPS, PRIORITYCLASSES, SERVICECIDRS
+from orca.api.builtin import CONFIGMAPS, PRIORITYCLASSES, SERVICECIDRS, STORAGECLASSES
 from orca.api.objects import Obj
 from orca.api.resources import Resource
+from orca.api.volumes import LOCAL_PATH
 
 CLUSTER_INFO = "cluster-info"
 EXTENSION_AUTHENTICATION = "extension-apiserver-authentication"
@@ -38,6 +39,7 @@ class ClusterFacts:
 def fixed(facts: ClusterFacts) -> Iterable[tuple[Resource, Obj]]:
     """All that do not depend on which servers live; the default policy is :mod:`orca.auth.default_roles`'s."""
     yield from ((PRIORITYCLASSES, one) for one in priority_classes())
+    yield STORAGECLASSES, local_path_class()
     yield (
         SERVICECIDRS,
         {
@@ -68,6 +70,22 @@ def priority_classes() -> Iterable[Obj]:
             "value": value,
             "description": f"Used for system critical pods that {who}.",
         }
+
+
+def local_path_class() -> Obj:
+    """The class of claims that name none: a directory of the host where their first pod runs."""
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "local-path",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": LOCAL_PATH,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": True,
+    }
 
 
 def cluster_info(facts: ClusterFacts) -> Obj:

@@ -12,10 +12,20 @@ from pathlib import PurePosixPath
 
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
 from orca.api.objects import Obj, labels, meta, name, namespace, uid
-from orca.api.volumes import BOUND_BY_CONTROLLER, LOCAL_PATH, NFS_SUBDIR, PROVISIONED_BY, mode, requested
+from orca.api.volumes import (
+    BOUND_BY_CONTROLLER,
+    DELETE,
+    LOCAL_PATH,
+    NFS_BASE,
+    NFS_SUBDIR,
+    ON_DELETE,
+    ON_DELETE_WORDS,
+    PROVISIONED_BY,
+    mode,
+    requested,
+)
 
 DEFAULT_PATH = "/var/lib/orca/volumes"
-ON_DELETE = ("delete", "retain", "archive")
 _HOSTNAME = "kubernetes.io/hostname"
 _NODE_LOCAL = frozenset({"ReadWriteOnce", "ReadWriteOncePod"})
 _PATTERN = re.compile(r"\$\{\.PVC\.((?:labels|annotations)\.(?P<key>[^}]+)|name|namespace)\}")
@@ -57,18 +67,16 @@ def provision(claim: Obj, storage_class: Obj, node: Obj | None) -> Obj:
     if storage_class.get("mountOptions"):
         spec["mountOptions"] = list(storage_class["mountOptions"])
     annotations = {PROVISIONED_BY: storage_class["provisioner"], BOUND_BY_CONTROLLER: "yes"}
-    on_delete = (storage_class.get("parameters") or {}).get("onDelete")
-    if on_delete:
-        annotations[ON_DELETE_ANNOTATION] = on_delete
+    parameters = storage_class.get("parameters") or {}
+    if storage_class["provisioner"] == NFS_SUBDIR:
+        annotations[NFS_BASE] = _path("path", parameters.get("path") or "/")
+        annotations[ON_DELETE] = parameters.get("onDelete") or DELETE
     return {
         "apiVersion": PERSISTENTVOLUMES.api_version,
         "kind": PERSISTENTVOLUMES.kind,
         "metadata": {"name": volume_name(claim), "annotations": annotations},
         "spec": spec,
     }
-
-
-ON_DELETE_ANNOTATION = "orca.io/on-delete"
 
 
 def volume_name(claim: Obj) -> str:
@@ -104,8 +112,8 @@ def _nfs_subdir(claim: Obj, parameters: dict[str, str], node: Obj | None) -> Obj
     if not server:
         raise ProvisioningError("parameters.server of the StorageClass is missing: the NFS server")
     on_delete = parameters.get("onDelete")
-    if on_delete is not None and on_delete not in ON_DELETE:
-        raise ProvisioningError(f"parameters.onDelete: {on_delete!r} is none of {', '.join(ON_DELETE)}")
+    if on_delete is not None and on_delete not in ON_DELETE_WORDS:
+        raise ProvisioningError(f"parameters.onDelete: {on_delete!r} is none of {', '.join(ON_DELETE_WORDS)}")
     base = _path("path", parameters.get("path") or "/")
     pattern = parameters.get("pathPattern")
     directory = _filled(pattern, claim) if pattern else f"{namespace(claim)}-{name(claim)}-{volume_name(claim)}"

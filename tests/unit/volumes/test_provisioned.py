@@ -1,0 +1,140 @@
+"""Directories that orca makes for claims: made open, removed only where they were made, archived when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from agents.volumes.errors import VolumeError
+from agents.volumes.nfs import Nfs
+from agents.volumes.plugin import Places
+from agents.volumes.provisioned import Exports, make_directory, remove_directory
+from agents.volumes.reclaim import Reclaimer
+from orca.api.builtin import EVENTS, PERSISTENTVOLUMES
+from orca.api.objects import Obj
+from orca.api.volumes import LOCAL_PATH, NFS_BASE, NFS_SUBDIR, ON_DELETE, PROVISIONED_BY, RECLAIM_ON
+from orca.client.clock import VirtualClock
+from orca.client.events import EventRecorder
+from orca.client.fake import FakeClient
+
+
+def local(path: Path, *, node: str = "here") -> Obj:
+    return {
+        "metadata": {
+            "name": "pvc-1",
+            "labels": {RECLAIM_ON: node},
+            "annotations": {PROVISIONED_BY: LOCAL_PATH},
+        },
+        "spec": {"local": {"path": str(path)}},
+        "status": {"phase": "Released"},
+    }
+
+
+def test_a_directory_is_open_to_whoever_runs_in_the_pod(tmp_path: Path) -> None:
+    path = tmp_path / "volumes" / "pvc-1_default_data"
+    make_directory(str(path))
+    assert path.stat().st_mode & 0o777 == 0o777
+    assert path.parent.stat().st_mode & 0o022 == 0
+    path.chmod(0o700)
+    make_directory(str(path))
+    assert path.stat().st_mode & 0o777 == 0o700, "what a pod did to it stays"
+
+
+@pytest.mark.parametrize("where", ["/etc", "pvc-2_x", "x/../pvc-1_x", "link"])
+def test_only_what_was_made_for_a_volume_is_removed(tmp_path: Path, where: str) -> None:
+    keep = tmp_path / "keep"
+    keep.mkdir()
+    path = tmp_path / where
+    if where == "link":
+        path = tmp_path / "pvc-1_link"
+        path.symlink_to(keep)
+    with pytest.raises(VolumeError):
+        remove_directory(local(path))
+    assert keep.is_dir()
+
+
+class Export(Nfs):
+    """An export that is a directory of this machine: "mounting" links to it."""
+
+    def __init__(self, places: Places, of: Path) -> None:
+        super().__init__(places)
+        self.of = of
+        self.mounted: list[tuple[str, str]] = []
+
+    async def attach(self, server: str, export: str, path: Path, options: Sequence[str] = ()) -> None:
+        self.mounted.append((server, export))
+        os.rmdir(path)
+        os.symlink(self.of, path)
+
+
+@pytest.fixture
+def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
+    (tmp_path / "export").mkdir()
+    monkeypatch.setattr("agents.volumes.provisioned._let_go", os.unlink)
+    return Export(Places(tmp_path / "pods", tmp_path / "memory"), tmp_path / "export")
+
+
+def share(on_delete: str = "delete") -> Obj:
+    marks = {PROVISIONED_BY: NFS_SUBDIR, NFS_BASE: "/exports", ON_DELETE: on_delete}
+    return {
+        "metadata": {"name": "pvc-1", "annotations": marks, "labels": {RECLAIM_ON: "here"}},
+        "spec": {"nfs": {"server": "192.0.2.1", "path": "/exports/team/data"}},
+        "status": {"phase": "Released"},
+    }
+
+
+@pytest.mark.parametrize(("on_delete", "left"), [("delete", []), ("retain", ["data"]), ("archive", ["archived-data"])])
+async def test_a_subdirectory_is_made_and_given_up_as_its_class_says(
+    export: Export, tmp_path: Path, on_delete: str, left: list[str]
+) -> None:
+    exports = Exports(export, tmp_path / "exports")
+    await exports.make_directory(share(on_delete))
+    assert export.mounted == [("192.0.2.1", "/exports")]
+    (export.of / "team" / "data" / "file").write_text("x")
+    await exports.remove_directory(share(on_delete))
+    assert sorted(os.listdir(export.of / "team")) == left
+
+
+async def test_nothing_beside_the_export_is_touched(export: Export, tmp_path: Path) -> None:
+    exports = Exports(export, tmp_path / "exports")
+    for path in ("/exports", "/exports/../etc", "/other/data"):
+        wrong = share()
+        wrong["spec"]["nfs"]["path"] = path
+        with pytest.raises(VolumeError):
+            await exports.remove_directory(wrong)
+
+
+async def test_a_host_removes_what_it_was_named_for(export: Export, tmp_path: Path) -> None:
+    clock = VirtualClock()
+    client = FakeClient(clock=clock)
+    exports = Exports(export, tmp_path / "exports")
+    recorder = EventRecorder(client, "orca-agent", clock=clock)
+    reclaimer = Reclaimer(client, "here", exports=exports, recorder=recorder, clock=clock)
+    mine, other = tmp_path / "pvc-1_a", tmp_path / "pvc-2_b"
+    mine.mkdir()
+    (mine / "file").write_text("x")
+    other.mkdir()
+    client.seed(PERSISTENTVOLUMES, local(mine))
+    elsewhere = local(other, node="there")
+    elsewhere["metadata"]["name"] = "pvc-2"
+    client.seed(PERSISTENTVOLUMES, elsewhere)
+    bad = local(Path("/etc"))
+    bad["metadata"]["name"] = "pvc-3"
+    client.seed(PERSISTENTVOLUMES, bad)
+    task = asyncio.create_task(reclaimer.run())
+    try:
+        async with asyncio.timeout(10):
+            while mine.exists() or len(client.objects(PERSISTENTVOLUMES)) > 2:
+                await asyncio.sleep(0.01)
+                await clock.settle()
+        await clock.advance(1)
+        assert other.is_dir()
+        assert {one["metadata"]["name"] for one in client.objects(PERSISTENTVOLUMES)} == {"pvc-2", "pvc-3"}
+        assert "/etc was not made for this volume" in {one["message"] for one in client.objects(EVENTS)}
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
