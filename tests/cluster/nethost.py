@@ -13,7 +13,8 @@ import structlog
 import uvloop
 
 from agents.dns import DnsServer
-from agents.network import Iptables, PodNetwork
+from agents.network import Iptables, NetworkOptions, NetworkPlugin, PodNetwork
+from agents.network.cni import CniNetwork
 from agents.network.generation import RuleGeneration
 from agents.network.routes import published
 from agents.proxy import Proxy
@@ -31,7 +32,7 @@ class HostProcess:
     """One public method a command."""
 
     def __init__(self) -> None:
-        self.network: PodNetwork | None = None
+        self.network: PodNetwork | CniNetwork | None = None
         self.client = FakeClient()
         self.proxy: Proxy | None = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -128,9 +129,16 @@ class HostProcess:
         await self.network.start(node)
         return time.perf_counter() - began
 
+    async def start_cni(self, root: str, node: dict[str, Any], conf_dir: str, bin_dirs: list[str]) -> None:
+        if not isinstance(self.network, CniNetwork):
+            programs = tuple(map(Path, bin_dirs))
+            options = NetworkOptions(NetworkPlugin.CNI, cni_conf_dir=Path(conf_dir), cni_bin_dirs=programs)
+            self.network = CniNetwork(root, node["metadata"]["name"], options=options)
+        await self.network.start(node)
+
     async def published(self) -> dict[str, str]:
         """What the host would have its Node tell others."""
-        assert self.network
+        assert isinstance(self.network, PodNetwork)
         return published(self.network.standing)
 
     async def attach(
@@ -143,7 +151,13 @@ class HostProcess:
     ) -> list[str]:
         assert self.network
         return await self.network.attach(
-            uid, pid, hostname=hostname, host_ports=host_ports or [], annotations=annotations
+            uid,
+            pid,
+            hostname=hostname,
+            namespace="default",
+            sandbox_id=f"box-{hostname}",
+            host_ports=host_ports or [],
+            annotations=annotations,
         )
 
     async def time_attach(self, pods: list[tuple[str, int]]) -> list[float]:
@@ -165,7 +179,7 @@ class HostProcess:
         await self.network.reconcile(live)
 
     async def set_nodes(self, nodes: list[Any]) -> dict[str, str]:
-        assert self.network
+        assert isinstance(self.network, PodNetwork)
         await self.network.set_nodes(nodes)
         return self.network.problems
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from orca.api.objects import Obj
@@ -17,7 +17,14 @@ INTERFACE = "eth0"
 
 
 class PluginError(Exception):
-    """A plugin failed, took too long, or is not there; the text is as libcni words it."""
+    """A plugin failed, took too long, or is not there; the text is as libcni words it.
+
+    ``verdict``: the plugin said so itself, with an error object; otherwise nothing is known but that it failed.
+    """
+
+    def __init__(self, text: str, *, verdict: bool = False) -> None:
+        super().__init__(text)
+        self.verdict = verdict
 
 
 class Plugins:
@@ -27,7 +34,14 @@ class Plugins:
         self._directories = tuple(directories)
         self._seconds = seconds
 
+    def require(self, kinds: Iterable[str]) -> None:
+        """Raises ``PluginError`` for the first that is not there. Blocks."""
+        for kind in kinds:
+            if self.find(kind) is None:
+                raise self._missing(kind)
+
     def find(self, kind: str) -> Path | None:
+        """The program of this name. Blocks."""
         for directory in self._directories:
             path = directory / kind
             if path.is_file() and os.access(path, os.X_OK):
@@ -42,8 +56,7 @@ class Plugins:
         kind = str(config["type"])
         path = await asyncio.to_thread(self.find, kind)
         if path is None:
-            searched = " ".join(str(directory) for directory in self._directories)
-            raise PluginError(f'failed to find plugin "{kind}" in path [{searched}]')
+            raise self._missing(kind)
         about = f'plugin type="{kind}" name="{config["name"]}" failed ({command.lower()})'
         code, output, errors = await self._call(
             path, json.dumps(config), {**environment, "CNI_COMMAND": command}, about
@@ -58,10 +71,14 @@ class Plugins:
             raise PluginError(f"{about}: the answer is no JSON object: {_short(output)}")
         if isinstance(answer, dict) and answer.get("msg"):
             details = f"; {answer['details']}" if answer.get("details") else ""
-            raise PluginError(f"{about}: {answer['msg']}{details}")
+            raise PluginError(f"{about}: {answer['msg']}{details}", verdict=True)
         said = _short(errors) or _short(output)
         ended = f"signal: {-code}" if code < 0 else f"exit status {code}"
         raise PluginError(f"{about}: netplugin failed{f': {said}' if said else f' with no error message: {ended}'}")
+
+    def _missing(self, kind: str) -> PluginError:
+        searched = " ".join(str(directory) for directory in self._directories)
+        return PluginError(f'failed to find plugin "{kind}" in path [{searched}]')
 
     async def _call(self, path: Path, text: str, environment: Mapping[str, str], about: str) -> tuple[int, str, str]:
         # Input as a file in memory: a pipe would break when the plugin ends before it has read everything.
