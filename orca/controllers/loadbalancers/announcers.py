@@ -2,7 +2,8 @@
 
 Addresses spread over hosts by a hash of both (rendezvous hashing), so a host that comes or goes moves only what is its
 own. A host is lost for this purpose when its lease was not renewed for `LOST_SECONDS`: those that announce renew it
-every two seconds (``agents.balancer``), so addresses move long before the node counts as NotReady.
+every two seconds (``agents.balancer``), so addresses move long before the node counts as NotReady. As connections do
+not survive the move, a host whose kernel answers while its agent does not has longer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from orca.api.objects import Obj, labels, name
 from orca.controllers import conditions
 
 LOST_SECONDS = 8.0
+DEAF_SECONDS = 20.0
+"""For a host that is there while its agent is silent: it starts again, perhaps on a busy machine. The rules in the
+kernel serve meanwhile, and clients keep the address of a neighbour that long."""
 HEARD_SECONDS = 13.0
 """A host that announces nothing renews its lease every ten."""
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"

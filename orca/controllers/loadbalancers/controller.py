@@ -13,8 +13,11 @@ from orca.controllers.cache import SERVICE_NAME_LABEL
 from orca.controllers.harness import DONE, Context, Controller, Outcome, RetryAfter
 from orca.controllers.loadbalancers import addresses, announcers, pools
 from orca.controllers.loadbalancers.addresses import ANNOUNCED_BY, CLEANUP
+from orca.controllers.loadbalancers.liveness import answers
 
 LEASE_NAMESPACE = "kube-node-lease"
+LOOK_SECONDS = 1.0
+"""Between two looks at a host that is there and silent."""
 _CONFIG = f"{pools.NAMESPACE}/{pools.CONFIG_MAP}"
 
 
@@ -134,7 +137,7 @@ class LoadBalancerController(Controller):
         if self._pools is None and not addresses.is_marked(service):
             return DONE
         chosen = self._choose(service)
-        host = self._announcer(service, chosen)
+        host = await self._announcer(service, chosen)
         service = await self._mark(service, host) or service
         wanted = addresses.wanted_ingress(service, chosen)
         if addresses.ingress_of(service) != wanted:
@@ -145,7 +148,7 @@ class LoadBalancerController(Controller):
                 self.recorder.event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
         if not host:
             return DONE
-        return RetryAfter(max(announcers.LOST_SECONDS - self._silent_since(key, host), 0.1))
+        return RetryAfter(max(announcers.LOST_SECONDS - self._silent_since(key, host), LOOK_SECONDS))
 
     def _choose(self, service: Obj) -> tuple[str, ...]:
         """Its addresses; none, and an event, when it cannot have any."""
@@ -168,7 +171,7 @@ class LoadBalancerController(Controller):
         self._waiting.pop(of, None)
         return chosen
 
-    def _announcer(self, service: Obj, chosen: tuple[str, ...]) -> str:
+    async def _announcer(self, service: Obj, chosen: tuple[str, ...]) -> str:
         """The host for all its addresses: clients of one family are no better off elsewhere."""
         of = key(service)
         current = annotations(service).get(ANNOUNCED_BY, "")
@@ -179,12 +182,17 @@ class LoadBalancerController(Controller):
             local = announcers.local_hosts(self._slices.by_index("service", of))
         now = self.clock.monotonic()
         hosts = [announcers.host_of(node, now - self._heard.get(name(node), self._began)) for node in self._nodes.all()]
+        silent = self._silent_since(of, current)
+        if announcers.LOST_SECONDS <= silent < announcers.DEAF_SECONDS:
+            node = self._nodes.get(current)
+            if node is not None and await answers(node):
+                silent = 0.0
         pool = next((one for one in self._pools or () if any(ip_address(ip) in one for ip in chosen)), None)
         return announcers.announcer(
             chosen[0],
             hosts,
             current,
-            silent=self._silent_since(of, current),
+            silent=silent,
             local=local,
             selector=pool.node_selector if pool is not None else None,
         )

@@ -309,6 +309,39 @@ async def test_addresses_move_when_a_host_falls_silent_and_only_then() -> None:
         assert (await _now(cluster))[1] == other, "it does not move back"
 
 
+async def test_a_host_that_is_there_while_its_agent_starts_again_keeps_its_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = [True]
+
+    async def answers(node: Obj) -> bool:
+        return there[0]
+
+    monkeypatch.setattr("orca.controllers.loadbalancers.controller.answers", answers)
+    async with running_one(LoadBalancerController) as (cluster, _):
+        _node(cluster, "host-1")
+        _node(cluster, "host-2")
+        _pools(cluster)
+        cluster.api.seed(SERVICES, service())
+        await cluster.settle(1)
+        _, first, _ = await _now(cluster)
+        assert first is not None
+        other = {"host-1": "host-2", "host-2": "host-1"}[first]
+
+        async def seconds(count: int) -> None:
+            for _ in range(count):
+                await _beat(cluster, other)
+                await cluster.settle(1)
+
+        await seconds(12)
+        assert (await _now(cluster))[1] == first
+        await _beat(cluster, first)
+        await seconds(12)
+        there[0] = False
+        await seconds(2)
+        assert (await _now(cluster))[1] == other, "then it is gone after all"
+
+
 async def test_an_excluded_host_hands_over_at_once() -> None:
     async with running_one(LoadBalancerController) as (cluster, _):
         _node(cluster, "host-1")

@@ -1,0 +1,134 @@
+"""No request fails while pods, agents, rules and the server change beneath a Service.
+
+Requests come on connections of their own through the cluster IP (from a host of the cluster), node ports and a
+LoadBalancer address (from outside), all the time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import pytest
+
+from orca.lab import host as hosts
+from orca.lab.layout import Lab
+from orca.lab.services import AGENT, SERVER, agent, server
+from tests.cluster import workloads
+from tests.cluster.conftest import LAB, orca
+from tests.cluster.load import Load
+from tests.cluster.test_load_balancers import address_of, pools
+from tests.support.kubectl import Kubectl, eventually
+
+WANTED = 20_000
+ABRUPT = "trap 'exit 0' TERM; mkdir -p /www && hostname > /www/index.html && httpd -f -p 8080 -h /www & wait"
+"""A server that ends in the moment of its signal, and with it every connection: nothing covers up a late signal."""
+
+
+@pytest.fixture
+def web(kubectl: Kubectl, admin: Kubectl, lab: Lab) -> Iterator[Kubectl]:
+    """Four replicas behind all kinds of addresses; nothing in the manifest waits."""
+    admin("apply", "-n", "kube-system", "-f", "-", stdin=json.dumps(pools(lab, 210, 219)))
+    deployment = workloads.who_am_i("web", 4, readiness=True, spec={"terminationGracePeriodSeconds": 30})
+    deployment["spec"]["template"]["spec"]["containers"][0]["command"] = ["sh", "-c", ABRUPT]
+    kubectl("apply", "-f", "-", stdin=workloads.text(deployment, workloads.service("web", kind="LoadBalancer")))
+    kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    yield kubectl
+    kubectl("delete", "service", "--all", "--timeout=30s")
+    admin("delete", "configmap", "load-balancer", "-n", "kube-system")
+
+
+@contextmanager
+def asked(web: Kubectl, lab: Lab, rate: float) -> Iterator[list[Load]]:
+    """Ask through every door while the block runs; nothing may fail."""
+    spec = web.json("get", "service", "web")["spec"]
+    node_port = spec["ports"][0]["nodePort"]
+    outside = [f"{host.address}:{node_port}" for host in lab.hosts] + [f"{address_of(web)}:80"]
+    cluster = f"{spec['clusterIP']}:80"
+    loads = [Load(*outside, rate=rate)]
+    loads += [Load(cluster, rate=rate / 4, inside=host) for host in lab.hosts]
+    with ExitStack() as stack:
+        for load in loads:
+            stack.enter_context(load)
+        # All doors are open before anything happens to them.
+        time.sleep(1)
+        yield loads
+        time.sleep(1)
+    failures = [failure for load in loads for failure in load.failures]
+    total = sum(load.answers for load in loads)
+    print(f"{total} requests, {len(failures)} failed")
+    assert failures == []
+    assert all(load.answers for load in loads)
+
+
+def roll(web: Kubectl, release: str) -> None:
+    web("set", "env", "deployment/web", f"RELEASE={release}")
+    web("rollout", "status", "deployment/web", "--timeout=180s", timeout=200)
+
+
+def scale(web: Kubectl, replicas: int) -> None:
+    web("scale", "deployment/web", f"--replicas={replicas}")
+    eventually(
+        lambda: (
+            len(web.items("pods", "-l", "app=web")) == replicas
+            and web.json("get", "deployment", "web")["status"].get("readyReplicas") == replicas
+        ),
+        seconds=120,
+        what=f"{replicas} replicas",
+    )
+
+
+def test_a_rollout_and_an_agent_that_dies_meanwhile_lose_no_request(web: Kubectl, lab: Lab) -> None:
+    with asked(web, lab, rate=60):
+        orca("lab", "kill", "--name", LAB, f"agent/{lab.host(1).name}")
+        roll(web, "1")
+        scale(web, 1)
+
+
+@pytest.mark.slow
+def test_nothing_that_happens_to_a_cluster_loses_one_of_twenty_thousand_requests(
+    web: Kubectl, admin: Kubectl, lab: Lab
+) -> None:
+    with asked(web, lab, rate=120) as loads:
+        roll(web, "1")
+        scale(web, 10)
+        scale(web, 2)
+        scale(web, 10)
+        worker = lab.host(1)
+        admin("drain", worker.name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", timeout=200)
+        eventually(
+            lambda: web.json("get", "deployment", "web")["status"].get("readyReplicas") == 10,
+            seconds=120,
+            what="all replicas elsewhere",
+        )
+        admin("uncordon", worker.name)
+        roll(web, "2")
+        for host in lab.hosts:
+            orca("lab", "kill", "--name", LAB, f"agent/{host.name}")
+        roll(web, "3")
+        for mode in ("iptables", "auto"):
+            _switch(lab, mode)
+            roll(web, f"with {mode}")
+        _server_away(lab, 60)
+        eventually(lambda: admin.try_("get", "nodes").code == 0, seconds=60, what="the server is back")
+        roll(web, "4")
+    assert sum(load.answers for load in loads) >= WANTED
+
+
+def _switch(lab: Lab, mode: str) -> None:
+    """Start every agent again with another proxy mode."""
+    for host in lab.hosts:
+        hosts.stop_service(host, AGENT)
+        service = agent(host, "")
+        hosts.start_service(host, replace(service, argv=(*service.argv, f"--proxy-mode={mode}")))
+
+
+def _server_away(lab: Lab, seconds: float) -> None:
+    """The processes of the control plane are gone, its host is not."""
+    host = lab.host(0)
+    hosts.stop_service(host, SERVER)
+    time.sleep(seconds)
+    hosts.start_service(host, server(host))
