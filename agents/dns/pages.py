@@ -24,5 +24,5 @@ class DnsPages:
         from agents.dns.metrics import Page, families
 
         memory = self._server.upstream.memory
-        page = Page(families(self._server.tally, cached=memory.counts(), evictions=memory.evictions))
+        page = Page(families(self._server.add_up(), cached=memory.counts(), evictions=memory.evictions))
         return web.Response(body=await asyncio.to_thread(page.text), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -11,6 +11,7 @@ forwarded. Without the API it goes on with what it was told last.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -24,8 +25,10 @@ from agents.dns import reply as replies
 from agents.dns import wire
 from agents.dns.names import Names
 from agents.dns.nameservers import SETTINGS, Address, ResolvConf, Settings, SettingsInvalid
+from agents.dns.quick import QuickAnswers
 from agents.dns.received import answers
 from agents.dns.reply import Reply
+from agents.dns.sockets import bound_socket
 from agents.dns.streams import Streams
 from agents.dns.tally import Tally
 from agents.dns.upstream import NoAnswer, Upstream
@@ -37,11 +40,10 @@ from orca.client.informer import Informer
 
 log = structlog.get_logger()
 
-REMEMBERED = 10_000
+REMEMBERED = 4_000
 """Questions about the cluster whose answers are kept ready; any change of a Service ends them all."""
 FORWARDS = 1000
 """Questions to the outside under way at once; beyond it they are refused, as by kubeadm's ``max_concurrent 1000``."""
-_IP_FREEBIND, _IPV6_FREEBIND = 15, 78
 _PLUGIN_ZONE, _PLUGIN_FORWARD, _PLUGIN_CACHE, _PLUGIN_NONE = "kubernetes", "forward", "cache", ""
 
 Client = tuple[Any, ...]
@@ -80,6 +82,7 @@ class DnsServer:
         self.tally = Tally()
         self._upstream = Upstream(self._servers_of, clock, tally=self.tally)
         self._ready: dict[tuple[str, int, bool, int], Reply] = {}
+        self._quick: list[QuickAnswers] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams = Streams(self._take_stream)
         self._following = False
@@ -102,12 +105,16 @@ class DnsServer:
         transports: list[asyncio.DatagramTransport] = []
         servers: list[asyncio.Server] = []
         try:
+            self._quick = []
             for address in self._addresses:
+                quick = QuickAnswers(self.tally, "2" if ":" in address else "1")
+                self._quick.append(quick)
                 transport, _ = await loop.create_datagram_endpoint(
-                    lambda: _Datagrams(self), sock=_socket(address, self._port, socket.SOCK_DGRAM)
+                    functools.partial(_Datagrams, self, quick),
+                    sock=bound_socket(address, self._port, socket.SOCK_DGRAM),
                 )
                 transports.append(transport)
-                listener = _socket(address, self._port, socket.SOCK_STREAM)
+                listener = bound_socket(address, self._port, socket.SOCK_STREAM)
                 servers.append(await loop.create_server(self._streams.protocol, sock=listener))
             self._listening.set()
             log.info("cluster DNS answers", addresses=list(self._addresses), domain=self._zone.domain)
@@ -125,8 +132,9 @@ class DnsServer:
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
-    def take(self, message: bytes, say: Say, family: str, *, udp: bool) -> bool:
-        """A message: answered on the spot when that can be. False for one that gets no answer."""
+    def take(self, message: bytes, say: Say, family: str, *, udp: bool, quick: QuickAnswers | None = None) -> bool:
+        """A message: answered on the spot when that can be, and by ``quick`` the next time when its answer is of the
+        cluster. False for one that gets no answer."""
         began = time.perf_counter()
         try:
             query = wire.parse_query(message)
@@ -144,6 +152,8 @@ class DnsServer:
             answer = known.to(query, udp=udp)
             self._said(known.rcode, plugin, answer, udp, began)
             say(answer)
+            if quick is not None and self._ready.get(query.key) is known:
+                quick.learn(message, query, known, plugin)
             return True
         if len(self._tasks) >= FORWARDS:
             self.tally.too_many += 1
@@ -183,7 +193,7 @@ class DnsServer:
             return None, _PLUGIN_ZONE
         packed = replies.pack(query, answer)
         if len(self._ready) >= REMEMBERED:
-            self._ready.clear()
+            self._names_changed()
         self._ready[query.key] = packed
         return packed, _PLUGIN_ZONE
 
@@ -204,6 +214,12 @@ class DnsServer:
         asked = replace(query, name=target, wire=wire.name_data(target) + query.wire[-4:])
         found = await self._upstream.ask(asked)
         return replies.pack(query, Answer(found.rcode, (*answer.answers, *answers(found, asked))))
+
+    def add_up(self) -> Tally:
+        """What was counted, complete."""
+        for quick in self._quick:
+            quick.add_up()
+        return self.tally
 
     # --- counting ----------------------------------------------------------------------------------------------------
 
@@ -230,6 +246,8 @@ class DnsServer:
     def _names_changed(self) -> None:
         if self._ready:
             self._ready.clear()
+            for quick in self._quick:
+                quick.clear()
 
     def _servers_of(self, name: str) -> tuple[Address, ...]:
         return self._settings.stub_of(name) or self._settings.upstream or self._host.servers()
@@ -250,8 +268,9 @@ class DnsServer:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, server: DnsServer) -> None:
+    def __init__(self, server: DnsServer, quick: QuickAnswers) -> None:
         self._server = server
+        self._quick = quick
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -262,33 +281,13 @@ class _Datagrams(asyncio.DatagramProtocol):
         transport = self._transport
         if transport is None or len(data) < 12:
             return
+        known = self._quick.answer(data)
+        if known is not None:
+            transport.sendto(known, addr)
+            return
 
         def say(answer: bytes) -> None:
             if not transport.is_closing():
                 transport.sendto(answer, addr)
 
-        self._server.take(data, say, "2" if len(addr) == 4 else "1", udp=True)
-
-
-def _socket(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
-    """A bound socket; the address may come later (the network puts it on the host)."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    made = socket.socket(family, kind)
-    try:
-        if kind == socket.SOCK_STREAM:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET:
-            made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        else:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
-        if kind == socket.SOCK_DGRAM:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        made.bind((address, port))
-        if kind == socket.SOCK_STREAM:
-            made.listen(256)
-        made.setblocking(False)
-    except OSError as error:
-        made.close()
-        raise OSError(error.errno, f"DNS cannot listen on {address}:{port}: {error.strerror}") from error
-    return made
+        self._server.take(data, say, "2" if len(addr) == 4 else "1", udp=True, quick=self._quick)

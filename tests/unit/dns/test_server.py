@@ -263,7 +263,7 @@ async def test_what_was_asked_is_counted_under_corednss_names(world: World) -> N
     await world.ask("www.example.com")
     await world.ask("www.example.com")
     memory = world.server.upstream.memory
-    text = Page(families(world.server.tally, cached=memory.counts(), evictions=0)).text().decode()
+    text = Page(families(world.server.add_up(), cached=memory.counts(), evictions=0)).text().decode()
     for line in (
         'coredns_dns_requests_total{family="1",proto="udp",server="dns://:53",type="A",view="",zone="."} 3.0',
         'coredns_dns_requests_total{family="1",proto="tcp",server="dns://:53",type="AAAA",view="",zone="."} 1.0',
