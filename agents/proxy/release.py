@@ -51,6 +51,9 @@ AGENT_PORT = 10250
 class Rules(Protocol):
     """``agents.proxy.Proxy``: the rules of this host."""
 
+    async def synced(self) -> None:
+        """Return once all Services known at the start are in the kernel."""
+
     def knows(self, ip: str) -> bool:
         """Whether ``ip`` is an endpoint of any Service, or has been a moment ago."""
 
@@ -134,12 +137,14 @@ class Release:
 
         True when every host that counts has confirmed it.
         """
-        used = [ip for ip in ips if self._rules.knows(ip)]
-        if not used:
-            return True
         began = self._clock.monotonic()
         try:
             async with asyncio.timeout(min(seconds, OWN_RULES_SECONDS)):
+                # An agent that has just started knows nothing yet.
+                await self._rules.synced()
+                used = [ip for ip in ips if self._rules.knows(ip)]
+                if not used:
+                    return True
                 for ip in used:
                     await self._rules.released(ip)
             left = seconds - (self._clock.monotonic() - began)

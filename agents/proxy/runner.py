@@ -108,11 +108,12 @@ class Proxy:
         gets traffic only because there is no other does not hold it up.
         """
         waited = False
+        await self.settled()
         while self._is_ready_endpoint(ip):
             waited = True
             self._changed.clear()
             await self._changed.wait()
-        await self.settled()
+            await self.settled()
         return waited
 
     def knows(self, ip: str) -> bool:

@@ -23,7 +23,12 @@ class Rules:
 
     def __init__(self, *known: str) -> None:
         self.known = set(known)
+        self.started = asyncio.Event()
+        self.started.set()
         self.used: dict[str, asyncio.Event] = {ip: asyncio.Event() for ip in known}
+
+    async def synced(self) -> None:
+        await self.started.wait()
 
     def knows(self, ip: str) -> bool:
         return ip in self.known
@@ -119,6 +124,17 @@ async def test_an_address_of_no_service_is_asked_of_nobody() -> None:
         here = Release(Rules(), _informer(node("other", other.port)), "me", trust=lambda: None)
         assert await here.released(["10.244.0.9"], 5)
         assert other.asked == []
+
+
+async def test_an_agent_that_has_just_started_knows_first_what_is_used() -> None:
+    rules = Rules()
+    rules.started.clear()
+    here = Release(rules, _informer(), "me", trust=lambda: None)
+    waiting = asyncio.create_task(here.released(["10.244.0.1"], 5))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    rules.started.set()
+    assert await waiting
 
 
 async def test_the_signal_waits_for_the_slowest_host_and_pods_share_a_question() -> None:
