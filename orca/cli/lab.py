@@ -71,10 +71,12 @@ def command() -> None:
 @named
 @click.option("--hosts", "size", default=3, show_default=True, help="Hosts in all: the server and its agent hosts.")
 @click.option("--nat", is_flag=True, help="Let the hosts reach the outside, for pulling images.")
-def up(name: str, size: int, nat: bool) -> None:
+@click.option("--segments", default=1, show_default=True, help="Segments, with a router between them; hosts in turn.")
+@click.option("--dual-stack", is_flag=True, help="IPv6 beside IPv4 for hosts, pods and services.")
+def up(name: str, size: int, nat: bool, segments: int, dual_stack: bool) -> None:
     """Bring a lab up, or complete one that is up in part."""
     steps = Steps()
-    lab = cluster.reserve(name, size, nat=nat)
+    lab = cluster.reserve(name, size, nat=nat, segments=segments, dual_stack=dual_stack)
     cluster.up(lab, archives=images.build_all(steps), say=steps)
     steps.done(f"lab {name!r} is up: {size} hosts, kubeconfig {lab.kubeconfig}")
 

@@ -27,10 +27,10 @@ SERVER_SECONDS = 60.0
 NODES_SECONDS = 60.0
 
 
-def reserve(name: str, size: int, *, nat: bool = False) -> Lab:
+def reserve(name: str, size: int, *, nat: bool = False, segments: int = 1, dual_stack: bool = False) -> Lab:
     """Plan a lab and record it, so that one that is planned at the same time gets other addresses."""
     with _alone():
-        lab = plan(name, size, nat=nat, in_use=network.in_use())
+        lab = plan(name, size, nat=nat, in_use=network.in_use(), segments=segments, dual_stack=dual_stack)
         lab.save()
     return lab
 
@@ -48,7 +48,8 @@ def _alone() -> Iterator[None]:
 
 def up(lab: Lab, *, archives: Iterable[Path], say: Progress) -> None:
     """Bring a reserved lab up and return when every node is Ready; ``say`` is told each step as it begins."""
-    say(f"network: bridge {lab.bridge} {lab.gateway}/24, {lab.size} hosts")
+    ranges = ", ".join(str(lab.segment_range(segment)) for segment in range(lab.segments))
+    say(f"network: bridge {lab.bridge}, {ranges}, {lab.size} hosts")
     network.build(lab)
     say("engines: a Docker Engine on each host")
     with ThreadPoolExecutor(max_workers=min(16, lab.size + 1)) as pool:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 STATE_ROOT = Path("/var/lib")
 IMAGE_CACHE = Path("/var/cache/orca/images")
 DEFAULT_NAME = "lab"
 MAX_HOSTS = 100
+MAX_SEGMENTS = 8
+FIRST_HOST = 10
 POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/16"
+POD_CIDR6 = "fd00:10:244::/56"
+SERVICE_CIDR6 = "fd00:10:96::/112"
 
 
 class LabError(Exception):
@@ -26,7 +31,8 @@ class LabError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host of a lab. ``position`` 0 is the server; ``address`` is its IPv4 address on the lab's segment."""
+    """One host of a lab. ``position`` 0 is the server; ``address`` is its IPv4 address on its segment. Hosts take the
+    lab's segments in turn."""
 
     lab: Lab
     position: int
@@ -40,8 +46,27 @@ class Host:
         return self.position == 0
 
     @property
+    def segment(self) -> int:
+        return self.position % self.lab.segments
+
+    @property
     def address(self) -> str:
-        return f"{self.lab.prefix}.{10 + self.position}"
+        return str(self.lab.segment_range(self.segment)[FIRST_HOST + self.position // self.lab.segments])
+
+    @property
+    def address6(self) -> str:
+        """Its IPv6 address, "" in a lab without."""
+        if not self.lab.dual_stack:
+            return ""
+        return f"fd30:{self.lab.number:x}:{self.segment + 1:x}::{FIRST_HOST + self.position:x}"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.address, self.address6)))
+
+    @property
+    def gateway(self) -> str:
+        return self.lab.segment_gateway(self.segment)
 
     @property
     def netns(self) -> str:
@@ -82,10 +107,27 @@ class Lab:
     number: int
     size: int
     nat: bool = False
+    segments: int = 1
+    dual_stack: bool = False
 
     @property
     def bridge(self) -> str:
+        """Of the first segment, where the server is; it gives its name to all that is the lab's."""
         return "orca-lab" if self.name == DEFAULT_NAME else f"orca-{self.name}"
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """One a segment. Names of labs have no dots, so nobody else's bridge is called like the others."""
+        return (self.bridge, *(f"orca-s{segment}.{self.number}" for segment in range(1, self.segments)))
+
+    def segment_range(self, segment: int) -> IPv4Network:
+        """The addresses of a segment: an equal part of the lab's /24."""
+        whole = IPv4Network(f"{self.prefix}.0/24")
+        return list(whole.subnets(prefixlen_diff=(self.segments - 1).bit_length()))[segment]
+
+    def segment_gateway(self, segment: int) -> str:
+        """The router between the segments, as hosts of one of them know it."""
+        return str(self.segment_range(segment)[1])
 
     @property
     def prefix(self) -> str:
@@ -93,7 +135,7 @@ class Lab:
 
     @property
     def gateway(self) -> str:
-        return f"{self.prefix}.1"
+        return self.segment_gateway(0)
 
     @property
     def table(self) -> str:
@@ -125,7 +167,7 @@ class Lab:
 
     def save(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
-        record = {"name": self.name, "number": self.number, "size": self.size, "nat": self.nat}
+        record = asdict(self)
         temporary = self.state / "lab.json.new"
         temporary.write_text(json.dumps(record))
         temporary.replace(self.state / "lab.json")
@@ -148,7 +190,15 @@ def load(name: str) -> Lab:
     return Lab(**record)
 
 
-def plan(name: str, size: int, *, nat: bool, in_use: Mapping[int, str] | None = None) -> Lab:
+def plan(
+    name: str,
+    size: int,
+    *,
+    nat: bool,
+    in_use: Mapping[int, str] | None = None,
+    segments: int = 1,
+    dual_stack: bool = False,
+) -> Lab:
     """A new lab with a free number; an existing one of that name keeps its number.
 
     ``in_use`` maps the numbers whose addresses this machine uses already to the link that has them: labs whose state
@@ -159,6 +209,11 @@ def plan(name: str, size: int, *, nat: bool, in_use: Mapping[int, str] | None = 
         raise LabError(f"lab name {name!r}: use at most 9 lower-case letters, digits and dashes")
     if not 1 <= size <= MAX_HOSTS:
         raise LabError(f"--hosts {size}: a lab has 1 to {MAX_HOSTS} hosts")
+    if not 1 <= segments <= MAX_SEGMENTS:
+        raise LabError(f"--segments {segments}: a lab has 1 to {MAX_SEGMENTS} segments")
+    room = (256 >> (segments - 1).bit_length()) - FIRST_HOST - 1
+    if -(-size // segments) > room:
+        raise LabError(f"--hosts {size}: with {segments} segments each has room for {room} hosts")
     taken = {}
     for directory in STATE_ROOT.glob("orca-lab*"):
         try:
@@ -170,8 +225,10 @@ def plan(name: str, size: int, *, nat: bool, in_use: Mapping[int, str] | None = 
         existing = taken[name]
         if existing.size != size:
             raise LabError(f"lab {name!r} is up with {existing.size} hosts; take it down first: orca lab down")
+        if (existing.segments, existing.dual_stack) != (segments, dual_stack):
+            raise LabError(f"lab {name!r} is up with other segments or families; take it down first: orca lab down")
         return existing
-    fresh = Lab(name, 0, size, nat)
+    fresh = Lab(name, 0, size, nat, segments, dual_stack)
     users = {lab.number: lab.bridge for lab in taken.values()} | dict(in_use or {})
     # Number 0 is kept for the default lab, so that its addresses are the ones that people read about.
     wanted = range(1) if name == DEFAULT_NAME else range(1, 256)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from orca.lab.host import Service
-from orca.lab.layout import POD_CIDR, SERVICE_CIDR, Host
+from orca.lab.layout import POD_CIDR, POD_CIDR6, SERVICE_CIDR, SERVICE_CIDR6, Host
 
 ENGINE, SERVER, AGENT = "engine", "server", "agent"
 # Parts that the fault verbs know: the word a person types -> the service it belongs to ("etcd" is the server's child).
@@ -52,8 +52,7 @@ def server(host: Host) -> Service:
             command("orca"),
             "server",
             f"--advertise-address={host.address}",
-            f"--service-cluster-ip-range={SERVICE_CIDR}",
-            f"--cluster-cidr={POD_CIDR}",
+            *_ranges(host),
         ),
     )
 
@@ -72,12 +71,23 @@ def agent(host: Host, token: str) -> Service:
             command("orca-agent"),
             f"--server={host.lab.server_url}",
             f"--token={token}",
-            f"--node-ip={host.address}",
+            f"--node-ip={','.join(host.addresses)}",
+            *_ranges(host),
             f"--hostname-override={host.name}",
             f"--cgroup-parent=/{host.cgroup}",
             "--config-dir=/etc/orca/agent.conf.d",
             *host.control_plane_args(),
         ),
+    )
+
+
+def _ranges(host: Host) -> tuple[str, str]:
+    """Flags that server and agents have in common."""
+    pods, services = (POD_CIDR, POD_CIDR6), (SERVICE_CIDR, SERVICE_CIDR6)
+    families = 2 if host.lab.dual_stack else 1
+    return (
+        f"--service-cluster-ip-range={','.join(services[:families])}",
+        f"--cluster-cidr={','.join(pods[:families])}",
     )
 
 
