@@ -1,0 +1,73 @@
+"""HorizontalPodAutoscalers under real load, and ``kubectl top``, without a metrics server."""
+
+from __future__ import annotations
+
+import yaml
+
+from tests.support.kubectl import Kubectl, eventually
+
+DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "burn"},
+    "spec": {
+        "selector": {"matchLabels": {"app": "burn"}},
+        "template": {
+            "metadata": {"labels": {"app": "burn"}},
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [
+                    {
+                        "name": "main",
+                        "image": "busybox:1.36",
+                        "command": ["sh", "-c", "while [ ! -e /tmp/idle ]; do :; done; sleep 1000"],
+                        "resources": {"requests": {"cpu": "20m"}, "limits": {"cpu": "60m"}},
+                    }
+                ],
+            },
+        },
+    },
+}
+AUTOSCALER = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "burn"},
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "burn"},
+        "minReplicas": 1,
+        "maxReplicas": 3,
+        "metrics": [
+            {
+                "type": "Resource",
+                "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}},
+            }
+        ],
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+    },
+}
+
+
+def replicas(kubectl: Kubectl) -> str:
+    return kubectl("get", "deployment", "burn", "-o", "jsonpath={.spec.replicas}")
+
+
+def test_load_brings_replicas_and_its_end_takes_them_away(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([DEPLOYMENT, AUTOSCALER]))
+    eventually(lambda: replicas(kubectl) == "3", seconds=60, every=1, what="as many replicas as may be")
+    kubectl("rollout", "status", "deployment/burn", "--timeout=30s")
+    shown = kubectl("get", "hpa", "burn")
+    assert "cpu: " in shown
+    assert "%/50%" in shown
+    assert "SuccessfulRescale" in kubectl("describe", "hpa", "burn")
+
+    lines = eventually(
+        lambda: found if len(found := kubectl("top", "pods").splitlines()) == 4 else None, what="all pods are measured"
+    )
+    assert lines[0].split() == ["NAME", "CPU(cores)", "MEMORY(bytes)"]
+    assert any(int(line.split()[1].removesuffix("m")) > 10 for line in lines[1:])
+    nodes = {line.split()[0] for line in kubectl("top", "nodes").splitlines()[1:]}
+    assert nodes == set(kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split())
+
+    for pod in kubectl("get", "pods", "-o", "name").split():
+        kubectl("exec", pod, "--", "touch", "/tmp/idle")
+    eventually(lambda: replicas(kubectl) == "1", seconds=60, every=1, what="one replica when nothing is to be done")
