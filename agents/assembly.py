@@ -25,7 +25,8 @@ from agents.dns import METRICS_PATH, DnsPages, DnsServer, settings_informer
 from agents.explain import TracePages
 from agents.images.catalogue import Catalogue
 from agents.images.keeping import ImageKeeping
-from agents.network import AnyNetwork, NetworkError, NetworkOptions, make_network, node_annotations
+from agents.network import AnyNetwork, NetworkError, NetworkOptions, PodNetwork, make_network, node_annotations
+from agents.network.wiring import LINK_PREFIX
 from agents.node import facts
 from agents.node.join import JoinError, join
 from agents.node.keyring import CLIENT, Keyring
@@ -346,6 +347,7 @@ class Agent:
             namespaces,
             kernel=Nft(network.iptables.own_commits),
             dns=configuration.cluster_dns,
+            ports=LINK_PREFIX if isinstance(network, PodNetwork) else "",
             find=lambda pod_uid: self._pods.object(pod_uid) if self._pods is not None else None,
             recorder=recorder,
             node=node_reference(options.node_name),

@@ -24,6 +24,7 @@ from agents.policy.local import LocalPods
 from agents.policy.model import Policy, policy_of
 from agents.policy.render import Ruleset, difference, removal, replacement, ruleset
 from agents.policy.ruleset import Isolation, isolation
+from agents.policy.shortcut import Shortcut
 from orca.api.builtin import NETWORKPOLICIES
 from orca.api.objects import Obj, key
 from orca.client.base import Client
@@ -52,7 +53,9 @@ class Recorder(Protocol):
 
 
 class NetworkPolicies:
-    """See the module. ``find`` answers a pod of this host by its uid; ``node`` is what events of the host are about."""
+    """See the module. ``find`` answers a pod of this host by its uid; ``ports`` is how names of its pods' links begin,
+    if they are ports of a bridge that need not reach each other by it; ``node`` is what events of the host are about.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class NetworkPolicies:
         *,
         kernel: Kernel,
         dns: Sequence[str] = (),
+        ports: str = "",
         find: Callable[[str], Obj | None],
         recorder: Recorder,
         node: Obj,
@@ -78,6 +82,7 @@ class NetworkPolicies:
         self._local = LocalPods(self._pods_changed)
         self._cluster = ClusterPods(client, namespaces, dns=self._dns, changed=self._touch, clock=self._clock)
         self._integrity = Integrity(kernel)
+        self._shortcut = Shortcut(kernel, ports)
         self._isolation: Isolation | None = None
         self._written: Ruleset | None = None
         """What the kernel has; None: no table."""
@@ -241,6 +246,7 @@ class NetworkPolicies:
         async with self._lock:
             if self._written is None or self.problem or not self._certain:
                 return
+            await self._shortcut.close(anew=False)
             harm = await self._integrity.harm(self._written, self._clock.monotonic())
             if harm:
                 log.warning("network policy rules were changed by somebody else and are put back", what=harm)
@@ -286,6 +292,10 @@ class NetworkPolicies:
             commands = replacement(new)
         if not commands:
             return
+        if new is None:
+            await self._shortcut.leave(anew=not self._certain)
+        else:
+            await self._shortcut.close(anew=not self._certain)
         await self._kernel.apply(commands)
         if new is not None:
             await self._integrity.note(self._written if self._certain else None, new)

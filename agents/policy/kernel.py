@@ -12,7 +12,7 @@ from typing import Protocol
 
 from agents.network.generation import RuleGeneration
 from agents.network.iptables import OwnCommits
-from agents.policy.render import TABLE, removal
+from agents.policy.render import BRIDGE_TABLE, TABLE, removal
 
 _PROBE = "add table inet orca-policy-probe\ndelete table inet orca-policy-probe\n"
 
@@ -119,3 +119,6 @@ async def remove_table() -> None:
     nft = Nft()
     if not await nft.problem():
         await nft.apply(removal())
+        with contextlib.suppress(KernelError):
+            # Kernels without rules for bridges have none.
+            await nft.apply(removal(BRIDGE_TABLE))

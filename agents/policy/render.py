@@ -23,6 +23,7 @@ from agents.policy.peers import PeerIndex
 from agents.policy.ruleset import DIRECTIONS, FAMILIES, Chain, Isolation, Match
 
 TABLE = "inet orca-policy"
+BRIDGE_TABLE = "bridge orca-policy"
 _MAX_LINE = 2000
 """Elements in one command."""
 
@@ -142,9 +143,24 @@ def frame() -> str:
     return "\n".join(lines) + "\n"
 
 
-def removal() -> str:
+def removal(table: str = TABLE) -> str:
     """Takes the table away, whether or not it is there."""
-    return f"add table {TABLE}\ndelete table {TABLE}\n"
+    return f"add table {table}\ndelete table {table}\n"
+
+
+def shortcut_closed(ports: str, families: Iterable[int]) -> str:
+    """The table that keeps pods from sending frames to each other past the host's IP rules.
+
+    By their routes they send everything to the host, but who may send raw frames could address a neighbour on the
+    bridge. ``ports`` is how names of pods' ports begin; ``families`` are those whose bridged packets the kernel does
+    not show to the IP rules by itself.
+    """
+    lines = [f"table {BRIDGE_TABLE} {{", "\tchain forward {", "\t\ttype filter hook forward priority filter;"]
+    for family in families:
+        kind = "ip" if family == 4 else "ip6"
+        between = f'iifname "{ports}*" oifname "{ports}*"'
+        lines.append(f'\t\t{between} ether type {kind} counter drop comment "past the policies"')
+    return removal(BRIDGE_TABLE) + "\n".join([*lines, "\t}", "}"]) + "\n"
 
 
 def replacement(new: Ruleset) -> str:

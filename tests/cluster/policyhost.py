@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from agents.network.wiring import LINK_PREFIX
 from agents.policy import keeper
 from agents.policy.keeper import NetworkPolicies
 from agents.policy.kernel import Nft
@@ -49,6 +50,7 @@ class PolicyHost(nethost.HostProcess):
             namespaces,
             kernel=Nft(),
             dns=(DNS,),
+            ports=LINK_PREFIX,
             find=lambda pod_uid: next((obj for obj in self.client.objects(PODS) if uid(obj) == pod_uid), None),
             recorder=self.told,
             node={"kind": "Node", "name": node_name},

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agents.network.wiring import hardware_address
 from tests.cluster.netlab import NetLab, Pod, start_server
 from tests.cluster.policyhost import DNS
 from tests.cluster.probes import Probe, Target, ask_all
@@ -211,6 +212,26 @@ def test_dns_as_policies_usually_name_it(nine: Nine, allowing: list[Obj], expect
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.mark.parametrize("shown", ["0", "1"])
+def test_frames_to_a_neighbour_do_not_lead_past_policies(nine: Nine, shown: str) -> None:
+    """With and without the kernel showing bridged packets to IP rules."""
+    source, target = nine.pods["x/a"], nine.pods["x/c"]
+    assert source.host is target.host
+    settings = [f"net.bridge.bridge-nf-call-{name}" for name in ("iptables", "ip6tables")]
+    if source.host.run("sysctl", "-n", settings[0], check=False) == "" and shown == "1":
+        pytest.skip("kernel without br_netfilter")
+    for setting in settings:
+        source.host.run("sysctl", "-w", f"{setting}={shown}", check=False)
+    source.run("ip", "route", "replace", f"{target.ip}/32", "dev", "eth0", "scope", "link")
+    source.run("ip", "neigh", "replace", target.ip, "lladdr", hardware_address(target.ip), "dev", "eth0")
+    try:
+        assert nine.reaches("x/a", "x/c", kind="udp"), "the way past the host is there"
+        nine.apply(policy("x/deny", only(pod="c"), ingress=[]))
+        assert not nine.reaches("x/a", "x/c", kind="udp", timeout=0.4)
+    finally:
+        source.run("ip", "route", "del", f"{target.ip}/32", "dev", "eth0")
 
 
 def test_a_label_opens_and_closes_at_once(nine: Nine) -> None:
