@@ -21,7 +21,7 @@ from agents.volumes.plugin import Places, fs_group, only_on_mismatch
 from agents.volumes.provisioned import Exports
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
 from orca.api.errors import ApiError, is_not_found
-from orca.api.objects import Obj, name, namespace, uid
+from orca.api.objects import Obj, controller_of, name, namespace, uid
 from orca.api.resources import Resource
 from orca.api.volumes import LOCAL_PATH, NFS_SUBDIR, PROVISIONED_BY, annotation
 from orca.client.base import Client
@@ -54,6 +54,16 @@ class Claims:
             raise VolumeError(f"error processing PVC {space}/{claim_name}: {error}") from error
         self._check_node(volume)
         return await self._mount(pod, volume, read_only=bool(source.get("readOnly")))
+
+    async def make_own(self, pod: Obj, volume_name: str) -> Mounted:
+        """The volume of a claim that was made for this pod alone (``ephemeral``)."""
+        claim_name, space = f"{name(pod)}-{volume_name}", namespace(pod)
+        claim = await self._get(PERSISTENTVOLUMECLAIMS, claim_name, space)
+        owner = controller_of(claim)
+        if owner is None or owner["uid"] != uid(pod):
+            told = f"PVC {space}/{claim_name} was not created for pod {space}/{name(pod)} (pod is not owner)"
+            raise VolumeError(f"error processing PVC {space}/{claim_name}: {told}")
+        return await self.make(pod, volume_name, {"claimName": claim_name})
 
     def _check_node(self, volume: Obj) -> None:
         """Some volumes are on one host alone; a pod that names its node itself may have been sent to another."""
@@ -111,6 +121,18 @@ class Claims:
         if group is not None and not read_only:
             give_to_group(path, group, only_on_mismatch=only_on_mismatch(pod))
         return Mounted(str(path), read_only)
+
+
+class OwnClaims:
+    """ephemeral: claims that are made for one pod each."""
+
+    follows_api = False
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+
+    async def make(self, pod: Obj, volume_name: str, source: Obj) -> Mounted:
+        return await self._claims.make_own(pod, volume_name)
 
 
 _NO_SOURCES = frozenset({"capacity", "claimRef", "nodeAffinity"})

@@ -25,7 +25,7 @@ from agents import mounts
 from agents.pods.environment import ConfigError, Place
 from agents.pods.ports import Mounted, Stage
 from agents.volumes import removal, staging
-from agents.volumes.claims import Claims
+from agents.volumes.claims import Claims, OwnClaims
 from agents.volumes.empty_dir import EmptyDir
 from agents.volumes.errors import VolumeError
 from agents.volumes.from_api import DIRECTORIES, FilesFromApi
@@ -70,12 +70,14 @@ class VolumeManager:
         self._tokens = TokenSource(client, clock)
         nfs = Nfs(self._places)
         self.exports = Exports(nfs, root / "exports")
+        claims = Claims(client, self._places, nfs, node, self.exports)
         self._plugins: dict[str, Plugin] = {
             "hostPath": HostPath(),
             "emptyDir": EmptyDir(self._places, place),
             "nfs": nfs,
             "image": ImageVolume(root),
-            "persistentVolumeClaim": Claims(client, self._places, nfs, node, self.exports),
+            "persistentVolumeClaim": claims,
+            "ephemeral": OwnClaims(claims),
         }
         for kind in DIRECTORIES:
             self._plugins[kind] = FilesFromApi(

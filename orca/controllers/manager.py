@@ -23,6 +23,7 @@ from orca.controllers.endpoints import (
     EndpointSliceController,
     EndpointSliceMirroringController,
 )
+from orca.controllers.ephemeralvolumes import EphemeralVolumeController
 from orca.controllers.garbage import GarbageCollector
 from orca.controllers.harness import Context
 from orca.controllers.horizontalpodautoscaler import HorizontalPodAutoscalerController
@@ -83,6 +84,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     StatefulSetController,
     HorizontalPodAutoscalerController,
     ResourceQuotaController,
+    EphemeralVolumeController,
     PersistentVolumeClaimBinder,
     PersistentVolumeBinder,
     ClaimProtectionController,

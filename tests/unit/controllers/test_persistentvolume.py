@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca.api.builtin import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
+from orca.api.builtin import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
 from orca.api.objects import Obj
 from orca.api.volumes import LOCAL_PATH, NFS_SUBDIR, RECLAIM_ON, best_match, refers_to
 from orca.controllers.persistentvolume.provisioning import ProvisioningError, provision
-from tests.unit.controllers.support import Cluster, running
+from tests.unit.controllers.support import Cluster, pod, running
 
 
 def volume(name: str = "pv", size: str = "1Gi", *modes: str, **spec: Any) -> Obj:
@@ -156,14 +156,8 @@ async def test_a_volume_asked_for_by_name_must_serve(change: Obj, why: str) -> N
         cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim(volumeName="pv"))
         await cluster.settle(2)
         assert (await of(cluster))["status"]["phase"] == "Pending"
-        told = [one["message"] for one in cluster.api.objects(_events()) if one["reason"] == "VolumeMismatch"]
+        told = [one["message"] for one in cluster.api.objects(EVENTS) if one["reason"] == "VolumeMismatch"]
         assert told == [f'Cannot bind to requested volume "pv": {why}']
-
-
-def _events() -> Any:
-    from orca.api.builtin import EVENTS
-
-    return EVENTS
 
 
 async def test_a_bound_claim_without_its_volume_is_lost() -> None:
@@ -173,9 +167,6 @@ async def test_a_bound_claim_without_its_volume_is_lost() -> None:
         await cluster.settle(1)
         await cluster.api.patch(PERSISTENTVOLUMES, "pv", {"metadata": {"finalizers": None}})
         await cluster.api.delete(PERSISTENTVOLUMES, "pv")
-        await cluster.api.patch(PERSISTENTVOLUMES, "pv", {"metadata": {"finalizers": None}}) if any(
-            one["metadata"]["name"] == "pv" for one in cluster.api.objects(PERSISTENTVOLUMES)
-        ) else None
         await cluster.settle(1)
         assert (await of(cluster))["status"]["phase"] == "Lost"
 
@@ -224,7 +215,7 @@ async def test_a_delayed_claim_waits_for_the_schedulers_choice() -> None:
         cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim(storageClassName="local-path"))
         await cluster.settle(1)
         assert (await of(cluster))["status"]["phase"] == "Pending"
-        assert "WaitForFirstConsumer" in {one["reason"] for one in cluster.api.objects(_events())}
+        assert "WaitForFirstConsumer" in {one["reason"] for one in cluster.api.objects(EVENTS)}
         chosen = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "host-2"}}}
         await cluster.api.patch(PERSISTENTVOLUMECLAIMS, "data", chosen, "default")
         await cluster.settle(1)
@@ -251,6 +242,34 @@ async def test_other_provisioners_are_told_and_the_default_class_comes_late() ->
         cluster.api.seed(PERSISTENTVOLUMES, volume(storageClassName="fast", claimRef=reference))
         await cluster.settle(1)
         assert (await of(cluster))["status"]["phase"] == "Bound"
+
+
+async def test_a_volume_of_a_pods_own_comes_and_goes_with_it() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(PERSISTENTVOLUMES, volume())
+        own = pod("p", node="")
+        template = {"metadata": {"labels": {"of": "p"}}, "spec": claim()["spec"]}
+        own["spec"]["volumes"] = [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}}]
+        cluster.api.seed(PODS, own)
+        await cluster.settle(1)
+        made = await of(cluster, "p-scratch")
+        assert made["metadata"]["labels"] == {"of": "p"}
+        assert made["metadata"]["ownerReferences"][0]["uid"] == "uid-p"
+        assert made["status"]["phase"] == "Bound"
+        await cluster.api.delete(PODS, "p", "default", grace_seconds=0)
+        await cluster.settle(5)
+        assert cluster.api.objects(PERSISTENTVOLUMECLAIMS) == []
+
+
+async def test_a_claim_of_somebody_else_is_not_taken_for_a_pods_own() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim("p-scratch"))
+        own = pod("p", node="")
+        own["spec"]["volumes"] = [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": claim()["spec"]}}}]
+        cluster.api.seed(PODS, own)
+        await cluster.settle(2)
+        told = {one["message"] for one in cluster.api.objects(EVENTS)}
+        assert 'PVC "p-scratch" was not created for pod "default/p" (pod is not owner)' in told
 
 
 NFS = {"server": "nfs.example", "path": "/exports"}
