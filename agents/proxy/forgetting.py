@@ -13,6 +13,8 @@ from orca.client.clock import Clock
 
 BURIALS = (0.0, 2.0, 10.0, 60.0, 125.0)
 """Seconds after a pod's end at which its TCP flows are looked for: their clients let go of them one by one."""
+BURIAL_PAUSE_SECONDS = 1.0
+"""The kernel walks its whole table for every look, some milliseconds even when it is empty."""
 
 
 class Forgetting:
@@ -24,6 +26,7 @@ class Forgetting:
         self._ips: dict[str, frozenset[str]] = {}
         self._burial: asyncio.Task[None] | None = None
         self._graves: dict[str, list[float]] = {}
+        self._buried_at = -BURIAL_PAUSE_SECONDS
         self._udp: dict[str, tuple[ServicePort, ...]] = {}
 
     def knows(self, ip: str) -> bool:
@@ -66,8 +69,12 @@ class Forgetting:
                 self._graves[ip] = [now + seconds for seconds in BURIALS]
 
     def bury(self) -> None:
-        """Beside the rules, which never wait for it."""
-        if self._graves and (self._burial is None or self._burial.done()):
+        """Beside the rules, which never wait for it; to be called again and again."""
+        now = self._clock.monotonic()
+        if not any(times[0] <= now for times in self._graves.values()) or now - self._buried_at < BURIAL_PAUSE_SECONDS:
+            return
+        if self._burial is None or self._burial.done():
+            self._buried_at = now
             self._burial = asyncio.create_task(self._bury())
 
     async def _bury(self) -> None:

@@ -60,7 +60,7 @@ def state(*names: str, negate: bool = False) -> Statement:
     """Of the connection: one of these (or none of them)."""
     mask = sum(_STATES[name] for name in names)
     return Statement(
-        f"ct state {'!= ' if negate and len(names) == 1 else ''}{','.join(names)}",
+        f"ct state {'! ' if negate else ''}{','.join(names)}",
         _expression("ct", number(1, 1), number(2, _CT_STATE)) + _masked(mask, 0, _EQUAL if negate else _UNEQUAL),
     )
 

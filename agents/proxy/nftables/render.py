@@ -176,6 +176,8 @@ class _Renderer:
     def _source_ranges(self, address: str) -> None:
         port = self.port
         key = pack(self.types, address, port.protocol, port.port)
+        if key in self.taken:
+            return
         self.found.elements[("firewall-ips", key)] = Element(key, comment=self.label)
         networks = [ipaddress.ip_network(text) for text in port.source_ranges]
         if self.host.node_in(port.source_ranges):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
@@ -14,51 +13,41 @@ from agents.network.addresses import HostPort, Lease
 from agents.network.iptables import Rules, Transaction, difference, parse_save
 from agents.proxy.backend import HostView
 from agents.proxy.iptables import layout
-from agents.proxy.model import Endpoint, ServicePort
+from agents.proxy.model import Family, ServicePort
+from tests.unit.proxy.models import (
+    CASES,
+    CIDR,
+    CIDR6,
+    GOLDEN,
+    HOST,
+    compare_with_golden,
+    of_family,
+    port,
+    run_alone,
+)
 
-GOLDEN = Path(__file__).parent / "golden"
-CIDR = "10.244.0.0/16"
-HOST = HostView((CIDR, "fd00:10:244::/56"))
-NEAR, FAR = Endpoint("10.244.1.2", 8080, True), Endpoint("10.244.2.2", 8080, False)
-THIRD = Endpoint("10.244.2.3", 8080, False)
-BASE = {"service": "default/web", "port_name": "http", "protocol": "TCP", "port": 80, "cluster_ip": "10.96.0.50"}
-
-
-def port(**more: object) -> ServicePort:
-    return ServicePort(**{**BASE, "anywhere": True, **more})  # type: ignore[arg-type]
-
-
-CASES = {
-    "cluster-ip": port(cluster=(NEAR, FAR, THIRD)),
-    "no-endpoints": port(anywhere=False, node_port=30080, external_ips=("192.0.2.50",)),
-    "node-port": port(cluster=(NEAR, FAR), node_port=30080),
-    "external-local": port(cluster=(NEAR, FAR), local=(NEAR,), external_local=True, node_port=30080),
-    "external-local-none-here": port(cluster=(FAR,), external_local=True, node_port=30080),
-    "internal-local": port(local=(NEAR,), internal_local=True),
-    "internal-local-none-here": port(internal_local=True),
-    "affinity": port(cluster=(NEAR, FAR), affinity_seconds=10800),
-    "udp": port(protocol="UDP", port_name="", cluster=(NEAR,)),
-    "sctp": port(protocol="SCTP", cluster=(NEAR,)),
-    "load-balancer": port(
-        cluster=(NEAR,),
-        node_port=30080,
-        load_balancer_ips=("192.0.2.60",),
-        source_ranges=("192.0.2.0/24", "198.51.100.7/32"),
-    ),
-}
+TOOLS: dict[Family, str] = {4: "iptables", 6: "ip6tables"}
+HOSTS = (
+    HOST,
+    HostView((), node_ips=HOST.node_ips, node_port_addresses=("primary",), masquerade_all=True),
+    HostView((CIDR, CIDR6), node_port_addresses=("192.0.2.0/24", "127.0.0.0/8", "2001:db8::/32")),
+    HostView((CIDR, CIDR6), localhost_node_ports=False),
+)
+FAMILIES = pytest.mark.parametrize("family", TOOLS)
 
 
-def chains_of(*ports: ServicePort) -> dict[str, dict[str, Rules]]:
+def chains_of(*ports: ServicePort, host: HostView = HOST) -> dict[str, dict[str, Rules]]:
     found: dict[tuple[str, str], Rules] = {}
-    for table, chains in layout.static_chains(HOST, 4).items():
+    family = ports[0].family
+    for table, chains in layout.static_chains(host, family).items():
         found.update({(table, chain): rules for chain, rules in chains.items()})
     shared: dict[tuple[str, str], Rules] = {}
     for one in ports:
-        fragment = layout.render(one, HOST)
+        fragment = layout.render(one, host)
         found.update(fragment.own)
         for key, rules in fragment.shared.items():
             shared[key] = shared.get(key, ()) + rules
-    for key, tail in layout.shared_tail(HOST, 4).items():
+    for key, tail in layout.shared_tail(host, family).items():
         found[key] = shared.get(key, ()) + tail
     tables: dict[str, dict[str, Rules]] = {"nat": {}, "filter": {}}
     for (table, chain), rules in found.items():
@@ -75,13 +64,11 @@ def text_of(one: ServicePort) -> str:
     return str(transaction)
 
 
+@FAMILIES
 @pytest.mark.parametrize("name", CASES)
-def test_golden(name: str) -> None:
-    path = GOLDEN / f"{name}.rules"
-    text = text_of(CASES[name])
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(text)
-    assert text == path.read_text(), f"review the difference, then run with UPDATE_GOLDEN=1 ({path.name})"
+def test_golden(name: str, family: Family) -> None:
+    path = GOLDEN / "iptables" / f"{name}{'' if family == 4 else '.ipv6'}.rules"
+    compare_with_golden(path, text_of(of_family(CASES[name], family)))
 
 
 def test_chain_names_are_kube_proxys() -> None:
@@ -115,11 +102,15 @@ in_namespace = pytest.mark.skipif(
 
 
 @in_namespace
-@pytest.mark.parametrize("name", CASES)
-def test_real_tool_accepts_and_reads_back_equal(name: str) -> None:
-    wanted = chains_of(CASES[name])
+@FAMILIES
+@pytest.mark.parametrize("host", HOSTS, ids=range(len(HOSTS)))
+def test_real_tool_accepts_and_reads_back_equal(family: Family, host: HostView) -> None:
+    cases = [of_family(CASES[name], family) for name in CASES]
+    # Of one service each, so that all of them stand beside each other.
+    ports = [replace(port, service=f"default/s{number}") for number, port in enumerate(cases)]
+    wanted = chains_of(*ports, host=host)
     transaction = difference({}, wanted, jumps=layout.JUMPS, owned=layout.owned)
-    state = load_and_read(str(transaction))
+    state = load_and_read(str(transaction), tool=TOOLS[family])
     again = difference(state, wanted, jumps=layout.JUMPS, owned=layout.owned)
     assert str(again) == "", "what iptables-save prints is what was rendered"
 
@@ -143,14 +134,8 @@ def test_everything_can_be_removed_again() -> None:
     assert [chain for chains in left.values() for chain in chains if chain.startswith("KUBE")] == []
 
 
-def load_and_read(*texts: str) -> dict[str, dict[str, Rules]]:
+def load_and_read(*texts: str, tool: str = "iptables") -> dict[str, dict[str, Rules]]:
     """Test and load each text in a fresh namespace; returns what is there in the end."""
-    steps = [f"iptables-restore --noflush {how} <<'EOF'\n{text}EOF" for text in texts for how in ("--test", "--wait 5")]
-    reads = [f"iptables-save -t {table}" for table in ("nat", "filter", "mangle")]
+    steps = [f"{tool}-restore --noflush {how} <<'EOF'\n{text}EOF" for text in texts for how in ("--test", "--wait 5")]
+    reads = [f"{tool}-save -t {table}" for table in ("nat", "filter", "mangle")]
     return parse_save(run_alone("\n".join(["set -e", *steps, *reads])))
-
-
-def run_alone(script: str) -> str:
-    done = subprocess.run(["unshare", "--net", "bash", "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{done.stderr}\n{script}"
-    return done.stdout
