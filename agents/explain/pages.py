@@ -16,19 +16,20 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 from aiohttp import web
 
-from agents.explain import chains, virtual
+from agents.explain import chains, tables, virtual
 from agents.pods.files import parse_resolver
 from agents.pods.paths import PodFiles
 from agents.pods.ports import PodView
 from agents.policy.model import Policy, pod_of
 from agents.policy.verdict import Party, judge
+from agents.proxy import conntrack
 from agents.proxy.seen import RulesSeen
 from agents.server.targets import failure
 from orca.api.objects import Obj, labels, name, uid
@@ -124,8 +125,10 @@ class TracePages:
 
     async def _seen(self, backend: Any, mode: str, ip: str, port: int, protocol: str) -> RulesSeen | None:
         if hasattr(backend, "seen"):
-            found: RulesSeen | None = await backend.seen(ip, port, protocol)
-            return found
+            return cast("RulesSeen | None", await backend.seen(ip, port, protocol))
+        if mode == "nftables":
+            found = await tables.seen(_nft, ip, port, protocol)
+            return await asyncio.to_thread(_with_connections, found, ip, port)
         if mode == "iptables":
             tool = "ip6tables-save" if ":" in ip else "iptables-save"
             nat, filters = [await _output(tool, "-c", "-t", table) for table in ("nat", "filter")]
@@ -208,6 +211,27 @@ async def _output(*argv: str) -> str:
     if process.returncode:
         raise OSError(f"{argv[0]}: {err.decode(errors='replace').strip()}")
     return out.decode(errors="replace")
+
+
+async def _nft(*argv: str) -> str:
+    try:
+        return await _output("nft", *argv)
+    except FileNotFoundError as error:
+        raise OSError("nft is not installed") from error
+    except OSError as error:
+        if "No such file" in str(error):
+            return ""
+        raise
+
+
+def _with_connections(found: RulesSeen, ip: str, port: int) -> RulesSeen:
+    """Its elements count nothing; the kernel's table of connections says how many there are now."""
+    try:
+        counts = conntrack.connections(ip, port)
+    except OSError:
+        return found
+    endpoints = tuple(replace(each, connections=counts.get(each.ip, 0)) for each in found.endpoints)
+    return replace(found, endpoints=endpoints)
 
 
 async def _body(request: web.Request) -> Obj:

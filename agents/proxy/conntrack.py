@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -105,6 +106,23 @@ class ConntrackTable:
                 log.warning("clients may go on using endpoints that are gone", reason=str(error))
             self._told = True
             return 0
+
+
+def connections(destination: str, port: int) -> Counter[str]:
+    """How many flows (of TCP: connections in use) asked for an address and port, by the address that answers them.
+
+    Blocking; for whoever looks for a fault. Raises OSError.
+    """
+    with contextlib.closing(
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER)
+    ) as table:
+        table.settimeout(5.0)
+        table.bind((0, 0))
+        return Counter(
+            flow.server
+            for flow, _ in _entries(table)
+            if (flow.destination, flow.port) == (destination, port) and (flow.open or flow.protocol == _UDP)
+        )
 
 
 def _delete(choose: Callable[[set[Flow]], list[Flow]]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agents.explain import chains, virtual
+from agents.explain import chains, tables, virtual
 from agents.explain.sockets import Listener, Route, listeners, route
 from agents.proxy.seen import EndpointSeen
 
@@ -85,3 +85,30 @@ def test_listeners_and_routes(tmp_path: Path) -> None:
     )
     assert route(tmp_path, "fd00:10:244:1::9") == Route("fd00:10:244:1::/64", "orca0")
     assert route(tmp_path, "fd99::1") is None
+
+
+async def test_tables_are_asked_element_by_element() -> None:
+    web = "10.96.0.50 . tcp . 80"
+    answers = {
+        f"service-ips {{ {web} }}": f'elements = {{ {web} comment "shop/web" : goto cluster-ip-2 }}',
+        f"cluster-endpoints {{ {web} . 0 }}": f"elements = {{ {web} . 0 : 10.244.1.5 . 8080 }}",
+        f"cluster-endpoints {{ {web} . 1 }}": f"elements = {{ {web} . 1 : 10.244.2.5 . 8080 }}",
+        "service-ips { fd00::50 . tcp . 80 }": "elements = { fd00::50 . tcp . 80 : goto cluster-XYZ/shop/web/tcp/80 }",
+        '"cluster-XYZ/shop/web/tcp/80"': "\n".join(
+            (
+                'ip6 saddr @clients-A goto "endpoint-A/shop/web/fd00.1..5/8080"',
+                'goto "endpoint-A/shop/web/fd00.1..5/8080"',
+            )
+        ),
+        "no-endpoint-services { 10.96.0.60 . tcp . 80 }": "elements = { 10.96.0.60 . tcp . 80 : goto refused }",
+    }
+
+    async def nft(*argv: str) -> str:
+        return answers.get(" ".join(argv[4:]), "")
+
+    seen = await tables.seen(nft, "10.96.0.50", 80, "TCP")
+    assert seen.endpoints == (EndpointSeen("10.244.1.5", 8080), EndpointSeen("10.244.2.5", 8080))
+    assert (await tables.seen(nft, "fd00::50", 80, "TCP")).endpoints == (EndpointSeen("fd00:1::5", 8080),)
+    refused = await tables.seen(nft, "10.96.0.60", 80, "TCP")
+    assert (refused.present, refused.refuses) == (True, True)
+    assert not (await tables.seen(nft, "10.96.0.99", 80, "TCP")).present
