@@ -30,9 +30,10 @@ def serve(ports, sctp):
     chosen = selectors.DefaultSelector()
     for kind in ("tcp", "udp", *(("sctp",) if sctp else ())):
         for port in ports:
-            s = opened(kind, "0.0.0.0")
+            s = opened(kind, "::")
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind(("0.0.0.0", port))
+            s.bind(("::", port))
             if kind != "udp":
                 s.listen(256)
             chosen.register(s, selectors.EVENT_READ, kind)

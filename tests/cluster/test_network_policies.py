@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agents.network.ranges import host_has_ipv6
 from agents.network.wiring import hardware_address
 from tests.cluster.netlab import NetLab, Pod, start_server
 from tests.cluster.policyhost import DNS
@@ -31,6 +32,11 @@ def has_sctp() -> bool:
     return True
 
 
+def both(pod: Pod) -> tuple[str, ...]:
+    """The pod's addresses."""
+    return (pod.ip, pod.ip6) if pod.ip6 else (pod.ip,)
+
+
 class Nine:
     """Nine pods on two hosts that all enforce policies, and one probe in each."""
 
@@ -41,7 +47,7 @@ class Nine:
         self.pods: dict[str, Pod] = {}
         for number, key in enumerate(policies.PODS):
             self.pods[key] = lab.hosts[number % 2].pod(key.replace("/", "-"))
-        self.objects = {key: policies.pod(key, pod.host.name, pod.ip) for key, pod in self.pods.items()}
+        self.objects = {key: policies.pod(key, pod.host.name, *both(pod)) for key, pod in self.pods.items()}
         self.probes = {key: Probe(pod, policies.NUMBERS, sctp=has_sctp()) for key, pod in self.pods.items()}
         for probe in self.probes.values():
             probe.ready()
@@ -59,7 +65,7 @@ class Nine:
         return max(host.call("put", objects=list(wanted), gone=gone) for host in self.lab.hosts)
 
     def label(self, key: str, **labels: str) -> float:
-        changed = policies.pod(key, self.pods[key].host.name, self.pods[key].ip, **labels)
+        changed = policies.pod(key, self.pods[key].host.name, *both(self.pods[key]), **labels)
         return max(host.call("put", objects=[changed], gone=[]) for host in self.lab.hosts)
 
     def reaches(self, source: str, target: str, port: int = 80, kind: str = "tcp", timeout: float = 1.0) -> bool:
@@ -73,7 +79,7 @@ class Nine:
 
 @pytest.fixture(scope="module")
 def nine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nine]:
-    with NetLab(tmp_path_factory.mktemp("policies"), hosts=2) as lab:
+    with NetLab(tmp_path_factory.mktemp("policies"), hosts=2, dual_stack=host_has_ipv6()) as lab:
         for host in lab.hosts:
             host.process = "tests.cluster.policyhost"
         lab.start_networks()
@@ -97,15 +103,20 @@ def test_all_pairs_as_the_oracle_says(nine: Nine, case: str) -> None:
     labels = {one["metadata"]["name"]: one["metadata"]["labels"] for one in policies.namespaces()}
     world = oracle.World([*nine.objects.values()], policies.CASES[case](nine.addresses), labels)
     nine.apply(*world.policies)
-    by_address = {pod.ip: key for key, pod in nine.pods.items()}
-    targets: dict[str, list[Target]] = {
-        key: [(kind, pod.ip, port) for pod in nine.pods.values() for kind in nine.kinds for port in policies.NUMBERS]
-        for key in nine.pods
-    }
+    by_address = {address: key for key, pod in nine.pods.items() for address in both(pod)}
+    wanted = [
+        (kind, address, port)
+        for address in by_address
+        for kind in (nine.kinds if ":" not in address else ("tcp",))
+        for port in policies.NUMBERS
+    ]
+    targets: dict[str, list[Target]] = dict.fromkeys(nine.pods, wanted)
     expected = {
-        (key, (kind, address, port)): oracle.allowed(world, nine.pods[key].ip, address, kind.upper(), port)
-        for key, listed in targets.items()
-        for kind, address, port in listed
+        (key, (kind, address, port)): oracle.allowed(
+            world, pod.ip6 if ":" in address else pod.ip, address, kind.upper(), port
+        )
+        for key, pod in nine.pods.items()
+        for kind, address, port in wanted
     }
     found = ask_all(nine.probes, targets, timeout=0.4)
     # What took too long on a busy machine is asked again with more patience; what was let through was let through.
@@ -278,7 +289,7 @@ def test_rules_of_a_pod_that_starts_are_there_before_it(nine: Nine) -> None:
     obj["metadata"]["uid"] = late.uid
     obj["status"] = {"phase": "Pending"}
     host.call("apply", objects=[obj])
-    (late.ip,) = host.call("attach_guarded", pod_uid=late.uid, pid=late.holder.pid)
+    late.ip, *_ = host.call("attach_guarded", pod_uid=late.uid, pid=late.holder.pid)
     assert f"{late.ip} : jump" in nine.table()
     assert late.ask(nine.pods["y/a"].ip, 80, timeout=0.3)[0].startswith("!TimeoutError")
     host.call("detach_guarded", pod_uid=late.uid)
