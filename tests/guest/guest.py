@@ -154,7 +154,7 @@ class Guest:
             *("-smp", str(self._processors), "-m", memory),
             *("-object", f"memory-backend-memfd,id=memory,size={memory},share=on"),
             *("-kernel", str(self.kernel.image), "-initrd", str(work / "initramfs")),
-            *("-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable"),
+            *("-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check"),
             *("-chardev", f"file,id=console,path={work}/console", "-serial", "chardev:console"),
             *("-chardev", f"socket,id=files,path={work}/files"),
             *("-device", "vhost-user-fs-pci,chardev=files,tag=host"),

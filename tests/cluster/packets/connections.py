@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import selectors
 import socket
@@ -45,6 +46,7 @@ class Places:
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         self._open: dict[str, int] = {}
         self._now = ""
+        self.ports = itertools.count(10001)
 
     def __enter__(self) -> Places:
         return self
@@ -107,6 +109,9 @@ def _begin(attempt: Attempt, places: Places) -> socket.socket | None:
     family = socket.AF_INET6 if ":" in attempt.address else socket.AF_INET
     places.enter(attempt.netns)
     made = socket.socket(family, *_KINDS[attempt.protocol])
+    # A port that no other connection has: connections to different services that end at the same endpoint, IPVS can
+    # only tell apart by their clients' ports.
+    made.bind(("", next(places.ports)))
     made.setblocking(False)
     attempt.deadline = time.monotonic() + attempt.timeout
     code = made.connect_ex((attempt.address, attempt.port))
