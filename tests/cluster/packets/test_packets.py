@@ -23,7 +23,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 GUEST_SECONDS = 280
 """Some 80 on two idle cores; emulation has to share them with what else is going on."""
 _IN_GUEST = (
-    "{python} -m tests.cluster.packets ipvs --patience 2 --repeats 1; {python} -m tests.cluster.packets.ipvs_life"
+    "{python} -m tests.cluster.packets ipvs --patience 2 --repeats 1;",
+    "{python} -m tests.cluster.packets.ipvs_life",
 )
 
 
@@ -38,7 +39,7 @@ class GuestRun:
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
-        command = _IN_GUEST.format(python=sys.executable)
+        command = " ".join(_IN_GUEST).format(python=sys.executable)
         try:
             code = Guest().run(["sh", "-c", command], timeout=GUEST_SECONDS, line=self._add, directory=REPOSITORY)
             self._problem = f"the guest ended with {code}"
