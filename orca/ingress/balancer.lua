@@ -1,22 +1,26 @@
--- Which endpoint answers a request. Endpoints change by a request to the control socket, without a reload.
+-- Which endpoint answers a request, and which certificate a host shows. Both change by a request to the control socket,
+-- without a reload.
 --
--- They are in the shared dictionary "orca_pools": "p/NAME" holds the peers of a pool ("10.244.1.7:80 10.244.2.9:80"),
--- "v/NAME" a number that grows with every change of anything, so that a worker parses a pool once for each change.
--- "orca_counts" counts requests; it may forget, so it is apart.
--- The file given to load() has the same, a pool a line, for an nginx that starts with an empty dictionary.
+-- They are in the shared dictionary "orca_live": "p/NAME" holds the peers of a pool ("10.244.1.7:80 10.244.2.9:80"),
+-- "c/HOST" the file of a host's certificate and key, each with "v/p/NAME" or "v/c/HOST", a number that grows with every
+-- change of anything, so that a worker parses each once for a change. "orca_counts" counts requests; it may forget, so it
+-- is apart. The file given to load() has the same in lines, for an nginx that starts with an empty dictionary.
 
 local balancer = require("ngx.balancer")
+local tls = require("ngx.ssl")
 
 local M = {}
 
 local AVOIDED_SECONDS = 10
 
+local generation = ""  -- of the configuration that this worker serves
+local pairs_by_host = {}  -- {version =, chain =, key =}
 local pools = {}    -- by name: {version =, peers = {…}, next = number}
 local avoided = {}  -- by peer: until when, because no connection to it came about
 local tokens = {}   -- by peer: what a cookie says of it
 
 local function dictionary()
-    return ngx.shared.orca_pools
+    return ngx.shared.orca_live
 end
 
 local function split(text)
@@ -27,38 +31,28 @@ local function split(text)
     return words
 end
 
-local function set(dict, name, peers)
-    local stored, problem = dict:safe_set("p/" .. name, peers)
-    if not stored then
-        return problem
-    end
-    stored, problem = dict:safe_set("v/" .. name, dict:incr("changes", 1, 0))
-    return not stored and problem or nil
-end
-
-local function remove(dict, name)
-    dict:delete("v/" .. name)
-    dict:delete("p/" .. name)
-end
-
--- Lines "NAME PEER PEER …"; a name alone is a pool without endpoints, "-NAME" removes one.
+-- Lines "p/NAME PEER PEER …" and "c/HOST FILE"; a pool alone has no endpoints, "-p/NAME" removes one.
 local function take(dict, text)
     for line in text:gmatch("[^\n]+") do
-        local name, peers = line:match("^(%S+)%s*(.*)$")
-        local problem
-        if name:sub(1, 1) == "-" then
-            remove(dict, name:sub(2))
+        local key, value = line:match("^(%S+)%s*(.*)$")
+        if key:sub(1, 1) == "-" then
+            dict:delete("v/" .. key:sub(2))
+            dict:delete(key:sub(2))
         else
-            problem = set(dict, name, peers)
-        end
-        if problem then
-            return problem
+            local stored, problem = dict:safe_set(key, value)
+            if stored then
+                stored, problem = dict:safe_set("v/" .. key, dict:incr("changes", 1, 0))
+            end
+            if not stored then
+                return problem
+            end
         end
     end
 end
 
 -- A dictionary outlives reloads: only an nginx that has just started has none.
-function M.load(path)
+function M.load(path, own_generation)
+    generation = own_generation
     local dict = dictionary()
     if dict:get("changes") then
         return
@@ -99,9 +93,62 @@ function M.change()
     return ngx.exit(204)
 end
 
+-- Workers of the generation named in the body are about to leave: see finish().
+function M.leave()
+    ngx.req.read_body()
+    dictionary():set("leaving", ngx.req.get_body_data(), 10)
+    return ngx.exit(204)
+end
+
+-- Before a reload, answers ask clients to close their connections themselves. Those that a worker closes when it goes may
+-- have a request on its way. This nginx writes its own "Connection: keep-alive" before; "close" in any of them counts
+-- (RFC 9112, 9.6). HTTP/2 has no such header, and GOAWAY instead.
+function M.finish()
+    if dictionary():get("leaving") == generation and ngx.req.http_version() == 1.1 then
+        ngx.header["Connection"] = "close"
+    end
+end
+
+local function pair_of(host)
+    local dict = dictionary()
+    local version = dict:get("v/c/" .. host)
+    if not version then
+        pairs_by_host[host] = nil
+        return nil
+    end
+    local pair = pairs_by_host[host]
+    if not pair or pair.version ~= version then
+        local file = io.open(dict:get("c/" .. host) or "")
+        if not file then
+            return nil
+        end
+        local pem = file:read("*a")
+        file:close()
+        local chain, problem = tls.parse_pem_cert(pem)
+        local key, other = tls.parse_pem_priv_key(pem)
+        if not chain or not key then
+            ngx.log(ngx.ERR, "certificate of ", host, ": ", problem or other)
+            return nil
+        end
+        pair = {version = version, chain = chain, key = key}
+        pairs_by_host[host] = pair
+    end
+    return pair
+end
+
+-- The certificate of the server that nginx has chosen by the name the client asks for; without one it shows its own.
+function M.certify(host)
+    local pair = pair_of(host)
+    if pair then
+        tls.clear_certs()
+        tls.set_cert(pair.chain)
+        tls.set_priv_key(pair.key)
+    end
+end
+
 local function pool_of(name)
     local dict = dictionary()
-    local version = dict:get("v/" .. name)
+    local version = dict:get("v/p/" .. name)
     local pool = pools[name]
     if not version then
         pools[name] = nil
@@ -200,6 +247,7 @@ end
 
 -- Tells the client which endpoint it has met, when that is news.
 function M.remember()
+    M.finish()
     local ctx = ngx.ctx
     if not ctx.peer then
         return

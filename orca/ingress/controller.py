@@ -292,7 +292,7 @@ class IngressController:
             if pool.service in moved:
                 pools[pool.name] = renewed(pool, self._slices_of(pool.service))
         self._routing = replace(routing, pools=pools)
-        await self._engine.set_pools(pools)
+        await self._engine.set_live(self._routing)
 
     async def _take_up_all(self) -> None:
         self._moved.clear()
@@ -306,7 +306,7 @@ class IngressController:
                     raise
                 continue
             # What the former configuration uses stays until the new one is in force.
-            await self._engine.set_pools({**former, **routing.pools})
+            await self._engine.set_live(routing, besides=former)
             try:
                 reloaded = await self._engine.configure(rendered, routing)
             except Refused as refused:
@@ -317,7 +317,7 @@ class IngressController:
                     return
                 continue
             self._routing = routing
-            await self._engine.set_pools(routing.pools)
+            await self._engine.set_live(routing)
             if reloaded:
                 self._reloaded_at = self._clock.monotonic()
                 self._tell_own_pod("Normal", "NGINX reload triggered due to a change in configuration")

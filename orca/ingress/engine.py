@@ -26,6 +26,8 @@ log = structlog.get_logger()
 RELOAD_SECONDS = 15.0
 """How long a new configuration may take to come into force."""
 POLL_SECONDS = 0.02
+LEAVING_SECONDS = 1.0
+"""How long answers ask clients to come back by new connections before a reload."""
 FIRST_RESTART, LAST_RESTART = 0.5, 30.0
 _PLACE = re.compile(r" in \S+/nginx\.conf\.new:(\d+)")
 _NOISE = re.compile(r"^(nginx: )?(\S+ \S+ )?\[emerg\] (\d+#\d+: )?")
@@ -54,7 +56,7 @@ class Engine:
         self._process: asyncio.subprocess.Process | None = None
         self._configured = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
-        self._pools: dict[str, tuple[str, ...]] | None = None
+        self._live: dict[str, str] | None = None
         """What the running nginx has; None: not known."""
         self._wanted = ""
         self.generation = ""
@@ -77,30 +79,38 @@ class Engine:
         for directory in ("certificates", "users", "temporary"):
             shutil.rmtree(self._host.state / directory, ignore_errors=True)
             (self._host.state / directory).mkdir(parents=True)
-        for leftover in ("nginx.conf", "nginx.conf.new", "pools", "control.sock", "nginx.pid"):
+        for leftover in ("nginx.conf", "nginx.conf.new", "live", "control.sock", "nginx.pid"):
             (self._host.state / leftover).unlink(missing_ok=True)
         _write(self._host.certificate(""), default_pair)
 
     # --- what it serves ----------------------------------------------------------------------------------------------
 
-    async def set_pools(self, pools: Mapping[str, Pool]) -> None:
-        """Makes nginx use these endpoints, without a reload. Raises Unsettled."""
-        wanted = {name: pool.peers for name, pool in pools.items()}
-        if wanted == self._pools:
+    async def set_live(self, routing: Routing, *, besides: Mapping[str, Pool] | None = None) -> None:
+        """Makes nginx use these endpoints and certificates, without a reload; ``besides`` are pools of a configuration
+        that is still in force. Raises Unsettled."""
+        wanted = _live(routing, besides or {}, self._host)
+        if wanted == self._live:
             return
-        lines = [f"{name} {' '.join(peers)}" for name, peers in sorted(wanted.items())]
-        await asyncio.to_thread(_write, self._host.pools, "".join(f"{line}\n" for line in lines).encode())
+        lines = [f"{key} {value}" for key, value in sorted(wanted.items())]
+        await asyncio.to_thread(self._write_live, routing, "".join(f"{line}\n" for line in lines).encode())
         if not self.is_running:
             return  # it reads the file when it starts
-        known = self._pools
-        self._pools = None
-        if known is None:
-            changes = lines
-        else:
-            changes = [f"{name} {' '.join(peers)}" for name, peers in wanted.items() if known.get(name) != peers]
-            changes += [f"-{name}" for name in known.keys() - wanted.keys()]
-        await self._ask("/pools", "".join(f"{line}\n" for line in changes).encode())
-        self._pools = wanted
+        await self._tell(wanted, lines)
+        await asyncio.to_thread(self._sweep, routing)
+
+    async def _tell(self, wanted: dict[str, str], lines: list[str]) -> None:
+        known, self._live = self._live, None
+        changes = lines
+        if known is not None:
+            changes = [f"{key} {value}" for key, value in wanted.items() if known.get(key) != value]
+            changes += [f"-{key}" for key in known.keys() - wanted.keys()]
+        await self._ask("/live", "".join(f"{line}\n" for line in changes).encode())
+        self._live = wanted
+
+    def _write_live(self, routing: Routing, lines: bytes) -> None:
+        for pair in routing.certificates.values():
+            _write_once(self._host.certificate(pair.file), pair.pem)
+        _write(self._host.live, lines)
 
     async def configure(self, rendered: Rendered, routing: Routing) -> bool:
         """Brings a configuration into force; says whether that took a reload. Raises Refused, and then the former one
@@ -117,21 +127,28 @@ class Engine:
         os.replace(self._host.state / "nginx.conf.new", self._host.state / "nginx.conf")
         self._wanted = rendered.generation
         if self.is_running and self._process is not None:
+            await self._announce_leaving()
             self._process.send_signal(signal.SIGHUP)
         self._configured.set()
         await self._until_in_force()
-        await asyncio.to_thread(self._sweep, routing)
         return True
 
+    async def _announce_leaving(self) -> None:
+        """Workers close idle connections when they go; clients in the middle of a conversation have done so before."""
+        try:
+            await self._ask("/leave", self.generation.encode())
+        except Unsettled as error:
+            log.debug("nginx does not hear that its workers are to leave", error=str(error))
+            return
+        await self._clock.sleep(LEAVING_SECONDS)
+
     def _write_files(self, rendered: Rendered, routing: Routing) -> None:
-        for pair in routing.certificates.values():
-            _write_once(self._host.certificate(pair.file), pair.pem)
         for users in routing.users.values():
             _write_once(self._host.state / "users" / users.file, users.content)
         _write(self._host.state / "nginx.conf.new", rendered.text.encode())
 
     def _sweep(self, routing: Routing) -> None:
-        """Removes files that no configuration in force names. Users are read at every request, also by workers that
+        """Removes certificates that nothing shows any more. Users are read at every request, also by workers that
         finish what they began under the former configuration, so theirs stay."""
         kept = {pair.file for pair in routing.certificates.values()} | {"default.pem"}
         for path in (self._host.state / "certificates").iterdir():
@@ -220,7 +237,7 @@ class Engine:
                 log.info("nginx started", pid=self._process.pid)
                 code = await self._process.wait()
                 self._end_group(self._process.pid)
-                self._pools = None
+                self._live = None
                 log.error("nginx ended, starting it again", code=code)
                 if self._clock.monotonic() - began > LAST_RESTART:
                     pause = FIRST_RESTART
@@ -251,6 +268,17 @@ class Engine:
     def _command(self, file: str, *more: str) -> list[str]:
         state = self._host.state
         return [self._binary, "-e", "stderr", "-p", str(state), "-c", str(state / file), *more]
+
+
+def _live(routing: Routing, besides: Mapping[str, Pool], host: Host) -> dict[str, str]:
+    """What ``balancer.lua`` keeps, by its keys."""
+    pools = {**besides, **routing.pools}
+    found = {f"p/{name}": " ".join(pool.peers) for name, pool in pools.items()}
+    for server in routing.servers:
+        file = server.certificate or routing.default_certificate
+        if file:
+            found[f"c/{server.name}"] = str(host.certificate(file))
+    return found
 
 
 def _write(path: Path, content: bytes) -> None:

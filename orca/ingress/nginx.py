@@ -1,7 +1,7 @@
 """The configuration of nginx as text.
 
-Everything that comes from the API goes through `orca.ingress.quoting`. What changes often, the endpoints, is not in
-here: ``balancer.lua`` keeps it, so that a rolling Deployment reloads nothing.
+Everything that comes from the API goes through `orca.ingress.quoting`. What changes by itself, endpoints and
+certificates, is not in here: ``balancer.lua`` keeps it, so that a rolling Deployment reloads nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from orca.ingress.settings import CAPTURES, REDIRECT_VARIABLES, Cors, Settings
 
 _ACME = "/.well-known/acme-challenge"
 """Certificate authorities ask here, by plain HTTP: never redirected to HTTPS, as in ingress-nginx."""
+_GENERATION = "@generation@"
 _UPSTREAMS = ("http", "https", "grpc", "grpcs")
 _LOG_FORMAT = (
     '\'$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" '
@@ -65,15 +66,16 @@ class Host:
     """Networks of load balancers whose ``X-Forwarded-*`` are believed."""
     drain_seconds: int = 240
     """How long connections of a former configuration may go on."""
-    pool_memory: str = "16m"
+    live_memory: str = "16m"
 
     @property
     def control(self) -> Path:
         return self.state / "control.sock"
 
     @property
-    def pools(self) -> Path:
-        return self.state / "pools"
+    def live(self) -> Path:
+        """What changes without a reload, for an nginx that starts."""
+        return self.state / "live"
 
     def certificate(self, file: str) -> Path:
         return self.state / "certificates" / (file or "default.pem")
@@ -127,7 +129,7 @@ class _Page:
     def finished(self) -> Rendered:
         text = "\n".join(self._lines) + "\n"
         generation = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return Rendered(text.replace("@generation@", generation, 1), tuple(self._owners), generation)
+        return Rendered(text.replace(_GENERATION, generation), tuple(self._owners), generation)
 
 
 def render(routing: Routing, host: Host) -> Rendered:
@@ -165,9 +167,10 @@ def _process(page: _Page, host: Host) -> None:
 
 def _common(page: _Page, routing: Routing, host: Host) -> None:
     page("lua_package_path", quoted(";".join(f"{path}/?.lua" for path in host.lua) + ";;"))
-    page("lua_shared_dict", "orca_pools", host.pool_memory)
+    page("lua_shared_dict", "orca_live", host.live_memory)
     page("lua_shared_dict", "orca_counts", "2m")
-    page.lua("init_by_lua_block", f"load({_lua_string(str(host.pools))})")
+    page.lua("init_by_lua_block", f'load({_lua_string(str(host.live))}, "{_GENERATION}")')
+    page.lua("header_filter_by_lua_block", "finish()")
     page.lua("init_worker_by_lua_block", "begin()")
     page("log_format", "orca", _LOG_FORMAT)
     page("access_log", "/dev/stdout", "orca")
@@ -193,6 +196,9 @@ def _common(page: _Page, routing: Routing, host: Host) -> None:
         page(f"{kind}_temp_path", quoted(str(host.state / "temporary" / kind)))
     if host.resolvers:
         page("resolver", *map(quoted, host.resolvers), "valid=30s", *(() if host.ipv6 else ("ipv6=off",)))
+    own_pair = quoted(str(host.certificate("")))
+    page("ssl_certificate", own_pair)
+    page("ssl_certificate_key", own_pair)
     page("ssl_protocols", "TLSv1.2", "TLSv1.3")
     page("ssl_session_cache", "shared:orca_tls:10m")
     page("ssl_session_timeout", "10m")
@@ -271,8 +277,11 @@ def _control(page: _Page, host: Host) -> None:
     page("access_log", "off")
     page("client_max_body_size", "256m")
     page("client_body_buffer_size", "1m")
-    page.open("location", "=", "/pools")
+    page.open("location", "=", "/live")
     page.lua("content_by_lua_block", "change()")
+    page.close()
+    page.open("location", "=", "/leave")
+    page.lua("content_by_lua_block", "leave()")
     page.close()
     page.open("location", "=", "/counts")
     page.lua("content_by_lua_block", "counts()")
@@ -281,7 +290,7 @@ def _control(page: _Page, host: Host) -> None:
     page("stub_status")
     page.close()
     page.open("location", "=", "/generation")
-    page("return", "200", "@generation@")
+    page("return", "200", _GENERATION)
     page.close()
     page.close()
 
@@ -347,9 +356,7 @@ def _server(page: _Page, server: Server, routing: Routing, host: Host, cors: dic
         page(f"listen {address}{host.http_port}{default}")
         page(f"listen {address}{host.https_port}{default} ssl http2")
     page("server_name", *(_server_name(name) for name in (server.name, *server.aliases)))
-    pair = quoted(str(host.certificate(server.certificate or routing.default_certificate)))
-    page("ssl_certificate", pair)
-    page("ssl_certificate_key", pair)
+    page.lua("ssl_certificate_by_lua_block", f"certify({_lua_string(server.name)})")
     for location in server.locations:
         page.owner = location.ingress
         try:

@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -51,10 +52,12 @@ print(json.dumps([[name, getattr(module, "__file__", None)] for name, module in 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """``modules`` are files of ours below the directory of the package ``orca``; ``libraries`` are distributions."""
+    """``modules`` are files of ours below the directory of the package ``orca``; ``libraries`` are distributions.
+    ``loaded`` are the files of libraries and of the standard library that are loaded at the start."""
 
     modules: tuple[str, ...]
     libraries: tuple[str, ...]
+    loaded: frozenset[str]
 
     def digest(self) -> str:
         """Changes when anything of it does."""
@@ -72,18 +75,27 @@ def needs(modules: tuple[str, ...], data: tuple[str, ...] = ()) -> Needs:
         raise LabError(f"{', '.join(modules)} cannot be loaded: {ran.stderr.strip()[-500:]}")
     root = Path(orca.__path__[0])
     owners = metadata.packages_distributions()
-    own, libraries = set(data), set[str]()
+    own, libraries, loaded = set(data), set[str](), set[str]()
+    places = {sysconfig.get_path("stdlib"): PurePosixPath("usr/lib", VERSION)}
+    places |= {sysconfig.get_path(kind): LIBRARIES for kind in ("purelib", "platlib")}
     for name, file in json.loads(ran.stdout):
-        if name.partition(".")[0] == "orca" and file:
+        if not file:
+            continue
+        if name.partition(".")[0] == "orca":
             own.add(str(Path(file).relative_to(root)))
-        elif file and "site-packages" in Path(file).parts:
+            continue
+        if "site-packages" in Path(file).parts:
             libraries.update(owners.get(name.partition(".")[0], ()))
+        for place in sorted(places, key=len, reverse=True):
+            if file.endswith(".py") and Path(file).is_relative_to(place):
+                loaded.add(str(places[place] / Path(file).relative_to(place)))
+                break
     libraries -= {"orca", "setuptools"}  # an editable installation loads helpers of its own
-    return Needs(tuple(sorted(own)), tuple(sorted(libraries)))
+    return Needs(tuple(sorted(own)), tuple(sorted(libraries)), frozenset(loaded))
 
 
 def put(tree: Path, wanted: Needs) -> None:
-    """Copies it all into an image's tree and compiles it, as nobody can while the program runs."""
+    """Copies it all into an image's tree, and compiles what is loaded: nobody can while the program runs."""
     into = tree / LIBRARIES
     for library in wanted.libraries:
         distribution = metadata.distribution(library)
@@ -95,9 +107,10 @@ def put(tree: Path, wanted: Needs) -> None:
         _copy(Path(orca.__path__[0]) / module, into / "orca" / module)
     for unused in _UNUSED:
         shutil.rmtree(tree / "usr/lib" / VERSION / unused, ignore_errors=True)
-    for directory in (into, tree / "usr/lib" / VERSION):
-        compileall.compile_dir(
-            directory, quiet=2, stripdir=str(tree), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
+    compiled = {*wanted.loaded, *(str(LIBRARIES / "orca" / module) for module in wanted.modules)}
+    for loaded in sorted(compiled):
+        compileall.compile_file(
+            tree / loaded, quiet=2, stripdir=str(tree), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
         )
 
 

@@ -20,7 +20,7 @@ from tests.unit.ingress.objects import ingress, path, routed, service, world
 HOST = nginx.Host(Path("/run/x"), (Path("/lua"),), resolvers=("10.96.0.10",))
 HOSTILE = st.text(st.sampled_from("\"'\\;{}#$()|*?<>=~^ \n\r\t\x00ab/1\u00e9\ud800") | st.characters(), max_size=30)
 
-SERVER = {"server_name", "listen", "ssl_certificate", "ssl_certificate_key", "location"}
+SERVER = {"server_name", "listen", "ssl_certificate_by_lua_block", "location"}
 SERVER |= {"access_log", "client_max_body_size", "client_body_buffer_size"}  # of the one for the controller
 TEXTS = [
     *("rewrite-target", "proxy-body-size", "proxy-read-timeout", "app-root", "permanent-redirect", "temporal-redirect"),
