@@ -328,6 +328,7 @@ class Agent:
             local_addresses=configuration.cluster_dns,
             clock=clock,
             publish=node_annotations(api, options.node_name),
+            changed=lambda: reporter.poke(),
         )
         parts.add("network", lambda: self._run_network(network, nodes, reporter))
         proxy = Proxy(
@@ -480,6 +481,7 @@ class Agent:
             except NetworkError as error:
                 if str(error) != self._network_problem:
                     log.info("the pod network is not up yet", reason=str(error))
+                    reporter.poke()
                 self._network_problem = str(error)
             await self._clock.sleep(NETWORK_RETRY_SECONDS)
         self._network_problem = ""

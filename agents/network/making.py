@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,8 +28,9 @@ def make_network(
     local_addresses: Sequence[str] = (),
     clock: Clock | None = None,
     publish: Publish | None = None,
+    changed: Callable[[], None] = lambda: None,
 ) -> AnyNetwork:
-    """See the two classes for the arguments."""
+    """See the two classes for the arguments. ``changed`` is called when ``trouble`` has changed."""
     if options.plugin is NetworkPlugin.CNI:
         # Loaded only where it is used.
         from agents.network.cni import CniNetwork
@@ -41,6 +42,7 @@ def make_network(
             cluster_cidr=cluster_cidr,
             service_cidr=service_cidr,
             local_addresses=local_addresses,
+            changed=changed,
         )
     return PodNetwork(
         root,

@@ -7,7 +7,7 @@ the rules that let pods' packets pass are ours, as with the own network.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ log = structlog.get_logger()
 
 
 class CniNetwork:
-    """See the module. ``options`` say where configurations and programs are; records are kept below ``root``."""
+    """See the module. ``options`` say where configurations and programs are; records are kept below ``root``.
+    ``changed`` is called when ``trouble`` has changed."""
 
     def __init__(
         self,
@@ -50,7 +51,9 @@ class CniNetwork:
         service_cidr: str = "10.96.0.0/16",
         local_addresses: Sequence[str] = ("10.96.0.10",),
         iptables: Iptables | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        self._tell = changed
         self._host = HostSide(
             cluster_cidr=cluster_cidr,
             service_cidr=service_cidr,
@@ -304,7 +307,9 @@ class CniNetwork:
                 config = None
             else:
                 log.info("pods are wired by CNI plugins", network=config.name, version=config.version)
-        self._config = config
+        before, self._config = self._config, config
+        if (before is None) != (config is None):
+            self._tell()
 
     def _watch_directory(self) -> None:
         """Be told of changes; a directory that is not there yet is looked for at every round."""
