@@ -59,9 +59,7 @@ def _show(mode: str, rows: list[dict[str, Any]]) -> None:
             f" {direct * 1e6:>6.1f} µs {row['first'] / direct:>5.2f}× {row['last'] / direct:>5.2f}×"
             f" {row['rss']:>4.0f} MB {row['rss_rules']:>4.0f} MB"
         )
-    print(
-        "cold sync: from the start of the proxy, with its look at all objects; restart: the same with rules in place"
-    )
+    print("cold sync: from the start of the proxy, with its look at all objects; restart: the same with rules in place")
     print("change: from the event to the kernel; connect: TCP to the pod; first, last: through a service, as a ratio")
     print("rules: what of the memory came with the proxy; the rest is the interpreter and the objects, held twice here")
     last = rows[-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from agents.network.nftables.attributes import attribute, nested, number
 from agents.network.nftables.statements import verdict
@@ -114,9 +114,13 @@ class Element:
 
     @property
     def code(self) -> bytes:
+        if isinstance(self.data, bytes) and not self.comment and not self.until:
+            # Nearly all elements of a large table are of this kind.
+            before, between = _frame(len(self.key), len(self.data))
+            return b"".join((before, self.key, between, self.data))
         parts = self._key()
         if isinstance(self.data, str):
-            parts.append(nested(2, verdict(self.data)))
+            parts.append(_verdict_value(self.data))
         elif self.data:
             parts.append(nested(2, attribute(1, self.data)))
         if self.comment:
@@ -129,6 +133,21 @@ class Element:
         if self.until:
             parts.append(nested(10, attribute(1, self.until)))
         return parts
+
+
+@lru_cache(64)
+def _frame(key: int, data: int) -> tuple[bytes, bytes]:
+    """What stands before the key and between key and data, of an element whose key and data have these lengths. Both
+    are made of whole words, so nothing comes after them."""
+    value = nested(2, attribute(1, bytes(data))) if data else b""
+    whole = nested(1, nested(1, attribute(1, bytes(key))), value)
+    before = len(whole) - len(value) - key
+    return whole[:before], whole[before + key : len(whole) - data]
+
+
+@lru_cache(1024)
+def _verdict_value(word: str) -> bytes:
+    return nested(2, verdict(word))
 
 
 def pack(types: tuple[str, ...], *fields: Field) -> bytes:

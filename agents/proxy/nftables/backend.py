@@ -71,15 +71,16 @@ class NftablesBackend:
         self._names -= {service for service, ports in changed.items() if not ports}
 
         def work(kernel: Kernel) -> int:
-            batches = [
-                services.take(
-                    {name: tuple(port for port in ports if port.family == family) for name, ports in changed.items()}
-                )
-                for family, services in self._families.items()
-            ]
+            of_family = {
+                family: {service: tuple(p for p in ports if p.family == family) for service, ports in changed.items()}
+                for family in self._families
+            }
             if not self._known:
+                for family, services in self._families.items():
+                    services.learn(of_family[family])
                 return self._restore(kernel)
             self._known = False
+            batches = [services.take(of_family[family]) for family, services in self._families.items()]
             for batch in batches:
                 kernel.commit(batch)
             self._known = True

@@ -14,6 +14,8 @@ Every chain but the first of each hook is reached by new connections only: trans
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from agents.network.nftables.sets import SetType
 from agents.network.nftables.statements import (
     Statement,
@@ -205,6 +207,7 @@ def _guard_loopback(host: HostView, family: Family) -> tuple[Rule, ...]:
     )
 
 
+@lru_cache(1024)
 def choosing_chain(name: str, host: HostView, family: Family) -> tuple[Rule, ...]:
     """The rules of a chain for so many endpoints, by its name (see the module)."""
     kind, _, counts = name.rpartition("-")

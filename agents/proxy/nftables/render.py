@@ -8,6 +8,7 @@ import ipaddress
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from agents.network.nftables.sets import LONGEST_COMMENT, Element, SetType, pack
@@ -79,10 +80,15 @@ class _Renderer:
         self.types, self.to = key_types(self.family), data_types(self.family)
         self.found = Fragment()
         self.label = port.label[:LONGEST_COMMENT]
-        digest = _digest(f"{port.label}/{port.protocol}")
-        self.name = f"{digest}/{port.service}/{port.protocol.lower()}/{port.port_name}"
         self.written: set[bytes] = set()
         self.packed = {endpoint: pack(self.to, endpoint.ip, endpoint.port) for endpoint in (*port.cluster, *port.local)}
+
+    @cached_property
+    def name(self) -> str:
+        """Of chains of the service's own; few have any."""
+        port = self.port
+        digest = _digest(f"{port.label}/{port.protocol}")
+        return f"{digest}/{port.service}/{port.protocol.lower()}/{port.port_name}"
 
     def fragment(self) -> Fragment:
         port = self.port

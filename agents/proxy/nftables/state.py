@@ -62,15 +62,7 @@ class Services:
             old.add(fragment)
             chains_before.update(fragment.chains.keys())
             shared_before.update(fragment.shared.keys())
-        for service, ports in changed.items():
-            self._release(service)
-            if ports:
-                self._ports[service] = ports
-                for port in ports:
-                    for key in frontends(port):
-                        others = self._claims.get(key, ())
-                        if service not in others:
-                            self._claims[key] = tuple(sorted((*others, service)))
+        self.learn(changed)
         new = Fragment()
         chains_now, shared_now = Counter[str](), Counter[Place]()
         for service in affected:
@@ -81,6 +73,18 @@ class Services:
         new_chains, gone_chains = _counted(self._chains, chains_before, chains_now)
         new_shared, gone_shared = _counted(self._shared, shared_before, shared_now)
         return self._difference(old, new, new_chains, gone_chains, new_shared, gone_shared)
+
+    def learn(self, changed: Mapping[str, tuple[ServicePort, ...]]) -> None:
+        """These services are now so; `restore` or `rebuild` will say what that means."""
+        for service, ports in changed.items():
+            self._release(service)
+            if ports:
+                self._ports[service] = ports
+                for port in ports:
+                    for key in frontends(port):
+                        others = self._claims.get(key, ())
+                        if service not in others:
+                            self._claims[key] = tuple(sorted((*others, service)))
 
     def rebuild(self) -> Batch:
         """The whole table, whatever was there."""
@@ -139,10 +143,15 @@ class Services:
     def wanted(self) -> Fragment:
         """The whole table: of all that `Fragment` names, ``shared`` is among ``elements``."""
         found = Fragment(chains=layout.chains(self._host, self.family))
+        self._chains.clear()
+        self._shared.clear()
         for service in self._ports:
             fragment = self._fragment(service)
             found.add(fragment)
-            found.elements.update(fragment.shared)
+            self._chains.update(fragment.chains.keys())
+            self._shared.update(fragment.shared.keys())
+        found.elements.update(found.shared)
+        found.shared = {}
         return found
 
     def static_sets(self) -> frozenset[str]:
