@@ -251,16 +251,23 @@ class IngressController:
 
     async def _serve(self) -> None:
         self._look_at_all()
-        again: float | None = None
-        while True:
-            try:
-                async with asyncio.timeout(again):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            await self._clock.sleep(GATHER_SECONDS)
-            self._wake.clear()
-            again = await self._look()
+        alarm: asyncio.Task[None] | None = None
+        try:
+            while True:
+                await self._wake.wait()
+                await self._clock.sleep(GATHER_SECONDS)
+                self._wake.clear()
+                again = await self._look()
+                if alarm is not None:
+                    alarm.cancel()
+                alarm = asyncio.create_task(self._ring(again)) if again is not None else None
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    async def _ring(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._wake.set()
 
     async def _look(self) -> float | None:
         """Takes up what has changed. Answers in how many seconds to look again at the latest."""
