@@ -97,6 +97,7 @@ class AgentOptions:
     cgroup_parent: str = ""
     pause_image: str = "orca/pause:1"
     proxy_mode: str = "auto"
+    services: HostView = field(default_factory=HostView)
     cluster_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     network: NetworkOptions = field(default_factory=NetworkOptions)
@@ -336,7 +337,7 @@ class Agent:
             slices,
             options.node_name,
             mode=options.proxy_mode,
-            host=HostView(cluster_cidrs=tuple(options.cluster_cidr.split(","))),
+            host=options.services,
             nodes=nodes,
             local_addresses=configuration.cluster_dns,
             iptables=network.iptables,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import signal
 import socket
@@ -24,7 +25,8 @@ from agents.network.ranges import split
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
 from agents.process import become, check_host
-from agents.proxy import ProxyModeError, check_mode
+from agents.proxy import HostView, ProxyModeError, check_mode
+from agents.proxy.backend import PRIMARY
 from agents.server.tls import unknown_suites
 from orca.client.clock import SystemClock
 
@@ -58,6 +60,19 @@ def _ranges(context: click.Context, parameter: click.Parameter, text: str) -> st
         return ",".join(split(text).ordered)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _networks(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(part.strip(), strict=False)) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _node_port_addresses(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    if text.strip() == PRIMARY:
+        return (PRIMARY,)
+    return _networks(context, parameter, text)
 
 
 def _labels(context: click.Context, parameter: click.Parameter, text: str) -> dict[str, str]:
@@ -104,8 +119,28 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
 @click.option("--cgroup-parent", default="", help="Cgroup below which pods run.")
 @click.option("--pause-image", default="orca/pause:1", show_default=True, help="Image that holds a pod's namespaces.")
 @click.option(
-    "--proxy-mode", default="auto", callback=_mode, show_default=True, help="How services are written into the kernel."
+    "--proxy-mode",
+    default="auto",
+    callback=_mode,
+    show_default=True,
+    help="How services are written into the kernel: nftables, iptables, ipvs, or auto for the first that works.",
 )
+@click.option(
+    "--nodeport-addresses",
+    default="",
+    callback=_node_port_addresses,
+    help="Networks, separated by commas, whose addresses on this host serve node ports; `primary` for the node's own.",
+)
+@click.option("--masquerade-all", is_flag=True, help="Packets to cluster IPs always get this host's address.")
+@click.option(
+    "--iptables-localhost-nodeports/--no-iptables-localhost-nodeports",
+    "localhost_node_ports",
+    default=True,
+    help="Node ports on 127.0.0.1, also in modes other than iptables.",
+)
+@click.option("--ipvs-scheduler", default="rr", show_default=True, help="rr, wrr, lc, wlc, sh, dh, mh and others.")
+@click.option("--ipvs-strict-arp", is_flag=True, help="Answer ARP only for addresses of the device that was asked.")
+@click.option("--ipvs-exclude-cidrs", default="", callback=_networks, help="IPVS rules in these networks are not ours.")
 @click.option("--cluster-dns", default="10.96.0.10", show_default=True, help="Address of the cluster's DNS.")
 @click.option("--cluster-domain", default="cluster.local", show_default=True)
 @click.option(
@@ -164,6 +199,12 @@ def main(
     cgroup_parent: str,
     pause_image: str,
     proxy_mode: str,
+    nodeport_addresses: tuple[str, ...],
+    masquerade_all: bool,
+    localhost_node_ports: bool,
+    ipvs_scheduler: str,
+    ipvs_strict_arp: bool,
+    ipvs_exclude_cidrs: tuple[str, ...],
     cluster_dns: str,
     cluster_domain: str,
     cluster_cidr: str,
@@ -226,6 +267,15 @@ def main(
         cgroup_parent=cgroup_parent,
         pause_image=pause_image,
         proxy_mode=proxy_mode,
+        services=HostView(
+            cluster_cidrs=tuple(cluster_cidr.split(",")),
+            node_port_addresses=nodeport_addresses,
+            masquerade_all=masquerade_all,
+            localhost_node_ports=localhost_node_ports,
+            ipvs_scheduler=ipvs_scheduler,
+            ipvs_strict_arp=ipvs_strict_arp,
+            ipvs_exclude_cidrs=ipvs_exclude_cidrs,
+        ),
         cluster_cidr=cluster_cidr,
         service_cidr=service_cluster_ip_range,
         network=network,
