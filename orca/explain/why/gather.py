@@ -1,0 +1,127 @@
+"""Asks the API for what an explanation needs. Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from orca.api.builtin import (
+    BUILTIN,
+    CRONJOBS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    EVENTS,
+    JOBS,
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    STATEFULSETS,
+    STORAGECLASSES,
+)
+from orca.api.errors import ApiError, is_not_found
+from orca.api.objects import Obj, name, uid
+from orca.api.resources import Resource
+from orca.client.http import HttpsClient
+from orca.explain.why.findings import World
+from orca.explain.why.workload import tree
+
+WORKLOADS = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, JOBS, CRONJOBS, REPLICASETS, REPLICATIONCONTROLLERS)
+_BETWEEN = {
+    DEPLOYMENTS: (REPLICASETS,),
+    CRONJOBS: (JOBS,),
+}
+LOG_LINES = 3
+
+
+class NothingFound(Exception):
+    """There is no such object, or no such kind; the text says which."""
+
+
+async def find(client: HttpsClient, target: str, space: str) -> tuple[Resource, Obj]:
+    """``kind/name``, or a bare name: a pod's, else a workload's. Raises NothingFound, ApiError."""
+    kind, slash, called = target.rpartition("/")
+    if slash:
+        row = BUILTIN.find(kind)
+        if row is None or row not in (PODS, *WORKLOADS):
+            known = ", ".join(one.singular for one in (PODS, *WORKLOADS))
+            raise NothingFound(f"{kind!r} is none of: {known}")
+        rows: tuple[Resource, ...] = (row,)
+    else:
+        rows = (PODS, *WORKLOADS)
+    for row in rows:
+        try:
+            found = await client.get(row, called, space)
+        except ApiError as error:
+            if not is_not_found(error):
+                raise
+        else:
+            return row, {**found, "kind": row.kind}
+    what = rows[0].singular if slash else "pod or workload"
+    raise NothingFound(f'there is no {what} "{called}" in namespace {space}')
+
+
+async def owned(client: HttpsClient, row: Resource, owner: Obj, space: str) -> list[Obj]:
+    """What an object owns: pods, and what stands between. Raises ApiError."""
+    rows = (*_BETWEEN.get(row, ()), PODS)
+    lists = await asyncio.gather(*(client.list(one, space) for one in rows))
+    objects = [{**obj, "kind": one.kind} for one, listed in zip(rows, lists, strict=True) for obj in listed.items]
+    return tree(owner, objects)
+
+
+async def world(client: HttpsClient, concerned: Sequence[Obj], space: str) -> World:
+    """The cluster, as far as the asker may see it, and events and logs of ``concerned``."""
+    found = World()
+    pods = [one for one in concerned if one["kind"] == "Pod"]
+    found.events = await _events(client, {uid(one) for one in concerned}, space, found)
+    found.nodes = await _all(client, NODES, found)
+    if any(not pod["spec"].get("nodeName") for pod in pods):
+        found.pods = await _all(client, PODS, found)
+        found.namespaces = await _all(client, NAMESPACES, found)
+        if any(pod["spec"].get("volumes") for pod in pods):
+            found.claims = await _all(client, PERSISTENTVOLUMECLAIMS, found)
+            found.volumes = await _all(client, PERSISTENTVOLUMES, found)
+            found.classes = await _all(client, STORAGECLASSES, found)
+    await _logs(client, pods[:5], space, found)
+    return found
+
+
+async def _all(client: HttpsClient, row: Resource, found: World) -> list[Obj]:
+    try:
+        return (await client.list(row)).items
+    except ApiError as error:
+        if error.code != 403:
+            raise
+        found.unread.append(row.plural)
+        return []
+
+
+async def _events(client: HttpsClient, uids: set[str], space: str, found: World) -> list[Obj]:
+    try:
+        listed = await client.list(EVENTS, space)
+    except ApiError as error:
+        if error.code != 403:
+            raise
+        found.unread.append(EVENTS.plural)
+        return []
+    return [event for event in listed.items if (event.get("involvedObject") or {}).get("uid") in uids]
+
+
+async def _logs(client: HttpsClient, pods: Sequence[Obj], space: str, found: World) -> None:
+    """The end of what crashed containers printed."""
+    for pod in pods:
+        status = pod.get("status") or {}
+        for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+            state = one.get("state") or {}
+            waits = (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+            if not waits and not (state.get("terminated") or {}).get("exitCode"):
+                continue
+            query = {"container": one["name"], "tailLines": str(LOG_LINES)}
+            try:
+                text = await client.raw(f"/api/v1/namespaces/{space}/pods/{name(pod)}/log", query)
+            except ApiError:
+                continue  # it only adds to what is known
+            found.logs[name(pod), one["name"]] = text.decode(errors="replace")
