@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -295,6 +296,29 @@ def test_rules_of_a_pod_that_starts_are_there_before_it(nine: Nine) -> None:
     host.call("detach_guarded", pod_uid=late.uid)
     host.call("put", objects=[], gone=[obj])
     assert late.ip not in nine.table()
+
+
+def test_an_agent_that_is_killed_and_comes_back_lets_nothing_through(nine: Nine) -> None:
+    host = nine.pods["x/a"].host
+    friends = policy("x/p", ingress=[{"from": [{"podSelector": {}}]}])
+    nine.apply(friends)
+    host.stop_agent()
+    assert not nine.reaches("y/b", "x/a", timeout=0.3)
+    assert nine.reaches("x/c", "x/a")
+
+    def come_back() -> None:
+        host.start_network()
+        host.call("set_nodes", nodes=[one.node for one in nine.lab.hosts])
+        host.call("apply", objects=[*policies.namespaces(), *nine.objects.values(), friends])
+        host.call("start_policies", node_name=host.name)
+
+    coming = threading.Thread(target=come_back)
+    coming.start()
+    while coming.is_alive():
+        assert not nine.reaches("y/b", "x/a", timeout=0.2)
+        assert nine.reaches("x/c", "x/a", timeout=3)
+    coming.join()
+    assert not nine.reaches("y/b", "x/a", timeout=0.3)
 
 
 def test_nothing_is_left_without_policies(nine: Nine) -> None:
