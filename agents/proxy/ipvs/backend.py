@@ -22,7 +22,7 @@ from agents.proxy.backend import BackendError, HostView
 from agents.proxy.ipvs import host as kernel
 from agents.proxy.ipvs import ipset, layout, rules
 from agents.proxy.ipvs.layout import Fragment, VirtualKey
-from agents.proxy.ipvs.netlink import DEVICE, HostAddresses, VirtualServers
+from agents.proxy.ipvs.netlink import DEVICE, AddressEvents, HostAddresses, VirtualServers
 from agents.proxy.ipvs.plan import Actual, DropVirtual, Operation, draining, plan
 from agents.proxy.ipvs.wanted import Entry, Touched, Wanted
 from agents.proxy.model import FAMILIES, Family, ServicePort, family_of
@@ -50,7 +50,7 @@ class IpvsBackend:
     def __init__(self, iptables: Iptables, host: HostView) -> None:
         self._iptables, self._host = iptables, host
         self._ipset = ipset.Ipset()
-        self._thread = ThreadPoolExecutor(1, "ipvs")
+        self._thread: ThreadPoolExecutor | None = None
         self._own: tuple[str, ...] = ()
         self._node_ports_at: dict[Family, tuple[str, ...]] = {}
         self._wanted = Wanted(self._render)
@@ -62,6 +62,9 @@ class IpvsBackend:
         self._drain_at = 0.0
         self._look_at = 0.0
         self._foreign = 0
+        self._events: AddressEvents | None = None
+        self._stirred = False
+        """Whether addresses of the host may have changed since they were looked at."""
 
     @staticmethod
     def problem(scheduler: str = "rr") -> str:
@@ -85,7 +88,8 @@ class IpvsBackend:
 
     async def heal(self) -> int:
         with _errors():
-            if self._known and await self._blocking(self._look_around):
+            stirred, self._stirred = self._stirred or self._events is None, False
+            if self._known and stirred and await self._blocking(self._look_around):
                 # An address of the host has come or gone: node ports are served on it.
                 touched = self._wanted.render_again()
                 return await self._careful(lambda: self._change(touched))
@@ -102,7 +106,18 @@ class IpvsBackend:
             return await self._restore()
 
     def listen(self, wake: Callable[[], None]) -> None:
-        """Neither IPVS nor ipset tells of changes."""
+        """Addresses of the host are told of; changes to IPVS and its sets nobody tells."""
+
+        def read() -> None:
+            others, lost = events.read()
+            self._stirred = self._stirred or others
+            if any(self._wanted.has_address(ip) for ip in lost):
+                self._look_at = 0.0
+            if self._stirred or not self._look_at:
+                wake()
+
+        events = self._events = AddressEvents()
+        asyncio.get_running_loop().add_reader(events.fileno(), read)
 
     async def set_host(self, host: HostView) -> None:
         if host != self._host:
@@ -128,10 +143,17 @@ class IpvsBackend:
             await self._blocking(lambda: self._kernel_addresses().remove_device())
 
     def close(self) -> None:
-        self._thread.shutdown(wait=True)
+        if self._events is not None:
+            asyncio.get_running_loop().remove_reader(self._events.fileno())
+            self._events.close()
+            self._events = None
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
         for each in (self._servers, self._addresses):
             if each is not None:
                 each.close()
+        # Whoever goes on with it, to remove everything, gets new ones.
+        self._thread = self._servers = self._addresses = None
 
     # --- a change ----------------------------------------------------------------------------------------------------
 
@@ -278,6 +300,8 @@ class IpvsBackend:
         return self._addresses
 
     async def _blocking(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "ipvs")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _careful(self, work: Callable[[], Awaitable[int]]) -> int:

@@ -34,6 +34,8 @@ _DST_FAMILY = 11
 _NEWLINK, _DELLINK, _NEWADDR, _DELADDR, _GETADDR = 16, 17, 20, 21, 22
 _IFA_ADDRESS, _IFA_LOCAL, _IFLA_NAME, _IFLA_INFO, _IFLA_KIND = 1, 2, 3, 18, 1
 _NO_DAD = 0x02
+_ADDRESS_GROUPS = 0x10 | 0x100
+"""``RTMGRP_IPV4_IFADDR`` and that of IPv6."""
 _PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 _NESTED = 0x8000
@@ -254,6 +256,48 @@ class HostAddresses:
         gone = (errno.EADDRNOTAVAIL, errno.ENODEV)
         requests += [Request(_DELADDR, _address(index, ip), 0, f"remove {ip} from {DEVICE}", gone) for ip in remove]
         self._socket.apply(requests)
+
+
+class AddressEvents:
+    """Tells of addresses that come and go. Not blocking: for an event loop that watches `fileno`."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _ROUTE
+        )
+        self._socket.bind((0, _ADDRESS_GROUPS))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def read(self) -> tuple[bool, set[str]]:
+        """(whether addresses of other interfaces than ``kube-ipvs0`` have changed, those it has lost)."""
+        others = False
+        lost: set[str] = set()
+        device = _index(DEVICE)
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return others, lost
+            except OSError:
+                others = True  # more than the socket could hold: something of everything
+                continue
+            offset = 0
+            while offset + _HEADER.size + 8 <= len(data):
+                length, kind, *_ = _HEADER.unpack_from(data, offset)
+                body = data[offset + _HEADER.size : offset + length]
+                family, _bits, _flags, _scope, index = struct.unpack_from("=BBBBi", body)
+                content = dict(_attributes(body[8:]))
+                raw = content.get(_IFA_LOCAL) or content.get(_IFA_ADDRESS) or b""
+                if index != device:
+                    others = True
+                elif kind == _DELADDR and raw:
+                    lost.add(socket.inet_ntop(family, raw))
+                offset += (length + 3) & ~3
 
 
 def _index(name: str) -> int:

@@ -190,6 +190,17 @@ async def node_ports_follow_the_hosts_addresses() -> None:
         assert await made.heal() > 0
         with contextlib.closing(VirtualServers()) as servers:
             assert servers.get(VirtualKey("TCP", "172.31.9.9", 30080)) is None
+        woken = asyncio.Event()
+        made.listen(woken.set)
+        shell("ip addr add 172.31.9.9/32 dev eth0")
+        await asyncio.wait_for(woken.wait(), 10)
+        assert await made.heal() > 0
+        assert await made.heal() == 0
+        woken.clear()
+        shell(f"ip addr del {WEB.address}/32 dev {DEVICE}")
+        await asyncio.wait_for(woken.wait(), 10)
+        assert await made.heal() > 0
+        shell("ip addr del 172.31.9.9/32 dev eth0")
         await made.set_host(host(node_port_addresses=("192.0.2.0/24",)))
         await made.update({})
         with contextlib.closing(VirtualServers()) as servers:
