@@ -460,7 +460,9 @@ class Agent:
             },
             shutdown=lambda: shutdown.times,
             evictions=lambda: pressure.eviction.evictions,
-            debugging=TracePages(pods, root=options.root, proxy=proxy, namespaces=namespaces).routes(),
+            debugging=TracePages(
+                pods, root=options.root, proxy=proxy, policies=lambda: policies.policies, namespaces=namespaces
+            ).routes(),
         )
         for what, part in serving.parts().items():
             parts.add(what, part)

@@ -5,7 +5,8 @@
     GET  /debug/trace/route?to=                   this host's route to an address
     POST /debug/trace/resolve/{namespace}/{pod}   {"nameserver", "questions": [{"name", "type"}]}
     POST /debug/trace/connect/{namespace}/{pod}   {"to": [{"ip", "port"}]}
-    POST /debug/trace/policy                      {"source", "target", "sourceIP", "targetIP", "protocol", "port"}
+    POST /debug/trace/policy                      {"source", "target", "sourceIP", "targetIP", "protocol", "port",
+                                                   "sameNode"}
 
 Those that make the pod's network do something are POSTs, so that reading rights (``get nodes/proxy``) are not enough.
 They are gone with ``enableDebuggingHandlers: false``.
@@ -179,9 +180,11 @@ class TracePages:
     def _party(self, body: Obj, which: str) -> Party:
         pod, address = body.get(which), _address(str(body.get(f"{which}IP")))
         try:
-            return Party(address, pod_of(pod, [address]) if pod else None)
+            known = pod_of(pod, [address]) if pod else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise failure(400, f"{which} is no pod: {error!r}") from error
+        # What has the host's network is the host to policies; a pod and its own host always reach each other.
+        return Party(address, known, own_node=known is None and bool(body.get("sameNode")))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

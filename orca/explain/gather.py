@@ -210,6 +210,7 @@ class Gatherer:
                 "targetIP": target.ip,
                 "protocol": facts.protocol,
                 "port": target.port,
+                "sameNode": bool(target.node) and target.node == facts.pod_node,
             }
             told = await self._agent(facts.pod_node, "/debug/trace/policy", body=body)
             if told is not None:

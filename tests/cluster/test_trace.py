@@ -21,6 +21,19 @@ def trace(kubectl: Kubectl, lab: Lab, *argv: str) -> tuple[int, dict[str, Any], 
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
+def until_broken_at(kubectl: Kubectl, lab: Lab, stage: str) -> dict[str, Any]:
+    """The explanation, once what was changed has reached the hosts."""
+    seen: list[dict[str, Any]] = []
+
+    def found() -> bool:
+        code, said, _ = trace(kubectl, lab, "client", "web")
+        seen.append(said)
+        return (code, said["broken"]) == (1, stage)
+
+    eventually(found, what=f"it breaks at {stage}")
+    return seen[-1]
+
+
 def outcomes(said: dict[str, Any]) -> dict[str, str]:
     return {step["stage"]: step["outcome"] for step in said["steps"]}
 
@@ -54,15 +67,13 @@ def test_where_a_way_breaks(shop: Kubectl, lab: Lab) -> None:
 
     shop("patch", "service", "web", "--type=json", "-p",
          '[{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 8081}]')  # fmt: skip
-    eventually(lambda: trace(shop, lab, "client", "web")[1]["broken"] == "listening", what="the wrong port is found")
-    code, said, _ = trace(shop, lab, "client", "web")
-    assert (code, said["fix"]) == (1, "set targetPort: 8080 in the Service")
+    said = until_broken_at(shop, lab, "listening")
+    assert said["fix"] == "set targetPort: 8080 in the Service"
     assert outcomes(said)["connection"] == "broken", "that is what a program sees of it"
     assert outcomes(said)["rules"] == "ok"
 
     shop("patch", "service", "web", "-p", '{"spec": {"selector": {"app": "wbe"}}}')
-    eventually(lambda: trace(shop, lab, "client", "web")[1]["broken"] == "endpoints", what="the selector is blamed")
-    code, said, _ = trace(shop, lab, "client", "web")
+    said = until_broken_at(shop, lab, "endpoints")
     assert "no pod in" in said["steps"][[s["stage"] for s in said["steps"]].index("endpoints")]["says"]
 
     shop("delete", "service", "web")
