@@ -52,7 +52,10 @@ def everything() -> tuple[str, ...]:
     """The kernel's state as text, without counters and in an order that stays."""
     rules = "".join(shell(f"{tool}-save") for tool in ("iptables", "ip6tables"))
     with contextlib.closing(VirtualServers()) as servers:
-        virtual = sorted(str((key, servers.filled(key, found))) for key, found in servers.found().items())
+        virtual = sorted(
+            f"{key} {found.scheduler} {found.flags} {found.timeout} {sorted(servers.filled(key, found).servers)}"
+            for key, found in servers.found().items()
+        )
     with contextlib.closing(HostAddresses()) as addresses:
         bound = sorted(addresses.all().get(DEVICE, ()))
     lines = [line for line in rules.splitlines() if line.startswith(("-A", "*"))]
