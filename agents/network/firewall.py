@@ -15,6 +15,8 @@ from agents.network.ranges import family_of
 
 TABLES = ("nat", "filter", "mangle")
 MASQUERADE_BIT = "0x2000"
+SERVICE_BIT = "0x4000"
+"""``agents.proxy`` marks packets with it that are to get this host's address."""
 SERVICE_DEVICE = "orca-svc"
 
 JUMPS = (
@@ -74,6 +76,12 @@ def chains(
             f'-s {cluster_cidr} -m comment --comment "from pods" -j ACCEPT',
             f'-d {cluster_cidr} -m comment --comment "to pods" -j ACCEPT',
         )
+    forward += (
+        # Of services whose endpoints are no pods: where tables of nf_tables translate, only these rules can accept in
+        # the eyes of a policy that drops (Docker sets one).
+        f'-m mark --mark {SERVICE_BIT}/{SERVICE_BIT} -m comment --comment "by a service, masqueraded" -j ACCEPT',
+        '-m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "replies to them" -j ACCEPT',
+    )
     return {
         "nat": nat,
         "filter": {"ORCA-FORWARD": forward},

@@ -137,7 +137,8 @@ def _delete(choose: Callable[[set[Flow]], list[Flow]]) -> int:
         count = 0
         for flow, identity in entries:
             if flow in gone:
-                table.send(_message(_DELETE, _REQUEST | _ACK, identity))
+                family = socket.AF_INET6 if ":" in flow.destination else socket.AF_INET
+                table.send(_message(_DELETE, _REQUEST | _ACK, identity, family))
                 code = -struct.unpack_from("=i", table.recv(65536), _HEADER.size)[0]
                 # One that has ended by itself meanwhile is gone as well.
                 if code not in (0, errno.ENOENT):
@@ -148,7 +149,7 @@ def _delete(choose: Callable[[set[Flow]], list[Flow]]) -> int:
 
 def _entries(table: socket.socket) -> Iterator[tuple[Flow, bytes]]:
     """(flow, the attributes that name it to the kernel) of every UDP and TCP entry."""
-    table.send(_message(_GET, _REQUEST | _DUMP, b""))
+    table.send(_message(_GET, _REQUEST | _DUMP, b"", socket.AF_UNSPEC))
     while True:
         data = table.recv(1 << 18)
         offset = 0
@@ -166,7 +167,7 @@ def _entries(table: socket.socket) -> Iterator[tuple[Flow, bytes]]:
 
 
 def read_entry(body: bytes) -> tuple[Flow, bytes] | None:
-    """An entry of the dump, from its attributes; None when it is not UDP or TCP over IPv4."""
+    """An entry of the dump, from its attributes; None when it is not UDP or TCP."""
     attributes = dict(_attributes(body))
     original, reply = (dict(_attributes(attributes.get(each, b""))) for each in (_TUPLE_ORIG, _TUPLE_REPLY))
     protocol = dict(_attributes(original.get(_PROTO, b"")))
@@ -174,16 +175,19 @@ def read_entry(body: bytes) -> tuple[Flow, bytes] | None:
     if number not in (_UDP, _TCP):
         return None
     asked, answered = (dict(_attributes(each.get(_IP, b""))) for each in (original, reply))
-    destination, server, port = asked.get(2, b""), answered.get(1, b""), protocol.get(3, b"")
-    if len(destination) != 4 or len(server) != 4 or len(port) != 2:
+    # Source and destination of IPv4 are numbers 1 and 2, those of IPv6 are 3 and 4.
+    destination, server = asked.get(2) or asked.get(4, b""), answered.get(1) or answered.get(3, b"")
+    port = protocol.get(3, b"")
+    family = {4: socket.AF_INET, 16: socket.AF_INET6}.get(len(destination))
+    if family is None or len(server) != len(destination) or len(port) != 2:
         return None
     identity = _attribute(_TUPLE_ORIG | 0x8000, attributes[_TUPLE_ORIG])
     if _ZONE in attributes:
         identity += _attribute(_ZONE, attributes[_ZONE])
     tcp = dict(_attributes(dict(_attributes(attributes.get(_PROTOINFO, b""))).get(1, b"")))
     is_open = number == _TCP and int.from_bytes(tcp.get(1, b""), "big") in _TCP_OPEN
-    addresses = socket.inet_ntoa(destination), int.from_bytes(port, "big"), socket.inet_ntoa(server)
-    return Flow(*addresses, number, is_open), identity
+    asked_for, answers = socket.inet_ntop(family, destination), socket.inet_ntop(family, server)
+    return Flow(asked_for, int.from_bytes(port, "big"), answers, number, is_open), identity
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -200,6 +204,6 @@ def _attribute(kind: int, data: bytes) -> bytes:
     return struct.pack("=HH", len(data) + 4, kind) + data + b"\0" * (-len(data) % 4)
 
 
-def _message(kind: int, flags: int, attributes: bytes) -> bytes:
+def _message(kind: int, flags: int, attributes: bytes, family: int) -> bytes:
     head = _HEADER.pack(_HEADER.size + 4 + len(attributes), kind, flags, 1, 0)
-    return head + struct.pack(">BBH", socket.AF_INET, 0, 0) + attributes
+    return head + struct.pack(">BBH", family, 0, 0) + attributes

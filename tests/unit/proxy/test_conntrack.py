@@ -44,6 +44,19 @@ def test_entries_of_the_kernel() -> None:
     assert read_entry(entry(132)) is None
 
 
+def test_entries_of_ipv6() -> None:
+    def side(kind: int, source: str, destination: str) -> bytes:
+        packed = [socket.inet_pton(socket.AF_INET6, ip) for ip in (source, destination)]
+        numbers = tlv(1, bytes([17])) + tlv(2, struct.pack(">H", 4444)) + tlv(3, struct.pack(">H", 53))
+        return tlv(0x8000 | kind, tlv(0x8001, tlv(3, packed[0]) + tlv(4, packed[1])) + tlv(0x8002, numbers))
+
+    found = read_entry(side(1, "fd00::5", "fd00:10:96::9") + side(2, "fd00::2:2", "fd00::5"))
+    assert found
+    assert found[0] == Flow("fd00:10:96::9", 53, "fd00::2:2")
+    six = ServicePort("default/dns", "", "UDP", 53, "fd00:10:96::9", cluster=(Endpoint("fd00::2:3", 5353),))
+    assert stale([found[0]], [six, DNS]) == [found[0]]
+
+
 @given(st.binary(max_size=300))
 def test_garbage_is_no_entry(data: bytes) -> None:
     read_entry(data)
