@@ -230,11 +230,10 @@ class Iptables:
 
     async def state(self, *tables: str) -> dict[str, dict[str, Rules]]:
         """What the kernel has, for the tables named."""
-        found: dict[str, dict[str, Rules]] = {}
-        for table in tables:
-            found.update(parse_save(await self._run((self._save, "-t", table), "")))
-            found.setdefault(table, {})
-        return found
+        # One process for all: it prints the tables there are, and one that is not there yet has no rules.
+        only = ("-t", tables[0]) if len(tables) == 1 else ()
+        found = parse_save(await self._run((self._save, *only), ""))
+        return {table: found.get(table, {}) for table in tables}
 
     def foreign_changes(self) -> int:
         """A number that grows whenever somebody else may have changed rules; costs some microseconds.

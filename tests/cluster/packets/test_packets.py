@@ -20,8 +20,9 @@ from tests.cluster.packets.ipvs_life import CHECKS
 from tests.guest import Guest, GuestError, unavailable
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-GUEST_SECONDS = 280
-"""Some 80 on two idle cores; emulation has to share them with what else is going on."""
+GUEST_SECONDS = 560
+"""Some 120 on two idle cores; emulation has to share them with what else is going on."""
+pytestmark = pytest.mark.timeout(GUEST_SECONDS + 30)
 _IN_GUEST = (
     "{python} -m tests.cluster.packets ipvs --patience 2 --repeats 1;",
     "{python} -m tests.cluster.packets.ipvs_life",
