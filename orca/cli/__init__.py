@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "token": ("orca.cli.token", "command", "Make and list join tokens for hosts."),
     "trace": ("orca.cli.trace", "command", "Say why a pod does not reach a Service, or that it does."),
     "validate": ("orca.cli.validate", "command", "Check manifests against the Kubernetes schema."),
+    "timeline": ("orca.cli.timeline", "command", "Tell what happened to a workload and its pods, in order."),
     "why": ("orca.cli.why", "command", "Say why a pod or a workload does not run, and what would help."),
     "version": ("orca.cli.version", "command", "Print the version."),
 }

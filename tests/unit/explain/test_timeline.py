@@ -1,0 +1,102 @@
+"""One story of a workload, in the order in which things follow from each other."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from rich.console import Console
+
+from orca.api.objects import Obj
+from orca.explain.timeline.printing import as_json, show
+from orca.explain.timeline.story import tell
+
+
+def at(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02}Z"
+
+
+def obj(kind: str, name: str, second: int = 0, **fields: Any) -> Obj:
+    return {"kind": kind, "metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": at(second)}, **fields}
+
+
+def event(of: Obj, reason: str, first: int, last: int | None = None, **fields: Any) -> Obj:
+    about = {"kind": of["kind"], "name": of["metadata"]["name"], "uid": of["metadata"]["uid"]}
+    return {
+        "metadata": {"name": f"{reason}-{first}"},
+        "involvedObject": {**about, **fields.pop("about", {})},
+        "reason": reason,
+        "message": f"{reason} it",
+        "type": "Normal",
+        "firstTimestamp": at(first),
+        "lastTimestamp": at(last if last is not None else first),
+        **fields,
+    }
+
+
+DEPLOYMENT = obj("Deployment", "web")
+REPLICASET = obj("ReplicaSet", "web-1")
+RUNNING = {"startedAt": at(5)}
+LAST = {"terminated": {"startedAt": at(2), "finishedAt": at(4), "exitCode": 3, "reason": "Error"}}
+POD = obj(
+    "Pod",
+    "web-1-a",
+    status={
+        "conditions": [
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(0)},
+            {"type": "Ready", "status": "True", "lastTransitionTime": at(6)},
+        ],
+        "containerStatuses": [{"name": "main", "state": {"running": RUNNING}, "lastState": LAST}],
+    },
+)
+EVENTS = [
+    event(POD, "Started", 2, about={"fieldPath": "spec.containers{main}"}),
+    event(POD, "Scheduled", 0),
+    event(REPLICASET, "SuccessfulCreate", 0),
+    event(DEPLOYMENT, "ScalingReplicaSet", 0),
+    event(POD, "BackOff", 4, 9, count=3, type="Warning"),
+    event(obj("Pod", "web-1-gone"), "Killing", 1),
+    event(obj("Pod", "other"), "Killing", 1),
+]
+
+
+def told() -> list[tuple[str, str]]:
+    return [(entry.about, entry.what) for entry in tell([DEPLOYMENT, REPLICASET, POD], EVENTS)]
+
+
+def test_what_happened_in_one_second_is_in_the_order_of_cause_and_effect() -> None:
+    assert told() == [
+        ("deployment/web", "created"),
+        ("deployment/web", "ScalingReplicaSet"),
+        ("replicaset/web-1", "created"),
+        ("replicaset/web-1", "SuccessfulCreate"),
+        ("pod/web-1-a", "created"),
+        ("pod/web-1-a", "Scheduled"),
+        ("pod/web-1-gone", "Killing"),
+        ("pod/web-1-a/main", "Started"),
+        ("pod/web-1-a", "started"),
+        ("pod/web-1-a", "ended"),
+        ("pod/web-1-a", "BackOff"),
+        ("pod/web-1-a", "started"),
+        ("pod/web-1-a", "Ready"),
+    ]
+
+
+def test_only_the_newest_when_asked_for() -> None:
+    since = datetime(2026, 1, 1, 0, 0, 6, tzinfo=UTC)
+    found = tell([DEPLOYMENT, REPLICASET, POD], EVENTS, since=since)
+    assert [entry.what for entry in found] == ["BackOff", "Ready"], "what went on until then is among it"
+
+
+def test_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    entries = tell([DEPLOYMENT, REPLICASET, POD], EVENTS)
+    show(Console(width=200), entries)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2026-01-01 (UTC)"
+    assert lines[1].split() == ["00:00:00", "+0s", "deployment/web", "created"]
+    assert any("(×3 until 00:00:09)" in line for line in lines)
+    assert orjson.loads(as_json(entries))[0]["what"] == "created"
+    show(Console(), [])
+    assert "nothing is known of it" in capsys.readouterr().out
