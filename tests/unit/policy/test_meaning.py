@@ -143,7 +143,7 @@ def connections(world: World) -> list[tuple[str, str, str, int]]:
     return [(*pair, protocol, port) for pair in pairs for protocol in ("TCP", "UDP", "SCTP") for port in PORTS]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(worlds())
 def test_rules_and_judgement_say_what_the_oracle_says(world: World) -> None:
     table = Table()
