@@ -28,7 +28,7 @@ from agents.dns.nameservers import SETTINGS, Address, ResolvConf, Settings, Sett
 from agents.dns.quick import QuickAnswers
 from agents.dns.received import answers
 from agents.dns.reply import Reply
-from agents.dns.sockets import bound_socket
+from agents.dns.sockets import bound_socket, has_family_of
 from agents.dns.streams import Streams
 from agents.dns.tally import Tally
 from agents.dns.upstream import NoAnswer, Upstream
@@ -107,6 +107,9 @@ class DnsServer:
         try:
             self._quick = []
             for address in self._addresses:
+                if not has_family_of(address):
+                    log.warning("this host has no IPv6; DNS is not served there", address=address)
+                    continue
                 quick = QuickAnswers(self.tally, "2" if ":" in address else "1")
                 self._quick.append(quick)
                 transport, _ = await loop.create_datagram_endpoint(

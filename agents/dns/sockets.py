@@ -7,6 +7,17 @@ import socket
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
 
 
+def has_family_of(address: str) -> bool:
+    """Whether this host's kernel knows the address' family."""
+    if ":" not in address:
+        return True
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError:
+        return False
+    return True
+
+
 def bound_socket(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
     """A bound socket; the address may come later (the network puts it on the host). Raises OSError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -141,8 +141,9 @@ def _meaning(result: str) -> str:
 def _fix_connection(result: str, facts: Facts, target: Target) -> str:
     if result == "refused":
         return f"have the program listen on port {target.port}, or correct targetPort"
-    hosts = " and ".join(sorted({facts.pod_node, target.node} - {""}))
-    return f"see policies and routes; then firewalls between {hosts}"
+    hosts = sorted({facts.pod_node, target.node} - {""})
+    where = f"between {' and '.join(hosts)}" if len(hosts) > 1 else f"on {facts.pod_node}"
+    return f"see policies and routes; then firewalls {where}"
 
 
 def of_reply(facts: Facts) -> Iterable[Step]:

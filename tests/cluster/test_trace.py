@@ -13,6 +13,17 @@ from tests.cluster import workloads
 from tests.cluster.conftest import ORCA
 from tests.support.kubectl import Kubectl, eventually
 
+QUIET = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "quiet"},
+    "spec": {
+        "podSelector": {"matchLabels": {"app": "client"}},
+        "policyTypes": ["Egress"],
+        "egress": [{"ports": [{"port": 53, "protocol": "UDP"}]}],
+    },
+}
+
 
 def trace(kubectl: Kubectl, lab: Lab, *argv: str) -> tuple[int, dict[str, Any], str]:
     """(exit code, the explanation, what else was said)."""
@@ -64,6 +75,15 @@ def test_where_a_way_breaks(shop: Kubectl, lab: Lab) -> None:
 
     code, said, _ = trace(shop, lab, "stranger", "web")
     assert (code, said["broken"], said["fix"]) == (1, "name", "set dnsPolicy: ClusterFirst in the pod")
+
+    shop("apply", "-f", "-", stdin=workloads.text(QUIET))
+    said = until_broken_at(shop, lab, "policy")
+    assert (
+        said["fix"]
+        == f"add an egress rule to {shop.namespace}/web with port 8080/TCP to one of: {shop.namespace}/quiet"
+    )
+    assert outcomes(said)["dns"] == "ok"
+    shop("delete", "networkpolicy", "quiet")
 
     shop("patch", "service", "web", "--type=json", "-p",
          '[{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 8081}]')  # fmt: skip

@@ -15,6 +15,7 @@ from agents.dns import streams
 from agents.dns.metrics import Page, families
 from agents.dns.nameservers import Address
 from agents.dns.server import DnsServer
+from agents.dns.sockets import has_family_of
 from orca.api.builtin import CONFIGMAPS, ENDPOINTSLICES, NAMESPACES, SERVICES
 from orca.client.fake import FakeClient
 from orca.client.informer import Informer
@@ -291,3 +292,41 @@ async def test_before_the_first_list_cluster_names_are_not_denied() -> None:
     assert (await world.ask("web.default.svc.cluster.local")).header.rcode == 2
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.skipif(not has_family_of("::1"), reason="no IPv6 here")
+async def test_both_families_are_served() -> None:
+    client = FakeClient()
+    client.seed(SERVICES, WEB)
+    informers = [Informer(client, resource) for resource in (SERVICES, ENDPOINTSLICES)]
+    port = free_port()
+    server = DnsServer(*informers, addresses=("127.0.0.1", "::1"), port=port)
+    tasks = [asyncio.create_task(work) for work in (*(each.run() for each in informers), server.run())]
+    await server.listening()
+    for informer in informers:
+        await informer.synced()
+    for address in ("127.0.0.1", "::1"):
+        reader, writer = await asyncio.open_connection(address, port)
+        message = dnslib.DNSRecord.question("ns.dns.cluster.local", "AAAA").pack()
+        writer.write(struct.pack(">H", len(message)) + message)
+        (length,) = struct.unpack(">H", await reader.readexactly(2))
+        assert [str(rr.rdata) for rr in dnslib.DNSRecord.parse(await reader.readexactly(length)).rr] == ["::1"]
+        writer.close()
+    assert {family for _, family, _ in server.add_up().requests} == {"1", "2"}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_is_asked_again_is_counted_and_never_out_of_date(world: World) -> None:
+    for _ in range(5):
+        assert [str(rr.rdata) for rr in (await world.ask("web.default.svc.cluster.local")).rr] == ["10.96.0.50"]
+    changed = {**WEB, "metadata": dict(WEB["metadata"]), "spec": {**WEB["spec"], "clusterIP": "10.96.0.99"}}
+    await world.client.update(SERVICES, changed)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [str(rr.rdata) for rr in (await world.ask("web.default.svc.cluster.local")).rr] == ["10.96.0.99"]
+    tally = world.server.add_up()
+    assert tally.requests["udp", "1", 1] == 6
+    assert tally.responses["kubernetes", 0] == 6
+    assert sum(tally.seconds.counts) == 6
