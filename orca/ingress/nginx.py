@@ -230,6 +230,9 @@ def _forwarding(page: _Page, host: Host) -> None:
     page.open("geo", f"${DOLLAR}")
     page("default", '"$"')
     page.close()
+    for variable in ("ingress", "pool", "host", "prefix", "cookie"):
+        # Locations set these; there may be none, and some requests end before they come to one.
+        _map(page, "$host", f"$orca_{variable}", {"default": '""'})
     trusted = bool(host.trusted)
     if trusted:
         for network in host.trusted:

@@ -1,4 +1,4 @@
-"""What the controller itself answers: ``/healthz`` for probes and ``/metrics`` under ingress-nginx's names."""
+"""What the controller itself answers: ``/healthz``, ``/livez`` and, under ingress-nginx's names, ``/metrics``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Pages:
     async def run(self, port: int) -> web.AppRunner:
         """Listens; the caller cleans up what it gets."""
         app = web.Application()
-        app.add_routes([web.get("/healthz", self._healthz), web.get("/metrics", self._metrics)])
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/metrics", self._metrics)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, None, port).start()
@@ -37,6 +39,12 @@ class Pages:
         if await self._engine.is_serving():
             return web.Response(text="ok")
         return web.Response(status=500, text="nginx does not serve yet")
+
+    async def _livez(self, request: web.Request) -> web.Response:
+        """What has not been configured yet would be no better after a restart."""
+        if not self._engine.generation or await self._engine.is_serving():
+            return web.Response(text="ok")
+        return web.Response(status=500, text="nginx does not serve any more")
 
     async def _metrics(self, request: web.Request) -> web.Response:
         lines = [*self._state(), *await self._traffic()]

@@ -150,6 +150,15 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
+async def test_a_cluster_without_an_ingress(edge: Edge) -> None:
+    await edge.serve(routed())
+    assert (await edge.ask("a.test"))[0] == 404
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.host.http_port)
+    writer.write(b"nonsense\r\n\r\n")
+    assert b"400 Bad Request" in await reader.read()
+    writer.close()
+
+
 async def test_nginx_takes_the_golden_configuration(edge: Edge, authority: Authority) -> None:
     made = issued(authority, "a.test", "*.w.test")
     routing = examples.everything()
