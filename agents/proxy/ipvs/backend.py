@@ -1,7 +1,7 @@
 """Brings services into the kernel's IPVS, only what differs, and puts back what others took.
 
-Order of a change: sets (what is ours is known by them, also after a crash), virtual servers, addresses; and backwards
-when something goes. Every virtual server a change touches is read before it is written, so what the kernel has counts
+Order of a change: sets (what is ours is known by them, also after a crash), virtual servers, addresses; what goes, goes
+the other way round. Every virtual server a change touches is read before it is written, so what the kernel has counts
 and nothing remembered can be wrong.
 """
 
@@ -162,9 +162,18 @@ class IpvsBackend:
         here = {entry for entry in touched.entries if wanted.has_entry(entry)}
         gone = touched.entries - here
         await self._ipset.apply(ipset.transaction(add=here))
-        written = await self._blocking(lambda: self._write_servers(touched.virtuals))
         keep = {address for address in touched.addresses if wanted.has_address(address)}
-        await self._blocking(lambda: self._kernel_addresses().change(add=keep, remove=touched.addresses - keep))
+
+        def write() -> int:
+            addresses = self._kernel_addresses()
+            if _announced(here):
+                kernel.settle(strict_arp=True)
+            addresses.change(remove=touched.addresses - keep)
+            written = self._write_servers(touched.virtuals)
+            addresses.change(add=keep)
+            return written
+
+        written = await self._blocking(write)
         await self._ipset.apply(ipset.transaction(remove=gone))
         return written + len(touched.entries) + len(touched.addresses)
 
@@ -214,7 +223,7 @@ class IpvsBackend:
 
     def _prepare(self) -> None:
         self._kernel_addresses().ensure_device()
-        kernel.settle(strict_arp=self._host.ipvs_strict_arp)
+        kernel.settle(strict_arp=self._host.ipvs_strict_arp or _announced(self._wanted.entries))
 
     def _compare_servers(self, ours: set[Entry]) -> int:
         """Virtual servers and addresses; of what the kernel has only what is ours is touched."""
@@ -311,6 +320,11 @@ class IpvsBackend:
             # Also when cancelled: what has reached the kernel is not known any more.
             self._known = False
             raise
+
+
+def _announced(entries: set[Entry]) -> bool:
+    """Whether there are addresses of load balancers, for which one host of all that carry them is to answer ARP."""
+    return any(name == layout.set_name(4, layout.LOAD_BALANCER) for name, _ in entries)
 
 
 class _Owned:

@@ -22,7 +22,7 @@ from agents.proxy.backend import HostView
 from agents.proxy.ipvs import IpvsBackend
 from agents.proxy.ipvs.layout import SCHEDULERS, Virtual, VirtualKey
 from agents.proxy.ipvs.netlink import DEVICE, HostAddresses, VirtualServers
-from agents.proxy.ipvs.plan import Actual, DropServer, PutServer, PutVirtual
+from agents.proxy.ipvs.plan import Actual, DropServer, DropVirtual, PutServer, PutVirtual
 from agents.proxy.model import Endpoint, ServicePort
 from agents.proxy.modes import clean_others, make_backend
 
@@ -145,6 +145,8 @@ async def virtual_servers_of_others_stay() -> None:
         assert one(excluded).scheduler == "rr"
         await made.remove_everything()
         assert one(foreign).servers
+        with contextlib.closing(VirtualServers()) as servers:
+            servers.apply([DropVirtual(foreign), DropVirtual(excluded)])
         assert DEVICE not in shell("ip -br link")
 
 
@@ -207,10 +209,18 @@ async def node_ports_follow_the_hosts_addresses() -> None:
         await made.set_host(host(node_port_addresses=("192.0.2.0/24",)))
         await made.update({})
         with contextlib.closing(VirtualServers()) as servers:
-            assert {key.address for key in servers.found()} == {WEB.address}
+            assert servers.found().keys() == {WEB}
 
 
 async def settings_of_the_host() -> None:
+    shell("echo 0 >/proc/sys/net/ipv4/conf/all/arp_ignore")
+    async with backend() as made:
+        await made.update({"default/web": web(*PODS)})
+        assert shell("cat /proc/sys/net/ipv4/conf/all/arp_ignore").strip() == "0"
+        # One host answers for a load balancer's address, although all carry it.
+        await made.update({"default/web": web(*PODS, load_balancer_ips=("198.51.100.1",))})
+        assert shell("cat /proc/sys/net/ipv4/conf/all/arp_ignore").strip() == "1"
+    shell("echo 0 >/proc/sys/net/ipv4/conf/all/arp_ignore")
     async with backend(ipvs_strict_arp=True) as made:
         await made.update({"default/web": web(*PODS)})
         for name, value in (("vs/conntrack", "1"), ("conf/all/arp_ignore", "1"), ("conf/all/arp_announce", "2")):
@@ -290,6 +300,7 @@ def serving(*ips: str) -> Any:
         yield accepted
     finally:
         for ip, listener in zip(ips, listeners, strict=True):
+            listener.shutdown(socket.SHUT_RDWR)  # or the thread would keep it while it waits
             listener.close()
             shell(f"ip addr del {ip}/32 dev pods")
 
