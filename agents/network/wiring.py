@@ -71,7 +71,7 @@ class Wiring:
 
     def __init__(self) -> None:
         self._socket = nl.RouteSocket()
-        self._bridge = 0
+        self._bridge = self._bridge_mtu = 0
         self.peering = Peering(self._socket)
         self._shaping = Shaping(self._socket)
 
@@ -105,16 +105,17 @@ class Wiring:
         self._bridge = self._ensure_bridge_device(BRIDGE, hardware_address(kept[0][0]))
         if any(family_of(ip) == 6 for ip, _ in kept):
             _sysctl(f"ipv6/conf/{BRIDGE}/accept_dad", "0", required=False)
-        # The MTU is ours to set: an empty bridge has to have it as well. The host's IP layer tells pods of it, so it
-        # is never more than what the cable of a pod takes, which would be lost without a word.
+        # The MTU is ours to set: an empty bridge has to have it as well. The host's IP layer tells senders of it, so it
+        # is that of the narrowest cable, which would drop what is larger without a word.
         lowest = min((link.mtu for link in self.pod_links() if link.mtu), default=mtu)
         self._socket.apply(
-            nl.link(f"set up {BRIDGE}", index=self._bridge, up=True, attributes={"IFLA_MTU": min(mtu, lowest)}),
+            nl.link(f"set up {BRIDGE}", index=self._bridge, up=True, attributes={"IFLA_MTU": lowest}),
             *(
                 nl.address(f"address {ip}/{prefix} on {BRIDGE}", index=self._bridge, ip=ip, prefix=prefix)
                 for ip, prefix in kept
             ),
         )
+        self._bridge_mtu = lowest
         self._only_addresses(self._bridge, {ip for ip, _ in kept})
 
     def ensure_service_device(
@@ -197,11 +198,16 @@ class Wiring:
         more = {"IFLA_IFNAME": link, "IFLA_IFALIAS": f"{uid} {','.join(ips)} {name}"[:255], "IFLA_LINKINFO": hairpin}
         reachable = {family_of(ip) for ip in ips}
         ways = [gateway for gateway in gateways if family_of(gateway) in reachable]
+        narrower = []
+        if self._bridge_mtu > mtu:
+            narrower = [nl.link(f"mtu of {BRIDGE}", index=self._bridge, attributes={"IFLA_MTU": mtu})]
         try:
             self._socket.apply(
+                *narrower,
                 nl.link(f"make {link}", flags=nl.CREATE | nl.EXCLUSIVE, up=True, attributes=host_end),
                 nl.link(f"hairpin on {link}", attributes=more),
             )
+            self._bridge_mtu = min(self._bridge_mtu, mtu)
             with self._pod_socket(pid) as (pod, index):
                 pod.apply(
                     nl.link("loopback up", index=1, up=True),
@@ -260,6 +266,13 @@ class Wiring:
             if uid and answer.text(nl.IFLA_IFNAME) in (link_name(uid), ifb_name(link_name(uid))):
                 found.add(uid)
         return found
+
+    def retire(self) -> None:
+        """Take away the pods' bridge and the ways to other hosts, where others wire pods now. As long as a pod is on
+        the bridge it stays."""
+        if not self.wired_pods():
+            self.peering.remove_everything()
+            self.remove_link(BRIDGE)
 
     def remove_everything(self) -> None:
         """Take away every link and route of ours."""

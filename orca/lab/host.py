@@ -29,6 +29,8 @@ OWN_DIRECTORIES = {
     "/var/lib/orca-agent": "orca-agent",
     "/etc/orca": "etc-orca",
     "/etc/docker": "etc-docker",
+    "/etc/cni": "etc-cni",
+    "/var/lib/cni": "cni",
     "/var/log/pods": "pod-logs",
 }
 RESTART_SECONDS = 1

@@ -107,6 +107,8 @@ class CniNetwork:
             raise NetworkError(f"node {self._node_name} has no InternalIP yet")
         self._standing = (addresses, pod_cidrs(node))
         try:
+            if not self._started:
+                await self._host.in_thread(lambda wiring: wiring.retire())
             await self._host.in_thread(self._ensure_links)
         except OSError as error:
             raise NetworkError(f"cannot set up the host's links: {error.strerror or error}") from error
