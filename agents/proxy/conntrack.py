@@ -33,8 +33,11 @@ _IP, _PROTO = 1, 2
 _HEADER = struct.Struct("=IHHII")
 _PROTOINFO = 4
 _UDP, _TCP = 17, 6
+_TCP_ASKED = 1
+"""State SYN_SENT."""
 _TCP_OPEN = (2, 3)
 """States SYN_RECV and ESTABLISHED."""
+_STATUS, _STATUS_MASK, _SEEN_REPLY = 3, 26, 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +50,8 @@ class Flow:
     protocol: int = _UDP
     open: bool = False
     """A TCP connection that both sides may still be using."""
+    asked: bool = False
+    """A TCP connection that the server has not answered yet: its client will ask again."""
 
     @property
     def translated(self) -> bool:
@@ -83,6 +88,11 @@ def dead(flows: Iterable[Flow], gone: Collection[str]) -> list[Flow]:
     return sorted(f for f in flows if f.protocol == _TCP and f.translated and not f.open and f.server in gone)
 
 
+def unanswered(flows: Iterable[Flow], servers: Collection[str]) -> list[Flow]:
+    """TCP connections that a service has sent to these addresses, and that were not answered."""
+    return sorted(f for f in flows if f.translated and f.asked and f.server in servers)
+
+
 class ConntrackTable:
     """The kernel's table of this host. Where it cannot be read, stale flows end by timeout, and the log says so."""
 
@@ -98,9 +108,18 @@ class ConntrackTable:
         """Delete TCP flows that ended at these addresses, of pods that are no more; returns how many."""
         return await self._delete(lambda flows: dead(flows, gone)) if gone else 0
 
-    async def _delete(self, choose: Callable[[set[Flow]], list[Flow]]) -> int:
+    async def forget_unanswered(self, servers: Collection[str]) -> int:
+        """Delete connections that these addresses, which get no new ones, have not answered; returns how many.
+
+        A first packet that was lost is sent again a second later: it shall find another endpoint then.
+        """
+        # The kernel sorts out the others: the cost does not grow with connections that are in use.
+        only = _attribute(_STATUS, bytes(4)) + _attribute(_STATUS_MASK, _SEEN_REPLY.to_bytes(4, "big"))
+        return await self._delete(lambda flows: unanswered(flows, servers), only) if servers else 0
+
+    async def _delete(self, choose: Callable[[set[Flow]], list[Flow]], only: bytes = b"") -> int:
         try:
-            return await asyncio.get_running_loop().run_in_executor(None, _delete, choose)
+            return await asyncio.get_running_loop().run_in_executor(None, _delete, choose, only)
         except OSError as error:
             if not self._told:
                 log.warning("clients may go on using endpoints that are gone", reason=str(error))
@@ -125,14 +144,14 @@ def connections(destination: str, port: int) -> Counter[str]:
         )
 
 
-def _delete(choose: Callable[[set[Flow]], list[Flow]]) -> int:
+def _delete(choose: Callable[[set[Flow]], list[Flow]], only: bytes = b"") -> int:
     with contextlib.closing(
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER)
     ) as table:
         table.settimeout(5.0)
         table.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         table.bind((0, 0))
-        entries = list(_entries(table))
+        entries = list(_entries(table, only))
         gone = set(choose({flow for flow, _ in entries}))
         count = 0
         for flow, identity in entries:
@@ -147,9 +166,10 @@ def _delete(choose: Callable[[set[Flow]], list[Flow]]) -> int:
         return count
 
 
-def _entries(table: socket.socket) -> Iterator[tuple[Flow, bytes]]:
-    """(flow, the attributes that name it to the kernel) of every UDP and TCP entry."""
-    table.send(_message(_GET, _REQUEST | _DUMP, b"", socket.AF_UNSPEC))
+def _entries(table: socket.socket, only: bytes = b"") -> Iterator[tuple[Flow, bytes]]:
+    """(flow, the attributes that name it to the kernel) of every UDP and TCP entry. ``only``: attributes of a filter,
+    which old kernels may not heed."""
+    table.send(_message(_GET, _REQUEST | _DUMP, only, socket.AF_UNSPEC))
     while True:
         data = table.recv(1 << 18)
         offset = 0
@@ -185,9 +205,11 @@ def read_entry(body: bytes) -> tuple[Flow, bytes] | None:
     if _ZONE in attributes:
         identity += _attribute(_ZONE, attributes[_ZONE])
     tcp = dict(_attributes(dict(_attributes(attributes.get(_PROTOINFO, b""))).get(1, b"")))
-    is_open = number == _TCP and int.from_bytes(tcp.get(1, b""), "big") in _TCP_OPEN
+    state = int.from_bytes(tcp.get(1, b""), "big") if number == _TCP else 0
     asked_for, answers = socket.inet_ntop(family, destination), socket.inet_ntop(family, server)
-    return Flow(asked_for, int.from_bytes(port, "big"), answers, number, is_open), identity
+    return Flow(
+        asked_for, int.from_bytes(port, "big"), answers, number, state in _TCP_OPEN, state == _TCP_ASKED
+    ), identity
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -37,6 +37,10 @@ class Forgetting:
         """The Services whose slices name this address."""
         return [service for service, ips in self._ips.items() if ip in ips]
 
+    async def unanswered(self, ips: Iterable[str]) -> None:
+        """Forget TCP connections that these endpoints, which get no new ones, have not answered."""
+        await self._conntrack.forget_unanswered(frozenset(ips))
+
     async def sweep(self, changed: Mapping[str, tuple[ServicePort, ...]]) -> None:
         """Forget UDP flows to endpoints that are gone; also for services that are gone as a whole."""
         touched: dict[str, tuple[ServicePort, ...]] = {}

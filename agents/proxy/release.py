@@ -5,6 +5,9 @@ breaks connections. So the agent of the pod asks: first its own rules, then, in 
 now, every other host's agent, which answers as soon as its own rules are written (`/proxy/released?ip=…&seconds=…`, for
 nodes only). Agents ask each other and not the API, so any number of API servers may stand between, or none for a while.
 
+A connection whose first packet the pod has not answered is forgotten then: its client sends it again a second later,
+and would find nobody.
+
 What cannot be asked does not hold a pod up for long: nodes that stopped reporting are not asked, hosts that do not
 answer are not asked again for `SILENT_SECONDS`. An agent that refuses connections is probably starting again while its
 rules of before are in force: it is asked again until the time that the caller gave is over.
@@ -59,6 +62,9 @@ class Rules(Protocol):
 
     async def released(self, ip: str) -> bool:
         """Return once no Service sends new connections to ``ip`` on this host."""
+
+    async def forget_unanswered(self, ips: Iterable[str]) -> None:
+        """Let connections that these endpoints have not answered begin anew elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -147,6 +153,7 @@ class Release:
                     return True
                 for ip in used:
                     await self._rules.released(ip)
+                await self._rules.forget_unanswered(used)
             left = seconds - (self._clock.monotonic() - began)
             async with asyncio.timeout(left):
                 await asyncio.shield(self._join_round(used, left))
@@ -247,6 +254,7 @@ class Release:
             async with asyncio.timeout(seconds):
                 for ip in ips:
                     await self._rules.released(ip)
+                await self._rules.forget_unanswered(ips)
         except TimeoutError:
             done = False
         return web.Response(body=orjson.dumps({"released": done}), content_type="application/json")

@@ -22,6 +22,7 @@ from agents.proxy.forgetting import Forgetting
 from agents.proxy.health import HealthPorts, health_of
 from agents.proxy.model import ServicePort, service_key_of, service_ports, uses_hints
 from agents.proxy.modes import clean_others, make_backend
+from agents.proxy.tally import SyncTally
 from orca.api.objects import Obj, key, labels, name
 from orca.client.clock import Clock, SystemClock
 from orca.client.informer import Informer
@@ -80,6 +81,7 @@ class Proxy:
         self._healed_at = -HEAL_PAUSE_SECONDS
         self._former_modes_gone = False
         self.last_sync_seconds = 0.0
+        self.tally = SyncTally()
 
     def __repr__(self) -> str:
         took = f"last sync {self.last_sync_seconds * 1000:.0f} ms"
@@ -115,6 +117,10 @@ class Proxy:
             await self._changed.wait()
             await self.settled()
         return waited
+
+    async def forget_unanswered(self, ips: Iterable[str]) -> None:
+        """Let connections that endpoints, which get no new ones, have not answered begin anew elsewhere."""
+        await self._forgetting.unanswered(ips)
 
     def knows(self, ip: str) -> bool:
         """Whether ``ip`` is an endpoint of a Service, or was one in the last minutes."""
@@ -163,6 +169,7 @@ class Proxy:
                 await self._wait()
             except (BackendError, OSError) as error:
                 log.error("service rules could not be written", error=str(error))
+                self.tally.failures += 1
                 self._wake.set()
                 await self._clock.sleep(RETRY_SECONDS)
 
@@ -176,7 +183,7 @@ class Proxy:
         if self._following:
             return
         self._following = True
-        self._services.on_change(lambda service: self._mark(key(service)))
+        self._services.on_change(self._service_is)
         self._slices.on_add(self._slice_is)
         self._slices.on_update(self._slice_changed)
         self._slices.on_delete(self._slice_gone)
@@ -201,7 +208,13 @@ class Proxy:
             self._wake.set()
             self._stir.set()
 
+    def _service_is(self, service: Obj) -> None:
+        self.tally.service_changes += 1
+        self._mark(key(service))
+
     def _mark(self, service: str) -> None:
+        if not self._wake.is_set():
+            self.tally.last_queued = self._clock.now().timestamp()
         self._dirty.add(service)
         self._wake.set()
         self._stir.set()
@@ -210,6 +223,7 @@ class Proxy:
     def _slice_is(self, endpoint_slice: Obj) -> None:
         if owner := service_key_of(endpoint_slice):
             self._slices_of.setdefault(owner, {})[key(endpoint_slice)] = endpoint_slice
+            self.tally.slice_changed(endpoint_slice, known=self._synced.is_set())
             self._mark(owner)
 
     def _slice_changed(self, old: Obj, new: Obj) -> None:
@@ -267,6 +281,7 @@ class Proxy:
                 self._host_changed = False
             changed = {service: self._model(service) for service in dirty}
             written = await self._backend.update(changed)
+            self.tally.synced(self._clock.monotonic() - began, self._clock.now().timestamp())
             if written:
                 self.last_sync_seconds = self._clock.monotonic() - began
                 log.debug("service rules written", seconds=round(self.last_sync_seconds, 4), count=written)

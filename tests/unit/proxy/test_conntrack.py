@@ -8,7 +8,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.proxy.conntrack import Flow, dead, read_entry, stale
+from agents.proxy.conntrack import Flow, dead, read_entry, stale, unanswered
 from agents.proxy.model import Endpoint, ServicePort
 
 FLOWS = [Flow("10.96.0.9", 53, "10.244.2.2"), Flow("172.31.0.11", 30053, "10.244.2.2")]
@@ -40,8 +40,18 @@ def test_entries_of_the_kernel() -> None:
     for state, is_open in ((1, False), (2, True), (3, True), (4, False), (5, False)):
         tcp = read_entry(entry(6) + tcp_state(state))
         assert tcp
-        assert tcp[0] == Flow("10.96.0.9", 53, "10.244.2.2", 6, is_open)
+        assert tcp[0] == Flow("10.96.0.9", 53, "10.244.2.2", 6, is_open, asked=state == 1)
     assert read_entry(entry(132)) is None
+
+
+def test_what_a_server_has_not_answered_is_forgotten_and_nothing_else() -> None:
+    def tcp(server: str, **more: bool) -> Flow:
+        return Flow("10.96.0.9", 53, server, 6, **more)
+
+    asked = tcp("10.244.2.2", asked=True)
+    others = [tcp("10.244.2.2", open=True), tcp("10.244.2.2"), tcp("10.244.2.3", asked=True), FLOWS[0]]
+    direct = Flow("10.244.2.2", 80, "10.244.2.2", 6, asked=True)
+    assert unanswered([asked, direct, *others], {"10.244.2.2"}) == [asked]
 
 
 def test_entries_of_ipv6() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ class Rules:
 
     def __init__(self, *known: str) -> None:
         self.known = set(known)
+        self.forgotten: set[str] = set()
         self.started = asyncio.Event()
         self.started.set()
         self.used: dict[str, asyncio.Event] = {ip: asyncio.Event() for ip in known}
@@ -37,6 +38,9 @@ class Rules:
         if ip in self.used:
             await self.used[ip].wait()
         return True
+
+    async def forget_unanswered(self, ips: Iterable[str]) -> None:
+        self.forgotten |= set(ips)
 
     def let_go(self, *ips: str) -> None:
         for ip in ips:
@@ -150,6 +154,7 @@ async def test_the_signal_waits_for_the_slowest_host_and_pods_share_a_question()
         far.let_go("10.244.0.1", "10.244.0.2")
         assert await asyncio.gather(*waiting) == [True, True]
         assert other.asked == [["10.244.0.1", "10.244.0.2"]]
+        assert own.forgotten == far.forgotten == {"10.244.0.1", "10.244.0.2"}
         await here.aclose()
 
 
