@@ -45,6 +45,8 @@ from agents.policy.keeper import NetworkPolicies
 from agents.policy.kernel import Nft
 from agents.pressure import Pressure
 from agents.proxy import HostView, Proxy
+from agents.proxy.pages import METRICS_PATH as PROXY_METRICS_PATH
+from agents.proxy.pages import ProxyPages
 from agents.proxy.release import PATH as RELEASED_PATH
 from agents.proxy.release import Release
 from agents.resources.cgroups import Cgroups
@@ -369,6 +371,7 @@ class Agent:
             domain=configuration.cluster_domain,
             local_ranges=f"{options.cluster_cidr},{options.service_cidr}".split(","),
             resolv_conf=Path(configuration.resolv_conf or "/etc/resolv.conf"),
+            keep=options.root / "dns",
             clock=clock,
         )
         parts.add("dns", dns.run)
@@ -457,6 +460,7 @@ class Agent:
                 **pressure.pages(host_facts, lambda: reporter.engine),
                 RELEASED_PATH: release.serve,
                 METRICS_PATH: DnsPages(dns).metrics,
+                PROXY_METRICS_PATH: ProxyPages(proxy).metrics,
             },
             shutdown=lambda: shutdown.times,
             evictions=lambda: pressure.eviction.evictions,
