@@ -23,6 +23,7 @@ import structlog
 
 from agents.dns import reply as replies
 from agents.dns import wire
+from agents.dns.keeping import KeptNames
 from agents.dns.names import Names
 from agents.dns.nameservers import SETTINGS, Address, ResolvConf, Settings, SettingsInvalid
 from agents.dns.quick import QuickAnswers
@@ -65,10 +66,12 @@ class DnsServer:
         local_ranges: Sequence[str] = ("10.244.0.0/16", "10.96.0.0/16"),
         resolv_conf: Path = Path("/etc/resolv.conf"),
         port: int = 53,
+        keep: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
         """``namespaces``: without them those with a Service are known. ``settings``: ConfigMaps, of which the one named
-        kube-system/kube-dns counts (`agents.dns.nameservers`). ``local_ranges``: see `Zone`."""
+        kube-system/kube-dns counts (`agents.dns.nameservers`). ``local_ranges``: see `Zone`. ``keep``: directory where
+        names are kept for the agent that comes next."""
         clock = clock or SystemClock()
         self._addresses = tuple(addresses)
         self._port = port
@@ -76,6 +79,7 @@ class DnsServer:
             domain, addresses=addresses, local_ranges=local_ranges, serial=int(clock.now().timestamp()) & 0xFFFFFFFF
         )
         self._names = Names(self._zone, services, slices, namespaces, self._names_changed)
+        self._keeper = KeptNames(keep, clock) if keep is not None else None
         self._host = ResolvConf(resolv_conf, own=addresses, now=clock.monotonic)
         self._settings = Settings()
         self._configured = settings
@@ -102,6 +106,11 @@ class DnsServer:
     async def run(self) -> None:
         self._follow()
         loop = asyncio.get_running_loop()
+        if self._keeper is not None:
+            self._names.start_with(await self._keeper.read())
+        beside = [asyncio.create_task(self._names.run())]
+        if self._keeper is not None:
+            beside.append(asyncio.create_task(self._keeper.run(self._names.services, self._names.namespaces)))
         transports: list[asyncio.DatagramTransport] = []
         servers: list[asyncio.Server] = []
         try:
@@ -129,7 +138,7 @@ class DnsServer:
             for server in servers:
                 server.close()
             self._streams.close()
-            for task in self._tasks:
+            for task in (*self._tasks, *beside):
                 task.cancel()
             await self._upstream.close()
 
@@ -196,7 +205,7 @@ class DnsServer:
             return None, _PLUGIN_ZONE
         packed = replies.pack(query, answer)
         if len(self._ready) >= REMEMBERED:
-            self._names_changed()
+            self._forget_answers()
         self._ready[query.key] = packed
         return packed, _PLUGIN_ZONE
 
@@ -247,6 +256,11 @@ class DnsServer:
             self._configured.on_change(self._configure)
 
     def _names_changed(self) -> None:
+        if self._keeper is not None:
+            self._keeper.changed()
+        self._forget_answers()
+
+    def _forget_answers(self) -> None:
         if self._ready:
             self._ready.clear()
             for quick in self._quick:
