@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -63,11 +64,15 @@ class Nine:
     def apply(self, *wanted: Obj) -> float:
         """Exactly these policies; the longest that a host took, in seconds."""
         gone, self.applied = self.applied, list(wanted)
-        return max(host.call("put", objects=list(wanted), gone=gone) for host in self.lab.hosts)
+        return self._put([*wanted], gone) if gone or wanted else 0.0
+
+    def _put(self, objects: list[Obj], gone: list[Obj]) -> float:
+        with ThreadPoolExecutor() as threads:
+            return max(threads.map(lambda host: host.call("put", objects=objects, gone=gone), self.lab.hosts))
 
     def label(self, key: str, **labels: str) -> float:
         changed = policies.pod(key, self.pods[key].host.name, *both(self.pods[key]), **labels)
-        return max(host.call("put", objects=[changed], gone=[]) for host in self.lab.hosts)
+        return self._put([changed], [])
 
     def reaches(self, source: str, target: str, port: int = 80, kind: str = "tcp", timeout: float = 1.0) -> bool:
         address = self.pods[target].ip if target in self.pods else target
@@ -187,6 +192,23 @@ def test_services_are_judged_as_the_pods_they_lead_to(nine: Nine) -> None:
     assert not connects(nine.lab.command(), target.host.ip, 30080, timeout=0.4)
 
 
+@pytest.fixture(scope="module")
+def dns(nine: Nine) -> Iterator[None]:
+    """Something that listens where hosts serve DNS, and the namespace it counts as being of."""
+    labels = {"kubernetes.io/metadata.name": "kube-system"}
+    space = {
+        "kind": "Namespace",
+        "apiVersion": "v1",
+        "metadata": {"name": "kube-system", "uid": "ks", "labels": labels},
+    }
+    for one in nine.lab.hosts:
+        one.call("apply", objects=[space])
+    server = start_server(nine.pods["x/a"].host.command(), "dns", "udp:53", "tcp:53")
+    yield
+    server.kill()
+    server.wait()
+
+
 @pytest.mark.parametrize(
     ("allowing", "expected"),
     [
@@ -207,23 +229,12 @@ def test_services_are_judged_as_the_pods_they_lead_to(nine: Nine) -> None:
     ],
     ids=["namespace", "pods", "all namespaces", "block", "ports only", "own namespace"],
 )
-def test_dns_as_policies_usually_name_it(nine: Nine, allowing: list[Obj], expected: bool) -> None:
-    host = nine.pods["x/a"].host
-    space = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "kube-system", "uid": "ks"}}
-    space["metadata"]["labels"] = {"kubernetes.io/metadata.name": "kube-system"}
-    for one in nine.lab.hosts:
-        one.call("apply", objects=[space])
-    server = start_server(host.command(), "dns", "udp:53", "tcp:53")
+def test_dns_as_policies_usually_name_it(nine: Nine, dns: None, allowing: list[Obj], expected: bool) -> None:
+    nine.apply(NOTHING_OUT)
+    assert not nine.reaches("x/a", DNS, 53, timeout=0.3)
     ports = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
-    try:
-        nine.apply(NOTHING_OUT)
-        assert not nine.reaches("x/a", DNS, 53, "udp", timeout=0.3)
-        nine.apply(NOTHING_OUT, policy("x/dns", egress=[{**({"to": allowing} if allowing else {}), "ports": ports}]))
-        asked = nine.probes["x/a"].ask(("tcp", DNS, 53), timeout=2.0 if expected else 0.3)
-        assert asked == [expected]
-    finally:
-        server.kill()
-        server.wait()
+    nine.apply(NOTHING_OUT, policy("x/dns", egress=[{**({"to": allowing} if allowing else {}), "ports": ports}]))
+    assert nine.reaches("x/a", DNS, 53, timeout=2.0 if expected else 0.3) == expected
 
 
 @pytest.mark.parametrize("shown", ["0", "1"])
