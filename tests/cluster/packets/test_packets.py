@@ -37,13 +37,15 @@ class GuestRun:
         self._problem = ""
         self._changed = threading.Condition()
         self._done = False
+        self.code: int | None = None
+        """What the guest's command ended with."""
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         command = " ".join(_IN_GUEST).format(python=sys.executable)
         try:
-            code = Guest().run(["sh", "-c", command], timeout=GUEST_SECONDS, line=self._add, directory=REPOSITORY)
-            self._problem = f"the guest ended with {code}"
+            self.code = Guest().run(["sh", "-c", command], timeout=GUEST_SECONDS, line=self._add, directory=REPOSITORY)
+            self._problem = f"the guest ended with {self.code}"
         except GuestError as error:
             self._problem = str(error)
         with self._changed:
