@@ -146,6 +146,8 @@ def shell(lab: Lab, admin: Kubectl, tmp_path_factory: pytest.TempPathFactory) ->
         "KUBECONFIG": str(lab.kubeconfig),
     }
     admin("delete", "-f", manifest, "--wait=false")
+    own = admin.within("ingress-nginx")  # what the examples of "Ingress" have installed
+    own("delete", "-f", str(PROJECT / "manifests" / "ingress"), "--wait=false", "--ignore-not-found")
     admin("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s", timeout=90)
 
 
