@@ -14,11 +14,12 @@ import pytest
 
 from orca.lab import host as hosts
 from orca.lab import services
-from orca.lab.layout import Lab, load
+from orca.lab.layout import Host, Lab, load
 from tests.cluster.conftest import LAB, orca
 from tests.support import kubectl as kubectls
 from tests.support.kubectl import Kubectl, eventually
 
+pytestmark = pytest.mark.slow
 NAME = f"{LAB[:7]}-s"
 
 ECHO = """
@@ -141,7 +142,7 @@ def test_host_ports_are_reached_in_both_families(segments: Lab, kubectl: Kubectl
 def test_cni_plugins_wire_the_pods_of_a_host(segments: Lab, kubectl: Kubectl) -> None:
     if not Path("/usr/lib/cni/bridge").exists():
         pytest.skip("no CNI plugins here: apt-get install containernetworking-plugins")
-    kubectl("delete", "daemonset", "echo", "--wait=true")
+    kubectl("delete", "daemonset", "echo", "--wait=true", "--ignore-not-found")
     host = segments.host(2)
     eventually(lambda: _no_pods(kubectl), seconds=30)
     hosts.stop_service(host, services.AGENT)
@@ -168,10 +169,8 @@ def test_cni_plugins_wire_the_pods_of_a_host(segments: Lab, kubectl: Kubectl) ->
     assert [ip.rpartition("." if "." in ip else ":")[0] for ip in addresses] == [
         cidr.partition("/")[0].rpartition("." if "." in cidr else ":")[0] for cidr in node["podCIDRs"]
     ]
-    assert hosts.call(host, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{addresses[0]}/") == "404"
-    assert (
-        hosts.call(host, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{host.address}:8081/") == "404"
-    )
+    for address in (f"{addresses[0]}:80", f"[{addresses[1]}]:80", f"{host.address}:8081"):
+        eventually(lambda url=f"http://{address}/": _answers(host, url), seconds=20)  # type: ignore[misc]
     assert " tbf " in hosts.call(host, "tc", "qdisc", "show")
     orca("lab", "kill", "--name", NAME, "agent/host-2")
     kubectl("delete", "pod", "limited", "--wait=true")
@@ -192,3 +191,7 @@ def _ready(kubectl: Kubectl, status: str, text: str) -> bool:
 
 def _said(kubectl: Kubectl, reason: str, text: str) -> bool:
     return any(event["reason"] == reason and text in event["message"] for event in kubectl.items("events"))
+
+
+def _answers(host: Host, url: str) -> bool:
+    return hosts.call(host, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url, check=False) == "404"

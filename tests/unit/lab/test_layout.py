@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
 from orca.lab import layout
-from orca.lab.layout import LabError, plan
+from orca.lab.layout import Lab, LabError, plan
 from orca.lab.network import numbers_within, rules
 
 
@@ -71,3 +71,32 @@ def test_another_size_than_what_is_up_is_refused() -> None:
     plan("two", 3, nat=False).save()
     with pytest.raises(LabError, match="up with 3 hosts"):
         plan("two", 4, nat=False)
+
+
+def test_hosts_take_the_segments_in_turn() -> None:
+    lab = Lab("far", 7, 4, segments=2, dual_stack=True)
+    assert [host.address for host in lab.hosts] == ["172.30.7.10", "172.30.7.138", "172.30.7.11", "172.30.7.139"]
+    assert [host.gateway for host in lab.hosts[:2]] == ["172.30.7.1", "172.30.7.129"]
+    assert [host.address6 for host in lab.hosts[:2]] == ["fd30:7:1::a", "fd30:7:2::b"]
+    assert lab.bridges == ("orca-far", "orca-s1.7")
+    assert Lab("one", 7, 1).bridges == ("orca-one",)
+    text = rules(lab)
+    for one, other in ("orca-far", "orca-s1.7"), ("orca-s1.7", "orca-far"):
+        for foreign in ("ip saddr != 172.30.7.0/24", "ip daddr != 172.30.7.0/24", "meta nfproto ipv6"):
+            assert f'iifname "{one}" oifname {{ "{other}" }} {foreign} drop' in text
+    assert 'iifname { "orca-far", "orca-s1.7" } oifname != { "orca-far", "orca-s1.7" } drop' in text
+
+
+@pytest.mark.parametrize("segments", [0, layout.MAX_SEGMENTS + 1])
+def test_segments_that_cannot_be(segments: int) -> None:
+    with pytest.raises(LabError, match="1 to 8 segments"):
+        plan("far", 3, nat=False, segments=segments)
+
+
+@pytest.mark.parametrize("segments", range(1, layout.MAX_SEGMENTS + 1))
+def test_every_host_has_an_address_of_its_segment(segments: int) -> None:
+    lab = Lab("far", 7, layout.MAX_HOSTS, segments=segments)
+    addresses = {host.address for host in lab.hosts}
+    assert len(addresses) == layout.MAX_HOSTS
+    for host in lab.hosts:
+        assert IPv4Address(host.address) in list(lab.segment_range(host.segment).hosts())[1:]
