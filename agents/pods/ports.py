@@ -90,7 +90,7 @@ class Traffic(Protocol):
 
     async def released(self, ips: Sequence[str], seconds: float) -> bool:
         """Return once no host's Services send new connections to ``ips``, at the latest after ``seconds``; True when
-        all hosts that count have said so."""
+        there were any and all hosts that count have said so."""
 
 
 class Recorder(Protocol):

@@ -18,6 +18,9 @@ from orca.api.objects import Obj
 LEAST_AFTER_PRESTOP = 2.0
 DRAIN_SECONDS = 10.0
 """A host whose agent is just starting again writes its rules within that."""
+IN_FLIGHT_SECONDS = 0.25
+"""What was on its way when the last host let go arrives, is accepted and mostly answered: a server that stops listening
+resets what it has not accepted."""
 
 
 class StopProbes(Protocol):
@@ -92,5 +95,8 @@ async def drain(subject: Subject, tools: Tools, left: float) -> float:
     if traffic is None or not own_address or not is_deleting(subject.pod, memory):
         return 0.0
     began = clock.monotonic()
-    await traffic.released(memory.ips, min(DRAIN_SECONDS, left / 2))
+    longest = min(DRAIN_SECONDS, left / 2)
+    if await traffic.released(memory.ips, longest):
+        waited = clock.monotonic() - began
+        await clock.sleep(max(min(IN_FLIGHT_SECONDS, longest - waited), 0))
     return clock.monotonic() - began

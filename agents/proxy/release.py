@@ -141,7 +141,7 @@ class Release:
     async def released(self, ips: Sequence[str], seconds: float) -> bool:
         """Return once no host's Services send new connections to ``ips``, at the latest after ``seconds``.
 
-        True when every host that counts has confirmed it.
+        True when every host that counts has confirmed it; False also when no Service leads there.
         """
         began = self._clock.monotonic()
         try:
@@ -150,7 +150,7 @@ class Release:
                 await self._rules.synced()
                 used = [ip for ip in ips if self._rules.knows(ip)]
                 if not used:
-                    return True
+                    return False
                 for ip in used:
                     await self._rules.released(ip)
                 await self._rules.forget_unanswered(used)
