@@ -26,8 +26,8 @@ from tests.guest.kernel import Kernel, KernelError, initramfs, newest
 QEMU = "qemu-system-x86_64"
 _SHARING = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 
-# The time stamp counter is measured at boot, wrongly when this machine is busy: the guest's clock would run too fast. For
-# the same reason timers are not tested.
+# The time stamp counter is measured at boot, wrongly when this machine is busy: the guest's clock would run too fast.
+# For the same reason timers are not tested.
 _KERNEL_LINE = "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=unstable clocksource=hpet"
 
 INIT = """#!/bin/busybox sh

@@ -21,6 +21,7 @@ from agents.network.netlink import CLONE_NEWNET
 SCTP = 132
 _KINDS = {"TCP": (socket.SOCK_STREAM, 0), "UDP": (socket.SOCK_DGRAM, 0), "SCTP": (socket.SOCK_STREAM, SCTP)}
 _AT_ONCE = 400
+_source_ports = itertools.count(10001)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -46,7 +47,6 @@ class Places:
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         self._open: dict[str, int] = {}
         self._now = ""
-        self.ports = itertools.count(10001)
 
     def __enter__(self) -> Places:
         return self
@@ -111,7 +111,7 @@ def _begin(attempt: Attempt, places: Places) -> socket.socket | None:
     made = socket.socket(family, *_KINDS[attempt.protocol])
     # A port that no other connection has: connections to different services that end at the same endpoint, IPVS can
     # only tell apart by their clients' ports.
-    made.bind(("", next(places.ports)))
+    made.bind(("", next(_source_ports)))
     made.setblocking(False)
     attempt.deadline = time.monotonic() + attempt.timeout
     code = made.connect_ex((attempt.address, attempt.port))
@@ -164,11 +164,11 @@ def _told(code: int) -> str:
 class Servers:
     """Answers "<place> <address the client has for it>" in every namespace named. Meant for a thread of its own."""
 
-    def __init__(self, places: dict[str, str], port: int, protocols: Iterable[str]) -> None:
-        """``places``: name -> namespace."""
+    def __init__(self, places: Iterable[tuple[str, str, int]], protocols: Iterable[str]) -> None:
+        """``places``: name, namespace and port."""
         self._selector = selectors.DefaultSelector()
         with Places() as there:
-            for name, netns in places.items():
+            for name, netns, port in places:
                 there.enter(netns)
                 for made in _listeners(port, protocols):
                     self._selector.register(made, selectors.EVENT_READ, name)

@@ -15,20 +15,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.proxy.model import Family
-from tests.cluster.packets.services import PORTS, Case
+from tests.cluster.packets.services import PORTS, STRAY, Case
 from tests.cluster.packets.topology import Place, Topology
 
-WAYS = ("cluster", "external", "balancer", "node-port-1", "node-port-2", "loopback")
+WAYS = ("cluster", "external", "balancer", "node-port-1", "node-port-2", "loopback", "stray")
+"""``stray``: a cluster IP's port that is none of the Service's, on which every host happens to listen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """``answers``: endpoint -> the source addresses it may see; none of them: ``refused``, or else dropped."""
+    """``answers``: endpoint -> the source addresses it may see; none of them: ``refused``, or else dropped, or
+    ``either`` of the two."""
 
     answers: dict[str, frozenset[str]]
     refused: bool = False
+    either: bool = False
 
     def __str__(self) -> str:
+        if self.either:
+            return "refused or dropped"
         if not self.answers:
             return "refused" if self.refused else "dropped"
         return " or ".join(f"{name} seeing {'|'.join(sorted(ips))}" for name, ips in self.answers.items())
@@ -42,6 +47,8 @@ def expected(
     any."""
     if way == "loopback" and (not client.is_host or family == 6 or mode == "ipvs"):
         return None
+    if way == "stray":
+        return Expected({}, either=True) if case.name == "both-cc" else None
     handler = _handler(way, client)
     source = client.ips[family]
     inside = client.pod or client.is_host
@@ -74,6 +81,8 @@ def destination(case: Case, way: str, protocol: str, family: Family, topology: T
         return topology.places[f"host-{way[-1]}"].ips[family], case.node_port(protocol)
     if way == "loopback":
         return "127.0.0.1", case.node_port(protocol)
+    if way == "stray":
+        return case.address("cluster", family), STRAY
     return case.address(way, family), PORTS[protocol]
 
 

@@ -27,6 +27,7 @@ STATES: dict[str, dict[str, dict[str, bool]]] = {
 }
 """State -> endpoint -> conditions."""
 TARGET = 8080
+STRAY = 8079
 PORTS = {"TCP": 80, "UDP": 81, "SCTP": 82}
 
 
