@@ -290,6 +290,8 @@ class ApiServer:
     def _serving_tls(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # To make two tickets takes a third of a handshake, and clients of Kubernetes keep connections, not sessions.
+        context.num_tickets = 0
         context.load_cert_chain(self._pki.apiserver.cert, self._pki.apiserver.key)
         context.load_verify_locations(self._pki.ca.cert)
         context.load_verify_locations(self._pki.front_proxy_ca.cert)
