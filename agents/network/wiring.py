@@ -72,6 +72,8 @@ class Wiring:
     def __init__(self) -> None:
         self._socket = nl.RouteSocket()
         self._bridge = self._bridge_mtu = 0
+        self._widths: dict[str, int] | None = None
+        """MTU of each pod's cable; None until they were looked at."""
         self.peering = Peering(self._socket)
         self._shaping = Shaping(self._socket)
 
@@ -82,21 +84,25 @@ class Wiring:
 
     def uplink(self, node_ip: str) -> Uplink:
         """Raises ``NetworkError`` when the host does not have the address."""
-        links = {link.index: link for link in self._socket.dump(nl.RTM_GETLINK, ifinfmsg(), nl.LINK_HEADER)}
+        links: dict[int, nl.Answer] = {}
         found: Uplink | None = None
         segments = set()
         for answer in self._socket.dump(nl.RTM_GETADDR, ifaddrmsg(), nl.ADDRESS_HEADER):
-            link = links.get(answer.index)
             ip = answer.address(nl.IFA_LOCAL) or answer.address(nl.IFA_ADDRESS)
-            if link is None or not ip:
+            if not ip or ip.startswith("fe80:"):
                 continue
+            # Few have addresses: asking for those is cheaper than hearing of every pod's cable.
+            link = links.get(answer.index) or self._link(answer.index)
+            if link is None:
+                continue
+            links[answer.index] = link
             if ip == node_ip:
                 found = Uplink(answer.index, link.number(nl.IFLA_MTU) or 1500)
             if _is_segment(link):
                 segments.add(str(ipaddress.ip_network(f"{ip}/{answer.header[1]}", strict=False)))
         if found is None:
             raise NetworkError(f"no interface of this host has the node's address {node_ip}; see --node-ip")
-        return Uplink(found.index, found.mtu, tuple(sorted(one for one in segments if not one.startswith("fe80:"))))
+        return Uplink(found.index, found.mtu, tuple(sorted(segments)))
 
     def ensure_bridge(self, *, gateways: Iterable[tuple[str, int]], mtu: int) -> None:
         """The pods' bridge, up, with the gateway addresses (and lengths of prefixes) and no others, except IPv6's own
@@ -107,7 +113,9 @@ class Wiring:
             _sysctl(f"ipv6/conf/{BRIDGE}/accept_dad", "0", required=False)
         # The MTU is ours to set: an empty bridge has to have it as well. The host's IP layer tells senders of it, so it
         # is that of the narrowest cable, which would drop what is larger without a word.
-        lowest = min((link.mtu for link in self.pod_links() if link.mtu), default=mtu)
+        if self._widths is None:
+            self._widths = {link.link: link.mtu for link in self.pod_links() if link.mtu}
+        lowest = min(self._widths.values(), default=mtu)
         self._socket.apply(
             nl.link(f"set up {BRIDGE}", index=self._bridge, up=True, attributes={"IFLA_MTU": lowest}),
             *(
@@ -208,6 +216,8 @@ class Wiring:
                 nl.link(f"hairpin on {link}", attributes=more),
             )
             self._bridge_mtu = min(self._bridge_mtu, mtu)
+            if self._widths is not None:
+                self._widths[link] = mtu
             with self._pod_socket(pid) as (pod, index):
                 pod.apply(
                     nl.link("loopback up", index=1, up=True),
@@ -240,6 +250,8 @@ class Wiring:
         """Take the cable away, and what limits it; harmless when there is none."""
         self.remove_link(link_name(uid))
         self._shaping.remove(link_name(uid))
+        if self._widths is not None:
+            self._widths.pop(link_name(uid), None)
 
     def remove_link(self, name: str) -> None:
         """Harmless when it is gone."""
@@ -283,6 +295,15 @@ class Wiring:
         self.remove_link(SERVICE_DEVICE)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
+
+    def _link(self, index: int) -> nl.Answer | None:
+        """None when it went just now."""
+        message = ifinfmsg()
+        message["index"] = index
+        try:
+            return self._socket.get(nl.RTM_GETLINK, message, nl.LINK_HEADER)
+        except nl.NetlinkError:
+            return None
 
     def _ensure_bridge_device(self, name: str, hardware: str) -> int:
         if not nl.index_of(name):
