@@ -25,7 +25,7 @@ from agents.network.ranges import split
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
 from agents.process import become, check_host
-from agents.proxy import HostView, ProxyModeError, check_mode
+from agents.proxy import HostView, ProxyModeError, check_mode, mode_problem
 from agents.proxy.backend import PRIMARY
 from agents.server.tls import unknown_suites
 from orca.client.clock import SystemClock
@@ -138,7 +138,7 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
     default=True,
     help="Node ports on 127.0.0.1, also in modes other than iptables.",
 )
-@click.option("--ipvs-scheduler", default="rr", show_default=True, help="rr, wrr, lc, wlc, sh, dh, mh and others.")
+@click.option("--ipvs-scheduler", default="rr", show_default=True, help="One of rr, wrr, lc, wlc, sh, dh, mh.")
 @click.option("--ipvs-strict-arp", is_flag=True, help="Answer ARP only for addresses of the device that was asked.")
 @click.option("--ipvs-exclude-cidrs", default="", callback=_networks, help="IPVS rules in these networks are not ours.")
 @click.option("--cluster-dns", default="10.96.0.10", show_default=True, help="Address of the cluster's DNS.")
@@ -235,6 +235,17 @@ def main(
         check_host(configuration)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
+    services = HostView(
+        cluster_cidrs=tuple(cluster_cidr.split(",")),
+        node_port_addresses=nodeport_addresses,
+        masquerade_all=masquerade_all,
+        localhost_node_ports=localhost_node_ports,
+        ipvs_scheduler=ipvs_scheduler,
+        ipvs_strict_arp=ipvs_strict_arp,
+        ipvs_exclude_cidrs=ipvs_exclude_cidrs,
+    )
+    if not cleanup and (problem := mode_problem(proxy_mode, services)):
+        raise click.ClickException(problem)
     configure(max(verbosity, configuration.logging.verbosity), form=configuration.logging.format)
     node_name = (hostname_override or socket.gethostname()).lower()
     docker_socket = configuration.container_runtime_endpoint.removeprefix("unix://")
@@ -267,15 +278,7 @@ def main(
         cgroup_parent=cgroup_parent,
         pause_image=pause_image,
         proxy_mode=proxy_mode,
-        services=HostView(
-            cluster_cidrs=tuple(cluster_cidr.split(",")),
-            node_port_addresses=nodeport_addresses,
-            masquerade_all=masquerade_all,
-            localhost_node_ports=localhost_node_ports,
-            ipvs_scheduler=ipvs_scheduler,
-            ipvs_strict_arp=ipvs_strict_arp,
-            ipvs_exclude_cidrs=ipvs_exclude_cidrs,
-        ),
+        services=services,
         cluster_cidr=cluster_cidr,
         service_cidr=service_cluster_ip_range,
         network=network,

@@ -4,7 +4,7 @@ Pod addresses and routes belong to ``agents.network``. `Proxy` (``runner.py``) i
 """
 
 from agents.proxy.backend import BackendError, HostView
-from agents.proxy.modes import ProxyModeError, check_mode, remove_rules
+from agents.proxy.modes import ProxyModeError, check_mode, mode_problem, remove_rules
 from agents.proxy.runner import Proxy
 
-__all__ = ["BackendError", "HostView", "Proxy", "ProxyModeError", "check_mode", "remove_rules"]
+__all__ = ["BackendError", "HostView", "Proxy", "ProxyModeError", "check_mode", "mode_problem", "remove_rules"]

@@ -33,15 +33,26 @@ def check_mode(mode: str) -> None:
 def make_backend(mode: str, iptables: Iptables, host: HostView) -> Backend:
     """The backend for a mode. Raises ``ProxyModeError`` when this host cannot have it, with the reason."""
     check_mode(mode)
+    if problem := mode_problem(mode, host):
+        raise ProxyModeError(problem)
     if mode == "auto":
         problem = nftables_problem()
         if problem:
             log.info("services are written with iptables", because=problem)
         mode = "iptables" if problem else "nftables"
         return _BACKENDS[mode](iptables, host)
-    if mode == "nftables" and (problem := nftables_problem()):
-        raise ProxyModeError(f"--proxy-mode=nftables does not work on this host: {problem}")
     return _BACKENDS[mode](iptables, host)
+
+
+def mode_problem(mode: str, host: HostView) -> str:
+    """What keeps this host from serving in a mode, "" when nothing does; ``auto`` can always."""
+    if mode == "nftables" and (problem := nftables_problem()):
+        return f"--proxy-mode=nftables does not work on this host: {problem}"
+    if mode == "ipvs":
+        from agents.proxy.ipvs import IpvsBackend
+
+        return IpvsBackend.problem(host.ipvs_scheduler)
+    return ""
 
 
 def nftables_problem() -> str:
@@ -101,8 +112,6 @@ def _nftables(iptables: Iptables, host: HostView) -> Backend:
 def _ipvs(iptables: Iptables, host: HostView) -> Backend:
     from agents.proxy.ipvs import IpvsBackend
 
-    if problem := IpvsBackend.problem(host.ipvs_scheduler):
-        raise ProxyModeError(problem)
     return IpvsBackend(iptables, host)
 
 
