@@ -19,7 +19,8 @@ TURN = 200
 
 
 class Names:
-    """``changed()`` is called when an answer may be another one now."""
+    """``changed(service)`` is called when answers that depend on a Service ("namespace/name") may be others now, and
+    with "" when only those may that depend on more than one (`Zone.owner_of`)."""
 
     def __init__(
         self,
@@ -27,7 +28,7 @@ class Names:
         services: Informer,
         slices: Informer,
         namespaces: Informer | None,
-        changed: Callable[[], None],
+        changed: Callable[[str], None],
     ) -> None:
         self._zone = zone
         self._services = services
@@ -73,7 +74,7 @@ class Names:
             for space in self._kept.namespaces:
                 self._zone.namespace_gone(space)
         self._kept = None
-        self._changed()
+        self._changed("")
 
     def services(self) -> Iterator[Known]:
         """All that is known, once the API has told."""
@@ -109,7 +110,7 @@ class Names:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # The API lets nothing of the kind pass; still, one bad object must not stop all others.
             log.error("a service has no names", service=service_key, error=repr(error))
-        self._changed()
+        self._changed(service_key)
 
     def _slice_is(self, endpoint_slice: Obj) -> None:
         if owner := _owner(endpoint_slice):
@@ -131,11 +132,11 @@ class Names:
 
     def _namespace_is(self, obj: Obj) -> None:
         self._zone.namespace_is(name(obj))
-        self._changed()
+        self._changed("")
 
     def _namespace_gone(self, obj: Obj) -> None:
         self._zone.namespace_gone(name(obj))
-        self._changed()
+        self._changed("")
 
 
 def _owner(endpoint_slice: Obj) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from agents.dns.memory import Key
 from agents.dns.reply import Reply
 from agents.dns.tally import Tally
 from agents.dns.wire import Query
@@ -33,6 +34,7 @@ class QuickAnswers:
         self._family = family
         self._most = most
         self._known: dict[bytes, _Known] = {}
+        self._messages: dict[Key, list[bytes]] = {}
 
     def answer(self, message: bytes) -> bytes | None:
         """The answer to a message, when it is known."""
@@ -46,29 +48,38 @@ class QuickAnswers:
         return message[:2] + tail
 
     def learn(self, message: bytes, query: Query, reply: Reply, plugin: str) -> None:
-        """From now on, until `clear`. Names in odd spellings come once each and are not worth a place."""
+        """From now on, until `forget`. Names in odd spellings come once each and are not worth a place."""
         if not query.wire.islower():
             return
         if len(self._known) >= self._most:
-            self.clear()
+            self._clear()
         tail = b"" if len(reply.loose) > 1 else reply.to(query, udp=True)[2:]
         self._known[message[2:]] = _Known(query, reply, plugin, len(message), tail)
+        self._messages.setdefault(query.key, []).append(message[2:])
 
-    def clear(self) -> None:
-        """Answers may be others now."""
-        if self._known:
-            self.add_up()
-            self._known.clear()
+    def forget(self, question: Key) -> None:
+        """Its answer may be another one now."""
+        for message in self._messages.pop(question, ()):
+            known = self._known.pop(message, None)
+            if known is not None:
+                self._count(known)
 
     def add_up(self) -> None:
         """Put what was counted into the tally."""
-        tally, family = self._tally, self._family
         for known in self._known.values():
-            hits, known.hits = known.hits, 0
-            if hits:
-                query = known.query
-                tally.requests["udp", family, query.kind] += hits
-                tally.responses[known.plugin, known.reply.rcode] += hits
-                tally.dnssec += hits * query.dnssec
-                tally.request_sizes["udp"].add(known.length, hits)
-                tally.response_sizes["udp"].add(len(known.tail or known.reply.to(query, udp=True)[2:]) + 2, hits)
+            self._count(known)
+
+    def _clear(self) -> None:
+        self.add_up()
+        self._known.clear()
+        self._messages.clear()
+
+    def _count(self, known: _Known) -> None:
+        hits, known.hits = known.hits, 0
+        if hits:
+            query, tally = known.query, self._tally
+            tally.requests["udp", self._family, query.kind] += hits
+            tally.responses[known.plugin, known.reply.rcode] += hits
+            tally.dnssec += hits * query.dnssec
+            tally.request_sizes["udp"].add(known.length, hits)
+            tally.response_sizes["udp"].add(len(known.tail or known.reply.to(query, udp=True)[2:]) + 2, hits)

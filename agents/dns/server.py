@@ -24,6 +24,7 @@ import structlog
 from agents.dns import reply as replies
 from agents.dns import wire
 from agents.dns.keeping import KeptNames
+from agents.dns.memory import Key
 from agents.dns.names import Names
 from agents.dns.nameservers import SETTINGS, Address, ResolvConf, Settings, SettingsInvalid
 from agents.dns.quick import QuickAnswers
@@ -42,7 +43,7 @@ from orca.client.informer import Informer
 log = structlog.get_logger()
 
 REMEMBERED = 4_000
-"""Questions about the cluster whose answers are kept ready; any change of a Service ends them all."""
+"""Questions about the cluster whose answers are kept ready, until a Service they depend on changes."""
 FORWARDS = 1000
 """Questions to the outside under way at once; beyond it they are refused, as by kubeadm's ``max_concurrent 1000``."""
 _PLUGIN_ZONE, _PLUGIN_FORWARD, _PLUGIN_CACHE, _PLUGIN_NONE = "kubernetes", "forward", "cache", ""
@@ -85,7 +86,8 @@ class DnsServer:
         self._configured = settings
         self.tally = Tally()
         self._upstream = Upstream(self._servers_of, clock, tally=self.tally)
-        self._ready: dict[tuple[str, int, bool, int], Reply] = {}
+        self._ready: dict[Key, Reply] = {}
+        self._ready_of: dict[str, list[Key]] = {}
         self._quick: list[QuickAnswers] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams = Streams(self._take_stream)
@@ -205,8 +207,9 @@ class DnsServer:
             return None, _PLUGIN_ZONE
         packed = replies.pack(query, answer)
         if len(self._ready) >= REMEMBERED:
-            self._forget_answers()
+            self._forget(*list(self._ready_of))
         self._ready[query.key] = packed
+        self._ready_of.setdefault(self._zone.owner_of(query.name, answer), []).append(query.key)
         return packed, _PLUGIN_ZONE
 
     async def _forward(self, query: Query) -> Reply:
@@ -255,16 +258,18 @@ class DnsServer:
         if self._configured is not None:
             self._configured.on_change(self._configure)
 
-    def _names_changed(self) -> None:
+    def _names_changed(self, service: str) -> None:
         if self._keeper is not None:
             self._keeper.changed()
-        self._forget_answers()
+        self._forget("", service)
 
-    def _forget_answers(self) -> None:
-        if self._ready:
-            self._ready.clear()
-            for quick in self._quick:
-                quick.clear()
+    def _forget(self, *services: str) -> None:
+        """Answers that depend on these Services, "" for those that depend on more than one."""
+        for service in services if self._ready else ():
+            for question in self._ready_of.pop(service, ()):
+                if self._ready.pop(question, None) is not None:
+                    for quick in self._quick:
+                        quick.forget(question)
 
     def _servers_of(self, name: str) -> tuple[Address, ...]:
         return self._settings.stub_of(name) or self._settings.upstream or self._host.servers()

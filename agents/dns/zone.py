@@ -114,6 +114,13 @@ class Zone:
         else:
             self._namespaces.pop(name, None)
 
+    def owner_of(self, name: str, answer: Answer) -> str:
+        """The one Service ("namespace/name") that an answer depends on; "" when others may change it too."""
+        labels = self._labels(name)
+        if len(labels) < 3 or labels[-1] != "svc" or any(record.kind == wire.CNAME for record in answer.answers):
+            return ""
+        return f"{labels[-2]}/{labels[-3]}"
+
     # --- answers -----------------------------------------------------------------------------------------------------
 
     def covers(self, name: str) -> bool:

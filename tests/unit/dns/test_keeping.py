@@ -43,7 +43,7 @@ class World:
         self.names.follow()
         self.tasks: list[asyncio.Task[None]] = []
 
-    def changed(self) -> None:
+    def changed(self, service: str) -> None:
         self.changes += 1
 
     async def connect(self) -> None:

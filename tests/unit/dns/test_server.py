@@ -330,3 +330,35 @@ async def test_what_is_asked_again_is_counted_and_never_out_of_date(world: World
     assert tally.requests["udp", "1", 1] == 6
     assert tally.responses["kubernetes", 0] == 6
     assert sum(tally.seconds.counts) == 6
+
+
+async def test_a_change_ends_the_answers_that_depend_on_it_and_no_others(world: World) -> None:
+    other = {"metadata": {"name": "other", "namespace": "default"}, "spec": {"clusterIP": "10.96.0.60", "ports": []}}
+    alias = {"type": "ExternalName", "externalName": "other.default.svc.cluster.local"}
+    await world.create({"metadata": {"name": "alias"}, "spec": alias})
+    names = ("web", "other", "alias", "x.other")
+    asked = [f"{name}.default.svc.cluster.local" for name in names] + ["60.0.96.10.in-addr.arpa"]
+    kinds = ["A"] * 4 + ["PTR"]
+
+    async def answers() -> list[tuple[int, list[str]]]:
+        found = []
+        for _ in range(2):
+            found = [await world.ask(name, kind) for name, kind in zip(asked, kinds, strict=True)]
+        return [(each.header.rcode, sorted(str(rr.rdata) for rr in each.rr)) for each in found]
+
+    before = await answers()
+    assert [rcode for rcode, _ in before] == [0, 3, 3, 3, 3]
+    ready = dict(world.server._ready)
+    await world.create(other)
+    after = await answers()
+    assert after[0] == before[0]
+    assert after[1] == (0, ["10.96.0.60"])
+    assert after[2] == (0, ["10.96.0.60", "other.default.svc.cluster.local."])
+    assert after[3][0] == 3
+    assert after[4] == (0, ["other.default.svc.cluster.local."])
+    kept = [key for key, reply in world.server._ready.items() if ready.get(key) is reply]
+    assert [name for name, *_ in kept] == ["web.default.svc.cluster.local"]
+    await world.client.delete(SERVICES, "other", "default")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert await answers() == before
