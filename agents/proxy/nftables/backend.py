@@ -42,6 +42,8 @@ class NftablesBackend:
         self._names: set[str] = set()
         self._known = False
         """Whether the kernel has what we think."""
+        self._touched = False
+        """Whether somebody else has touched our tables since we looked at them."""
         self._kernel: Kernel | None = None
         self._watched: int | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="nftables")
@@ -91,15 +93,21 @@ class NftablesBackend:
     def listen(self, wake: Callable[[], None]) -> None:
         if self._watched is not None:
             return
+
+        def look() -> None:
+            # All of it is read here: what stayed would call us again at once.
+            if self._reach().others_touched(TABLE):
+                self._touched = True
+                wake()
+
         try:
             self._watched = self._reach().listen()
-            asyncio.get_running_loop().add_reader(self._watched, wake)
+            asyncio.get_running_loop().add_reader(self._watched, look)
         except OSError as error:
             log.warning("changes of service rules by others are not heard of", error=str(error))
 
     async def heal(self) -> int:
-        touched = self._kernel is None or self._kernel.others_touched(TABLE)
-        if self._known and not touched:
+        if self._known and not self._touched and self._watched is not None:
             return 0
         return await self.restore()
 
@@ -138,6 +146,7 @@ class NftablesBackend:
     def _restore(self, kernel: Kernel) -> int:
         """Compare with what the kernel has and write the difference, of each family in one transaction."""
         count = 0
+        self._touched = False
         for family, services in self._families.items():
             there = read(kernel, _NETLINK_FAMILY[family], services.static_sets())
             batch = services.restore(there) if there is not None else None
