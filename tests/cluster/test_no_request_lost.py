@@ -24,16 +24,21 @@ from tests.cluster.test_load_balancers import address_of, pools
 from tests.support.kubectl import Kubectl, eventually
 
 WANTED = 20_000
-ABRUPT = "trap 'exit 0' TERM; mkdir -p /www && hostname > /www/index.html && httpd -f -p 8080 -h /www & wait"
-"""A server that ends in the moment of its signal, and with it every connection: nothing covers up a late signal."""
 
 
 @pytest.fixture
 def web(kubectl: Kubectl, admin: Kubectl, lab: Lab) -> Iterator[Kubectl]:
     """Four replicas behind all kinds of addresses; nothing in the manifest waits."""
+    orca("lab", "load-image", "--name", LAB, "nginx")
     admin("apply", "-n", "kube-system", "-f", "-", stdin=json.dumps(pools(lab, 210, 219)))
     deployment = workloads.who_am_i("web", 4, readiness=True, spec={"terminationGracePeriodSeconds": 30})
-    deployment["spec"]["template"]["spec"]["containers"][0]["command"] = ["sh", "-c", ABRUPT]
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    # A server that finishes what it has begun, as most do, and at its signal takes no more connections.
+    container["image"] = "nginx:1.16.1"
+    container["ports"] = [{"name": "http", "containerPort": 80}]
+    del container["command"]
+    # A machine that is slow for a moment must not take all replicas out at once.
+    container["readinessProbe"] |= {"timeoutSeconds": 10}
     kubectl("apply", "-f", "-", stdin=workloads.text(deployment, workloads.service("web", kind="LoadBalancer")))
     kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     yield kubectl
