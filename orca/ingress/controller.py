@@ -25,7 +25,7 @@ from orca.client.leader import LeaderElector
 from orca.ingress import classes, nginx
 from orca.ingress.certificates import Secrets, users
 from orca.ingress.engine import Engine, Refused, Unsettled
-from orca.ingress.model import Certificate, Pool, Routing
+from orca.ingress.model import Certificate, Routing
 from orca.ingress.quoting import Unquotable
 from orca.ingress.routing import World, referenced_secrets, renewed, route
 from orca.ingress.status import StatusWriter, others
@@ -85,12 +85,15 @@ class IngressController:
         self._pods: Informer | None = None
         self._read = Secrets()
         self._routing: Routing | None = None
+        self._next: Routing | None = None
+        """On its way into force; that takes nginx seconds when it is large, and endpoints move meanwhile."""
         self._needed_secrets: frozenset[str] = frozenset()
         self._refused: dict[str, tuple[str, str]] = {}
         """Left out because nginx objects: version of the Ingress and nginx's words."""
         self._all_changed = True
         self._moved: set[str] = set()
         self._wake = asyncio.Event()
+        self._moving = asyncio.Event()
         self._reloaded_at = -RELOAD_EVERY
         recorder = EventRecorder(client, COMPONENT, clock=clock)
         self._recorder = recorder
@@ -150,7 +153,7 @@ class IngressController:
 
     def _slice_changed(self, piece: Obj) -> None:
         self._moved.update(_service_of(piece))
-        self._wake.set()
+        self._moving.set()
 
     def _secret_changed(self, secret: Obj) -> None:
         if key(secret) in self._needed_secrets or key(secret) == self._identity.default_certificate:
@@ -201,6 +204,7 @@ class IngressController:
             for informer in informers:
                 await informer.synced()
             tasks.append(asyncio.create_task(keep_running("ingress", self._serve, self._clock)))
+            tasks.append(asyncio.create_task(keep_running("endpoints", self._serve_moves, self._clock)))
             if self._identity.update_status:
                 await self._watch_own_pods(tasks)
                 campaign = asyncio.create_task(self._elector.run())
@@ -280,8 +284,6 @@ class IngressController:
                 else:
                     self._all_changed = False
                     await self._take_up_all()
-            if self._moved and self._routing is not None:
-                await self._take_up_moves(self._routing)
         except Unsettled as error:
             log.warning("nginx not configured", error=str(error))
             self._all_changed = True
@@ -292,18 +294,37 @@ class IngressController:
                 pauses.append(later)
         return min(pauses, default=None)
 
-    async def _take_up_moves(self, routing: Routing) -> None:
-        moved, self._moved = self._moved, set()
-        pools = dict(routing.pools)
-        for pool in routing.pools.values():
-            if pool.service in moved:
-                pools[pool.name] = renewed(pool, self._slices_of(pool.service))
-        self._routing = replace(routing, pools=pools)
-        await self._engine.set_live(self._routing)
+    async def _serve_moves(self) -> None:
+        while True:
+            await self._moving.wait()
+            await self._clock.sleep(GATHER_SECONDS)
+            self._moving.clear()
+            moved, self._moved = self._moved, set()
+            self._routing = self._renewed(self._routing, moved)
+            self._next = self._renewed(self._next, moved)
+            try:
+                await self._push()
+            except Unsettled as error:
+                log.warning("nginx does not know of new endpoints", error=str(error))
+                self._look_at_all()
+
+    def _renewed(self, routing: Routing | None, moved: set[str]) -> Routing | None:
+        if routing is None:
+            return None
+        pools = {
+            name: renewed(pool, self._slices_of(pool.service)) if pool.service in moved else pool
+            for name, pool in routing.pools.items()
+        }
+        return replace(routing, pools=pools)
+
+    async def _push(self) -> None:
+        """Endpoints and certificates; those of the configuration in force too, until the next one is."""
+        coming = self._next or self._routing
+        if coming is not None:
+            former = self._routing.pools if self._routing is not None else {}
+            await self._engine.set_live(coming, besides=former)
 
     async def _take_up_all(self) -> None:
-        self._moved.clear()
-        former: dict[str, Pool] = dict(self._routing.pools) if self._routing is not None else {}
         for _ in range(MOST_REFUSED):
             routing = self._route()
             try:
@@ -312,19 +333,20 @@ class IngressController:
                 if not self._leave_out(error.owner, str(error)):
                     raise
                 continue
-            # What the former configuration uses stays until the new one is in force.
-            await self._engine.set_live(routing, besides=former)
+            self._next = routing
             try:
+                await self._push()
                 reloaded = await self._engine.configure(rendered, routing)
             except Refused as refused:
                 if not self._leave_out(rendered.culprit(refused.line), refused.message):
                     log.error("nginx refuses the configuration, the former one stays", said=refused.message)
                     self._tell_own_pod("Warning", f"Error reloading NGINX: {refused.message}")
-                    self._routing = self._routing or routing
+                    self._routing, self._next = self._routing or routing, None
                     return
                 continue
-            self._routing = routing
-            await self._engine.set_live(routing)
+            # Not the routing of above: endpoints may have moved since.
+            self._routing, self._next = self._next, None
+            await self._push()
             if reloaded:
                 self._reloaded_at = self._clock.monotonic()
                 self._tell_own_pod("Normal", "NGINX reload triggered due to a change in configuration")

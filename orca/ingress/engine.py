@@ -23,7 +23,7 @@ from orca.ingress.nginx import Host, Rendered
 
 log = structlog.get_logger()
 
-RELOAD_SECONDS = 15.0
+RELOAD_SECONDS = 60.0
 """How long a new configuration may take to come into force."""
 POLL_SECONDS = 0.02
 LEAVING_SECONDS = 1.0
@@ -58,6 +58,7 @@ class Engine:
         self._session: aiohttp.ClientSession | None = None
         self._live: dict[str, str] | None = None
         """What the running nginx has; None: not known."""
+        self._telling = asyncio.Lock()
         self._wanted = ""
         self.generation = ""
         """Of the configuration in force."""
@@ -88,7 +89,11 @@ class Engine:
     async def set_live(self, routing: Routing, *, besides: Mapping[str, Pool] | None = None) -> None:
         """Makes nginx use these endpoints and certificates, without a reload; ``besides`` are pools of a configuration
         that is still in force. Raises Unsettled."""
-        wanted = _live(routing, besides or {}, self._host)
+        async with self._telling:
+            await self._set_live(routing, besides or {})
+
+    async def _set_live(self, routing: Routing, besides: Mapping[str, Pool]) -> None:
+        wanted = _live(routing, besides, self._host)
         if wanted == self._live:
             return
         lines = [f"{key} {value}" for key, value in sorted(wanted.items())]

@@ -16,7 +16,7 @@ from orca.ingress.engine import Refused, Unsettled
 from orca.ingress.model import Pool, Routing
 from orca.ingress.nginx import Rendered
 from tests.unit.ingress.examples import HOST
-from tests.unit.ingress.objects import CLASS, Obj, endpoint, ingress, path, piece, service
+from tests.unit.ingress.objects import CLASS, Obj, backend, endpoint, ingress, path, piece, service
 
 OWN = {"app": "ingress", "controller-revision-hash": "x"}
 
@@ -28,6 +28,8 @@ class FakeEngine:
     configurations: list[Rendered] = field(default_factory=list)
     live: list[dict[str, tuple[str, ...]]] = field(default_factory=list)
     unsettled: int = 0
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is not set a configuration does not come into force."""
     stopped: bool = False
 
     async def run(self) -> None:
@@ -41,6 +43,7 @@ class FakeEngine:
         self.live.append({name: pool.peers for name, pool in pools.items()})
 
     async def configure(self, rendered: Rendered, routing: Routing) -> bool:
+        await self.free.wait()
         if self.unsettled:
             self.unsettled -= 1
             raise Unsettled("not yet")
@@ -101,6 +104,7 @@ async def running(*ingresses: Obj, pods: tuple[Obj, ...] = ()) -> AsyncIterator[
     for one in ingresses:
         client.seed(INGRESSES, one)
     engine = FakeEngine()
+    engine.free.set()
     identity = Identity("ingress-1", "edge", "edge/front")
     controller = IngressController(client, engine, HOST, identity, clock=clock)  # type: ignore[arg-type]
     task = asyncio.create_task(controller.run())
@@ -129,6 +133,24 @@ async def test_endpoints_move_without_a_configuration() -> None:
         await world.wait(0.02)
         assert world.engine.live[-1] == {"shop/web:80": ("10.1.1.2:8080",)}
         assert len(world.engine.configurations) == 1
+
+
+async def test_endpoints_move_while_a_configuration_is_on_its_way() -> None:
+    async with running(ingress(path("/"))) as world:
+        await world.wait(5)
+        world.engine.free.clear()
+        world.client.seed(SERVICES, service("other"))
+        other = ingress(path("/", to=backend("other")), name="other", host="o.test")
+        await world.client.patch(INGRESSES, "site", {"spec": other["spec"]}, "shop")
+        await world.wait(1)
+        await world.client.update(ENDPOINTSLICES, piece(endpoint("10.1.1.9")))
+        await world.wait(0.1)
+        assert world.engine.live[-1] == {"shop/web:80": ("10.1.1.9:8080",), "shop/other:80": ()}
+        await world.client.create(ENDPOINTSLICES, piece(endpoint("10.1.1.8"), of="other"))
+        await world.wait(0.1)
+        world.engine.free.set()
+        await world.wait(0.1)
+        assert world.engine.live[-1] == {"shop/other:80": ("10.1.1.8:8080",)}
 
 
 async def test_many_changes_share_a_reload() -> None:
