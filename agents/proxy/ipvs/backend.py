@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _OUR_SETS = {layout.set_name(family, name): kind for family in FAMILIES for name, kind in layout.SETS.items()}
 _IP_SETS = {layout.set_name(family, layout.IPVS_IPS) for family in FAMILIES}
-_PLACES = (*layout.SERVING, "NODE-PORT-SCTP-HASH")
+_PLACES = (*layout.SERVING, layout.NODE_PORT_PLACES)
 _NOT_NODES = ("lo", DEVICE, "orca-svc")
 """Interfaces whose addresses are not the node's: loopback, and those that carry services."""
 _DRAIN_SECONDS = 10.0
@@ -230,8 +230,7 @@ class IpvsBackend:
         servers, addresses = self._kernel_servers(), self._kernel_addresses()
         here = addresses.all()
         bound = here.get(DEVICE, set())
-        others = {ip for name, ips in here.items() if name != DEVICE for ip in ips}
-        owned = _Owned(ours, bound, others, self._host.ipvs_exclude_cidrs)
+        owned = _Owned(ours, bound, self._host.ipvs_exclude_cidrs)
         operations: list[Operation] = []
         there = servers.found()
         for key in {*self._wanted.virtuals, *(key for key in there if key in owned)}:
@@ -260,8 +259,7 @@ class IpvsBackend:
     def _remove_servers(self, entries: set[Entry]) -> None:
         addresses = self._kernel_addresses()
         here = addresses.all()
-        everywhere = {ip for ips in here.values() for ip in ips}
-        owned = _Owned(entries, here.get(DEVICE, set()), everywhere, self._host.ipvs_exclude_cidrs)
+        owned = _Owned(entries, here.get(DEVICE, set()), self._host.ipvs_exclude_cidrs)
         # Without IPVS in the kernel there can be none of ours.
         with contextlib.suppress(FileNotFoundError):
             servers = self._kernel_servers()
@@ -330,8 +328,8 @@ def _announced(entries: set[Entry]) -> bool:
 class _Owned:
     """Which of the kernel's virtual servers are ours: our sets say so, and addresses of our device."""
 
-    def __init__(self, entries: set[Entry], bound: set[str], here: set[str], excluded: Iterable[str] = ()) -> None:
-        self._entries, self._here = entries, here
+    def __init__(self, entries: set[Entry], bound: set[str], excluded: Iterable[str]) -> None:
+        self._entries = entries
         self._ips = bound | {entry for name, entry in entries if name in _IP_SETS}
         self._excluded = [ipaddress.ip_network(network, strict=False) for network in excluded]
 
@@ -340,10 +338,9 @@ class _Owned:
         if any(address in network for network in self._excluded):
             return False
         family, place = family_of(key.address), f"{key.address},{key.protocol.lower()}:{key.port}"
-        if key.address in self._ips or any((layout.set_name(family, name), place) in self._entries for name in _PLACES):
-            return True
-        node_port = layout.set_name(family, f"NODE-PORT-{key.protocol}"), str(key.port)
-        return key.address in self._here and node_port in self._entries
+        return key.address in self._ips or any(
+            (layout.set_name(family, name), place) in self._entries for name in _PLACES
+        )
 
 
 @contextlib.contextmanager

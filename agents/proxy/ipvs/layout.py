@@ -29,6 +29,7 @@ EXTERNAL_IP, EXTERNAL_IP_LOCAL = "EXTERNAL-IP", "EXTERNAL-IP-LOCAL"
 LOAD_BALANCER, LOAD_BALANCER_LOCAL = "LOAD-BALANCER", "LOAD-BALANCER-LOCAL"
 LOAD_BALANCER_FIREWALL, LOAD_BALANCER_SOURCES = "LOAD-BALANCER-FW", "LOAD-BALANCER-SOURCE-CIDR"
 LOOP_BACK, IPVS_IPS = "LOOP-BACK", "IPVS-IPS"
+NODE_PORT_PLACES = "NODE-PORT-PLACES"
 NO_ENDPOINTS, NOT_HERE, NOT_HERE_EXTERNAL = "NO-ENDPOINTS", "NOT-HERE", "NOT-HERE-EXTERNAL"
 
 SETS: dict[str, str] = {
@@ -45,6 +46,8 @@ SETS: dict[str, str] = {
     NO_ENDPOINTS: "hash:ip,port",
     NOT_HERE: "hash:ip,port",
     NOT_HERE_EXTERNAL: "hash:ip,port",
+    # No rule needs it: that a virtual server at an address of the host is ours.
+    NODE_PORT_PLACES: "hash:ip,port",
     # A set of ports knows no SCTP.
     **{f"NODE-PORT{local}-{protocol}": kind
        for local in ("", "-LOCAL")
@@ -143,6 +146,7 @@ class _Renderer:
         sets = [f"NODE-PORT-{name}", *([f"NODE-PORT-LOCAL-{name}"] if port.external_local else [])]
         for address in self.node_ports_at:
             self._virtual(address, port.node_port, self._outer)
+            self._enter(NODE_PORT_PLACES, address, port.node_port)
             self._nowhere(address, port.node_port)
         for each in sets:
             if port.protocol != "SCTP":

@@ -333,6 +333,7 @@ def main() -> None:
     shell(
         "ip link add eth0 type veth peer name far; ip link set far up; ip link set eth0 up;"
         f"ip addr add {NODE}/24 dev eth0;"
+        "ip link add orca-svc type bridge; ip link set orca-svc arp off up; ip route add 10.96.0.0/16 dev orca-svc;"
         "ip link add pods type bridge; ip link set pods up; echo 1 >/proc/sys/net/ipv4/ip_forward"
     )
     for name in sys.argv[1:] or CHECKS:
