@@ -48,7 +48,8 @@ def health_of(service: Obj | None, slices: Iterable[Obj], node_name: str) -> Hea
 class HealthPorts:
     """One listener a Service that has such a port. A port that is taken is logged and tried at the next change."""
 
-    def __init__(self, host: str = "0.0.0.0") -> None:
+    def __init__(self, host: str | None = None) -> None:
+        """``host``: None for all addresses of both families."""
         self._host = host
         self._known: dict[str, Health] = {}
         self._runners: dict[str, tuple[int, web.ServerRunner]] = {}

@@ -46,7 +46,7 @@ class NftablesBackend:
         """Whether somebody else has touched our tables since we looked at them."""
         self._kernel: Kernel | None = None
         self._watched: int | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nftables")
+        self._thread: ThreadPoolExecutor | None = None
 
     @staticmethod
     def problem() -> str:
@@ -139,6 +139,10 @@ class NftablesBackend:
             with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().remove_reader(self._watched)
             self._watched = None
+        if self._thread is not None:
+            # What it has begun is done in moments, and the socket must not go before.
+            self._thread.shutdown()
+            self._thread = None
         if self._kernel is not None:
             self._kernel.close()
             self._kernel = None
@@ -168,6 +172,8 @@ class NftablesBackend:
         loop = asyncio.get_running_loop()
         try:
             kernel = self._reach()
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="nftables")
             async with self._iptables.own_commits() as own:
                 before = kernel.commits
                 try:
