@@ -14,7 +14,7 @@ import errno
 import hashlib
 import ipaddress
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -279,10 +279,14 @@ class Wiring:
                 found.add(uid)
         return found
 
-    def retire(self) -> None:
-        """Take away the pods' bridge and the ways to other hosts, where others wire pods now. As long as a pod is on
-        the bridge it stays."""
-        if not self.wired_pods():
+    def retire(self, live: Collection[str] | None = None) -> None:
+        """Take away the pods' bridge and the ways to other hosts, where others wire pods now, and the cables of pods
+        that are not ``live`` (None: all may be). As long as a pod is on the bridge it stays."""
+        wired = self.wired_pods()
+        for uid in wired - set(wired if live is None else live):
+            self.unplug(uid)
+            wired.discard(uid)
+        if not wired and nl.index_of(BRIDGE):
             self.peering.remove_everything()
             self.remove_link(BRIDGE)
 

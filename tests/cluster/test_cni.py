@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.netlab import NetLab, Pod
+from tests.cluster.netlab import Host, NetLab, Pod
 
 PLUGINS = "/usr/lib/cni"
 pytestmark = pytest.mark.skipif(
@@ -114,12 +114,12 @@ def test_ports_and_bandwidth_reach_the_plugins_that_ask_for_them(cni: CniHost) -
 def test_an_agent_that_starts_anew_finds_what_plugins_made(cni: CniHost) -> None:
     host = cni.host
     pod = host.pod("survivor")
-    before = host.run("ip", "-o", "link")
+    before = _links(host)
     host.stop_agent()
     cni.start()
     address = pod.ip
     assert pod.attach() == address
-    assert host.run("ip", "-o", "link") == before
+    assert _links(host) == before
     # What CHECK does not find right is made anew.
     pod.run("ip", "route", "del", "default")
     again = pod.attach()
@@ -205,6 +205,23 @@ def test_flannels_files_are_enough(cni: CniHost, tmp_path: Path) -> None:
     cni.start()
 
 
+def test_what_the_own_network_left_goes_with_its_last_pod(tmp_path: Path) -> None:
+    with NetLab(tmp_path, hosts=1) as lab:
+        changed = CniHost(lab, tmp_path)
+        lab.start_networks()
+        last = lab.hosts[0].pod("last")
+        lab.hosts[0].stop_agent()
+        changed.network()
+        changed.start()
+        assert "orca0" in lab.hosts[0].run("ip", "link"), "a pod is still on it"
+        lab.hosts[0].call("reconcile", live=[])
+        assert "orca0" not in lab.hosts[0].run("ip", "link")
+        pod, other = lab.hosts[0].pod("first"), lab.hosts[0].pod("second")
+        other.serve("tcp:80")
+        assert pod.ask(other.ip, 80) == [f"second {pod.ip} 80"]
+        assert last.uid not in changed.records
+
+
 def test_cleanup_has_plugins_take_everything_away(cni: CniHost) -> None:
     cni.host.call("cleanup")
     assert cni.reserved == set()
@@ -218,3 +235,7 @@ def _until(condition: Any, seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def _links(host: Host) -> set[str]:
+    return {line.split(": ")[1] for line in host.run("ip", "-o", "link").splitlines()}

@@ -164,6 +164,8 @@ class CniNetwork:
                 await self.detach(uid)
             except NetworkError as error:
                 log.warning("what a gone pod left cannot be removed", pod=uid, error=str(error))
+        # Pods that the own network wired before this host was changed to CNI.
+        await self._host.in_thread(lambda wiring: wiring.retire(live))
 
     async def run(self, nodes: Informer) -> None:
         """Follow the directory, and put back what is ours. Runs until cancelled; call ``start`` before."""
