@@ -48,8 +48,9 @@ class Watching:
 
     def when(self) -> float:
         """Unix time of the answer."""
-        out, _ = self._process.communicate(timeout=40)
-        assert self._process.returncode == 0, "it never said so"
+        assert self._process.stdout is not None
+        out = self._process.stdout.read()
+        assert self._process.wait(timeout=40) == 0, "it never said so"
         return float(out.split()[0])
 
 
