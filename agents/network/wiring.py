@@ -282,11 +282,13 @@ class Wiring:
     def retire(self, live: Collection[str] | None = None) -> None:
         """Take away the pods' bridge and the ways to other hosts, where others wire pods now, and the cables of pods
         that are not ``live`` (None: all may be). As long as a pod is on the bridge it stays."""
+        if not nl.index_of(BRIDGE):
+            return
         wired = self.wired_pods()
         for uid in wired - set(wired if live is None else live):
             self.unplug(uid)
             wired.discard(uid)
-        if not wired and nl.index_of(BRIDGE):
+        if not wired:
             self.peering.remove_everything()
             self.remove_link(BRIDGE)
 

@@ -107,8 +107,6 @@ class CniNetwork:
             raise NetworkError(f"node {self._node_name} has no InternalIP yet")
         self._standing = (addresses, pod_cidrs(node))
         try:
-            if not self._started:
-                await self._host.in_thread(lambda wiring: wiring.retire())
             await self._host.in_thread(self._ensure_links)
         except OSError as error:
             raise NetworkError(f"cannot set up the host's links: {error.strerror or error}") from error
@@ -154,6 +152,8 @@ class CniNetwork:
         async with self._pod_locks.setdefault(pod_uid, asyncio.Lock()):
             if held := self._records.by_uid.get(pod_uid):
                 await self._take_away(pod_uid, held)
+            else:
+                await self._host.in_thread(lambda wiring: wiring.unplug(pod_uid))  # one of the own network's
         self._pod_locks.pop(pod_uid, None)
 
     async def reconcile(self, live: Collection[str]) -> None:
@@ -164,7 +164,7 @@ class CniNetwork:
                 await self.detach(uid)
             except NetworkError as error:
                 log.warning("what a gone pod left cannot be removed", pod=uid, error=str(error))
-        # Pods that the own network wired before this host was changed to CNI.
+        # Of pods that the own network wired before this host was changed to CNI.
         await self._host.in_thread(lambda wiring: wiring.retire(live))
 
     async def run(self, nodes: Informer) -> None:
@@ -332,6 +332,7 @@ class CniNetwork:
             self._watch = None
 
     def _ensure_links(self, wiring: Wiring) -> None:
+        wiring.retire()
         addresses = self._standing[0]
         families = {family_of(ip) for ip in (*addresses, *self._host.usable(self._standing[1]))}
         self._host.ensure_services(wiring, sources=addresses, families=families)
