@@ -38,7 +38,8 @@ _REVERSE = (".in-addr.arpa", ".ip6.arpa")
 class _Known:
     service: Obj
     slices: tuple[Obj, ...]
-    reverse: dict[str, tuple[str, ...]]
+    reverse: tuple[str, ...]
+    """Reverse names of it; what they lead to is computed when somebody asks."""
 
 
 class Zone:
@@ -59,7 +60,8 @@ class Zone:
         self._addresses = tuple(addresses)
         self._ranges = [ipaddress.ip_network(each) for each in local_ranges]
         self._services: dict[str, _Known] = {}
-        self._reverse: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._reverse: dict[str, tuple[str, ...]] = {}
+        """Reverse name -> Services ("namespace/name") that have it, nearly always one."""
         self._namespaces: dict[str, int] = {}
         self._sets: OrderedDict[str, tuple[RecordSets, frozenset[str]]] = OrderedDict()
         own: RecordSets = {(f"dns-version.{self.domain}", wire.TXT): (wire.txt_data(SCHEMA_VERSION),)}
@@ -87,17 +89,18 @@ class Zone:
         if former is not None:
             self._leave(namespace(former.service))
             for pointer in former.reverse:
-                others = self._reverse[pointer]
-                del others[service_key]
-                if not others:
+                others = tuple(each for each in self._reverse[pointer] if each != service_key)
+                if others:
+                    self._reverse[pointer] = others
+                else:
                     del self._reverse[pointer]
         if service is None:
             return
-        reverse = pointers(service, slices, self.domain)
+        reverse = tuple(pointers(service, slices, self.domain))
         self._services[service_key] = _Known(service, tuple(slices), reverse)
         self.namespace_is(namespace(service))
-        for name, targets in reverse.items():
-            self._reverse.setdefault(name, {})[service_key] = targets
+        for name in reverse:
+            self._reverse[name] = (*self._reverse.get(name, ()), service_key)
 
     def namespace_is(self, name: str) -> None:
         """Somebody knows of a namespace: it exists until each has said that it does not know of it any more."""
@@ -189,7 +192,8 @@ class Zone:
         if own is not None:
             return own
         if kind == wire.PTR and name in self._reverse:
-            names = (target for targets in self._reverse[name].values() for target in targets)
+            owners = (self._services[service_key] for service_key in self._reverse[name])
+            names = (target for one in owners for target in pointers(one.service, one.slices, self.domain)[name])
             return tuple(map(wire.name_data, dict.fromkeys(names)))
         labels = self._labels(name)
         if len(labels) < 3:

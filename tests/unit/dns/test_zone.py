@@ -262,3 +262,17 @@ def test_without_room_for_additional_records_nothing_is_missing(zone: Zone) -> N
     record = ask(zone, "_p._tcp.few.d.svc.cluster.local", "SRV")
     assert (len(record.rr), len(record.ar), record.header.tc) == (6, 0, 0)
     assert len(ask(zone, "_p._tcp.few.d.svc.cluster.local", "SRV", udp=False).ar) == 6
+
+
+def test_an_address_of_two_services_points_at_both_until_one_goes() -> None:
+    zone = Zone(local_ranges=["10.244.0.0/16"])
+    for name in ("a", "b"):
+        zone.put(
+            f"d/{name}",
+            service(name, "d", clusterIP="None"),
+            [slice_of({"addresses": ["10.244.0.1"], "hostname": "h"})],
+        )
+    both = ["h.a.d.svc.cluster.local.", "h.b.d.svc.cluster.local."]
+    assert said(ask(zone, "1.0.244.10.in-addr.arpa", "PTR")) == ("NOERROR", both)
+    zone.put("d/a", None)
+    assert said(ask(zone, "1.0.244.10.in-addr.arpa", "PTR")) == ("NOERROR", both[1:])
