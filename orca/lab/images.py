@@ -243,6 +243,11 @@ def build(recipe: Recipe) -> Path:
         if recipe.needs is not None:
             pythonimage.put(tree, recipe.needs)
         archive.write(target, tree, *_images(recipe))
+    if recipe.python:
+        # Every change of our code makes another; nobody wants those of former ones.
+        for former in IMAGE_CACHE.glob(f"{recipe.name}-{'?' * 12}.tar"):
+            if former != target:
+                former.unlink(missing_ok=True)
     return target
 
 
