@@ -92,7 +92,7 @@ def run(
         case, way, client, protocol, family, promise = row
         address, port = destination(case, way, protocol, family, topology)
         count = 1 if not promise.answers else STICKY_REPEATS if case.affinity else repeats
-        wait = patience * 5 if promise.answers or promise.refused else patience
+        wait = patience * 20 if promise.answers or promise.refused else patience
         attempts += [Attempt(client.netns, protocol, address, port, wait, tag=row) for _ in range(count)]
     make_all(attempts)
     by_row: dict[int, list[str]] = defaultdict(list)
