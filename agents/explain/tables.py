@@ -15,7 +15,7 @@ MOST = 64
 Nft = Callable[..., Awaitable[str]]
 """`nft(*arguments)`: what it prints; "" when what was asked for is not there. Raises OSError."""
 
-_VERDICT = re.compile(r"(?:counter packets (?P<packets>\d+)[^:}]*)?: goto (?P<chain>\S+)")
+_VERDICT = re.compile(r"(?:counter packets (?P<packets>\d+)[^}]*?)?: goto (?P<chain>\S+)")
 _ENDPOINT = re.compile(r"(?:counter packets (?P<packets>\d+)[^:}]*)?: (?P<ip>[0-9a-f.:]+) \. (?P<port>\d+)")
 _NUMBERED = re.compile(r"cluster-ip(?P<local>-local)?-(?P<count>\d+)$")
 _OWN = re.compile(r'goto "?endpoint-[^/\s"]+/[^/\s"]+/[^/\s"]+/(?P<ip>[^/\s"]+)/(?P<port>\d+)')

@@ -11,10 +11,12 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from agents.network.nftables.attributes import attribute, nested, number
+from agents.network.nftables.attributes import attribute, nested, number, text
 from agents.network.nftables.statements import verdict
 
 _INTERVAL, _MAP, _TIMEOUT, _EVAL, _CONCAT = 0x4, 0x8, 0x10, 0x20, 0x80
+COUNTED = 1 << 16
+"""In `SetType.shape`; no flag of the kernel's."""
 _VERDICT_TYPE = 0xFFFFFF00
 _COMMENT = 0
 LONGEST_COMMENT = 120
@@ -35,9 +37,9 @@ Field = str | int
 class SetType:
     """What a set or map holds. ``key`` and ``data`` name nft's types, ``data`` may be ``("verdict",)`` or empty.
 
-    ``seconds``: elements are added by packets and end after this time (at most ``size`` of them).
-    ``typeof`` is what nft wants to read instead of types it has no names for, ``note`` what nft itself puts beside
-    the set so that it can print it again.
+    ``counted``: each element counts the packets that found it. ``seconds``: elements are added by packets and end after
+    this time (at most ``size`` of them). ``typeof`` is what nft wants to read instead of types it has no names for,
+    ``note`` what nft itself puts beside the set so that it can print it again.
     """
 
     key: tuple[str, ...]
@@ -45,6 +47,7 @@ class SetType:
     interval: bool = False
     seconds: int = 0
     size: int = 0
+    counted: bool = False
     typeof: str = ""
     note: bytes = b""
 
@@ -67,6 +70,9 @@ class SetType:
             parts += [number(6, _type_number(self.data)), number(7, length_of(self.data))]
         if description:
             parts.append(nested(9, description))
+        if self.counted:
+            # Each new element gets one like it.
+            parts.append(nested(17, text(1, "counter"), nested(2)))
         if self.seconds:
             parts.append(attribute(11, struct.pack(">Q", self.seconds * 1000)))
         if self.note:
@@ -78,6 +84,7 @@ class SetType:
         """(flags, length of a key, length of the data, seconds): what two sets of one name must have in common."""
         flags = (_MAP if self.data else 0) | (_TIMEOUT | _EVAL if self.seconds else 0)
         flags |= (_INTERVAL | (_CONCAT if len(self.key) > 1 else 0)) if self.interval else 0
+        flags |= COUNTED if self.counted else 0
         data = 0 if self.data in ((), ("verdict",)) else length_of(self.data)
         return flags, length_of(self.key), data, self.seconds
 
@@ -89,6 +96,8 @@ class SetType:
             found.append(f"size {self.size}")
         if self.interval:
             found.append("flags interval")
+        if self.counted:
+            found.append("counter")
         if self.seconds:
             found += ["flags dynamic,timeout", f"timeout {_duration(self.seconds)}"]
         return found

@@ -111,13 +111,13 @@ def sets(family: Family) -> dict[str, SetType]:
     ip = _IP[family]
     by_address = f"{ip} daddr . meta l4proto . th dport . numgen random mod {_SOME} : {ip} daddr . th dport"
     by_port = f"meta l4proto . th dport . numgen random mod {_SOME} : {ip} daddr . th dport"
-    endpoints = SetType((*front, "integer"), to, typeof=by_address, note=_NOTES[family, "address"])
-    node_endpoints = SetType((*NODE_KEY, "integer"), to, typeof=by_port, note=_NOTES[family, "port"])
+    endpoints = SetType((*front, "integer"), to, typeof=by_address, note=_NOTES[family, "address"], counted=True)
+    node_endpoints = SetType((*NODE_KEY, "integer"), to, typeof=by_port, note=_NOTES[family, "port"], counted=True)
     return {
-        "service-ips": SetType(front, ("verdict",)),
-        "service-nodeports": SetType(NODE_KEY, ("verdict",)),
-        "no-endpoint-services": SetType(front, ("verdict",)),
-        "no-endpoint-nodeports": SetType(NODE_KEY, ("verdict",)),
+        "service-ips": SetType(front, ("verdict",), counted=True),
+        "service-nodeports": SetType(NODE_KEY, ("verdict",), counted=True),
+        "no-endpoint-services": SetType(front, ("verdict",), counted=True),
+        "no-endpoint-nodeports": SetType(NODE_KEY, ("verdict",), counted=True),
         "cluster-endpoints": endpoints,
         "local-endpoints": endpoints,
         "nodeport-cluster-endpoints": node_endpoints,

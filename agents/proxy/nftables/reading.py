@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from agents.network.nftables.attributes import attributes
 from agents.network.nftables.kernel import Kernel
-from agents.network.nftables.sets import Element
+from agents.network.nftables.sets import COUNTED, Element
 from agents.network.nftables.wire import BaseChain, digest_of
 from agents.proxy.nftables.layout import TABLE
 from agents.proxy.nftables.state import Observed
@@ -29,7 +29,8 @@ def read(kernel: Kernel, family: int, filled_by_us: Collection[str]) -> Observed
         name = _text(each.get(2, b""))
         data = 0 if _number(each.get(6)) == _VERDICT_TYPE else _number(each.get(7))
         seconds = int.from_bytes(each.get(11, b""), "big") // 1000
-        found.sets[name] = _number(each.get(3)), _number(each.get(5)), data, seconds
+        flags = _number(each.get(3)) | (COUNTED if 17 in each else 0)
+        found.sets[name] = flags, _number(each.get(5)), data, seconds
         if name in filled_by_us:
             for element in kernel.elements(family, TABLE, name):
                 one = _element(element)
