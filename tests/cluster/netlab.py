@@ -33,7 +33,7 @@ class Pod:
 
     def __init__(self, host: Host, name: str) -> None:
         self.host, self.name, self.uid, self.ip, self.ip6 = host, name, f"uid-{name}", "", ""
-        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "600"], text=True)
         self.servers: list[subprocess.Popen[str]] = []
         mine = os.stat("/proc/self/ns/net").st_ino
         while os.stat(f"/proc/{self.holder.pid}/ns/net").st_ino == mine:
