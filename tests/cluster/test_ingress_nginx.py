@@ -63,7 +63,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def edge_of(tree: Path, state: Path) -> AsyncIterator[Edge]:
+async def edge_of(tree: Path, state: Path, *trusted: str) -> AsyncIterator[Edge]:
     host = nginx.Host(
         state,
         (REPO / "orca/ingress", tree / "usr/share/lua/5.1"),
@@ -74,6 +74,7 @@ async def edge_of(tree: Path, state: Path) -> AsyncIterator[Edge]:
         workers="2",
         connections=512,
         drain_seconds=5,
+        trusted=trusted,
     )
     engine = Engine(host, binary=str(support.program(tree)), clock=SystemClock())
     engine.prepare(self_signed(SystemClock()))
@@ -225,6 +226,22 @@ async def test_requests_find_their_way(edge: Edge, backends: Serve) -> None:
 
     counts = await edge.engine.counts()
     assert "shop/local shop/web:80 403 1" in counts.splitlines()
+
+
+async def test_a_trusted_proxy_says_who_asks_and_how(tree: Path, tmp_path: Path, backends: Serve) -> None:
+    said = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "8443"}
+    routing = leading_to(routed(ingress(path("/"), ask={"force-ssl-redirect": "true"})), await backends("web"))
+    async with edge_of(tree, tmp_path / "state", "127.0.0.0/8", "fd00::/8") as edge:
+        await edge.serve(routing)
+        status, told, _ = await edge.ask("a.test", headers=said)
+        assert (status, told["headers"]["X-Real-IP"]) == (200, "6.6.6.6")
+        assert told["headers"]["X-Forwarded-Proto"] == "https"
+        assert told["headers"]["X-Forwarded-Port"] == "8443"
+        assert told["headers"]["X-Forwarded-For"].startswith("6.6.6.6")
+        assert (await edge.ask("a.test"))[0] == 308
+    async with edge_of(tree, tmp_path / "other", "10.0.0.0/8") as edge:
+        await edge.serve(routing)
+        assert (await edge.ask("a.test", headers=said))[0] == 308
 
 
 async def test_endpoints_change_without_a_reload(edge: Edge, backends: Serve) -> None:
