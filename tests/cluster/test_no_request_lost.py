@@ -64,7 +64,7 @@ def asked(web: Kubectl, lab: Lab, rate: float) -> Iterator[list[Load]]:
         time.sleep(1)
     failures = [failure for load in loads for failure in load.failures]
     total = sum(load.answers for load in loads)
-    print(f"{total} requests, {len(failures)} failed")
+    print(f"{total} requests, {len(failures)} failed", *failures[:50], sep="\n")
     assert failures == []
     assert all(load.answers for load in loads)
 
@@ -126,6 +126,7 @@ def test_nothing_that_happens_to_a_cluster_loses_one_of_twenty_thousand_requests
 
 def _switch(lab: Lab, mode: str) -> None:
     """Start every agent again with another proxy mode."""
+    print(f"proxy mode {mode} from {time.strftime('%H:%M:%S')} on")
     for host in lab.hosts:
         hosts.stop_service(host, AGENT)
         service = agent(host, "")
