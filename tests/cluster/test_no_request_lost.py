@@ -98,7 +98,7 @@ def test_a_rollout_and_an_agent_that_dies_meanwhile_lose_no_request(web: Kubectl
 def test_nothing_that_happens_to_a_cluster_loses_one_of_twenty_thousand_requests(
     web: Kubectl, admin: Kubectl, lab: Lab
 ) -> None:
-    with asked(web, lab, rate=80) as loads:
+    with asked(web, lab, rate=120) as loads:
         roll(web, "1")
         scale(web, 10)
         scale(web, 2)
