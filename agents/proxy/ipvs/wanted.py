@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from agents.proxy.ipvs.layout import Fragment, Virtual, VirtualKey
 from agents.proxy.model import ServicePort
 
+T = TypeVar("T")
 Entry = tuple[str, str]
 """(set, entry)"""
 
@@ -59,11 +61,19 @@ class Wanted:
     def take(self, changed: Mapping[str, tuple[ServicePort, ...]], *, force: bool = False) -> Touched:
         """Make these services as given (no ports: gone); ``force``: render also those that are as they were."""
         touched = Touched()
+        # Until the end: what was there before, and what was not.
+        same_addresses: set[str] = set()
+        same_entries: set[Entry] = set()
         for service, ports in changed.items():
             if not force and self.ports.get(service, ()) == ports:
                 continue
             former = self._fragments.pop(service, ())
             fragments = tuple(self._render(port) for port in ports)
+            for fragment in (*former, *fragments):
+                for address in fragment.addresses - touched.addresses - same_addresses:
+                    (same_addresses if address in self._addresses else touched.addresses).add(address)
+                for entry in fragment.entries - touched.entries - same_entries:
+                    (same_entries if entry in self._entries else touched.entries).add(entry)
             if ports:
                 self.ports[service], self._fragments[service] = ports, fragments
             else:
@@ -72,6 +82,10 @@ class Wanted:
                 self._drop(service, fragment, touched)
             for fragment in fragments:
                 self._add(service, fragment, touched)
+        touched.addresses = {
+            a for a in touched.addresses if a in self._addresses
+        } | same_addresses - self._addresses.keys()
+        touched.entries = {e for e in touched.entries if e in self._entries} | same_entries - self._entries.keys()
         return touched
 
     def render_again(self) -> Touched:
@@ -85,15 +99,8 @@ class Wanted:
                 if not claims:
                     del self._claims[key]
             touched.virtuals.add(key)
-        for counter, items, marked in (
-            (self._addresses, fragment.addresses, touched.addresses),
-            (self._entries, fragment.entries, touched.entries),
-        ):
-            for item in items:
-                counter[item] -= 1  # type: ignore[index]
-                if not counter[item]:  # type: ignore[index]
-                    del counter[item]  # type: ignore[arg-type]
-                marked.add(item)  # type: ignore[arg-type]
+        _subtract(self._addresses, fragment.addresses)
+        _subtract(self._entries, fragment.entries)
 
     def _add(self, service: str, fragment: Fragment, touched: Touched) -> None:
         for key, virtual in fragment.virtuals.items():
@@ -101,5 +108,10 @@ class Wanted:
             touched.virtuals.add(key)
         self._addresses.update(fragment.addresses)
         self._entries.update(fragment.entries)
-        touched.addresses |= fragment.addresses
-        touched.entries |= fragment.entries
+
+
+def _subtract(counter: Counter[T], items: Iterable[T]) -> None:
+    for item in items:
+        counter[item] -= 1
+        if not counter[item]:
+            del counter[item]
