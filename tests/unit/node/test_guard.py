@@ -138,6 +138,8 @@ async def test_agents_ask_each_other_and_nobody_is_asked_whether_they_may() -> N
     assert await guard(api).objection(peer, "GET", "/proxy/released") is None
     assert api.asked == []
     refused = await guard(api).objection(ANN, "GET", "/proxy/released")
-    assert refused is not None and refused[0] == 403
+    assert refused is not None
+    assert refused[0] == 403
     refused = await guard(api).objection(peer, "POST", "/proxy/released")
-    assert refused is not None and refused[0] == 403
+    assert refused is not None
+    assert refused[0] == 403
