@@ -12,11 +12,11 @@ from rich.console import Console
 from orca.api.errors import ApiError
 from orca.client.http import HttpsClient
 from orca.client.kubeconfig import Kubeconfig, KubeconfigError
-from orca.explain.explain import explain, first_break
-from orca.explain.facts import Facts, Wish
-from orca.explain.gather import Gatherer, PodNotFound
-from orca.explain.names import parse_wish
-from orca.explain.printing import as_json, show
+from orca.explain.trace.explain import explain, first_break
+from orca.explain.trace.facts import Facts, Wish
+from orca.explain.trace.gather import Gatherer, PodNotFound
+from orca.explain.trace.names import parse_wish
+from orca.explain.trace.printing import as_json, show
 
 ADMIN = Path("/etc/orca/kubeconfig")
 

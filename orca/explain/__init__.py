@@ -1,5 +1,5 @@
-"""Why a pod does not reach a Service: facts are gathered from the API and from agents, then judged step by step.
+"""Answers to people's questions about a cluster, read from it and judged here; nothing is changed, nothing guessed.
 
-``explain`` (pure) is the judge, ``gather`` asks, ``printing`` shows. Changes nothing, and guesses nothing: what could
-not be found out is said to be unknown.
+``trace``: why a pod does not reach a Service. ``why``: why a pod or a workload does not run. ``timeline``: what has
+happened to it.
 """

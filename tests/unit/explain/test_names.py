@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orca.explain.facts import Resolver, Wish
-from orca.explain.names import candidates, parse_wish, service_of
+from orca.explain.trace.facts import Resolver, Wish
+from orca.explain.trace.names import candidates, parse_wish, service_of
 
 SEARCHES = ("shop.svc.cluster.local", "svc.cluster.local", "cluster.local")
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from orca.api.objects import Obj
-from orca.explain.explain import explain, first_break
-from orca.explain.facts import (
+from orca.explain.trace.explain import explain, first_break
+from orca.explain.trace.facts import (
     Facts,
     HostRules,
     Judgement,
@@ -19,7 +19,7 @@ from orca.explain.facts import (
     Target,
     Wish,
 )
-from orca.explain.steps import Outcome, Step
+from orca.explain.trace.steps import Outcome, Step
 
 DNS, CLUSTER_IP = "10.96.0.10", "10.96.0.50"
 READY = [{"type": "Ready", "status": "True"}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from orca.explain.facts import Resolver, Wish
+from orca.explain.trace.facts import Resolver, Wish
 
 MOST = 8
 """Names that are tried: glibc knows six search domains."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orca.explain.explain import explain, first_break
-from orca.explain.facts import HostRules, Judgement, Listener, Lookup, Resolver, Route, RuleEndpoint, Wish
-from orca.explain.steps import Outcome
+from orca.explain.trace.explain import explain, first_break
+from orca.explain.trace.facts import HostRules, Judgement, Listener, Lookup, Resolver, Route, RuleEndpoint, Wish
+from orca.explain.trace.steps import Outcome
 from tests.unit.explain.working import (
     CLUSTER_IP,
     DNS,

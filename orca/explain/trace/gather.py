@@ -20,7 +20,7 @@ from orca.api.objects import Obj, key, name, namespace
 from orca.api.resources import Resource
 from orca.api.selectors import from_map
 from orca.client.http import HttpsClient
-from orca.explain.facts import (
+from orca.explain.trace.facts import (
     Facts,
     HostRules,
     Judgement,
@@ -33,8 +33,8 @@ from orca.explain.facts import (
     Wish,
     address_text,
 )
-from orca.explain.names import candidates, is_address, service_of
-from orca.explain.serving import SHOWN, usable_targets
+from orca.explain.trace.names import candidates, is_address, service_of
+from orca.explain.trace.serving import SHOWN, usable_targets
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 MOST_ENDPOINTS = SHOWN

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from orca.explain.facts import Facts
-from orca.explain.reaching import of_connections, of_listening, of_policies, of_reply
-from orca.explain.resolving import of_dns, of_name, of_pod
-from orca.explain.serving import of_endpoints, of_rules, of_service
-from orca.explain.steps import Outcome, Step
+from orca.explain.trace.facts import Facts
+from orca.explain.trace.reaching import of_connections, of_listening, of_policies, of_reply
+from orca.explain.trace.resolving import of_dns, of_name, of_pod
+from orca.explain.trace.serving import of_endpoints, of_rules, of_service
+from orca.explain.trace.steps import Outcome, Step
 
 ORDER = (
     of_pod,

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from orca.api.objects import key
-from orca.explain.explain import first_break
-from orca.explain.facts import Facts
-from orca.explain.steps import Outcome, Step
+from orca.explain.trace.explain import first_break
+from orca.explain.trace.facts import Facts
+from orca.explain.trace.steps import Outcome, Step
 
 _MARKS = {
     Outcome.OK: ("ok", "green"),

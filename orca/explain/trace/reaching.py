@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from orca.explain.facts import Facts, Target
-from orca.explain.serving import SHOWN, usable_targets
-from orca.explain.steps import Step, broken, ok, unknown
+from orca.explain.trace.facts import Facts, Target
+from orca.explain.trace.serving import SHOWN, usable_targets
+from orca.explain.trace.steps import Step, broken, ok, unknown
 
 
 def of_policies(facts: Facts) -> Iterable[Step]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orca.api.objects import Obj, key, name
-from orca.explain.facts import Facts, HostRules, Target, address_text, ready_condition
-from orca.explain.steps import Step, broken, note, ok, unknown
+from orca.explain.trace.facts import Facts, HostRules, Target, address_text, ready_condition
+from orca.explain.trace.steps import Step, broken, note, ok, unknown
 
 SHOWN = 8
 

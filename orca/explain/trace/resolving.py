@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Iterable
 
 from orca.api.objects import name, namespace
-from orca.explain.facts import Facts, Lookup, ready_condition
-from orca.explain.names import candidates, expected_name
-from orca.explain.steps import Step, broken, ok, unknown
+from orca.explain.trace.facts import Facts, Lookup, ready_condition
+from orca.explain.trace.names import candidates, expected_name
+from orca.explain.trace.steps import Step, broken, ok, unknown
 
 
 def of_pod(facts: Facts) -> Iterable[Step]:
