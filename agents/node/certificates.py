@@ -1,27 +1,32 @@
-"""Keys, certificate requests and certificates of a node. Pure: bytes in, bytes and facts out.
+"""Certificates of a node and of its cluster as the agent reads them, and what it asks for. Pure: bytes in, facts out.
 
-Subjects and usages are those that the signers `kubernetes.io/kube-apiserver-client-kubelet` and
-`kubernetes.io/kubelet-serving` accept: O=system:nodes, CN=system:node:<name>, no CA bit, and for serving at least one
-DNS or IP name.
+Read with the few lines of ``der``: the library that can make keys and requests would cost the agent a tenth of its
+memory, and works elsewhere, in ``requesting``.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from agents.node import der
+from agents.node.der import Element
 
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 SERVING_SIGNER = "kubernetes.io/kubelet-serving"
 CLIENT_USAGES = ("digital signature", "client auth")
 SERVING_USAGES = ("digital signature", "server auth")
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+_COMMON_NAME = bytes((0x55, 4, 3))  # 2.5.4.3
+_ALTERNATIVE_NAMES = bytes((0x55, 29, 17))  # 2.5.29.17
+_VERSION, _EXTENSIONS = 0xA0, 0xA3
+_DNS_NAME, _IP_ADDRESS = 0x82, 0x87
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,85 +44,73 @@ class CertificateFacts:
         return self.not_before + (self.not_after - self.not_before) * (0.7 + 0.2 * spread)
 
 
-def new_key() -> bytes:
-    """A fresh P-256 private key as PEM (PKCS#8)."""
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def new_request(key_pem: bytes, node_name: str, names: Sequence[str] = ()) -> bytes:
-    """A certificate request (PEM) for the node; `names` are DNS names and IP addresses for a serving certificate."""
-    key = _private_key(key_pem)
-    builder = x509.CertificateSigningRequestBuilder().subject_name(
-        x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
-                x509.NameAttribute(NameOID.COMMON_NAME, f"system:node:{node_name}"),
-            ]
-        )
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-def request_name(key_pem: bytes, node_name: str, signer: str, names: Sequence[str] = ()) -> str:
-    """Name of the CertificateSigningRequest: the same key and purpose give the same name, so asking twice is one."""
-    public = (
-        _private_key(key_pem)
-        .public_key()
-        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    digest = hashlib.sha256(b"\0".join([public, node_name.encode(), signer.encode(), ",".join(names).encode()]))
+def request_name(public_key: bytes, node_name: str, signer: str, names: Sequence[str] = ()) -> str:
+    """Name of the CertificateSigningRequest: the same key (its SubjectPublicKeyInfo) and purpose give the same name, so
+    asking twice is one."""
+    digest = hashlib.sha256(b"\0".join([public_key, node_name.encode(), signer.encode(), ",".join(names).encode()]))
     return f"node-csr-{digest.hexdigest()[:40]}"
 
 
 def read_certificate(pem: bytes) -> CertificateFacts:
     """Facts of the first certificate in `pem`; raises ValueError when there is none."""
-    certificate = x509.load_pem_x509_certificate(pem)
-    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    names: set[str] = set()
-    try:
-        alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names.update(alternative.get_values_for_type(x509.DNSName))
-        names.update(str(ip) for ip in alternative.get_values_for_type(x509.IPAddress))
-    except x509.ExtensionNotFound:
-        pass
+    match = _PEM.search(pem)
+    if match is None:
+        raise ValueError("no certificate")
+    parts = _parts(base64.b64decode(match[1]))
+    not_before, not_after = parts[3].expect(der.SEQUENCE).children()
+    extensions = next((part for part in parts[6:] if part.tag == _EXTENSIONS), None)
     return CertificateFacts(
-        common_name=str(common[0].value) if common else "",
-        names=frozenset(names),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
+        common_name=_common_name(parts[4]),
+        names=frozenset(_alternative_names(extensions)) if extensions is not None else frozenset(),
+        not_before=not_before.time(),
+        not_after=not_after.time(),
     )
 
 
-def key_fits(certificate_pem: bytes, key_pem: bytes) -> bool:
-    """True when the certificate was issued for this key."""
-    return x509.load_pem_x509_certificate(certificate_pem).public_key() == _private_key(key_pem).public_key()
+def certificates_by_key(ca_pem: bytes) -> dict[str, bytes]:
+    """Every certificate in a CA bundle (PEM) by the SHA-256 (hex) of its SubjectPublicKeyInfo: what a join token pins.
+
+    Raises ValueError."""
+    found: dict[str, bytes] = {}
+    for match in _PEM.finditer(ca_pem):
+        key = _parts(base64.b64decode(match[1]))[5].expect(der.SEQUENCE)
+        found[hashlib.sha256(key.raw).hexdigest()] = match[0] + b"\n"
+    return found
 
 
-def public_key_hashes(ca_pem: bytes) -> frozenset[str]:
-    """SHA-256 (hex) of the SubjectPublicKeyInfo of every certificate in a CA bundle: what a join token pins."""
-    return frozenset(
-        hashlib.sha256(
-            certificate.public_key().public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-        ).hexdigest()
-        for certificate in x509.load_pem_x509_certificates(ca_pem)
-    )
+def _parts(certificate: bytes) -> list[Element]:
+    """Serial number, algorithm, issuer, validity, subject, public key and what follows (RFC 5280, 4.1)."""
+    parts = der.parse(certificate).expect(der.SEQUENCE).children()
+    if len(parts) != 3:
+        raise ValueError("not a certificate")
+    fields = parts[0].expect(der.SEQUENCE).children()
+    if fields and fields[0].tag == _VERSION:
+        del fields[0]
+    if len(fields) < 6:
+        raise ValueError("not a certificate")
+    fields[0].expect(der.INTEGER)
+    return fields
 
 
-def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(pem, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"an elliptic curve key is needed, not {type(key).__name__}")
-    return key
+def _common_name(subject: Element) -> str:
+    for relative in subject.expect(der.SEQUENCE).children():
+        for attribute in relative.expect(der.SET).children():
+            kind, value = attribute.expect(der.SEQUENCE).children()
+            if kind.expect(der.OID).content == _COMMON_NAME:
+                return value.text()
+    return ""
 
 
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
+def _alternative_names(extensions: Element) -> list[str]:
+    """DNS names and addresses; there may be others, which no certificate of a node is for."""
+    found: list[str] = []
+    for extension in der.parse(extensions.content).expect(der.SEQUENCE).children():
+        parts = extension.expect(der.SEQUENCE).children()  # type, whether critical unless not, value
+        if parts[0].expect(der.OID).content != _ALTERNATIVE_NAMES:
+            continue
+        for one in der.parse(parts[-1].expect(der.OCTETS).content).expect(der.SEQUENCE).children():
+            if one.tag == _DNS_NAME:
+                found.append(one.content.decode("ascii"))
+            elif one.tag == _IP_ADDRESS:
+                found.append(str(ipaddress.ip_address(one.content)))
+    return found

@@ -9,7 +9,6 @@ else. Everything here may be repeated: what is there already is used.
 from __future__ import annotations
 
 import base64
-import hmac
 import os
 import re
 import ssl
@@ -22,6 +21,7 @@ import aiohttp
 import structlog
 import yaml
 
+from agents.aside import AsideError
 from agents.node import certificates
 from agents.node.keyring import CLIENT, Keyring
 from agents.node.signing import request_certificate
@@ -86,6 +86,8 @@ async def join(
         issued = await request_certificate(
             client, keyring, kind=CLIENT, node_name=node_name, signer=certificates.CLIENT_SIGNER, clock=clock
         )
+    except (AsideError, ValueError) as error:
+        raise JoinError(f"no client certificate yet: {error}") from error
     finally:
         await client.aclose()
     _write_own_kubeconfig(keyring, server)
@@ -102,31 +104,44 @@ def _write_own_kubeconfig(keyring: Keyring, server: str) -> None:
 async def fetch_ca(server: str, ca_hash: str) -> bytes:
     """The cluster's CA (PEM), accepted only when its public key has the pinned hash.
 
-    The connection that fetches it is not verified: the hash is what makes the answer trustworthy.
+    The first connection is not verified: the hash is what makes the answer trustworthy. It does so for one certificate
+    only, and a bundle may hold more (of a CA that is being replaced, or of somebody in between who added one): those
+    are taken from a second connection, to a server that the one certificate vouches for, as `kubeadm join` does.
     """
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
+    found = await _cluster_info(server, unverified)
+    try:
+        pinned = certificates.certificates_by_key(found).get(ca_hash)
+    except ValueError as error:
+        raise JoinError(f"{server} does not answer as it should: {error}") from error
+    if pinned is None:
+        raise JoinError(
+            f"the CA of {server} is not the one this token was made for: the token is of another cluster, "
+            "or somebody answers in the server's place"
+        )
+    return await _cluster_info(server, ssl.create_default_context(cadata=pinned.decode()))
+
+
+async def _cluster_info(server: str, trust: ssl.SSLContext) -> bytes:
+    """The CA in ConfigMap cluster-info, asked without credentials. Raises JoinError."""
     timeout = aiohttp.ClientTimeout(total=15)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(server.rstrip("/") + CLUSTER_INFO, ssl=unverified) as response,
+            session.get(server.rstrip("/") + CLUSTER_INFO, ssl=trust) as response,
         ):
             if response.status != 200:
                 raise JoinError(f"{server} answered {response.status} for cluster-info: is it an orca server?")
-            found = ca_of_cluster_info(await response.json())
+            return ca_of_cluster_info(await response.json())
+    except aiohttp.ClientSSLError as error:
+        raise JoinError(f"{server} is not trusted by the CA this token was made for: {error}") from error
     except aiohttp.ClientConnectorError as error:
         reason = os.strerror(error.errno) if error.errno else error.strerror
         raise JoinError(f"cannot reach {server}: {reason}") from error
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise JoinError(f"{server} does not answer as it should: {error or type(error).__name__}") from error
-    if not any(hmac.compare_digest(ca_hash, have) for have in certificates.public_key_hashes(found)):
-        raise JoinError(
-            f"the CA of {server} is not the one this token was made for: the token is of another cluster, "
-            "or somebody answers in the server's place"
-        )
-    return found
 
 
 def ca_of_cluster_info(config_map: dict[str, Any]) -> bytes:

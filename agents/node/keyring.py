@@ -7,7 +7,8 @@ whose certificate has not come yet waits in `<kind>.key.pending`: asking again a
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -53,26 +54,33 @@ class Keyring:
             return None
 
     def pending_key(self, kind: str) -> bytes:
-        """The key for the next certificate of `kind`, made at the first call."""
-        path = self.directory / f"{kind}.key.pending"
+        """The key for the next certificate of `kind`; empty when none waits."""
         try:
-            return path.read_bytes()
+            return self._pending(kind).read_bytes()
         except FileNotFoundError:
-            key = certificates.new_key()
-            self.write(path, key)
-            return key
+            return b""
+
+    def keep_pending_key(self, kind: str, key: bytes) -> None:
+        """To be called before anybody is asked for its certificate."""
+        if key != self.pending_key(kind):
+            self.write(self._pending(kind), key)
 
     def drop_pending_key(self, kind: str) -> None:
-        (self.directory / f"{kind}.key.pending").unlink(missing_ok=True)
+        self._pending(kind).unlink(missing_ok=True)
 
     def accept(self, kind: str, certificate_pem: bytes) -> CertificateFacts:
         """Store a certificate issued for the pending key; raises ValueError when it does not fit the key."""
-        key = self.pending_key(kind)
-        if not certificates.key_fits(certificate_pem, key):
-            raise ValueError(f"the {kind} certificate that was issued does not fit the key it was asked for")
-        self.write(self.pair(kind), certificate_pem.rstrip() + b"\n" + key)
+        facts = certificates.read_certificate(certificate_pem)
+        content = certificate_pem.rstrip() + b"\n" + self.pending_key(kind)
+        try:
+            self.write(self.pair(kind), content, check=_must_fit)
+        except ssl.SSLError as error:
+            reason = error.reason or str(error)
+            raise ValueError(
+                f"the {kind} certificate that was issued does not fit the key it was asked for: {reason}"
+            ) from error
         self.drop_pending_key(kind)
-        return certificates.read_certificate(certificate_pem)
+        return facts
 
     def write_kubeconfig(self, path: Path, server: str, user: dict[str, str]) -> None:
         """A kubeconfig with one context; `user` holds the credentials as kubeconfig fields."""
@@ -86,8 +94,8 @@ class Keyring:
         }
         self.write(path, yaml.safe_dump(document, sort_keys=False).encode())
 
-    def write(self, path: Path, content: bytes) -> None:
-        """Replace a file in one step, mode 0600."""
+    def write(self, path: Path, content: bytes, *, check: Callable[[Path], None] = lambda _: None) -> None:
+        """Replace a file in one step, mode 0600; when ``check`` of the new one raises, the old one stays."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -95,7 +103,20 @@ class Keyring:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        try:
+            check(temporary)
+        except BaseException:
+            temporary.unlink()
+            raise
         os.replace(temporary, path)
+
+    def _pending(self, kind: str) -> Path:
+        return self.directory / f"{kind}.key.pending"
+
+
+def _must_fit(pair: Path) -> None:
+    """Raises ssl.SSLError when TLS cannot use the certificate with the key."""
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pair)
 
 
 def covers(facts: CertificateFacts | None, names: Sequence[str]) -> bool:

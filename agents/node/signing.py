@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from agents.aside import AsideError
 from agents.node import certificates
 from agents.node.certificates import CertificateFacts
 from agents.node.keyring import CLIENT, Keyring, covers
+from agents.node.requesting import Prepared, prepare
 from orca.api.builtin import CERTIFICATESIGNINGREQUESTS
 from orca.api.errors import ApiError, is_already_exists, is_not_found
 from orca.api.objects import Obj
@@ -18,6 +20,9 @@ from orca.client.clock import Clock
 
 RETRY_SECONDS = 5.0
 LONGEST_SLEEP = 3600.0
+
+Preparing = Callable[[bytes, str, Sequence[str]], Awaitable[Prepared]]
+"""See ``requesting.prepare``."""
 
 log = structlog.get_logger()
 
@@ -35,13 +40,16 @@ async def request_certificate(
     signer: str,
     clock: Clock,
     names: Sequence[str] = (),
+    prepare: Preparing = prepare,
 ) -> CertificateFacts:
     """Create the CertificateSigningRequest (or find the one asked before), wait for the answer and store it.
 
-    Raises CertificateRefused; the key is then dropped, so that the next attempt is a new request.
+    Raises CertificateRefused; the key is then dropped, so that the next attempt is a new request. Raises AsideError
+    when none could be made, ValueError for an answer that is none.
     """
-    key = keyring.pending_key(kind)
-    name = certificates.request_name(key, node_name, signer, names)
+    prepared = await prepare(keyring.pending_key(kind), node_name, names)
+    keyring.keep_pending_key(kind, prepared.key)
+    name = certificates.request_name(prepared.public_key, node_name, signer, names)
     usages = certificates.CLIENT_USAGES if kind == CLIENT else certificates.SERVING_USAGES
     body: Obj = {
         "apiVersion": "certificates.k8s.io/v1",
@@ -50,7 +58,7 @@ async def request_certificate(
         "spec": {
             "signerName": signer,
             "usages": list(usages),
-            "request": base64.b64encode(certificates.new_request(key, node_name, names)).decode(),
+            "request": base64.b64encode(prepared.request).decode(),
         },
     }
     try:
@@ -113,6 +121,7 @@ class Rotation:
         clock: Clock,
         names: Sequence[str] = (),
         on_renewed: Callable[[], None] = lambda: None,
+        prepare: Preparing = prepare,
     ) -> None:
         self._client = client
         self._keyring = keyring
@@ -121,6 +130,7 @@ class Rotation:
         self._clock = clock
         self._names = tuple(names)
         self._on_renewed = on_renewed
+        self._prepare = prepare
 
     def __repr__(self) -> str:
         return f"<Rotation {self._kind} of {self._node_name}>"
@@ -145,6 +155,7 @@ class Rotation:
             signer=signer,
             clock=self._clock,
             names=self._names,
+            prepare=self._prepare,
         )
         log.info("certificate issued", kind=self._kind, until=facts.not_after.isoformat())
         self._on_renewed()
@@ -156,6 +167,6 @@ class Rotation:
                 await self.ensure()
                 # Never one sleep over months: the wall clock may be set meanwhile.
                 await self._clock.sleep(min(max(self.due_in(), 1.0), LONGEST_SLEEP))
-            except (ApiError, CertificateRefused, ValueError) as error:
+            except (ApiError, AsideError, CertificateRefused, ValueError) as error:
                 log.warning("no new certificate yet", kind=self._kind, error=str(error))
                 await self._clock.sleep(RETRY_SECONDS)

@@ -6,17 +6,12 @@ that needs it twice a year a quarter of its memory for ever.
 
 from __future__ import annotations
 
-import asyncio
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from agents.aside import AsideError, answer, ask
 from orca.api.objects import Obj
-
-SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +36,14 @@ async def judge(manifests: Sequence[Manifest]) -> list[Judgement]:
     """A judgement each, in order. When the judge itself fails or hangs, every manifest is refused."""
     if not manifests:
         return []
-    # `-P`: nothing is imported from wherever the agent was started.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "agents.static.judging",
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    asked = json.dumps([asdict(manifest) for manifest in manifests]).encode()
     try:
-        async with asyncio.timeout(SECONDS):
-            answer, errors = await process.communicate(asked)
-    except BaseException as error:
-        process.kill()
-        await process.wait()
-        if isinstance(error, TimeoutError):
-            return [Judgement(problem=f"not judged within {SECONDS:.0f} s")] * len(manifests)
-        raise
-    if process.returncode != 0:
-        lines = errors.decode(errors="replace").strip().splitlines()
-        return [Judgement(problem=f"cannot be judged: {lines[-1] if lines else process.returncode}")] * len(manifests)
-    return [Judgement(tuple(one["pods"]), one["problem"]) for one in json.loads(answer)]
+        found = await ask("agents.static.judging", [asdict(manifest) for manifest in manifests])
+    except AsideError as error:
+        return [Judgement(problem=f"cannot be judged: {error}")] * len(manifests)
+    return [Judgement(tuple(one["pods"]), one["problem"]) for one in found]
 
 
-def _main() -> None:
+def _judge(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from agents.static.manifests import ManifestError, pods_of
 
     def one(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +53,8 @@ def _main() -> None:
         except ManifestError as error:
             return {"pods": [], "problem": str(error)}
 
-    print(json.dumps([one(manifest) for manifest in json.load(sys.stdin)]))
+    return [one(manifest) for manifest in manifests]
 
 
 if __name__ == "__main__":
-    _main()
+    answer(_judge)

@@ -5,7 +5,11 @@ import sys
 
 import pytest
 
-HEAVY = ("rich", "pygments", "pyroute2", "docker", "numpy", "jsonschema_rs", "kubernetes_validate", "sqlite3")
+HEAVY = (
+    *("rich", "pygments", "pyroute2", "docker", "numpy", "jsonschema_rs", "kubernetes_validate", "sqlite3"),
+    *("cryptography", "_cffi_backend", "prometheus_client", "dns", "dnslib", "jwt", "jeepney", "grpc", "google"),
+    *("orca.api.validation", "orca.api.schema", "celpy"),
+)
 
 
 @pytest.fixture(scope="module")

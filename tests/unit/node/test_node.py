@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agents.node import certificates, model
+from agents.node import certificates, keys, model
 from agents.node.facts import HostFacts, most_processes, read_facts
 from agents.node.join import JoinError, JoinToken, ca_of_cluster_info
 from agents.node.keyring import CLIENT, SERVING, Keyring
 from agents.node.lease import LeaseHeart
 from agents.node.model import Image, NodeOptions, Observation
+from agents.node.requesting import Prepared
 from agents.node.signing import CertificateRefused, Rotation
 from agents.node.status import NodeReporter
 from agents.node.supervise import Supervisor
@@ -370,6 +371,12 @@ async def sign_all(client: FakeClient, clock: VirtualClock) -> None:
             )
 
 
+async def prepare(key: bytes, node_name: str, names: Sequence[str]) -> Prepared:
+    """What another process does, here: virtual time waits for none."""
+    key = key or keys.new_key()
+    return Prepared(key, keys.new_request(key, node_name, names), keys.public_key(key))
+
+
 async def test_a_certificate_is_asked_for_kept_and_renewed(tmp_path: Path) -> None:
     clock = VirtualClock()
     client = FakeClient(clock=clock)
@@ -385,6 +392,7 @@ async def test_a_certificate_is_asked_for_kept_and_renewed(tmp_path: Path) -> No
         clock=clock,
         names=names,
         on_renewed=lambda: renewals.append(1),
+        prepare=prepare,
     )
     running = asyncio.create_task(rotation.run())
     await clock.advance(5)
@@ -409,7 +417,7 @@ async def test_a_denied_request_is_told_and_asked_anew_with_another_key(tmp_path
     clock = VirtualClock()
     client = FakeClient(clock=clock)
     keyring = Keyring(tmp_path / "pki")
-    rotation = Rotation(client, keyring, kind=CLIENT, node_name="host-1", clock=clock)
+    rotation = Rotation(client, keyring, kind=CLIENT, node_name="host-1", clock=clock, prepare=prepare)
     asking = asyncio.create_task(rotation.ensure())
     await clock.settle()
     first = client.objects(CERTIFICATESIGNINGREQUESTS)[0]["metadata"]["name"]
@@ -438,7 +446,7 @@ def test_the_ca_is_found_in_both_forms_of_cluster_info() -> None:
     kubeconfig = f"clusters: [{{name: '', cluster: {{certificate-authority-data: {encoded}}}}}]"
     assert ca_of_cluster_info({"data": {"kubeconfig": kubeconfig}}) == pem
     assert ca_of_cluster_info({"data": {"ca.crt": pem.decode()}}) == pem
-    assert len(certificates.public_key_hashes(pem)) == 1
+    assert list(certificates.certificates_by_key(pem).values()) == [pem]
     with pytest.raises(JoinError):
         ca_of_cluster_info({"data": {}})
 
