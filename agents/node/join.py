@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import structlog
@@ -108,10 +108,7 @@ async def fetch_ca(server: str, ca_hash: str) -> bytes:
     only, and a bundle may hold more (of a CA that is being replaced, or of somebody in between who added one): those
     are taken from a second connection, to a server that the one certificate vouches for, as `kubeadm join` does.
     """
-    unverified = ssl.create_default_context()
-    unverified.check_hostname = False
-    unverified.verify_mode = ssl.CERT_NONE
-    found = await _cluster_info(server, unverified)
+    found = await _cluster_info(server, False)
     try:
         pinned = certificates.certificates_by_key(found).get(ca_hash)
     except ValueError as error:
@@ -124,8 +121,9 @@ async def fetch_ca(server: str, ca_hash: str) -> bytes:
     return await _cluster_info(server, ssl.create_default_context(cadata=pinned.decode()))
 
 
-async def _cluster_info(server: str, trust: ssl.SSLContext) -> bytes:
-    """The CA in ConfigMap cluster-info, asked without credentials. Raises JoinError."""
+async def _cluster_info(server: str, trust: ssl.SSLContext | Literal[False]) -> bytes:
+    """The CA in ConfigMap cluster-info, asked without credentials, and of anybody where trust is False. Raises
+    JoinError."""
     timeout = aiohttp.ClientTimeout(total=15)
     try:
         async with (
