@@ -178,5 +178,8 @@ class _Planner:
             result = status.with_failure(result, new, everything, self.now)
             self.plan.after = status.next_look(self.deployment, result, self.now)
         if not rolling_out or status.is_complete(self.deployment, result):
-            self.plan.delete = revisions.surplus(self.deployment, self.old)
+            # What a set that is scaled to zero just now reports of its pods is older than that.
+            written = {uid(scaled.replicaset) for scaled in self.plan.update}
+            surplus = revisions.surplus(self.deployment, self.old)
+            self.plan.delete = [rs for rs in surplus if uid(rs) not in written]
         self.plan.status = result
