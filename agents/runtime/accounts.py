@@ -7,7 +7,6 @@ which somebody asks, and only when a pod's groups hang on them.
 from __future__ import annotations
 
 import io
-import tarfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +88,8 @@ async def _file(engine: Engine, container: str, path: str) -> str:
         return ""
     except aiohttp.ClientError as error:
         raise EngineUnavailable(str(error)) from error
+    import tarfile  # few images name users
+
     try:
         with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
             member = next((entry for entry in tar if entry.isfile()), None)
