@@ -106,7 +106,7 @@ async def fetch_ca(server: str, ca_hash: str) -> bytes:
 
     The first connection is not verified: the hash is what makes the answer trustworthy. It does so for one certificate
     only, and a bundle may hold more (of a CA that is being replaced, or of somebody in between who added one): those
-    are taken from a second connection, to a server that the one certificate vouches for, as `kubeadm join` does.
+    are taken from a second connection, to a server that the one certificate vouches for.
     """
     found = await _cluster_info(server, False)
     try:
