@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from orca.api.builtin import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
-from orca.api.objects import Obj, annotations, key, labels, meta, uid
+from orca.api.objects import Obj, annotations, is_terminating, key, labels, meta, uid
 from orca.api.selectors import Selector, from_label_selector
 from orca.controllers import controllerrevisions, podstate
 from orca.controllers.claims import claim
 from orca.controllers.controllerrevisions import HASH_LABEL
-from orca.controllers.daemonset.placement import aimed_at, place
+from orca.controllers.daemonset.backoff import FailureBackoff
+from orca.controllers.daemonset.placement import aimed_at, place, target_of
 from orca.controllers.daemonset.plan import new_status, next_look, plan
 from orca.controllers.harness import (
     DONE,
@@ -45,14 +46,19 @@ class DaemonSetController(Controller):
         self._revisions = self.caches.of(CONTROLLERREVISIONS)
         self._history = RevisionHistory(self._sets, self._revisions, dict.fromkeys(REQUIRED, 0))
         self._control = PodControl(self._pods, self.recorder)
+        self._backoff = FailureBackoff()
         self._soon = Coalescer(self.queue, self.clock, 0.03)
         self._sets.informer.on_add(self.enqueue)
         self._sets.informer.on_update(lambda _, new: self.enqueue(new))
-        self._sets.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
+        self._sets.informer.on_delete(self._gone)
         follow_pods(self._pods, self._sets, kind=DAEMONSETS.kind, selector=_selector, wake=self._soon.add)
         self._nodes.informer.on_add(self._all)
         self._nodes.informer.on_update(self._node_updated)
         self._nodes.informer.on_delete(self._all)
+
+    def _gone(self, daemonset: Obj) -> None:
+        self.queue.forget(key(daemonset))
+        self._backoff.forget(daemonset)
 
     def _all(self, node: Obj) -> None:
         del node
@@ -80,7 +86,10 @@ class DaemonSetController(Controller):
             return RetryAfter()
         revision = controllerrevisions.hash_of(current)
         nodes, now = self._nodes.all(), self.clock.now()
-        todo = plan(daemonset, nodes, pods, revision, now)
+        waits = self._backoff.waits(daemonset, now)
+        todo = plan(daemonset, nodes, pods, revision, now, waits)
+        for node in {target_of(pod) for pod in todo.failed if podstate.phase(pod) == "Failed"}:
+            self._backoff.note(daemonset, node, now)
         errors = await self._delete(daemonset, todo.delete, todo.failed)
         errors += await self._create(daemonset, todo.create[:BURST], revision)
         status = new_status(daemonset, nodes, pods, revision, now)
@@ -92,8 +101,11 @@ class DaemonSetController(Controller):
         await self._history.delete(controllerrevisions.surplus(history, live, limit))
         if todo.create or todo.delete:
             self._soon.add(key)
+        held = {target_of(pod) for pod in pods if podstate.phase(pod) == "Failed" and not is_terminating(pod)}
+        soon = [waits[node] for node in held if node in waits]
         wait = next_look(daemonset, pods, now)
-        return DONE if wait is None else RetryAfter(wait)
+        soon += [] if wait is None else [wait]
+        return RetryAfter(min(soon)) if soon else DONE
 
     async def _delete(self, daemonset: Obj, pods: Sequence[Obj], failed: Sequence[Obj]) -> list[BaseException]:
         for pod in failed:

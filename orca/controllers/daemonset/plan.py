@@ -4,7 +4,7 @@ Safety: never two pods of one DaemonSet on a node except while it surges, and a 
 pods on at most `maxUnavailable` nodes at a time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -57,8 +57,16 @@ def placements(daemonset: Obj, nodes: Sequence[Obj]) -> dict[str, Placement]:
     return {name(node): place(spec, node) for node in nodes}
 
 
-def plan(daemonset: Obj, nodes: Sequence[Obj], pods: Sequence[Obj], revision: str, now: datetime) -> Plan:
-    """`pods` are those the set controls, `revision` is the hash of its present template."""
+def plan(
+    daemonset: Obj,
+    nodes: Sequence[Obj],
+    pods: Sequence[Obj],
+    revision: str,
+    now: datetime,
+    held: Collection[str] = (),
+) -> Plan:
+    """`pods` are those the set controls, `revision` is the hash of its present template, `held` are nodes where a pod
+    failed so lately that the next one has to wait."""
     todo = Plan()
     if is_terminating(daemonset):
         return todo
@@ -68,7 +76,7 @@ def plan(daemonset: Obj, nodes: Sequence[Obj], pods: Sequence[Obj], revision: st
     rolling = rolling_of(daemonset, desired)
     min_ready = daemonset["spec"].get("minReadySeconds") or 0
     for node, placement in where.items():
-        _keep_one(node, placement, there.get(node, []), revision, rolling, todo)
+        _keep_one(node, placement, there.get(node, []), revision, rolling, todo, held=node in held)
     for node, found in there.items():
         if node not in where:
             todo.delete += [pod for pod in found if not is_terminating(pod)]
@@ -79,12 +87,14 @@ def plan(daemonset: Obj, nodes: Sequence[Obj], pods: Sequence[Obj], revision: st
     return todo
 
 
-def _keep_one(node: str, placement: Placement, found: list[Obj], revision: str, rolling: Rolling, todo: Plan) -> None:
+def _keep_one(
+    node: str, placement: Placement, found: list[Obj], revision: str, rolling: Rolling, todo: Plan, *, held: bool
+) -> None:
     live = [pod for pod in found if not is_terminating(pod)]
     if not placement.stay:
         todo.delete += live
         return
-    failed = [pod for pod in live if podstate.is_finished(pod)]
+    failed = [pod for pod in live if podstate.is_finished(pod) and not (held and podstate.phase(pod) == "Failed")]
     todo.failed += failed
     todo.delete += failed
     running = [pod for pod in live if not podstate.is_finished(pod)]
@@ -120,11 +130,9 @@ def _replace(
     room = rolling.unavailable
     candidates: list[Obj] = []
     for node, placement in where.items():
-        if not placement.start:
-            continue
         live = [pod for pod in there.get(node, []) if not is_terminating(pod) and name(pod) not in doomed]
         if not any(_is_available(pod, min_ready, now) for pod in live):
-            room -= 1
+            room -= placement.start
             todo.delete += [pod for pod in live if not _is_new(pod, revision)]
         else:
             candidates += [pod for pod in live[:1] if not _is_new(pod, revision)]
@@ -141,23 +149,40 @@ def _surge(
     now: datetime,
     todo: Plan,
 ) -> None:
-    """A new pod beside each old one, on at most `maxSurge` nodes; the old one goes when the new one is available."""
+    """A new pod beside each old one, on at most `maxSurge` nodes; the old one goes when the new one is available.
+
+    An old pod that does not serve is replaced whatever the limit: first the new one comes, then, as there is nothing
+    to wait for, the old one goes. Where a pod may stay but no new one would be started, the old one goes as well; one
+    that serves only when as many nodes as should be are served without it.
+    """
     doomed = {name(pod) for pod in todo.delete}
-    surging = 0
+    surging = spare = 0
     waiting: list[str] = []
+    leaving: list[Obj] = []
     for node, placement in where.items():
         live = [pod for pod in there.get(node, []) if not is_terminating(pod) and name(pod) not in doomed]
         old = [pod for pod in live if not _is_new(pod, revision)]
         new = [pod for pod in live if _is_new(pod, revision)]
-        if not old or not placement.start:
+        serving = any(_is_available(pod, min_ready, now) for pod in old)
+        spare += any(_is_available(pod, min_ready, now) for pod in old or new) - placement.start
+        if not old:
             continue
-        if any(_is_available(pod, min_ready, now) for pod in new):
+        if not placement.start:
+            if serving:
+                leaving += old
+            else:
+                todo.delete += old
+        elif any(_is_available(pod, min_ready, now) for pod in new):
             todo.delete += old
         elif new:
             surging += 1
-        else:
+            todo.delete += [pod for pod in old if not podstate.is_ready(pod)]
+        elif serving:
             waiting.append(node)
+        else:
+            todo.create.append(node)
     todo.create += waiting[: max(rolling.surge - surging, 0)]
+    todo.delete += leaving[: max(spare, 0)]
 
 
 def new_status(daemonset: Obj, nodes: Sequence[Obj], pods: Sequence[Obj], revision: str, now: datetime) -> Obj:

@@ -183,3 +183,21 @@ async def test_a_revision_of_another_kinds_namesake_is_left_alone() -> None:
         owners = {controller_of(found)["uid"]: name(found) for found in cluster.api.objects(CONTROLLERREVISIONS)}
         assert owners.keys() == {"other", "ds-uid"}
         assert owners["other"] == name(taken)
+
+
+async def test_a_daemon_that_fails_at_once_is_replaced_later_each_time() -> None:
+    cluster = Cluster()
+    cluster.api.seed(NODES, node("n0"))
+    cluster.api.seed(DAEMONSETS, daemonset(updateStrategy={"type": "RollingUpdate"}))
+    async with running_one(DaemonSetController, cluster=cluster):
+        made = set()
+        for _ in range(60):
+            for found in cluster.api.objects(PODS):
+                made.add(found["metadata"]["uid"])
+                change = {"status": {"phase": "Failed", "reason": "NodeAffinity"}}
+                await cluster.api.patch(PODS, name(found), change, "default", subresource="status")
+                if is_terminating(found):
+                    await cluster.api.delete(PODS, name(found), "default", grace_seconds=0)
+            await cluster.settle(0.5)
+        # The first try, one at once, then after 1, 2, 4, 8 and 16 seconds.
+        assert 4 <= len(made) <= 7

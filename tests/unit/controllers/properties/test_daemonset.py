@@ -1,5 +1,6 @@
-"""DaemonSets: one pod a node, two only while it surges, updates within their limits, and every node served in the end."""
+"""DaemonSets: one pod a node, two only while it surges, limits of updates kept, and every node served in the end."""
 
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
@@ -9,10 +10,11 @@ from orca.api.builtin import DAEMONSETS
 from orca.api.objects import Obj, is_terminating, labels, uid
 from orca.controllers import podstate
 from orca.controllers.controllerrevisions import HASH_LABEL
+from orca.controllers.daemonset.backoff import FailureBackoff
 from orca.controllers.daemonset.placement import aimed_at, target_of
 from orca.controllers.daemonset.plan import new_status, plan, rolling_of
 from orca.controllers.podcontrol import pod_from_template
-from tests.unit.controllers.properties.world import QUICK, Story, World, stories
+from tests.unit.controllers.properties.world import NOW, QUICK, Story, World, stories
 from tests.unit.controllers.support import template
 
 NODES = ("n0", "n1", "n2", "n3", "n4")
@@ -158,6 +160,22 @@ def test_an_update_alone_leaves_enough_nodes_served(wanted: Obj, story: Story) -
 
 
 @QUICK
+@given(st.lists(st.integers(0, 40), max_size=30))
+def test_a_host_that_refuses_every_pod_is_asked_ever_less_often(pauses: list[int]) -> None:
+    backoff, daemonset, now = FailureBackoff(), {"metadata": {"uid": "ds-uid"}, "status": {}}, NOW
+    expected = 1.0
+    for pause in pauses:
+        assert backoff.waits(daemonset, now) == {}
+        backoff.note(daemonset, "n0", now)
+        assert backoff.waits(daemonset, now) == {"n0": expected}
+        now += timedelta(seconds=expected + pause)
+        expected = min(2 * expected, 900.0)
+    backoff.note(daemonset, "n0", now)
+    assert backoff.waits({**daemonset, "status": {"observedGeneration": 1}}, now) == {}
+    assert not backoff.waits(daemonset, now + timedelta(seconds=900))
+
+
+@QUICK
 @given(sets(), st.sets(st.integers(0, 2), min_size=1))
 def test_a_good_template_gets_through_although_a_bad_one_is_stuck(wanted: Obj, broken: set[int]) -> None:
     """Pods of the first update never become ready; those of the next do."""
@@ -174,16 +192,16 @@ def test_a_good_template_gets_through_although_a_bad_one_is_stuck(wanted: Obj, b
         world.happen("see all", 0)
     for pod in world.active():
         if int(target_of(pod)[1:]) in broken and labels(pod)[HASH_LABEL] == "r0":
-            world.pods[uid(pod)] = world._become(pod, "Running", ready=False)
+            world.become(pod, "Running", ready=False)
     world.seen = dict(world.pods)
     world.revision = "r2"
-    for _ in range(40):
+    for _ in range(30):
         world.sync()
         for pod in list(world.pods.values()):
             if is_terminating(pod):
-                world._end(pod)
+                world.end(pod)
             elif labels(pod)[HASH_LABEL] == "r2":
-                world._become(pod, "Running", ready=True)
+                world.become(pod, "Running", ready=True)
         world.happen("tick", 4)
         world.happen("see all", 0)
     assert {labels(pod)[HASH_LABEL] for pod in world.pods.values()} == {"r2"}

@@ -1,4 +1,4 @@
-"""StatefulSets: never two pods of one ordinal, order kept, updates within their limits, and every ordinal in the end."""
+"""StatefulSets: never two pods of one ordinal, order and limits kept, and every ordinal there in the end."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def sets(draw: st.DrawFn) -> Obj:
     rolling: Obj = {"partition": draw(st.integers(0, 4))}
     if draw(st.booleans()):
         rolling["maxUnavailable"] = draw(st.one_of(st.integers(1, 3), st.sampled_from(["10%", "50%", "100%"])))
-    on_delete = draw(st.sampled_from([False, False, True]))
+    strategies = [{"type": "RollingUpdate", "rollingUpdate": rolling}] * 2 + [{"type": "OnDelete"}]
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -32,7 +32,9 @@ def sets(draw: st.DrawFn) -> Obj:
             "template": template(),
             "minReadySeconds": draw(st.sampled_from([0, MIN_READY])),
             "podManagementPolicy": draw(st.sampled_from(["OrderedReady", "Parallel"])),
-            "updateStrategy": {"type": "OnDelete"} if on_delete else {"type": "RollingUpdate", "rollingUpdate": rolling},
+            "updateStrategy": {"type": "OnDelete"}
+            if on_delete
+            else {"type": "RollingUpdate", "rollingUpdate": rolling},
             "ordinals": {"start": draw(st.integers(0, 2))},
         },
     }

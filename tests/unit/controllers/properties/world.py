@@ -107,33 +107,34 @@ class World:
         finished = podstate.is_finished(pod)
         match what:
             case "start" if podstate.phase(pod) == "Pending" and not is_terminating(pod):
-                self._become(pod, "Running", ready=False)
+                self.become(pod, "Running", ready=False)
             case "ready" if podstate.phase(pod) == "Running" and not is_terminating(pod):
-                self._become(pod, "Running", ready=True)
+                self.become(pod, "Running", ready=True)
             case "unready" if podstate.phase(pod) == "Running":
-                self._become(pod, "Running", ready=False)
+                self.become(pod, "Running", ready=False)
             case "fail" if not finished:
-                self._become(pod, "Failed", ready=False)
+                self.become(pod, "Failed", ready=False)
             case "succeed" if podstate.phase(pod) == "Running":
-                self._become(pod, "Succeeded", ready=False)
+                self.become(pod, "Succeeded", ready=False)
             case "evict" if not is_terminating(pod):
                 self.pods[uid(pod)] = self._condemned(pod)
             case "remove" if is_terminating(pod):
-                self._end(pod)
+                self.end(pod)
             case "vanish":
-                self._end(pod)
+                self.end(pod)
 
-    def _end(self, pod: Obj) -> None:
+    def end(self, pod: Obj) -> None:
         """Its processes end; it goes unless a finalizer holds it."""
         if not finalizers(pod):
             del self.pods[uid(pod)]
             return
         if not podstate.is_finished(pod):
-            pod = self._become(pod, "Failed", ready=False)
+            pod = self.become(pod, "Failed", ready=False)
         if not is_terminating(pod):
             self.pods[uid(pod)] = self._condemned(pod)
 
-    def _become(self, pod: Obj, phase: str, *, ready: bool) -> Obj:
+    def become(self, pod: Obj, phase: str, *, ready: bool) -> Obj:
+        """Its host reports that."""
         state = "True" if ready else "False"
         if podstate.is_ready(pod) != ready or podstate.phase(pod) != phase:
             condition = {"type": "Ready", "status": state, "lastTransitionTime": format_time(self.now)}
@@ -152,12 +153,12 @@ class World:
         """All is well for a while: what leaves is gone, what should run is ready, and everything is seen."""
         for pod in list(self.pods.values()):
             if is_terminating(pod):
-                self._end(pod)
+                self.end(pod)
                 held = self.pods.get(uid(pod))
                 if held is not None and not finalizers(held):
                     del self.pods[uid(held)]
             elif not podstate.is_finished(pod):
-                self._become(pod, "Running", ready=True)
+                self.become(pod, "Running", ready=True)
         self.now += timedelta(seconds=seconds)
         self.seen = dict(self.pods)
 
