@@ -13,9 +13,6 @@ from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.scheduler.volumes import VolumePlan, Volumes
 
-BIND_SECONDS = 600.0
-"""kube-scheduler's ``bindTimeoutSeconds``."""
-
 
 class VolumesNotBound(Exception):
     """The volumes did not come; the text says why."""
@@ -35,8 +32,9 @@ class VolumeBinder:
         for event in self._waiting.get(key(claim), ()):
             event.set()
 
-    async def bind(self, plan: VolumePlan, node: str, alive: Callable[[], bool]) -> None:
-        """Write what was decided and wait until all claims are bound, as long as the pod is there to want them.
+    async def bind(self, plan: VolumePlan, node: str, alive: Callable[[], bool], seconds: float) -> None:
+        """Write what was decided and wait until all claims are bound, as long as the pod is there to want them,
+        and for so many seconds at most.
 
         Raises VolumesNotBound, ApiError.
         """
@@ -54,16 +52,16 @@ class VolumeBinder:
         for one in wanted:
             self._waiting.setdefault(one, set()).add(event)
         try:
-            await self._wait(wanted, event, alive)
+            await self._wait(wanted, event, alive, seconds)
         finally:
             for one in wanted:
                 self._waiting[one].discard(event)
                 if not self._waiting[one]:
                     del self._waiting[one]
 
-    async def _wait(self, wanted: list[str], event: asyncio.Event, alive: Callable[[], bool]) -> None:
+    async def _wait(self, wanted: list[str], event: asyncio.Event, alive: Callable[[], bool], seconds: float) -> None:
         expired = asyncio.Event()
-        timer = asyncio.create_task(self._after(BIND_SECONDS, event, expired))
+        timer = asyncio.create_task(self._after(seconds, event, expired))
         try:
             while not all(self._is_bound(one) for one in wanted):
                 if not alive():

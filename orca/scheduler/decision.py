@@ -8,88 +8,121 @@ from datetime import datetime
 
 import numpy as np
 
-from orca.scheduler.filters import FILTERS, Task
-from orca.scheduler.scores import SCORES
-from orca.scheduler.snapshot import Floats, Rows, Snapshot
+from orca.scheduler.filters import Failure, Task
+from orca.scheduler.profile import DEFAULT, Profile
+from orca.scheduler.snapshot import Floats, Mask, Rows, Snapshot
 
 NO_NODES = "no nodes available to schedule pods"
+EXPLAINED = 20
+"""With more nodes than this, scores and failures of a success are not kept."""
 
 
 @dataclass(slots=True)
 class Decision:
-    """`node` is "" when none fits. `reasons`: node -> why it failed; `scores`: rule -> node -> 0 to 100, of nodes that
-    fit; `rules` names the filters that failed any node; `whole`: the reason when it is the pod's and no node's."""
+    """`node` is "" when none fits. `failures`: which rows failed which rule; `scores`: rule -> node -> 0 to 100, of
+    nodes that fit; `rules` names the filters that failed any node; `whole`: the reason when it is the pod's and no
+    node's. `names`: of the nodes by row, as they were."""
 
     pod: str
     nodes: int
+    names: tuple[str, ...] = ()
     node: str = ""
     at: datetime | None = None
-    reasons: dict[str, list[str]] = field(default_factory=dict)
-    final: set[str] = field(default_factory=set)
+    failures: list[Failure] = field(default_factory=list)
     rules: set[str] = field(default_factory=set)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     preemption: str = ""
     whole: str = ""
 
+    @property
+    def reasons(self) -> dict[str, list[str]]:
+        """Node -> why it failed."""
+        found: dict[str, list[str]] = {}
+        for failure in self.failures:
+            for slot in np.flatnonzero(failure.nodes):
+                found.setdefault(self.names[slot], []).append(failure.reason)
+        return found
+
+    @property
+    def final(self) -> set[str]:
+        """Nodes that ending other pods would not help."""
+        return {
+            self.names[slot] for failure in self.failures if failure.final for slot in np.flatnonzero(failure.nodes)
+        }
+
+    def hopeful(self) -> Mask:
+        """Rows of nodes that failed, and that ending other pods might help."""
+        hopeful: Mask = np.zeros(len(self.names), dtype=bool)
+        for failure in self.failures:
+            hopeful |= failure.nodes
+        for failure in self.failures:
+            if failure.final:
+                hopeful &= ~failure.nodes
+        return hopeful
+
     def message(self) -> str:
         """As kube-scheduler tells it."""
         if not self.nodes:
             return NO_NODES
-        counts = Counter(reason for reasons in self.reasons.values() for reason in reasons)
+        counts: Counter[str] = Counter()
+        for failure in self.failures:
+            counts[failure.reason] += int(np.count_nonzero(failure.nodes))
         listed = [self.whole] if self.whole else sorted(f"{count} {reason}" for reason, count in counts.items())
         text = f"0/{self.nodes} nodes are available: {', '.join(listed)}."
         # Upstream's plugin for dynamic resources speaks first, also where nothing asks for any.
         return f"{text} no new claims to deallocate, preemption: {self.preemption}" if self.preemption else text
 
 
-def decide(task: Task, snapshot: Snapshot, turn: int = 0) -> Decision:
-    """The best node, without removing anybody. Among equals the choice rotates with `turn`: none is always first."""
-    decision = Decision(task.key, len(snapshot.slots))
+def decide(task: Task, snapshot: Snapshot, turn: int = 0, profile: Profile = DEFAULT, preferred: str = "") -> Decision:
+    """The best node, without removing anybody. Among equals the choice rotates with `turn`: none is always first.
+
+    `preferred`: the node where room was made for the pod; it goes there when it fits, whatever the scores say.
+    """
+    decision = Decision(task.key, len(snapshot.slots), snapshot.names())
+    wished = snapshot.slots.get(preferred)
+    if wished is not None and all(rule.allows(task, snapshot, wished) for rule in profile.filters):
+        decision.node = preferred
+        return decision
     fits = snapshot.alive.copy()
-    for rule in FILTERS:
-        failed = np.zeros(snapshot.size, dtype=bool)
+    for rule in profile.filters:
+        failed: Mask | None = None
         for failure in rule.check(task, snapshot, fits):
             if not failure.nodes.any():
                 continue
-            failed |= failure.nodes
+            failed = failure.nodes if failed is None else failed | failure.nodes
             decision.rules.add(rule.name)
             if failure.whole:
                 decision.whole = failure.reason
-            for slot in np.flatnonzero(failure.nodes):
-                node = snapshot.nodes[slot]
-                assert node is not None
-                decision.reasons.setdefault(node.name, []).append(failure.reason)
-                if failure.final:
-                    decision.final.add(node.name)
-        fits &= ~failed
-        if not fits.any():
-            return decision
+            decision.failures.append(failure)
+        if failed is not None:
+            fits = fits & ~failed
+            if not fits.any():
+                return decision
     rows = np.flatnonzero(fits)
-    decision.node = _best(task, snapshot, rows, turn, decision)
+    if not len(rows):
+        return decision
+    enough = profile.enough(decision.nodes)
+    if len(rows) > enough:
+        rows = np.roll(rows, -(turn * enough) % len(rows))[:enough]
+    decision.node = _best(task, snapshot, rows, turn, decision, profile)
+    if decision.nodes > EXPLAINED:
+        decision.failures = []
     return decision
 
 
-def _best(task: Task, snapshot: Snapshot, rows: Rows, turn: int, decision: Decision) -> str:
+def _best(task: Task, snapshot: Snapshot, rows: Rows, turn: int, decision: Decision, profile: Profile) -> str:
+    if len(rows) == 1:
+        return decision.names[rows[0]]
     totals: Floats = np.zeros(len(rows))
-    if len(rows) > 1:
-        for score in SCORES:
-            rated = score.rate(task, snapshot, rows)
-            if rated is None:
-                continue
-            # Whole points, as kube-scheduler counts them: nodes that differ by less are equals.
-            rated = np.floor(rated)
-            totals += score.weight * rated
-            if len(rows) <= EXPLAINED:
-                decision.scores[score.name] = {_name(snapshot, slot): float(one) for slot, one in zip(rows, rated)}  # noqa: B905
+    for score in profile.scores:
+        rated = score.rate(task, snapshot, rows)
+        if rated is None:
+            continue
+        # Whole points, as kube-scheduler counts them: nodes that differ by less are equals.
+        rated = np.floor(rated)
+        totals += score.weight * rated
+        if len(rows) <= EXPLAINED:
+            named = (decision.names[slot] for slot in rows)
+            decision.scores[score.name] = dict(zip(named, map(float, rated), strict=True))
     equals = np.flatnonzero(totals == totals.max())
-    return _name(snapshot, rows[equals[turn % len(equals)]])
-
-
-EXPLAINED = 20
-"""With more nodes than this the scores of a success are not kept."""
-
-
-def _name(snapshot: Snapshot, slot: int) -> str:
-    node = snapshot.nodes[slot]
-    assert node is not None
-    return node.name
+    return decision.names[rows[equals[turn % len(equals)]]]

@@ -7,22 +7,25 @@ before when `find` returns.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from orca.api.times import parse_time
 from orca.scheduler.decision import Decision
-from orca.scheduler.filters import FILTERS, Task
-from orca.scheduler.snapshot import Placed, Snapshot
+from orca.scheduler.filters import Task
+from orca.scheduler.profile import DEFAULT, PreemptionArgs, Profile
+from orca.scheduler.shape import Shape
+from orca.scheduler.snapshot import ANTI, Placed, Snapshot
 
 HELPLESS = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NEVER = "not eligible due to preemptionPolicy=Never."
-CANDIDATES = 50
+ANSWERS = 20_000
 
-Protected = Callable[[Placed], bool]
-"""Whether ending a pod would violate a disruption budget."""
+Violating = Callable[[Iterable[Placed]], set[str]]
+"""Of pods that would all be ended, in this order, the uids of those whose end violates a disruption budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,70 +37,144 @@ class Preemption:
     message: str = ""
 
 
-def find(task: Task, snapshot: Snapshot, decision: Decision, protected: Protected) -> Preemption:
-    """The node where making room hurts least, for a pod that `decision` found no node for."""
+@dataclass(frozen=True, slots=True)
+class _Victims:
+    """`violations`: how many of them a budget protects."""
+
+    pods: tuple[Placed, ...]
+    violations: int
+
+
+Answers = dict[tuple[Shape, int, str], tuple[int, _Victims | None]]
+"""(shape, priority, node) -> (generation of the row, who would go there). Only of pods that look at nothing but the
+node itself; a pod after pod of the same shape is then compared without trying every node again."""
+
+
+def find(
+    task: Task,
+    snapshot: Snapshot,
+    decision: Decision,
+    violating: Violating,
+    *,
+    profile: Profile = DEFAULT,
+    turn: int = 0,
+    answers: Answers | None = None,
+) -> Preemption:
+    """The node where making room hurts least, for a pod that `decision` found no node for. With many nodes not all are
+    tried; `turn` says where to begin. `answers` must be emptied when budgets change."""
     if not decision.nodes:
         return Preemption()
     if task.pod["spec"].get("preemptionPolicy") == "Never":
         return Preemption(message=NEVER)
-    reasons: Counter[str] = Counter()
-    reasons[HELPLESS] = len(decision.final)
+    hopeful = np.flatnonzero(decision.hopeful())
     priority = int(task.pod["spec"].get("priority") or 0)
-    best: tuple[tuple[object, ...], str, tuple[Placed, ...]] | None = None
-    tried = 0
-    for node in decision.reasons:
-        if node in decision.final:
-            continue
-        lower = [placed for placed in snapshot.by_node.get(node, {}).values() if placed.priority < priority]
-        if not lower or tried >= CANDIDATES:
-            reasons[NO_VICTIMS] += 1
-            continue
-        tried += 1
-        victims = _victims(task, snapshot, node, lower, protected)
+    args = profile.preemption or PreemptionArgs()
+    wanted = args.candidates(len(hopeful))
+    remembered = answers if answers is not None and _is_local(task, snapshot) else None
+    best: tuple[tuple[object, ...], str, _Victims] | None = None
+    found = 0
+    for slot in np.roll(hopeful, -(turn % max(len(hopeful), 1))).tolist():
+        node = decision.names[slot]
+        victims = _on(task, snapshot, slot, node, priority, violating, profile, remembered)
         if victims is None:
-            reasons[NO_VICTIMS] += 1
             continue
-        cost = _cost(victims, protected)
+        cost = _cost(victims)
         if best is None or cost < best[0]:
             best = (cost, node, victims)
+        found += 1
+        if found >= wanted and not best[2].violations:
+            break
     if best is not None:
-        return Preemption(best[1], best[2])
+        return Preemption(best[1], best[2].pods)
+    reasons = Counter({HELPLESS: decision.nodes - len(hopeful), NO_VICTIMS: len(hopeful)})
     listed = sorted(f"{count} {reason}" for reason, count in reasons.items() if count)
     return Preemption(message=f"0/{decision.nodes} nodes are available: {', '.join(listed)}.")
 
 
+def _is_local(task: Task, snapshot: Snapshot) -> bool:
+    """Whether what runs on other nodes is nothing to the pod."""
+    shape = task.shape
+    if shape.affinity or shape.anti_affinity or shape.spread or task.default_selector is not None:
+        return False
+    return not task.pod["spec"].get("volumes") and not snapshot.terms_about(ANTI, task.namespace, task.labels)
+
+
+def _on(
+    task: Task,
+    snapshot: Snapshot,
+    slot: int,
+    node: str,
+    priority: int,
+    violating: Violating,
+    profile: Profile,
+    answers: Answers | None,
+) -> _Victims | None:
+    if answers is None:
+        return _victims(task, snapshot, node, priority, violating, profile)
+    key = (task.shape, priority, node)
+    known = answers.get(key)
+    generation = snapshot.generation[slot]
+    if known is not None and known[0] == generation:
+        return known[1]
+    victims = _victims(task, snapshot, node, priority, violating, profile)
+    if len(answers) >= ANSWERS:
+        answers.clear()
+    # Trying took pods away and put them back: the row has a new generation and the same pods.
+    answers[key] = (snapshot.generation[slot], victims)
+    return victims
+
+
 def _victims(
-    task: Task, snapshot: Snapshot, node: str, lower: list[Placed], protected: Protected
-) -> tuple[Placed, ...] | None:
-    """Those of `lower` that must go; None when the pod would not fit even without all of them."""
+    task: Task, snapshot: Snapshot, node: str, priority: int, violating: Violating, profile: Profile
+) -> _Victims | None:
+    """Who must go; None when nobody can, or the pod would not fit even without them."""
+    there = snapshot.by_node.get(node)
+    if not there:
+        return None
+    lower = [placed for placed in there.values() if placed.priority < priority and not placed.awaited]
+    if not lower:
+        return None
+    slot = snapshot.slots[node]
     for placed in lower:
         snapshot.remove(placed.uid)
     victims: list[Placed] = []
+    spared: list[Placed] = []
     try:
-        if not _fits(task, snapshot, node):
+        if not _fits(task, snapshot, slot, profile):
             victims = list(lower)
             return None
         # Spare the protected first, then the important and long running.
-        for placed in sorted(lower, key=lambda one: (not protected(one), -one.priority, one.started, one.key)):
+        lower.sort(key=importance)
+        protected = violating(lower)
+        for placed in sorted(lower, key=lambda one: one.uid not in protected):
             snapshot.put(placed)
-            if not _fits(task, snapshot, node):
+            if _fits(task, snapshot, slot, profile):
+                spared.append(placed)
+            else:
                 snapshot.remove(placed.uid)
                 victims.append(placed)
-        return tuple(victims)
+        victims.sort(key=importance)
+        return _Victims(tuple(victims), sum(1 for placed in victims if placed.uid in protected))
     finally:
         for placed in victims:
             snapshot.put(placed)
 
 
-def _fits(task: Task, snapshot: Snapshot, node: str) -> bool:
-    only = np.zeros(snapshot.size, dtype=bool)
-    slot = snapshot.slots[node]
-    only[slot] = True
-    return not any(failure.nodes[slot] for rule in FILTERS for failure in rule.check(task, snapshot, only))
+def importance(placed: Placed) -> tuple[int, str, str]:
+    """Sorts the most important first: by priority, then who runs longest; who has not started comes last."""
+    return (-placed.priority, placed.started or "~", placed.key)
 
 
-def _cost(victims: tuple[Placed, ...], protected: Protected) -> tuple[object, ...]:
-    """Smaller is better: budgets violated, the highest priority lost, all priority lost, pods lost."""
-    priorities = [placed.priority for placed in victims]
-    violations = sum(1 for placed in victims if protected(placed))
-    return (violations, max(priorities, default=-(2**31)), sum(one + 2**31 for one in priorities), len(victims))
+def _fits(task: Task, snapshot: Snapshot, slot: int, profile: Profile) -> bool:
+    return all(rule.allows(task, snapshot, slot) for rule in profile.filters)
+
+
+def _cost(victims: _Victims) -> tuple[object, ...]:
+    """Smaller is better: budgets violated, the highest priority lost, all priority lost, pods lost, and then who of the
+    most important has run longest (the later the better)."""
+    priorities = [placed.priority for placed in victims.pods]
+    highest = max(priorities, default=-(2**31))
+    total = sum(one + 2**31 for one in priorities)
+    started = [placed.started for placed in victims.pods if placed.priority == highest and placed.started]
+    earliest = parse_time(min(started)).timestamp() if started else float("inf")
+    return (victims.violations, highest, total, len(victims.pods), -earliest)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from orca.api.objects import Obj, uid
+from orca.api.objects import Obj, labels, namespace, uid
 from orca.client.clock import Clock
+from orca.scheduler.shape import shape_of
 
 FIRST_BACKOFF = 1.0
 LAST_BACKOFF = 10.0
@@ -29,26 +31,31 @@ class Waiting:
     attempts: int = 0
     failed_at: float = 0.0
     rules: frozenset[str] = field(default_factory=frozenset)
+    group: object = None
+    """Parked pods of one group are helped by the same."""
 
-    @property
-    def backoff(self) -> float:
+    def backoff(self, first: float, last: float) -> float:
         """Seconds to wait after the last failure."""
         if not self.attempts:
             return 0.0
-        return float(min(FIRST_BACKOFF * 2 ** min(self.attempts - 1, 10), LAST_BACKOFF))
+        return float(min(first * 2 ** min(self.attempts - 1, 30), last))
 
 
 class SchedulingQueue:
     """Keyed by pod uid. A pod is in at most one of: active, backing off, parked."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, first_backoff: float = FIRST_BACKOFF, last_backoff: float = LAST_BACKOFF) -> None:
         self._clock = clock
+        self._backoff = (first_backoff, last_backoff)
+        self._groups: dict[object, set[str]] = {}
+        self._flushed = clock.monotonic()
         self._known: dict[str, Waiting] = {}
         self._active: list[tuple[int, float, int, str]] = []
         self._backing_off: list[tuple[float, int, str]] = []
         self._parked: set[str] = set()
         self._in_active: set[str] = set()
         self._in_backoff: set[str] = set()
+        self._early: dict[str, None] = {}
         self._order = itertools.count()
         self._woken = asyncio.Event()
 
@@ -77,17 +84,26 @@ class SchedulingQueue:
 
     def remove(self, pod_uid: str) -> None:
         """The pod is gone, or has its node."""
+        self._leave(pod_uid)
         self._known.pop(pod_uid, None)
-        self._parked.discard(pod_uid)
         self._in_active.discard(pod_uid)
         self._in_backoff.discard(pod_uid)
 
     def pop(self) -> Waiting | None:
-        """The most important ready pod, None when there is none. It stays known until `remove` or `failed`."""
+        """The most important ready pod, None when there is none. It stays known until `remove` or `failed`.
+
+        With nobody else to serve, one that was helped need not sit out its backoff; one that failed by an error must.
+        """
         while self._active:
             _, _, _, pod_uid = heapq.heappop(self._active)
             if pod_uid in self._in_active:
                 self._in_active.discard(pod_uid)
+                return self._known[pod_uid]
+        while self._early:
+            pod_uid = next(iter(self._early))
+            del self._early[pod_uid]
+            if pod_uid in self._in_backoff:
+                self._in_backoff.discard(pod_uid)
                 return self._known[pod_uid]
         return None
 
@@ -102,20 +118,27 @@ class SchedulingQueue:
         waiting.rules = rules
         if rules:
             self._parked.add(pod_uid)
+            waiting.group = _group(waiting)
+            self._groups.setdefault(waiting.group, set()).add(pod_uid)
         else:
             self._delay(pod_uid)
 
-    def helped(self, rules: frozenset[str] | None) -> None:
-        """Something happened that may help pods failed by any of `rules` (None: every pod)."""
-        for pod_uid in list(self._parked):
-            if rules is None or self._known[pod_uid].rules & rules:
-                self._unpark(pod_uid)
+    def helped(self, rules: frozenset[str] | None, can: Callable[[Waiting], bool] | None = None) -> None:
+        """Something happened that may help pods failed by any of `rules` (None: every pod), if `can` says so. It is
+        asked once for all pods that are alike, not for each."""
+        if not self._parked:
+            return
+        for members in list(self._groups.values()):
+            one = self._known[next(iter(members))]
+            if (rules is None or one.rules & rules) and (can is None or can(one)):
+                for pod_uid in list(members):
+                    self._unpark(pod_uid)
 
     async def ready(self) -> None:
         """Returns when `pop` may have a pod."""
         while True:
             self._ripen()
-            if self._in_active:
+            if self._in_active or self._early:
                 return
             self._woken.clear()
             now = self._clock.monotonic()
@@ -134,23 +157,41 @@ class SchedulingQueue:
             _, _, pod_uid = heapq.heappop(self._backing_off)
             if pod_uid in self._in_backoff:
                 self._in_backoff.discard(pod_uid)
+                self._early.pop(pod_uid, None)
                 self._activate(pod_uid)
+        if now < self._flushed + FLUSH_SECONDS:
+            return
+        self._flushed = now
         for pod_uid in list(self._parked):
             if now - self._known[pod_uid].failed_at > FORGOTTEN_SECONDS:
                 self._unpark(pod_uid)
 
     def _unpark(self, pod_uid: str) -> None:
-        self._parked.discard(pod_uid)
+        self._leave(pod_uid)
         waiting = self._known[pod_uid]
-        if self._clock.monotonic() >= waiting.failed_at + waiting.backoff:
+        if self._clock.monotonic() >= waiting.failed_at + waiting.backoff(*self._backoff):
             self._activate(pod_uid)
         else:
             self._delay(pod_uid)
+            self._early[pod_uid] = None
+
+    def _leave(self, pod_uid: str) -> None:
+        """It is not parked any longer."""
+        self._early.pop(pod_uid, None)
+        if pod_uid not in self._parked:
+            return
+        self._parked.discard(pod_uid)
+        group = self._known[pod_uid].group
+        members = self._groups[group]
+        members.discard(pod_uid)
+        if not members:
+            del self._groups[group]
 
     def _delay(self, pod_uid: str) -> None:
         waiting = self._known[pod_uid]
         self._in_backoff.add(pod_uid)
-        heapq.heappush(self._backing_off, (waiting.failed_at + waiting.backoff, next(self._order), pod_uid))
+        ripe = waiting.failed_at + waiting.backoff(*self._backoff)
+        heapq.heappush(self._backing_off, (ripe, next(self._order), pod_uid))
         self._woken.set()
 
     def _activate(self, pod_uid: str) -> None:
@@ -159,3 +200,14 @@ class SchedulingQueue:
         self._in_active.add(pod_uid)
         heapq.heappush(self._active, (-priority, waiting.since, next(self._order), pod_uid))
         self._woken.set()
+
+
+def _group(waiting: Waiting) -> object:
+    pod = waiting.pod
+    spec = pod["spec"]
+    if spec.get("volumes"):
+        return uid(pod)
+    looks_around = waiting.rules & {"PodTopologySpread", "InterPodAffinity"}
+    own = (namespace(pod), tuple(sorted(labels(pod).items()))) if looks_around else ()
+    policy = (spec.get("schedulerName"), spec.get("priority"), spec.get("preemptionPolicy"))
+    return (waiting.rules, shape_of(pod), policy, own)

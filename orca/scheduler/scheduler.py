@@ -1,22 +1,30 @@
 """The scheduler at work: watches keep the snapshot and the queue current, one loop decides, bindings go out beside it.
 
 A decision is taken in one go without waiting, so nothing changes under it; what it chose is counted at once ("assumed")
-and taken back when the binding fails. Pods of other schedulers and pods with scheduling gates are left alone.
+and taken back when the binding fails. Pods whose schedulerName no profile has, and gated ones, are left alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 import structlog
 
-from orca.api.builtin import NAMESPACES, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
+from orca.api.builtin import (
+    CSINODES,
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    STORAGECLASSES,
+)
 from orca.api.errors import ApiError, is_conflict, is_not_found
 from orca.api.objects import Obj, is_terminating, key, name, namespace, uid
 from orca.api.podphase import is_finished
-from orca.api.times import format_time
 from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
@@ -25,27 +33,32 @@ from orca.scheduler.binding import VolumeBinder, VolumesNotBound
 from orca.scheduler.budgets import Budgets
 from orca.scheduler.decision import Decision, decide
 from orca.scheduler.filters import Task
-from orca.scheduler.preemption import Preemption, find
-from orca.scheduler.queue import SchedulingQueue
+from orca.scheduler.hints import Hints
+from orca.scheduler.nominations import Nominations
+from orca.scheduler.preemption import Answers, Preemption, find
+from orca.scheduler.profile import DEFAULT, DEFAULT_NAME, Profile
+from orca.scheduler.queue import FIRST_BACKOFF, LAST_BACKOFF, SchedulingQueue, Waiting
 from orca.scheduler.shape import Requests
 from orca.scheduler.siblings import Siblings
 from orca.scheduler.snapshot import Placed, Snapshot
+from orca.scheduler.verdicts import Verdicts
 from orca.scheduler.volumes import VolumePlan, claim_keys
 
 log = structlog.get_logger()
 
-EXPLANATIONS = 2000
-FREED = frozenset(("NodeResourcesFit", "NodePorts", "PodTopologySpread", "InterPodAffinity", "VolumeRestrictions"))
-VOLUMES = frozenset(("VolumeBinding", "VolumeZone"))
+EXPLANATIONS = 500
+VOLUMES = frozenset(("VolumeBinding", "VolumeZone", "NodeVolumeLimits"))
 JOINED = frozenset(("PodTopologySpread", "InterPodAffinity"))
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """`bindings`: how many are under way at the same time."""
+    """`bindings`: how many are under way at the same time; backoffs in seconds."""
 
-    name: str = "default-scheduler"
+    profiles: tuple[Profile, ...] = (DEFAULT,)
     bindings: int = 32
+    first_backoff: float = FIRST_BACKOFF
+    last_backoff: float = LAST_BACKOFF
 
 
 class Scheduler:
@@ -54,10 +67,11 @@ class Scheduler:
     def __init__(self, client: Client, *, clock: Clock, config: SchedulerConfig | None = None) -> None:
         self.config = config or SchedulerConfig()
         self.snapshot = Snapshot()
-        self.queue = SchedulingQueue(clock)
+        self.queue = SchedulingQueue(clock, self.config.first_backoff, self.config.last_backoff)
         self._client = client
         self._clock = clock
-        self._events = EventRecorder(client, self.config.name, clock=clock)
+        self._profiles = {profile.name: profile for profile in self.config.profiles}
+        self._recorders = {one: EventRecorder(client, one, clock=clock) for one in self._profiles}
         self._pods = Informer(client, PODS, clock=clock)
         self._nodes = Informer(client, NODES, clock=clock)
         self._namespaces = Informer(client, NAMESPACES, clock=clock)
@@ -67,7 +81,11 @@ class Scheduler:
         self._binder = VolumeBinder(client, self.snapshot.storage, clock)
         self._siblings = Siblings(client, clock)
         self._budgets = Budgets(client, clock)
-        self._nominated: dict[str, tuple[Obj, str]] = {}
+        self._csi_nodes = Informer(client, CSINODES, clock=clock)
+        self._nominations = Nominations(self.snapshot)
+        self._hints = Hints(self.snapshot, self._profiles)
+        self._verdicts = Verdicts(client, clock)
+        self._answers: Answers = {}
         self._explanations: OrderedDict[str, Decision] = OrderedDict()
         self._assumed: dict[str, str] = {}
         self._slots = asyncio.Semaphore(self.config.bindings)
@@ -76,7 +94,7 @@ class Scheduler:
         self._listen()
 
     def __repr__(self) -> str:
-        return f"<Scheduler {self.config.name}: {self.snapshot}, {self.queue}>"
+        return f"<Scheduler {', '.join(self._profiles)}: {self.snapshot}, {self.queue}>"
 
     def explain(self, pod_key: str) -> Decision | None:
         """The last decision about "namespace/name"."""
@@ -92,6 +110,7 @@ class Scheduler:
             self._volumes,
             self._classes,
             *self._siblings.informers,
+            self._csi_nodes,
             self._budgets.informer,
         ]
         try:
@@ -100,7 +119,7 @@ class Scheduler:
                     group.create_task(informer.run())
                 for informer in informers:
                     await informer.synced()
-                log.info("scheduling", name=self.config.name, nodes=len(self._nodes), pods=len(self._pods))
+                log.info("scheduling", names=list(self._profiles), nodes=len(self._nodes), pods=len(self._pods))
                 while True:
                     await self.queue.ready()
                     await self._one()
@@ -129,6 +148,19 @@ class Scheduler:
         self._classes.on_add(self._class)
         self._classes.on_update(lambda _, one: self._class(one))
         self._classes.on_delete(self.snapshot.storage.remove_class)
+        self._csi_nodes.on_add(self._csi_node)
+        self._csi_nodes.on_update(lambda _, one: self._csi_node(one))
+        self._csi_nodes.on_delete(self.snapshot.storage.remove_csi_node)
+        self._budgets.informer.on_add(self._budget)
+        self._budgets.informer.on_update(lambda _, one: self._budget(one))
+        self._budgets.informer.on_delete(self._budget)
+
+    def _csi_node(self, one: Obj) -> None:
+        self.snapshot.storage.set_csi_node(one)
+        self.queue.helped(frozenset(("NodeVolumeLimits",)))
+
+    def _budget(self, _: Obj) -> None:
+        self._answers.clear()
 
     def _claim(self, claim: Obj) -> None:
         self.snapshot.storage.set_claim(claim)
@@ -156,46 +188,61 @@ class Scheduler:
             self._assumed.pop(uid(pod), None)
             self.queue.remove(uid(pod))
             self.snapshot.place(pod, spec["nodeName"])
+            self._nominations.drop(uid(pod))
             placed = self.snapshot.placed[uid(pod)]
-            if known is None or known.labels != placed.labels:
-                self.queue.helped(JOINED)
-            if known is not None and _shrank(known.shape.requests, placed.shape.requests):
-                self.queue.helped(FREED)
+            if known is None or known.awaited or known.labels != placed.labels:
+                self.queue.helped(JOINED, lambda one: self._hints.joined(one.pod, one.rules, placed))
+            if known is not None and not known.awaited and _shrank(known.shape.requests, placed.shape.requests):
+                self._freed(placed)
         elif self._mine(pod):
             if uid(pod) not in self._assumed:
                 self.queue.add(pod)
+                # Room that was made before this scheduler began is kept.
+                nominated = (pod.get("status") or {}).get("nominatedNodeName")
+                if nominated and not self._nominations.node(uid(pod)) and not len(self._explanations):
+                    self._nominations.add(pod, nominated)
         else:
             self.queue.remove(uid(pod))
+            self._nominations.drop(uid(pod))
+
+    def _freed(self, placed: Placed) -> None:
+        self.queue.helped(None, lambda one: self._hints.gone(one.pod, one.rules, placed))
 
     def _mine(self, pod: Obj) -> bool:
         spec = pod["spec"]
-        wanted = spec.get("schedulerName") or "default-scheduler"
-        return wanted == self.config.name and not spec.get("schedulingGates") and not is_terminating(pod)
+        profile = self._profiles.get(spec.get("schedulerName") or DEFAULT_NAME)
+        if profile is None or is_terminating(pod):
+            return False
+        return not (profile.gates and spec.get("schedulingGates"))
+
+    def _profile(self, pod: Obj) -> Profile:
+        return self._profiles[pod["spec"].get("schedulerName") or DEFAULT_NAME]
+
+    def _events(self, pod: Obj) -> EventRecorder:
+        return self._recorders[self._profile(pod).name]
 
     def _pod_gone(self, pod: Obj) -> None:
         self.queue.remove(uid(pod))
-        self._nominated.pop(uid(pod), None)
+        awaited = self.snapshot.placed.get(uid(pod))
+        self._nominations.drop(uid(pod))
         if self._assumed.pop(uid(pod), None) is not None:
             self._binder.gone(claim_keys(pod))
-        if self.snapshot.remove(uid(pod)) is not None:
-            self.queue.helped(FREED)
+        placed = self.snapshot.remove(uid(pod)) or awaited
+        if placed is not None:
+            self._freed(placed)
 
     def _node_added(self, node: Obj) -> None:
         self.snapshot.set_node(node)
-        self.queue.helped(None)
+        self.queue.helped(None, self._helped_by(node))
+
+    def _helped_by(self, node: Obj) -> Callable[[Waiting], bool]:
+        return lambda one: self._hints.node(one.pod, name(node))
 
     def _node_changed(self, old: Obj, node: Obj) -> None:
         self.snapshot.set_node(node)
-        rules = set()
-        if (old.get("status") or {}).get("allocatable") != (node.get("status") or {}).get("allocatable"):
-            rules.add("NodeResourcesFit")
-        if old["metadata"].get("labels") != node["metadata"].get("labels"):
-            rules |= {"NodeAffinity", "PodTopologySpread", "InterPodAffinity"}
-        for part, names in (("taints", {"TaintToleration"}), ("unschedulable", {"NodeUnschedulable"})):
-            if (old.get("spec") or {}).get(part) != (node.get("spec") or {}).get(part):
-                rules |= names | {"PodTopologySpread"}
-        if rules:
-            self.queue.helped(frozenset(rules))
+        if _differs(old, node):
+            # Whatever a pod failed by elsewhere: the node may be one that it has not been tried on.
+            self.queue.helped(None, self._helped_by(node))
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 
@@ -221,15 +268,13 @@ class Scheduler:
             if volumes:
                 # It waits for others, maybe for minutes, and must not hold up who needs no volume.
                 self._slots.release()
-                waiting_for_volumes = asyncio.create_task(self._bind_with(volumes, pod, decision.node))
-                self._bindings.add(waiting_for_volumes)
-                waiting_for_volumes.add_done_callback(self._bindings.discard)
+                self._start(self._bind_with(volumes, pod, decision.node))
                 return
             work = self._bind(pod, decision.node)
         else:
             preemption = self._preempt(pod, decision)
             self.queue.failed(uid(pod), frozenset(decision.rules) or frozenset(("NoNodes",)))
-            work = self._tell(pod, decision, preemption)
+            work = self._verdicts.tell(pod, decision, preemption, self._events(pod))
         task = asyncio.create_task(work)
         self._bindings.add(task)
         task.add_done_callback(self._done)
@@ -243,22 +288,10 @@ class Scheduler:
         if not pod["spec"].get("topologySpreadConstraints"):
             selector = self._siblings.selector(pod)
         self._turn += 1
-        # Room that was made for a pod of at least this priority is not free.
-        priority = int(pod["spec"].get("priority") or 0)
-        others = [
-            (other, node)
-            for other, node in self._nominated.values()
-            if uid(other) != uid(pod)
-            and uid(other) not in self.snapshot.placed
-            and int(other["spec"].get("priority") or 0) >= priority
-        ]
-        for other, node in others:
-            self.snapshot.place(other, node)
-        try:
-            decision = decide(Task.of(pod, selector), self.snapshot, self._turn)
-        finally:
-            for other, _ in others:
-                self.snapshot.remove(uid(other))
+        task = Task.of(pod, selector)
+        with self._nominations.apart(pod):
+            nominated = self._nominations.node(uid(pod))
+            decision = decide(task, self.snapshot, self._turn, self._profile(pod), nominated)
         decision.at = self._clock.now()
         self._explanations[key(pod)] = decision
         self._explanations.move_to_end(key(pod))
@@ -267,17 +300,40 @@ class Scheduler:
         return decision
 
     def _preempt(self, pod: Obj, decision: Decision) -> Preemption:
-        nominated = self._nominated.get(uid(pod))
-        if nominated is not None:
-            leaving = (one for one in self.snapshot.by_node.get(nominated[1], {}).values() if one.terminating)
-            if any(one.priority < int(pod["spec"].get("priority") or 0) for one in leaving):
+        profile, priority = self._profile(pod), int(pod["spec"].get("priority") or 0)
+        nominated = self._nominations.node(uid(pod))
+        if nominated and nominated not in decision.final:
+            leaving = (one for one in self.snapshot.by_node.get(nominated, {}).values() if one.terminating)
+            if any(one.priority < priority for one in leaving):
                 decision.preemption = "not eligible due to a terminating pod on the nominated node."
-                return Preemption()
-        preemption = find(Task.of(pod), self.snapshot, decision, self._budgets.protects)
+                return Preemption(node=nominated)
+        if profile.preemption is None:
+            self._nominations.drop(uid(pod))
+            return Preemption()
+        with self._nominations.apart(pod):
+            preemption = find(
+                Task.of(pod),
+                self.snapshot,
+                decision,
+                self._budgets.violating,
+                profile=profile,
+                turn=self._turn,
+                answers=self._answers,
+            )
         decision.preemption = preemption.message
         if preemption.node:
-            self._nominated[uid(pod)] = (pod, preemption.node)
+            for other in self._nominations.less_important(preemption.node, priority):
+                self._nominations.drop(uid(other))
+                self._start(self._verdicts.withdraw(other))
+            self._nominations.add(pod, preemption.node)
+        else:
+            self._nominations.drop(uid(pod))
         return preemption
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._bindings.add(task)
+        task.add_done_callback(self._bindings.discard)
 
     def _reserve(self, pod: Obj, node: str) -> VolumePlan:
         """What the pod's claims get on the node; nobody else gets it from here on."""
@@ -293,12 +349,12 @@ class Scheduler:
     async def _bind_with(self, volumes: VolumePlan, pod: Obj, node: str) -> None:
         """Volumes first: a pod on a host without its volumes would only wait there, and could not go elsewhere."""
         try:
-            await self._binder.bind(volumes, node, lambda: uid(pod) in self._assumed)
+            await self._binder.bind(volumes, node, lambda: uid(pod) in self._assumed, self._profile(pod).bind_seconds)
         except (ApiError, VolumesNotBound) as error:
             self._unassume(pod)
             self.queue.failed(uid(pod), frozenset())
             if not is_not_found(error):
-                self._events.event(
+                self._events(pod).event(
                     pod, "Warning", "FailedScheduling", f'running PreBind plugin "VolumeBinding": {error}'
                 )
             return
@@ -324,73 +380,33 @@ class Scheduler:
                 report = log.debug if is_conflict(error) else log.warning
                 report("binding failed", pod=key(pod), node=node, error=str(error))
                 self.queue.failed(uid(pod), frozenset())
-                self._events.event(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
+                self._events(pod).event(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
             return
         except asyncio.CancelledError:
             self._unassume(pod)
             raise
         # From here on the watch confirms it; until then it stays assumed.
         self.queue.remove(uid(pod))
-        self._nominated.pop(uid(pod), None)
-        self._events.event(pod, "Normal", "Scheduled", f"Successfully assigned {key(pod)} to {node}")
+        self._nominations.drop(uid(pod))
+        self._events(pod).event(pod, "Normal", "Scheduled", f"Successfully assigned {key(pod)} to {node}")
 
     def _unassume(self, pod: Obj) -> None:
         if self._assumed.pop(uid(pod), None) is not None:
-            self.snapshot.remove(uid(pod))
-            self.queue.helped(FREED)
-
-    async def _end(self, pod: Obj, victim: Placed, node: str) -> None:
-        space, _, victim_name = victim.key.partition("/")
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "PreemptionByScheduler",
-            "message": f"{self.config.name}: preempting to accommodate a higher priority pod",
-            "lastTransitionTime": format_time(self._clock.now()),
-        }
-        patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(PODS, victim_name, patch, space, kind="strategic", subresource="status")
-            await self._client.delete(PODS, victim_name, space, uid=victim.uid)
-        except ApiError as error:
-            if not (is_not_found(error) or is_conflict(error)):
-                log.warning("preemption failed", victim=victim.key, error=str(error))
-            return
-        told = {"kind": "Pod", "apiVersion": "v1", "namespace": space, "name": victim_name, "uid": victim.uid}
-        self._events.event(told, "Normal", "Preempted", f"Preempted by pod {uid(pod)} on node {node}")
-
-    async def _tell(self, pod: Obj, decision: Decision, preemption: Preemption) -> None:
-        """The event, the condition when it says something new, and the end of the victims."""
-        for victim in preemption.victims:
-            if not victim.terminating:
-                await self._end(pod, victim, preemption.node)
-        message = decision.message()
-        self._events.event(pod, "Warning", "FailedScheduling", message)
-        conditions = (pod.get("status") or {}).get("conditions") or []
-        old: Obj = next((one for one in conditions if one["type"] == "PodScheduled"), {})
-        same = (old.get("status"), old.get("reason"), old.get("message")) == ("False", "Unschedulable", message)
-        if same and not preemption.node:
-            return
-        moment = format_time(self._clock.now())
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": message,
-            "lastProbeTime": None,
-            "lastTransitionTime": moment if old.get("status") != "False" else old.get("lastTransitionTime", moment),
-        }
-        status: Obj = {"conditions": [condition]}
-        if preemption.node:
-            status["nominatedNodeName"] = preemption.node
-        patch = {"metadata": {"uid": uid(pod)}, "status": status}
-        try:
-            await self._client.patch(PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status")
-        except ApiError as error:
-            if not (is_not_found(error) or is_conflict(error)):
-                log.warning("condition not written", pod=key(pod), error=str(error))
+            placed = self.snapshot.remove(uid(pod))
+            if placed is not None:
+                self._freed(placed)
 
 
 def _shrank(before: Requests, now: Requests) -> bool:
     """A pod that was resized left room."""
     return before is not now and any(amount > now.get(name, 0) for name, amount in before.items())
+
+
+def _differs(old: Obj, node: Obj) -> bool:
+    """Whether a node changed in what rules look at."""
+    if old["metadata"].get("labels") != node["metadata"].get("labels"):
+        return True
+    if (old.get("status") or {}).get("allocatable") != (node.get("status") or {}).get("allocatable"):
+        return True
+    was, now = old.get("spec") or {}, node.get("spec") or {}
+    return any(was.get(part) != now.get(part) for part in ("taints", "unschedulable"))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from orca.api.objects import Obj, is_terminating, labels, name, namespace, uid
 from orca.api.selectors import Selector
 from orca.scheduler.shape import HostPort, PodTerm, Shape, amounts, shape_of
+from orca.scheduler.terms import SelectorIndex
 from orca.scheduler.volumes import Volumes, claim_keys
 
 Ints = NDArray[np.int64]
@@ -62,6 +63,8 @@ class Placed:
     shape: Shape
     claims: frozenset[str] = frozenset()
     """ "namespace/name" of the claims among its volumes."""
+    awaited: bool = False
+    """It is not there yet: room was made for it (it is nominated), and nobody of less importance may take that."""
 
 
 @dataclass(slots=True)
@@ -70,6 +73,14 @@ class _Count:
 
     asks: Callable[[Placed], bool]
     per_node: Ints
+    selector: Selector
+    by_space_labels: bool
+    """Whether the answer depends on the labels of namespaces."""
+
+
+Carried = tuple[str, PodTerm, str]
+"""(kind of term, term, namespace of the pods that carry it)"""
+ANTI, REQUIRED, PREFERRED = "anti", "required", "preferred"
 
 
 @dataclass(slots=True)
@@ -97,14 +108,20 @@ class Snapshot:
         self.placed: dict[str, Placed] = {}
         self.by_node: dict[str, dict[str, Placed]] = {}
         self._counts: dict[object, _Count] = {}
+        self._counted: SelectorIndex[object] = SelectorIndex()
+        self._carried: dict[Carried, Ints] = {}
+        self.generation: list[int] = []
+        """Of each row: changes with its node and the node's pods."""
         self._topologies: dict[str, Topology] = {}
         self._free: list[int] = []
+        self._names: tuple[str, ...] | None = None
         self._memory: dict[tuple[Shape, str], object] = {}
         self.namespaces: dict[str, dict[str, str]] = {}
         self.storage = Volumes()
         self.image_nodes: Counter[str] = Counter()
-        self.anti: Counter[tuple[PodTerm, str]] = Counter()
-        """Required anti-affinity terms of placed pods, each with how many pods carry it."""
+        self.carriers: Counter[Carried] = Counter()
+        """Terms of placed pods about other pods, each with how many pods carry it."""
+        self._terms: dict[str, SelectorIndex[Carried]] = {kind: SelectorIndex() for kind in (ANTI, REQUIRED, PREFERRED)}
 
     def __repr__(self) -> str:
         return f"<Snapshot {len(self.slots)} nodes, {len(self.placed)} pods>"
@@ -113,6 +130,12 @@ class Snapshot:
     def size(self) -> int:
         """Rows of the arrays, including free ones."""
         return len(self.nodes)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the nodes by row, "" in free ones."""
+        if self._names is None:
+            self._names = tuple(node.name if node is not None else "" for node in self.nodes)
+        return self._names
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 
@@ -130,6 +153,7 @@ class Snapshot:
         self.nodes[slot] = node
         fresh = not self.alive[slot]
         self.alive[slot] = True
+        self.generation[slot] += 1
         self._set_allocatable(slot, (obj.get("status") or {}).get("allocatable") or {})
         if fresh or old is None or _differs(old, node):
             self._nodes_changed()
@@ -152,11 +176,15 @@ class Snapshot:
         self.ports[slot] = Counter()
         for count in self._counts.values():
             count.per_node[slot] = 0
+        for carried in self._carried.values():
+            carried[slot] = 0
+        self.generation[slot] += 1
         self._free.append(slot)
         self._nodes_changed()
 
     def _nodes_changed(self) -> None:
         self.version += 1
+        self._names = None
         self._topologies.clear()
         self._memory.clear()
 
@@ -166,6 +194,7 @@ class Snapshot:
         slot = len(self.nodes)
         self.nodes.append(None)
         self.ports.append(Counter())
+        self.generation.append(0)
         more = slot + 1
         self.alive = np.resize(self.alive, more)
         self.alive[slot] = False
@@ -174,6 +203,8 @@ class Snapshot:
         self.nonzero = _grown(self.nonzero, more)
         for count in self._counts.values():
             count.per_node = _grown(count.per_node, more)
+        for key, carried in self._carried.items():
+            self._carried[key] = _grown(carried, more)
         return slot
 
     def _set_allocatable(self, slot: int, quantities: dict[str, str]) -> None:
@@ -207,7 +238,7 @@ class Snapshot:
 
     # --- pods --------------------------------------------------------------------------------------------------------
 
-    def place(self, pod: Obj, node: str) -> None:
+    def place(self, pod: Obj, node: str, *, awaited: bool = False) -> None:
         """Counts a pod on a node; a pod already counted there (assumed earlier) is not counted twice."""
         placed = Placed(
             uid=uid(pod),
@@ -220,6 +251,7 @@ class Snapshot:
             terminating=is_terminating(pod),
             shape=shape_of(pod),
             claims=claim_keys(pod),
+            awaited=awaited,
         )
         old = self.placed.get(placed.uid)
         if old is not None:
@@ -232,7 +264,10 @@ class Snapshot:
         """Counts a pod that is not counted yet, e.g. one just removed to see what that would change."""
         self.placed[placed.uid] = placed
         self.by_node.setdefault(placed.node, {})[placed.uid] = placed
-        self.anti.update((term, placed.namespace) for term in placed.shape.anti_affinity)
+        for key in _carries(placed):
+            if key not in self.carriers:
+                self._terms[key[0]].add(key, key[1].selector)
+            self.carriers[key] += 1
         slot = self.slots.get(placed.node)
         if slot is not None:
             self._count(placed, slot, 1)
@@ -246,10 +281,12 @@ class Snapshot:
         del pods[pod_uid]
         if not pods:
             del self.by_node[placed.node]
-        for term in placed.shape.anti_affinity:
-            self.anti[term, placed.namespace] -= 1
-            if not self.anti[term, placed.namespace]:
-                del self.anti[term, placed.namespace]
+        for key in _carries(placed):
+            self.carriers[key] -= 1
+            if not self.carriers[key]:
+                del self.carriers[key]
+                self._carried.pop(key, None)
+                self._terms[key[0]].discard(key, key[1].selector)
         slot = self.slots.get(placed.node)
         if slot is not None:
             self._count(placed, slot, -1)
@@ -267,23 +304,43 @@ class Snapshot:
             self.ports[slot][port] += sign
             if not self.ports[slot][port]:
                 del self.ports[slot][port]
-        for count in self._counts.values():
+        for question in self._counted.about(placed.labels):
+            count = self._counts[question]
             if count.asks(placed):
                 count.per_node[slot] += sign
+        for key in _carries(placed):
+            carried = self._carried.get(key)
+            if carried is not None:
+                carried[slot] += sign
+        self.generation[slot] += 1
 
-    def counts(self, question: object, asks: Callable[[Placed], bool]) -> Ints:
-        """Pods per row for which `asks` holds; kept up to date under the hashable name `question` from then on."""
+    def counts(
+        self, question: object, selector: Selector, asks: Callable[[Placed], bool], by_space_labels: bool = False
+    ) -> Ints:
+        """Pods per row for which `asks` holds; kept up to date under the hashable name `question` from then on.
+
+        `asks` must hold only for pods that `selector` matches. With `by_space_labels` the answer depends on the labels
+        of namespaces.
+        """
         found = self._counts.get(question)
         if found is None:
             if len(self._counts) >= COUNTERS:
-                self._counts.pop(next(iter(self._counts)))
-            per_node = np.zeros(self.size, dtype=np.int64)
-            for node, pods in self.by_node.items():
-                slot = self.slots.get(node)
-                if slot is not None:
-                    per_node[slot] = sum(1 for placed in pods.values() if asks(placed))
-            found = self._counts[question] = _Count(asks, per_node)
+                self._forget(next(iter(self._counts)))
+            per_node = self._sum(lambda placed: int(asks(placed)))
+            found = self._counts[question] = _Count(asks, per_node, selector, by_space_labels)
+            self._counted.add(question, selector)
         return found.per_node
+
+    def _sum(self, amount: Callable[[Placed], int]) -> Ints:
+        per_node = np.zeros(self.size, dtype=np.int64)
+        for node, pods in self.by_node.items():
+            slot = self.slots.get(node)
+            if slot is not None:
+                per_node[slot] = sum(amount(placed) for placed in pods.values())
+        return per_node
+
+    def _forget(self, question: object) -> None:
+        self._counted.discard(question, self._counts.pop(question).selector)
 
     def matching(self, space: str, selector: Selector) -> Ints:
         """Pods of a namespace that a selector matches and that stay, per row."""
@@ -291,7 +348,24 @@ class Snapshot:
         def asks(placed: Placed) -> bool:
             return placed.namespace == space and not placed.terminating and selector.matches(placed.labels)
 
-        return self.counts((space, selector), asks)
+        return self.counts((space, selector), selector, asks)
+
+    def carried(self, carried: Carried) -> Ints:
+        """How often pods of each row carry a term."""
+        found = self._carried.get(carried)
+        if found is None:
+            if len(self._carried) >= COUNTERS:
+                self._carried.pop(next(iter(self._carried)))
+            found = self._carried[carried] = self._sum(lambda placed: _carries(placed).count(carried))
+        return found
+
+    def terms_about(self, kind: str, space: str, pod_labels: dict[str, str]) -> list[Carried]:
+        """Terms of placed pods that a pod with these labels in this namespace meets."""
+        return [
+            key
+            for key in self._terms[kind].about(pod_labels)
+            if key[1].selector.matches(pod_labels) and self.concerns(key[1], space)
+        ]
 
     def remembered(self, shape: Shape, question: str, answer: Callable[[], T]) -> T:
         """`answer()`, which depends on nodes and shape only, computed once until a node changes."""
@@ -308,7 +382,8 @@ class Snapshot:
         """Terms choose namespaces by their labels."""
         if self.namespaces.get(name(obj)) != labels(obj):
             self.namespaces[name(obj)] = labels(obj)
-            self._counts.clear()
+            for question in [one for one, count in self._counts.items() if count.by_space_labels]:
+                self._forget(question)
 
     def remove_namespace(self, space: str) -> None:
         self.namespaces.pop(space, None)
@@ -319,6 +394,18 @@ class Snapshot:
             return True
         chosen = term.namespace_selector
         return chosen is not None and chosen.matches(self.namespaces.get(space, {}))
+
+
+def _carries(placed: Placed) -> list[Carried]:
+    shape = placed.shape
+    if not (shape.anti_affinity or shape.affinity or shape.preferred_affinity):
+        return []
+    space = placed.namespace
+    return [
+        *((ANTI, term, space) for term in shape.anti_affinity),
+        *((REQUIRED, term, space) for term in shape.affinity),
+        *((PREFERRED, term, space) for term in shape.preferred_affinity),
+    ]
 
 
 def _node(obj: Obj) -> Node:

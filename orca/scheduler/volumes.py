@@ -72,6 +72,8 @@ class Volumes:
     """volume -> claim it is about to be bound to"""
     promised: dict[str, str] = field(default_factory=dict)
     """claim -> node for which its volume is about to be made"""
+    limits: dict[str, dict[str, int]] = field(default_factory=dict)
+    """node -> CSI driver -> volumes that can be attached there"""
 
     # --- what the API says
 
@@ -108,7 +110,41 @@ class Volumes:
         """Forgets a StorageClass."""
         self.classes.pop(name(obj), None)
 
+    def set_csi_node(self, obj: Obj) -> None:
+        """Takes a new or changed CSINode."""
+        limits = {
+            driver["name"]: int(driver["allocatable"]["count"])
+            for driver in (obj.get("spec") or {}).get("drivers") or ()
+            if (driver.get("allocatable") or {}).get("count") is not None
+        }
+        if limits:
+            self.limits[name(obj)] = limits
+        else:
+            self.limits.pop(name(obj), None)
+
+    def remove_csi_node(self, obj: Obj) -> None:
+        """Forgets a CSINode."""
+        self.limits.pop(name(obj), None)
+
     # --- questions
+
+    def attached(self, claim_names: Iterable[str]) -> dict[str, str]:
+        """Volume -> CSI driver of claims (by key). One that is not bound yet counts for its class's provisioner."""
+        found = {}
+        for claim_key in claim_names:
+            claim = self.claims.get(claim_key)
+            if claim is None:
+                continue
+            volume = self.volumes.get(claim["spec"].get("volumeName") or "")
+            if volume is not None:
+                csi = volume["spec"].get("csi")
+                if csi:
+                    found[f"{csi['driver']}/{csi.get('volumeHandle', '')}"] = csi["driver"]
+                continue
+            provisioner = (self.classes.get(class_of(claim)) or {}).get("provisioner")
+            if provisioner and provisioner != NO_PROVISIONER:
+                found[f"{provisioner}/claim {claim_key}"] = provisioner
+        return found
 
     def is_delayed(self, claim: Obj) -> bool:
         """Whether a claim waits for its first pod to be placed."""

@@ -10,6 +10,7 @@ from orca.scheduler.filters.node_name import NodeName
 from orca.scheduler.filters.node_ports import NodePorts
 from orca.scheduler.filters.node_resources_fit import NodeResourcesFit
 from orca.scheduler.filters.node_unschedulable import NodeUnschedulable
+from orca.scheduler.filters.node_volume_limits import NodeVolumeLimits
 from orca.scheduler.filters.pod_topology_spread import PodTopologySpread
 from orca.scheduler.filters.taint_toleration import TaintToleration
 from orca.scheduler.filters.volume_binding import VolumeBinding, VolumeClaims, VolumeRestrictions, VolumeZone
@@ -23,11 +24,13 @@ FILTERS: tuple[Filter, ...] = (
     NodePorts(),
     NodeResourcesFit(),
     VolumeRestrictions(),
+    NodeVolumeLimits(),
     VolumeBinding(),
     VolumeZone(),
     PodTopologySpread(),
     InterPodAffinity(),
 )
-"""In the order of kube-scheduler: a node is told the first rule it fails. What concerns the pod alone comes before."""
+"""In the order of kube-scheduler: a node is told the first rule it fails. What concerns the pod alone comes before.
+These are the default profile's."""
 
 __all__ = ["FILTERS", "Failure", "Filter", "Task"]

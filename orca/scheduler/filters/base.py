@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -44,12 +44,20 @@ class Failure:
     whole: bool = False
 
 
-class Filter(Protocol):
-    """`check` names the nodes among `among` that fail; a node may be named with several reasons."""
+class Filter(ABC):
+    """One rule, by the name of kube-scheduler's plugin."""
 
     name: str
 
-    def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]: ...
+    @abstractmethod
+    def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
+        """The nodes among `among` that fail; a node may be named with several reasons."""
+
+    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+        """Whether one node passes: `check` for a single row, which rules make cheaper that are asked often."""
+        only = np.zeros(snapshot.size, dtype=bool)
+        only[slot] = True
+        return not any(failure.nodes[slot] for failure in self.check(task, snapshot, only))
 
 
 def where(snapshot: Snapshot, holds: Callable[[Node], bool]) -> Mask:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from orca.scheduler.filters.base import Failure, Task
+from orca.scheduler.filters.base import Failure, Filter, Task
 from orca.scheduler.shape import PodTerm
-from orca.scheduler.snapshot import Ints, Mask, Placed, Snapshot, Topology
+from orca.scheduler.snapshot import ANTI, Ints, Mask, Placed, Snapshot, Topology
 
 
-class InterPodAffinity:
+class InterPodAffinity(Filter):
     name = "InterPodAffinity"
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
@@ -21,22 +21,27 @@ class InterPodAffinity:
             among = among & allowed
         refused = np.zeros(snapshot.size, dtype=bool)
         for term in task.shape.anti_affinity:
-            counts = snapshot.counts(("one", term), lambda placed, term=term: meets(snapshot, term, placed))  # type: ignore[misc]
+            counts = carrying(snapshot, term)
             refused |= occupied(snapshot.topology(term.topology_key), counts)
         if task.shape.anti_affinity:
             yield Failure(among & refused, "node(s) didn't match pod anti-affinity rules", final=False)
             among = among & ~refused
-        if snapshot.anti:
-            refused = self._refused_by_others(task, snapshot)
+        others = snapshot.terms_about(ANTI, task.namespace, task.labels)
+        if others:
+            refused = np.zeros(snapshot.size, dtype=bool)
+            for carried in others:
+                refused |= occupied(snapshot.topology(carried[1].topology_key), snapshot.carried(carried))
             yield Failure(among & refused, "node(s) didn't satisfy existing pods anti-affinity rules", final=False)
 
     def _affinity(self, task: Task, snapshot: Snapshot) -> Mask:
         terms = task.shape.affinity
 
         def asks(placed: Placed) -> bool:
-            return all(meets(snapshot, term, placed) for term in terms)
+            # One that is only awaited may never come.
+            return not placed.awaited and all(meets(snapshot, term, placed) for term in terms)
 
-        counts = snapshot.counts(("all", terms), asks)
+        by_labels = any(term.namespace_selector is not None for term in terms)
+        counts = snapshot.counts(("all", terms), terms[0].selector, asks, by_labels)
         topologies = [snapshot.topology(term.topology_key) for term in terms]
         allowed = snapshot.alive.copy()
         for topology in topologies:
@@ -49,22 +54,26 @@ class InterPodAffinity:
                 allowed &= occupied(topology, counts)
         return allowed
 
-    def _refused_by_others(self, task: Task, snapshot: Snapshot) -> Mask:
-        refused = np.zeros(snapshot.size, dtype=bool)
-        for term, space in snapshot.anti:
-            if not snapshot.concerns(term, task.namespace) or not term.selector.matches(task.labels):
-                continue
-
-            def asks(placed: Placed, term: PodTerm = term, space: str = space) -> bool:
-                return placed.namespace == space and term in placed.shape.anti_affinity
-
-            refused |= occupied(snapshot.topology(term.topology_key), snapshot.counts(("anti", term, space), asks))
-        return refused
+    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+        shape = task.shape
+        own = shape.affinity or shape.anti_affinity
+        if not own and not snapshot.terms_about(ANTI, task.namespace, task.labels):
+            return True
+        return super().allows(task, snapshot, slot)
 
 
 def meets(snapshot: Snapshot, term: PodTerm, placed: Placed) -> bool:
     """Whether a placed pod is one the term is about."""
     return term.selector.matches(placed.labels) and snapshot.concerns(term, placed.namespace)
+
+
+def carrying(snapshot: Snapshot, term: PodTerm) -> Ints:
+    """Pods per row that a term is about."""
+
+    def asks(placed: Placed) -> bool:
+        return meets(snapshot, term, placed)
+
+    return snapshot.counts(("one", term), term.selector, asks, term.namespace_selector is not None)
 
 
 def occupied(topology: Topology, counts: Ints) -> Mask:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orca.scheduler.filters.base import Failure, Task, where
+from orca.scheduler.filters.base import Failure, Filter, Task, where
 from orca.scheduler.snapshot import Mask, Snapshot
 
 
-class NodeName:
+class NodeName(Filter):
     name = "NodeName"
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
@@ -16,3 +16,7 @@ class NodeName:
         if wanted:
             others = where(snapshot, lambda node: node.name != wanted)
             yield Failure(others & among, "node(s) didn't match the requested node name", final=True)
+
+    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+        node, wanted = snapshot.nodes[slot], task.pod["spec"].get("nodeName")
+        return node is not None and (not wanted or node.name == wanted)

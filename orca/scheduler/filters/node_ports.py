@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from orca.scheduler.filters.base import Failure, Task
+from orca.scheduler.filters.base import Failure, Filter, Task
 from orca.scheduler.shape import HostPort
 from orca.scheduler.snapshot import Mask, Snapshot
 
@@ -20,7 +20,7 @@ def clash(wanted: HostPort, taken: HostPort) -> bool:
     return wanted[0] == taken[0] or wanted[0] in EVERYWHERE or taken[0] in EVERYWHERE
 
 
-class NodePorts:
+class NodePorts(Filter):
     name = "NodePorts"
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
@@ -32,3 +32,7 @@ class NodePorts:
             taken = snapshot.ports[slot]
             failed[slot] = bool(taken) and any(clash(one, other) for one in wanted for other in taken)
         yield Failure(failed, "node(s) didn't have free ports for the requested pod ports", final=False)
+
+    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+        taken = snapshot.ports[slot]
+        return not taken or not any(clash(one, other) for one in task.shape.ports for other in taken)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orca.scheduler.filters.base import Failure, Task
-from orca.scheduler.snapshot import PODS, Mask, Snapshot
+from orca.scheduler.filters.base import Failure, Filter, Task
+from orca.scheduler.snapshot import PODS, RESOURCES, Mask, Snapshot
 
 
-class NodeResourcesFit:
+class NodeResourcesFit(Filter):
+    """Of extended resources those in `ignored`, and those whose part before the slash is in `ignored_groups`, are
+    somebody else's business."""
+
     name = "NodeResourcesFit"
+
+    def __init__(self, ignored: frozenset[str] = frozenset(), ignored_groups: frozenset[str] = frozenset()) -> None:
+        self._ignored = ignored
+        self._groups = ignored_groups
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
         full = among & (snapshot.used[:, PODS] + 1 > snapshot.allocatable[:, PODS])
         yield Failure(full, "Too many pods", final=False)
         for resource, amount in task.shape.requests.items():
+            if self._ignores(resource):
+                continue
             column = snapshot.column(resource)
             allocatable = snapshot.allocatable[:, column]
             short = among & (snapshot.used[:, column] + amount > allocatable)
@@ -25,3 +34,20 @@ class NodeResourcesFit:
             if never.any():
                 yield Failure(never, f"Insufficient {resource}", final=True)
             yield Failure(short & ~never, f"Insufficient {resource}", final=False)
+
+    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+        used, allocatable = snapshot.used[slot], snapshot.allocatable[slot]
+        if used[PODS] + 1 > allocatable[PODS]:
+            return False
+        for resource, amount in task.shape.requests.items():
+            column = snapshot.column(resource)
+            if column >= len(used):
+                return self._ignores(resource)
+            if used[column] + amount > allocatable[column] and not self._ignores(resource):
+                return False
+        return True
+
+    def _ignores(self, resource: str) -> bool:
+        if resource in RESOURCES:
+            return False
+        return resource in self._ignored or resource.partition("/")[0] in self._groups

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
-from orca.scheduler.filters.base import Failure, Task
+from orca.scheduler.filters.base import Failure, Filter, Task
 from orca.scheduler.filters.node_affinity import wanted_nodes
 from orca.scheduler.filters.taint_toleration import tolerated_nodes
 from orca.scheduler.shape import Spread
-from orca.scheduler.snapshot import Ints, Mask, Snapshot
+from orca.scheduler.snapshot import HOSTNAME, Ints, Mask, Snapshot
 
+ZONE = "topology.kubernetes.io/zone"
 REASON = "node(s) didn't match pod topology spread constraints"
 
 
@@ -31,11 +33,43 @@ def per_domain(domain: Ints, size: int, counted: Mask, counts: Ints) -> Ints:
     return np.bincount(domain[rows], weights=counts[rows], minlength=size).astype(np.int64)
 
 
-class PodTopologySpread:
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """A profile's constraints for pods that name none: (topology key, maxSkew, whether hard) each. `system`:
+    kube-scheduler's own, for which a node without the label is as good as any."""
+
+    constraints: tuple[tuple[str, int, bool], ...] = ((HOSTNAME, 3, False), (ZONE, 5, False))
+    system: bool = True
+
+    def of(self, task: Task) -> tuple[Spread, ...]:
+        """The constraints that hold for a pod."""
+        if task.shape.spread or task.default_selector is None:
+            return task.shape.spread
+        selector = task.default_selector
+        return tuple(Spread(topology, skew, selector, hard) for topology, skew, hard in self.constraints)
+
+
+SYSTEM = Defaults()
+
+
+class PodTopologySpread(Filter):
     name = "PodTopologySpread"
 
+    def __init__(self, defaults: Defaults = SYSTEM) -> None:
+        self._defaults = defaults
+        self._hard_defaults = any(hard for _, _, hard in defaults.constraints)
+
+    def constraints(self, task: Task) -> list[Spread]:
+        """Those that a node must not violate."""
+        if not task.shape.spread and not self._hard_defaults:
+            return []
+        return [one for one in self._defaults.of(task) if one.hard]
+
+    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+        return not self.constraints(task) or super().allows(task, snapshot, slot)
+
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
-        constraints = [one for one in task.shape.spread if one.hard]
+        constraints = self.constraints(task)
         if not constraints:
             return
         topologies = [snapshot.topology(one.topology_key) for one in constraints]
@@ -45,12 +79,15 @@ class PodTopologySpread:
         yield Failure(among & ~labelled, f"{REASON} (missing required label)", final=True)
         failed = np.zeros(snapshot.size, dtype=bool)
         for constraint, topology in zip(constraints, topologies, strict=True):
+            if not topology.size:
+                continue
             counted = counted_nodes(task, snapshot, constraint) & labelled
             counts = snapshot.matching(task.namespace, constraint.selector)
-            totals = per_domain(topology.domain, topology.size, counted, counts)
-            present = np.unique(topology.domain[counted])
-            least = int(totals[present].min()) if len(present) >= constraint.min_domains and len(present) else 0
+            domains = topology.domain[counted]
+            totals = np.bincount(domains, weights=counts[counted], minlength=topology.size)
+            present = np.bincount(domains, minlength=topology.size) > 0
+            enough = np.count_nonzero(present) >= max(constraint.min_domains, 1)
+            least = totals[present].min() if enough else 0
             itself = int(constraint.selector.matches(task.labels))
-            if topology.size:
-                failed |= totals[topology.domain] + itself - least > constraint.max_skew
+            failed |= (totals + itself - least > constraint.max_skew)[topology.domain]
         yield Failure(failed & among & labelled, REASON, final=False)

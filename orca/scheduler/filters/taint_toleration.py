@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from orca.api.objects import Obj
-from orca.scheduler.filters.base import Failure, Task
+from orca.scheduler.filters.base import Failure, Filter, Task
 from orca.scheduler.snapshot import Mask, Node, Snapshot
 
 KEEPING_AWAY = ("NoSchedule", "NoExecute")
@@ -53,9 +53,13 @@ def _kept_away(task: Task, snapshot: Snapshot) -> Mask:
     return snapshot.remembered(task.shape, "TaintToleration", answer)
 
 
-class TaintToleration:
+class TaintToleration(Filter):
     name = "TaintToleration"
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
         # Which taint is told to nobody: its key and value are the administrators' (upstream since v1.34).
         yield Failure(_kept_away(task, snapshot) & among, "node(s) had untolerated taint(s)", final=True)
+
+    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+        node = snapshot.nodes[slot]
+        return node is not None and not untolerated(task.shape.tolerations, node)

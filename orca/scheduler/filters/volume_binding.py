@@ -11,12 +11,19 @@ import numpy as np
 
 from orca.api.objects import is_terminating, namespace
 from orca.api.volumes import is_bound, reachable_from
-from orca.scheduler.filters.base import Failure, Task, where
+from orca.scheduler.filters.base import Failure, Filter, Task, where
 from orca.scheduler.snapshot import Mask, Snapshot
 from orca.scheduler.volumes import claims_of, zones_fit
 
 
-class VolumeClaims:
+class _OfVolumes(Filter):
+    """A rule that says nothing about pods without volumes."""
+
+    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+        return not task.pod["spec"].get("volumes") or super().allows(task, snapshot, slot)
+
+
+class VolumeClaims(_OfVolumes):
     """What concerns the pod alone: looked at before any node."""
 
     name = "VolumeBinding"
@@ -39,7 +46,7 @@ class VolumeClaims:
                 return
 
 
-class VolumeBinding:
+class VolumeBinding(_OfVolumes):
     name = "VolumeBinding"
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
@@ -67,7 +74,7 @@ class VolumeBinding:
             yield Failure(among & ~able, "node(s) didn't find available persistent volumes to bind", final=True)
 
 
-class VolumeZone:
+class VolumeZone(_OfVolumes):
     """VolumeZone: a bound volume whose labels say where it is can be used there only."""
 
     name = "VolumeZone"
@@ -82,7 +89,7 @@ class VolumeZone:
                 yield Failure(apart, "node(s) had no available volume zone", final=True)
 
 
-class VolumeRestrictions:
+class VolumeRestrictions(_OfVolumes):
     """VolumeRestrictions: a claim for one pod alone (ReadWriteOncePod) is nobody else's."""
 
     name = "VolumeRestrictions"

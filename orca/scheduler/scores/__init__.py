@@ -6,7 +6,7 @@ Nothing here excludes a node.
 from orca.scheduler.scores.affinity import node_affinity, pod_affinity
 from orca.scheduler.scores.base import Score
 from orca.scheduler.scores.images import image_locality
-from orca.scheduler.scores.resources import balanced_allocation, least_allocated
+from orca.scheduler.scores.resources import allocation, balanced_allocation
 from orca.scheduler.scores.spread import topology_spread
 from orca.scheduler.scores.taints import taint_toleration
 
@@ -15,7 +15,7 @@ SCORES: tuple[Score, ...] = (
     Score("NodeAffinity", 2, node_affinity),
     Score("PodTopologySpread", 2, topology_spread),
     Score("InterPodAffinity", 2, pod_affinity),
-    Score("NodeResourcesFit", 1, least_allocated),
+    Score("NodeResourcesFit", 1, allocation),
     Score("NodeResourcesBalancedAllocation", 1, balanced_allocation),
     Score("ImageLocality", 1, image_locality),
 )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from orca.scheduler.filters.base import Task
-from orca.scheduler.filters.inter_pod_affinity import meets
+from orca.scheduler.filters.inter_pod_affinity import carrying
 from orca.scheduler.scores.base import scaled, stretched
-from orca.scheduler.snapshot import Floats, Placed, Rows, Snapshot
+from orca.scheduler.shape import NodeTerm
+from orca.scheduler.snapshot import PREFERRED, REQUIRED, Floats, Ints, Rows, Snapshot
 
 
-def node_affinity(task: Task, snapshot: Snapshot, rows: Rows) -> Floats | None:
-    """Sum of the weights of preferred terms a node meets."""
-    preferred = task.shape.preferred_nodes
+def node_affinity(
+    task: Task, snapshot: Snapshot, rows: Rows, added: tuple[tuple[int, NodeTerm], ...] = ()
+) -> Floats | None:
+    """Sum of the weights of preferred terms a node meets, the pod's and those that the profile adds."""
+    preferred = task.shape.preferred_nodes + added
     if not preferred:
         return None
 
@@ -23,24 +26,34 @@ def node_affinity(task: Task, snapshot: Snapshot, rows: Rows) -> Floats | None:
                 sums[slot] = sum(weight for weight, term in preferred if term.matches(node.name, node.labels))
         return sums
 
-    return scaled(snapshot.remembered(task.shape, "preferred nodes", answer)[rows])
+    return scaled(snapshot.remembered(task.shape, f"preferred nodes {hash(added) if added else 0}", answer)[rows])
 
 
-def pod_affinity(task: Task, snapshot: Snapshot, rows: Rows) -> Floats | None:
-    """Sum of weight times pods in the node's domain; anti-affinity weighs negative."""
-    terms = task.shape.preferred_affinity
-    if not terms:
+def pod_affinity(
+    task: Task, snapshot: Snapshot, rows: Rows, hard_weight: int = 1, ignore_existing: bool = False
+) -> Floats | None:
+    """Sum of weight times pods in the node's domain; anti-affinity weighs negative.
+
+    Pods that are there have a say, too: those that would like this one near or far, and those that required such ones
+    near (`hard_weight` each). `ignore_existing`: not for pods without wishes of their own.
+    """
+    own = task.shape.preferred_affinity
+    weighed: list[tuple[int, str, Ints]] = [(term.weight, term.topology_key, carrying(snapshot, term)) for term in own]
+    if own or not ignore_existing:
+        for carried in snapshot.terms_about(PREFERRED, task.namespace, task.labels):
+            weighed.append((carried[1].weight, carried[1].topology_key, snapshot.carried(carried)))
+        if hard_weight:
+            for carried in snapshot.terms_about(REQUIRED, task.namespace, task.labels):
+                weighed.append((hard_weight, carried[1].topology_key, snapshot.carried(carried)))
+    if not weighed:
         return None
-    sums = np.zeros(snapshot.size)
-    for term in terms:
-
-        def asks(placed: Placed, term=term) -> bool:  # type: ignore[no-untyped-def]
-            return meets(snapshot, term, placed)
-
-        counts = snapshot.counts(("one", term), asks)
-        topology = snapshot.topology(term.topology_key)
+    sums = np.zeros(len(rows))
+    for weight, key, counts in weighed:
+        topology = snapshot.topology(key)
+        if not topology.size:
+            continue
         labelled = topology.domain >= 0
-        if topology.size:
-            totals = np.bincount(topology.domain[labelled], weights=counts[labelled], minlength=topology.size)
-            sums[labelled] += term.weight * totals[topology.domain[labelled]]
-    return stretched(sums[rows])
+        totals = np.bincount(topology.domain[labelled], weights=counts[labelled], minlength=topology.size)
+        domain = topology.domain[rows]
+        sums += np.where(domain >= 0, weight * totals[domain], 0.0)
+    return stretched(sums)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -18,10 +20,10 @@ from tests.unit.scheduler.things import cluster, fits, node, pod
 def look(snapshot: Snapshot, wanted: Obj, protected: tuple[str, ...] = ()) -> Preemption:
     task = Task.of(wanted)
 
-    def protects(one: Placed) -> bool:
-        return one.key in protected
+    def violating(pods: Iterable[Placed]) -> set[str]:
+        return {one.uid for one in pods if one.key in protected}
 
-    return find(task, snapshot, decide(task, snapshot), protects)
+    return find(task, snapshot, decide(task, snapshot), violating)
 
 
 def names(preemption: Preemption) -> set[str]:

@@ -53,7 +53,7 @@ def choose(snapshot: Snapshot, wanted: Obj, turn: int = 0) -> Decision:
     """A decision that also tells what preemption found."""
     decision = decide(Task.of(wanted), snapshot, turn)
     if not decision.node:
-        decision.preemption = find(Task.of(wanted), snapshot, decision, lambda placed: False).message
+        decision.preemption = find(Task.of(wanted), snapshot, decision, lambda pods: set()).message
     return decision
 
 

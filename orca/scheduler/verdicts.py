@@ -1,0 +1,87 @@
+"""Carries out what was decided about a pod that no node was found for: condition, event, the end of its victims."""
+
+from __future__ import annotations
+
+import structlog
+
+from orca.api.builtin import PODS
+from orca.api.errors import ApiError, is_conflict, is_not_found
+from orca.api.objects import Obj, key, name, namespace, uid
+from orca.api.times import format_time
+from orca.client.base import Client
+from orca.client.clock import Clock
+from orca.client.events import EventRecorder
+from orca.scheduler.decision import Decision
+from orca.scheduler.preemption import Preemption
+from orca.scheduler.snapshot import Placed
+
+log = structlog.get_logger()
+
+
+class Verdicts:
+    """Writes only what says something new."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def tell(self, pod: Obj, decision: Decision, preemption: Preemption, events: EventRecorder) -> None:
+        """The victims' end first, then why there is no node."""
+        for victim in preemption.victims:
+            if not victim.terminating:
+                await self._end(pod, victim, preemption.node, events)
+        message = decision.message()
+        events.event(pod, "Warning", "FailedScheduling", message)
+        status = pod.get("status") or {}
+        conditions = status.get("conditions") or []
+        old: Obj = next((one for one in conditions if one["type"] == "PodScheduled"), {})
+        same = (old.get("status"), old.get("reason"), old.get("message")) == ("False", "Unschedulable", message)
+        nominated = status.get("nominatedNodeName") or ""
+        if same and preemption.node == nominated:
+            return
+        moment = format_time(self._clock.now())
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": message,
+            "lastProbeTime": None,
+            "lastTransitionTime": moment if old.get("status") != "False" else old.get("lastTransitionTime", moment),
+        }
+        patch: Obj = {"conditions": [condition]}
+        if preemption.node != nominated and not decision.preemption.startswith("not eligible due to a terminating"):
+            patch["nominatedNodeName"] = preemption.node or None
+        await self._patch(pod, patch)
+
+    async def withdraw(self, pod: Obj) -> None:
+        """Room that was made for a pod goes to a more important one."""
+        await self._patch(pod, {"nominatedNodeName": None})
+
+    async def _patch(self, pod: Obj, status: Obj) -> None:
+        patch = {"metadata": {"uid": uid(pod)}, "status": status}
+        try:
+            await self._client.patch(PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status")
+        except ApiError as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                log.warning("condition not written", pod=key(pod), error=str(error))
+
+    async def _end(self, pod: Obj, victim: Placed, node: str, events: EventRecorder) -> None:
+        space, _, victim_name = victim.key.partition("/")
+        scheduler = pod["spec"].get("schedulerName") or "default-scheduler"
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{scheduler}: preempting to accommodate a higher priority pod",
+            "lastTransitionTime": format_time(self._clock.now()),
+        }
+        patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
+        try:
+            await self._client.patch(PODS, victim_name, patch, space, kind="strategic", subresource="status")
+            await self._client.delete(PODS, victim_name, space, uid=victim.uid)
+        except ApiError as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                log.warning("preemption failed", victim=victim.key, error=str(error))
+            return
+        told = {"kind": "Pod", "apiVersion": "v1", "namespace": space, "name": victim_name, "uid": victim.uid}
+        events.event(told, "Normal", "Preempted", f"Preempted by pod {uid(pod)} on node {node}")
