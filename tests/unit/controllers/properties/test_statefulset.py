@@ -32,9 +32,7 @@ def sets(draw: st.DrawFn) -> Obj:
             "template": template(),
             "minReadySeconds": draw(st.sampled_from([0, MIN_READY])),
             "podManagementPolicy": draw(st.sampled_from(["OrderedReady", "Parallel"])),
-            "updateStrategy": {"type": "OnDelete"}
-            if on_delete
-            else {"type": "RollingUpdate", "rollingUpdate": rolling},
+            "updateStrategy": draw(st.sampled_from(strategies)),
             "ordinals": {"start": draw(st.integers(0, 2))},
         },
     }
