@@ -55,9 +55,10 @@ class PersistentVolumeBinder(Controller):
 
     async def _set_phase(self, volume: Obj, phase: str, message: str) -> Obj:
         status = volume.get("status") or {}
-        if status.get("phase") == phase and (status.get("message") or "") == message:
+        if status.get("phase") == phase:
             return volume
-        made = {"phase": phase, "lastPhaseTransitionTime": format_time(self.clock.now())}
+        made = {**status, "phase": phase, "lastPhaseTransitionTime": format_time(self.clock.now())}
+        made.pop("message", None)
         if message:
             made["message"] = message
         return await self._volumes.update_status(volume, made) or volume

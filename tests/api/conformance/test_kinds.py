@@ -6,7 +6,7 @@ import pytest
 
 from orca.api import builtin
 from orca.api.resources import Resource
-from tests.api.conformance.cases import gone, ok, pod, template, watching
+from tests.api.conformance.cases import eventually, gone, ok, pod, template, watching
 from tests.api.server.api import Api
 from tests.api.server.samples import sample
 from tests.api.server.story import collection
@@ -226,6 +226,8 @@ async def test_status_of_claims_volumes_and_attachments(api: Api, space: str) ->
     made = ok(await api.post("/api/v1/persistentvolumes", {"metadata": {"name": f"pv-{space}"}, "spec": spec}), 201)
     assert made["status"]["phase"] == "Pending"
     assert made["metadata"]["finalizers"] == ["kubernetes.io/pv-protection"]
+    # Whoever binds volumes has seen it, and writes no more.
+    await eventually(lambda: api.get(volume), lambda answer: answer.json["status"]["phase"] == "Available")
     body = {"status": {"message": "StatusPatched", "reason": "E2E patchStatus"}}
     patched = ok(await api.patch(f"{volume}/status", body))
     assert (patched["status"]["message"], patched["status"]["reason"]) == ("StatusPatched", "E2E patchStatus")

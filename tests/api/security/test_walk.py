@@ -37,6 +37,7 @@ _VIEWED = {
     "autoscaling": "horizontalpodautoscalers horizontalpodautoscalers/status",
     "batch": "cronjobs cronjobs/status jobs jobs/status",
     "discovery.k8s.io": "endpointslices",
+    "metrics.k8s.io": "nodes pods",
     "networking.k8s.io": "ingresses ingresses/status networkpolicies",
     "policy": "poddisruptionbudgets poddisruptionbudgets/status",
     "resource.k8s.io": "resourceclaims resourceclaims/status resourceclaimtemplates",

@@ -179,7 +179,7 @@ async def test_everything_wrong_with_a_projected_volume_is_told(room: Room) -> N
         await room.manager.prepare(pod({"name": "p", "projected": {"sources": sources}}))
 
 
-@pytest.mark.parametrize("kind", ["iscsi", "ephemeral", "csi"])
+@pytest.mark.parametrize("kind", ["iscsi", "rbd", "csi"])
 async def test_an_unsupported_type_is_named(room: Room, kind: str) -> None:
     with pytest.raises(VolumeError, match=f'volume "data" is of type {kind}'):
         await room.paths(pod({"name": "data", kind: {}}))
