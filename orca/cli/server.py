@@ -74,6 +74,7 @@ class Flags:
     authorization_modes: tuple[str, ...]
     kubeconfig: Path
     controllers: bool
+    scheduler_config: Path | None
     operation: Operation
 
 
@@ -198,6 +199,12 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 )
 @operation_options
 @click.option("--controllers/--no-controllers", default=True, help="Run controllers and scheduler while leader.")
+@click.option(
+    "--scheduler-config",
+    type=_path,
+    default=None,
+    help="KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): profiles of the scheduler.",
+)
 @click.option("--v", "verbosity", type=int, default=2, help="Log level: 0 warnings, 2 normal, 4 debug.")
 def command(verbosity: int, **values: Any) -> None:
     """Run the API server, controllers and scheduler."""
@@ -253,6 +260,7 @@ async def _run(flags: Flags) -> None:
 async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     """Everything, until cancelled; ``stack`` undoes it in reverse order."""
     clock = SystemClock()
+    profiles = _profiles(flags.scheduler_config)
     tls = _etcd_tls(flags)
     transforms = _transforms(flags.encryption_config)
     audit = flags.operation.audit()
@@ -309,7 +317,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     async def lead() -> None:
         await asyncio.gather(
             keep_running("controllers", lambda: _controllers(server, flags, clock), clock),
-            keep_running("scheduler", lambda: _scheduler(server, clock), clock),
+            keep_running("scheduler", lambda: _scheduler(server, profiles, clock), clock),
         )
 
     elector = LeaderElector(server.client, "orca-controllers", _identity(flags.data_dir), lead, clock=clock)
@@ -376,9 +384,25 @@ async def _controllers(server: ApiServer, flags: Flags, clock: SystemClock) -> N
     await module.run_all(server.client.named("kube-controller-manager"), clock=clock, config=config)
 
 
-async def _scheduler(server: ApiServer, clock: SystemClock) -> None:
+async def _scheduler(server: ApiServer, profiles: Any, clock: SystemClock) -> None:
     module = importlib.import_module("orca.scheduler")
-    await module.run(server.client.named("kube-scheduler"), clock=clock, config=None)
+    await module.run(server.client.named("kube-scheduler"), clock=clock, config=profiles)
+
+
+def _profiles(path: Path | None) -> Any:
+    """The scheduler's configuration, read before anything starts: who wrote it wrong wants to know now."""
+    if path is None:
+        return None
+    module = importlib.import_module("orca.scheduler.config")
+    try:
+        loaded = module.load(path.read_text())
+    except module.ConfigurationInvalid as error:
+        raise Unusable(f"--scheduler-config {path}: {error}") from error
+    if loaded.unused:
+        log.warning("settings of kube-scheduler's own process have no effect here", fields=list(loaded.unused))
+    return importlib.import_module("orca.scheduler").SchedulerConfig(
+        profiles=loaded.profiles, first_backoff=loaded.first_backoff, last_backoff=loaded.last_backoff
+    )
 
 
 def _tune_collector() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from orca.api.times import parse_time
 from orca.scheduler.decision import Decision
 from orca.scheduler.filters import Task
-from orca.scheduler.profile import DEFAULT, PreemptionArgs, Profile
+from orca.scheduler.profile import DEFAULT, TRIED, Profile
 from orca.scheduler.shape import Shape
 from orca.scheduler.snapshot import ANTI, Placed, Snapshot
 
@@ -68,7 +68,7 @@ def find(
         return Preemption(message=NEVER)
     hopeful = np.flatnonzero(decision.hopeful())
     priority = int(task.pod["spec"].get("priority") or 0)
-    args = profile.preemption or PreemptionArgs()
+    args = profile.preemption or TRIED
     wanted = args.candidates(len(hopeful))
     remembered = answers if answers is not None and _is_local(task, snapshot) else None
     best: tuple[tuple[object, ...], str, _Victims] | None = None

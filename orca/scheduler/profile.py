@@ -23,6 +23,9 @@ class PreemptionArgs:
         return min(max(nodes * self.percentage // 100, self.absolute), nodes)
 
 
+TRIED = PreemptionArgs()
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """`preemption` None: nobody is ended for others. `percentage`: of all nodes, how many possible ones are enough to
@@ -31,7 +34,7 @@ class Profile:
     name: str = DEFAULT_NAME
     filters: tuple[Filter, ...] = FILTERS
     scores: tuple[Score, ...] = SCORES
-    preemption: PreemptionArgs | None = PreemptionArgs()
+    preemption: PreemptionArgs | None = TRIED
     bind_seconds: float = BIND_SECONDS
     percentage: int = 0
     gates: bool = True

@@ -140,9 +140,9 @@ def _parse(relevant: bytes) -> Shape:
         selector=tuple(
             Requirement(key, "in", frozenset((value,))) for key, value in (spec.get("nodeSelector") or {}).items()
         ),
-        required_nodes=tuple(map(_node_term, required.get("nodeSelectorTerms") or ())) if required else None,
+        required_nodes=tuple(map(node_term, required.get("nodeSelectorTerms") or ())) if required else None,
         preferred_nodes=tuple(
-            (int(term["weight"]), _node_term(term.get("preference") or {}))
+            (int(term["weight"]), node_term(term.get("preference") or {}))
             for term in nodes.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
         ),
         tolerations=tuple(spec.get("tolerations") or ()),
@@ -205,7 +205,8 @@ def _nonzero(spec: Obj, requests: Requests) -> tuple[int, int]:
     return max(cpu, requests.get("cpu", 0)), max(memory, requests.get("memory", 0))
 
 
-def _node_term(term: Obj) -> NodeTerm:
+def node_term(term: Obj) -> NodeTerm:
+    """A nodeSelectorTerm."""
     return NodeTerm(_requirements(term.get("matchExpressions")), _requirements(term.get("matchFields")))
 
 

@@ -27,7 +27,10 @@ class FitStrategy:
     shape: tuple[tuple[int, int], ...] = ()
 
 
-def allocation(task: Task, snapshot: Snapshot, rows: Rows, strategy: FitStrategy = FitStrategy()) -> Floats | None:
+SCORED = FitStrategy()
+
+
+def allocation(task: Task, snapshot: Snapshot, rows: Rows, strategy: FitStrategy = SCORED) -> Floats | None:
     """The weighted mean of what the strategy says of each resource. Pods that request no cpu or memory are counted with
     kube-scheduler's non-zero amounts."""
     points: Floats = np.zeros(len(rows))
