@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orca.api.builtin import CRONJOBS, JOBS
-from orca.api.objects import Obj, is_terminating, name, namespace, uid
+from orca.api.objects import Obj, annotations, is_terminating, name, namespace, uid
 from orca.api.times import format_time, parse_time
 from orca.controllers import conditions, podstate
 from orca.controllers.claims import owner_reference
@@ -75,15 +75,28 @@ def reference(job: Obj) -> Obj:
 def plan(cronjob: Obj, jobs: Sequence[Obj], now: datetime) -> Plan:
     """One step. `jobs` are those it controls."""
     made = Plan(dict(cronjob.get("status") or {}))
-    _follow(jobs, made)
+    _follow(cronjob, jobs, made)
     made.prune = _surplus(cronjob, jobs)
     if not is_terminating(cronjob):
         _schedule(cronjob, jobs, now, made)
     return made
 
 
-def _follow(jobs: Sequence[Obj], made: Plan) -> None:
-    """The status as the jobs now are."""
+def scheduled_at(cronjob: Obj, job: Obj) -> datetime | None:
+    """The scheduled time that a job was made for; None for one that somebody else made of the template."""
+    try:
+        when = datetime.fromisoformat(annotations(job).get(SCHEDULED_AT, ""))
+        return when if when.tzinfo and name(job) == job_name(cronjob, when) else None
+    except ValueError:
+        return None
+
+
+def _follow(cronjob: Obj, jobs: Sequence[Obj], made: Plan) -> None:
+    """The status as the jobs now are.
+
+    A job of ours that is not in it was made just before the controller died: it counts like the others, else its
+    time could be started once more, or a second job beside it whatever the concurrency policy says.
+    """
     by_uid = {uid(job): job for job in jobs}
     active = []
     listed = made.status.pop("active", None) or []
@@ -98,9 +111,14 @@ def _follow(jobs: Sequence[Obj], made: Plan) -> None:
             active.append(entry)
     known = {entry["uid"] for entry in listed}
     for job in jobs:
+        when, noted = scheduled_at(cronjob, job), made.status.get("lastScheduleTime")
+        if when is not None and (noted is None or when > parse_time(noted)):
+            made.status["lastScheduleTime"] = format_time(when)
         if uid(job) not in known and not end_of(job):
             text = f"Saw a job that the controller did not create or forgot: {name(job)}"
             made.events.append(("Warning", "UnexpectedJob", text))
+            if when is not None:
+                active.append(reference(job))
         done = (job.get("status") or {}).get("completionTime")
         last = made.status.get("lastSuccessfulTime")
         if end_of(job) == "Complete" and done and (last is None or parse_time(done) > parse_time(last)):
