@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.metadata
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,36 +16,25 @@ import structlog
 import yaml
 
 from agents import mounts
-from agents.balancer import Announcer
-from agents.config import Configuration
-from agents.dns import METRICS_PATH, DnsPages, DnsServer, settings_informer
 from agents.explain import TracePages
 from agents.images.catalogue import Catalogue
 from agents.images.keeping import ImageKeeping
-from agents.network import AnyNetwork, NetworkError, NetworkOptions, PodNetwork, make_network, node_annotations
-from agents.network.wiring import LINK_PREFIX
+from agents.networking import Networking
 from agents.node import facts
 from agents.node.join import JoinError, join
 from agents.node.keyring import CLIENT, Keyring
 from agents.node.lease import LeaseHeart
 from agents.node.logind import Logind
-from agents.node.memory import NodeMemory
 from agents.node.model import Image, NodeOptions, allocatable, capacity_amounts, node_reference
 from agents.node.shutdown import GracefulShutdown, periods_of
 from agents.node.signing import CertificateRefused, Rotation
 from agents.node.status import NodeReporter
 from agents.node.supervise import Supervisor
+from agents.options import AgentOptions, version
 from agents.pods import PodManager
 from agents.pods.environment import Place
 from agents.pods.ports import PodsConfig
-from agents.policy.keeper import NetworkPolicies
-from agents.policy.kernel import Nft
 from agents.pressure import Pressure
-from agents.proxy import HostView, Proxy
-from agents.proxy.pages import METRICS_PATH as PROXY_METRICS_PATH
-from agents.proxy.pages import ProxyPages
-from agents.proxy.release import PATH as RELEASED_PATH
-from agents.proxy.release import Release
 from agents.resources.cgroups import Cgroups
 from agents.resources.configured import cgroup_settings, cpu_handout, reservations
 from agents.resources.cpus import read_topology
@@ -62,55 +48,22 @@ from agents.static.feed import PodFeed
 from agents.volumes import VolumeManager
 from agents.volumes.reclaim import Reclaimer
 from agents.wallclock import WallClock
-from orca.api.builtin import ENDPOINTSLICES, NAMESPACES, NODES, SERVICES
 from orca.api.errors import ApiError
-from orca.api.objects import Obj, name
+from orca.api.objects import Obj
 from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
 from orca.client.http import HttpsClient
-from orca.client.informer import Informer
 from orca.client.kubeconfig import Kubeconfig, KubeconfigError
 from orca.client.late import LateClient
 
-KUBERNETES_VERSION = "v1.36.0"
 JOIN_RETRY_SECONDS = 2.0
-NETWORK_RETRY_SECONDS = 0.5
 PARALLEL_API_CALLS = 16
 """A burst of pods would make a connection for each of its calls; each costs both sides a handshake, and memory."""
 REMEMBERED_EVENTS = 1024
 """Some of each pod that a host may have."""
-NODE_PATIENCE_SECONDS = 3.0
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class AgentOptions:
-    """The flags of `orca-agent`. Either `kubeconfig`, or `server` and (the first time) `token`."""
-
-    node_name: str
-    server: str = ""
-    token: str = ""
-    kubeconfig: Path | None = None
-    node_ip: str = ""
-    root: Path = Path("/var/lib/orca-agent")
-    docker_socket: str = "/run/docker.sock"
-    cgroup_parent: str = ""
-    pause_image: str = "orca/pause:1"
-    proxy_mode: str = "auto"
-    services: HostView = field(default_factory=HostView)
-    cluster_cidr: str = "10.244.0.0/16"
-    service_cidr: str = "10.96.0.0/16"
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    configuration: Configuration = field(default_factory=Configuration)
-    """What the KubeletConfiguration and the flags that override it say."""
-
-
-def version() -> str:
-    """What the node reports as kubeletVersion."""
-    return f"{KUBERNETES_VERSION}+orca.{importlib.metadata.version('orca')}"
 
 
 class Agent:
@@ -121,9 +74,7 @@ class Agent:
         self._clock = clock
         self._parts = Supervisor(clock)
         self._keyring = Keyring(options.root / "pki")
-        self._network_up = asyncio.Event()
-        self._network_problem: str | None = None
-        self._network: AnyNetwork | None = None
+        self._networking: Networking | None = None
         self._kept_logs = KeptLogs(Path(options.configuration.pod_logs_dir), clock=clock)
         self._pods: RunningPods | None = None
         self._shutdown: GracefulShutdown | None = None
@@ -303,7 +254,7 @@ class Agent:
             clock=clock,
             engine_version=lambda: _engine_version(runtime),
             images=lambda: _images(images.catalogue),
-            problems=(self._network_not_ready, shutdown.problem),
+            problems=(self._network_problem, shutdown.problem),
             pressure=lambda: pressure.eviction.conditions,
             tell=tell_of_node,
             update_seconds=configuration.node_status_update_frequency,
@@ -313,68 +264,21 @@ class Agent:
         lease = LeaseHeart(heart, options.node_name, clock=clock, duration=configuration.node_lease_duration_seconds)
         parts.add("lease", lease.run)
 
-        # Caches that several parts read.
-        nodes, services, slices, namespaces = (
-            Informer(api, resource, clock=clock) for resource in (NODES, SERVICES, ENDPOINTSLICES, NAMESPACES)
-        )
-        dns_settings = settings_informer(api, clock)
-        for informer in (nodes, services, slices, namespaces, dns_settings):
-            parts.add(f"informer {informer.resource.plural}", informer.run)
-
-        # Network, services, volumes, pods.
-        network = self._network = make_network(
-            options.network,
-            options.root,
-            options.node_name,
-            cluster_cidr=options.cluster_cidr,
-            service_cidr=options.service_cidr,
-            local_addresses=configuration.cluster_dns,
+        networking = self._networking = Networking(
+            options,
+            api,
+            lease,
+            trust=lambda: Kubeconfig(options.kubeconfig or self._keyring.kubeconfig).load().ssl,
+            recorder=recorder,
+            pods=lambda: self._pods,
             clock=clock,
-            publish=node_annotations(api, options.node_name),
             changed=lambda: reporter.poke(),
         )
-        parts.add("network", lambda: self._run_network(network, nodes, reporter))
-        proxy = Proxy(
-            services,
-            slices,
-            options.node_name,
-            mode=options.proxy_mode,
-            host=options.services,
-            nodes=nodes,
-            local_addresses=configuration.cluster_dns,
-            iptables=network.iptables,
-            clock=clock,
-        )
-        parts.add("proxy", proxy.run)
-        policies = NetworkPolicies(
-            api,
-            namespaces,
-            kernel=Nft(network.iptables.own_commits),
-            dns=configuration.cluster_dns,
-            ports=LINK_PREFIX if isinstance(network, PodNetwork) else "",
-            find=lambda pod_uid: self._pods.object(pod_uid) if self._pods is not None else None,
-            recorder=recorder,
-            node=node_reference(options.node_name),
-            clock=clock,
-        )
-        parts.add("network policies", policies.run)
-        balancer = Announcer(services, options.node_name, lease, root=options.root, clock=clock)
-        parts.add("announcing", balancer.run)
-        identity = options.kubeconfig or self._keyring.kubeconfig
-        release = Release(proxy, nodes, options.node_name, trust=lambda: Kubeconfig(identity).load().ssl, clock=clock)
-        dns = DnsServer(
-            services,
-            slices,
-            namespaces=namespaces,
-            settings=dns_settings,
-            addresses=configuration.cluster_dns,
-            domain=configuration.cluster_domain,
-            local_ranges=f"{options.cluster_cidr},{options.service_cidr}".split(","),
-            resolv_conf=Path(configuration.resolv_conf or "/etc/resolv.conf"),
-            keep=options.root / "dns",
-            clock=clock,
-        )
-        parts.add("dns", dns.run)
+        for what, part in networking.parts().items():
+            parts.add(what, part)
+
+        # Volumes and pods.
+        nodes, services = networking.nodes, networking.services
         place = Place(options.node_name, node_options.addresses, (), allocatable(node_options, host_facts))
         volumes = VolumeManager(
             api,
@@ -389,15 +293,15 @@ class Agent:
 
         def make_pods(feed: PodFeed) -> PodManager:
             feed.on_update(lambda _, new: volumes.update(new))
-            policies.follow(feed.api)
+            networking.policies.follow(feed.api)
             return PodManager(
                 pods=feed,
                 records=feed,
                 client=api,
                 runtime=runtime,
-                network=policies.guarding(network),
+                network=networking.for_pods,
                 volumes=volumes,
-                traffic=release,
+                traffic=networking.release,
                 recorder=recorder,
                 config=PodsConfig(
                     node_name=options.node_name,
@@ -439,7 +343,7 @@ class Agent:
 
         async def run_pods() -> None:
             if not has_static_pods(configuration):
-                await self._network_up.wait()
+                await networking.up.wait()
             await pods.run()
 
         parts.add("pods", run_pods)
@@ -458,58 +362,23 @@ class Agent:
             names=(options.node_name, *node_options.addresses),
             pages={
                 **pressure.pages(host_facts, lambda: reporter.engine),
-                RELEASED_PATH: release.serve,
-                METRICS_PATH: DnsPages(dns).metrics,
-                PROXY_METRICS_PATH: ProxyPages(proxy).metrics,
+                **networking.pages(),
             },
             shutdown=lambda: shutdown.times,
             evictions=lambda: pressure.eviction.evictions,
             debugging=TracePages(
-                pods, root=options.root, proxy=proxy, policies=lambda: policies.policies, namespaces=namespaces
+                pods,
+                root=options.root,
+                proxy=networking.proxy,
+                policies=lambda: networking.policies.policies,
+                namespaces=networking.namespaces,
             ).routes(),
         )
         for what, part in serving.parts().items():
             parts.add(what, part)
 
-    async def _run_network(self, network: AnyNetwork, nodes: Informer, reporter: NodeReporter) -> None:
-        """Start the network as soon as the node has what it needs, then keep it."""
-        kept = NodeMemory(self._options.root)
-        try:
-            async with asyncio.timeout(NODE_PATIENCE_SECONDS):
-                await nodes.synced()
-        except TimeoutError:
-            log.warning("the server does not tell of this node; the pod network starts as it was last")
-        while not network.ready:
-            node = nodes.get(self._options.node_name) or (None if nodes.is_synced else await kept.read())
-            try:
-                if node is not None:
-                    await network.start(node)
-                    break
-            except NetworkError as error:
-                if str(error) != self._network_problem:
-                    log.info("the pod network is not up yet", reason=str(error))
-                    reporter.poke()
-                self._network_problem = str(error)
-            await self._clock.sleep(NETWORK_RETRY_SECONDS)
-        self._network_problem = ""
-        self._network_up.set()
-        reporter.poke()
-        if self._pods is not None:
-            await self._pods.network_came_up()
-        nodes.on_change(lambda node: kept.keep(node) if name(node) == self._options.node_name else None)
-        await network.run(nodes)
-
-    def _network_not_ready(self) -> str | None:
-        """None until the first attempt to start the network is over."""
-        problem = self._network_problem
-        if problem == "" and self._network is not None:
-            problem = self._network.trouble
-        if not problem:
-            return problem
-        return (
-            "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
-            f"message:docker: network plugin is not ready: {problem}"
-        )
+    def _network_problem(self) -> str | None:
+        return self._networking.problem() if self._networking is not None else None
 
 
 async def _engine_version(runtime: Runtime) -> str:

@@ -15,7 +15,7 @@ import structlog
 import uvloop
 
 from agents import heap
-from agents.assembly import Agent, AgentOptions
+from agents.assembly import Agent
 from agents.cleanup import clean_up
 from agents.config import Configuration, ConfigurationError, load, override
 from agents.config.model import Taint
@@ -24,6 +24,7 @@ from agents.network import NetworkBackend, NetworkOptions, NetworkPlugin
 from agents.network.ranges import split
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
+from agents.options import AgentOptions
 from agents.process import become, check_host
 from agents.proxy import HostView, ProxyModeError, check_mode, mode_problem
 from agents.proxy.backend import PRIMARY
