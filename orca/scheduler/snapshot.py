@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,10 @@ CPU, MEMORY, STORAGE, PODS = range(4)
 HOSTNAME = "kubernetes.io/hostname"
 COUNTERS = 1000
 MEMORY_ANSWERS = 10_000
+CHANGES = 200_000
+KEPT_ROWS = 2_000_000
 T = TypeVar("T")
+S = TypeVar("S", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,14 @@ class _Count:
     """Whether the answer depends on the labels of namespaces."""
 
 
+@dataclass(slots=True)
+class _Kept:
+    """An answer for each row, right but for the rows that changed after the first `seen` changes."""
+
+    values: NDArray[Any]
+    seen: int
+
+
 Carried = tuple[str, PodTerm, str]
 """(kind of term, term, namespace of the pods that carry it)"""
 ANTI, REQUIRED, PREFERRED = "anti", "required", "preferred"
@@ -112,6 +123,9 @@ class Snapshot:
         self._carried: dict[Carried, Ints] = {}
         self.generation: list[int] = []
         """Of each row: changes with its node and the node's pods."""
+        self._changes: list[int] = []
+        """Rows in the order in which they changed."""
+        self._kept: dict[tuple[Shape, object], _Kept] = {}
         self._topologies: dict[str, Topology] = {}
         self._free: list[int] = []
         self._names: tuple[str, ...] | None = None
@@ -153,7 +167,7 @@ class Snapshot:
         self.nodes[slot] = node
         fresh = not self.alive[slot]
         self.alive[slot] = True
-        self.generation[slot] += 1
+        self._touch(slot)
         self._set_allocatable(slot, (obj.get("status") or {}).get("allocatable") or {})
         if fresh or old is None or _differs(old, node):
             self._nodes_changed()
@@ -178,7 +192,7 @@ class Snapshot:
             count.per_node[slot] = 0
         for carried in self._carried.values():
             carried[slot] = 0
-        self.generation[slot] += 1
+        self._touch(slot)
         self._free.append(slot)
         self._nodes_changed()
 
@@ -312,7 +326,30 @@ class Snapshot:
             carried = self._carried.get(key)
             if carried is not None:
                 carried[slot] += sign
+        self._touch(slot)
+
+    def _touch(self, slot: int) -> None:
         self.generation[slot] += 1
+        self._changes.append(slot)
+        if len(self._changes) > CHANGES:
+            self._changes.clear()
+            self._kept.clear()
+
+    def kept(self, shape: Shape, question: object, answer: Callable[[Rows], NDArray[S]]) -> NDArray[S]:
+        """`answer(rows)` for all rows, where each row's depends on nothing but that node and its pods: worked out anew
+        only for rows that changed. Not to be written to."""
+        found = self._kept.get((shape, question))
+        if found is None or len(found.values) != self.size:
+            if len(self._kept) * self.size >= KEPT_ROWS:
+                self._kept.clear()
+            values = answer(np.arange(self.size))
+            self._kept[shape, question] = _Kept(values, len(self._changes))
+            return values
+        if found.seen < len(self._changes):
+            changed = np.array(list(set(self._changes[found.seen :])), dtype=np.intp)
+            found.values[changed] = answer(changed)
+            found.seen = len(self._changes)
+        return cast("NDArray[S]", found.values)
 
     def counts(
         self, question: object, selector: Selector, asks: Callable[[Placed], bool], by_space_labels: bool = False

@@ -6,6 +6,7 @@ Reference: kube-scheduler's ``noderesources`` plugins (the formulas).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -33,6 +34,10 @@ SCORED = FitStrategy()
 def allocation(task: Task, snapshot: Snapshot, rows: Rows, strategy: FitStrategy = SCORED) -> Floats | None:
     """The weighted mean of what the strategy says of each resource. Pods that request no cpu or memory are counted with
     kube-scheduler's non-zero amounts."""
+    return snapshot.kept(task.shape, strategy, partial(_allocation, task, snapshot, strategy))[rows]
+
+
+def _allocation(task: Task, snapshot: Snapshot, strategy: FitStrategy, rows: Rows) -> Floats:
     points: Floats = np.zeros(len(rows))
     weights: Floats = np.zeros(len(rows))
     for resource, weight in strategy.resources:
@@ -40,11 +45,11 @@ def allocation(task: Task, snapshot: Snapshot, rows: Rows, strategy: FitStrategy
         if not asked and resource not in RESOURCES:
             continue
         column = snapshot.column(resource)
-        total = snapshot.allocatable[:, column][rows].astype(float)
+        total = snapshot.allocatable[rows, column].astype(float)
         if column in (CPU, MEMORY):
-            used = snapshot.nonzero[:, column][rows] + float(task.shape.nonzero[column])
+            used = snapshot.nonzero[rows, column] + float(task.shape.nonzero[column])
         else:
-            used = snapshot.used[:, column][rows] + float(asked)
+            used = snapshot.used[rows, column] + float(asked)
         has = total > 0
         safe = np.where(has, total, 1.0)
         if strategy.type == LEAST:
@@ -70,15 +75,21 @@ def balanced_allocation(
     requests = task.shape.requests
     if not any(requests.get(resource) for resource, _ in resources):
         return None
+    question = ("balanced", resources)
+    return snapshot.kept(task.shape, question, partial(_balanced, task, snapshot, resources))[rows]
+
+
+def _balanced(task: Task, snapshot: Snapshot, resources: tuple[tuple[str, int], ...], rows: Rows) -> Floats:
+    requests = task.shape.requests
     fractions, present = [], []
     for resource, _ in resources:
         asked = requests.get(resource, 0)
         if not asked and resource not in RESOURCES:
             continue
         column = snapshot.column(resource)
-        total = snapshot.allocatable[:, column][rows].astype(float)
+        total = snapshot.allocatable[rows, column].astype(float)
         has = total > 0
-        used = snapshot.used[:, column][rows] + float(asked)
+        used = snapshot.used[rows, column] + float(asked)
         fractions.append(np.where(has, np.minimum(used / np.where(has, total, 1.0), 1.0), 0.0))
         present.append(has)
     count = np.maximum(np.sum(present, axis=0), 1)

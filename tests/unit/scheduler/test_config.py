@@ -113,7 +113,7 @@ def test_percentage_bounds_what_is_compared() -> None:
         ("profiles: [{plugins: {bind: {disabled: [{name: '*'}]}}}]", '"DefaultBinder" cannot be disabled'),
         (
             "profiles: [{plugins: {preFilter: {disabled: [{name: NodePorts}]}}}]",
-            "is enabled at filter, and needs preFilter",
+            "is enabled at filter",
         ),
         ("profiles: [{pluginConfig: [{name: NodePorts, args: {}}]}]", '"NodePorts" takes no arguments'),
         ("profiles: [{pluginConfig: [{name: InterPodAffinity, args: {foo: 1}}]}]", 'unknown field "foo"'),
