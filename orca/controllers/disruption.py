@@ -4,7 +4,7 @@ The API server takes from `disruptionsAllowed` when it grants an eviction and no
 count is brought in line with what really runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,15 +16,22 @@ from orca.api.builtin import (
     REPLICATIONCONTROLLERS,
     STATEFULSETS,
 )
+from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, controller_of, is_terminating, key, labels, name, namespace, uid
 from orca.api.selectors import from_label_selector
 from orca.api.times import format_time, parse_time
 from orca.controllers import conditions, podstate
-from orca.controllers.deployment.sizes import resolve
+from orca.controllers.deployment.sizes import replicas_of, resolve
 from orca.controllers.harness import DONE, Context, Controller, Outcome, RetryAfter
 
 FORGET_EVICTION = timedelta(minutes=2)
 """An evicted pod that is still there after that long was not deleted after all."""
+RETRY_SECONDS = 15.0
+"""After a failure that only somebody else can mend."""
+UNMANAGED = (
+    "Pods selected by this PodDisruptionBudget were found to be unmanaged and are not counted. To account for them set "
+    "the budget's .spec.minAvailable to an integer."
+)
 _SCALED = {row.kind: row for row in (REPLICASETS, REPLICATIONCONTROLLERS, STATEFULSETS)}
 
 
@@ -40,6 +47,40 @@ class Counts:
     def allowed(self) -> int:
         """Evictions that may be granted now."""
         return max(self.healthy - self.desired, 0) if self.expected else 0
+
+
+class CannotCount(Exception):
+    """How many pods there should be cannot be told; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A workload's uid and how many pods it wants."""
+
+    uid: str
+    replicas: int
+
+
+def needs_scales(budget: Obj) -> bool:
+    """Whether it counts in parts of what the workloads want: all but a `minAvailable` in pods."""
+    return budget["spec"].get("maxUnavailable") is not None or isinstance(budget["spec"].get("minAvailable"), str)
+
+
+def expected_pods(pods: Sequence[Obj], scales: Mapping[str, Scale | None]) -> tuple[int, bool]:
+    """What the controllers of the pods (`scales`, by the uid that the pods name) want together, and whether there are
+    pods without a controller, which count for nothing. CannotCount for one whose controller is gone."""
+    wanted: dict[str, int] = {}
+    unmanaged = False
+    for pod in pods:
+        reference = controller_of(pod)
+        if reference is None:
+            unmanaged = True
+            continue
+        scale = scales.get(reference["uid"])
+        if scale is None:
+            raise CannotCount(f'found no controllers for pod "{name(pod)}"')
+        wanted[scale.uid] = scale.replicas
+    return sum(wanted.values()), unmanaged
 
 
 def count(budget: Obj, pods: Sequence[Obj], expected: int, evicted: dict[str, str]) -> Counts:
@@ -74,6 +115,20 @@ def new_status(budget: Obj, counts: Counts, evicted: dict[str, str], now: dateti
     if evicted:
         status["disruptedPods"] = evicted
     return status
+
+
+def failed_status(budget: Obj, message: str, now: datetime) -> Obj:
+    """The status while nobody can tell what may go: then nothing may."""
+    old = budget.get("status") or {}
+    condition = conditions.build("DisruptionAllowed", "False", "SyncFailed", message, now)
+    condition["observedGeneration"] = old.get("observedGeneration", 0)
+    counted = {part: old.get(part, 0) for part in ("currentHealthy", "desiredHealthy", "expectedPods")}
+    return {
+        **old,
+        **counted,
+        "disruptionsAllowed": 0,
+        "conditions": conditions.put(old.get("conditions"), condition),
+    }
 
 
 def still_evicted(budget: Obj, pods: Sequence[Obj], now: datetime) -> tuple[dict[str, str], float | None]:
@@ -129,29 +184,56 @@ class DisruptionController(Controller):
         pods = [pod for pod in everyone if selector.matches(labels(pod)) and not podstate.is_finished(pod)]
         now = self.clock.now()
         evicted, wait = still_evicted(budget, pods, now)
-        counts = count(budget, pods, self._expected(pods), evicted)
-        status = new_status(budget, counts, evicted, now)
+        try:
+            expected, unmanaged = await self._expected(pods) if needs_scales(budget) else (len(pods), False)
+        except CannotCount as error:
+            text = f"Failed to calculate the number of expected pods: {error}"
+            self.recorder.event(budget, "Warning", "CalculateExpectedPodCountFailed", text)
+            status, wait = failed_status(budget, str(error), now), RETRY_SECONDS
+        else:
+            if unmanaged:
+                self.recorder.event(budget, "Warning", "UnmanagedPods", UNMANAGED)
+            status = new_status(budget, count(budget, pods, expected, evicted), evicted, now)
         if status != budget.get("status"):
             await self._budgets.update_status(budget, status)
         return DONE if wait is None else RetryAfter(wait)
 
-    def _expected(self, pods: Sequence[Obj]) -> int:
-        """What the controllers of the pods want together; a pod without one counts as itself."""
-        wanted: dict[str, int] = {}
+    async def _expected(self, pods: Sequence[Obj]) -> tuple[int, bool]:
+        """As `expected_pods`."""
+        scales: dict[str, Scale | None] = {}
         for pod in pods:
             reference = controller_of(pod)
-            cache = self._owners.get(reference["kind"]) if reference else None
-            owner = cache.get(f"{namespace(pod)}/{reference['name']}") if cache and reference else None
-            if owner is None or reference is None or uid(owner) != reference["uid"]:
-                wanted[uid(pod)] = 1
-                continue
-            replicas = owner["spec"].get("replicas")
-            size, identity = (1 if replicas is None else int(replicas)), uid(owner)
-            above = controller_of(owner)
-            if above is not None and above["kind"] == DEPLOYMENTS.kind:
-                deployment = self._deployments.get(f"{namespace(pod)}/{above['name']}")
-                if deployment is not None and uid(deployment) == above["uid"]:
-                    # In the middle of a rollout two sets belong to one Deployment.
-                    size, identity = int(deployment["spec"].get("replicas", 1)), uid(deployment)
-            wanted[identity] = size
-        return sum(wanted.values())
+            if reference is not None and reference["uid"] not in scales:
+                scales[reference["uid"]] = await self._scale_of(reference, namespace(pod))
+        return expected_pods(pods, scales)
+
+    async def _scale_of(self, reference: Obj, space: str) -> Scale | None:
+        """What a pod's controller wants; None when it is gone. CannotCount where it has no size."""
+        cache = self._owners.get(reference["kind"])
+        if cache is None or cache.resource.api_version != reference.get("apiVersion"):
+            return await self._foreign_scale(reference, space)
+        owner = cache.get(f"{space}/{reference['name']}")
+        if owner is None or uid(owner) != reference["uid"]:
+            return None
+        above = controller_of(owner)
+        if above is not None and above["kind"] == DEPLOYMENTS.kind:
+            deployment = self._deployments.get(f"{space}/{above['name']}")
+            if deployment is not None and uid(deployment) == above["uid"]:
+                # In the middle of a rollout two sets belong to one Deployment.
+                return Scale(uid(deployment), replicas_of(deployment))
+        return Scale(uid(owner), replicas_of(owner))
+
+    async def _foreign_scale(self, reference: Obj, space: str) -> Scale | None:
+        """Of a kind that is not ours: whoever defined it says how it is scaled."""
+        row = self.context.config.table.by_kind(reference.get("apiVersion") or "v1", reference["kind"])
+        if row is None:
+            raise CannotCount(f'no matches for kind "{reference["kind"]}" in version "{reference.get("apiVersion")}"')
+        if not row.has("scale"):
+            raise CannotCount(f"{row.group_resource} does not implement the scale subresource")
+        try:
+            scale = await self.client.get(row, reference["name"], space, subresource="scale")
+        except ApiError as error:
+            if is_not_found(error):
+                return None
+            raise
+        return Scale(uid(scale), replicas_of(scale)) if uid(scale) == reference["uid"] else None

@@ -116,6 +116,25 @@ async def test_a_budget_follows_its_pods() -> None:
         assert len(cluster.api.calls) == before
 
 
+async def test_a_budget_that_cannot_be_counted_allows_nothing() -> None:
+    async with running_one(DisruptionController) as (cluster, _):
+        daemon = pod("p0", owner="ds-uid", kind="DaemonSet")
+        cluster.api.seed(PODS, daemon)
+        cluster.api.seed(PODDISRUPTIONBUDGETS, budget(maxUnavailable=1))
+        await cluster.settle(1)
+        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
+        assert status["disruptionsAllowed"] == 0
+        told = status["conditions"][0]
+        assert (told["status"], told["reason"]) == ("False", "SyncFailed")
+        assert told["message"] == "daemonsets.apps does not implement the scale subresource"
+        # In pods it can be counted.
+        change = {"spec": {"maxUnavailable": None, "minAvailable": 0}}
+        await cluster.api.patch(PODDISRUPTIONBUDGETS, "web", change, "default")
+        await cluster.settle(1)
+        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
+        assert (status["disruptionsAllowed"], status["conditions"][0]["reason"]) == (1, "SufficientPods")
+
+
 async def test_finished_jobs_expire() -> None:
     async with running_one(TTLAfterFinishedController) as (cluster, _):
         done = [{"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
