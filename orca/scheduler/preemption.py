@@ -43,6 +43,8 @@ class _Victims:
 
     pods: tuple[Placed, ...]
     violations: int
+    cost: tuple[float, ...]
+    """Smaller is better."""
 
 
 Answers = dict[tuple[Shape, int, str], tuple[int, _Victims | None]]
@@ -71,21 +73,20 @@ def find(
     args = profile.preemption or TRIED
     wanted = args.candidates(len(hopeful))
     remembered = answers if answers is not None and _is_local(task, snapshot) else None
-    best: tuple[tuple[object, ...], str, _Victims] | None = None
+    best: tuple[str, _Victims] | None = None
     found = 0
     for slot in np.roll(hopeful, -(turn % max(len(hopeful), 1))).tolist():
         node = decision.names[slot]
         victims = _on(task, snapshot, slot, node, priority, violating, profile, remembered)
         if victims is None:
             continue
-        cost = _cost(victims)
-        if best is None or cost < best[0]:
-            best = (cost, node, victims)
+        if best is None or victims.cost < best[1].cost:
+            best = (node, victims)
         found += 1
-        if found >= wanted and not best[2].violations:
+        if found >= wanted and not best[1].violations:
             break
     if best is not None:
-        return Preemption(best[1], best[2].pods)
+        return Preemption(best[0], best[1].pods)
     reasons = Counter({HELPLESS: decision.nodes - len(hopeful), NO_VICTIMS: len(hopeful)})
     listed = sorted(f"{count} {reason}" for reason, count in reasons.items() if count)
     return Preemption(message=f"0/{decision.nodes} nodes are available: {', '.join(listed)}.")
@@ -154,7 +155,8 @@ def _victims(
                 snapshot.remove(placed.uid)
                 victims.append(placed)
         victims.sort(key=importance)
-        return _Victims(tuple(victims), sum(1 for placed in victims if placed.uid in protected))
+        violations = sum(1 for placed in victims if placed.uid in protected)
+        return _Victims(tuple(victims), violations, _cost(victims, violations))
     finally:
         for placed in victims:
             snapshot.put(placed)
@@ -169,12 +171,12 @@ def _fits(task: Task, snapshot: Snapshot, slot: int, profile: Profile) -> bool:
     return all(rule.allows(task, snapshot, slot) for rule in profile.filters)
 
 
-def _cost(victims: _Victims) -> tuple[object, ...]:
-    """Smaller is better: budgets violated, the highest priority lost, all priority lost, pods lost, and then who of the
-    most important has run longest (the later the better)."""
-    priorities = [placed.priority for placed in victims.pods]
+def _cost(victims: list[Placed], violations: int) -> tuple[float, ...]:
+    """Budgets violated, the highest priority lost, all priority lost, pods lost, and then who of the most important has
+    run longest (the later it started the better)."""
+    priorities = [placed.priority for placed in victims]
     highest = max(priorities, default=-(2**31))
     total = sum(one + 2**31 for one in priorities)
-    started = [placed.started for placed in victims.pods if placed.priority == highest and placed.started]
+    started = [placed.started for placed in victims if placed.priority == highest and placed.started]
     earliest = parse_time(min(started)).timestamp() if started else float("inf")
-    return (victims.violations, highest, total, len(victims.pods), -earliest)
+    return (violations, highest, total, len(victims), -earliest)
