@@ -30,7 +30,7 @@ from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.etcd import EtcdChild, EtcdMissing
 from orca.cli.logs import set_up_logging
 from orca.cli.memory import bound_heap, give_back, keep_giving_back
-from orca.cli.operation import Operation, operation_options
+from orca.cli.operation import Duration, Operation, operation_options
 from orca.client.clock import SystemClock
 from orca.client.keeping import keep_running
 from orca.client.leader import LeaderElector
@@ -75,6 +75,7 @@ class Flags:
     kubeconfig: Path
     controllers: bool
     scheduler_config: Path | None
+    node_monitor_grace_period: float
     operation: Operation
 
 
@@ -199,6 +200,12 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 )
 @operation_options
 @click.option("--controllers/--no-controllers", default=True, help="Run controllers and scheduler while leader.")
+@click.option(
+    "--node-monitor-grace-period",
+    type=Duration(),
+    default="40s",
+    help="A node that gives no sign of life for so long is taken for lost.",
+)
 @click.option(
     "--scheduler-config",
     type=_path,
@@ -378,6 +385,7 @@ async def _controllers(server: ApiServer, flags: Flags, clock: SystemClock) -> N
         node_cidr_mask_size=flags.node_cidr_mask_sizes[0],
         node_cidr_mask_size_ipv6=flags.node_cidr_mask_sizes[1],
         service_cidr=flags.service_cidr,
+        node_monitor_grace=flags.node_monitor_grace_period,
         ca_cert_path=flags.data_dir / "pki" / "ca.crt",
         ca_key_path=flags.data_dir / "pki" / "ca.key",
     )

@@ -62,8 +62,9 @@ def pod(name: str) -> dict:
 class Server:
     """``orca server`` in a directory of its own; may be started again on what it has stored."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *flags: str) -> None:
         self._directory = directory
+        self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
         self._port = free_port()
         self.kubeconfig = Path(directory, "kubeconfig")
@@ -77,7 +78,7 @@ class Server:
         """Seconds until it is ready."""
         argv = [str(Path(sys.executable).parent / "orca"), "server", f"--data-dir={self._directory}/data"]
         argv += [f"--secure-port={self._port}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"]
-        argv += [f"--kubeconfig={self.kubeconfig}"]
+        argv += [f"--kubeconfig={self.kubeconfig}", *self._flags]
         log = Path(self._directory, "log")
         began = time.monotonic()
         with log.open("ab") as file:

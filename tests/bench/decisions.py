@@ -17,13 +17,15 @@ from tests.bench import workloads
 
 
 def decision_us(workload: workloads.Workload, nodes: int, pods: int) -> float:
-    """CPU µs a pod of a workload, its node found and the pod counted there."""
+    """CPU µs a pod of a workload, its node found and the pod counted there; of one that fits nowhere, where the
+    workload has such."""
     snapshot = Snapshot()
     for number in range(nodes):
         snapshot.set_node(workloads.node(number))
     for number, (there, where) in enumerate(workload.before(nodes)):
         snapshot.place(_made(there, f"before-{number}"), where)
-    wanted = [_made(workload.pod(number), f"pod-{number}") for number in range(pods)]
+    make = workload.hopeless or workload.pod
+    wanted = [_made(make(number), f"pod-{number}") for number in range(pods)]
     answers: Answers = {}
     began = time.process_time()
     for turn, pod in enumerate(wanted):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from orca.api.objects import Obj
 
 NAMESPACE = "bench"
+IMPORTANT = "important"
 ZONES = 3
 CPU, MEMORY = "4", "32Gi"
 
@@ -87,7 +88,11 @@ def _full(nodes: int) -> Iterable[tuple[Obj, str]]:
     """Every node has four pods of low priority and no room for a fifth."""
     for number in range(nodes):
         for _ in range(4):
-            yield plain({"app": "low"}, cpu="900m", priority=0), f"node-{number:05d}"
+            yield plain({"app": "low"}, cpu="900m", terminationGracePeriodSeconds=0), f"node-{number:05d}"
+
+
+def _important(_: int) -> Obj:
+    return plain({"app": "high"}, cpu="3", priority=1000, priorityClassName=IMPORTANT)
 
 
 def _huge(_: int) -> Obj:
@@ -104,8 +109,10 @@ class Workload:
     before: Callable[[int], Iterable[tuple[Obj, str]]] = _nothing
     peer: float | None = None
     threshold: float | None = None
-    hopeless: bool = False
-    """No pod finds a node: all are seen to be told so."""
+    hopeless: Callable[[int], Obj] | None = None
+    """Pods that fit nowhere, a tenth of the others in number, which wait all the time."""
+    churn: bool = False
+    """Nodes, services and pods come and go meanwhile."""
 
 
 WORKLOADS = {
@@ -116,8 +123,7 @@ WORKLOADS = {
     "preferred-spreading": Workload("preferred spreading", lambda _: _spread("ScheduleAnyway"), threshold=125),
     "pod-affinity": Workload("pod affinity", _affine, peer=53, threshold=35),
     "pod-anti-affinity": Workload("pod anti-affinity", _apart, peer=109, threshold=60),
-    "preemption": Workload(
-        "preemption", lambda _: plain({"app": "high"}, cpu="3", priority=1000), before=_full, threshold=160
-    ),
-    "unschedulable": Workload("unschedulable", _huge, hopeless=True),
+    "preemption": Workload("preemption", _important, before=_full, threshold=160),
+    "unschedulable": Workload("basic among unschedulable", lambda _: plain(), hopeless=_huge),
+    "churn": Workload("basic in churn", lambda _: plain(), hopeless=_huge, churn=True),
 }
