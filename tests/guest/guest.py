@@ -45,7 +45,6 @@ mkdir -p /root/lib/modules
 ln -s "$(cat /modules-at)" "/root/lib/modules/$(uname -r)"
 for each in proc sys dev; do mount --move /$each /root/$each; done
 mount -t tmpfs run /root/run
-mount -t tmpfs tmp /root/tmp
 cp /start /root/run/start
 exec switch_root /root /bin/sh /run/start
 """
