@@ -72,6 +72,10 @@ class Hints:
         slot = self._snapshot.slots.get(node)
         if slot is None:
             return False
+        own = self._snapshot.placed.get(task.pod["metadata"]["uid"])
+        if own is not None and own.awaited and own.node == node:
+            # Its victims are about to go: until the last one has, there is no use in trying.
+            return self._fits(task, node)
         full = False
         for rule in self._profile(task.pod).filters:
             if only_pods and rule.name not in BY_PODS:
@@ -80,8 +84,19 @@ class Hints:
                 if rule.name not in BY_PODS and rule.name != "InterPodAffinity":
                     return False
                 full = True
-        if not full:
-            return True
-        own, priority = task.pod["metadata"]["uid"], int(task.pod["spec"].get("priority") or 0)
+        if not full or (own is not None and own.awaited):
+            # Room is being made for it elsewhere: no further victims.
+            return not full
+        priority = int(task.pod["spec"].get("priority") or 0)
         there = self._snapshot.by_node.get(node, {}).values()
-        return any(one.priority < priority or one.uid == own for one in there)
+        return any(one.priority < priority and not one.awaited for one in there)
+
+    def _fits(self, task: Task, node: str) -> bool:
+        """Whether the pod fits on the node where room is being made for it."""
+        own = self._snapshot.remove(task.pod["metadata"]["uid"])
+        try:
+            slot = self._snapshot.slots[node]
+            return all(rule.allows(task, self._snapshot, slot) for rule in self._profile(task.pod).filters)
+        finally:
+            if own is not None:
+                self._snapshot.put(own)

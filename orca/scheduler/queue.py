@@ -107,9 +107,9 @@ class SchedulingQueue:
                 return self._known[pod_uid]
         return None
 
-    def failed(self, pod_uid: str, rules: frozenset[str]) -> None:
+    def failed(self, pod_uid: str, rules: frozenset[str], *, alone: bool = False) -> None:
         """No node fits: park it until something happens that may help. Without rules (an error, not a verdict) it
-        comes back by itself after its backoff."""
+        comes back by itself after its backoff. `alone`: what helps it need not help those that are like it."""
         waiting = self._known.get(pod_uid)
         if waiting is None:
             return
@@ -118,7 +118,7 @@ class SchedulingQueue:
         waiting.rules = rules
         if rules:
             self._parked.add(pod_uid)
-            waiting.group = _group(waiting)
+            waiting.group = pod_uid if alone else _group(waiting)
             self._groups.setdefault(waiting.group, set()).add(pod_uid)
         else:
             self._delay(pod_uid)
@@ -133,6 +133,12 @@ class SchedulingQueue:
             if (rules is None or one.rules & rules) and (can is None or can(one)):
                 for pod_uid in list(members):
                     self._unpark(pod_uid)
+
+    def retry(self, pod_uid: str) -> None:
+        """What a parked pod waits for will not happen."""
+        if pod_uid in self._parked:
+            self._unpark(pod_uid)
+            self._early.pop(pod_uid, None)
 
     async def ready(self) -> None:
         """Returns when `pop` may have a pod."""

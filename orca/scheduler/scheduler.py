@@ -273,8 +273,9 @@ class Scheduler:
             work = self._bind(pod, decision.node)
         else:
             preemption = self._preempt(pod, decision)
-            self.queue.failed(uid(pod), frozenset(decision.rules) or frozenset(("NoNodes",)))
-            work = self._verdicts.tell(pod, decision, preemption, self._events(pod))
+            rules = frozenset(decision.rules) or frozenset(("NoNodes",))
+            self.queue.failed(uid(pod), rules, alone=bool(preemption.node))
+            work = self._tell(pod, decision, preemption)
         task = asyncio.create_task(work)
         self._bindings.add(task)
         task.add_done_callback(self._done)
@@ -329,6 +330,12 @@ class Scheduler:
         else:
             self._nominations.drop(uid(pod))
         return preemption
+
+    async def _tell(self, pod: Obj, decision: Decision, preemption: Preemption) -> None:
+        if not await self._verdicts.tell(pod, decision, preemption, self._events(pod)):
+            # The room will not come about: try again, here or elsewhere.
+            self._nominations.drop(uid(pod))
+            self.queue.retry(uid(pod))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

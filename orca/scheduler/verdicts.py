@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 
 from orca.api.builtin import PODS
@@ -25,11 +27,10 @@ class Verdicts:
         self._client = client
         self._clock = clock
 
-    async def tell(self, pod: Obj, decision: Decision, preemption: Preemption, events: EventRecorder) -> None:
-        """The victims' end first, then why there is no node."""
-        for victim in preemption.victims:
-            if not victim.terminating:
-                await self._end(pod, victim, preemption.node, events)
+    async def tell(self, pod: Obj, decision: Decision, preemption: Preemption, events: EventRecorder) -> bool:
+        """The victims' end first, then why there is no node. False when a victim could not be ended."""
+        leaving = (one for one in preemption.victims if not one.terminating)
+        ended = all(await asyncio.gather(*(self._end(pod, one, preemption.node, events) for one in leaving)))
         message = decision.message()
         events.event(pod, "Warning", "FailedScheduling", message)
         status = pod.get("status") or {}
@@ -38,7 +39,7 @@ class Verdicts:
         same = (old.get("status"), old.get("reason"), old.get("message")) == ("False", "Unschedulable", message)
         nominated = status.get("nominatedNodeName") or ""
         if same and preemption.node == nominated:
-            return
+            return ended
         moment = format_time(self._clock.now())
         condition = {
             "type": "PodScheduled",
@@ -52,6 +53,7 @@ class Verdicts:
         if preemption.node != nominated and not decision.preemption.startswith("not eligible due to a terminating"):
             patch["nominatedNodeName"] = preemption.node or None
         await self._patch(pod, patch)
+        return ended
 
     async def withdraw(self, pod: Obj) -> None:
         """Room that was made for a pod goes to a more important one."""
@@ -65,7 +67,7 @@ class Verdicts:
             if not (is_not_found(error) or is_conflict(error)):
                 log.warning("condition not written", pod=key(pod), error=str(error))
 
-    async def _end(self, pod: Obj, victim: Placed, node: str, events: EventRecorder) -> None:
+    async def _end(self, pod: Obj, victim: Placed, node: str, events: EventRecorder) -> bool:
         space, _, victim_name = victim.key.partition("/")
         scheduler = pod["spec"].get("schedulerName") or "default-scheduler"
         condition = {
@@ -80,8 +82,11 @@ class Verdicts:
             await self._client.patch(PODS, victim_name, patch, space, kind="strategic", subresource="status")
             await self._client.delete(PODS, victim_name, space, uid=victim.uid)
         except ApiError as error:
-            if not (is_not_found(error) or is_conflict(error)):
+            # Not there any longer, or another by now: then it is gone.
+            gone = is_not_found(error) or is_conflict(error)
+            if not gone:
                 log.warning("preemption failed", victim=victim.key, error=str(error))
-            return
+            return gone
         told = {"kind": "Pod", "apiVersion": "v1", "namespace": space, "name": victim_name, "uid": victim.uid}
         events.event(told, "Normal", "Preempted", f"Preempted by pod {uid(pod)} on node {node}")
+        return True

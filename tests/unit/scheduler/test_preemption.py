@@ -138,3 +138,20 @@ async def test_a_budget_is_asked() -> None:
         assert not (await client.get(PODS, "guarded", "default"))["metadata"].get("deletionTimestamp")
         assert (await client.get(PODS, "free", "default"))["metadata"]["deletionTimestamp"]
         assert len(client.objects(NODES)) == 2
+
+
+async def test_a_pod_waits_for_its_last_victim_and_then_comes_at_once() -> None:
+    client, clock, scheduler = setup(node("a", cpu="3"))
+    async with running(scheduler, clock):
+        for number in range(3):
+            await client.create(PODS, pod(f"low-{number}", cpu="1", priority=1))
+        await clock.advance(1)
+        await client.create(PODS, pod("vip", cpu="3", priority=10))
+        await clock.advance(0.2)
+        for number in range(3):
+            # Whatever is left of their grace.
+            if f"low-{number}" in placed(client):
+                await client.delete(PODS, f"low-{number}", "default", grace_seconds=0)
+                await clock.advance(0.2)
+        assert placed(client) == {"vip": "a"}
+        assert len(events(client, "FailedScheduling")) == 1
