@@ -96,7 +96,12 @@ class GarbageCollector(Controller):
             return DONE
         current = graph.node_of(node.resource, fresh)
         if not current.deleting:
-            return await self._attend(current, fresh)
+            try:
+                return await self._attend(current, fresh)
+            except ApiError as error:
+                if is_not_found(error):
+                    return DONE  # gone since it was read
+                raise
         if current.orphan:
             await self._orphan_dependents(current)
         elif current.foreground:

@@ -88,6 +88,7 @@ class Daemons(World):
         assert len(todo.create) == len(set(todo.create))
         assert {uid(pod) for pod in todo.delete} <= {uid(pod) for pod in view if not is_terminating(pod)}
         self._check_update(todo.delete, view, runs)
+        self._check_surge(todo.create, view, rolling.surge)
         for pod in todo.delete:
             self.delete(pod)
         for node in todo.create:
@@ -116,6 +117,13 @@ class Daemons(World):
         if self.set["spec"]["updateStrategy"]["type"] == "OnDelete":
             kept = {target_of(pod) for pod in view if podstate.is_active(pod) and uid(pod) not in gone}
             assert kept >= {target_of(pod) for pod in view if podstate.is_active(pod)} & runs
+
+    def _check_surge(self, create: list[str], view: list[Obj], most: int) -> None:
+        """Nodes where a new pod is to come or is coming beside an old one that serves."""
+        old = {target_of(pod) for pod in view if self.serves(pod) and labels(pod)[HASH_LABEL] != self.revision}
+        new = {target_of(pod) for pod in view if podstate.is_active(pod) and labels(pod)[HASH_LABEL] == self.revision}
+        new -= {target_of(pod) for pod in view if self.serves(pod) and labels(pod)[HASH_LABEL] == self.revision}
+        assert not set(create) & old or len((set(create) | new) & old) <= most
 
     def converge(self, **kept: Any) -> None:
         quiet = 0

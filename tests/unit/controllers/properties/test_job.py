@@ -13,7 +13,7 @@ from orca.controllers import conditions, podstate
 from orca.controllers.claims import owner_reference
 from orca.controllers.job.indexes import index_of, parse
 from orca.controllers.job.plan import is_finished, plan
-from orca.controllers.job.pods import FAILURES, TRACKING, count_of, is_tracked
+from orca.controllers.job.pods import FAILURES, TRACKING, count_of, is_tracked, make_pod
 from orca.controllers.job.policy import only_failed
 from tests.unit.controllers.properties.world import QUICK, Story, World, stories
 from tests.unit.controllers.test_job import job
@@ -85,6 +85,10 @@ class Work(World):
             assert podstate.is_active(pod)
         for pod in todo.untrack:
             assert is_tracked(pod)
+        gone = {uid(pod) for pod in (*todo.delete, *todo.discard)}
+        if self.job["spec"]["completionMode"] == "Indexed" and not is_finished(self.job):
+            kept = [index_of(pod) for pod in view if podstate.is_active(pod) and uid(pod) not in gone]
+            assert len(kept) == len(set(kept)), "two pods of one index"
         actions: list[Any] = []
         for pod in todo.delete:
             actions.append(lambda pod=pod: self.delete(pod))
@@ -138,12 +142,11 @@ class Work(World):
         for last, target in (("Complete", "SuccessCriteriaMet"), ("Failed", "FailureTarget")):
             if last in kinds:
                 assert kinds.index(target) < kinds.index(last)
-                assert not any(map(podstate.is_active, self.view())), "ended with pods that run"
+                assert all(map(podstate.is_finished, self.view())), "ended with pods that run"
                 assert not any(status["uncountedTerminatedPods"].values())
         assert ("completionTime" in status) == ("Complete" in kinds)
         self.job = {**self.job, "status": status}
-        if not is_finished(self.job):
-            self._audit(status)
+        self._audit(status)
 
     def _audit(self, status: Obj) -> None:
         """No pod is in two places of the count; counted are never more than have ended."""
@@ -182,22 +185,23 @@ def _finish(world: Work, *, fail: bool = False) -> None:
         world.note_ends()
         world.reap()
         world.seen = dict(world.pods)
-        for _ in range(3):
-            world.sync()
+        for writes in (1, 2, 3, 5, 1000, 1000):
+            world.sync(writes)
         if is_finished(world.job):
             break
     world.sync()
 
 
 @QUICK
-@given(jobs(), stories("dies", "dies", "suspend", "resize", longest=40))
-def test_every_job_ends_and_counts_each_pod_once(one: Obj, story: Story) -> None:
+@given(jobs(), stories("dies", "dies", "suspend", "resize", longest=40), st.lists(st.integers(0, 5), max_size=6))
+def test_every_job_ends_and_counts_each_pod_once(one: Obj, story: Story, there: list[int]) -> None:
     world = Work(one)
+    for index in there:
+        world.create(_owned(one, make_pod(one, index if one["spec"]["completionMode"] == "Indexed" else None)))
     for what, number in story:
         world.step(what, number)
-        active = world.active()
-        if world.job["spec"]["completionMode"] == "Indexed":
-            indexes = [index_of(pod) for pod in active]
+        if world.job["spec"]["completionMode"] == "Indexed" and not there:
+            indexes = [index_of(pod) for pod in world.active()]
             assert len(indexes) == len(set(indexes))
     world.edit(suspend=False, parallelism=max(world.job["spec"]["parallelism"], 1))
     _finish(world)

@@ -237,6 +237,12 @@ def test_volumes_serve_one_claim_ever_and_nobody_waits_in_vain(
         world.check()
     world.rest()
     _check_rest(world)
+    world.claims.true.clear()
+    world.rest()
+    for named, wish in zip(NAMES, wishes, strict=True):
+        world.add_claim(named, *wish)
+    world.rest()
+    _check_rest(world)
 
 
 def _check_rest(world: Storage) -> None:
