@@ -33,7 +33,8 @@ class Hints:
 
     def gone(self, pod: Obj, rules: frozenset[str], placed: Placed) -> bool:
         """A pod has gone from its node."""
-        task = Task.of(pod)
+        own = self._snapshot.placed.get(pod["metadata"]["uid"])
+        task = Task(pod, own.shape) if own is not None else Task.of(pod)
         if placed.claims and rules & {"VolumeRestrictions", "NodeVolumeLimits"}:
             return True
         if "PodTopologySpread" in rules and self._spread_over(task, placed):
