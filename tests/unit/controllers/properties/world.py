@@ -13,7 +13,7 @@ from orca.controllers import podstate
 from tests.unit.controllers.support import NOW
 
 QUICK = settings(
-    max_examples=300,
+    max_examples=220,
     deadline=None,
     derandomize=True,
     database=None,
