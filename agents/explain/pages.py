@@ -31,6 +31,7 @@ from agents.pods.ports import PodView
 from agents.policy.model import Policy, pod_of
 from agents.policy.verdict import Party, judge
 from agents.proxy import conntrack
+from agents.proxy.model import PROTOCOLS
 from agents.proxy.seen import RulesSeen
 from agents.server.targets import failure
 from orca.api.objects import Obj, labels, name, uid
@@ -113,6 +114,9 @@ class TracePages:
     async def service(self, request: web.Request) -> web.Response:
         ip, port = _address(request.query.get("ip", "")), _number(request.query.get("port", ""))
         protocol = request.query.get("protocol", "TCP").upper()
+        if protocol not in PROTOCOLS:
+            # It becomes part of a command for nft, which would take what follows a semicolon for the next one.
+            raise failure(400, f"protocols are {', '.join(PROTOCOLS)}")
         backend = self._proxy.backend
         mode = str(getattr(backend, "name", ""))
         try:
