@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from agents.dns.memory import Key
 from agents.dns.reply import Reply
 from agents.dns.tally import Tally
-from agents.dns.wire import Query
+from agents.dns.wire import Query, told_apart
 
 MOST = 4_000
+LONGEST = 320
+"""Bytes of a message that is worth a place: the longest name, and options as resolvers send them."""
 
 
 @dataclass(slots=True)
@@ -48,8 +50,9 @@ class QuickAnswers:
         return message[:2] + tail
 
     def learn(self, message: bytes, query: Query, reply: Reply, plugin: str) -> None:
-        """From now on, until `forget`. Names in odd spellings come once each and are not worth a place."""
-        if not query.wire.islower():
+        """From now on, until `forget`. Names in odd spellings come once each and are not worth a place; nor are long
+        messages: padding would take as much memory as somebody likes."""
+        if len(message) > LONGEST or not query.wire.islower():
             return
         if len(self._known) >= self._most:
             self._clear()
@@ -78,7 +81,7 @@ class QuickAnswers:
         hits, known.hits = known.hits, 0
         if hits:
             query, tally = known.query, self._tally
-            tally.requests["udp", self._family, query.kind] += hits
+            tally.requests["udp", self._family, told_apart(query.kind)] += hits
             tally.responses[known.plugin, known.reply.rcode] += hits
             tally.dnssec += hits * query.dnssec
             tally.request_sizes["udp"].add(known.length, hits)

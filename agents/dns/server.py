@@ -239,7 +239,7 @@ class DnsServer:
     # --- counting ----------------------------------------------------------------------------------------------------
 
     def _count(self, proto: str, family: str, kind: int, size: int) -> None:
-        self.tally.requests[proto, family, kind] += 1
+        self.tally.requests[proto, family, wire.told_apart(kind)] += 1
         self.tally.request_sizes[proto].add(size)
 
     def _said(self, rcode: int, plugin: str, answer: bytes, udp: bool, began: float) -> None:

@@ -31,7 +31,7 @@ class Tally:
     """Keys are label values in the order of CoreDNS's labels."""
 
     requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)
-    """(proto, family, type of record)"""
+    """(proto, family, type of record as `wire.told_apart` has it)"""
     responses: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(plugin, rcode)"""
     dnssec: int = 0

@@ -135,10 +135,11 @@ class Upstream:
     async def _ask(self, query: Query) -> Received:
         self._asked_at = self._clock.monotonic()
         unwilling: Received | None = None
+        refused: set[Address] = set()
         servers = self._usable(query.name)
         tries = [(server, seconds) for seconds in ROUNDS for server in servers][:TRIES]
         for server, seconds in tries:
-            if self._of(server).down:
+            if self._of(server).down or server in refused:
                 continue
             try:
                 received = await self._one(server, query, seconds)
@@ -146,9 +147,8 @@ class Upstream:
                 self._failed(server, error)
                 continue
             if received.rcode in _UNWILLING:
-                if unwilling is not None:
-                    break  # every one has been asked
-                unwilling = received
+                refused.add(server)
+                unwilling = unwilling or received
                 continue
             self.memory.put(query.key, received, self._clock.monotonic())
             return received

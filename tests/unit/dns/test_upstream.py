@@ -152,6 +152,15 @@ async def test_an_unwilling_one_is_passed_over_and_its_refusal_given_when_all_ar
     assert upstream.remembered(query("b.example")) is None
 
 
+async def test_every_nameserver_is_asked_before_a_refusal_is_passed_on(clock: VirtualClock, outside: Outside) -> None:
+    three = Address("192.0.2.3")
+    upstream = Upstream(lambda _: (ONE, TWO, three), clock, exchange=outside.exchange, probe=False)
+    outside.rcodes = {ONE: wire.REFUSED, TWO: wire.SERVFAIL}
+    assert (await upstream.ask(query())).rcode == wire.NOERROR
+    assert [server for server, _ in outside.asked] == [ONE, TWO, three]
+    await upstream.close()
+
+
 async def test_one_that_asks_us_in_turn_is_not_asked(clock: VirtualClock) -> None:
     upstream: Upstream
     seen: list[Address] = []
