@@ -16,6 +16,7 @@ rules of before are in force: it is asked again until the time that the caller g
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import ssl
 from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +47,8 @@ SIDE_BY_SIDE = 32
 TRUST_SECONDS = 600.0
 """After so long the certificate is read again, which may have been renewed."""
 LONGEST_ANSWER_SECONDS = 30.0
+LONGEST_ANSWER = 1024
+"""Bytes."""
 MOST_ADDRESSES = 256
 """In one question."""
 AGENT_PORT = 10250
@@ -214,11 +217,14 @@ class Release:
         session = await self._connected()
         query = [*(("ip", ip) for ip in ips), ("seconds", f"{seconds:.3f}")]
         limits = aiohttp.ClientTimeout(total=seconds + CONNECT_SECONDS, sock_connect=CONNECT_SECONDS)
-        async with session.get(peer.url, params=query, timeout=limits) as answer:
+        # What another host says is not trusted further than that: it must not hold a pod's end up, nor fill the memory.
+        async with session.get(peer.url, params=query, timeout=limits, allow_redirects=False) as answer:
             if answer.status != 200:
                 raise ValueError(f"answered {answer.status}")
-            told = orjson.loads(await answer.read())
-        return bool(told["released"])
+            told = orjson.loads(await answer.content.read(LONGEST_ANSWER))
+        if not isinstance(told, dict):
+            raise ValueError("answered something else")
+        return bool(told.get("released"))
 
     async def _connected(self) -> aiohttp.ClientSession:
         async with self._connecting:
@@ -244,14 +250,16 @@ class Release:
         """The answer to another host's question: `{"released": true}`, or false when the time was not enough."""
         ips = request.query.getall("ip", [])
         try:
-            seconds = min(float(request.query.get("seconds", "1")), LONGEST_ANSWER_SECONDS)
+            seconds = float(request.query.get("seconds", "1"))
         except ValueError:
+            seconds = math.nan
+        if math.isnan(seconds):
             return web.Response(status=400, text="seconds is not a number\n")
         if not ips or len(ips) > 2 * MOST_ADDRESSES:
             return web.Response(status=400, text=f"ask for 1 to {2 * MOST_ADDRESSES} addresses\n")
         done = True
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(seconds, LONGEST_ANSWER_SECONDS)):
                 for ip in ips:
                     await self._rules.released(ip)
                 await self._rules.forget_unanswered(ips)

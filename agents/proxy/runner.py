@@ -273,12 +273,12 @@ class Proxy:
     async def _sync(self) -> None:
         self._wake.clear()
         dirty, self._dirty = self._dirty, set()
+        host_changed, self._host_changed = self._host_changed, False
         began = self._clock.monotonic()
         self._busy = True
         try:
-            if self._host_changed:
+            if host_changed:
                 await self._backend.set_host(self._host)
-                self._host_changed = False
             changed = {service: self._model(service) for service in dirty}
             written = await self._backend.update(changed)
             self.tally.synced(self._clock.monotonic() - began, self._clock.now().timestamp())
@@ -291,6 +291,7 @@ class Proxy:
             self._forgetting.bury()
         except (BackendError, OSError):
             self._dirty |= dirty
+            self._host_changed |= host_changed
             raise
         finally:
             self._busy = False

@@ -206,7 +206,32 @@ async def test_of_very_many_hosts_some_are_asked(monkeypatch: pytest.MonkeyPatch
         await here.aclose()
 
 
-@pytest.mark.parametrize("query", ["", "?seconds=1", "?ip=10.0.0.1&seconds=x"])
+@pytest.mark.parametrize(
+    "told", [b"{}", b"[]", b'"released"', b'{"released": true, "more": "' + b"x" * 100_000 + b'"}']
+)
+async def test_nonsense_of_another_host_holds_no_pod_up(told: bytes) -> None:
+    own = Rules("10.244.0.1")
+    own.let_go("10.244.0.1")
+
+    async def say(request: web.Request) -> web.Response:
+        return web.Response(body=told)
+
+    app = web.Application()
+    app.router.add_get(release.PATH, say)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    here = Release(own, _informer(node("other", port)), "me", trust=lambda: None)
+    try:
+        assert await here.released(["10.244.0.1"], 5)
+    finally:
+        await here.aclose()
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("query", ["", "?seconds=1", "?ip=10.0.0.1&seconds=x", "?ip=10.0.0.1&seconds=nan"])
 async def test_a_bad_question_is_refused(query: str) -> None:
     url = f"{release.PATH}{query}"
     async with (
