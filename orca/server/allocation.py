@@ -40,6 +40,7 @@ NODE_PORTS = Resource(
 _MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 _FAMILY = "ipaddress.kubernetes.io/ip-family"
 _OURS = "ipallocator.k8s.io"
+_TAKEN = "provided port is already allocated"
 _MOST_ADDRESSES = 1 << 20
 """Of one range: nobody has more Services, and a search for a free one has an end."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -275,24 +276,28 @@ class ServiceAllocator:
         health = spec.get("healthCheckNodePort")
         if not health:
             spec["healthCheckNodePort"] = self._free_port(here)
-        elif self._held_by(NODE_PORTS, str(health)) not in (None, key(service)):
-            problem = f"failed to allocate requested HealthCheck NodePort {health}: provided port is already allocated"
+            return
+        problem = _TAKEN if health in here else self._port_problem(health, key(service))
+        if problem:
+            problem = f"failed to allocate requested HealthCheck NodePort {health}: {problem}"
             error = FieldError.invalid("spec.healthCheckNodePort", health, problem)
             raise invalid(SERVICES, name(service), [error])
 
     def _check_port(self, service: Obj, index: int, port: int, own: str) -> None:
-        low, high = self._ports
-        holder = self._held_by(NODE_PORTS, str(port))
-        problem = ""
-        if holder == own:
-            return
-        if not low <= port <= high:
-            problem = f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
-        elif holder is not None:
-            problem = "provided port is already allocated"
+        problem = self._port_problem(port, own)
         if problem:
             error = FieldError.invalid(f"spec.ports[{index}].nodePort", port, problem)
             raise invalid(SERVICES, name(service), [error])
+
+    def _port_problem(self, port: int, own: str) -> str:
+        """Why the Service ``own`` cannot have a port that it asks for; "" when it can, or has it."""
+        low, high = self._ports
+        holder = self._held_by(NODE_PORTS, str(port))
+        if holder == own:
+            return ""
+        if not low <= port <= high:
+            return f"provided port is not in the valid range. The range of valid ports is {low}-{high}"
+        return "" if holder is None else _TAKEN
 
     def _free_port(self, here: set[int]) -> int:
         for port in self._port_order():

@@ -200,6 +200,18 @@ def test_the_health_check_port_follows_the_policy():
     assert "healthCheckNodePort" not in cluster.change(type="ClusterIP")
 
 
+@pytest.mark.parametrize(
+    ("port", "problem"),
+    [(22, "not in the valid range. The range of valid ports is 30000-32767"), (30080, "already allocated")],
+)
+def test_a_health_check_port_is_a_free_one_of_the_range(port: int, problem: str):
+    """Every host listens there: one outside could be any program's."""
+    ports = [{"name": "http", "port": 80, "nodePort": 30080}]
+    spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": ports}
+    assert problem in refused(Cluster().create, **spec, healthCheckNodePort=port)
+    assert Cluster().create(**spec, healthCheckNodePort=30081)["healthCheckNodePort"] == 30081
+
+
 def test_everything_a_service_holds_is_claimed_and_given_back():
     cluster = Cluster()
     cluster.create(type="LoadBalancer", externalTrafficPolicy="Local", ipFamilyPolicy="RequireDualStack")
