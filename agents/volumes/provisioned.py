@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from agents import mounts
@@ -20,15 +21,52 @@ from orca.api.volumes import ARCHIVE, DELETE, NFS_BASE, ON_DELETE, RETAIN, annot
 
 MODE = 0o777
 """Whoever a pod's containers run as may write, as with volumes of other local provisioners."""
+UNFINISHED = 0o600
+"""Of a directory that is not open yet. Nobody else gives a directory this mode: whoever finds it goes on."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def make_directory(path: str) -> None:
-    """All of it; only the last one is open to everybody. Raises OSError."""
+    """All of it; only the last one is open to everybody. Raises OSError, VolumeError where something else is."""
     target = Path(path)
-    if not target.is_dir():
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        target.mkdir(exist_ok=True)
-        target.chmod(MODE)
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with _parent(target.parent, PurePosixPath(target.name)) as at:
+        _make_open(target.name, at)
+
+
+def _make_open(last: str, at: int) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(last, UNFINISHED, dir_fd=at)
+    mode = os.stat(last, dir_fd=at, follow_symlinks=False).st_mode
+    if not stat.S_ISDIR(mode):
+        raise VolumeError(f"{last} is there and is no directory")
+    if mode & 0o777 == UNFINISHED:
+        made = os.open(last, _DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+        try:
+            os.fchmod(made, MODE)
+        finally:
+            os.close(made)
+
+
+@contextmanager
+def _parent(base: Path, inside: PurePosixPath, *, make: bool = False) -> Iterator[int]:
+    """A descriptor of the directory that ``inside`` is in. Raises OSError.
+
+    No link below ``base`` is followed: who has a volume may put links into it, and with a pattern of their class name a
+    directory behind one, which would be anywhere on this host.
+    """
+    at = os.open(base, _DIRECTORY)
+    try:
+        for part in inside.parts[:-1]:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, 0o755, dir_fd=at)
+            deeper = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = deeper
+        yield at
+    finally:
+        os.close(at)
 
 
 def remove_directory(volume: Obj) -> None:
@@ -52,7 +90,7 @@ class Exports:
     async def make_directory(self, volume: Obj) -> None:
         """The volume's, where it is missing. Raises VolumeError, OSError."""
         async with self._mounted(volume) as (base, inside):
-            await asyncio.to_thread(make_directory, str(base / inside))
+            await asyncio.to_thread(_make_below, base, inside)
 
     async def remove_directory(self, volume: Obj) -> None:
         """Delete, keep or rename the volume's directory, as its class said. Raises VolumeError, OSError."""
@@ -60,11 +98,7 @@ class Exports:
         if what == RETAIN:
             return
         async with self._mounted(volume) as (base, inside):
-            target = base / inside
-            if what == ARCHIVE:
-                await asyncio.to_thread(_archive, target)
-            else:
-                await asyncio.to_thread(removal.remove, target)
+            await asyncio.to_thread(_archive if what == ARCHIVE else _remove_below, base, inside)
 
     @asynccontextmanager
     async def _mounted(self, volume: Obj) -> AsyncIterator[tuple[Path, PurePosixPath]]:
@@ -83,9 +117,20 @@ class Exports:
             await asyncio.to_thread(_let_go, path)
 
 
-def _archive(path: Path) -> None:
-    if path.is_dir():
-        os.rename(path, path.with_name(f"archived-{path.name}"))
+def _make_below(base: Path, inside: PurePosixPath) -> None:
+    with _parent(base, inside, make=True) as at:
+        _make_open(inside.name, at)
+
+
+def _remove_below(base: Path, inside: PurePosixPath) -> None:
+    with suppress(FileNotFoundError), _parent(base, inside) as at:
+        removal.remove(Path(f"/proc/self/fd/{at}") / inside.name)
+
+
+def _archive(base: Path, inside: PurePosixPath) -> None:
+    with suppress(FileNotFoundError), _parent(base, inside) as at:
+        if stat.S_ISDIR(os.stat(inside.name, dir_fd=at, follow_symlinks=False).st_mode):
+            os.rename(inside.name, f"archived-{inside.name}", src_dir_fd=at, dst_dir_fd=at)
 
 
 def _let_go(path: Path) -> None:

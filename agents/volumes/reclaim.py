@@ -49,7 +49,14 @@ class Reclaimer:
 
     async def _sync(self, volume_key: str) -> Outcome:
         volume = self._volumes.get(volume_key)
-        if volume is None or is_terminating(volume) or (volume.get("status") or {}).get("phase") != "Released":
+        if volume is None or not _is_to_go(volume):
+            return DONE
+        try:
+            # It is for good: somebody may have said otherwise since the watch told of it.
+            volume = await self._client.get(PERSISTENTVOLUMES, name(volume))
+        except ApiError as error:
+            return DONE if is_not_found(error) else RetryAfter()
+        if not _is_to_go(volume):
             return DONE
         try:
             await self._remove(volume)
@@ -73,3 +80,10 @@ class Reclaimer:
             await self._exports.remove_directory(volume)
         else:
             raise VolumeError(f"volumes of {provisioner or 'nobody'} are not removed by hosts")
+
+
+def _is_to_go(volume: Obj) -> bool:
+    """Whether what is on a volume is nobody's. The label alone does not say so: it stays when somebody decides to
+    retain the volume, or gives it to another claim."""
+    released = (volume.get("status") or {}).get("phase") == "Released"
+    return released and not is_terminating(volume) and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete"

@@ -164,7 +164,8 @@ class NodeAuthorizer:
         """Whether the node was told to remove a volume that is nobody's any more."""
         volume = self._reader.peek(PERSISTENTVOLUMES, "", volume_name) or {}
         released = (volume.get("status") or {}).get("phase") == "Released"
-        return released and bool(volume) and labels(volume).get(RECLAIM_ON) == node
+        unwanted = (volume.get("spec") or {}).get("persistentVolumeReclaimPolicy") == "Delete"
+        return released and unwanted and labels(volume).get(RECLAIM_ON) == node
 
     def _volumes(self, node: str) -> dict[str, Obj]:
         """PersistentVolumes behind the claims of the node's pods."""

@@ -1,6 +1,8 @@
 """RBAC, nodes, and the default policy."""
 
-from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, PODS, ROLEBINDINGS, ROLES
+from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, PERSISTENTVOLUMES, PODS, ROLEBINDINGS, ROLES
+from orca.api.selectors import parse_label_selector
+from orca.api.volumes import RECLAIM_ON
 from orca.auth import Action, UserInfo, build_authorizer
 from orca.auth.default_roles import cluster_roles, default_policy
 from tests.unit.auth.fakes import Reader, made
@@ -160,3 +162,30 @@ def test_nodes_have_their_own_things_only():
     assert not allowed(authorizer, NODE, "update", "leases", group="coordination.k8s.io", space="d", name="n1")
     assert not allowed(authorizer, NODE, "delete", "deployments", group="apps", space="d", name="x")
     assert allowed(authorizer, NODE, "watch", "endpointslices", group="discovery.k8s.io")
+
+
+def test_nodes_see_and_delete_volumes_that_they_are_to_remove_and_no_others():
+    reader, authorizer = default_world()
+
+    def put(name, *, node="n1", phase="Released", policy="Delete"):
+        volume = made("v1", "PersistentVolume", name, spec={"persistentVolumeReclaimPolicy": policy})
+        volume["metadata"]["labels"] = {RECLAIM_ON: node}
+        reader.put(PERSISTENTVOLUMES, {**volume, "status": {"phase": phase}})
+
+    put("mine")
+    put("bound", phase="Bound")
+    put("retained", policy="Retain")
+    put("other", node="n2")
+    for verb in ("get", "delete"):
+        assert allowed(authorizer, NODE, verb, "persistentvolumes", name="mine")
+        for other in ("bound", "retained", "other", "absent"):
+            assert not allowed(authorizer, NODE, verb, "persistentvolumes", name=other)
+    for chosen, may in (
+        (f"{RECLAIM_ON}=n1", True),
+        (f"{RECLAIM_ON}=n2", False),
+        (f"{RECLAIM_ON} in (n1,n2)", False),
+        (f"{RECLAIM_ON}!=n2", False),
+        ("", False),
+    ):
+        asked = Action("list", "", "persistentvolumes", labels=parse_label_selector(chosen))
+        assert authorizer.authorize(NODE, asked).allowed is may

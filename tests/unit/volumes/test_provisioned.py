@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ import pytest
 from agents.volumes.errors import VolumeError
 from agents.volumes.nfs import Nfs
 from agents.volumes.plugin import Places
-from agents.volumes.provisioned import Exports, make_directory, remove_directory
+from agents.volumes.provisioned import UNFINISHED, Exports, make_directory, remove_directory
 from agents.volumes.reclaim import Reclaimer
 from orca.api.builtin import EVENTS, PERSISTENTVOLUMES
 from orca.api.objects import Obj
+from orca.api.resources import Resource
 from orca.api.volumes import LOCAL_PATH, NFS_BASE, NFS_SUBDIR, ON_DELETE, PROVISIONED_BY, RECLAIM_ON
 from orca.client.clock import VirtualClock
 from orca.client.events import EventRecorder
@@ -29,7 +31,7 @@ def local(path: Path, *, node: str = "here") -> Obj:
             "labels": {RECLAIM_ON: node},
             "annotations": {PROVISIONED_BY: LOCAL_PATH},
         },
-        "spec": {"local": {"path": str(path)}},
+        "spec": {"local": {"path": str(path)}, "persistentVolumeReclaimPolicy": "Delete"},
         "status": {"phase": "Released"},
     }
 
@@ -42,6 +44,13 @@ def test_a_directory_is_open_to_whoever_runs_in_the_pod(tmp_path: Path) -> None:
     path.chmod(0o700)
     make_directory(str(path))
     assert path.stat().st_mode & 0o777 == 0o700, "what a pod did to it stays"
+
+
+def test_a_directory_whose_maker_died_is_opened_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "pvc-1_default_data"
+    path.mkdir(UNFINISHED)
+    make_directory(str(path))
+    assert path.stat().st_mode & 0o777 == 0o777
 
 
 @pytest.mark.parametrize("where", ["/etc", "pvc-2_x", "x/../pvc-1_x", "link"])
@@ -82,7 +91,10 @@ def share(on_delete: str = "delete") -> Obj:
     marks = {PROVISIONED_BY: NFS_SUBDIR, NFS_BASE: "/exports", ON_DELETE: on_delete}
     return {
         "metadata": {"name": "pvc-1", "annotations": marks, "labels": {RECLAIM_ON: "here"}},
-        "spec": {"nfs": {"server": "192.0.2.1", "path": "/exports/team/data"}},
+        "spec": {
+            "nfs": {"server": "192.0.2.1", "path": "/exports/team/data"},
+            "persistentVolumeReclaimPolicy": "Delete",
+        },
         "status": {"phase": "Released"},
     }
 
@@ -106,6 +118,53 @@ async def test_nothing_beside_the_export_is_touched(export: Export, tmp_path: Pa
         wrong["spec"]["nfs"]["path"] = path
         with pytest.raises(VolumeError):
             await exports.remove_directory(wrong)
+
+
+@pytest.mark.parametrize("on_delete", ["delete", "archive"])
+@pytest.mark.parametrize("link", ["team", "team/data"])
+async def test_links_in_an_export_lead_nowhere(export: Export, tmp_path: Path, on_delete: str, link: str) -> None:
+    outside = tmp_path / "outside"
+    (outside / "data").mkdir(parents=True)
+    (export.of / link).parent.mkdir(exist_ok=True)
+    (export.of / link).symlink_to(outside)
+    exports = Exports(export, tmp_path / "exports")
+    with pytest.raises((OSError, VolumeError)):
+        await exports.make_directory(share())
+    with suppress(OSError):
+        await exports.remove_directory(share(on_delete))
+    assert os.listdir(outside) == ["data"]
+    assert (export.of / link).is_symlink()
+
+
+class Ahead(FakeClient):
+    """Its watches lag: who asks is told that the volume is bound."""
+
+    async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Obj:
+        found = await super().get(resource, name, namespace, subresource=subresource)
+        return found | {"status": {"phase": "Bound"}}
+
+
+@pytest.mark.parametrize("lagging", [False, True])
+async def test_what_is_wanted_again_stays(export: Export, tmp_path: Path, lagging: bool) -> None:
+    """The policy was changed after the host had been named, or the watch lags behind a claim that got the volume."""
+    clock = VirtualClock()
+    client = (Ahead if lagging else FakeClient)(clock=clock)
+    recorder = EventRecorder(client, "orca-agent", clock=clock)
+    exports = Exports(export, tmp_path / "exports")
+    reclaimer = Reclaimer(client, "here", exports=exports, recorder=recorder, clock=clock)
+    path = tmp_path / "pvc-1_a"
+    path.mkdir()
+    volume = local(path)
+    if not lagging:
+        volume["spec"]["persistentVolumeReclaimPolicy"] = "Retain"
+    client.seed(PERSISTENTVOLUMES, volume)
+    task = asyncio.create_task(reclaimer.run())
+    await clock.settle()
+    await clock.advance(30)
+    task.cancel()
+    await asyncio.wait({task})
+    assert path.is_dir()
+    assert len(client.objects(PERSISTENTVOLUMES)) == 1
 
 
 async def test_a_host_removes_what_it_was_named_for(export: Export, tmp_path: Path) -> None:
