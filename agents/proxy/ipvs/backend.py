@@ -78,7 +78,7 @@ class IpvsBackend:
     async def update(self, changed: Mapping[str, tuple[ServicePort, ...]]) -> int:
         with _errors():
             if not self._known:
-                await self._blocking(self._look_around)
+                await self._see_addresses()
                 self._wanted.take(changed)
                 return await self._restore()
             touched = self._wanted.take(changed)
@@ -88,11 +88,10 @@ class IpvsBackend:
 
     async def heal(self) -> int:
         with _errors():
-            stirred, self._stirred = self._stirred or self._events is None, False
-            if self._known and stirred and await self._blocking(self._look_around):
-                # An address of the host has come or gone: node ports are served on it.
-                touched = self._wanted.render_again()
-                return await self._careful(lambda: self._change(touched))
+            if self._stirred or self._events is None:
+                touched = await self._see_addresses()
+                if touched is not None and self._known:
+                    return await self._careful(lambda: self._change(touched))
             now = time.monotonic()
             if self._draining and now >= self._drain_at:
                 self._drain_at = now + _DRAIN_SECONDS
@@ -122,10 +121,11 @@ class IpvsBackend:
     async def set_host(self, host: HostView) -> None:
         if host != self._host:
             self._host = host
-            with _errors():
-                await self._blocking(self._look_around)
-            self._wanted.render_again()
             self._known = False
+            self._wanted.render_again()
+            # Networks that serve node ports may be others; `update` looks again if this fails.
+            with _errors():
+                await self._see_addresses()
 
     async def remove_everything(self) -> None:
         self._known = False
@@ -266,6 +266,16 @@ class IpvsBackend:
             servers.apply([DropVirtual(key) for key in servers.found() if key in owned])
 
     # --- the host ----------------------------------------------------------------------------------------------------
+
+    async def _see_addresses(self) -> Touched | None:
+        """Learn the host's addresses; when one has come or gone, what that changes: node ports are served on them."""
+        self._stirred = False
+        try:
+            moved = await self._blocking(self._look_around)
+        except BaseException:
+            self._stirred = True
+            raise
+        return self._wanted.render_again() if moved else None
 
     def _look_around(self) -> bool:
         """Learn the host's addresses; returns whether they are others than before."""
