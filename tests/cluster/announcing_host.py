@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 
 from agents.balancer import frames
+from agents.balancer.model import TOLD_AT
 from agents.balancer.segment import Segment
 
 
@@ -22,9 +24,15 @@ async def run(interface: str, addresses: list[str]) -> None:
     segment = Segment(interface, heard)
     for address in addresses:
         segment.listen_for(address)
-        for frame in frames.announcement(address, segment.mac):
-            segment.send(frame)
-    print("announced", flush=True)
+    # As the announcer does: kernels let no new claim change what they have learnt a moment ago.
+    began = time.monotonic()
+    for at in TOLD_AT:
+        await asyncio.sleep(max(began + at - time.monotonic(), 0))
+        for address in addresses:
+            for frame in frames.announcement(address, segment.mac):
+                segment.send(frame)
+        if at == TOLD_AT[0]:
+            print("announced", flush=True)
     await asyncio.Event().wait()
 
 
