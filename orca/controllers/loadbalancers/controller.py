@@ -39,6 +39,8 @@ class LoadBalancerController(Controller):
         self._waiting: dict[str, str] = {}
         """Service -> why it has no address."""
         self._heard: dict[str, float] = {}
+        self._asked: dict[str, tuple[float, bool]] = {}
+        """Silent host -> (when it was tried to reach, whether it was there)."""
         self._since: dict[str, tuple[str, float]] = {}
         """Service -> (its announcer, since when)."""
         self._began = self.clock.monotonic()
@@ -51,7 +53,7 @@ class LoadBalancerController(Controller):
         self._services.informer.on_delete(self._service_gone)
         self._nodes.informer.on_add(self._node_changed)
         self._nodes.informer.on_update(self._node_updated)
-        self._nodes.informer.on_delete(self._node_changed)
+        self._nodes.informer.on_delete(self._node_gone)
         self._slices.informer.on_change(self._slice_changed)
         leases = self.caches.of(LEASES).informer
         leases.on_add(self._lease_seen)
@@ -104,6 +106,11 @@ class LoadBalancerController(Controller):
 
     def _node_changed(self, node: Obj) -> None:
         del node
+        self._look_at_all()
+
+    def _node_gone(self, node: Obj) -> None:
+        self._heard.pop(name(node), None)
+        self._asked.pop(name(node), None)
         self._look_at_all()
 
     def _slice_changed(self, found: Obj) -> None:
@@ -185,7 +192,7 @@ class LoadBalancerController(Controller):
         silent = self._silent_since(of, current)
         if announcers.LOST_SECONDS <= silent < announcers.DEAF_SECONDS:
             node = self._nodes.get(current)
-            if node is not None and await answers(node):
+            if node is not None and await self._is_there(node):
                 silent = 0.0
         pool = next((one for one in self._pools or () if any(ip_address(ip) in one for ip in chosen)), None)
         return announcers.announcer(
@@ -196,6 +203,14 @@ class LoadBalancerController(Controller):
             local=local,
             selector=pool.node_selector if pool is not None else None,
         )
+
+    async def _is_there(self, node: Obj) -> bool:
+        """Asked once for all Services that a host announces: one that is gone takes a second to say nothing."""
+        asked, there = self._asked.get(name(node), (float("-inf"), False))
+        if self.clock.monotonic() - asked >= LOOK_SECONDS:
+            there = await answers(node)
+            self._asked[name(node)] = self.clock.monotonic(), there
+        return there
 
     def _silent_since(self, service: str, host: str) -> float:
         """Seconds in which a host that should renew its lease often has not."""

@@ -1,5 +1,7 @@
 """LoadBalancer without a cloud: pools, addresses, who announces, and what Services show of it."""
 
+import asyncio
+
 import pytest
 
 from orca.api.builtin import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, SERVICES
@@ -340,6 +342,29 @@ async def test_a_host_that_is_there_while_its_agent_starts_again_keeps_its_addre
         there[0] = False
         await seconds(2)
         assert (await _now(cluster))[1] == other, "then it is gone after all"
+
+
+async def test_a_lost_host_is_asked_once_for_all_that_it_announces(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def answers(node: Obj) -> bool:
+        asked.append(node["metadata"]["name"])
+        await asyncio.sleep(0)
+        return False
+
+    monkeypatch.setattr("orca.controllers.loadbalancers.controller.answers", answers)
+    async with running_one(LoadBalancerController) as (cluster, _):
+        _node(cluster, "host-1")
+        _pools(cluster)
+        for number in range(3):
+            cluster.api.seed(SERVICES, service(f"web-{number}"))
+        await cluster.settle(1)
+        _node(cluster, "host-2")
+        for _ in range(10):
+            await _beat(cluster, "host-2")
+            await cluster.settle(1)
+        assert {(await _now(cluster, f"web-{number}"))[1] for number in range(3)} == {"host-2"}
+        assert asked == ["host-1"]
 
 
 async def test_an_excluded_host_hands_over_at_once() -> None:
