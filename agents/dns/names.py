@@ -48,7 +48,7 @@ class Names:
 
     def start_with(self, kept: Kept) -> None:
         """Go by what was known to an agent before, until the API tells."""
-        if self._told or not kept.services:
+        if self._told or self._kept is not None or not kept.services:
             return
         for service, slices in kept.services:
             self._put(key(service), service, slices)

@@ -95,12 +95,20 @@ class Nft:
         if not self._program:
             raise KernelError(self._problem or "nft is not installed")
         # Input as a file in memory: a pipe would break when the program ends before it has read everything.
-        with os.fdopen(os.memfd_create("nft"), "w+") as source:
-            source.write(text)
-            source.seek(0)
-            process = await asyncio.create_subprocess_exec(
-                self._program, *arguments, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-            )
+        try:
+            with os.fdopen(os.memfd_create("nft"), "w+") as source:
+                source.write(text)
+                source.seek(0)
+                process = await asyncio.create_subprocess_exec(
+                    self._program,
+                    *arguments,
+                    stdin=source,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                )
+        except OSError as error:
+            # No memory, no more processes, or somebody is just installing another version.
+            raise KernelError(f"nft cannot be run: {error.strerror or error}") from error
         try:
             output, errors = await process.communicate()
         except asyncio.CancelledError:

@@ -148,3 +148,20 @@ async def test_settled_means_told(monkeypatch: pytest.MonkeyPatch) -> None:
         await heard.wait()
         await host.proxy.settled()
         assert host.endpoints() == ["10.244.1.2"]
+
+
+async def test_a_change_survives_a_fault_that_nobody_thought_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch, service(), HINTED) as here:
+        update = here.backend.update
+
+        async def broken(changed: Mapping[str, tuple[ServicePort, ...]]) -> int:
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(here.backend, "update", broken)
+        here.proxy._mark("default/web")
+        with pytest.raises(RuntimeError):
+            await here.proxy._sync()
+        monkeypatch.setattr(here.backend, "update", update)
+        told = len(here.backend.told)
+        await here.proxy._sync()
+        assert "default/web" in here.backend.told[told]
