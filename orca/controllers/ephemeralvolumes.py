@@ -63,8 +63,9 @@ class EphemeralVolumeController(Controller):
             return DONE
         done = True
         for claim in wanted(pod):
-            if not self._is_there(pod, claim):
-                done &= await self._make(pod, claim)
+            present = self._claims.get(f"{namespace(claim)}/{name(claim)}")
+            done &= self._is_own(pod, present) if present is not None else await self._make(pod, claim)
+        # A claim that is in the way may go, and nothing tells whose name it had taken.
         return DONE if done else RetryAfter()
 
     async def _make(self, pod: Obj, claim: Obj) -> bool:
@@ -78,12 +79,10 @@ class EphemeralVolumeController(Controller):
             return False
         return True
 
-    def _is_there(self, pod: Obj, claim: Obj) -> bool:
-        present = self._claims.get(key(claim))
-        if present is None:
-            return False
+    def _is_own(self, pod: Obj, present: Obj) -> bool:
         owner = controller_of(present)
-        if owner is None or owner["uid"] != uid(pod):
-            text = f'PVC "{name(claim)}" was not created for pod "{key(pod)}" (pod is not owner)'
-            self.recorder.event(pod, "Warning", "EphemeralVolumeClaimFailed", text)
-        return True
+        if owner is not None and owner["uid"] == uid(pod):
+            return True
+        text = f'PVC "{name(present)}" was not created for pod "{key(pod)}" (pod is not owner)'
+        self.recorder.event(pod, "Warning", "EphemeralVolumeClaimFailed", text)
+        return False

@@ -4,7 +4,7 @@ Reference: k8s.io/kubernetes ``pkg/scheduler/framework/plugins/volumebinding`` (
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
 from orca.api.objects import Obj, annotations, key, meta, name, namespace, uid
@@ -52,14 +52,23 @@ class VolumeBinder:
         for one in wanted:
             self._waiting.setdefault(one, set()).add(event)
         try:
-            await self._wait(wanted, event, alive, seconds)
+            await self._wait(wanted, event, alive, seconds, {key(claim): node for claim in plan.dynamic})
         finally:
             for one in wanted:
                 self._waiting[one].discard(event)
                 if not self._waiting[one]:
                     del self._waiting[one]
 
-    async def _wait(self, wanted: list[str], event: asyncio.Event, alive: Callable[[], bool], seconds: float) -> None:
+    async def _wait(
+        self,
+        wanted: list[str],
+        event: asyncio.Event,
+        alive: Callable[[], bool],
+        seconds: float,
+        chosen: Mapping[str, str],
+    ) -> None:
+        """``chosen``: the node by claim whose volume has to be made."""
+        told: set[str] = set()
         expired = asyncio.Event()
         timer = asyncio.create_task(self._after(seconds, event, expired))
         try:
@@ -68,6 +77,13 @@ class VolumeBinder:
                     raise VolumesNotBound("the pod is gone")
                 if expired.is_set():
                     raise VolumesNotBound("timed out waiting for the condition")
+                for one, node in chosen.items():
+                    claim = self._storage.claims.get(one)
+                    if claim is not None and annotation(claim, SELECTED_NODE) == node:
+                        told.add(one)
+                    elif one in told and claim is not None and not is_bound(claim):
+                        # Whoever was to make the volume takes the node's name away when it cannot there.
+                        raise VolumesNotBound(f'provisioning failed for PVC "{one.rpartition("/")[2]}"')
                 event.clear()
                 await event.wait()
         finally:

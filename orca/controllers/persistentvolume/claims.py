@@ -160,6 +160,9 @@ class PersistentVolumeClaimBinder(Controller):
         provisioner = storage_class["provisioner"]
         if provisioner not in BUILT_IN:
             return await self._leave_to(claim, provisioner)
+        chosen = annotation(claim, SELECTED_NODE)
+        if chosen and self._nodes.get(chosen) is None:
+            return await self._choose_again(claim, chosen)
         try:
             node = self._node_for(claim, storage_class)
             volume = provision(claim, storage_class, node)
@@ -177,6 +180,14 @@ class PersistentVolumeClaimBinder(Controller):
         text = f"Successfully provisioned volume {name(made)} using {provisioner}"
         self.recorder.event(claim, "Normal", "ProvisioningSucceeded", text)
         await self._bind(claim, made)
+        return DONE
+
+    async def _choose_again(self, claim: Obj, gone: str) -> Outcome:
+        """The node that the scheduler chose is gone: nothing can be made there, and pods would wait for it for ever."""
+        text = f'Failed to get target node: node "{gone}" not found'
+        self.recorder.event(claim, "Warning", "ProvisioningFailed", text)
+        kept = {mark: value for mark, value in annotations(claim).items() if mark != SELECTED_NODE}
+        await self._claims.update({**claim, "metadata": {**meta(claim), "annotations": kept}})
         return DONE
 
     async def _leave_to(self, claim: Obj, provisioner: str) -> Outcome:
@@ -199,10 +210,7 @@ class PersistentVolumeClaimBinder(Controller):
         """The one that the scheduler chose, else among those that may the one with the fewest such volumes."""
         chosen = annotation(claim, SELECTED_NODE)
         if chosen:
-            node = self._nodes.get(chosen)
-            if node is None:
-                raise ProvisioningError(f'node "{chosen}" not found')
-            return node
+            return self._nodes.get(chosen)
         if storage_class["provisioner"] != LOCAL_PATH:
             return None
         ready = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orca.api.builtin import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
+from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, is_terminating, key, labels, meta, name
 from orca.api.times import format_time
 from orca.api.volumes import BUILT_IN, LOCAL_PATH, PROVISIONED_BY, RECLAIM_ON, annotation, reachable_from
@@ -45,6 +46,9 @@ class PersistentVolumeBinder(Controller):
             return DONE
         claim = self._claims.get(claim_key(volume)) if claim_key(volume) else None
         plan = plan_volume(volume, claim)
+        if plan.phase == "Released":
+            # There is no way back, and the claim may have come just before the volume: only the server knows.
+            plan = plan_volume(volume, await self._claim_now(volume))
         if plan.unbind:
             volume = await self._volumes.update(unbound(volume, wholly=plan.wholly))
             await self._set_phase(volume, "Available", "")
@@ -52,6 +56,16 @@ class PersistentVolumeBinder(Controller):
         if plan.phase:
             volume = await self._set_phase(volume, plan.phase, plan.message)
         return await self._reclaim(volume) if plan.reclaim else DONE
+
+    async def _claim_now(self, volume: Obj) -> Obj | None:
+        """The claim that a volume is set aside for. Raises ApiError."""
+        reference = volume["spec"]["claimRef"]
+        try:
+            return await self.client.get(PERSISTENTVOLUMECLAIMS, reference["name"], reference["namespace"])
+        except ApiError as error:
+            if is_not_found(error):
+                return None
+            raise
 
     async def _set_phase(self, volume: Obj, phase: str, message: str) -> Obj:
         status = volume.get("status") or {}

@@ -223,6 +223,34 @@ async def test_a_delayed_claim_waits_for_the_schedulers_choice() -> None:
         assert "host-2" in str(made["spec"]["nodeAffinity"])
 
 
+async def test_a_choice_of_a_node_that_is_gone_is_taken_back() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(NODES, node())
+        cluster.api.seed(STORAGECLASSES, storage_class(volumeBindingMode="WaitForFirstConsumer"))
+        chosen = claim(storageClassName="local-path")
+        chosen["metadata"]["annotations"] = {"volume.kubernetes.io/selected-node": "gone"}
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, chosen)
+        await cluster.settle(1)
+        assert "volume.kubernetes.io/selected-node" not in (await of(cluster))["metadata"].get("annotations", {})
+        assert "ProvisioningFailed" in {one["reason"] for one in cluster.api.objects(EVENTS)}
+
+
+async def test_only_the_server_says_that_a_claim_is_gone() -> None:
+    """The watch of claims lags behind that of volumes."""
+    async with running(host=False) as cluster:
+        await cluster.settle(1)
+        watches = cluster.api._of(PERSISTENTVOLUMECLAIMS).watches
+        assert watches
+        watches.clear()
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim(volumeName="pv"))
+        reference = {"namespace": "default", "name": "data", "uid": "uid-data"}
+        cluster.api.seed(PERSISTENTVOLUMES, volume(claimRef=reference))
+        cluster.api.seed(PERSISTENTVOLUMES, volume("old", claimRef={**reference, "uid": "uid-before"}))
+        await cluster.settle(1)
+        assert (await pv(cluster))["status"]["phase"] == "Bound"
+        assert (await pv(cluster, "old"))["status"]["phase"] == "Released"
+
+
 async def test_other_provisioners_are_told_and_the_default_class_comes_late() -> None:
     async with running(host=False) as cluster:
         waiting = claim()
@@ -270,6 +298,9 @@ async def test_a_claim_of_somebody_else_is_not_taken_for_a_pods_own() -> None:
         await cluster.settle(2)
         told = {one["message"] for one in cluster.api.objects(EVENTS)}
         assert 'PVC "p-scratch" was not created for pod "default/p" (pod is not owner)' in told
+        await cluster.api.delete(PERSISTENTVOLUMECLAIMS, "p-scratch", "default")
+        await cluster.settle(60)
+        assert (await of(cluster, "p-scratch"))["metadata"]["ownerReferences"][0]["uid"] == "uid-p"
 
 
 NFS = {"server": "nfs.example", "path": "/exports"}

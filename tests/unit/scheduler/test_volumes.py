@@ -162,6 +162,24 @@ async def test_a_volume_that_never_comes_lets_the_pod_be_tried_again() -> None:
         assert len(scheduler.snapshot.placed) == 0 or placed(client)["p"] == ""
 
 
+async def test_a_volume_that_cannot_be_made_lets_the_pod_be_tried_again_at_once() -> None:
+    client, clock, scheduler = setup(node("a"))
+    client.seed(STORAGECLASSES, late("example.com/p"))
+    client.seed(PERSISTENTVOLUMECLAIMS, claim())
+    async with running(scheduler, clock):
+        await client.create(PODS, using("data"))
+        await clock.advance(1)
+        taken = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": None}}}
+        await client.patch(PERSISTENTVOLUMECLAIMS, "data", taken, "default")
+        await clock.advance(1)
+        assert 'running PreBind plugin "VolumeBinding": provisioning failed for PVC "data"' in events(
+            client, "FailedScheduling"
+        )
+        await clock.advance(15)
+        found = await client.get(PERSISTENTVOLUMECLAIMS, "data", "default")
+        assert found["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] == "a", "tried again"
+
+
 async def test_a_pod_that_goes_meanwhile_frees_its_place() -> None:
     client, clock, scheduler = setup(node("a"))
     client.seed(STORAGECLASSES, late("example.com/p"))
