@@ -18,21 +18,24 @@ SECONDS = 60.0
 
 
 class AsideError(Exception):
-    """The process failed or hung; the message is the end of a sentence about what it was to do."""
+    """The process could not be started, failed or hung; the message is the end of a sentence about what it was to do."""
 
 
 async def ask(module: str, question: object, *, seconds: float = SECONDS) -> Any:
     """What ``module`` answers. Raises AsideError; the process has ended whenever this has."""
     # `-P`: nothing is imported from wherever the agent was started.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        module,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            module,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise AsideError(f"no process could be started: {error}") from error
     try:
         async with asyncio.timeout(seconds):
             found, errors = await process.communicate(json.dumps(question).encode())

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import ipaddress
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,8 +74,10 @@ def certificates_by_key(ca_pem: bytes) -> dict[str, bytes]:
     Raises ValueError."""
     found: dict[str, bytes] = {}
     for match in _PEM.finditer(ca_pem):
-        key = _parts(base64.b64decode(match[1]))[5].expect(der.SEQUENCE)
-        found[hashlib.sha256(key.raw).hexdigest()] = match[0] + b"\n"
+        certificate = base64.b64decode(match[1])
+        key = _parts(certificate)[5].expect(der.SEQUENCE)
+        # Written anew: whoever trusts it must not read something else out of what was only skimmed here.
+        found[hashlib.sha256(key.raw).hexdigest()] = ssl.DER_cert_to_PEM_cert(certificate).encode()
     return found
 
 
@@ -106,6 +109,8 @@ def _alternative_names(extensions: Element) -> list[str]:
     found: list[str] = []
     for extension in der.parse(extensions.content).expect(der.SEQUENCE).children():
         parts = extension.expect(der.SEQUENCE).children()  # type, whether critical unless not, value
+        if len(parts) < 2:
+            raise ValueError("not an extension")
         if parts[0].expect(der.OID).content != _ALTERNATIVE_NAMES:
             continue
         for one in der.parse(parts[-1].expect(der.OCTETS).content).expect(der.SEQUENCE).children():

@@ -23,6 +23,9 @@ ANSWER_SECONDS = 5.0
 PARALLEL = 32
 _PATH = "/stats/summary?only_cpu_and_memory=true"
 
+# The last four: a host that is broken, or no host, may answer anything, and must not spoil what others tell.
+_NO_ANSWER = (ApiError, aiohttp.ClientError, OSError, TimeoutError, AttributeError, KeyError, TypeError, ValueError)
+
 log = structlog.get_logger()
 
 
@@ -89,11 +92,11 @@ class Collector:
         try:
             async with self._gate:
                 sample = read(await self._summary(node))
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError, KeyError, TypeError, ValueError) as error:
+            use = HostUse(uses(sample, former), sample.pods)
+        except _NO_ANSWER as error:
             log.info("what a host uses is not known", node=node, error=str(error) or repr(error))
             self._known[node] = _Known(self._clock.monotonic() + FAILED_SECONDS, None, former)
             return None
-        use = HostUse(uses(sample, former), sample.pods)
         self._known[node] = _Known(self._clock.monotonic() + FRESH_SECONDS, use, sample)
         return use
 

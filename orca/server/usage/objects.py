@@ -76,10 +76,14 @@ class UsageKinds:
 
     async def pods(self, space: str, only: str) -> list[Entry]:
         """Running pods of a namespace ("": of all), or the one of that name."""
+        present = {name(node) for node in self._store.peek_list(NODES)}
+        self._collector.forget(present)
         wanted = [
             pod
             for pod in self._store.peek_list(PODS, space)
-            if (not only or name(pod) == only) and (pod.get("status") or {}).get("phase") == "Running"
+            if (not only or name(pod) == only)
+            and (pod.get("status") or {}).get("phase") == "Running"
+            and pod["spec"].get("nodeName") in present
         ]
         found = await self._collector.of(pod["spec"]["nodeName"] for pod in wanted)
         return self._entries(

@@ -141,6 +141,17 @@ def test_keys_of_a_bundle_are_hashed_as_join_tokens_have_them() -> None:
     assert certificates.certificates_by_key(b"") == {}
 
 
+def test_what_is_trusted_is_what_was_hashed() -> None:
+    first, rest = CA.pem.split(b"\n", 1)
+    for disguised in (first + b"\n: !\n" + rest, first + b"\n\n--\n" + rest):
+        assert certificates.certificates_by_key(disguised) == {CA.pin: CA.pem}
+
+
+def test_an_empty_extension_is_a_value_error() -> None:
+    with pytest.raises(ValueError):
+        certificates._alternative_names(der.parse(bytes.fromhex("a304 3002 3000")))
+
+
 @given(st.data())
 def test_what_is_no_certificate_is_a_value_error_and_nothing_else(data: st.DataObject) -> None:
     whole = bytearray(CA.certificate.public_bytes(serialization.Encoding.DER))
