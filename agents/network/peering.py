@@ -47,11 +47,20 @@ class Peering:
         """Make the ways of ours to other hosts exactly these; node -> why its pods cannot be reached."""
         problems = dict(plan.problems)
         present = self._routes()
-        tunnel = self._ensure_tunnel(end) if plan.peers else nl.index_of(TUNNEL)
+        tunnel, fault = nl.index_of(TUNNEL), ""
         if plan.peers:
-            self._add_neighbours(tunnel, plan.peers)
+            try:
+                tunnel = self._ensure_tunnel(end)
+                self._add_neighbours(tunnel, plan.peers)
+            except OSError as error:
+                # A kernel without vxlan, say: hosts on one segment have nothing to do with it.
+                fault = f"the tunnel cannot be set up: {error.strerror or error}"
         wanted: set[str] = set()
         for route in plan.routes:
+            if route.tunnel and fault:
+                wanted.add(route.cidr)
+                problems[route.node] = f"no way to the pods of node {route.node}: {fault}"
+                continue
             try:
                 index = tunnel if route.tunnel else self._interface(route.via)
                 wanted.add(route.cidr)
@@ -66,7 +75,7 @@ class Peering:
             self.remove_route(cidr)
         if tunnel and not plan.peers:
             self._remove_tunnel()
-        elif tunnel:
+        elif tunnel and not fault:
             self._remove_neighbours(tunnel, plan.peers)
         return problems
 

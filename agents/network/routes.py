@@ -120,9 +120,10 @@ def standing_of(node: Obj) -> Standing:
         segments = tuple(str(ipaddress.ip_network(one)) for one in told[SEGMENTS].split(",") if one)
         backend = NetworkBackend(told.get(BACKEND_TYPE) or "auto")
         public_ip = str(ipaddress.ip_address(told[PUBLIC_IP]))
-        if not _is_hardware(hardware):
+        if hardware != tunnel_hardware(name(node)):
+            # Every host's follows from its name: one that claims another's would get what is sent to that one's pods.
             hardware = ""
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Standing(addresses)
     return Standing(addresses, segments, backend, hardware, public_ip)
 
@@ -200,11 +201,6 @@ def _tunnel_problem(own: Standing, other: Standing, family: int) -> str:
 def _within(ip: str, ranges: Iterable[str]) -> bool:
     address = ipaddress.ip_address(ip)
     return any(address in ipaddress.ip_network(one) for one in ranges)
-
-
-def _is_hardware(text: str) -> bool:
-    parts = text.split(":")
-    return len(parts) == 6 and all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts)
 
 
 def _is_ip(text: str) -> bool:
