@@ -18,7 +18,7 @@ SECONDS = 60.0
 
 
 class AsideError(Exception):
-    """The process could not be started, failed or hung; the message is the end of a sentence about what it was to do."""
+    """The process could not start, failed or hung; the message is the end of a sentence about what it was to do."""
 
 
 async def ask(module: str, question: object, *, seconds: float = SECONDS) -> Any:

@@ -85,6 +85,7 @@ class World:
     claims: Sequence[Obj] = ()
     volumes: Sequence[Obj] = ()
     classes: Sequence[Obj] = ()
+    csi_nodes: Sequence[Obj] = ()
     events: Sequence[Obj] = ()
     """Of the objects that are explained."""
     logs: dict[tuple[str, str], str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from orca.api.builtin import (
     BUILTIN,
     CRONJOBS,
+    CSINODES,
     DAEMONSETS,
     DEPLOYMENTS,
     EVENTS,
@@ -85,6 +86,7 @@ async def world(client: HttpsClient, concerned: Sequence[Obj], space: str) -> Wo
             found.claims = await _all(client, PERSISTENTVOLUMECLAIMS, found)
             found.volumes = await _all(client, PERSISTENTVOLUMES, found)
             found.classes = await _all(client, STORAGECLASSES, found)
+            found.csi_nodes = await _all(client, CSINODES, found)
     await _logs(client, pods[:5], space, found)
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from orca.api.objects import Obj
+from orca.api.objects import Obj, is_terminating, uid
 from orca.api.podphase import is_finished
 from orca.api.quantity import Quantity
 from orca.explain.why.findings import Finding, NodeVerdict, Obstacle, Placement, World
@@ -34,8 +34,8 @@ Told = Iterator[tuple[str, str, int]]
 """(says, fix, effort)"""
 
 
-def snapshot_of(world: World) -> Snapshot:
-    """The cluster as the scheduler sees it."""
+def snapshot_of(world: World, pod: Obj) -> Snapshot:
+    """The cluster as the scheduler sees it when it looks for a node for a pod."""
     snapshot = Snapshot()
     for space in world.namespaces:
         snapshot.set_namespace(space)
@@ -47,15 +47,27 @@ def snapshot_of(world: World) -> Snapshot:
         snapshot.storage.set_volume(volume)
     for one in world.classes:
         snapshot.storage.set_class(one)
-    for pod in world.pods:
-        if pod["spec"].get("nodeName") and not is_finished(pod):
-            snapshot.place(pod, pod["spec"]["nodeName"])
+    for one in world.csi_nodes:
+        snapshot.storage.set_csi_node(one)
+    for other in world.pods:
+        if is_finished(other):
+            continue
+        where, nominated = other["spec"].get("nodeName"), (other.get("status") or {}).get("nominatedNodeName")
+        if where:
+            snapshot.place(other, where)
+        elif nominated and uid(other) != uid(pod) and not is_terminating(other) and _priority(other) >= _priority(pod):
+            # Room that was made for others, who have not come yet, is theirs.
+            snapshot.place(other, nominated, awaited=True)
     return snapshot
+
+
+def _priority(pod: Obj) -> int:
+    return int(pod["spec"].get("priority") or 0)
 
 
 def judge(pod: Obj, world: World) -> Placement:
     """Put a pod that has no node to every rule on every node."""
-    snapshot = snapshot_of(world)
+    snapshot = snapshot_of(world, pod)
     task = Task.of(pod)
     if not snapshot.slots:
         return Placement(whole=(Finding("there is no node", "join a host: see the README"),))

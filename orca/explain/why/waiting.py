@@ -51,19 +51,33 @@ def _unplaced(pod: Obj, world: World, title: str) -> Explanation:
     scheduler = spec.get("schedulerName") or DEFAULT_SCHEDULER
     if scheduler != DEFAULT_SCHEDULER:
         told = f"it is left to the scheduler {scheduler!r}"
-        return Explanation(title, "has no node", (Finding(told, f"run that scheduler, or use {DEFAULT_SCHEDULER}"),))
-    if "nodes" in world.unread or "pods" in world.unread:
+        last = tuple(_told(world, pod, ("FailedScheduling",)))
+        fix = "" if last else f"run that scheduler, or use {DEFAULT_SCHEDULER}"
+        return Explanation(title, "has no node", (Finding(told, fix), *last))
+    if set(world.unread) - {"events"}:
+        # By half of the facts a pod seems to fit where it does not, or to lack a claim that is there.
         told = f"not allowed to read: {', '.join(world.unread)}"
         last = tuple(_told(world, pod, ("FailedScheduling",)))
         return Explanation(title, "has no node", (Finding(told, "ask with more rights"), *last))
     placement = judge(pod, world)
     findings = list(placement.whole)
     if placement.fits:
-        findings.append(Finding(f"{', '.join(placement.fits)} would take it now: it is about to be placed", waits=True))
+        says = (
+            f"{', '.join(placement.fits)} would take it now by the scheduler's default rules: it is about to be placed"
+        )
+        findings.append(Finding(says, details=_last_verdict(pod), waits=True))
     nominated = (pod.get("status") or {}).get("nominatedNodeName")
     if nominated:
         findings.append(Finding(f"room is being made on {nominated} by ending pods of lower priority", waits=True))
     return Explanation(title, "has no node", tuple(findings), placement)
+
+
+def _last_verdict(pod: Obj) -> tuple[str, ...]:
+    """What the scheduler said when it found no node: the cluster was another then, or its profile has other rules."""
+    for one in (pod.get("status") or {}).get("conditions") or ():
+        if one.get("type") == "PodScheduled" and one.get("status") == "False" and one.get("message"):
+            return (f"the scheduler said at {one.get('lastTransitionTime') or 'some time'}: {one['message']}",)
+    return ()
 
 
 def _ending(pod: Obj, world: World, now: datetime) -> Iterator[Finding]:

@@ -209,7 +209,40 @@ def test_pods_that_nobody_places() -> None:
     gated = pod("p", schedulingGates=[{"name": "quota"}])
     assert "gated by quota" in told(gated).findings[0].says
     assert "scheduler 'mine'" in told(pod("p", schedulerName="mine")).findings[0].says
-    assert "not allowed to read: nodes" in told(pod("p"), unread=["nodes"]).findings[0].says
+    for unread in ("nodes", "pods", "namespaces", "persistentvolumeclaims"):
+        found = told(pod("p"), unread=[unread])
+        assert f"not allowed to read: {unread}" in found.findings[0].says
+        assert found.placement is None
+
+
+def test_room_that_is_kept_for_others_is_none() -> None:
+    first = {**pod("first", cpu="3", priority=5), "status": {"nominatedNodeName": "a"}}
+    for priority, fits in ((5, ()), (6, ("a",))):
+        second = pod("second", cpu="3", priority=priority)
+        assert judge(second, World(nodes=(node("a"),), pods=(first, second))).fits == fits
+    assert judge(first, World(nodes=(node("a"),), pods=(first,))).fits == ("a",)
+
+
+def test_hosts_attach_so_many_volumes() -> None:
+    wanted = pod("p", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}])
+    claim = {
+        "metadata": {"name": "data", "namespace": "default"},
+        "spec": {"volumeName": "v"},
+        "status": {"phase": "Bound"},
+    }
+    volume = {"metadata": {"name": "v"}, "spec": {"csi": {"driver": "disks.example", "volumeHandle": "1"}}}
+    full = {"metadata": {"name": "a"}, "spec": {"drivers": [{"name": "disks.example", "allocatable": {"count": 0}}]}}
+    world = World(nodes=(node("a"), node("b")), claims=(claim,), volumes=(volume,), csi_nodes=(full,))
+    assert judge(wanted, world).fits == ("b",)
+
+
+def test_what_the_scheduler_itself_said_is_told_beside_a_node_that_fits() -> None:
+    """Its profile may have rules that nobody can read from the API."""
+    said = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: 1 no such label."}
+    waiting = {**pod("p"), "status": {"conditions": [said]}}
+    (found,) = told(waiting).findings
+    assert found.says.startswith("a would take it now")
+    assert "no such label" in found.details[0]
 
 
 def test_a_pod_that_does_not_go_away() -> None:

@@ -117,7 +117,8 @@ async def test_a_host_that_does_not_answer_is_left_out_and_not_waited_for_again_
 async def test_answers_that_are_no_summary_are_no_answer() -> None:
     rated = summary(10, 1)
     rated["node"]["cpu"]["usageNanoCores"] = "much"
-    for wrong in ({"pods": []}, {"node": None}, {"node": {}, "pods": [None]}, rated):
+    answers: list[Obj] = [{"pods": []}, {"node": None}, {"node": {}, "pods": [None]}, rated]
+    for wrong in answers:
         hosts = Hosts(VirtualClock())
         hosts.answer = wrong
         assert await hosts.of(["n"]) == {}
