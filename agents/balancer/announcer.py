@@ -28,6 +28,8 @@ PATIENCE_SECONDS = 2.0
 """For the API to tell what is announced, before what is remembered counts."""
 PROBE_SECONDS = 1.0
 RETRY_SECONDS = 2.0
+RECONSIDER_SECONDS = 10.0
+"""From when the API is in reach again, for the news of what was another one's meanwhile to arrive."""
 FILE = "announced.json"
 
 
@@ -82,8 +84,8 @@ class Announcer:
         self._wires: dict[str, Wire] = {}
         self._announced: dict[str, model.Announced] = {}
         self._probing: set[str] = set()
-        self._given_up: set[str] = set()
-        """Somebody else answers, and the API has not said since that it is ours."""
+        self._given_up: dict[str, float] = {}
+        """Somebody else answers, and the API has not said since that it is ours -> when it was out of reach last."""
         self._problems: dict[str, str] = {}
         self._assigned: dict[str, str] = {}
         self._known: dict[str, dict[str, str]] = {}
@@ -125,7 +127,8 @@ class Announcer:
         found = model.assigned([service], self._node_name)
         if found != self._known.get(owner, {}):
             # The API has spoken anew: what was given up may be ours again.
-            self._given_up -= found.keys()
+            for address in found:
+                self._given_up.pop(address, None)
             if found:
                 self._known[owner] = found
             else:
@@ -194,8 +197,9 @@ class Announcer:
     def _adjust(self) -> float | None:
         """Begin, go on and end; seconds until something is due, None when nothing is."""
         now = self._clock.monotonic()
+        self._reconsider(now)
         wanted = {ip: owner for ip, owner in self._assigned.items() if ip not in self._given_up}
-        self._heart.hurry(bool(wanted))
+        self._heart.hurry(bool(self._assigned))
         for address in [ip for ip in self._announced if ip not in wanted]:
             self._end(address, "another host announces it, or none")
         retry = False
@@ -203,7 +207,7 @@ class Announcer:
             if address not in self._announced:
                 retry |= not self._begin(address, owner, now)
         self._close_unused()
-        due = [now + RETRY_SECONDS] if retry else []
+        due = [now + RETRY_SECONDS] if retry or self._given_up else []
         if stale := [name for name, wire in self._wires.items() if wire.stale]:
             # The interface went and came back, as another one of the same name.
             for address in [ip for ip, one in self._announced.items() if one.interface in stale]:
@@ -216,6 +220,15 @@ class Announcer:
                 one.tell(now)
             due.append(one.due())
         return max(min(due) - now, 0.0) if due else None
+
+    def _reconsider(self, now: float) -> None:
+        """What the API, in reach again, has gone on to call ours is ours: the other was a stranger."""
+        out_of_reach = self._heart.silent_seconds >= model.FORSAKEN_SECONDS
+        for address, since in list(self._given_up.items()):
+            if address not in self._assigned or (not out_of_reach and now - since >= RECONSIDER_SECONDS):
+                del self._given_up[address]
+            elif out_of_reach:
+                self._given_up[address] = now
 
     def _begin(self, address: str, owner: str, now: float) -> bool:
         wire = self._wire_for(address)
@@ -273,7 +286,7 @@ class Announcer:
         # That an address became ours is a word of the API as well.
         silent = min(self._heart.silent_seconds, now - one.since)
         if model.yields(silent=silent, api_says_so=said.address in self._assigned):
-            self._given_up.add(said.address)
+            self._given_up[said.address] = now
             self._end(said.address, f"{mac} announces it and the API is out of reach")
             self._wake.set()
         elif one.contested(now):

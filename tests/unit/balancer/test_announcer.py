@@ -179,6 +179,23 @@ async def test_while_the_api_is_away_it_goes_on_until_another_one_claims_the_add
         assert host.announcer.addresses == {IP}
 
 
+async def test_an_address_that_stayed_ours_is_taken_up_again_when_the_api_is_back(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        host.api.seed(SERVICES, service())
+        await host.settle(0.1)
+        host.heart.silent_seconds = 60.0
+        await host.settle(60)
+        host.wires[0].say(frames.Claim(IP, OTHER))
+        for _ in range(6):
+            await host.settle(announcer.RECONSIDER_SECONDS)
+            assert host.announcer.addresses == frozenset(), "the API may have given it to the other"
+        host.heart.silent_seconds = 0.5
+        await host.settle(announcer.RECONSIDER_SECONDS / 2)
+        assert host.announcer.addresses == frozenset(), "the news of that may be on its way"
+        await host.settle(announcer.RECONSIDER_SECONDS)
+        assert host.announcer.addresses == {IP}
+
+
 async def test_a_stranger_gets_a_protest_and_no_more_than_one_at_a_time(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
         host.api.seed(SERVICES, service())
