@@ -351,6 +351,8 @@ class IngressController:
                 self._reloaded_at = self._clock.monotonic()
                 self._tell_own_pod("Normal", "NGINX reload triggered due to a change in configuration")
             break
+        else:
+            self._look_at_all()
         self._status.poke()
 
     def _leave_out(self, ingress: str, message: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from orca.api.builtin import ENDPOINTSLICES, EVENTS, INGRESSCLASSES, INGRESSES, NODES, PODS, SERVICES
 from orca.client.clock import VirtualClock
 from orca.client.fake import FakeClient
-from orca.ingress.controller import Identity, IngressController
+from orca.ingress.controller import MOST_REFUSED, Identity, IngressController
 from orca.ingress.engine import Refused, Unsettled
 from orca.ingress.model import Pool, Routing
 from orca.ingress.nginx import Rendered
@@ -162,6 +162,17 @@ async def test_many_changes_share_a_reload() -> None:
         await world.wait(2)
         assert len(world.engine.configurations) == 3
         assert '"n4.test"' in world.engine.configurations[-1].text
+
+
+async def test_however_many_nginx_does_not_take_the_others_are_served() -> None:
+    ask = {"use-regex": "true"}
+    broken = (
+        ingress(path(f"/broken({n}", "ImplementationSpecific"), name=f"bad-{n}", host="b.test", ask=ask)
+        for n in range(MOST_REFUSED + 1)
+    )
+    async with running(ingress(path("/")), *broken) as world:
+        await world.wait(2)
+        assert '"a.test"' in world.engine.configurations[-1].text
 
 
 async def test_what_nginx_does_not_take_is_left_out_until_it_changes() -> None:
