@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _IP, _PROTO = 1, 2
 _HEADER = struct.Struct("=IHHII")
 _PROTOINFO = 4
 _UDP, _TCP = 17, 6
+ANSWER_SECONDS = 0.1
+"""Within which any endpoint on any host answers a first packet that has reached it."""
 _TCP_ASKED = 1
 """State SYN_SENT."""
 _TCP_OPEN = (2, 3)
@@ -115,11 +118,13 @@ class ConntrackTable:
         """
         # The kernel sorts out the others: the cost does not grow with connections that are in use.
         only = _attribute(_STATUS, bytes(4)) + _attribute(_STATUS_MASK, _SEEN_REPLY.to_bytes(4, "big"))
-        return await self._delete(lambda flows: unanswered(flows, servers), only) if servers else 0
+        # What is being answered in this very moment must not be torn apart: seen twice, the answer is really missing.
+        wait = ANSWER_SECONDS
+        return await self._delete(lambda flows: unanswered(flows, servers), only, twice=wait) if servers else 0
 
-    async def _delete(self, choose: Callable[[set[Flow]], list[Flow]], only: bytes = b"") -> int:
+    async def _delete(self, choose: Callable[[set[Flow]], list[Flow]], only: bytes = b"", *, twice: float = 0.0) -> int:
         try:
-            return await asyncio.get_running_loop().run_in_executor(None, _delete, choose, only)
+            return await asyncio.get_running_loop().run_in_executor(None, _delete, choose, only, twice)
         except OSError as error:
             if not self._told:
                 log.warning("clients may go on using endpoints that are gone", reason=str(error))
@@ -144,7 +149,8 @@ def connections(destination: str, port: int) -> Counter[str]:
         )
 
 
-def _delete(choose: Callable[[set[Flow]], list[Flow]], only: bytes = b"") -> int:
+def _delete(choose: Callable[[set[Flow]], list[Flow]], only: bytes = b"", twice: float = 0.0) -> int:
+    """``twice``: only what is chosen again after so many seconds."""
     with contextlib.closing(
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER)
     ) as table:
@@ -153,6 +159,11 @@ def _delete(choose: Callable[[set[Flow]], list[Flow]], only: bytes = b"") -> int
         table.bind((0, 0))
         entries = list(_entries(table, only))
         gone = set(choose({flow for flow, _ in entries}))
+        if gone and twice:
+            before = {identity for flow, identity in entries if flow in gone}
+            time.sleep(twice)
+            entries = [entry for entry in _entries(table, only) if entry[1] in before]
+            gone = set(choose({flow for flow, _ in entries}))
         count = 0
         for flow, identity in entries:
             if flow in gone:

@@ -35,8 +35,6 @@ from orca.client.informer import Informer
 log = structlog.get_logger()
 
 PATH = "/proxy/released"
-OWN_RULES_SECONDS = 2.0
-"""For the slices to say so at all. Longer means that nobody is there who would write them."""
 COALESCE_SECONDS = 0.005
 CONNECT_SECONDS = 1.0
 AGAIN_SECONDS = 0.2
@@ -148,7 +146,8 @@ class Release:
         """
         began = self._clock.monotonic()
         try:
-            async with asyncio.timeout(min(seconds, OWN_RULES_SECONDS)):
+            # After an outage of the API a pod's end may be heard of seconds before the end of its endpoint is.
+            async with asyncio.timeout(seconds):
                 # An agent that has just started knows nothing yet.
                 await self._rules.synced()
                 used = [ip for ip in ips if self._rules.knows(ip)]
