@@ -11,6 +11,7 @@ import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from weakref import WeakValueDictionary
 
 from agents import mounts
 from agents.volumes import removal
@@ -86,6 +87,8 @@ class Exports:
     def __init__(self, nfs: Nfs, root: Path) -> None:
         self._nfs = nfs
         self._root = root
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By volume: several pods may start with the same one."""
 
     async def make_directory(self, volume: Obj) -> None:
         """The volume's, where it is missing. Raises VolumeError, OSError."""
@@ -108,13 +111,14 @@ class Exports:
         if not inside.parts or ".." in inside.parts:
             raise VolumeError(f"{source['path']} is not below {base}")
         path = self._root / name(volume)
-        await asyncio.to_thread(removal.unmount, path)
-        await asyncio.to_thread(path.mkdir, 0o700, parents=True, exist_ok=True)
-        try:
-            await self._nfs.attach(source["server"], base, path, volume["spec"].get("mountOptions") or ())
-            yield path, inside
-        finally:
-            await asyncio.to_thread(_let_go, path)
+        async with self._locks.setdefault(name(volume), asyncio.Lock()):
+            await asyncio.to_thread(removal.unmount, path)
+            await asyncio.to_thread(path.mkdir, 0o700, parents=True, exist_ok=True)
+            try:
+                await self._nfs.attach(source["server"], base, path, volume["spec"].get("mountOptions") or ())
+                yield path, inside
+            finally:
+                await asyncio.to_thread(_let_go, path)
 
 
 def _make_below(base: Path, inside: PurePosixPath) -> None:

@@ -111,6 +111,13 @@ async def test_a_subdirectory_is_made_and_given_up_as_its_class_says(
     assert sorted(os.listdir(export.of / "team")) == left
 
 
+async def test_pods_that_start_with_the_same_volume_take_turns(export: Export, tmp_path: Path) -> None:
+    exports = Exports(export, tmp_path / "exports")
+    await asyncio.gather(*(exports.make_directory(share()) for _ in range(4)))
+    assert os.listdir(export.of) == ["team"]
+    assert os.listdir(tmp_path / "exports") == []
+
+
 async def test_nothing_beside_the_export_is_touched(export: Export, tmp_path: Path) -> None:
     exports = Exports(export, tmp_path / "exports")
     for path in ("/exports", "/exports/../etc", "/other/data"):
