@@ -260,9 +260,13 @@ def _list(body: Obj, field: str) -> list[Obj]:
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
+        address = str(ipaddress.ip_address(text))
     except ValueError as error:
         raise failure(400, f"{text!r} is no address") from error
+    if "%" in address:
+        # A zone is any text, and this becomes part of a command for nft.
+        raise failure(400, f"{text!r} names a zone")
+    return address
 
 
 def _number(text: str) -> int:

@@ -37,16 +37,37 @@ class HostPort:
 
     @classmethod
     def of(cls, port: Any) -> HostPort:
-        """From a container's ``ports`` entry (``hostPort``, ``containerPort``, ``protocol``, ``hostIP``)."""
+        """From a container's ``ports`` entry (``hostPort``, ``containerPort``, ``protocol``, ``hostIP``).
+
+        Raises ValueError: the API takes any text for ``hostIP``, and rules are made of it.
+        """
         if isinstance(port, HostPort):
             return port
-        host_ip = port.get("hostIP") or ""
         return cls(
             host_port=int(port["hostPort"]),
             container_port=int(port["containerPort"]),
-            protocol=port.get("protocol") or "TCP",
-            host_ip="" if host_ip in ("0.0.0.0", "::") else host_ip,
+            protocol=_protocol(port.get("protocol") or "TCP"),
+            host_ip=_host_ip(port.get("hostIP") or ""),
         )
+
+
+def _protocol(text: str) -> str:
+    if text not in ("TCP", "UDP", "SCTP"):
+        raise ValueError(f"{text!r} is no protocol of a host port")
+    return text
+
+
+def _host_ip(text: str) -> str:
+    """In canonical form, "" for every address of the host. Raises ValueError."""
+    if not text:
+        return ""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f"hostIP {text!r} is no address") from None
+    if "%" in text:
+        raise ValueError(f"hostIP {text!r} names a zone")
+    return "" if address.is_unspecified else str(address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +209,9 @@ class LeaseFile:
 def _lease(entry: Any) -> Lease:
     """Raises ValueError, KeyError, TypeError for what is none."""
     ports = tuple(
-        HostPort(int(port["host_port"]), int(port["container_port"]), str(port["protocol"]), str(port["host_ip"]))
+        HostPort(
+            int(port["host_port"]), int(port["container_port"]), _protocol(port["protocol"]), _host_ip(port["host_ip"])
+        )
         for port in entry["host_ports"]
     )
     ips = entry["ips"] if "ips" in entry else [entry["ip"]]

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import structlog
 
 from agents.network.addresses import Allocator, HostPort, Lease, LeaseFile, RangeExhausted, render
-from agents.network.bandwidth import BandwidthError, bandwidth_of
+from agents.network.bandwidth import bandwidth_of
 from agents.network.host import HostSide
 from agents.network.iptables import Iptables
 from agents.network.peering import TunnelEnd
@@ -149,12 +149,14 @@ class PodNetwork:
         ``annotations``: the pod's, for its bandwidth. Raises ``NetworkError``.
         """
         allocator = self._started()
-        ports = tuple(HostPort.of(port) for port in host_ports if isinstance(port, HostPort) or port.get("hostPort"))
         before = allocator.leases.get(pod_uid)
         try:
+            ports = tuple(
+                HostPort.of(port) for port in host_ports if isinstance(port, HostPort) or port.get("hostPort")
+            )
             bandwidth = bandwidth_of(annotations or {})
             lease = allocator.allocate(pod_uid, name=hostname, host_ports=ports)
-        except (RangeExhausted, BandwidthError) as error:
+        except (RangeExhausted, ValueError) as error:  # of a host port, or the BandwidthError of an annotation
             raise NetworkError(str(error)) from error
         gateways, mtu = allocator.gateways, self._mtu
         record = render(allocator)

@@ -287,7 +287,7 @@ def _address(text: str) -> str:
     except (OSError, ValueError):
         try:
             # Zeros in front and addresses that were accepted by older servers.
-            return str(ipaddress.ip_address(text))
+            return "" if "%" in text else str(ipaddress.ip_address(text))
         except ValueError:
             return ""
 
@@ -305,6 +305,6 @@ def _networks(ranges: Iterable[str] | None, family: Family) -> tuple[str, ...]:
             network = ipaddress.ip_network(text.strip(), strict=False)
         except ValueError:
             continue
-        if network.version == family:
+        if network.version == family and "%" not in text:
             found.add(str(network))
     return tuple(sorted(found))

@@ -289,8 +289,8 @@ def _without_leading_zeros(value: str) -> str:
 def cidr(value: str) -> list[str]:
     """``address/bits``, without bits of a host: ambiguous ones are refused since v1.36."""
     text = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-    if "/" not in value:
-        return [text]
+    if "/" not in value or "%" in value:
+        return [text]  # A zone is any text, and of no network.
     address, _, bits = value.partition("/")
     try:
         found = ipaddress.ip_network(value, strict=False)

@@ -15,7 +15,7 @@ import structlog
 
 from agents.inotify import DirectoryWatch
 from agents.network.addresses import HostPort
-from agents.network.bandwidth import Bandwidth, BandwidthError, bandwidth_of
+from agents.network.bandwidth import Bandwidth, bandwidth_of
 from agents.network.cni import chain
 from agents.network.cni.configs import NetworkConfig, first_network
 from agents.network.cni.flannel import FlannelError
@@ -143,7 +143,7 @@ class CniNetwork:
                 await self._take_away(pod_uid, held)
             try:
                 capabilities = self._capabilities(host_ports, bandwidth_of(annotations or {}), annotations or {})
-            except BandwidthError as error:
+            except ValueError as error:  # of a host port, or the BandwidthError of an annotation
                 raise NetworkError(str(error)) from error
             return await self._add(pod_uid, netns_pid, inode, sandbox_id, (hostname, namespace), capabilities)
 

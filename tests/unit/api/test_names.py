@@ -88,6 +88,7 @@ def test_generated_names_fit(stem):
         ("10.0.0.0", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
         ("10.0.0.0/33", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
         ("10.0.0.0/255.0.0.0", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
+        ("fd00::%x -j ACCEPT/64", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
     ],
 )
 def test_ranges(value, text):

@@ -13,9 +13,17 @@ from aiohttp.test_utils import make_mocked_request
 from agents.explain import TracePages, pages
 
 
-@pytest.mark.parametrize("protocol", ["tcp . 80 }; flush ruleset; #", "ICMP", ""])
-async def test_nothing_but_a_protocol_becomes_part_of_a_command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, protocol: str
+@pytest.mark.parametrize(
+    ("ip", "protocol"),
+    [
+        ("10.96.0.1", "tcp . 80 }; flush ruleset; #"),
+        ("10.96.0.1", "ICMP"),
+        ("10.96.0.1", ""),
+        ("fe80::1% }; flush ruleset; #", "TCP"),
+    ],
+)
+async def test_nothing_but_an_address_and_a_protocol_becomes_part_of_a_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ip: str, protocol: str
 ) -> None:
     commands: list[tuple[str, ...]] = []
 
@@ -27,7 +35,7 @@ async def test_nothing_but_a_protocol_becomes_part_of_a_command(
     proxy: Any = SimpleNamespace(backend=SimpleNamespace(name="nftables"))
     trace = TracePages(cast(Any, None), root=tmp_path, proxy=proxy)
     request = make_mocked_request("GET", "/")
-    query = {"ip": "10.96.0.1", "port": "80", "protocol": protocol}
+    query = {"ip": ip, "port": "80", "protocol": protocol}
     with pytest.raises(web.HTTPException) as refused:
         await trace.service(cast(Any, SimpleNamespace(query=query, match_info=request.match_info)))
     assert refused.value.status == 400

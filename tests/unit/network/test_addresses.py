@@ -100,3 +100,28 @@ def test_files_of_hosts_with_one_family_are_read(tmp_path: Path) -> None:
         '{"last": "10.2.3.4", "pods": {"u": {"ip": "10.2.3.4", "name": "n", "host_ports": []}}}'
     )
     assert LeaseFile(tmp_path / "f").read() == ({"u": Lease(("10.2.3.4",), "n")}, ("10.2.3.4",))
+
+
+EVIL = "192.0.2.1/32 -j ACCEPT\n-A INPUT -j ACCEPT\n-A X -d 192.0.2.1"
+
+
+@pytest.mark.parametrize("host_ip", [EVIL, "nonsense", "fe80::1%x -j ACCEPT", "10.0.0.1/8"])
+def test_only_an_address_of_the_host_becomes_part_of_a_rule(host_ip: str) -> None:
+    """The API takes any text."""
+    with pytest.raises(ValueError, match="hostIP"):
+        HostPort.of({"hostPort": 80, "containerPort": 8080, "hostIP": host_ip})
+    with pytest.raises(ValueError, match="protocol"):
+        HostPort.of({"hostPort": 80, "containerPort": 8080, "protocol": "tcp -j ACCEPT"})
+
+
+def test_addresses_of_the_host_are_written_as_the_kernel_does() -> None:
+    assert HostPort.of({"hostPort": 80, "containerPort": 80, "hostIP": "FD00:0::000A"}).host_ip == "fd00::a"
+    assert HostPort.of({"hostPort": 80, "containerPort": 80, "hostIP": "::"}).host_ip == ""
+
+
+def test_host_ports_on_disk_are_not_believed_either(tmp_path: Path) -> None:
+    file = LeaseFile(tmp_path / "network" / "addresses.json")
+    allocator = Allocator.over(["10.244.0.0/24"])
+    allocator.allocate("a", host_ports=[HostPort(80, 8080, "TCP", EVIL)])
+    file.write(render(allocator))
+    assert file.read() == ({}, ())

@@ -237,3 +237,10 @@ def test_addresses_of_a_former_load_balancer_are_not_used() -> None:
 def test_slice_names_its_service() -> None:
     assert service_key_of(endpoint_slice()) == "default/web"
     assert service_key_of({"metadata": {"name": "x", "namespace": "default"}}) == ""
+
+
+def test_zones_of_addresses_are_any_text_and_reach_no_rule() -> None:
+    six = {"clusterIP": "fd00::50", "clusterIPs": ["fd00::50"], "type": "LoadBalancer"}
+    evil = "fe80::1% -j ACCEPT"
+    port = model(service(**six, loadBalancerSourceRanges=[f"{evil}/128", "fd00:1::/64"], externalIPs=[evil]))
+    assert (port.source_ranges, port.external_ips) == (("fd00:1::/64",), ())
