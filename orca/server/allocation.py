@@ -206,7 +206,7 @@ class ServiceAllocator:
         problem = ""
         if not any(address in network for network in self.networks()):
             problem = f"failed to allocate IP {wanted}: the provided network does not match the current range"
-        elif self._held_by(IPADDRESSES, wanted) not in (None, key(service)):
+        elif self._held_by(IPADDRESSES, str(address)) not in (None, key(service)):
             problem = f"failed to allocate IP {wanted}: provided IP is already allocated"
         if problem:
             error = FieldError.invalid("spec.clusterIPs", listed, problem)
@@ -386,8 +386,17 @@ def _holdings(service: Obj) -> set[tuple[Resource, str]]:
     spec = service.get("spec") or {}
     found = {(NODE_PORTS, str(port)) for _, port in _node_ports_of(spec)}
     if (spec.get("type") or "ClusterIP") != "ExternalName":
-        found |= {(IPADDRESSES, address) for address in spec.get("clusterIPs") or () if address and address != "None"}
+        listed = (address for address in spec.get("clusterIPs") or () if address and address != "None")
+        found |= {(IPADDRESSES, _canonical(address)) for address in listed}
     return found
+
+
+def _canonical(address: str) -> str:
+    """One address has many spellings in IPv6, and one holder. What is no address is for validation to refuse."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address
 
 
 def _by_name(holding: tuple[Resource, str]) -> tuple[str, str]:

@@ -200,6 +200,20 @@ def test_the_health_check_port_follows_the_policy():
     assert "healthCheckNodePort" not in cluster.change(type="ClusterIP")
 
 
+def test_every_spelling_of_an_address_has_one_holder():
+    cluster = Cluster()
+    spec = {"ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack"}
+    for spelling in ("fd00:96::a", "fd00:96::A", "fd00:96:0::000a"):
+        cluster.create(clusterIP=spelling, **spec)
+        claims = cluster.services.claims(cluster.old, None)
+        assert [claim.name for claim in claims] == ["fd00:96::a"]
+    other = made("v1", "Service", "other", "d", spec={"clusterIPs": ["fd00:96::a"]})
+    for also in cluster.services.claims(other, None):
+        assert also.obj is not None
+        cluster.reader.put(also.resource, also.obj)
+    assert "already allocated" in refused(cluster.create, clusterIP="fd00:96::000A", **spec)
+
+
 @pytest.mark.parametrize(
     ("port", "problem"),
     [(22, "not in the valid range. The range of valid ports is 30000-32767"), (30080, "already allocated")],
