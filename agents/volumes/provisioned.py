@@ -30,6 +30,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 def make_directory(path: str) -> None:
     """All of it; only the last one is open to everybody. Raises OSError, VolumeError where something else is."""
     target = Path(path)
+    if target.is_symlink() and target.is_dir():
+        return  # an administrator has moved it: nobody else can write beside volumes
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _parent(target.parent, PurePosixPath(target.name)) as at:
         _make_open(target.name, at)

@@ -46,6 +46,16 @@ def test_a_directory_is_open_to_whoever_runs_in_the_pod(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o700, "what a pod did to it stays"
 
 
+def test_a_directory_that_was_moved_is_found_by_its_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(0o700)
+    (tmp_path / "pvc-1_default_data").symlink_to(tmp_path / "elsewhere")
+    make_directory(str(tmp_path / "pvc-1_default_data"))
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "pvc-1_default_gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(VolumeError):
+        make_directory(str(tmp_path / "pvc-1_default_gone"))
+
+
 def test_a_directory_whose_maker_died_is_opened_by_the_next(tmp_path: Path) -> None:
     path = tmp_path / "pvc-1_default_data"
     path.mkdir(UNFINISHED)
