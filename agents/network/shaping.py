@@ -6,6 +6,7 @@ arrivals have no queue: it is led through a device of its own (ifb) that has one
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import struct
 
@@ -100,10 +101,16 @@ class Shaping:
         options = _attribute(_U32_SEL, everything) + _attribute(_U32_ACT, _attribute(1, action))
         body = _traffic(index, 0, _INGRESS_HANDLE, info=1 << 16 | _ALL_PROTOCOLS)
         body += _kind("u32") + _attribute(_OPTIONS, options)
-        self._socket.apply(
-            nl.Plain(nl.RTM_NEWQDISC, qdisc, nl.CREATE | nl.EXCLUSIVE, f"watch what arrives at {link}"),
-            nl.Plain(nl.RTM_NEWTFILTER, body, nl.CREATE | nl.EXCLUSIVE, f"lead what arrives at {link} elsewhere"),
-        )
+        try:
+            self._socket.apply(
+                nl.Plain(nl.RTM_NEWQDISC, qdisc, nl.CREATE | nl.EXCLUSIVE, f"watch what arrives at {link}"),
+                nl.Plain(nl.RTM_NEWTFILTER, body, nl.CREATE | nl.EXCLUSIVE, f"lead what arrives at {link} elsewhere"),
+            )
+        except OSError:
+            # Half of it (a kernel without cls_u32, say) would look like all of it at the next try.
+            with contextlib.suppress(OSError):
+                self._socket.apply(nl.Plain(nl.RTM_DELQDISC, qdisc, 0, f"watch {link} no more"))
+            raise
 
     def _present(self, index: int, kind: str) -> dict[str, tuple[int, int]]:
         """Rate (bytes a second) and limit (bytes) of a queue of this kind on the interface; empty without one."""
