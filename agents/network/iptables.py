@@ -11,7 +11,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from agents.network.generation import RuleGeneration
@@ -257,7 +257,8 @@ class Iptables:
             output, errors = await process.communicate()
         except asyncio.CancelledError:
             # A half-read transaction must not be left behind as an orphan that commits later.
-            process.kill()
+            with suppress(ProcessLookupError):  # ended just now
+                process.kill()
             await process.wait()
             raise
         if process.returncode != 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -82,7 +83,8 @@ class Ipset:
         try:
             output, errors = await process.communicate()
         except asyncio.CancelledError:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # ended just now
+                process.kill()
             await process.wait()
             raise
         if process.returncode:
