@@ -18,7 +18,16 @@ from orca.api.builtin import (
 from orca.api.errors import ApiError, FieldError, bad_request, invalid
 from orca.api.objects import Obj, meta, name, namespace
 from orca.api.resources import Resource
-from orca.api.selectors import ALL_FIELDS, FieldRequirement, FieldSelector, parse_field_selector
+from orca.api.selectors import (
+    ALL_FIELDS,
+    EVERYTHING,
+    FieldRequirement,
+    FieldSelector,
+    Selector,
+    from_label_selector,
+    parse_field_selector,
+    parse_label_selector,
+)
 from orca.api.times import format_time
 from orca.auth import Action, Authenticator, Authorizer, UserInfo
 from orca.auth.authentication import authenticated
@@ -192,7 +201,22 @@ def _action(spec: Obj, resource: Resource) -> Action:
         name=asked.get("name") or "",
         namespace=asked.get("namespace") or "",
         fields=_fields(asked.get("fieldSelector") or {}),
+        labels=_labels(asked.get("labelSelector") or {}),
     )
+
+
+def _labels(asked: Obj) -> Selector:
+    """As `_fields`."""
+    if asked.get("rawSelector"):
+        try:
+            return parse_label_selector(asked["rawSelector"])
+        except ApiError:
+            return EVERYTHING
+    known = [one for one in asked.get("requirements") or () if one.get("operator") in _LABEL_OPERATORS]
+    return from_label_selector({"matchExpressions": known})
+
+
+_LABEL_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
 
 
 def _fields(asked: Obj) -> FieldSelector:
