@@ -73,6 +73,8 @@ class Upstream:
         self._probes: dict[str, Address] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked_at = 0.0
+        self._settings = 0
+        """How often `forget` was called: answers that were asked for before are not remembered after."""
 
     def __repr__(self) -> str:
         down = [str(server) for server, health in self._health.items() if health.down or health.looped]
@@ -117,6 +119,7 @@ class Upstream:
         """Settings have changed: what was learned by the former ones holds no longer."""
         self.memory.clear()
         self._health.clear()
+        self._settings += 1
 
     async def close(self) -> None:
         tasks: list[asyncio.Future[Received] | asyncio.Task[None]] = [*self._tasks, *self._asking.values()]
@@ -134,6 +137,7 @@ class Upstream:
 
     async def _ask(self, query: Query) -> Received:
         self._asked_at = self._clock.monotonic()
+        settings = self._settings
         unwilling: Received | None = None
         refused: set[Address] = set()
         servers = self._usable(query.name)
@@ -150,7 +154,8 @@ class Upstream:
                 refused.add(server)
                 unwilling = unwilling or received
                 continue
-            self.memory.put(query.key, received, self._clock.monotonic())
+            if settings == self._settings:
+                self.memory.put(query.key, received, self._clock.monotonic())
             return received
         if unwilling is not None:
             return unwilling

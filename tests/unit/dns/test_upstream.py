@@ -152,6 +152,17 @@ async def test_an_unwilling_one_is_passed_over_and_its_refusal_given_when_all_ar
     assert upstream.remembered(query("b.example")) is None
 
 
+async def test_an_answer_of_a_former_nameserver_is_not_remembered(upstream: Upstream, outside: Outside) -> None:
+    asking = asyncio.create_task(upstream.ask(query()))
+    while not outside.asked:
+        await asyncio.sleep(0)
+    upstream.forget()
+    await asking
+    assert upstream.remembered(query()) is None
+    await upstream.ask(query())
+    assert upstream.remembered(query()) is not None
+
+
 async def test_every_nameserver_is_asked_before_a_refusal_is_passed_on(clock: VirtualClock, outside: Outside) -> None:
     three = Address("192.0.2.3")
     upstream = Upstream(lambda _: (ONE, TWO, three), clock, exchange=outside.exchange, probe=False)
