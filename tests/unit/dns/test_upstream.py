@@ -154,7 +154,7 @@ async def test_an_unwilling_one_is_passed_over_and_its_refusal_given_when_all_ar
 
 async def test_an_answer_of_a_former_nameserver_is_not_remembered(upstream: Upstream, outside: Outside) -> None:
     asking = asyncio.create_task(upstream.ask(query()))
-    while not outside.asked:
+    while not outside.asked:  # noqa: ASYNC110
         await asyncio.sleep(0)
     upstream.forget()
     await asking
