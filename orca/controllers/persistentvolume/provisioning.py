@@ -54,6 +54,9 @@ def provision(claim: Obj, storage_class: Obj, node: Obj | None) -> Obj:
         raise ProvisioningError(f"{storage_class['provisioner']} does not support block volume provisioning")
     if (claim.get("spec") or {}).get("selector"):
         raise ProvisioningError("claim.Spec.Selector is not supported")
+    if storage_class.get("mountOptions") and storage_class["provisioner"] == LOCAL_PATH:
+        text = f"StorageClass {name(storage_class)!r} has mount options {storage_class['mountOptions']}"
+        raise ProvisioningError(f"Mount options are not supported by the provisioner but {text}")
     source = make(claim, dict(storage_class.get("parameters") or {}), node)
     spec: Obj = {
         "capacity": {"storage": str(requested(claim))},
@@ -91,8 +94,6 @@ def _local_path(claim: Obj, parameters: dict[str, str], node: Obj | None) -> Obj
         raise ProvisioningError(
             f"spec.accessModes: {wrong[0]}: a directory of one host only supports ReadWriteOnce and ReadWriteOncePod"
         )
-    if (claim.get("spec") or {}).get("mountOptions"):
-        raise ProvisioningError("mountOptions: a directory has none")
     if node is None:
         raise ProvisioningError("no node is ready to have the volume")
     base = _path("path", parameters.get("path") or DEFAULT_PATH)
@@ -117,7 +118,11 @@ def _nfs_subdir(claim: Obj, parameters: dict[str, str], node: Obj | None) -> Obj
     base = _path("path", parameters.get("path") or "/")
     pattern = parameters.get("pathPattern")
     directory = _filled(pattern, claim) if pattern else f"{namespace(claim)}-{name(claim)}-{volume_name(claim)}"
-    return {"nfs": {"server": server, "path": f"{base.rstrip('/')}/{directory}"}}
+    read_only = parameters.get("readOnly") or "false"
+    if read_only not in ("true", "false"):
+        raise ProvisioningError(f"parameters.readOnly: {read_only!r} is neither true nor false")
+    source: Obj = {"server": server, "path": f"{base.rstrip('/')}/{directory}"}
+    return {"nfs": source | ({"readOnly": True} if read_only == "true" else {})}
 
 
 def _filled(pattern: str, claim: Obj) -> str:

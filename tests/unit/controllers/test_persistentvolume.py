@@ -309,6 +309,8 @@ NFS = {"server": "nfs.example", "path": "/exports"}
 def test_a_subdirectory_of_an_export_has_its_claims_name() -> None:
     made = provision(claim("c", storageClassName="nfs"), storage_class("nfs", NFS_SUBDIR, parameters=NFS), None)
     assert made["spec"]["nfs"] == {"server": "nfs.example", "path": "/exports/default-c-pvc-uid-c"}
+    read_only = storage_class("nfs", NFS_SUBDIR, parameters={**NFS, "readOnly": "true"})
+    assert provision(claim("c"), read_only, None)["spec"]["nfs"]["readOnly"] is True
     patterned = storage_class(
         "nfs", NFS_SUBDIR, parameters={**NFS, "pathPattern": "${.PVC.namespace}/${.PVC.labels.app}"}
     )
@@ -329,6 +331,8 @@ def test_a_subdirectory_of_an_export_has_its_claims_name() -> None:
         ),
         ({"provisioner": NFS_SUBDIR, "parameters": {**NFS, "onDelete": "burn"}}, {}, "parameters.onDelete"),
         ({"provisioner": NFS_SUBDIR, "parameters": {**NFS, "size": "1"}}, {}, "parameters.size"),
+        ({"provisioner": NFS_SUBDIR, "parameters": {**NFS, "readOnly": "maybe"}}, {}, "parameters.readOnly"),
+        ({"provisioner": LOCAL_PATH, "mountOptions": ["noatime"]}, {}, "Mount options are not supported"),
         ({}, {"accessModes": ["ReadWriteMany"]}, "spec.accessModes"),
         ({}, {"volumeMode": "Block"}, "block volume"),
         ({}, {"selector": {"matchLabels": {"a": "b"}}}, "Selector"),
