@@ -112,7 +112,7 @@ class NodeReporter:
             # What the server has now: others write it too, as the node controller does while this host is cut off.
             self._written = await self._current()
         self._tell_cordon(self._written)
-        if self._too_early():
+        if self._too_early(observed):
             # A new Node is not Ready; one that was Ready before this agent started stays so until more is known, as
             # all pods of a node that is not Ready lose their traffic.
             return
@@ -135,9 +135,9 @@ class NodeReporter:
         if rebooted:
             self._tell(True, *rebooted)
 
-    def _too_early(self) -> bool:
-        """True while something is not known yet that may keep pods from running here; not for ever."""
-        if all(problem() is not None for problem in self._problems):
+    def _too_early(self, observed: Observation) -> bool:
+        """True when something was not known yet that may keep pods from running here; not for ever."""
+        if NOT_KNOWN not in observed.problems:
             self._unknown_since = None
             return False
         now = self._clock.monotonic()
