@@ -273,6 +273,15 @@ async def test_a_ready_node_stays_so_while_another_agent_starts_but_not_for_ever
     running.cancel()
 
 
+async def test_a_node_stays_ready_when_its_network_comes_up_in_the_middle_of_a_look(host: Host) -> None:
+    await host.reporter.report()
+    again, answers = host.started(), [None, "", ""]
+    again._problems = [lambda: answers.pop(0) if answers else ""]
+    await again.report()
+    assert host.ready()[0] == "True"
+    assert not any(reason == "NodeNotReady" for reason, _ in host.told)
+
+
 async def test_the_status_is_written_when_it_changes_and_every_five_minutes(host: Host) -> None:
     running = asyncio.create_task(host.reporter.run())
     await host.clock.advance(295)
