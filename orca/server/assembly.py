@@ -110,7 +110,7 @@ class ApiServer:
         webhooks = Calling(store, self.hooks, self.table, self.authorizer, metrics=WebhookMetrics(metrics.registry))
         admission = default_chain(store, authorizer=self.authorizer, clock=clock, webhooks=webhooks)
         self.core = Core(store, self.table, admission, clock, self.services)
-        self.core.computed[COMPONENTSTATUSES.group_resource] = lambda _space, _name: statuses(self.core)
+        self.core.computed[COMPONENTSTATUSES.group_resource] = lambda *_asked: statuses(self.core)
         self.verbs = Verbs(self.core)
         self.client = LocalClient(self.verbs, LOOPBACK_USER)
         self._kinds = CustomKinds(store, self.table, self.hooks)

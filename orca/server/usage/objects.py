@@ -13,6 +13,7 @@ from orca.api.builtin import NODEMETRICS, NODES, PODMETRICS, PODS
 from orca.api.durations import format_duration
 from orca.api.objects import Obj, labels, name, namespace
 from orca.api.resources import Resource
+from orca.api.selectors import Selector
 from orca.api.times import format_time
 from orca.server.usage.collector import Collector, HostUse
 from orca.server.usage.samples import Use
@@ -66,22 +67,24 @@ class UsageKinds:
         self._store = store
         self._collector = collector
 
-    async def nodes(self, space: str, only: str) -> list[Entry]:
-        """All nodes, or the one of that name."""
+    async def nodes(self, space: str, only: str, selected: Selector) -> list[Entry]:
+        """All nodes of these labels, or the one of that name. Only their hosts are asked."""
         known = self._store.peek_list(NODES)
         self._collector.forget(name(node) for node in known)
-        wanted = [node for node in known if not only or name(node) == only]
+        wanted = [node for node in known if (not only or name(node) == only) and selected.matches(labels(node))]
         found = await self._collector.of(name(node) for node in wanted)
         return self._entries(node_metrics(node, found[name(node)]) for node in wanted if name(node) in found)
 
-    async def pods(self, space: str, only: str) -> list[Entry]:
-        """Running pods of a namespace ("": of all), or the one of that name."""
+    async def pods(self, space: str, only: str, selected: Selector) -> list[Entry]:
+        """Running pods of a namespace ("": of all) with these labels, or the one of that name. Only their hosts are
+        asked."""
         present = {name(node) for node in self._store.peek_list(NODES)}
         self._collector.forget(present)
         wanted = [
             pod
             for pod in self._store.peek_list(PODS, space)
             if (not only or name(pod) == only)
+            and selected.matches(labels(pod))
             and (pod.get("status") or {}).get("phase") == "Running"
             and pod["spec"].get("nodeName") in present
         ]

@@ -13,6 +13,7 @@ from orca.api.builtin import SERVICES
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, meta, name, namespace
 from orca.api.resources import Resource, ResourceTable
+from orca.api.selectors import Selector
 from orca.auth import UserInfo
 from orca.client.clock import Clock
 from orca.server.options import WriteOptions
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 _OPTION_KINDS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions", "CONNECT": ""}
 VirtualHandler = Callable[["Call", Obj], Awaitable[Obj]]
 """(call, body) -> answer of a kind that is computed, never stored (reviews)."""
-Computed = Callable[[str, str], Awaitable[list[Entry]]]
-"""(namespace or "", name or "") -> entries of a kind that is computed, never stored."""
+Computed = Callable[[str, str, Selector], Awaitable[list[Entry]]]
+"""(namespace or "", name or "", labels) -> entries of a kind that is computed, never stored; more than asked for may be
+among them."""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from orca.api.builtin import BINDINGS, NAMESPACES, PODS
 from orca.api.errors import method_not_allowed, no_such_page, not_found
 from orca.api.objects import Obj, meta
 from orca.api.resources import Resource
+from orca.api.selectors import EVERYTHING
 from orca.server.options import DeleteOptions, ListOptions
 from orca.server.verbs import namespaces, pods, scaling
 from orca.server.verbs.accept import accept
@@ -48,7 +49,7 @@ class Verbs:
         return await self.core.read(resource, space, object_name)
 
     async def _virtual_get(self, resource: Resource, space: str, object_name: str) -> Entry:
-        for entry in await self.core.computed[resource.group_resource](space, object_name):
+        for entry in await self.core.computed[resource.group_resource](space, object_name, EVERYTHING):
             if entry.name == object_name:
                 return entry
         raise not_found(resource, object_name)

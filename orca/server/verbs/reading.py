@@ -56,7 +56,7 @@ async def list_page(core: Core, resource: Resource, space: str, options: ListOpt
     """One page of a consistent list. Raises ApiError 400, 410."""
     wanted = select(resource, options.labels, options.fields)
     if resource.virtual:
-        entries = await core.computed[resource.group_resource](space, wanted.name)
+        entries = await core.computed[resource.group_resource](space, wanted.name, wanted.labels)
         return Page([one for one in entries if not wanted.predicate or wanted.predicate(one.obj)], core.store.revision)
     if wanted.name and not options.continue_ and not options.match and (space or not resource.namespaced):
         return await _single(core, resource, space, wanted)
