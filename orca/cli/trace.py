@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from pathlib import Path
 
 import click
 from rich.console import Console
 
 from orca.api.errors import ApiError
-from orca.client.http import HttpsClient
+from orca.cli.cluster import cluster_options, opened
 from orca.client.kubeconfig import Kubeconfig, KubeconfigError
 from orca.explain.trace.explain import explain, first_break
 from orca.explain.trace.facts import Facts, Wish
 from orca.explain.trace.gather import Gatherer, PodNotFound
 from orca.explain.trace.names import parse_wish
 from orca.explain.trace.printing import as_json, show
-
-ADMIN = Path("/etc/orca/kubeconfig")
 
 
 class _Failed(click.ClickException):
@@ -37,11 +33,7 @@ def _wish(_context: click.Context, _parameter: click.Parameter, text: str) -> Wi
 @click.command("trace")
 @click.argument("pod")
 @click.argument("service", callback=_wish)
-@click.option("-n", "--namespace", default="", help="Namespace of the pod; otherwise that of the kubeconfig's context.")
-@click.option(
-    "--kubeconfig", type=click.Path(path_type=Path), default=None, help="Otherwise $KUBECONFIG, ~/.kube/config."
-)
-@click.option("--context", default="", help="Context of the kubeconfig.")
+@cluster_options
 @click.option("--probe/--no-probe", default=True, show_default=True, help="Try TCP connections from the pod's network.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
@@ -49,9 +41,8 @@ def command(
     context_of_click: click.Context,
     pod: str,
     service: Wish,
+    config: Kubeconfig,
     namespace: str,
-    kubeconfig: Path | None,
-    context: str,
     probe: bool,
     output: str,
 ) -> None:
@@ -62,7 +53,6 @@ def command(
     What is on hosts is asked of their agents through the API server; that takes rights on nodes/proxy (get, create).
     Ends with 0 when nothing is found to be broken, 1 when something is, 2 when it could not be traced.
     """
-    config = Kubeconfig(_path(kubeconfig), context)
     space, slash, called = pod.rpartition("/")
     try:
         space = space if slash else namespace or config.namespace()
@@ -78,18 +68,5 @@ def command(
 
 
 async def _gather(config: Kubeconfig, space: str, called: str, wish: Wish, probe: bool) -> Facts:
-    client = HttpsClient(config, agent="orca-trace")
-    try:
+    async with opened(config, "orca-trace") as client:
         return await Gatherer(client, probe=probe).gather(space, called, wish)
-    finally:
-        await client.aclose()
-
-
-def _path(given: Path | None) -> Path:
-    """As kubectl looks for it; then where the server has put the administrator's."""
-    if given is not None:
-        return given
-    if named := os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]:
-        return Path(named)
-    own = Path.home() / ".kube" / "config"
-    return own if own.exists() or not ADMIN.exists() else ADMIN
