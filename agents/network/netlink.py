@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.network.messages import ifaddrmsg, ifinfmsg, ndmsg, nlmsg, rtmsg
+from agents.network.sockets import ACK, DUMP, REQUEST, NetlinkSocket, Plain, attributes
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -25,8 +26,6 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER = 44
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
@@ -43,12 +42,7 @@ _NTF_SELF = 0x02
 _ONLINK = 4
 CLONE_NEWNET = 0x40000000
 
-_HEADER = struct.Struct("=IHHII")
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class NetlinkError(OSError):
-    """The kernel refused a request; ``errno`` says why and the text says which request it was."""
 
 
 @dataclass(slots=True)
@@ -66,21 +60,6 @@ class Request:
         header["type"], header["flags"], header["sequence_number"] = self.kind, REQUEST | ACK | self.flags, sequence
         self.message.encode()
         return bytes(self.message.data)
-
-
-@dataclass(slots=True)
-class Plain:
-    """A request whose body is bytes already, for what pyroute2 has no light classes."""
-
-    kind: int
-    body: bytes
-    flags: int = 0
-    what: str = ""
-    ignore: tuple[int, ...] = ()
-
-    def encode(self, sequence: int) -> bytes:
-        length = _HEADER.size + len(self.body)
-        return _HEADER.pack(length, self.kind, REQUEST | ACK | self.flags, sequence, 0) + self.body
 
 
 @dataclass(slots=True)
@@ -118,89 +97,23 @@ class Answer:
         return int(struct.unpack_from("=i", self.header, 4)[0])
 
 
-class RouteSocket:
+class RouteSocket(NetlinkSocket):
     """A blocking NETLINK_ROUTE socket of the calling thread's network namespace."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._socket.settimeout(5.0)
-        self._socket.bind((0, 0))
-        self._sequence = 0
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def __enter__(self) -> RouteSocket:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def apply(self, *requests: Request | Plain) -> None:
-        """Send all requests at once, in order; raise ``NetlinkError`` for the first the kernel refused."""
-        first = self._sequence + 1
-        self._sequence += len(requests)
-        self._socket.send(b"".join(r.encode(first + i) for i, r in enumerate(requests)))
-        failure: NetlinkError | None = None
-        pending = len(requests)
-        while pending:
-            for kind, sequence, body in self._receive():
-                if kind != NLMSG_ERROR or not first <= sequence <= self._sequence:
-                    continue
-                pending -= 1
-                code = -struct.unpack_from("=i", body)[0]
-                request = requests[sequence - first]
-                if code and code not in request.ignore and failure is None:
-                    failure = NetlinkError(code, f"{request.what or request.kind}: {os.strerror(code)}")
-        if failure:
-            raise failure
+        super().__init__(socket.NETLINK_ROUTE)
 
     def dump(self, kind: int, message: nlmsg | bytes, header_size: int) -> list[Answer]:
         """All objects of a kind."""
-        return self._ask(kind, message, header_size, DUMP)
+        return self._answers(kind, message, header_size, DUMP)
 
     def get(self, kind: int, message: nlmsg, header_size: int) -> Answer:
         """One object; raises ``NetlinkError``."""
-        return self._ask(kind, message, header_size, 0)[0]
+        return self._answers(kind, message, header_size, 0)[0]
 
-    def _ask(self, kind: int, message: nlmsg | bytes, header_size: int, flags: int) -> list[Answer]:
-        self._sequence += 1
+    def _answers(self, kind: int, message: nlmsg | bytes, header_size: int, flags: int) -> list[Answer]:
         request = Plain(kind, message, flags) if isinstance(message, bytes) else Request(kind, message, flags)
-        self._socket.send(request.encode(self._sequence))
-        answers: list[Answer] = []
-        while True:
-            for answer_kind, sequence, body in self._receive():
-                if sequence != self._sequence:
-                    continue
-                if answer_kind == NLMSG_DONE:
-                    return answers
-                if answer_kind == NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", body)[0]
-                    if code:
-                        raise NetlinkError(code, f"netlink request {kind}: {os.strerror(code)}")
-                    return answers
-                answers.append(Answer(body[:header_size], attributes(body[header_size:])))
-
-    def _receive(self) -> Iterator[tuple[int, int, bytes]]:
-        data = self._socket.recv(1 << 18)
-        offset = 0
-        while offset + _HEADER.size <= len(data):
-            length, kind, _flags, sequence, _port = _HEADER.unpack_from(data, offset)
-            yield kind, sequence, data[offset + _HEADER.size : offset + length]
-            offset += (length + 3) & ~3
-
-
-def attributes(data: bytes) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    offset = 0
-    while offset + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, offset)
-        if length < 4:
-            break
-        found[kind & 0x3FFF] = data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
-    return found
+        return [Answer(body[:header_size], attributes(body[header_size:])) for body in self.ask(request)]
 
 
 @contextlib.contextmanager

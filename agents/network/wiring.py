@@ -25,6 +25,7 @@ from agents.network.messages import ifaddrmsg, ifinfmsg
 from agents.network.peering import ROUTE_PROTOCOL, TUNNEL, Peering
 from agents.network.ranges import IPNetwork, family_of
 from agents.network.shaping import Shaping, ifb_name
+from agents.network.sockets import NetlinkError
 
 BRIDGE = "orca0"
 POD_INTERFACE = "eth0"
@@ -308,7 +309,7 @@ class Wiring:
         message["index"] = index
         try:
             return self._socket.get(nl.RTM_GETLINK, message, nl.LINK_HEADER)
-        except nl.NetlinkError:
+        except NetlinkError:
             return None
 
     def _ensure_bridge_device(self, name: str, hardware: str) -> int:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from agents.network.sockets import attribute, attributes
 from agents.proxy.model import ServicePort
 
 log = structlog.get_logger()
@@ -117,7 +118,7 @@ class ConntrackTable:
         A first packet that was lost is sent again a second later: it shall find another endpoint then.
         """
         # The kernel sorts out the others: the cost does not grow with connections that are in use.
-        only = _attribute(_STATUS, bytes(4)) + _attribute(_STATUS_MASK, _SEEN_REPLY.to_bytes(4, "big"))
+        only = attribute(_STATUS, bytes(4)) + attribute(_STATUS_MASK, _SEEN_REPLY.to_bytes(4, "big"))
         # What is being answered in this very moment must not be torn apart: seen twice, the answer is really missing.
         wait = ANSWER_SECONDS
         return await self._delete(lambda flows: unanswered(flows, servers), only, twice=wait) if servers else 0
@@ -199,42 +200,28 @@ def _entries(table: socket.socket, only: bytes = b"") -> Iterator[tuple[Flow, by
 
 def read_entry(body: bytes) -> tuple[Flow, bytes] | None:
     """An entry of the dump, from its attributes; None when it is not UDP or TCP."""
-    attributes = dict(_attributes(body))
-    original, reply = (dict(_attributes(attributes.get(each, b""))) for each in (_TUPLE_ORIG, _TUPLE_REPLY))
-    protocol = dict(_attributes(original.get(_PROTO, b"")))
+    given = attributes(body)
+    original, reply = ((attributes(given.get(each, b""))) for each in (_TUPLE_ORIG, _TUPLE_REPLY))
+    protocol = attributes(original.get(_PROTO, b""))
     number = int.from_bytes(protocol.get(1, b""), "big")
     if number not in (_UDP, _TCP):
         return None
-    asked, answered = (dict(_attributes(each.get(_IP, b""))) for each in (original, reply))
+    asked, answered = ((attributes(each.get(_IP, b""))) for each in (original, reply))
     # Source and destination of IPv4 are numbers 1 and 2, those of IPv6 are 3 and 4.
     destination, server = asked.get(2) or asked.get(4, b""), answered.get(1) or answered.get(3, b"")
     port = protocol.get(3, b"")
     family = {4: socket.AF_INET, 16: socket.AF_INET6}.get(len(destination))
     if family is None or len(server) != len(destination) or len(port) != 2:
         return None
-    identity = _attribute(_TUPLE_ORIG | 0x8000, attributes[_TUPLE_ORIG])
-    if _ZONE in attributes:
-        identity += _attribute(_ZONE, attributes[_ZONE])
-    tcp = dict(_attributes(dict(_attributes(attributes.get(_PROTOINFO, b""))).get(1, b"")))
+    identity = attribute(_TUPLE_ORIG | 0x8000, given[_TUPLE_ORIG])
+    if _ZONE in given:
+        identity += attribute(_ZONE, given[_ZONE])
+    tcp = attributes((attributes(given.get(_PROTOINFO, b""))).get(1, b""))
     state = int.from_bytes(tcp.get(1, b""), "big") if number == _TCP else 0
     asked_for, answers = socket.inet_ntop(family, destination), socket.inet_ntop(family, server)
     return Flow(
         asked_for, int.from_bytes(port, "big"), answers, number, state in _TCP_OPEN, state == _TCP_ASKED
     ), identity
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, offset)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
-
-
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", len(data) + 4, kind) + data + b"\0" * (-len(data) % 4)
 
 
 def _message(kind: int, flags: int, attributes: bytes, family: int) -> bytes:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
+from agents.network.sockets import DUMP, NetlinkError, NetlinkSocket, Plain, attribute, attributes, messages
 from agents.proxy.ipvs.layout import Server, VirtualKey
 from agents.proxy.ipvs.plan import Actual, DropServer, DropVirtual, Operation, PutServer, PutVirtual, RealServer
 
 DEVICE = "kube-ipvs0"
 
 _ROUTE, _GENERIC = 0, 16
-_REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
-_ERROR, _DONE = 2, 3
-_HEADER = struct.Struct("=IHHII")
+_EXCLUSIVE, _CREATE = 0x200, 0x400
 _CONTROLLER, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2
 _NEW_SERVICE, _SET_SERVICE, _DEL_SERVICE, _GET_SERVICE = 1, 2, 3, 4
 _NEW_DEST, _SET_DEST, _DEL_DEST, _GET_DEST = 5, 6, 7, 8
@@ -39,96 +36,21 @@ _ADDRESS_GROUPS = 0x10 | 0x100
 _PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 _NESTED = 0x8000
-_BATCH = 64
-"""Requests sent at once: what the kernel answers has to fit into the socket's buffer."""
-
-
-class NetlinkError(OSError):
-    """The kernel refused; ``errno`` says why and the text which request it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """``ignore`` are error numbers that mean "already so"."""
-
-    kind: int
-    body: bytes
-    flags: int = 0
-    what: str = ""
-    ignore: tuple[int, ...] = ()
-
-
-class _Socket:
-    def __init__(self, protocol: int) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._socket.settimeout(10.0)
-        self._socket.bind((0, 0))
-        self._sequence = 0
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def apply(self, requests: Sequence[Request]) -> None:
-        """All of them, in order; raises ``NetlinkError`` for the first the kernel refused, when all are done."""
-        failure: NetlinkError | None = None
-        for start in range(0, len(requests), _BATCH):
-            part = requests[start : start + _BATCH]
-            first = self._sequence + 1
-            self._sequence += len(part)
-            self._socket.send(b"".join(_message(r.kind, r.flags | _ACK, first + i, r.body) for i, r in enumerate(part)))
-            pending = len(part)
-            while pending:
-                for kind, sequence, body in self._receive():
-                    if kind != _ERROR or not first <= sequence <= self._sequence:
-                        continue
-                    pending -= 1
-                    request = part[sequence - first]
-                    code = -struct.unpack_from("=i", body)[0]
-                    if code and code not in request.ignore and failure is None:
-                        failure = NetlinkError(code, f"{request.what}: {os.strerror(code)}")
-        if failure:
-            raise failure
-
-    def ask(self, kind: int, body: bytes, *, dump: bool = True) -> list[bytes]:
-        """Bodies of the answers."""
-        self._sequence += 1
-        self._socket.send(_message(kind, _DUMP if dump else 0, self._sequence, body))
-        answers: list[bytes] = []
-        while True:
-            for answer, sequence, content in self._receive():
-                if sequence != self._sequence:
-                    continue
-                if answer == _DONE:
-                    return answers
-                if answer == _ERROR:
-                    code = -struct.unpack_from("=i", content)[0]
-                    raise NetlinkError(code, f"netlink request {kind}: {os.strerror(code)}")
-                answers.append(content)
-                if not dump:
-                    return answers
-
-    def _receive(self) -> Iterator[tuple[int, int, bytes]]:
-        data = self._socket.recv(1 << 18)
-        offset = 0
-        while offset + _HEADER.size <= len(data):
-            length, kind, _flags, sequence, _port = _HEADER.unpack_from(data, offset)
-            yield kind, sequence, data[offset + _HEADER.size : offset + length]
-            offset += (length + 3) & ~3
+PATIENCE_SECONDS = 10.0
 
 
 class VirtualServers:
     """The kernel's IPVS of this network namespace. Raises ``NetlinkError``, at once where there is no IPVS."""
 
     def __init__(self) -> None:
-        self._socket = _Socket(_GENERIC)
+        self._socket = NetlinkSocket(_GENERIC, timeout=PATIENCE_SECONDS)
         try:
-            body = struct.pack("=BBH", _GET_FAMILY, 1, 0) + _attribute(_FAMILY_NAME, b"IPVS\0")
-            (answer,) = self._socket.ask(_CONTROLLER, body, dump=False)
+            body = struct.pack("=BBH", _GET_FAMILY, 1, 0) + attribute(_FAMILY_NAME, b"IPVS\0")
+            (answer,) = self._socket.ask(Plain(_CONTROLLER, body, 0, "find the family IPVS"))
         except OSError:
             self._socket.close()
             raise
-        self._family = int.from_bytes(dict(_attributes(answer[4:]))[_FAMILY_ID], "little")
+        self._family = int.from_bytes((attributes(answer[4:]))[_FAMILY_ID], "little")
 
     def close(self) -> None:
         self._socket.close()
@@ -144,7 +66,7 @@ class VirtualServers:
     def get(self, key: VirtualKey) -> Actual | None:
         """One virtual server with its real servers, None when there is none."""
         try:
-            answers = self._ask(_GET_SERVICE, _attribute(_SERVICE | _NESTED, _key(key)), dump=False)
+            answers = self._ask(_GET_SERVICE, attribute(_SERVICE | _NESTED, _key(key)), dump=False)
         except NetlinkError as error:
             if error.errno in (errno.ESRCH, errno.ENOENT):
                 return None
@@ -155,8 +77,8 @@ class VirtualServers:
     def filled(self, key: VirtualKey, actual: Actual) -> Actual:
         """With its real servers."""
         servers = {}
-        for answer in self._ask(_GET_DEST, _attribute(_SERVICE | _NESTED, _key(key))):
-            content = dict(_attributes(dict(_attributes(answer[4:])).get(_DEST, b"")))
+        for answer in self._ask(_GET_DEST, attribute(_SERVICE | _NESTED, _key(key))):
+            content = attributes((attributes(answer[4:])).get(_DEST, b""))
             family = socket.AF_INET6 if ":" in key.address else socket.AF_INET
             address = _text(family, content[_DST_ADDR])
             weight, active, inactive = (
@@ -166,30 +88,31 @@ class VirtualServers:
         return Actual(actual.scheduler, actual.flags, actual.timeout, servers)
 
     def apply(self, operations: Iterable[Operation]) -> None:
-        self._socket.apply([self._request(operation) for operation in operations])
+        self._socket.apply(*[self._request(operation) for operation in operations])
 
     def knows(self, scheduler: str) -> bool:
         """Whether the kernel has this scheduler. Tries it on a virtual server no packet can meet, and removes that."""
         mark = _number(_SVC_AF, socket.AF_INET, 2) + _number(_SVC_FWMARK, 0x7FFFFFF3, 4)
         body = mark + _settings(scheduler, 0, 0, "0.0.0.0")
         try:
-            self._socket.apply([Request(self._family, self._command(_NEW_SERVICE, body), _CREATE, "scheduler")])
+            self._socket.apply(*[Plain(self._family, self._command(_NEW_SERVICE, body), _CREATE, "scheduler")])
         except NetlinkError as error:
             if error.errno == errno.ENOENT:
                 return False
             if error.errno != errno.EEXIST:
                 raise
-        self._socket.apply([Request(self._family, self._command(_DEL_SERVICE, mark), 0, "scheduler")])
+        self._socket.apply(*[Plain(self._family, self._command(_DEL_SERVICE, mark), 0, "scheduler")])
         return True
 
-    def _ask(self, command: int, attributes: bytes = b"", *, dump: bool = True) -> list[bytes]:
-        return self._socket.ask(self._family, struct.pack("=BBH", command, 1, 0) + attributes, dump=dump)
+    def _ask(self, command: int, content: bytes = b"", *, dump: bool = True) -> list[bytes]:
+        body = struct.pack("=BBH", command, 1, 0) + content
+        return self._socket.ask(Plain(self._family, body, DUMP if dump else 0, f"command {command} of IPVS"))
 
     def _command(self, command: int, service: bytes, dest: bytes = b"") -> bytes:
-        head = struct.pack("=BBH", command, 1, 0) + _attribute(_SERVICE | _NESTED, service)
-        return head + (_attribute(_DEST | _NESTED, dest) if dest else b"")
+        head = struct.pack("=BBH", command, 1, 0) + attribute(_SERVICE | _NESTED, service)
+        return head + (attribute(_DEST | _NESTED, dest) if dest else b"")
 
-    def _request(self, operation: Operation) -> Request:
+    def _request(self, operation: Operation) -> Plain:
         key = _key(operation.key)
         ignore: tuple[int, ...]
         match operation:
@@ -203,14 +126,14 @@ class VirtualServers:
                 body, ignore = self._command(command, key, _dest(server, weight)), (errno.EEXIST,)
             case DropServer(_, server):
                 body, ignore = self._command(_DEL_DEST, key, _dest(server, 0)), (errno.ENOENT, errno.ESRCH)
-        return Request(self._family, body, 0, str(operation), ignore)
+        return Plain(self._family, body, 0, str(operation), ignore)
 
 
 class HostAddresses:
     """Addresses of this network namespace's interfaces, and the device that carries those of services."""
 
     def __init__(self) -> None:
-        self._socket = _Socket(_ROUTE)
+        self._socket = NetlinkSocket(_ROUTE, timeout=PATIENCE_SECONDS)
 
     def close(self) -> None:
         self._socket.close()
@@ -219,24 +142,24 @@ class HostAddresses:
         """Make ``kube-ipvs0``; returns whether it had to be. Raises ``NetlinkError`` (EOPNOTSUPP without dummy)."""
         if _index(DEVICE):
             return False
-        info = _attribute(_IFLA_INFO | _NESTED, _attribute(_IFLA_KIND, b"dummy"))
-        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute(_IFLA_NAME, DEVICE.encode() + b"\0") + info
+        info = attribute(_IFLA_INFO | _NESTED, attribute(_IFLA_KIND, b"dummy"))
+        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + attribute(_IFLA_NAME, DEVICE.encode() + b"\0") + info
         flags = _CREATE | _EXCLUSIVE
-        self._socket.apply([Request(_NEWLINK, body, flags, f"make the device {DEVICE}", (errno.EEXIST,))])
+        self._socket.apply(*[Plain(_NEWLINK, body, flags, f"make the device {DEVICE}", (errno.EEXIST,))])
         return True
 
     def remove_device(self) -> None:
         if index := _index(DEVICE):
             body = struct.pack("=BxHiII", 0, 0, index, 0, 0)
-            self._socket.apply([Request(_DELLINK, body, 0, f"remove {DEVICE}", (errno.ENODEV,))])
+            self._socket.apply(*[Plain(_DELLINK, body, 0, f"remove {DEVICE}", (errno.ENODEV,))])
 
     def all(self) -> dict[str, set[str]]:
         """Interface -> its addresses."""
         found: dict[str, set[str]] = {}
         names: dict[int, str] = {}
-        for answer in self._socket.ask(_GETADDR, struct.pack("=BBBBi", 0, 0, 0, 0, 0)):
+        for answer in self._socket.ask(Plain(_GETADDR, struct.pack("=BBBBi", 0, 0, 0, 0, 0), DUMP)):
             family, _bits, _flags, _scope, index = struct.unpack_from("=BBBBi", answer)
-            content = dict(_attributes(answer[8:]))
+            content = attributes(answer[8:])
             raw = content.get(_IFA_LOCAL) or content.get(_IFA_ADDRESS) or b""
             if family not in (socket.AF_INET, socket.AF_INET6) or not raw:
                 continue
@@ -251,11 +174,11 @@ class HostAddresses:
         """Addresses of ``kube-ipvs0``."""
         index = _index(DEVICE)
         requests = [
-            Request(_NEWADDR, _address(index, ip), _CREATE, f"address {ip} on {DEVICE}", (errno.EEXIST,)) for ip in add
+            Plain(_NEWADDR, _address(index, ip), _CREATE, f"address {ip} on {DEVICE}", (errno.EEXIST,)) for ip in add
         ]
         gone = (errno.EADDRNOTAVAIL, errno.ENODEV)
-        requests += [Request(_DELADDR, _address(index, ip), 0, f"remove {ip} from {DEVICE}", gone) for ip in remove]
-        self._socket.apply(requests)
+        requests += [Plain(_DELADDR, _address(index, ip), 0, f"remove {ip} from {DEVICE}", gone) for ip in remove]
+        self._socket.apply(*requests)
 
 
 class AddressEvents:
@@ -286,18 +209,14 @@ class AddressEvents:
             except OSError:
                 others = True  # more than the socket could hold: something of everything
                 continue
-            offset = 0
-            while offset + _HEADER.size + 8 <= len(data):
-                length, kind, *_ = _HEADER.unpack_from(data, offset)
-                body = data[offset + _HEADER.size : offset + length]
+            for kind, _sequence, body in messages(data):
                 family, _bits, _flags, _scope, index = struct.unpack_from("=BBBBi", body)
-                content = dict(_attributes(body[8:]))
+                content = attributes(body[8:])
                 raw = content.get(_IFA_LOCAL) or content.get(_IFA_ADDRESS) or b""
                 if index != device:
                     others = True
                 elif kind == _DELADDR and raw:
                     lost.add(socket.inet_ntop(family, raw))
-                offset += (length + 3) & ~3
 
 
 def _index(name: str) -> int:
@@ -314,8 +233,8 @@ def _address(index: int, ip: str) -> bytes:
     flags = _NO_DAD if family == socket.AF_INET6 else 0
     return (
         struct.pack("=BBBBi", family, len(raw) * 8, flags, 0, index)
-        + _attribute(_IFA_LOCAL, raw)
-        + _attribute(_IFA_ADDRESS, raw)
+        + attribute(_IFA_LOCAL, raw)
+        + attribute(_IFA_ADDRESS, raw)
     )
 
 
@@ -324,26 +243,26 @@ def _key(key: VirtualKey) -> bytes:
     return (
         _number(_SVC_AF, family, 2)
         + _number(_SVC_PROTOCOL, _PROTOCOLS[key.protocol], 2)
-        + _attribute(_SVC_ADDR, socket.inet_pton(family, key.address).ljust(16, b"\0"))
-        + _attribute(_SVC_PORT, key.port.to_bytes(2, "big"))
+        + attribute(_SVC_ADDR, socket.inet_pton(family, key.address).ljust(16, b"\0"))
+        + attribute(_SVC_PORT, key.port.to_bytes(2, "big"))
     )
 
 
 def _settings(scheduler: str, flags: int, timeout: int, address: str) -> bytes:
     mask = (128).to_bytes(4, "little") if ":" in address else b"\xff\xff\xff\xff"
     return (
-        _attribute(_SVC_SCHED, scheduler.encode() + b"\0")
-        + _attribute(_SVC_FLAGS, struct.pack("=II", flags, 0xFFFFFFFF))
+        attribute(_SVC_SCHED, scheduler.encode() + b"\0")
+        + attribute(_SVC_FLAGS, struct.pack("=II", flags, 0xFFFFFFFF))
         + _number(_SVC_TIMEOUT, timeout, 4)
-        + _attribute(_SVC_NETMASK, mask)
+        + attribute(_SVC_NETMASK, mask)
     )
 
 
 def _dest(server: Server, weight: int) -> bytes:
     family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
     return (
-        _attribute(_DST_ADDR, socket.inet_pton(family, server[0]).ljust(16, b"\0"))
-        + _attribute(_DST_PORT, server[1].to_bytes(2, "big"))
+        attribute(_DST_ADDR, socket.inet_pton(family, server[0]).ljust(16, b"\0"))
+        + attribute(_DST_PORT, server[1].to_bytes(2, "big"))
         + b"".join(_number(each, value, 4) for each, value in (
             (_DST_METHOD, 0), (_DST_WEIGHT, weight), (_DST_UPPER, 0), (_DST_LOWER, 0)))
         + _number(_DST_FAMILY, family, 2)
@@ -351,7 +270,7 @@ def _dest(server: Server, weight: int) -> bytes:
 
 
 def _parse_service(answer: bytes) -> tuple[VirtualKey, Actual] | None:
-    content = dict(_attributes(dict(_attributes(answer[4:])).get(_SERVICE, b"")))
+    content = attributes((attributes(answer[4:])).get(_SERVICE, b""))
     protocol = _NAMES.get(int.from_bytes(content.get(_SVC_PROTOCOL, b""), "little"))
     if protocol is None or _SVC_ADDR not in content:
         return None
@@ -367,22 +286,4 @@ def _text(family: int, raw: bytes) -> str:
 
 
 def _number(kind: int, value: int, size: int) -> bytes:
-    return _attribute(kind, value.to_bytes(size, "little"))
-
-
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", len(data) + 4, kind) + data + b"\0" * (-len(data) % 4)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, offset)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
-
-
-def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, sequence, 0) + body
+    return attribute(kind, value.to_bytes(size, "little"))
