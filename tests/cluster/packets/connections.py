@@ -6,6 +6,7 @@ are real packets all the same.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import itertools
@@ -21,6 +22,8 @@ from agents.network.netlink import CLONE_NEWNET
 SCTP = 132
 _KINDS = {"TCP": (socket.SOCK_STREAM, 0), "UDP": (socket.SOCK_DGRAM, 0), "SCTP": (socket.SOCK_STREAM, SCTP)}
 _AT_ONCE = 400
+_SENDS = 4
+"""Datagrams of one UDP attempt, as any client of UDP would: the same flow, so the same endpoint."""
 _source_ports = itertools.count(10001)
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,6 +40,8 @@ class Attempt:
     outcome: str = ""
     tag: object = None
     deadline: float = 0.0
+    again: float = 0.0
+    """When to send the datagram once more: one that is lost on a full queue says nothing about rules."""
     received: bytes = field(default=b"", repr=False)
 
 
@@ -103,6 +108,9 @@ def make_all(attempts: Iterable[Attempt]) -> None:
             for made in [each for each, attempt in open_now.items() if attempt.deadline <= now]:
                 open_now[made].outcome = "dropped"
                 _finish(made, open_now, selector)
+            for made, attempt in open_now.items():
+                if attempt.again and attempt.again <= now:
+                    _send_again(made, attempt, now)
 
 
 def _begin(attempt: Attempt, places: Places) -> socket.socket | None:
@@ -128,7 +136,14 @@ def _begin(attempt: Attempt, places: Places) -> socket.socket | None:
             attempt.outcome = _told(error.errno or 0)
             made.close()
             return None
+        attempt.again = time.monotonic() + attempt.timeout / _SENDS
     return made
+
+
+def _send_again(made: socket.socket, attempt: Attempt, now: float) -> None:
+    attempt.again = now + attempt.timeout / _SENDS
+    with contextlib.suppress(OSError):  # a refusal is told by the next look at the socket, too
+        made.send(b"?")
 
 
 def _step(made: socket.socket, attempt: Attempt, events: int, selector: selectors.BaseSelector) -> bool:
