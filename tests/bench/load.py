@@ -75,6 +75,34 @@ def request(method: str, path: str, host: str, body: bytes = b"", content_type: 
     return head.encode() + b"\r\n" + body
 
 
+class Pool:
+    """Open connections that many tasks share, a request at a time on each."""
+
+    def __init__(self, address: tuple[str, int], tls: ssl.SSLContext) -> None:
+        self._address, self._tls = address, tls
+        self._all: list[_Connection] = []
+        self._free: asyncio.Queue[_Connection] = asyncio.Queue()
+
+    async def open(self, connections: int) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(connections):
+            _, made = await loop.create_connection(_Connection, *self._address, ssl=self._tls, server_hostname="")
+            self._all.append(made)
+            self._free.put_nowait(made)
+
+    async def ask(self, request: bytes) -> int:
+        """Send a request as soon as a connection is free; returns the status."""
+        connection = await self._free.get()
+        status = await connection.ask(request)
+        self._free.put_nowait(connection)
+        return status
+
+    def close(self) -> None:
+        for connection in self._all:
+            assert connection.transport is not None
+            connection.transport.close()
+
+
 async def run(
     address: tuple[str, int],
     tls: ssl.SSLContext,
