@@ -7,6 +7,7 @@ after a crash; a crash of one never reaches another.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 import structlog
 
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 
 __all__ = ["DONE", "Context", "Controller", "Outcome", "RetryAfter", "gather_all", "slow_start"]
 
+LONGEST_WINDOW = 0.5
+"""Seconds for which a Coalescer may make anybody wait."""
 UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
 
 
@@ -83,6 +86,10 @@ class Controller:
         """Handler: looks at the object soon."""
         self.queue.add(key(obj))
 
+    def clock_set(self) -> None:
+        """The wall clock was set: whatever waits for a time of it has its wait reckoned anew."""
+        self.queue.hasten()
+
     async def _attempt(self, object_key: str) -> Outcome:
         try:
             outcome = await self.sync(object_key)
@@ -117,25 +124,36 @@ class Coalescer:
     """Passes the first wish for a key on at once and collects those that follow within `window` seconds into one.
 
     For handlers that hear of every pod of a large set: replacing one pod stays instant, a burst of a thousand costs a
-    few looks instead of a thousand.
+    few looks instead of a thousand. What a look has `cost` lengthens the window of its key, so that one large set does
+    not keep everybody else waiting: `factor` times as long, LONGEST_WINDOW at most.
     """
 
-    def __init__(self, queue: WorkQueue, clock: Clock, window: float) -> None:
+    def __init__(self, queue: WorkQueue, clock: Clock, window: float, factor: float = 4) -> None:
         self._queue = queue
         self._clock = clock
         self._window = window
-        self._passed: dict[str, float] = {}
+        self._factor = factor
+        self._passed: dict[str, tuple[float, float]] = {}  # key -> when it passed or will, and its window
 
     def add(self, object_key: str) -> None:
         now = self._clock.monotonic()
-        last = self._passed.get(object_key)
-        if last is not None and now - last < self._window:
-            self._queue.add_after(object_key, last + self._window - now)
+        last, window = self._passed.get(object_key, (-inf, self._window))
+        if now - last >= window:
+            self._queue.add(object_key)
+            self._passed[object_key] = (now, window)
+            if len(self._passed) > 1000:
+                self._passed = {k: kept for k, kept in self._passed.items() if now - kept[0] < kept[1]}
             return
-        self._queue.add(object_key)
-        self._passed[object_key] = now
-        if len(self._passed) > 1000:
-            self._passed = {k: at for k, at in self._passed.items() if now - at < self._window}
+        if last <= now:
+            last += window
+            self._passed[object_key] = (last, window)
+        self._queue.add_after(object_key, last - now)
+
+    def cost(self, object_key: str, seconds: float) -> None:
+        """A look at the key took that long."""
+        window = max(self._window, min(seconds * self._factor, LONGEST_WINDOW))
+        last, _ = self._passed.get(object_key, (self._clock.monotonic(), window))
+        self._passed[object_key] = (last, window)
 
 
 def owner_key(cache: Cache, kind: str, child: Obj) -> str | None:

@@ -3,6 +3,9 @@
 A change of a pod reaches its Services through an index over one pair of each selector, not by trying all of them.
 """
 
+from itertools import chain
+from typing import Generic, TypeVar
+
 from orca.api.builtin import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
 from orca.api.errors import ApiError, is_already_exists, is_not_found
 from orca.api.objects import Obj, key, labels, namespace, uid
@@ -10,8 +13,11 @@ from orca.api.times import format_micro, parse_time
 from orca.controllers import conditions
 from orca.controllers.cache import SERVICE_NAME_LABEL, Cache
 from orca.controllers.endpoints import model, slices, subsets
-from orca.controllers.harness import DONE, Context, Controller, Outcome
+from orca.controllers.endpoints.contributions import Contributions
+from orca.controllers.harness import DONE, Coalescer, Context, Controller, Outcome
 from orca.controllers.podcontrol import namespace_is_terminating
+
+T = TypeVar("T")
 
 
 class TriggerTimes:
@@ -21,10 +27,10 @@ class TriggerTimes:
     def __init__(self) -> None:
         self._pods: dict[str, dict[str, str]] = {}
 
-    def observe(self, service: Obj, pods: list[Obj]) -> str:
-        """The earliest change since the last call for this Service, "" when nothing stamped has changed."""
+    def observe(self, service: Obj, now: dict[str, str]) -> str:
+        """The earliest change since the last call for this Service, "" when nothing stamped has changed. `now` are the
+        stamps of its pods by uid."""
         before = self._pods.get(key(service))
-        now = {uid(pod): _changed_at(pod) for pod in pods}
         self._pods[key(service)] = now
         if before is None:
             stamps = [service["metadata"].get("creationTimestamp", "")]
@@ -46,17 +52,26 @@ def _changed_at(pod: Obj) -> str:
     return stamp
 
 
-class ServiceFollower(Controller):
-    """Queues Services by key "namespace/name" when they or their pods change."""
+class ServiceFollower(Controller, Generic[T]):
+    """Queues Services by key "namespace/name" when they or their pods change.
+
+    The first change of a pod is written at once, those that follow are collected: the longer, the more it costs to look
+    at the Service.
+    """
 
     resource = SERVICES
+    cost_factor = 4
+    """After a look it is not looked at again for so many times as long."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self._contributions: Contributions[tuple[str, str, T]] = Contributions(
+            lambda service, pod, zone: (uid(pod), _changed_at(pod), self.contributed(service, pod, zone))
+        )
         self._services = self.caches.of(SERVICES)
         self._pods = self.caches.of(PODS)
         self._trigger = TriggerTimes()
-        self._batch = context.config.endpoints_batch
+        self._soon = Coalescer(self.queue, self.clock, context.config.endpoints_batch, self.cost_factor)
         self._services.informer.on_change(self._service_changed)
         self._pods.informer.on_add(self._pod_changed)
         self._pods.informer.on_update(self._pod_updated)
@@ -77,13 +92,40 @@ class ServiceFollower(Controller):
         for label, value in labels(pod).items():
             for service in self._services.informer.by_index("selector", f"{space}/{label}={value}"):
                 if model.selects(service, pod):
-                    self.queue.add_after(key(service), self._batch)
+                    self._soon.add(key(service))
+
+    def contributed(self, service: Obj, pod: Obj, zone: str) -> T:
+        """What a pod adds to a Service; pure, and kept until one of the two changes."""
+        raise NotImplementedError
+
+    def zone_of(self, node: str) -> str:
+        """Of the node with that name, as far as it matters."""
+        del node
+        return ""
+
+    def look(self, service: Obj) -> tuple[str, list[T]]:
+        """Since when a write is due ("": nobody knows), and what all its pods contribute."""
+        zones: dict[str, str] = {}
+        placed = []
+        for pod in self._pods_of(service):
+            node = pod["spec"].get("nodeName") or ""
+            if node not in zones:
+                zones[node] = self.zone_of(node) if node else ""
+            placed.append((pod, zones[node]))
+        found = self._contributions.of(service, placed)
+        changed_at = self._trigger.observe(service, {identity: stamp for identity, stamp, _ in found})
+        return changed_at, [parts for _, _, parts in found]
+
+    def forget(self, service_key: str) -> None:
+        """The Service is gone."""
+        self._trigger.forget(service_key)
+        self._contributions.forget(service_key)
 
     def _pods_of(self, service: Obj) -> list[Obj]:
-        space = namespace(service)
-        pairs = [f"{space}/{label}={value}" for label, value in service["spec"]["selector"].items()]
+        space, selector = namespace(service), service["spec"]["selector"]
+        pairs = [f"{space}/{label}={value}" for label, value in selector.items()]
         smallest = min((self._pods.by_index("label", pair) for pair in pairs), key=len)
-        return [pod for pod in smallest if model.selects(service, pod)]
+        return smallest if len(pairs) == 1 else [pod for pod in smallest if model.selects(service, pod)]
 
 
 async def write_slices(cache: Cache, todo: slices.Plan) -> None:
@@ -100,7 +142,7 @@ async def write_slices(cache: Cache, todo: slices.Plan) -> None:
         await cache.delete(surplus)
 
 
-class EndpointSliceController(ServiceFollower):
+class EndpointSliceController(ServiceFollower[tuple[slices.Part, ...]]):
     """Writes the EndpointSlices of Services with a selector."""
 
     name = "endpoint-slice-controller"
@@ -117,7 +159,7 @@ class EndpointSliceController(ServiceFollower):
     def _slice_changed(self, found: Obj) -> None:
         service = labels(found).get(SERVICE_NAME_LABEL)
         if service and labels(found).get(slices.MANAGED_BY_LABEL) == slices.MANAGER:
-            self.queue.add_after(f"{namespace(found)}/{service}", self._batch)
+            self._soon.add(f"{namespace(found)}/{service}")
 
     def _node_updated(self, old: Obj, new: Obj) -> None:
         if labels(old).get(model.ZONE_LABEL) != labels(new).get(model.ZONE_LABEL):
@@ -137,34 +179,40 @@ class EndpointSliceController(ServiceFollower):
             if labels(found).get(slices.MANAGED_BY_LABEL) == slices.MANAGER
         ]
         if service is None:
-            self._trigger.forget(key)
+            self.forget(key)
             for found in existing:
                 await self._slices.delete(found)
             return DONE
         if not model.has_selector(service):
             return DONE
-        pods = self._pods_of(service)
-        zones = self._zones({pod["spec"].get("nodeName") or "" for pod in pods})
-        groups = slices.desired(service, pods, zones)
-        changed_at = self._trigger.observe(service, pods)
-        await write_slices(self._slices, slices.plan(slices.of_service(service), existing, groups, changed_at))
+        began = self.clock.monotonic()
+        changed_at, parts = self.look(service)
+        groups = slices.grouped(service, chain.from_iterable(parts))
+        todo = slices.plan(slices.of_service(service), existing, groups, changed_at)
+        await write_slices(self._slices, todo)
+        self._soon.cost(key, self.clock.monotonic() - began)
         return DONE
 
-    def _zones(self, names: set[str]) -> dict[str, str]:
-        nodes = ((node, self._nodes.get(node)) for node in names)
-        return {node: labels(found).get(model.ZONE_LABEL, "") for node, found in nodes if found is not None}
+    def contributed(self, service: Obj, pod: Obj, zone: str) -> tuple[slices.Part, ...]:
+        return slices.parts_of(service, pod, zone)
+
+    def zone_of(self, node: str) -> str:
+        found = self._nodes.get(node)
+        return labels(found).get(model.ZONE_LABEL, "") if found is not None else ""
 
 
-class EndpointsController(ServiceFollower):
-    """Writes the Endpoints of Services with a selector."""
+class EndpointsController(ServiceFollower[subsets.Part | None]):
+    """Writes the Endpoints of Services with a selector: one object with all of a Service's addresses, which nobody
+    follows who can read slices. It is written the less often the larger it is."""
 
     name = "endpoint-controller"
+    cost_factor = 10
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._endpoints = self.caches.of(ENDPOINTS)
-        self._endpoints.informer.on_update(lambda _, new: self.queue.add_after(key(new), self._batch))
-        self._endpoints.informer.on_delete(lambda gone: self.queue.add_after(key(gone), self._batch))
+        self._endpoints.informer.on_update(lambda _, new: self._soon.add(key(new)))
+        self._endpoints.informer.on_delete(lambda gone: self._soon.add(key(gone)))
 
     async def run(self) -> None:
         """Endpoints whose Service vanished while nobody looked are looked at as well."""
@@ -178,14 +226,15 @@ class EndpointsController(ServiceFollower):
         service = self._services.get(key)
         current = self._endpoints.get(key)
         if service is None:
-            self._trigger.forget(key)
+            self.forget(key)
             if current is not None and labels(current).get(subsets.MANAGED_BY_LABEL) == subsets.MANAGER:
                 await self._endpoints.delete(current)
             return DONE
         if not model.has_selector(service):
             return DONE
-        pods = self._pods_of(service)
-        made = subsets.wanted(service, current, pods, self._trigger.observe(service, pods))
+        began = self.clock.monotonic()
+        changed_at, parts = self.look(service)
+        made = subsets.wanted(service, current, filter(None, parts), changed_at)
         if made is None:
             return DONE
         try:
@@ -197,4 +246,9 @@ class EndpointsController(ServiceFollower):
             # A new object refused while its namespace goes is as it should be; one that exists will be seen.
             if not namespace_is_terminating(error) and not is_already_exists(error) and not is_not_found(error):
                 raise
+        self._soon.cost(key, self.clock.monotonic() - began)
         return DONE
+
+    def contributed(self, service: Obj, pod: Obj, zone: str) -> subsets.Part | None:
+        del zone
+        return subsets.part_of(service, pod)

@@ -1,7 +1,7 @@
 """Which EndpointSlices a Service should have, with as few writes as possible. Pure."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orca.api.builtin import ENDPOINTSLICES, SERVICES
@@ -63,8 +63,8 @@ class Plan:
     delete: list[Obj] = field(default_factory=list)
 
 
-def endpoint_of(service: Obj, pod: Obj, address: str, zones: Mapping[str, str]) -> Obj:
-    """One endpoint. `zones`: node name -> zone."""
+def endpoint_of(service: Obj, pod: Obj, address: str, zone: str) -> Obj:
+    """One endpoint. `zone` is that of the pod's node, "" when unknown."""
     ready, terminating = podstate.is_ready(pod), is_terminating(pod)
     endpoint: Obj = {
         "addresses": [address],
@@ -78,25 +78,49 @@ def endpoint_of(service: Obj, pod: Obj, address: str, zones: Mapping[str, str]) 
     node = pod["spec"].get("nodeName")
     if node:
         endpoint["nodeName"] = node
-        if zones.get(node):
-            endpoint["zone"] = zones[node]
+        if zone:
+            endpoint["zone"] = zone
     hostname = model.hostname_of(service, pod)
     if hostname:
         endpoint["hostname"] = hostname
     return endpoint
 
 
-def desired(service: Obj, pods: Sequence[Obj], zones: Mapping[str, str]) -> list[Group]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one pod adds to the slices of one address family; `ports_key` is equal where `ports` are."""
+
+    family: str
+    ports_key: str
+    ports: list[Obj]
+    key: EndpointKey
+    endpoint: Obj
+
+
+def parts_of(service: Obj, pod: Obj, zone: str) -> tuple[Part, ...]:
+    """What a pod adds to its Service. `zone` is that of its node, "" when unknown."""
+    if not model.contributes(pod, terminating=True):
+        return ()
+    ports = model.ports_of(service, pod)
+    if not ports and not model.is_headless(service):
+        return ()
+    found = []
+    for family in model.families(service):
+        address = model.address_of(pod, family)
+        if address is not None:
+            endpoint = endpoint_of(service, pod, address, zone)
+            found.append(Part(family, _ports_key(ports), ports, (uid(pod), address), endpoint))
+    return tuple(found)
+
+
+def grouped(service: Obj, parts: Iterable[Part]) -> list[Group]:
     """Groups with the endpoints the Service should have now."""
     groups: dict[tuple[str, str], Group] = {}
-    for family in model.families(service):
-        for pod in pods:
-            address = model.address_of(pod, family) if model.contributes(pod, terminating=True) else None
-            ports = model.ports_of(service, pod)
-            if address is None or (not ports and not model.is_headless(service)):
-                continue
-            group = groups.setdefault((family, _ports_key(ports)), Group(family, ports))
-            group.endpoints[uid(pod), address] = endpoint_of(service, pod, address, zones)
+    for part in parts:
+        group = groups.get((part.family, part.ports_key))
+        if group is None:
+            group = groups[part.family, part.ports_key] = Group(part.family, part.ports)
+        group.endpoints[part.key] = part.endpoint
     found = list(groups.values())
     _add_hints(service, found)
     for family in model.families(service):
@@ -112,17 +136,17 @@ def _add_hints(service: Obj, groups: Sequence[Group]) -> None:
     if wish not in ("PreferClose", "PreferSameZone", "PreferSameNode"):
         return
     for group in groups:
-        serving = [e for e in group.endpoints.values() if e["conditions"]["ready"]]
-        if not all(endpoint.get("zone") for endpoint in serving) and wish != "PreferSameNode":
+        serving = [(key, e) for key, e in group.endpoints.items() if e["conditions"]["ready"]]
+        if not all(endpoint.get("zone") for _, endpoint in serving) and wish != "PreferSameNode":
             continue
-        for endpoint in serving:
+        for key, endpoint in serving:
             hints: Obj = {}
             if endpoint.get("zone"):
                 hints["forZones"] = [{"name": endpoint["zone"]}]
             if wish == "PreferSameNode" and endpoint.get("nodeName"):
                 hints["forNodes"] = [{"name": endpoint["nodeName"]}]
             if hints:
-                endpoint["hints"] = hints
+                group.endpoints[key] = {**endpoint, "hints": hints}  # parts are kept: they are not to be changed
 
 
 def plan(parent: Parent, existing: Sequence[Obj], groups: Sequence[Group], trigger_time: str = "") -> Plan:

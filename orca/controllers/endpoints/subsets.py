@@ -1,6 +1,7 @@
 """The Endpoints object of a Service: the same addresses as its slices in the older form. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from orca.api.builtin import ENDPOINTS
 from orca.api.objects import Obj, annotations, labels, meta, name, namespace
@@ -15,24 +16,36 @@ CAPACITY = 1000
 _PortKey = tuple[tuple[str, object], ...]
 
 
-def subsets_of(service: Obj, pods: Sequence[Obj]) -> list[Obj]:
-    """Ports that are served by the same addresses share a subset. Everything is sorted, so equal pods give equal
-    subsets."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one pod adds: its address, and the ports that are served there."""
+
+    address: str
+    is_ready: bool
+    entry: Obj
+    ports: tuple[_PortKey, ...]
+
+
+def part_of(service: Obj, pod: Obj) -> Part | None:
+    """What a pod adds to its Service."""
     family = model.families(service)[0]
     unready_too = bool(service["spec"].get("publishNotReadyAddresses"))
+    address = model.address_of(pod, family) if model.contributes(pod, terminating=unready_too) else None
+    if address is None:
+        return None
+    keys = [tuple(sorted((k, v) for k, v in port.items() if v)) for port in model.ports_of(service, pod)]
+    if not service["spec"].get("ports") and model.is_headless(service):
+        keys = [()]
+    return Part(address, unready_too or podstate.is_ready(pod), _address(service, pod, address), tuple(keys))
+
+
+def subsets_of(parts: Iterable[Part]) -> list[Obj]:
+    """Ports that are served by the same addresses share a subset. Everything is sorted, so equal pods give equal
+    subsets."""
     served: dict[_PortKey, dict[str, tuple[bool, Obj]]] = {}
-    for pod in pods:
-        address = model.address_of(pod, family) if model.contributes(pod, terminating=unready_too) else None
-        if address is None:
-            continue
-        entry = _address(service, pod, address)
-        ready = unready_too or podstate.is_ready(pod)
-        ports: list[Obj] = model.ports_of(service, pod)
-        keys: list[_PortKey] = [tuple(sorted((k, v) for k, v in port.items() if v)) for port in ports]
-        if not service["spec"].get("ports") and model.is_headless(service):
-            keys = [()]
-        for port_key in keys:
-            served.setdefault(port_key, {})[address] = (ready, entry)
+    for part in parts:
+        for port_key in part.ports:
+            served.setdefault(port_key, {})[part.address] = (part.is_ready, part.entry)
     grouped: dict[tuple[tuple[str, bool], ...], list[_PortKey]] = {}
     for port_key, addresses in served.items():
         signature = tuple(sorted((address, ready) for address, (ready, _) in addresses.items()))
@@ -67,9 +80,9 @@ def _subset(ports: Sequence[_PortKey], addresses: dict[str, tuple[bool, Obj]]) -
     return subset
 
 
-def wanted(service: Obj, current: Obj | None, pods: Sequence[Obj], trigger_time: str = "") -> Obj | None:
+def wanted(service: Obj, current: Obj | None, parts: Iterable[Part], trigger_time: str = "") -> Obj | None:
     """The object to create (`current` is None) or to replace it with; None when it is right already."""
-    subsets, truncated = _truncate(subsets_of(service, pods))
+    subsets, truncated = _truncate(subsets_of(parts))
     found_labels = {k: v for k, v in labels(service).items() if k != model.HEADLESS_LABEL}
     found_labels[MANAGED_BY_LABEL] = MANAGER
     if model.is_headless(service):

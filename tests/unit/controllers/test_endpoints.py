@@ -1,5 +1,7 @@
 """From pods to EndpointSlices and Endpoints: contents, few writes, latency."""
 
+import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import given
@@ -8,7 +10,10 @@ from hypothesis import strategies as st
 from orca.api.builtin import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
 from orca.api.objects import Obj, name, uid
 from orca.api.times import format_time
+from orca.client.clock import VirtualClock
+from orca.client.workqueue import WorkQueue
 from orca.controllers.endpoints import EndpointsController, EndpointSliceController, slices, subsets
+from orca.controllers.harness import DONE, Coalescer, Outcome
 from tests.unit.controllers.support import NOW, Cluster, pod, running_one
 
 
@@ -30,8 +35,17 @@ def many(count: int, **more: Any) -> list[Obj]:
     return [pod(f"p{i}", ip=f"10.244.{i // 250}.{i % 250 + 1}", **more) for i in range(count)]
 
 
+def _parts(svc: Obj, pods: list[Obj]) -> Iterator[slices.Part]:
+    for one in pods:
+        yield from slices.parts_of(svc, one, "zone-a" if one["spec"].get("nodeName") == "host-1" else "")
+
+
+def _subsets(svc: Obj, pods: list[Obj]) -> list[subsets.Part]:
+    return [found for found in (subsets.part_of(svc, one) for one in pods) if found is not None]
+
+
 def _slices(svc: Obj, pods: list[Obj], existing: list[Obj] | None = None) -> slices.Plan:
-    return slices.plan(slices.of_service(svc), existing or [], slices.desired(svc, pods, {"host-1": "zone-a"}))
+    return slices.plan(slices.of_service(svc), existing or [], slices.grouped(svc, _parts(svc, pods)))
 
 
 def _stored(todo: slices.Plan, existing: list[Obj]) -> list[Obj]:
@@ -86,7 +100,7 @@ def test_named_ports_may_differ_by_pod() -> None:
     second["spec"]["containers"][0]["ports"] = [{"name": "web", "containerPort": 9090}]
     todo = _slices(svc, [first, second, without])
     assert sorted(made["ports"][0]["port"] for made in todo.create) == [8080, 9090]
-    found = subsets.subsets_of(svc, [first, second, without])
+    found = subsets.subsets_of(_subsets(svc, [first, second, without]))
     assert [subset["ports"][0]["port"] for subset in found] == [8080, 9090]
 
 
@@ -96,7 +110,8 @@ def test_headless_services_have_endpoints_without_ports() -> None:
     (made,) = _slices(service(clusterIP="None", ports=[]), [member]).create
     assert made["endpoints"][0]["hostname"] == "db-0"
     assert made["metadata"]["labels"]["service.kubernetes.io/headless"] == ""
-    found = subsets.wanted(service(clusterIP="None", ports=[]), None, [member])
+    headless = service(clusterIP="None", ports=[])
+    found = subsets.wanted(headless, None, _subsets(headless, [member]))
     assert found is not None
     assert found["subsets"][0]["addresses"][0]["hostname"] == "db-0"
     assert "ports" not in found["subsets"][0]
@@ -153,21 +168,22 @@ def test_slices_follow_any_history(history: list[list[int]]) -> None:
 
 
 def test_endpoints_keep_ready_and_unready_apart() -> None:
-    found = subsets.wanted(service(), None, [*many(2), pod("sick", ip="10.244.9.9", ready=False)])
+    some = _subsets(service(), [*many(2), pod("sick", ip="10.244.9.9", ready=False)])
+    found = subsets.wanted(service(), None, some)
     assert found is not None
     (subset,) = found["subsets"]
     assert [entry["ip"] for entry in subset["addresses"]] == ["10.244.0.1", "10.244.0.2"]
     assert [entry["ip"] for entry in subset["notReadyAddresses"]] == ["10.244.9.9"]
     assert subset["ports"] == [{"name": "http", "port": 8080, "protocol": "TCP"}]
-    assert subsets.wanted(service(), found, [*many(2), pod("sick", ip="10.244.9.9", ready=False)]) is None
+    assert subsets.wanted(service(), found, some) is None
 
 
 def test_endpoints_are_cut_at_a_thousand() -> None:
-    found = subsets.wanted(service(), None, many(1200))
+    found = subsets.wanted(service(), None, _subsets(service(), many(1200)))
     assert found is not None
     assert sum(len(subset["addresses"]) for subset in found["subsets"]) == 1000
     assert found["metadata"]["annotations"] == {"endpoints.kubernetes.io/over-capacity": "truncated"}
-    assert subsets.wanted(service(), found, many(1200)) is None
+    assert subsets.wanted(service(), found, _subsets(service(), many(1200))) is None
 
 
 async def test_readiness_reaches_the_slice_within_a_moment() -> None:
@@ -188,16 +204,41 @@ async def test_readiness_reaches_the_slice_within_a_moment() -> None:
         assert _ready(cluster) == []
 
 
-async def test_a_burst_is_one_write() -> None:
+async def test_a_burst_is_two_writes_the_first_at_once() -> None:
     async with running_one(EndpointSliceController) as (cluster, _):
         cluster.api.seed(SERVICES, service())
         await cluster.settle(1)
         before = len(cluster.api.calls)
         for one in many(50):
             cluster.api.seed(PODS, one)
+        await cluster.settle(0)
+        assert _ready(cluster)
         await cluster.settle(1)
-        assert cluster.api.calls[before:] == [("update", "endpointslices", _only_slice(cluster))]
+        assert cluster.api.calls[before:] == [("update", "endpointslices", _only_slice(cluster))] * 2
         assert len(_ready(cluster)) == 50
+
+
+async def test_what_a_look_costs_lengthens_the_wait_for_the_next() -> None:
+    clock, looks = VirtualClock(), []
+
+    async def look(key: str) -> Outcome:
+        looks.append((key, clock.monotonic()))
+        return DONE
+
+    queue = WorkQueue(look, clock=clock)
+    soon = Coalescer(queue, clock, 0.02, factor=4)
+    working = asyncio.create_task(queue.run())
+    for key in ("large", "small"):
+        soon.add(key)
+    await clock.advance(0)
+    soon.cost("large", 0.05)
+    for _ in range(21):
+        soon.add("large")
+        soon.add("small")
+        await clock.advance(0.01)
+    working.cancel()
+    assert [round(at, 2) for key, at in looks if key == "large"] == [0, 0.2]
+    assert len([key for key, _ in looks if key == "small"]) == 11
 
 
 async def test_deleted_and_damaged_slices_come_back_and_go_with_the_service() -> None:
