@@ -115,6 +115,7 @@ class Cache:
         self.informer = Informer(client, resource, indexers=self._indexers, clock=clock)
         self._written: dict[str, Obj] = {}
         self._removed: dict[str, str] = {}  # key -> uid, deletions acknowledged without a version
+        self._caught_up = ""
 
     def __repr__(self) -> str:
         return f"<Cache of {self.informer!r}, {len(self._written) + len(self._removed)} own writes ahead>"
@@ -163,8 +164,12 @@ class Cache:
 
     def _catch_up(self) -> None:
         """Forgets own writes that the watch has passed."""
+        version = self.informer.resource_version
+        if version == self._caught_up:
+            return
+        self._caught_up = version
         if self._written:
-            reached = int(self.informer.resource_version or 0)
+            reached = int(version or 0)
             for object_key in [k for k, obj in self._written.items() if _version(obj) <= reached]:
                 del self._written[object_key]
         if self._removed:

@@ -27,6 +27,8 @@ from orca.controllers.podevents import follow_pods
 BURST = 500
 """Most pods created or deleted in one look."""
 COALESCE = 0.03
+COST_FACTOR = 10
+"""After a look a set is not looked at again for so many times as long, however many of its pods change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class ReplicaSetController(Controller):
         self._sets = self.caches.of(self.resource)
         self._pods = self.caches.of(PODS)
         self._control = PodControl(self._pods, self.recorder)
-        self._soon = Coalescer(self.queue, self.clock, COALESCE)
+        self._soon = Coalescer(self.queue, self.clock, COALESCE, COST_FACTOR)
         self._sets.informer.on_add(self.enqueue)
         self._sets.informer.on_update(lambda _, new: self.enqueue(new))
         self._sets.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
@@ -129,9 +131,12 @@ class ReplicaSetController(Controller):
             return DONE
         # Items of lists may come without their kind, which tells the two kinds apart.
         replicaset = found if "kind" in found else {**found, "kind": self.resource.kind}
+        began = self.clock.monotonic()
         pods = await claim(self._sets, replicaset, self._pods, selector_of(replicaset), podstate.is_active)
         now = self.clock.now()
         todo = plan(replicaset, pods, self._crowd(replicaset, pods), now)
+        # What it costs to look: a burst of creations is no reason to wait before the next.
+        self._soon.cost(key, self.clock.monotonic() - began)
         failure, errors = await self._apply(replicaset, todo)
         await self._write_status(replicaset, new_status(replicaset, pods, failure, now))
         if errors:
