@@ -19,7 +19,7 @@ QUARANTINE = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """A pod to delete at once; with a `message` it is first marked as failed for the DisruptionTarget reason."""
+    """A pod to delete at once, Failed first unless it is over; with a `message` it is the target of a disruption."""
 
     pod: Obj
     message: str = ""
@@ -33,16 +33,20 @@ def plan(pods: Sequence[Obj], gone: Collection[str], out_of_service: Collection[
         node = pod["spec"].get("nodeName")
         if node in gone:
             doomed[key(pod)] = Doomed(pod, "PodGC: node no longer exists")
-        elif is_terminating(pod) and not node:
+        elif is_terminating(pod) and (not node or node in out_of_service):
             doomed[key(pod)] = Doomed(pod)
-        elif is_terminating(pod) and node in out_of_service:
-            doomed[key(pod)] = Doomed(pod, "PodGC: node is out of service")
     finished = [pod for pod in pods if podstate.is_finished(pod)]
     if threshold > 0 and len(finished) > threshold:
-        finished.sort(key=lambda pod: (podstate.created_at(pod), name(pod)))
+        # Evicted ones first: those that controllers let finish are told of by somebody.
+        finished.sort(key=lambda pod: (not _was_evicted(pod), podstate.created_at(pod), name(pod)))
         for pod in finished[: len(finished) - threshold]:
             doomed.setdefault(key(pod), Doomed(pod))
     return list(doomed.values())
+
+
+def _was_evicted(pod: Obj) -> bool:
+    status = pod.get("status") or {}
+    return status.get("phase") == "Failed" and status.get("reason") == "Evicted"
 
 
 def is_out_of_service(node: Obj) -> bool:
@@ -65,8 +69,8 @@ class PodGarbageCollector(Controller):
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.clock.sleep(PERIOD)
             await self.collect()
+            await self.clock.sleep(PERIOD)
 
     async def collect(self) -> None:
         """One look at all pods."""
@@ -96,10 +100,13 @@ class PodGarbageCollector(Controller):
 
     async def _delete(self, doomed: Doomed) -> None:
         pod = doomed.pod
-        if doomed.message and not podstate.is_finished(pod):
-            status = pod.get("status") or {}
-            target = conditions.build("DisruptionTarget", "True", "DeletionByPodGC", doomed.message, self.clock.now())
-            changed = {**status, "phase": "Failed", "conditions": conditions.put(status.get("conditions"), target)}
+        if not podstate.is_finished(pod):
+            # Of a pod without a host nobody else says that it is over, and its Job waits to hear it.
+            changed = {**(pod.get("status") or {}), "phase": "Failed"}
+            if doomed.message:
+                now = self.clock.now()
+                target = conditions.build("DisruptionTarget", "True", "DeletionByPodGC", doomed.message, now)
+                changed["conditions"] = conditions.put(changed.get("conditions"), target)
             told = await self._pods.update_status(pod, changed)
             if told is None:
                 return

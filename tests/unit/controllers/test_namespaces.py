@@ -177,6 +177,27 @@ def test_which_pods_the_collector_takes() -> None:
     doomed = plan(pods, {"gone"}, {"broken"}, 2)
     assert [name(one.pod) for one in doomed] == ["lost", "unscheduled", "given-up", "done-1"]
     assert plan(pods, set(), set(), 0) == plan(pods[2:3], set(), set(), 0)
+    evicted = pod("evicted", phase="Failed", creationTimestamp="2026-01-09T00:00:00Z")
+    evicted["status"]["reason"] = "Evicted"
+    assert [name(one.pod) for one in plan([*pods, evicted], set(), set(), 3)] == ["unscheduled", "evicted"]
+
+
+async def test_what_the_collector_writes_before_it_deletes() -> None:
+    going = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["test/hold"]}
+    broken = {"metadata": {"name": "broken"}, "spec": {"taints": [{"key": "node.kubernetes.io/out-of-service"}]}}
+    async with running_one(PodGarbageCollector) as (cluster, _):
+        cluster.api.seed(NODES, broken)
+        cluster.api.seed(PODS, pod("given-up", node="broken", **going))
+        cluster.api.seed(PODS, pod("unscheduled", node="", phase="Pending", **going))
+        cluster.api.seed(PODS, pod("lost", node="gone", finalizers=["test/hold"]))
+        await cluster.settle(65)
+        found = {name(one): one["status"] for one in cluster.api.objects(PODS)}
+        assert {one["phase"] for one in found.values()} == {"Failed"}
+        targets = {who: conditions.find(one.get("conditions"), "DisruptionTarget") for who, one in found.items()}
+        assert (targets["given-up"], targets["unscheduled"]) == (None, None)
+        assert targets["lost"] is not None
+        assert targets["lost"]["reason"] == "DeletionByPodGC"
+        assert targets["lost"]["message"] == "PodGC: node no longer exists"
 
 
 async def test_pods_of_a_deleted_node_go_after_the_quarantine() -> None:
