@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
@@ -110,6 +111,7 @@ class Parts:
     aggregator: Aggregator
     clock: Clock
     well_known: dict[str, Obj]  # path -> document: OpenID discovery of ServiceAccount tokens
+    configz: Mapping[str, Obj]  # component -> its configuration, for whoever may read /configz
     deadlines: Deadlines
     fairness: Fairness | None = None
     in_flight: InFlight = field(default_factory=lambda: InFlight(0, 0))  # what limits requests without fairness
@@ -373,6 +375,8 @@ class App:
             if path.endswith("/jwks"):
                 response.headers["Content-Type"] = "application/jwk-set+json"
             return response
+        if path == "/configz":
+            return value_response(dict(parts.configz), Form(request.form.media), pretty=True)
         if path == "/metrics":
             return await parts.metrics.respond()
         if path == "/metrics/slis":
@@ -387,7 +391,8 @@ class App:
 
     def _paths(self) -> list[str]:
         groups = self._parts.aggregator.groups(self._parts.table.groups())
-        found = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+        found = ["/api", "/apis", "/configz", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
+        found += ["/openapi/v2", "/openapi/v3"]
         for group, versions in groups.items():
             root = f"/apis/{group}" if group else "/api"
             found += [root, *(f"{root}/{version}" for version in versions)]

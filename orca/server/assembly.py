@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from orca.admission import default_chain
 from orca.admission.webhooks import Calling, WebhookMetrics
 from orca.api.builtin import BUILTIN, COMPONENTSTATUSES, NODEMETRICS, PODMETRICS
 from orca.api.errors import ApiError
+from orca.api.objects import Obj
 from orca.auth import Authenticator, Authorizer, UserInfo, build_authorizer
 from orca.auth.authentication import TokenMethod
 from orca.auth.bootstrap_tokens import BootstrapTokens
@@ -89,6 +90,8 @@ class ServerConfig:
     shutdown_delay: float = 0.0
     token_methods: Sequence[TokenMethod] = field(default_factory=tuple)
     anonymous: bool = True
+    configz: Mapping[str, Obj] = field(default_factory=dict)
+    """What `/configz` shows: configurations of components in this process, by name."""
 
 
 class ApiServer:
@@ -163,6 +166,7 @@ class ApiServer:
                 in_flight=InFlight(config.fairness.reading, config.fairness.writing),
                 audit=config.audit,
                 watch_seconds=config.min_request_timeout,
+                configz=config.configz,
                 well_known={
                     "/openid/v1/jwks": keys.jwks(),
                     "/.well-known/openid-configuration": keys.discovery(f"{self._facts().url}/openid/v1/jwks"),
