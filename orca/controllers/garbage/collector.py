@@ -12,7 +12,7 @@ from orca.api.resources import Resource
 from orca.client.base import Propagation
 from orca.controllers.garbage import graph
 from orca.controllers.garbage.graph import Graph, Node, Owner, State, Verdict
-from orca.controllers.harness import DONE, Context, Controller, Outcome, gather_all, raise_first
+from orca.controllers.harness import DONE, Context, Controller, Outcome, RetryAfter, gather_all, raise_first
 
 log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ class GarbageCollector(Controller):
         self._table = context.config.table
         self._followed: dict[str, Resource] = {}
         # A uid is never used again: an owner found absent once needs no second question for its other dependents.
-        self._absent: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._absent: OrderedDict[tuple[Owner, str], None] = OrderedDict()
         for row in self._table:
             self._follow(row)
         # The table outlives this collector, which ends with this process's leadership: it must not be kept alive.
@@ -112,22 +112,20 @@ class GarbageCollector(Controller):
         """It lives and all its owners are known to: nothing to ask the server about."""
         if node.deleting:
             return False
-        owners = (self.graph.get(owner.uid) for owner in node.owners)
-        return all(
-            known is not None and known.namespace in ("", node.namespace) and not known.waits_for_dependents
-            for known in owners
-        )
+        owners = (self.graph.owner(reference, node) for reference in node.owners)
+        return all(known is not None and not known.waits_for_dependents for known in owners)
 
     # --- an object that lives: do its owners? ------------------------------------------------------------------------
 
     async def _attend(self, node: Node, fresh: Obj) -> Outcome:
         states: dict[str, State] = {}
         for owner in node.owners:
-            states[owner.uid] = await self._state_of(node, owner)
+            states[owner.uid] = await self._state_of(node, owner, fresh)
         dependents = list(self.graph.dependents(node.uid))
         verdict = graph.judge(states.values(), has_dependents=bool(dependents))
         if verdict is Verdict.KEEP:
-            return DONE
+            # Kinds that are not known may come to be served.
+            return DONE if all(map(self._row_of, node.owners)) else RetryAfter()
         if verdict is Verdict.DROP_REFERENCES:
             await self._set_owners(node, fresh, graph.references_without(fresh, states))
             return DONE
@@ -141,19 +139,20 @@ class GarbageCollector(Controller):
         await self._delete(node, fresh, policy)
         return DONE
 
-    async def _state_of(self, node: Node, owner: Owner) -> State:
-        known = self.graph.get(owner.uid)
-        if known is not None and known.namespace in ("", node.namespace):
+    async def _state_of(self, node: Node, owner: Owner, dependent: Obj) -> State:
+        known = self.graph.owner(owner, node)
+        if known is not None:
             return State.WAITING if known.waits_for_dependents else State.SOLID
-        if (owner.uid, node.namespace) in self._absent:
+        self._tell_of_namespace(node, owner, dependent)
+        if (owner, node.namespace) in self._absent:
             return State.DANGLING
         row = self._row_of(owner)
         if row is None:
             log.debug("owner of unknown kind", owner=f"{owner.api_version} {owner.kind}", dependent=node.name)
-            return State.SOLID
+            return State.UNKNOWN
         if row.namespaced and not node.namespace:
             # A cluster-wide object cannot belong to one of a namespace: which one is not said.
-            return State.SOLID
+            return State.UNKNOWN
         try:
             found = await self.client.get(row, owner.name, node.namespace if row.namespaced else "")
         except ApiError as error:
@@ -163,10 +162,19 @@ class GarbageCollector(Controller):
             if uid(found) == owner.uid:
                 waits = is_terminating(found) and graph.FOREGROUND in finalizers(found)
                 return State.WAITING if waits else State.SOLID
-        self._absent[owner.uid, node.namespace] = None
+        self._absent[owner, node.namespace] = None
         if len(self._absent) > _ABSENT_REMEMBERED:
             self._absent.popitem(last=False)
         return State.DANGLING
+
+    def _tell_of_namespace(self, node: Node, owner: Owner, dependent: Obj) -> None:
+        """When the owner that is meant is in another namespace, which is no owner at all."""
+        known = self.graph.get(owner.uid)
+        if known is None or known.namespace in ("", node.namespace):
+            return
+        place = f"namespace: {node.namespace}, name: {owner.name}, uid: {owner.uid}"
+        text = f'ownerRef [{owner.api_version}/{owner.kind}, {place}] does not exist in namespace "{node.namespace}"'
+        self.recorder.event(dependent, "Warning", "OwnerRefInvalidNamespace", text)
 
     def _row_of(self, owner: Owner) -> Resource | None:
         exact = self._table.by_kind(owner.api_version, owner.kind)

@@ -41,6 +41,12 @@ class Node:
         return self.deleting and self.foreground
 
 
+def is_called(node: Node, reference: Owner) -> bool:
+    """Whether kind, group and name of a reference are the object's; its version is only one way to see it."""
+    group = reference.api_version.rpartition("/")[0]
+    return (node.name, node.resource.kind, node.resource.group) == (reference.name, reference.kind, group)
+
+
 def owners_of(obj: Obj) -> tuple[Owner, ...]:
     """The object's owner references."""
     return tuple(
@@ -110,7 +116,7 @@ class Graph:
         for added in current - former:
             self._dependents.setdefault(added, set()).add(node.uid)
         look = {owner for owner in former | current if self._waits(owner)}
-        if look or not all(self._is_owner(owner, node) for owner in current):
+        if look or not all(self.owner(reference, node) for reference in node.owners):
             look.add(node.uid)
         if node.deleting and (node.foreground or node.orphan):
             look.add(node.uid)
@@ -134,9 +140,13 @@ class Graph:
         for identity in [identity for identity, node in self._nodes.items() if node.resource == resource]:
             self.remove(identity)
 
-    def _is_owner(self, owner: str, dependent: Node) -> bool:
-        found = self._nodes.get(owner)
-        return found is not None and found.namespace in ("", dependent.namespace)
+    def owner(self, reference: Owner, dependent: Node) -> Node | None:
+        """The object that an owner reference of `dependent` means, as far as it is known here: one of its uid that is
+        called so, cluster-wide or in the dependent's namespace. None: the server has to be asked."""
+        found = self._nodes.get(reference.uid)
+        if found is None or found.namespace not in ("", dependent.namespace) or not is_called(found, reference):
+            return None
+        return found
 
     def _waits(self, identity: str) -> bool:
         owner = self._nodes.get(identity)
@@ -154,7 +164,9 @@ class State(Enum):
     """What an owner reference turned out to mean."""
 
     SOLID = auto()
-    """The owner exists, or nobody can tell: it keeps its dependents."""
+    """The owner exists: it keeps its dependents."""
+    UNKNOWN = auto()
+    """Nobody can tell: its kind is not served, or the reference is such that it can mean nothing."""
     DANGLING = auto()
     """There is no such owner (any more)."""
     WAITING = auto()
@@ -174,7 +186,7 @@ class Verdict(Enum):
 def judge(states: Iterable[State], *, has_dependents: bool) -> Verdict:
     """An object lives as long as one owner does."""
     found = set(states)
-    if not found or found == {State.SOLID}:
+    if not found or State.UNKNOWN in found or found == {State.SOLID}:
         return Verdict.KEEP
     if State.SOLID in found:
         return Verdict.DROP_REFERENCES

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca.api.builtin import BUILTIN, CONFIGMAPS, DEPLOYMENTS, NODES, PODS, REPLICASETS, SECRETS
+from orca.api.builtin import BUILTIN, CONFIGMAPS, DEPLOYMENTS, EVENTS, NODES, PODS, REPLICASETS, SECRETS
 from orca.api.objects import Obj, is_terminating, name, owner_references
 from orca.api.resources import Resource
 from orca.controllers import ControllersConfig
@@ -125,9 +125,35 @@ async def test_owners_in_other_namespaces_do_not_count_but_cluster_wide_do() -> 
         cluster.api.seed(NODES, thing("Node", "odd", far, namespace=""))
         await cluster.settle(1)
         assert _names(cluster, SECRETS, NODES) == {"of-node", "n", "odd"}
+        told = {one["involvedObject"]["name"]: one for one in cluster.api.objects(EVENTS)}
+        assert told.keys() == {"of-far", "odd"}
+        assert {(one["type"], one["reason"]) for one in told.values()} == {("Warning", "OwnerRefInvalidNamespace")}
+        assert told["of-far"]["message"] == (
+            'ownerRef [v1/ConfigMap, namespace: default, name: far, uid: uid-far] does not exist in namespace "default"'
+        )
         await cluster.api.delete(NODES, "n")
         await cluster.settle(1)
         assert _names(cluster, SECRETS) == set()
+
+
+async def test_a_reference_that_calls_its_owner_by_another_name_means_nobody() -> None:
+    async with running_one(GarbageCollector) as (cluster, _):
+        owner = cluster.api.seed(CONFIGMAPS, thing("ConfigMap", "c"))
+        misnamed = {**owner, "metadata": {**owner["metadata"], "name": "other"}}
+        cluster.api.seed(SECRETS, thing("Secret", "misnamed", misnamed))
+        cluster.api.seed(SECRETS, thing("Secret", "of-another-kind", {**owner, "kind": "Secret"}))
+        cluster.api.seed(SECRETS, thing("Secret", "right", owner))
+        await cluster.settle(1)
+        assert _names(cluster, SECRETS) == {"right"}
+
+
+async def test_an_owner_nobody_knows_keeps_the_references_to_others() -> None:
+    async with running_one(GarbageCollector) as (cluster, _):
+        gone, alien = thing("ConfigMap", "gone"), thing("Widget", "w", api="example.com/v1")
+        cluster.api.seed(SECRETS, thing("Secret", "s", gone, alien))
+        await cluster.settle(5)
+        (found,) = cluster.api.objects(SECRETS)
+        assert len(owner_references(found)) == 2
 
 
 async def test_owners_of_unknown_kinds_keep_their_dependents() -> None:
@@ -208,7 +234,7 @@ def test_the_index_is_what_a_scan_would_find(steps: list[Node | str]) -> None:
 def test_nothing_with_a_living_owner_is_deleted(states: list[State], has_dependents: bool) -> None:
     verdict = judge(states, has_dependents=has_dependents)
     deletes = verdict in (Verdict.DELETE, Verdict.DELETE_FOREGROUND)
-    assert deletes == (bool(states) and State.SOLID not in states)
+    assert deletes == (bool(states) and not {State.SOLID, State.UNKNOWN} & set(states))
 
 
 async def test_custom_resources_are_followed_while_they_are_served() -> None:
