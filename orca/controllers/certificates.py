@@ -38,7 +38,7 @@ _USAGES: dict[str, x509.ObjectIdentifier] = {
     "client auth": ExtendedKeyUsageOID.CLIENT_AUTH,
     "server auth": ExtendedKeyUsageOID.SERVER_AUTH,
 }
-_KEEP = {"Approved": timedelta(hours=1), "Denied": timedelta(hours=1), "Failed": timedelta(hours=1)}
+_KEEP = timedelta(hours=1)
 _KEEP_PENDING = timedelta(hours=24)
 
 
@@ -158,11 +158,30 @@ def lifetime(csr: Obj, longest: float) -> timedelta:
     return timedelta(seconds=min(longest, asked) if asked else longest)
 
 
-def leftover(csr: Obj, now: datetime) -> timedelta:
-    """How long the request is still kept; zero or less: remove it."""
-    found = (csr.get("status") or {}).get("conditions") or ()
-    ends = [parse_time(c["lastUpdateTime"]) + _KEEP[c["type"]] for c in found if c.get("lastUpdateTime")]
-    return (min(ends) if ends else podstate.created_at(csr) + _KEEP_PENDING) - now
+def leftover(csr: Obj, now: datetime) -> timedelta | None:
+    """How long the request is still kept; zero or less: remove it. None: as long as it is as it is, for one that was
+    approved waits for its signer however long that takes.
+
+    Reference: k8s.io/kubernetes ``pkg/controller/certificates/cleaner``.
+    """
+    status = csr.get("status") or {}
+    found = status.get("conditions") or ()
+    if not found:
+        return podstate.created_at(csr) + _KEEP_PENDING - now
+    issued = status.get("certificate")
+    over = {"Denied", "Failed", *(("Approved",) if issued else ())}
+    ends = [parse_time(c["lastUpdateTime"]) + _KEEP for c in found if c["type"] in over and c.get("lastUpdateTime")]
+    if issued and any(c["type"] == "Approved" for c in found):
+        ends += [end] if (end := _end_of(issued)) is not None else []
+    return min(ends) - now if ends else None
+
+
+def _end_of(certificate: str) -> datetime | None:
+    """When an issued certificate (base64 of PEM) ends; None for what cannot be read."""
+    try:
+        return x509.load_pem_x509_certificate(base64.b64decode(certificate)).not_valid_after_utc
+    except ValueError:
+        return None
 
 
 class Signer:
@@ -246,8 +265,9 @@ class CertificatesController(Controller):
         if csr is None:
             return DONE
         now = self.clock.now()
-        left = leftover(csr, now).total_seconds()
-        if left <= 0:
+        kept = leftover(csr, now)
+        left = kept.total_seconds() if kept is not None else None
+        if left is not None and left <= 0:
             await self._requests.delete(csr)
             return DONE
         status = csr.get("status") or {}
@@ -256,7 +276,7 @@ class CertificatesController(Controller):
             csr = await self._approve(csr, now)
         elif self._may_sign(csr):
             await self._sign(csr, now)
-        return RetryAfter(left)
+        return RetryAfter(left) if left is not None else DONE
 
     def _may_sign(self, csr: Obj) -> bool:
         status = csr.get("status") or {}

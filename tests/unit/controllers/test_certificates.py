@@ -14,11 +14,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, NODES, SECRETS
 from orca.api.objects import Obj
+from orca.api.times import format_time
 from orca.client.clock import VirtualClock
 from orca.controllers import ControllersConfig, certificates, conditions
 from orca.controllers.bootstraptokens import BootstrapTokenCleaner
 from orca.controllers.certificates import NODE_CLIENT, NODE_SERVING, CertificatesController, read_request, refusal
-from tests.unit.controllers.support import Cluster, running_one
+from tests.unit.controllers.support import NOW, Cluster, running_one
 
 BOOTSTRAP = {"username": "system:bootstrap:abcdef", "groups": ["system:bootstrappers", "system:authenticated"]}
 NODE = {"username": "system:node:host-1", "groups": ["system:nodes", "system:authenticated"]}
@@ -189,6 +190,28 @@ async def test_doubtful_requests_wait_for_a_person_and_end_after_a_day(tmp_path:
         assert found["status"]["certificate"]
         await cluster.settle(86400)
         assert cluster.api.objects(CERTIFICATESIGNINGREQUESTS) == []
+
+
+def test_how_long_requests_are_kept(tmp_path: Path) -> None:
+    _, config = ca(tmp_path)
+    assert config.ca_cert_path is not None
+    ends = x509.load_pem_x509_certificate(config.ca_cert_path.read_bytes()).not_valid_after_utc
+    certificate = base64.b64encode(config.ca_cert_path.read_bytes()).decode()
+
+    def kept(*kinds: str, now: datetime = NOW, **status: str) -> timedelta | None:
+        stamp = format_time(now)
+        found = [{"type": kind, "status": "True", "lastUpdateTime": stamp} for kind in kinds]
+        made = {"metadata": {"creationTimestamp": stamp}, "status": {"conditions": found, **status}}
+        return certificates.leftover(made, now)
+
+    hour = timedelta(hours=1)
+    assert kept() == timedelta(hours=24)
+    assert kept("Denied") == kept("Failed") == kept("Approved", "Failed") == hour
+    assert kept("Approved", certificate=certificate) == hour
+    assert kept("Approved", certificate=certificate, now=ends - hour / 2) == hour / 2
+    # Whoever signs for it may take its time, and others may add conditions of their own.
+    assert kept("Approved") is None
+    assert kept("example.com/Checked") is None
 
 
 @pytest.mark.parametrize("request_text", ["", "bm9uc2Vuc2U="])
