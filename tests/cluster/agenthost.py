@@ -25,6 +25,7 @@ from agents.server import auth
 from agents.server.app import AgentServer
 from orca.client.clock import SystemClock
 from tests.support.engine import PrivateEngine
+from tests.support.patience import PATIENCE
 
 
 class Authority:
@@ -103,7 +104,8 @@ class AgentHost:
         docker = self._engine.docker
         pause = docker("run", "-d", "--network=none", "--name=pause", "orca/pause:1").strip()
         join = f"--network=container:{pause}"
-        command = "busybox ln -s busybox /bin/tar; echo started; sleep 0.2; echo oops >&2; while :; do sleep 1; done"
+        command = "busybox ln -s busybox /bin/tar; echo started; sleep 0.2; echo oops >&2; touch /said; "
+        command += "while :; do sleep 1; done"
         app = docker("run", "-d", join, "--name=app", "busybox:latest", "sh", "-c", command).strip()
         shell = docker("run", "-dit", join, "--name=shell", "busybox:latest", "sh").strip()
         web_ = docker(
@@ -116,6 +118,7 @@ class AgentHost:
             "-c",
             "mkdir -p /www; echo hello-from-pod > /www/index.html; exec httpd -f -p 8080 -h /www",
         ).strip()
+        docker("exec", "app", "sh", "-c", "until [ -e /said ]; do sleep 0.05; done")
         names = {"app": app, "shell": shell, "web": web_}
         pod = {
             "apiVersion": "v1",
@@ -137,14 +140,14 @@ class AgentHost:
         refs = {name: ContainerRefs(current=identity, running=True) for name, identity in names.items()}
         self.pods = OnePod(PodView(pod=pod, containers=refs, pause_pid=pid, ips=("10.0.0.1",)))
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(PATIENCE)
         self._write_kubeconfig()
 
     def stop(self) -> None:
         assert self._loop
         assert self._end
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(20)
+        self._thread.join(PATIENCE)
 
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()

@@ -26,6 +26,7 @@ from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
 from tests.support.engine import PrivateEngine
 from tests.support.kubectl import Kubectl
+from tests.support.patience import PATIENCE
 from tests.support.pods import FakeVolumes, HostNetwork
 
 NODE = "host-t"
@@ -99,7 +100,7 @@ class ApiHost:
         """What kubectl prints; the agent goes on meanwhile."""
         return await asyncio.to_thread(self.binary, *argv, stdin=stdin)
 
-    async def until(self, what: str, seen: Callable[[str], Any], *argv: str, seconds: float = 30) -> str:
+    async def until(self, what: str, seen: Callable[[str], Any], *argv: str, seconds: float = PATIENCE) -> str:
         """Output of kubectl once ``seen`` of it. Raises AssertionError with the last."""
         text = ""
         with contextlib.suppress(TimeoutError):
@@ -112,13 +113,13 @@ class ApiHost:
         events = await self.kubectl("get", "events", "--sort-by=.lastTimestamp")
         raise AssertionError(f"not seen: {what}\n{text}\n{events}")
 
-    async def shows(self, pod: str, text: str, *, seconds: float = 30) -> str:
+    async def shows(self, pod: str, text: str, *, seconds: float = PATIENCE) -> str:
         """Until ``kubectl get pod`` shows a status."""
         return await self.until(
             text, lambda line: text in line.split(), "get", "pod", pod, "--no-headers", seconds=seconds
         )
 
-    async def no_container_is_left(self, *, seconds: float = 15) -> None:
+    async def no_container_is_left(self, *, seconds: float = PATIENCE) -> None:
         deadline = self.clock.monotonic() + seconds
         while left := [info.name for info in await self.runtime.inspect_all()]:
             assert self.clock.monotonic() < deadline, left

@@ -24,7 +24,7 @@ ORCA = str(Path(sys.executable).parent / "orca")
 _numbers = itertools.count(1)
 
 
-def orca(*argv: str, timeout: float = 180) -> str:
+def orca(*argv: str, timeout: float = 400) -> str:
     """Run the ``orca`` command; fails the test when it fails."""
     done = subprocess.run([ORCA, *argv], capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, f"orca {' '.join(argv)} → {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -2,8 +2,8 @@
 
     python -m tests.cluster.load 172.30.0.11:30080 172.30.0.12:30080 --rate 100
 
-Until SIGTERM; then it prints one JSON object: per target the number of answers and what failed when. It is a program
-of its own so that it can run inside a host's network namespace.
+Says that it asks, and goes on until SIGTERM; then it prints one JSON object: per target the number of answers and what
+failed when. It is a program of its own so that it can run inside a host's network namespace.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from orca.lab.layout import Host
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 """For one request: a slow answer is an answer."""
 SIDE_BY_SIDE = 64
 
@@ -69,6 +69,7 @@ async def run(targets: list[str], rate: float) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    print("asking", flush=True)
     began, count = time.monotonic(), 0
     async with asyncio.TaskGroup() as group:
         while not stop.is_set():
@@ -91,18 +92,25 @@ class Load:
         self._process = subprocess.Popen(
             self._argv, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()}
         )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"asking\n"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.terminate()
-        out, _ = self._process.communicate(timeout=60)
+        out, _ = self._process.communicate(timeout=PATIENCE_SECONDS + 30)
         self.report = json.loads(out) if out else {}
 
     @property
     def answers(self) -> int:
         return sum(found["answers"] for found in self.report.values())
+
+    @property
+    def slowest(self) -> float:
+        """Seconds that the slowest answer took."""
+        return max((float(found["slowest"]) for found in self.report.values()), default=0.0)
 
     @property
     def failures(self) -> list[str]:

@@ -22,6 +22,7 @@ from orca.api.objects import Obj
 from orca.client.clock import SystemClock
 from orca.client.fake import FakeClient
 from tests.support.engine import PrivateEngine
+from tests.support.patience import PATIENCE
 from tests.support.pods import FakeVolumes, HostNetwork, Told
 
 NODE = "host-t"
@@ -121,7 +122,7 @@ class PodHost:
         except ApiError:
             return None
 
-    async def until(self, name: str, true: Callable[[Obj], Any], *, seconds: float = 20) -> Obj:
+    async def until(self, name: str, true: Callable[[Obj], Any], *, seconds: float = PATIENCE) -> Obj:
         """The pod once ``true`` of it; raises AssertionError with its status when that takes too long."""
         deadline = time.monotonic() + seconds
         while True:
@@ -136,14 +137,14 @@ class PodHost:
         """The pod once all its containers are ready."""
         return await self.until(name, lambda status: status["phase"] == "Running" and ready(status, "Ready"), **options)
 
-    async def delete(self, name: str, *, grace: int | None = None, seconds: float = 20) -> None:
+    async def delete(self, name: str, *, grace: int | None = None, seconds: float = PATIENCE) -> None:
         """Delete and wait until object and containers are gone."""
         found = await self.get(name)
         assert found is not None
         await self.client.delete(PODS, name, "default", grace_seconds=grace)
         await self.gone(found, seconds=seconds)
 
-    async def gone(self, obj: Obj, *, seconds: float = 20) -> None:
+    async def gone(self, obj: Obj, *, seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while True:
             left = [info.name for info in await self.runtime.inspect_all() if info.pod_uid == obj["metadata"]["uid"]]
@@ -153,7 +154,7 @@ class PodHost:
             assert time.monotonic() < deadline, (left, present)
             await asyncio.sleep(0.02)
 
-    async def no_sandbox_is_left(self, *, seconds: float = 10) -> None:
+    async def no_sandbox_is_left(self, *, seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while left := [info.name for info in await self.runtime.inspect_all() if info.is_sandbox]:
             assert time.monotonic() < deadline, left
@@ -164,7 +165,7 @@ class PodHost:
         assert self.manager is not None
         view = self.manager.find("default", name)
         assert view is not None
-        result = await self.runtime.exec(view.containers[container].current, argv, seconds=10)
+        result = await self.runtime.exec(view.containers[container].current, argv, seconds=PATIENCE)
         return result.output.decode()
 
 

@@ -52,7 +52,7 @@ def pods(
         before(kubectl)
         kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(made)}))
         names = [f"pod/{name}" for name in ready]
-        kubectl("wait", "--for=condition=Ready", *names, "--timeout=60s", timeout=90)
+        kubectl("wait", "--for=condition=Ready", *names, "--timeout=120s")
         yield kubectl
     finally:
         admin("delete", "namespace", namespace, "--wait=false")
@@ -72,7 +72,7 @@ def told(kubectl: Kubectl, name: str, reason: str, text: str) -> None:
         assert any(text in message for message in seen), seen
         return True
 
-    eventually(there, seconds=20, what=f"{reason} of {name}")
+    eventually(there, what=f"{reason} of {name}")
 
 
 def waiting(kubectl: Kubectl, name: str, reason: str) -> str:
@@ -84,5 +84,5 @@ def waiting(kubectl: Kubectl, name: str, reason: str) -> str:
         assert found.get("reason") == reason, found
         return found
 
-    message: str = eventually(why, seconds=20, what=f"{name} waits for {reason}").get("message", "")
+    message: str = eventually(why, what=f"{name} waits for {reason}").get("message", "")
     return message

@@ -75,9 +75,18 @@ def ask(targets, timeout):
         except OSError:
             continue
         chosen.register(s, selectors.EVENT_READ if kind == "udp" else selectors.EVENT_WRITE, (number, kind))
-    end = time.monotonic() + timeout
+    end, sends = time.monotonic() + timeout, 4
     while chosen.get_map() and time.monotonic() < end:
-        for key, _ in chosen.select(end - time.monotonic()):
+        found = chosen.select(min(end - time.monotonic(), timeout / 4))
+        if not found and (sends := sends - 1) > 0:
+            # A datagram that is lost on a full queue is sent again, as any client of UDP does.
+            for key in list(chosen.get_map().values()):
+                if key.data[1] == "udp":
+                    try:
+                        key.fileobj.send(b"?")
+                    except OSError:
+                        pass
+        for key, _ in found:
             number, kind = key.data
             try:
                 if kind == "udp":
@@ -98,7 +107,7 @@ flow = None
 
 def hold(address, port):
     global flow
-    flow = socket.create_connection((address, port), timeout=2)
+    flow = socket.create_connection((address, port), timeout=60)
     return True
 
 def talk(timeout):
@@ -144,7 +153,7 @@ class Probe:
         found: list[bool] = json.loads(self._process.stdout.readline())
         return found
 
-    def ask(self, *targets: Target, timeout: float = 1.0) -> list[bool]:
+    def ask(self, *targets: Target, timeout: float = 20.0) -> list[bool]:
         self.order("ask", targets=targets, timeout=timeout)
         return self.answer()
 
@@ -153,7 +162,7 @@ class Probe:
         self.order("hold", address=address, port=port)
         assert self.answer()
 
-    def talk(self, timeout: float = 1.0) -> bool:
+    def talk(self, timeout: float = 60.0) -> bool:
         """Whether the connection that is held still carries words both ways."""
         self.order("talk", timeout=timeout)
         return bool(self.answer())

@@ -23,6 +23,7 @@ from orca.client.http import HttpsClient
 from orca.lab import host as hosts
 from orca.lab.layout import Host
 from orca.lab.services import AGENT
+from tests.support.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -67,7 +68,7 @@ class StepHost:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(10)
+                self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -99,7 +100,7 @@ class StepHost:
         except ApiError:
             return None
 
-    async def until(self, name: str, true: Callable[[Obj | None], object], *, seconds: float = 40) -> Obj | None:
+    async def until(self, name: str, true: Callable[[Obj | None], object], *, seconds: float = PATIENCE) -> Obj | None:
         """The pod (None once it is gone) when ``true`` of it; agents that die meanwhile are followed by others."""
         deadline = time.monotonic() + seconds
         while True:
@@ -112,7 +113,7 @@ class StepHost:
                 raise AssertionError(f"{name}: {json.dumps((found or {}).get('status'))}\n{log}")
             await asyncio.sleep(0.05)
 
-    async def nothing_left(self, uid: str, *, seconds: float = 40) -> None:
+    async def nothing_left(self, uid: str, *, seconds: float = PATIENCE) -> None:
         """Returns once nothing on the host names the pod; an agent that dies is followed by another."""
         deadline = time.monotonic() + seconds
         while left := left_of(self.host, uid):
@@ -120,7 +121,7 @@ class StepHost:
             assert time.monotonic() < deadline, f"{left}\n{self.host.log(AGENT).read_text()[-3000:]}"
             await asyncio.sleep(0.05)
 
-    async def true(self, what: Callable[[], object], text: str, *, seconds: float = 30) -> None:
+    async def true(self, what: Callable[[], object], text: str, *, seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while not what():
             if time.monotonic() > deadline or (self.process is not None and self.died):

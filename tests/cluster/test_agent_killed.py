@@ -173,7 +173,7 @@ def test_after_a_power_cut_a_pod_has_everything_again(admin: Kubectl, lab: Lab, 
     for kind in (("configmap",), ("secret", "generic")):
         admin.try_("create", *kind, "rich", "--from-literal=key=value")
     admin("apply", "-f", "-", stdin=json.dumps(rich("cut-off", host.name, noted)))
-    admin("wait", "--for=condition=Ready", "pod/cut-off", "--timeout=60s")
+    admin("wait", "--for=condition=Ready", "pod/cut-off", "--timeout=120s")
     before = admin.json("get", "pod", "cut-off")
     orca("lab", "kill", "--name", LAB, host.name)
     orca("lab", "start", "--name", LAB, host.name)
@@ -185,11 +185,11 @@ def test_after_a_power_cut_a_pod_has_everything_again(admin: Kubectl, lab: Lab, 
         assert counts == {"first": 1, "side": 1, "main": 1}
         return _is_ready({"status": status})
 
-    eventually(again, seconds=90, what="everything has been started again")
+    eventually(again, what="everything has been started again")
     after = admin.json("get", "pod", "cut-off")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["status"]["podIP"] == before["status"]["podIP"]
     assert {one: _runs(noted)[one] for one in ("first", "side", "main")} == {"first": 2, "side": 2, "main": 2}
     assert admin("exec", "cut-off", "-c", "main", "--", "cat", "/config/key") == "value"
-    admin("delete", "pod", "cut-off", "--timeout=60s")
+    admin("delete", "pod", "cut-off", "--timeout=120s")
     eventually(lambda: not left_of(host, after["metadata"]["uid"]), what="nothing is left of it")

@@ -93,13 +93,13 @@ class Machine:
 def machine(lab: Lab, admin: Kubectl) -> Iterator[Machine]:
     machine = Machine(lab, admin)
     machine.configure(DROP_IN)
-    eventually(lambda: machine.max_pods() == "77", seconds=60, what="the agent has its configuration")
+    eventually(lambda: machine.max_pods() == "77", what="the agent has its configuration")
     yield machine
     for path in machine.manifests.iterdir():
         path.unlink()
     machine.configure("")
-    eventually(lambda: machine.max_pods() == "110", seconds=60, what="the agent is as it was")
-    eventually(lambda: not _static(machine), seconds=60, what="no mirror pod is left")
+    eventually(lambda: machine.max_pods() == "110", what="the agent is as it was")
+    eventually(lambda: not _static(machine), what="no mirror pod is left")
 
 
 def _static(machine: Machine) -> list[str]:
@@ -120,7 +120,7 @@ def _ready(machine: Machine, pod: str) -> dict[str, Any] | None:
 def test_a_manifest_is_a_pod_that_the_api_shows_and_does_not_control(machine: Machine) -> None:
     kubectl, name = machine.kubectl, f"web-{machine.name}"
     machine.put("web", "echo first; sleep 1000", priorityClassName="system-node-critical")
-    pod = eventually(lambda: _ready(machine, name), seconds=40, what="the static pod is Ready")
+    pod = eventually(lambda: _ready(machine, name), what="the static pod is Ready")
     notes = pod["metadata"]["annotations"]
     assert notes["kubernetes.io/config.source"] == "file"
     assert notes["kubernetes.io/config.mirror"] == notes["kubernetes.io/config.hash"]
@@ -133,24 +133,23 @@ def test_a_manifest_is_a_pod_that_the_api_shows_and_does_not_control(machine: Ma
     kubectl("delete", "pod", name, "--wait=false")
     again = eventually(
         lambda: (found := _ready(machine, name)) and found["metadata"]["uid"] != pod["metadata"]["uid"] and found,
-        seconds=20,
         what="the mirror is made again",
     )
     assert machine.containers(name) == [container], "the pod did not notice"
     assert again["status"]["startTime"] == pod["status"]["startTime"]
 
     machine.put("web", "echo second; sleep 1000")
-    eventually(lambda: kubectl.try_("logs", name).out == "second\n", seconds=40, what="the new manifest runs")
+    eventually(lambda: kubectl.try_("logs", name).out == "second\n", what="the new manifest runs")
     assert len(machine.containers(name)) == 1
 
     (machine.manifests / "bad.yaml").write_text("kind: Nothing\n")
     events = ("get", "events", "--field-selector=reason=InvalidStaticPod", "-o", "jsonpath={.items[*].message}")
-    eventually(lambda: "bad.yaml cannot be used" in kubectl(*events), seconds=30, what="a bad manifest is told of")
+    eventually(lambda: "bad.yaml cannot be used" in kubectl(*events), what="a bad manifest is told of")
     (machine.manifests / "bad.yaml").unlink()
 
     (machine.manifests / "web.json").unlink()
-    eventually(lambda: kubectl.try_("get", "pod", name).code == 1, seconds=30, what="the mirror is gone")
-    eventually(lambda: machine.containers(name) == [], seconds=10, what="what ended is removed")
+    eventually(lambda: kubectl.try_("get", "pod", name).code == 1, what="the mirror is gone")
+    eventually(lambda: machine.containers(name) == [], what="what ended is removed")
 
 
 def test_static_pods_start_while_there_is_no_server(machine: Machine) -> None:
@@ -160,14 +159,14 @@ def test_static_pods_start_while_there_is_no_server(machine: Machine) -> None:
         machine.restart_agent()
         machine.put("alone", "sleep 1000")
         machine.put("net", "sleep 1000", hostNetwork=True)
-        eventually(lambda: machine.containers(name), seconds=40, what="a pod of a file runs")
-        eventually(lambda: machine.containers(f"net-{machine.name}"), seconds=20, what="one on the host's network, too")
+        eventually(lambda: machine.containers(name), what="a pod of a file runs")
+        eventually(lambda: machine.containers(f"net-{machine.name}"), what="one on the host's network, too")
     finally:
         start_service(here, server(here))
-    eventually(lambda: _ready(machine, name), seconds=40, what="the server shows it")
+    eventually(lambda: _ready(machine, name), what="the server shows it")
     for manifest in ("alone", "net"):
         (machine.manifests / f"{manifest}.json").unlink()
-    eventually(lambda: not _static(machine), seconds=30, what="the pods are gone")
+    eventually(lambda: not _static(machine), what="the pods are gone")
 
 
 def test_pods_are_ended_in_order_before_the_host_goes_down(machine: Machine) -> None:
@@ -178,12 +177,11 @@ def test_pods_are_ended_in_order_before_the_host_goes_down(machine: Machine) -> 
     run = ("run", "--image=busybox:latest", "--image-pull-policy=IfNotPresent", f"--overrides={json.dumps(plain)}")
     kubectl(*run, "plain", "--", "sh", "-c", "echo last words; sleep 1000")
     for name in ("plain", critical):
-        eventually(lambda name=name: _ready(machine, name), seconds=40, what=f"{name} is Ready")
+        eventually(lambda name=name: _ready(machine, name), what=f"{name} is Ready")
 
     machine.signal_agent("USR1")
     ended = eventually(
         lambda: (found := kubectl.json("get", "pod", critical))["status"]["phase"] == "Failed" and found,
-        seconds=30,
         what="the critical pod has ended",
     )
     first = kubectl.json("get", "pod", "plain")
@@ -203,13 +201,12 @@ def test_pods_are_ended_in_order_before_the_host_goes_down(machine: Machine) -> 
     kubectl(*run, "late", "--", "sleep", "1")
     late = eventually(
         lambda: (found := kubectl.json("get", "pod", "late"))["status"]["phase"] == "Failed" and found,
-        seconds=20,
         what="a new pod is refused",
     )
     assert late["status"]["reason"] == "NodeShutdown"
 
     machine.restart_agent()  # the host is up again
-    eventually(lambda: _ready(machine, critical), seconds=40, what="the static pod runs again")
+    eventually(lambda: _ready(machine, critical), what="the static pod runs again")
     assert kubectl.json("get", "pod", "plain")["status"]["phase"] == "Failed"
     uid = first["metadata"]["uid"]
     kubectl("delete", "pod", "plain", "late", "--wait=true")
@@ -219,12 +216,11 @@ def test_pods_are_ended_in_order_before_the_host_goes_down(machine: Machine) -> 
                 "get", "--raw", f"/api/v1/nodes/{machine.name}/proxy/logs/pods/default_plain_{uid}/plain/0.log"
             ).out
         ),
-        seconds=20,
         what="the logs of a deleted pod can be read",
     )
     assert json.loads(kept.splitlines()[0])["log"] == "last words\n"
     (machine.manifests / "critical.json").unlink()
-    eventually(lambda: not _static(machine), seconds=30, what="the static pod is gone")
+    eventually(lambda: not _static(machine), what="the static pod is gone")
 
 
 def _finished(pod: dict[str, Any]) -> str:
@@ -266,7 +262,7 @@ def test_the_agent_tells_of_itself_whom_the_api_lets(machine: Machine, kubectl: 
     try:
         another = ("-H", f"Authorization: Bearer {kubectl('create', 'token', 'scraper', '--duration=1h').strip()}")
         assert status("healthz", *another) == "200"
-        eventually(lambda: status("metrics", *another) == "200", seconds=40, what="a refusal is forgotten")
+        eventually(lambda: status("metrics", *another) == "200", what="a refusal is forgotten")
         assert status("pods", *another) == "403"
         assert status("run/default/a/b?cmd=id", "-X", "POST", *another) == "403"
     finally:

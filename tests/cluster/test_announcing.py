@@ -82,10 +82,10 @@ def known(address: str) -> str:
 @pytest.mark.parametrize("address", [IPV4, IPV6])
 def test_a_client_finds_an_address_and_follows_it(address: str) -> None:
     with announced(HOSTS[0]) as first:
-        eventually(lambda: ask(address) == first, seconds=10, what="the first host's MAC")
+        eventually(lambda: ask(address) == first, what="the first host's MAC")
         with announced(HOSTS[1]) as second:
             assert first != second
-            eventually(lambda: known(address) == second, seconds=5, what="the second host's MAC")
+            eventually(lambda: known(address) == second, what="the second host's MAC")
     # No kernel has the address, and nobody announces it any more.
     ip("-n", CLIENT, "neigh", "flush", "all")
     ask(address)

@@ -53,8 +53,8 @@ def replicas(kubectl: Kubectl) -> str:
 
 def test_load_brings_replicas_and_its_end_takes_them_away(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([DEPLOYMENT, AUTOSCALER]))
-    eventually(lambda: replicas(kubectl) == "3", seconds=60, every=1, what="as many replicas as may be")
-    kubectl("rollout", "status", "deployment/burn", "--timeout=30s")
+    eventually(lambda: replicas(kubectl) == "3", every=1, what="as many replicas as may be")
+    kubectl("rollout", "status", "deployment/burn", "--timeout=120s")
     shown = kubectl("get", "hpa", "burn")
     assert "cpu: " in shown
     assert "%/50%" in shown
@@ -70,4 +70,4 @@ def test_load_brings_replicas_and_its_end_takes_them_away(kubectl: Kubectl) -> N
 
     for pod in kubectl("get", "pods", "-o", "name").split():
         kubectl("exec", pod, "--", "touch", "/tmp/idle")
-    eventually(lambda: replicas(kubectl) == "1", seconds=60, every=1, what="one replica when nothing is to be done")
+    eventually(lambda: replicas(kubectl) == "1", every=1, what="one replica when nothing is to be done")

@@ -11,6 +11,7 @@ from orca.lab.layout import Lab
 from tests.cluster import workloads
 from tests.support import node
 from tests.support.kubectl import Kubectl
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def web(kubectl: Kubectl) -> str:
     body = workloads.pod("web", ["sh", "-c", f"echo started; {workloads.WHO}"])
     body["spec"]["containers"][0]["name"] = "web"
     kubectl("apply", "-f", "-", stdin=workloads.text(body))
-    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=120s")
     return kubectl.namespace
 
 
@@ -42,13 +43,13 @@ def test_python(lab: Lab, web: str) -> None:
             _preload_content=False,
         )
         running.write_stdin("hello\n")
-        running.run_forever(timeout=20)
+        running.run_forever(timeout=PATIENCE)
         assert (running.read_stdout(), running.read_stderr(), running.returncode) == ("got hello\n", "oops\n", 3)
     with config.new_client_from_config(str(lab.kubeconfig)) as api:
         core = client.CoreV1Api(api)
         ports = stream.portforward(core.connect_get_namespaced_pod_portforward, "web", web, ports="8080")
         connection = ports.socket(8080)
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         answer = b""
         while chunk := connection.recv(4096):

@@ -21,12 +21,14 @@ server, tcp, count, names = sys.argv[1], sys.argv[2] == "tcp", int(sys.argv[3]),
 answers, began = [], time.perf_counter()
 for _ in range(count):
     for name in names:
-        try:
-            raw = dnslib.DNSRecord.question(*name.split("/")).send(server, 53, tcp=tcp, timeout=3)
-            record = dnslib.DNSRecord.parse(raw)
-            answers.append([dnslib.RCODE[record.header.rcode], sorted(str(rr.rdata) for rr in record.rr)])
-        except OSError as error:
-            answers.append([type(error).__name__, []])
+        for left in 3, 2, 1, 0:  # as resolvers do
+            try:
+                raw = dnslib.DNSRecord.question(*name.split("/")).send(server, 53, tcp=tcp, timeout=5)
+                record = dnslib.DNSRecord.parse(raw)
+                answers.append([dnslib.RCODE[record.header.rcode], sorted(str(rr.rdata) for rr in record.rr)])
+                break
+            except OSError as error:
+                if not left: answers.append([type(error).__name__, []])
 print(json.dumps([answers, time.perf_counter() - began]))
 """
 

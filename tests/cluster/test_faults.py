@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,9 +14,6 @@ from orca.lab.layout import Lab
 from tests.cluster import workloads
 from tests.cluster.conftest import LAB, orca
 from tests.support.kubectl import Kubectl, eventually
-
-RECOVERY_SECONDS = 60
-NOT_READY_SECONDS = 50
 
 
 class Writer:
@@ -49,7 +46,7 @@ def running(kubectl: Kubectl) -> Kubectl:
     """Four Ready replicas behind a NodePort."""
     web = workloads.who_am_i("web", 4, readiness=True)
     kubectl("apply", "-f", "-", stdin=workloads.text(web, workloads.service("web")))
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     return kubectl
 
 
@@ -59,7 +56,7 @@ def whole_again(lab: Lab, admin: Kubectl) -> Iterator[None]:
     yield
     for host in lab.hosts:
         orca("lab", "heal", "--name", LAB, host.name)
-    eventually(lambda: _all_nodes_ready(admin), seconds=RECOVERY_SECONDS, what="all nodes Ready")
+    eventually(lambda: _all_nodes_ready(admin), what="all nodes Ready")
 
 
 def _all_nodes_ready(kubectl: Kubectl) -> bool:
@@ -90,8 +87,17 @@ def _answers(lab: Lab, port: int, position: int = 1) -> bool:
         return False
 
 
-def _port(kubectl: Kubectl) -> int:
-    return int(kubectl("get", "service", "web", "-o", "jsonpath={.spec.ports[0].nodePort}"))
+def _port(kubectl: Kubectl, service: str = "web") -> int:
+    return int(kubectl("get", "service", service, "-o", "jsonpath={.spec.ports[0].nodePort}"))
+
+
+def _pods_of(kubectl: Kubectl, app: str) -> list[dict[str, Any]]:
+    return kubectl.items("pods", "-l", f"app={app}")
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True"
 
 
 @pytest.mark.parametrize("target", ["server", "etcd", "agent/host-1", "engine/host-1"])
@@ -100,67 +106,61 @@ def test_kill_9_loses_nothing_and_restarts_no_container(running: Kubectl, lab: L
     with Writer(running) as writer:
         eventually(lambda: len(writer.acknowledged) >= 3, what="some writes before the fault")
         orca("lab", "kill", "--name", LAB, target)
-        killed = time.monotonic()
         count = len(writer.acknowledged)
-        eventually(lambda: len(writer.acknowledged) > count + 3, seconds=RECOVERY_SECONDS, what="writes go on")
-        eventually(lambda: _all_ready(running), seconds=RECOVERY_SECONDS, what="all Ready again")
-        recovered = time.monotonic() - killed
-    assert recovered <= RECOVERY_SECONDS
+        eventually(lambda: len(writer.acknowledged) > count + 3, what="writes go on")
+        eventually(lambda: _all_ready(running), what="all Ready again")
     there = {item["metadata"]["name"] for item in running.items("configmaps")}
     assert set(writer.acknowledged) <= there
     assert _containers(running) == before
     eventually(lambda: _answers(lab, port), what="the service answers")
 
 
-def test_a_host_that_is_cut_off_is_replaced_and_cleaned_up_when_it_returns(kubectl: Kubectl, lab: Lab) -> None:
+def test_a_host_that_is_cut_off_is_replaced_or_waited_for_and_what_was_replaced_is_cleaned_up(
+    running: Kubectl, lab: Lab
+) -> None:
+    """Pods that bear its absence for long, as by default, it takes back; those that bear it for five seconds are
+    replaced meanwhile."""
     tolerations = [
         {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}
         for key in ("not-ready", "unreachable")
     ]
-    web = workloads.who_am_i("web", 4, readiness=True, spec={"tolerations": tolerations})
-    kubectl("apply", "-f", "-", stdin=workloads.text(web, workloads.service("web")))
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s")
-    port = _port(kubectl)
-    lost = {p["metadata"]["name"] for p in kubectl.items("pods") if p["spec"]["nodeName"] == "host-2"}
+    hasty = workloads.who_am_i("hasty", 4, readiness=True, spec={"tolerations": tolerations})
+    running("apply", "-f", "-", stdin=workloads.text(hasty, workloads.service("hasty")))
+    running("rollout", "status", "deployment/hasty", "--timeout=120s")
+    port, patient = _port(running, "hasty"), _containers(running)
+    lost = {p["metadata"]["name"] for p in _pods_of(running, "hasty") if p["spec"]["nodeName"] == "host-2"}
     assert lost, "the replicas are spread over both hosts"
 
     orca("lab", "partition", "--name", LAB, "host-2")
-    cut = time.monotonic()
-    eventually(
-        lambda: "NotReady" in kubectl("get", "node", "host-2", "--no-headers"),
-        seconds=NOT_READY_SECONDS,
-        what="host-2 NotReady",
-    )
+    eventually(lambda: "NotReady" in running("get", "node", "host-2", "--no-headers"), what="host-2 NotReady")
 
     def replaced() -> bool:
-        ready = [
-            pod
-            for pod in kubectl.items("pods")
-            if pod["spec"].get("nodeName") == "host-1"
-            and {"type": "Ready", "status": "True"}.items()
-            <= next((c for c in pod["status"].get("conditions", []) if c["type"] == "Ready"), {}).items()
-        ]
-        return len(ready) == 4
+        here = [pod for pod in _pods_of(running, "hasty") if pod["spec"].get("nodeName") == "host-1"]
+        return sum(_is_ready(pod) for pod in here) == 4
 
-    def traffic_goes_on() -> bool:
-        return all(_answers(lab, port) for _ in range(20))
+    def endpoints_are_elsewhere() -> bool:
+        slices = running.items("endpointslices", "-l", "kubernetes.io/service-name=hasty")
+        ready = [one for each in slices for one in each["endpoints"] or () if one["conditions"]["ready"]]
+        return bool(ready) and all(one["nodeName"] != "host-2" for one in ready)
 
-    eventually(traffic_goes_on, seconds=max(1, RECOVERY_SECONDS - (time.monotonic() - cut)), what="traffic without it")
-    eventually(replaced, seconds=40, what="four replicas on host-1")
+    eventually(endpoints_are_elsewhere, what="only endpoints of hosts that live")
+    eventually(lambda: all(_answers(lab, port) for _ in range(20)), what="traffic without it")
+    eventually(replaced, what="four replicas on host-1")
+    eventually(
+        lambda: running.json("get", "deployment", "web")["status"].get("readyReplicas", 0) < 4,
+        what="pods that wait for their host are not Ready",
+    )
 
     orca("lab", "heal", "--name", LAB, "host-2")
-    eventually(
-        lambda: "NotReady" not in kubectl("get", "node", "host-2", "--no-headers"),
-        seconds=RECOVERY_SECONDS,
-        what="host-2 Ready",
-    )
+    eventually(lambda: _all_ready(running), what="all Ready again")
+    assert _containers(running) == patient, "no container was restarted or replaced"
 
     def cleaned() -> bool:
         names = orca("lab", "exec", "--name", LAB, "host-2", "--", "docker", "ps", "-a", "--format", "{{.Names}}")
         return not any(name in names for name in lost)
 
-    eventually(cleaned, seconds=RECOVERY_SECONDS, what="stale containers removed")
-    assert not lost & {pod["metadata"]["name"] for pod in kubectl.items("pods")}
+    eventually(cleaned, what="stale containers removed")
+    assert not lost & {pod["metadata"]["name"] for pod in running.items("pods")}
 
 
 def test_a_host_that_loses_power_runs_its_pods_again(running: Kubectl, lab: Lab) -> None:
@@ -174,27 +174,10 @@ def test_a_host_that_loses_power_runs_its_pods_again(running: Kubectl, lab: Lab)
         now = _containers(running)
         return all(now[name][1] == before[name][1] + 1 for name in there)
 
-    eventually(restarted, seconds=RECOVERY_SECONDS, what="each container of that host has been started again")
-    eventually(lambda: _all_ready(running), seconds=RECOVERY_SECONDS, what="all Ready again")
+    eventually(restarted, what="each container of that host has been started again")
+    eventually(lambda: _all_ready(running), what="all Ready again")
     now = _containers(running)
     assert {name: now[name] for name in before if name not in there} == {
         name: before[name] for name in before if name not in there
     }
     eventually(lambda: _answers(lab, _port(running)), what="the service answers on that host")
-
-
-def test_a_host_that_is_cut_off_for_a_while_takes_its_pods_back(running: Kubectl, lab: Lab) -> None:
-    before = _containers(running)
-    orca("lab", "partition", "--name", LAB, "host-2")
-    eventually(
-        lambda: "NotReady" in running("get", "node", "host-2", "--no-headers"),
-        seconds=NOT_READY_SECONDS,
-        what="host-2 NotReady",
-    )
-    eventually(
-        lambda: running.json("get", "deployment", "web")["status"].get("readyReplicas", 0) < 4,
-        what="its pods are not Ready",
-    )
-    orca("lab", "heal", "--name", LAB, "host-2")
-    eventually(lambda: _all_ready(running), seconds=RECOVERY_SECONDS, what="all Ready again")
-    assert _containers(running) == before, "no container was restarted or replaced"

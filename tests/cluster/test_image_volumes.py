@@ -51,7 +51,7 @@ def test_an_image_is_a_volume_that_nobody_writes_to_and_nothing_of_it_is_left(la
     host = next(one for one in lab.hosts if one.name == "host-1")
     kubectl("apply", "-f", "-", stdin=POD.format(name="good", image="busybox:latest", policy="IfNotPresent"))
     kubectl("apply", "-f", "-", stdin=POD.format(name="bad", image="absent.invalid/x:1", policy="Never"))
-    kubectl("wait", "pod/good", "--for=condition=Ready", "--timeout=40s")
+    kubectl("wait", "pod/good", "--for=condition=Ready", "--timeout=120s")
     listed = kubectl("exec", "good", "-c", "with", "--", "sh", "-c", "ls /data/bin; ls /part")
     assert listed.split().count("busybox") == 2
     denied = kubectl.try_("exec", "good", "-c", "with", "--", "touch", "/data/x")

@@ -188,7 +188,7 @@ async def test_a_slow_pull_shows_how_far_it_is_while_a_registry_that_returns_is_
     assert all(0 < percent < 100 for percent in percents), shown
     await host.shows("slow", "Running")
     events = [text for _, reason, text in await host.events("slow") if reason == "Pulling"]
-    assert len(events) == 2, events
+    assert len(events) >= 2, events
     assert re.search(r": \d+% \([0-9.]+/[0-9.]+ MB\)$", max(events, key=len))
     await host.shows("back", "Running")
     await host.kubectl("delete", "pods", "--all")
@@ -209,7 +209,7 @@ async def test_images_by_digest_from_a_plain_registry_are_listed_by_the_node_and
     image_id = await host.kubectl("get", "pod", "digest", "-o", "jsonpath={.status.containerStatuses[0].imageID}")
     assert image_id.endswith(place.digest)
     names = ("get", "node", NODE, "-o", "jsonpath={.status.images[*].names}")
-    listed = await host.until("the image", lambda text: by_digest in text, *names, seconds=5)
+    listed = await host.until("the image", lambda text: by_digest in text, *names)
     assert "orca/pause:1" in listed
     assert "/big:1" in listed
     collector = host.images.collector
@@ -218,7 +218,7 @@ async def test_images_by_digest_from_a_plain_registry_are_listed_by_the_node_and
     with pytest.raises(CollectionFailed, match="Failed to garbage collect required amount of images"):
         await collector.collect()
     assert host.told[-1][0] == "FreeDiskSpaceFailed"
-    await host.until("big:1 gone", lambda text: "/big:1" not in text, *names, seconds=5)
+    await host.until("big:1 gone", lambda text: "/big:1" not in text, *names)
     left = host.engine.docker("images", "--digests", "--format", "{{.Repository}}@{{.Digest}} {{.Repository}}:{{.Tag}}")
     assert by_digest in left
     assert "orca/pause:1" in left

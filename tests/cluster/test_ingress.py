@@ -91,7 +91,7 @@ def edge(lab: Lab, admin: Kubectl) -> Iterator[str]:
     own("apply", "-f", str(MANIFESTS / "ingress"))
     # In a cluster of tests the class is the default one, so that these show that admission fills it in.
     own("annotate", "--overwrite", "ingressclass", "nginx", "ingressclass.kubernetes.io/is-default-class=true")
-    own("rollout", "status", "daemonset/ingress-nginx-controller", "--timeout=120s", timeout=150)
+    own("rollout", "status", "daemonset/ingress-nginx-controller", "--timeout=120s")
     yield lab.host(lab.size - 1).address
     own("delete", "-f", str(MANIFESTS / "ingress"), "--wait=false")
 
@@ -106,7 +106,7 @@ def site(kubectl: Kubectl, edge: str, tmp_path: Path) -> Authority:
         "apply", "-f", "-", stdin=manifest.replace("type: NodePort", "type: ClusterIP").replace("nodePort: 30080", "")
     )
     kubectl("apply", "-f", "-", stdin=SITE)
-    eventually(lambda: get(edge, "plain.test")[0] == 200, what="the page through the Ingress", seconds=60)
+    eventually(lambda: get(edge, "plain.test")[0] == 200, what="the page through the Ingress")
     return authority
 
 
@@ -120,7 +120,7 @@ def _keep_secret(kubectl: Kubectl, authority: Authority) -> bytes:
 
 def get(address: str, host: str, path: str = "/", port: int = 80) -> tuple[int, str, dict[str, str]]:
     """Status, body and headers of one request from outside; status 0 when there is no answer."""
-    talk = http.client.HTTPConnection(address, port, timeout=5)
+    talk = http.client.HTTPConnection(address, port, timeout=30)
     try:
         talk.request("GET", path, headers={"Host": host})
         answer = talk.getresponse()
@@ -132,7 +132,10 @@ def get(address: str, host: str, path: str = "/", port: int = 80) -> tuple[int, 
 
 
 def shown_certificate(address: str, host: str, trusting: ssl.SSLContext) -> bytes:
-    with socket.create_connection((address, 443), 5) as raw, trusting.wrap_socket(raw, server_hostname=host) as secured:
+    with (
+        socket.create_connection((address, 443), 30) as raw,
+        trusting.wrap_socket(raw, server_hostname=host) as secured,
+    ):
         return secured.getpeercert(binary_form=True) or b""
 
 
@@ -191,7 +194,7 @@ def test_no_request_fails_while_pods_roll_and_certificates_change(kubectl: Kubec
             counts[which] += 1
             time.sleep(0.005)
 
-    kept = http.client.HTTPConnection(edge, 80, timeout=10)
+    kept = http.client.HTTPConnection(edge, 80, timeout=30)
 
     def over_one_connection() -> str:
         kept.request("POST", "/", b"x", {"Host": "plain.test"})
@@ -200,8 +203,8 @@ def test_no_request_fails_while_pods_roll_and_certificates_change(kubectl: Kubec
         return "" if answer.status == 405 else f"POST: {answer.status}"  # nginx's own answer: it has reached the pod
 
     def by_tls() -> str:
-        talk = http.client.HTTPSConnection(edge, 443, timeout=10, context=trusting)
-        talk._create_connection = lambda *_: socket.create_connection((edge, 443), 10)  # type: ignore[attr-defined]
+        talk = http.client.HTTPSConnection(edge, 443, timeout=30, context=trusting)
+        talk._create_connection = lambda *_: socket.create_connection((edge, 443), 30)  # type: ignore[attr-defined]
         talk.host = "site.test"  # the name to ask for; the address is above
         talk.request("GET", "/")
         status = talk.getresponse().status
@@ -215,9 +218,9 @@ def test_no_request_fails_while_pods_roll_and_certificates_change(kubectl: Kubec
         kubectl("set", "env", "deployment/nginx", "GREETING=again")
         fresh = _keep_secret(kubectl, site)
         eventually(lambda: shown_certificate(edge, "site.test", trusting) == fresh, what="the new certificate")
-        kubectl("rollout", "status", "deployment/nginx", "--timeout=60s")
+        kubectl("rollout", "status", "deployment/nginx", "--timeout=120s")
         kubectl("scale", "deployment/nginx", "--replicas=3")
-        kubectl("rollout", "status", "deployment/nginx", "--timeout=60s")
+        kubectl("rollout", "status", "deployment/nginx", "--timeout=120s")
         kubectl("scale", "deployment/nginx", "--replicas=1")
         time.sleep(1)
     finally:

@@ -85,7 +85,7 @@ def test_install_server_and_agent_then_uninstall(bare: Host) -> None:
     kubeconfig = bare.state / "etc-orca" / "kubeconfig"
     eventually(kubeconfig.exists, what="the admin kubeconfig")
     kubectl = Kubectl(current(), kubeconfig)
-    eventually(lambda: kubectl.try_("get", "--raw", "/readyz").out == "ok", seconds=60, what="the API server")
+    eventually(lambda: kubectl.try_("get", "--raw", "/readyz").out == "ok", what="the API server")
 
     token = hosts.call(bare, "/usr/local/bin/orca", "token", "create").strip()
     server = f"https://{bare.address}:6443"
@@ -93,9 +93,9 @@ def test_install_server_and_agent_then_uninstall(bare: Host) -> None:
     agent = _unit(bare, "orca-agent")
     assert token not in " ".join(agent.argv), "the token is a secret and stays out of the unit"
     hosts.start_service(bare, agent)
-    eventually(lambda: " Ready " in kubectl.try_("get", "nodes").out, seconds=60, what="the node is Ready")
+    eventually(lambda: " Ready " in kubectl.try_("get", "nodes").out, what="the node is Ready")
     kubectl("create", "deployment", "web", "--image=nginx:1.22.1")
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 
     for name in ("orca-agent", "orca-server"):
         hosts.stop_service(bare, name)

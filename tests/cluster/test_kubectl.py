@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
+import re
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.cluster import workloads
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 
@@ -21,7 +21,7 @@ MANIFESTS = Path(__file__).parents[2] / "manifests"
 def web(any_kubectl: Kubectl) -> Kubectl:
     """A namespace with the Deployment ``web`` (2 replicas, rolled out) and its Service."""
     any_kubectl("apply", "-f", "-", stdin=workloads.text(workloads.who_am_i("web", 2), workloads.service("web")))
-    any_kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    any_kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     return any_kubectl
 
 
@@ -29,7 +29,7 @@ def web(any_kubectl: Kubectl) -> Kubectl:
 def sleeper(any_kubectl: Kubectl) -> Kubectl:
     """A namespace with one Ready pod ``sleeper``."""
     any_kubectl("apply", "-f", "-", stdin=workloads.text(workloads.pod("sleeper")))
-    any_kubectl("wait", "--for=condition=Ready", "pod/sleeper", "--timeout=60s")
+    any_kubectl("wait", "--for=condition=Ready", "pod/sleeper", "--timeout=120s")
     return any_kubectl
 
 
@@ -64,17 +64,18 @@ def test_apply_diff_and_delete_the_manifests_folder(any_kubectl: Kubectl) -> Non
     second = any_kubectl("apply", "-f", str(MANIFESTS / "nginx"))
     assert "deployment.apps/nginx configured" in second
     assert "service/nginx unchanged" in second
+    any_kubectl("rollout", "status", "deployment/nginx", "--timeout=120s")
     deleted = any_kubectl("delete", "-f", str(MANIFESTS / "nginx"))
     assert 'deployment.apps "nginx" deleted' in deleted
     # A pod that is told to stop before nginx listens for the signal takes its whole grace period of 30 s.
-    eventually(lambda: any_kubectl.items("pods") == [], seconds=30, what="pods are gone after their deployment")
+    eventually(lambda: any_kubectl.items("pods") == [], what="pods are gone after their deployment")
 
 
 def test_create_expose_scale(any_kubectl: Kubectl) -> None:
     any_kubectl("create", "deployment", "hello", "--image=nginx:1.22.1")
     any_kubectl("expose", "deployment", "hello", "--type=NodePort", "--port=80")
     any_kubectl("scale", "deployment", "hello", "--replicas=3")
-    any_kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
+    any_kubectl("rollout", "status", "deployment/hello", "--timeout=120s")
     assert any_kubectl.json("get", "deployment", "hello")["status"]["readyReplicas"] == 3
     port = any_kubectl("get", "service", "hello", "-o", "jsonpath={.spec.ports[0].nodePort}")
     node = any_kubectl("get", "node", "host-2", "-o", "jsonpath={.status.addresses[?(@.type=='InternalIP')].address}")
@@ -95,13 +96,13 @@ def _quietly(check) -> bool:
 
 def test_rollout_history_undo_pause_resume_restart(web: Kubectl) -> None:
     web("set", "env", "deployment/web", "RELEASE=two")
-    web("rollout", "status", "deployment/web", "--timeout=60s")
+    web("rollout", "status", "deployment/web", "--timeout=120s")
     history = web("rollout", "history", "deployment/web")
     assert [line.split()[0] for line in history.splitlines() if line[:1].isdigit()] == ["1", "2"]
     assert "RELEASE:\ttwo" in web("rollout", "history", "deployment/web", "--revision=2")
 
     web("rollout", "undo", "deployment/web")
-    web("rollout", "status", "deployment/web", "--timeout=60s")
+    web("rollout", "status", "deployment/web", "--timeout=120s")
     assert "two" not in web("get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].env}")
 
     web("rollout", "pause", "deployment/web")
@@ -110,12 +111,12 @@ def test_rollout_history_undo_pause_resume_restart(web: Kubectl) -> None:
     eventually(lambda: _observed(web), what="the paused deployment is observed")
     assert web("get", "rs", "-o", "name") == before
     web("rollout", "resume", "deployment/web")
-    web("rollout", "status", "deployment/web", "--timeout=60s")
+    web("rollout", "status", "deployment/web", "--timeout=120s")
     assert {pod["spec"]["containers"][0]["image"] for pod in _living(web)} == {"busybox:1.28"}
 
     old = {pod["metadata"]["name"] for pod in _living(web)}
     web("rollout", "restart", "deployment/web")
-    web("rollout", "status", "deployment/web", "--timeout=60s")
+    web("rollout", "status", "deployment/web", "--timeout=120s")
     assert not old & {pod["metadata"]["name"] for pod in _living(web)}
 
 
@@ -130,7 +131,7 @@ def _living(kubectl: Kubectl) -> list[dict]:
 
 def test_describe(web: Kubectl) -> None:
     pod = web("get", "pods", "-o", "name").split()[0]
-    shown = web("describe", pod)
+    shown = eventually(lambda: "Started" in (text := web("describe", pod)) and text, what="the pod's events")
     for wanted in ("Status:", "Running", "QoS Class:", "Scheduled", "Started", "ReplicaSet/web-", "Container ID:"):
         assert wanted in shown, shown
     assert "ScalingReplicaSet" in web("describe", "deployment", "web")
@@ -179,7 +180,7 @@ def test_exec_on_a_terminal(sleeper: Kubectl) -> None:
 def test_attach(any_kubectl: Kubectl) -> None:
     ticker = workloads.pod("ticker", ["sh", "-c", "while :; do echo tick; sleep 0.2; done"])
     any_kubectl("apply", "-f", "-", stdin=workloads.text(ticker))
-    any_kubectl("wait", "--for=condition=Ready", "pod/ticker", "--timeout=60s")
+    any_kubectl("wait", "--for=condition=Ready", "pod/ticker", "--timeout=120s")
     attached = any_kubectl.start("attach", "ticker")
     try:
         assert attached.stdout is not None
@@ -193,22 +194,20 @@ def test_attach(any_kubectl: Kubectl) -> None:
 def test_copy_there_and_back(sleeper: Kubectl, tmp_path: Path) -> None:
     source, back = tmp_path / "source", tmp_path / "back"
     source.write_bytes(bytes(range(256)) * 4096 * 8)
-    sleeper("cp", str(source), "sleeper:/tmp/there", timeout=120)
-    sleeper("cp", "sleeper:/tmp/there", str(back), timeout=120)
+    sleeper("cp", str(source), "sleeper:/tmp/there", timeout=300)
+    sleeper("cp", "sleeper:/tmp/there", str(back), timeout=300)
     assert back.read_bytes() == source.read_bytes()
 
 
 def test_port_forward(web: Kubectl) -> None:
     pod = web("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    forward = web.start("port-forward", f"pod/{pod}", f"{port}:8080")
+    forward = web.start("port-forward", f"pod/{pod}", ":8080")
     try:
         assert forward.stdout is not None
-        assert b"Forwarding from" in forward.stdout.readline()
+        told = re.match(rb"Forwarding from 127\.0\.0\.1:(\d+) -> 8080", forward.stdout.readline())
+        assert told
         for _ in range(5):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{int(told[1])}", timeout=PATIENCE) as answer:
                 assert answer.read().decode().strip() == pod
     finally:
         forward.kill()
@@ -235,12 +234,12 @@ def test_taint_cordon_drain(any_kubectl: Kubectl) -> None:
     assert "test=here:NoSchedule" in any_kubectl("describe", "node", "host-2")
     any_kubectl("taint", "node", "host-2", "test:NoSchedule-")
     any_kubectl("apply", "-f", "-", stdin=workloads.text(workloads.who_am_i("web", 4)))
-    any_kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    any_kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     try:
         any_kubectl("cordon", "host-2")
         assert "SchedulingDisabled" in any_kubectl("get", "node", "host-2")
-        any_kubectl("drain", "host-2", "--ignore-daemonsets", "--force", "--timeout=60s", timeout=90)
-        any_kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        any_kubectl("drain", "host-2", "--ignore-daemonsets", "--force", "--timeout=120s")
+        any_kubectl("rollout", "status", "deployment/web", "--timeout=120s")
         assert {pod["spec"]["nodeName"] for pod in _living(any_kubectl)} == {"host-1"}
     finally:
         any_kubectl("uncordon", "host-2")
@@ -269,20 +268,21 @@ def test_explain_and_api_resources(any_kubectl: Kubectl) -> None:
 
 
 def test_wait_for_deletion_and_conditions(sleeper: Kubectl) -> None:
-    waiting = sleeper.start("wait", "--for=delete", "pod/sleeper", "--timeout=60s")
+    waiting = sleeper.start("wait", "--for=delete", "pod/sleeper", "--timeout=120s")
     sleeper("delete", "pod", "sleeper", "--wait=false")
-    assert waiting.wait(timeout=60) == 0
+    assert waiting.wait(timeout=PATIENCE) == 0
     assert sleeper.try_("get", "pod", "sleeper").code == 1
 
 
-def test_watch_shows_changes(any_kubectl: Kubectl) -> None:
-    watching = any_kubectl.start("get", "pods", "-w")
+def test_watch_shows_changes(sleeper: Kubectl) -> None:
+    watching = sleeper.start("get", "pods", "-w")
     try:
-        any_kubectl("apply", "-f", "-", stdin=workloads.text(workloads.pod("seen")))
         assert watching.stdout is not None
-        states = []
-        deadline = time.monotonic() + 30
-        while "Running" not in states and time.monotonic() < deadline:
+        while not watching.stdout.readline().startswith(b"sleeper"):
+            assert watching.poll() is None
+        sleeper("apply", "-f", "-", stdin=workloads.text(workloads.pod("seen")))
+        states: list[str] = []
+        while "Running" not in states and watching.poll() is None:
             line = watching.stdout.readline().decode().split()
             if line and line[0] == "seen":
                 states.append(line[2])
@@ -307,14 +307,14 @@ def test_output_formats(sleeper: Kubectl) -> None:
 
 def test_run_interactively_and_remove(any_kubectl: Kubectl) -> None:
     argv = ["run", "once", "--rm", "-i", "--restart=Never", "--image=busybox:1.36", "--", "sh", "-c", "cat; echo done"]
-    shown = any_kubectl(*argv, stdin="typed\n", timeout=90)
+    shown = any_kubectl(*argv, stdin="typed\n")
     assert "done" in shown
     eventually(lambda: any_kubectl.items("pods") == [], what="the pod is removed")
 
 
 def test_run_on_a_terminal(any_kubectl: Kubectl) -> None:
     argv = ["run", "shell", "--rm", "-it", "--restart=Never", "--image=busybox:1.36", "--", "sh"]
-    code, seen = any_kubectl.on_terminal(*argv, typed="\necho fo''und; exit\n", until="If you don't see", timeout=60)
+    code, seen = any_kubectl.on_terminal(*argv, typed="\necho fo''und; exit\n", until="If you don't see")
     assert "found" in seen, seen
     assert code == 0, seen
 

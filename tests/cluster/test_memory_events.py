@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from agents.eviction.notifier import MemoryNotifier
+from tests.support.patience import PATIENCE
 
 MIB = 1 << 20
 ROOT = Path("/sys/fs/cgroup/memory")
@@ -40,7 +41,7 @@ async def test_crossing_the_number_wakes(group: Path) -> None:
     notifier.arm(16 * MIB)
     hungry = await asyncio.to_thread(eat, group)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await woken.wait()
         woken.clear()
         notifier.arm(1 << 40)  # never

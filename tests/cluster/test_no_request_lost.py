@@ -20,7 +20,7 @@ from orca.lab.services import AGENT, SERVER, agent, server
 from tests.cluster import workloads
 from tests.cluster.conftest import LAB, orca
 from tests.cluster.load import Load
-from tests.cluster.test_load_balancers import address_of, pools
+from tests.cluster.test_load_balancers import address_of, announcer_of, pools
 from tests.support.kubectl import Kubectl, eventually
 
 WANTED = 20_000
@@ -40,9 +40,9 @@ def web(kubectl: Kubectl, admin: Kubectl, lab: Lab) -> Iterator[Kubectl]:
     # A machine that is slow for a moment must not take all replicas out at once.
     container["readinessProbe"] |= {"timeoutSeconds": 10}
     kubectl("apply", "-f", "-", stdin=workloads.text(deployment, workloads.service("web", kind="LoadBalancer")))
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     yield kubectl
-    kubectl("delete", "service", "--all", "--timeout=30s")
+    kubectl("delete", "service", "--all", "--timeout=120s")
     admin("delete", "configmap", "load-balancer", "-n", "kube-system")
 
 
@@ -71,7 +71,7 @@ def asked(web: Kubectl, lab: Lab, rate: float) -> Iterator[list[Load]]:
 
 def roll(web: Kubectl, release: str) -> None:
     web("set", "env", "deployment/web", f"RELEASE={release}")
-    web("rollout", "status", "deployment/web", "--timeout=180s", timeout=200)
+    web("rollout", "status", "deployment/web", "--timeout=180s", timeout=240)
 
 
 def scale(web: Kubectl, replicas: int) -> None:
@@ -81,14 +81,17 @@ def scale(web: Kubectl, replicas: int) -> None:
             len(web.items("pods", "-l", "app=web")) == replicas
             and web.json("get", "deployment", "web")["status"].get("readyReplicas") == replicas
         ),
-        seconds=120,
         what=f"{replicas} replicas",
     )
 
 
 def test_a_rollout_and_an_agent_that_dies_meanwhile_lose_no_request(web: Kubectl, lab: Lab) -> None:
+    # Not the one that announces: on a machine so slow that an agent is back too late its address would move, and what
+    # is under way then is lost as with any announcer. The long run below kills them all.
+    kept = announcer_of(web)
+    worker = next(host.name for host in lab.hosts[1:] if host.name != kept)
     with asked(web, lab, rate=60):
-        orca("lab", "kill", "--name", LAB, f"agent/{lab.host(1).name}")
+        orca("lab", "kill", "--name", LAB, f"agent/{worker}")
         roll(web, "1")
         scale(web, 1)
 
@@ -107,7 +110,6 @@ def test_nothing_that_happens_to_a_cluster_loses_one_of_twenty_thousand_requests
         admin("drain", worker.name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", timeout=200)
         eventually(
             lambda: web.json("get", "deployment", "web")["status"].get("readyReplicas") == 10,
-            seconds=120,
             what="all replicas elsewhere",
         )
         admin("uncordon", worker.name)
@@ -119,7 +121,7 @@ def test_nothing_that_happens_to_a_cluster_loses_one_of_twenty_thousand_requests
             _switch(lab, mode)
             roll(web, f"with {mode}")
         _server_away(lab, 60)
-        eventually(lambda: admin.try_("get", "nodes").code == 0, seconds=60, what="the server is back")
+        eventually(lambda: admin.try_("get", "nodes").code == 0, what="the server is back")
         roll(web, "4")
     assert sum(load.answers for load in loads) >= WANTED
 

@@ -13,11 +13,12 @@ import pytest
 from orca.lab import host as hosts
 from orca.lab.layout import Lab
 from tests.cluster import workloads
+from tests.cluster.conformance.history import watching
 from tests.support.kubectl import Kubectl, eventually
 
 Pod = dict[str, Any]
 ONE: dict[str, Any] = {"restartPolicy": "Never"}
-SECONDS = 90
+SECONDS = 180
 
 
 def pod(name: str, script: str = "sleep 3600", *, first: Pod | None = None, **spec: Any) -> Pod:
@@ -84,7 +85,7 @@ PODS: dict[str, tuple[Pod, set[tuple[str, str]]]] = {
     "failing": (pod("failing", "exit 3", **ONE), {("terminated", "Error"), ("phase", "Failed")}),
     "done": (pod("done", "exit 0", **ONE), {("terminated", "Completed"), ("phase", "Succeeded")}),
     "late": (
-        pod("late", "trap 'exit 4' TERM; while :; do sleep 0.1; done", activeDeadlineSeconds=15),
+        pod("late", "trap 'exit 4' TERM; while :; do sleep 0.1; done", activeDeadlineSeconds=20),
         {("phase", "Failed"), ("reason", "DeadlineExceeded"), ("terminated", "Error")},
     ),
     "greedy": (
@@ -201,13 +202,15 @@ def seen(admin: Kubectl) -> Iterator[tuple[Kubectl, dict[str, set[tuple[str, str
     admin("create", "namespace", "states")
     kubectl = admin.within("states")
     eventually(lambda: kubectl.try_("get", "serviceaccount", "default").code == 0, what="the default service account")
-    kubectl("apply", "-f", "-", stdin=workloads.text(*(made for made, _ in PODS.values())))
     found: dict[str, set[tuple[str, str]]] = {name: set() for name in PODS}
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline and any(wanted - found[name] for name, (_, wanted) in PODS.items()):
-        for one in kubectl.items("pods"):
-            found[one["metadata"]["name"]] |= facts(one)
-        time.sleep(0.2)
+    with watching(kubectl) as history:  # what lasts a moment only is seen, too
+        kubectl("apply", "-f", "-", stdin=workloads.text(*(made for made, _ in PODS.values())))
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline and any(wanted - found[name] for name, (_, wanted) in PODS.items()):
+            for name, told in found.items():
+                for one in list(history.of.get(name, ())):
+                    told |= facts(one)
+            time.sleep(0.2)
     yield kubectl, found
     kubectl("delete", "namespace", "states", "--wait=false")
 
@@ -241,12 +244,16 @@ def test_each_state_is_told_in_events(seen: tuple[Kubectl, Any], name: str) -> N
             assert [one for one in lines if one[:2] == (kind, reason) and text in one[2]], (kind, reason, text, lines)
         return True
 
-    eventually(told, seconds=20, what="the events")
+    eventually(told, what="the events")
 
 
 def test_the_states_are_what_people_see(seen: tuple[Kubectl, Any]) -> None:
-    rows = {line.split()[0]: line.split()[2] for line in seen[0]("get", "pods", "--no-headers").splitlines()}
-    assert {name: rows[name] for name in SHOWN} == SHOWN
+    def shown() -> bool:
+        rows = {line.split()[0]: line.split()[2] for line in seen[0]("get", "pods", "--no-headers").splitlines()}
+        assert {name: rows[name] for name in SHOWN} == SHOWN
+        return True
+
+    eventually(shown, what="the column STATUS")
 
 
 def test_a_container_that_vanished_is_of_unknown_state(kubectl: Kubectl, lab: Lab) -> None:
@@ -254,7 +261,7 @@ def test_a_container_that_vanished_is_of_unknown_state(kubectl: Kubectl, lab: La
     lost = pod("lost")
     lost["metadata"]["finalizers"] = ["test.orca/kept"]
     kubectl("apply", "-f", "-", stdin=workloads.text(lost))
-    kubectl("wait", "--for=condition=Ready", "pod/lost", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "pod/lost", "--timeout=120s")
     made = kubectl.json("get", "pod", "lost")
     host = lab.host(made["spec"]["nodeName"])
     os.kill(hosts.service_pid(host, "agent"), signal.SIGSTOP)
@@ -265,13 +272,13 @@ def test_a_container_that_vanished_is_of_unknown_state(kubectl: Kubectl, lab: La
     finally:
         hosts.kill_service(host, "agent")
     try:
-        ended = eventually(lambda: _terminated(kubectl, "lost"), seconds=40, what="the end of the container")
+        ended = eventually(lambda: _terminated(kubectl, "lost"), what="the end of the container")
         assert (ended["reason"], ended["exitCode"]) == ("ContainerStatusUnknown", 137)
         assert ended["message"] == "The container could not be located when the pod was terminated"
         assert kubectl.json("get", "pod", "lost")["status"]["phase"] == "Failed"
     finally:
         kubectl("patch", "pod", "lost", "--type=json", '-p=[{"op": "remove", "path": "/metadata/finalizers"}]')
-    kubectl("wait", "--for=delete", "pod/lost", "--timeout=30s")
+    kubectl("wait", "--for=delete", "pod/lost", "--timeout=120s")
 
 
 def _terminated(kubectl: Kubectl, name: str) -> Pod | None:

@@ -93,7 +93,6 @@ def evicted(kubectl: Kubectl, name: str) -> str:
     eventually(
         lambda: kubectl.json("get", "pod", name)["status"].get("reason") == "Evicted",
         what=f"{name} is evicted",
-        seconds=40,
     )
     status = kubectl.json("get", "pod", name)["status"]
     assert status["phase"] == "Failed"
@@ -120,7 +119,7 @@ def test_limits_on_local_storage_and_memory_pressure(kubectl: Kubectl, node: Con
         manifest("critical", priorityClassName="system-node-critical", **here),
     ):
         kubectl("create", "-f", "-", stdin=one)
-    kubectl("wait", "--for=condition=Ready", "pod/hog", "pod/modest", "pod/critical", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "pod/hog", "pod/modest", "pod/critical", "--timeout=120s")
 
     # Limits.
     assert evicted(kubectl, "volume") == 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". '
@@ -152,27 +151,28 @@ def test_limits_on_local_storage_and_memory_pressure(kubectl: Kubectl, node: Con
         one for one in kubectl.json("get", "pod", "hog")["status"]["conditions"] if one["type"] == "DisruptionTarget"
     ]
     assert disruption["reason"] == "TerminationByKubelet"
-    present = condition(kubectl, node.name, "MemoryPressure")
-    assert present == ("True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
+    short = ("True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
+    eventually(lambda: condition(kubectl, node.name, "MemoryPressure") == short, what="the condition")
     eventually(lambda: tainted(kubectl, node.name), what="the taint")
     kubectl("create", "-f", "-", stdin=manifest("late", **here))
     assert evicted(kubectl, "late") == "Pod was rejected: The node had condition: [MemoryPressure]. "
     kubectl("create", "-f", "-", stdin=manifest("waiting", nodeSelector={"kubernetes.io/hostname": node.name}))
     assert "has larger consumption" not in evicted(kubectl, "modest")  # it stayed within its request, and goes last
-    assert ended(kubectl, "hog") < ended(kubectl, "modest")
+    assert ended(kubectl, "hog") <= ended(kubectl, "modest")
     # All that may go has gone now.
     assert kubectl.json("get", "pod", "critical")["status"]["phase"] == "Running"
-    reclaiming = "involvedObject.kind=Node,reason=EvictionThresholdMet"
-    events = kubectl.within("default")("get", "events", f"--field-selector={reclaiming}", "-o", "json")
-    assert "Attempting to reclaim memory" in events
-    changes = kubectl.within("default")("get", "events", "--field-selector=reason=NodeHasInsufficientMemory")
-    assert f"Node {node.name} status is now: NodeHasInsufficientMemory" in changes
+    of_nodes = ("get", "events", "-o", "json", "--field-selector")
+    for about, text in (
+        ("involvedObject.kind=Node,reason=EvictionThresholdMet", "Attempting to reclaim memory"),
+        ("reason=NodeHasInsufficientMemory", f"Node {node.name} status is now: NodeHasInsufficientMemory"),
+    ):
+        eventually(lambda a=about, t=text: t in kubectl.within("default")(*of_nodes, a), what=text)
     counted = kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/metrics")
     assert 'kubelet_evictions{eviction_signal="memory.available"} 2.0' in counted
-    assert "untolerated taint" in kubectl("describe", "pod", "waiting")
+    eventually(lambda: "untolerated taint" in kubectl("describe", "pod", "waiting"), what="why it is not scheduled")
 
     # Recovery.
     node.apply(**AT_EASE)
-    eventually(lambda: not tainted(kubectl, node.name), what="the taint goes", seconds=30)
+    eventually(lambda: not tainted(kubectl, node.name), what="the taint goes")
     assert condition(kubectl, node.name, "MemoryPressure")[1] == "KubeletHasSufficientMemory"
-    kubectl("wait", "--for=condition=Ready", "pod/waiting", "pod/critical", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "pod/waiting", "pod/critical", "--timeout=120s")

@@ -27,7 +27,7 @@ from tests.support.kubectl import Kubectl, eventually
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text()
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")
-COMMAND_SECONDS = 120
+COMMAND_SECONDS = 300
 LIVE = ("export", "kubectl", "curl", "orca")
 """First words of lines that are run."""
 LASTING = ("orca server",)
@@ -138,7 +138,7 @@ def shell(lab: Lab, admin: Kubectl, tmp_path_factory: pytest.TempPathFactory) ->
         (binaries / name).symlink_to(shutil.which(str(target)) or target)
     manifest = str(PROJECT / "manifests" / "nginx")
     admin("apply", "-f", manifest)
-    admin("rollout", "status", "deployment/nginx", "--timeout=90s")
+    admin("rollout", "status", "deployment/nginx", "--timeout=120s")
     yield {
         **os.environ,
         "PATH": f"{binaries}:{os.environ['PATH']}",
@@ -148,7 +148,7 @@ def shell(lab: Lab, admin: Kubectl, tmp_path_factory: pytest.TempPathFactory) ->
     admin("delete", "-f", manifest, "--wait=false")
     own = admin.within("ingress-nginx")  # what the examples of "Ingress" have installed
     own("delete", "-f", str(PROJECT / "manifests" / "ingress"), "--wait=false", "--ignore-not-found")
-    admin("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s", timeout=90)
+    admin("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
 
 
 def of_this_lab(line: str, lab: Lab) -> str:

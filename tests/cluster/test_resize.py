@@ -27,7 +27,7 @@ def start(kubectl: Kubectl, name: str, cpu: str, memory: str, **more: Any) -> No
     spec = {"terminationGracePeriodSeconds": 1, "nodeSelector": {"kubernetes.io/hostname": "host-1"}}
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}}
     kubectl("apply", "-f", "-", stdin=json.dumps({**manifest, "spec": {**spec, "containers": [{**main, **more}]}}))
-    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
 
 
 def patch(name: str, cpu: str, memory: str) -> list[str]:
@@ -73,8 +73,9 @@ def test_what_is_patched_and_what_the_kernel_says(kubectl: Kubectl) -> None:
     pod = settled(kubectl, "web", "200m", "48Mi")
     assert kernel(kubectl, "web") == [20_000, 48 << 20]
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
-    reasons = {event["reason"] for event in kubectl.items("events", "--field-selector=involvedObject.name=web")}
-    assert {"ResizeStarted", "ResizeCompleted"} <= reasons
+    about = ("events", "--field-selector=involvedObject.name=web")
+    wanted = {"ResizeStarted", "ResizeCompleted"}
+    eventually(lambda: wanted <= {event["reason"] for event in kubectl.items(*about)}, what="events of the resize")
     kubectl("edit", "pod", "web", "--subresource=resize", env={"EDITOR": "sed -i s/48Mi/56Mi/"})
     settled(kubectl, "web", "200m", "56Mi")
     assert kernel(kubectl, "web") == [20_000, 56 << 20]
@@ -160,7 +161,7 @@ def test_what_a_pod_has_as_a_whole_is_limited_and_resized(kubectl: Kubectl) -> N
     }
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "whole"}, "spec": spec}
     kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
-    kubectl("wait", "--for=condition=Ready", "pod/whole", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "pod/whole", "--timeout=120s")
     pod = kubectl.json("get", "pod", "whole")
     assert pod["status"]["qosClass"] == "Guaranteed"
     assert pod["status"]["resources"] == sizes("500m", "64Mi")
@@ -183,7 +184,7 @@ def test_what_a_pod_has_as_a_whole_is_limited_and_resized(kubectl: Kubectl) -> N
     assert kernel(kubectl, "whole") == [100_000, 96 << 20]
     assert [one["restartCount"] for one in status["containerStatuses"]] == [0, 0]
     kubectl("delete", "pod", "whole")
-    assert not list(Path("/sys/fs/cgroup").glob(f"**/orca-{LAB}/**/{path}"))
+    eventually(lambda: not list(Path("/sys/fs/cgroup").glob(f"**/orca-{LAB}/**/{path}")), what="no cgroup is left")
 
 
 def test_a_pod_that_names_its_node_is_refused_when_that_has_no_room(kubectl: Kubectl) -> None:

@@ -26,6 +26,7 @@ from orca.client.clock import SystemClock
 from orca.lab import cgroups as lab_cgroups
 from tests.cluster.podhost import NODE, PodHost, pod, pod_host, shell
 from tests.support.engine import PrivateEngine
+from tests.support.patience import PATIENCE
 
 ROOT = f"/orca-test-{os.getpid()}"
 VERSION = cgroup_version()
@@ -116,7 +117,7 @@ def memberships(pid: int) -> str:
     return Path(f"/proc/{pid}/cgroup").read_text()
 
 
-async def until(true: Any, *, seconds: float = 10) -> None:
+async def until(true: Any, *, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -170,12 +171,9 @@ async def test_the_limit_on_processes_holds_for_the_whole_pod(host: PodHost) -> 
     current = LAYOUT.directory(path, "pids") / "pids.current"
     await until(lambda: current.exists() and int(current.read_text()) > 60)
     shell_id = next(info.id for info in await host.runtime.inspect_all() if not info.is_sandbox)
-    for _ in range(100):
-        told = await host.runtime.log_tail(shell_id, 5)
-        if b"can't fork" in told:
-            break
-        await asyncio.sleep(0.05)
-    assert b"can't fork" in told
+    async with asyncio.timeout(PATIENCE):
+        while b"can't fork" not in await host.runtime.log_tail(shell_id, 5):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     assert int(current.read_text()) <= 64
     await host.delete("fork")
     await until(lambda: not everywhere(path))
@@ -208,7 +206,7 @@ async def test_leftovers_of_a_crash_are_removed_with_their_processes(host: PodHo
         directory.mkdir()
         (directory / "cgroup.procs").write_text(str(process.pid))
     await host.start_agent()
-    assert await asyncio.wait_for(process.wait(), 20) == -9
+    assert await asyncio.wait_for(process.wait(), PATIENCE) == -9
     await until(lambda: not everywhere(lost))
     await host.running("stays")
     assert everywhere(kept)
@@ -280,7 +278,7 @@ async def test_a_guaranteed_pod_has_whole_cpus_alone_while_it_runs(static_host: 
 
 
 async def on(host: PodHost, name: str, cpus: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while (now := await runs_on(host, name)) != cpus:
         assert time.monotonic() < deadline, now
         await asyncio.sleep(0.05)
@@ -338,7 +336,7 @@ def test_version_2_of_the_real_kernel() -> None:
         process = subprocess.Popen(["sleep", "600"])
         (leaf / "cgroup.procs").write_text(str(process.pid))
         tree.remove(name)
-        assert process.wait(10) == -9
+        assert process.wait(PATIENCE) == -9
         assert not directory.exists()
     finally:
         tree.remove(tree.layout.root_name)

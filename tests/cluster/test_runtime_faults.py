@@ -22,7 +22,7 @@ async def test_containers_outlive_an_engine_that_is_killed(host: PodHost) -> Non
     await host.create(pod("new"))
     await asyncio.sleep(0.5)
     await asyncio.to_thread(host.engine.start)
-    await host.running("new", seconds=30)
+    await host.running("new")
     assert container((await host.running("kept"))["status"]) == before
     await host.delete("kept")
     await host.delete("new")
@@ -35,7 +35,7 @@ async def test_what_died_while_the_engine_was_away_is_noticed(host: PodHost) -> 
     host.engine.kill()
     os.kill(info.pid, signal.SIGKILL)
     await asyncio.to_thread(host.engine.start)
-    await host.until("died", lambda s: container(s)["restartCount"] == 1 and ready(s, "Ready"), seconds=30)
+    await host.until("died", lambda s: container(s)["restartCount"] == 1 and ready(s, "Ready"))
     await host.delete("died")
 
 
@@ -48,11 +48,9 @@ async def test_after_a_reboot_everything_is_started_again(host: PodHost) -> None
     host.engine.power_off()
     await asyncio.to_thread(host.engine.start)
     await host.start_agent()
-    status = (await host.until("back", lambda s: container(s)["restartCount"] == 1 and ready(s, "Ready"), seconds=30))[
-        "status"
-    ]
+    status = (await host.until("back", lambda s: container(s)["restartCount"] == 1 and ready(s, "Ready")))["status"]
     assert status["podIP"] == address
-    await host.until("job", lambda s: s["phase"] == "Failed", seconds=30)
+    await host.until("job", lambda s: s["phase"] == "Failed")
     await host.delete("back")
     await host.delete("job")
 
@@ -68,7 +66,7 @@ async def test_an_engine_that_takes_its_containers_with_it_gets_them_again(host:
             restarts = container((await host.running("again"))["status"])["restartCount"]
             await asyncio.to_thread(end)
             await asyncio.to_thread(host.engine.start, "--live-restore=false")
-            await host.until("again", partial(_ran_again, restarts + 1), seconds=40)
+            await host.until("again", partial(_ran_again, restarts + 1))
             assert (await host.running("again"))["status"]["podIP"] == address
         assert container((await host.until("over", lambda s: s["phase"] == "Succeeded"))["status"]) == over
         await host.delete("again")
@@ -91,7 +89,7 @@ async def test_an_eviction_survives_the_agent(host: PodHost) -> None:
         made["metadata"]["uid"],
         reason="Evicted",
         message="The node was low on resource: memory.",
-        grace_seconds=2,
+        grace_seconds=4,
         event="The node was low on resource: memory.",
         disruption="The node was low on resource: memory.",
     )

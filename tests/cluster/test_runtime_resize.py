@@ -13,6 +13,7 @@ from orca.api.builtin import PODS
 from orca.api.objects import Obj
 from tests.cluster.podhost import NODE, PodHost, container, pod, pod_host, shell
 from tests.support.engine import PrivateEngine
+from tests.support.patience import PATIENCE
 
 Sizes = dict[str, dict[str, str]]
 
@@ -68,7 +69,7 @@ async def kernel(host: PodHost, name: str, which: str = "c") -> tuple[int, int, 
         "cd /sys/fs/cgroup; if [ -f cpu.max ]; then cat cpu.weight; cut -d' ' -f1 cpu.max; cat memory.max; "
         "else cat cpu/cpu.shares cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes; fi"
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     # An agent that just came has not met all containers of its pods yet.
     while not _runs(host, name, which):
         assert time.monotonic() < deadline
@@ -176,7 +177,7 @@ async def test_memory_in_use_is_not_taken_away(host: PodHost) -> None:
     eat = shell("head -c 40m /dev/zero > /dev/shm/full; sleep 3600", resources=sized("100m", "64Mi", "100m", "128Mi"))
     await host.create(pod("full", container=eat))
     await host.running("full")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while int(await host.output("full", "sh", "-c", "stat -c %s /dev/shm/full 2>/dev/null || echo 0")) < 40 << 20:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
@@ -191,7 +192,7 @@ async def test_memory_in_use_is_not_taken_away(host: PodHost) -> None:
     assert container(found["status"])["resources"]["limits"]["memory"] == "128Mi"
     assert container(found["status"])["allocatedResources"]["memory"] == "16Mi"
     await host.output("full", "rm", "/dev/shm/full")
-    await host.until("full", has(wanted), seconds=40)
+    await host.until("full", has(wanted))
     assert (await kernel(host, "full"))[2] == 32 << 20
 
 
@@ -200,7 +201,7 @@ async def test_an_agent_that_was_away_applies_what_was_allotted(host: PodHost) -
     await host.create(pod("away", container={"resources": old}))
     await host.running("away")
     await resize(host, "away", wanted)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while "ResizeStarted" not in host.told.reasons():
         assert time.monotonic() < deadline
         await asyncio.sleep(0)
@@ -246,7 +247,7 @@ async def test_the_engine_comes_back_with_what_was_allotted(host: PodHost) -> No
     host.engine.start()
     more = sized("300m", "96Mi")
     await resize(host, "engine", more)
-    found = await host.until("engine", has(more), seconds=40)
+    found = await host.until("engine", has(more))
     assert container(found["status"])["containerID"] == first
     assert (await kernel(host, "engine"))[1:] == (30_000, 96 << 20)
 

@@ -35,7 +35,7 @@ def db(admin: Kubectl) -> Iterator[Kubectl]:
     applied = own.try_("apply", "-f", "-", stdin=workloads.text(headless, database(3), workloads.pod("asker")))
     assert applied.code == 0, applied.err
     assert "no effect" not in applied.err
-    own("rollout", "status", "statefulset/db", "--timeout=60s")
+    own("rollout", "status", "statefulset/db", "--timeout=120s")
     yield own
     admin("delete", "namespace", own.namespace, "--wait=false")
 
@@ -65,7 +65,7 @@ def test_started_one_after_the_other_with_names_that_resolve(db: Kubectl) -> Non
         assert found["statefulset.kubernetes.io/pod-name"] == name
         assert found["apps.kubernetes.io/pod-index"] == str(index)
         assert pods[name]["spec"]["subdomain"] == "db"
-    db("wait", "--for=condition=Ready", "pod/asker", "--timeout=30s")
+    db("wait", "--for=condition=Ready", "pod/asker", "--timeout=120s")
     assert _answer(db, "db-1.db") == "db-1"
     assert _answer(db, f"db-2.db.{db.namespace}.svc.cluster.local") == "db-2"
     assert "create Pod db-0 in StatefulSet db successful" in db("describe", "statefulset", "db")
@@ -76,13 +76,13 @@ def test_a_deleted_pod_comes_back_under_its_name(db: Kubectl) -> None:
     before = _pods(db)["db-1"]["metadata"]["uid"]
     db("delete", "pod", "db-1", "--wait=false")
     eventually(lambda: _pods(db)["db-1"]["metadata"]["uid"] != before, what="another db-1")
-    db("rollout", "status", "statefulset/db", "--timeout=30s")
+    db("rollout", "status", "statefulset/db", "--timeout=120s")
     assert _answer(db, "db-1.db") == "db-1"
 
 
 def test_update_history_and_undo(db: Kubectl) -> None:
     db("set", "env", "statefulset/db", "RELEASE=two")
-    db("rollout", "status", "statefulset/db", "--timeout=60s")
+    db("rollout", "status", "statefulset/db", "--timeout=120s")
     pods = _pods(db)
     assert {pod["spec"]["containers"][0]["env"][0]["value"] for pod in pods.values()} == {"two"}
     created = [pods[name]["metadata"]["creationTimestamp"] for name in NAMES]
@@ -92,7 +92,7 @@ def test_update_history_and_undo(db: Kubectl) -> None:
     assert "RELEASE:\ttwo" in db("rollout", "history", "statefulset/db", "--revision=2")
 
     db("rollout", "undo", "statefulset/db")
-    db("rollout", "status", "statefulset/db", "--timeout=60s")
+    db("rollout", "status", "statefulset/db", "--timeout=120s")
     assert {pod["spec"]["containers"][0]["env"][0]["value"] for pod in _pods(db).values()} == {"one"}
     status = db.json("get", "statefulset", "db")["status"]
     assert status["currentRevision"] == status["updateRevision"]
@@ -113,14 +113,14 @@ def test_a_bad_image_stops_the_update_and_is_undone(db: Kubectl) -> None:
     db("rollout", "undo", "statefulset/db")
     # As upstream: with OrderedReady somebody has to take the broken pod away.
     db("delete", "pod", "db-2")
-    db("rollout", "status", "statefulset/db", "--timeout=30s")
+    db("rollout", "status", "statefulset/db", "--timeout=120s")
     assert {pod["spec"]["containers"][0]["image"] for pod in _pods(db).values()} == {"busybox:1.36"}
 
 
 def test_a_partition_holds_the_lower_back(db: Kubectl) -> None:
     db("patch", "statefulset", "db", "-p", '{"spec":{"updateStrategy":{"rollingUpdate":{"partition":2}}}}')
     db("set", "env", "statefulset/db", "RELEASE=three")
-    assert "partitioned roll out complete" in db("rollout", "status", "statefulset/db", "--timeout=60s")
+    assert "partitioned roll out complete" in db("rollout", "status", "statefulset/db", "--timeout=120s")
     values = {name: pod["spec"]["containers"][0]["env"][0]["value"] for name, pod in _pods(db).items()}
     assert values == {"db-0": "one", "db-1": "one", "db-2": "three"}
 

@@ -57,13 +57,13 @@ def test_a_claim_of_the_default_class_lives_with_its_host(kubectl: Kubectl) -> N
     waits = ("get", "events", "--field-selector=reason=WaitForFirstConsumer", "-o", "name")
     eventually(lambda: kubectl(*waits), what="it says what it waits for")
     kubectl("apply", "-f", "-", stdin=text(user_of("data", "writer", "echo kept > /data/file")))
-    eventually(lambda: phase(kubectl, "pod/writer") == "Succeeded", seconds=30, what="the first pod has written")
+    eventually(lambda: phase(kubectl, "pod/writer") == "Succeeded", what="the first pod has written")
     node = kubectl("get", "pod", "writer", "-o", "jsonpath={.spec.nodeName}")
     volume = kubectl("get", "pvc", "data", "-o", "jsonpath={.spec.volumeName}")
     kubectl("delete", "pod", "writer", "--wait=false")
 
     kubectl("apply", "-f", "-", stdin=text(user_of("data", "reader", "cat /data/file; sleep 1000")))
-    kubectl("wait", "--for=condition=Ready", "pod/reader", "--timeout=30s")
+    kubectl("wait", "--for=condition=Ready", "pod/reader", "--timeout=120s")
     assert kubectl("get", "pod", "reader", "-o", "jsonpath={.spec.nodeName}") == node, "where the volume is"
     assert kubectl("logs", "reader") == "kept\n"
 
@@ -74,8 +74,8 @@ def test_a_claim_of_the_default_class_lives_with_its_host(kubectl: Kubectl) -> N
     kubectl("delete", "pvc", "data", "--wait=false")
     assert phase(kubectl, "pvc/data") == "Bound", "a pod uses it"
     kubectl("delete", "pod", "reader", "--wait=false")
-    eventually(lambda: kubectl.try_("get", "pvc", "data").code == 1, seconds=20, what="the claim is gone")
-    eventually(lambda: kubectl.try_("get", "pv", volume).code == 1, seconds=20, what="and its volume")
+    eventually(lambda: kubectl.try_("get", "pvc", "data").code == 1, what="the claim is gone")
+    eventually(lambda: kubectl.try_("get", "pv", volume).code == 1, what="and its volume")
 
 
 def test_a_hand_made_volume_is_bound_kept_and_bound_again(kubectl: Kubectl) -> None:

@@ -17,6 +17,7 @@ from agents.resources.limits import UNLIMITED, Limits
 from agents.resources.paths import Driver, Layout
 from agents.resources.slices import Systemd, fixed_properties, properties_of
 from orca.lab import cgroups
+from tests.support.patience import PATIENCE
 
 SYSTEMD = Path("/lib/systemd/systemd")
 GROUP = f"orca-test-systemd-{os.getpid()}"
@@ -54,7 +55,7 @@ def bus(tmp_path: Path) -> Iterator[str]:
     script = SCRIPT.format(group=GROUP, bus=path, units=units, systemd=SYSTEMD)
     process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not path.exists():
             assert process.poll() is None
             assert time.monotonic() < deadline

@@ -12,6 +12,7 @@ from orca.lab.layout import Lab
 from tests.cluster import workloads
 from tests.cluster.conftest import ORCA
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 
 QUIET = {
     "apiVersion": "networking.k8s.io/v1",
@@ -28,7 +29,7 @@ QUIET = {
 def trace(kubectl: Kubectl, lab: Lab, *argv: str) -> tuple[int, dict[str, Any], str]:
     """(exit code, the explanation, what else was said)."""
     command = [ORCA, "trace", "--kubeconfig", str(lab.kubeconfig), "-n", kubectl.namespace, "-o", "json", *argv]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
@@ -59,8 +60,8 @@ def shop(kubectl: Kubectl) -> Kubectl:
     web = workloads.who_am_i("web", 2, readiness=True, spec=apart)
     clients = [workloads.pod("client"), workloads.pod("stranger", dnsPolicy="Default")]
     kubectl("apply", "-f", "-", stdin=workloads.text(web, workloads.service("web", kind="ClusterIP"), *clients))
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s")
-    kubectl("wait", "--for=condition=Ready", "pod/client", "pod/stranger", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+    kubectl("wait", "--for=condition=Ready", "pod/client", "pod/stranger", "--timeout=120s")
     return kubectl
 
 

@@ -102,7 +102,7 @@ def _pods(kubectl: Kubectl) -> dict[str, dict[str, object]]:
 
 def test_pods_reach_each_other_across_segments_while_an_agent_dies(segments: Lab, kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=ECHO)
-    pods = eventually(lambda: _pods(kubectl), seconds=60)
+    pods = eventually(lambda: _pods(kubectl))
     names = {host: pod["metadata"]["name"] for host, pod in pods.items()}  # type: ignore[index]
     ips = {host: [one["ip"] for one in pod["status"]["podIPs"]] for host, pod in pods.items()}  # type: ignore[index]
     told = kubectl("exec", names["host-1"], "--", "sh", "-c", "echo $POD_IPS $HOST_IPS").split()
@@ -144,25 +144,25 @@ def test_cni_plugins_wire_the_pods_of_a_host(segments: Lab, kubectl: Kubectl) ->
         pytest.skip("no CNI plugins here: apt-get install containernetworking-plugins")
     kubectl("delete", "daemonset", "echo", "--wait=true", "--ignore-not-found")
     host = segments.host(2)
-    eventually(lambda: _no_pods(kubectl), seconds=30)
+    eventually(lambda: _no_pods(kubectl))
     hosts.stop_service(host, services.AGENT)
     service = services.agent(host, (segments.state / "token").read_text())
     hosts.start_service(host, dataclasses.replace(service, argv=(*service.argv, "--network-plugin=cni")))
-    eventually(lambda: _ready(kubectl, "False", "cni plugin not initialized"), seconds=60)
+    eventually(lambda: _ready(kubectl, "False", "cni plugin not initialized"))
     directory = host.state / "etc-cni" / "net.d"
     directory.mkdir(exist_ok=True)
     (directory / "10-pods.conflist").write_text(json.dumps(CONFLIST))
-    eventually(lambda: _ready(kubectl, "True", ""), seconds=30)
+    eventually(lambda: _ready(kubectl, "True", ""))
 
     kubectl("apply", "-f", "-", stdin=LIMITED % "10")
-    eventually(lambda: _said(kubectl, "FailedCreatePodSandBox", "resource is unreasonably small (< 1kbit)"), seconds=30)
+    eventually(lambda: _said(kubectl, "FailedCreatePodSandBox", "resource is unreasonably small (< 1kbit)"))
     kubectl("delete", "pod", "limited", "--wait=true")
 
     (directory / "00-bad.conflist").write_text(json.dumps({**CONFLIST, "plugins": [{"type": "nothing"}]}))
     kubectl("apply", "-f", "-", stdin=LIMITED % "10M")
-    eventually(lambda: _said(kubectl, "FailedCreatePodSandBox", 'failed to find plugin "nothing" in path'), seconds=30)
+    eventually(lambda: _said(kubectl, "FailedCreatePodSandBox", 'failed to find plugin "nothing" in path'))
     (directory / "00-bad.conflist").unlink()
-    kubectl("wait", "--for=condition=Ready", "pod/limited", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "pod/limited", "--timeout=120s")
     status = json.loads(kubectl("get", "pod", "limited", "-o", "json"))["status"]
     node = json.loads(kubectl("get", "node", "host-2", "-o", "json"))["spec"]
     addresses = [one["ip"] for one in status["podIPs"]]
@@ -170,12 +170,12 @@ def test_cni_plugins_wire_the_pods_of_a_host(segments: Lab, kubectl: Kubectl) ->
         cidr.partition("/")[0].rpartition("." if "." in cidr else ":")[0] for cidr in node["podCIDRs"]
     ]
     for address in (f"{addresses[0]}:80", f"[{addresses[1]}]:80", f"{host.address}:8081"):
-        eventually(lambda url=f"http://{address}/": _answers(host, url), seconds=20)  # type: ignore[misc]
+        eventually(lambda url=f"http://{address}/": _answers(host, url))  # type: ignore[misc]
     assert " tbf " in hosts.call(host, "tc", "qdisc", "show")
     orca("lab", "kill", "--name", NAME, "agent/host-2")
     kubectl("delete", "pod", "limited", "--wait=true")
     kept = host.state / "cni" / "networks" / "pods"
-    eventually(lambda: not [*kept.glob("10.*"), *kept.glob("fd*")], seconds=30)
+    eventually(lambda: not [*kept.glob("10.*"), *kept.glob("fd*")])
 
 
 def _no_pods(kubectl: Kubectl) -> bool:

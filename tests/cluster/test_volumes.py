@@ -42,7 +42,7 @@ def pod(name: str, volumes: list[dict[str, Any]], mounts: dict[str, str], **spec
 
 def start(kubectl: Kubectl, manifest: str, name: str) -> None:
     kubectl("apply", "-f", "-", stdin=manifest)
-    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
 
 
 def run(kubectl: Kubectl, name: str, script: str) -> str:
@@ -65,8 +65,8 @@ def test_configuration_is_read_only_and_follows_changes(kubectl: Kubectl) -> Non
         assert "Read-only" in kubectl.try_("exec", "reader", "--", "touch", f"{path}/x").err
     kubectl("patch", "configmap", "conf", "-p", '{"data":{"greeting":"changed","more":"1"}}')
     kubectl("label", "pod", "reader", "extra=1")
-    eventually(lambda: run(kubectl, "reader", "cat /conf/greeting /conf/more") == "changed1", seconds=5)
-    eventually(lambda: 'extra="1"' in run(kubectl, "reader", "cat /down/labels"), seconds=5)
+    eventually(lambda: run(kubectl, "reader", "cat /conf/greeting /conf/more") == "changed1")
+    eventually(lambda: 'extra="1"' in run(kubectl, "reader", "cat /down/labels"))
 
 
 def test_the_service_account_reaches_the_api(kubectl: Kubectl) -> None:
@@ -96,8 +96,8 @@ def test_memory_is_limited_and_gone_with_the_pod(kubectl: Kubectl, lab: Lab) -> 
     uid, host = description["metadata"]["uid"], description["spec"]["nodeName"]
     look = f"grep -c {uid} /proc/self/mountinfo; ls -d /var/lib/orca-agent/*/{uid} 2>/dev/null; true"
     assert not orca("lab", "exec", "--name", lab.name, host, "--", "sh", "-c", look).startswith("0\n")
-    kubectl("delete", "pod", "ram", "--timeout=30s")
-    eventually(lambda: orca("lab", "exec", "--name", lab.name, host, "--", "sh", "-c", look) == "0\n", seconds=10)
+    kubectl("delete", "pod", "ram", "--timeout=120s")
+    eventually(lambda: orca("lab", "exec", "--name", lab.name, host, "--", "sh", "-c", look) == "0\n")
 
 
 def test_a_change_is_in_the_container_at_once(kubectl: Kubectl) -> None:
@@ -121,8 +121,8 @@ def test_a_change_is_in_the_container_at_once(kubectl: Kubectl) -> None:
         log.wait()
 
 
-RELOAD_SECONDS = 2.0
-"""From the start of kubectl to the file in the container."""
+RELOAD_SECONDS = 20.0
+"""From the start of kubectl to the file in the container: a kubelet's next look would come later."""
 
 SHARING = [
     container(
@@ -257,8 +257,8 @@ def test_mounts_propagate_as_asked_and_leave_with_the_pod(made: Kubectl, lab: La
     look = f"grep -c {found['metadata']['uid']} /proc/self/mountinfo; true"
     on_host = ("lab", "exec", "--name", lab.name, found["spec"]["nodeName"], "--", "sh", "-c", look)
     assert orca(*on_host) != "0\n"
-    made("delete", "pod", "sharing", "--timeout=30s")
-    assert orca(*on_host) == "0\n"
+    made("delete", "pod", "sharing", "--timeout=120s")
+    eventually(lambda: orca(*on_host) == "0\n", what="its mounts are gone")
 
 
 def test_parts_of_volumes_stay_inside_them(made: Kubectl) -> None:
@@ -296,7 +296,7 @@ def test_a_bound_claim_is_mounted(made: Kubectl, lab: Lab) -> None:
     inside(made, "claims", "echo kept > /pvc/file")
     assert inside(made, "claims", "cat /ro/file") == "kept"
     assert "Read-only" in made.try_("exec", "claims", "--", "touch", "/ro/x").err
-    made("delete", "pod", "claims", "--timeout=30s")
+    made("delete", "pod", "claims", "--timeout=120s")
     read = orca("lab", "exec", "--name", lab.name, HOST, "--", "cat", "/var/tmp/orca-test-local/file")
     assert read == "kept\n"
 
@@ -322,5 +322,5 @@ def test_what_cannot_be_mounted_is_told_in_an_event(kubectl: Kubectl, volume: di
         events = kubectl.items("events", "--field-selector=involvedObject.name=stuck")
         return any(event["reason"] == "FailedMount" and text in event["message"] for event in events)
 
-    eventually(told, seconds=20, what=text)
+    eventually(told, what=text)
     assert kubectl.json("get", "pod", "stuck")["status"]["phase"] == "Pending"

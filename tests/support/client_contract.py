@@ -11,6 +11,7 @@ from orca.api.builtin import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, PODS
 from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from orca.api.objects import Obj
 from orca.client.base import Client, WatchEvent
+from tests.support.patience import PATIENCE
 
 
 def config(name: str, space: str, **data: str) -> Obj:
@@ -41,7 +42,7 @@ def deployment(name: str, space: str) -> Obj:
 async def take(client: Client, space: str, since: str, count: int, **selectors: str) -> list[WatchEvent]:
     """The first `count` ConfigMap events after `since`."""
     found: list[WatchEvent] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async with client.watch(CONFIGMAPS, space, since=since, bookmarks=False, **selectors) as events:  # type: ignore[arg-type]
             async for event in events:
                 found.append(event)

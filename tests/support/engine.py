@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agents.runtime.translate import descendants
+from tests.support.patience import PATIENCE
 
 BASE = Path("/var/tmp/orca-test-engine")
-START_SECONDS = 60
 
 
 class PrivateEngine:
@@ -59,7 +59,7 @@ class PrivateEngine:
             self._process = subprocess.Popen(
                 [*inside, "dockerd", *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not self.answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 said = (self.directory / "log").read_text()[-2000:]
@@ -112,7 +112,7 @@ class PrivateEngine:
         """End the engine in order: it stops its containers, unless they are to outlive it."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(30)
+            self._process.wait(PATIENCE)
 
     def power_off(self) -> None:
         """End the engine, its containerd and every container at once, as a host that loses power does; data stay."""
@@ -147,7 +147,7 @@ class PrivateEngine:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _wait(true: Callable[[], bool], seconds: float = 10.0) -> None:
+def _wait(true: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

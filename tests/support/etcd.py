@@ -62,7 +62,7 @@ class PrivateEtcd:
             ["etcd", *(f"--{name}={value}" for name, value in arguments.items())], stdout=log, stderr=log
         )
         log.close()
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", self._client)
             except OSError:

@@ -16,7 +16,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE
+
 OLD_KUBECTL_CACHE = Path("/var/cache/orca/kubectl-1.20.2")
+COMMAND_SECONDS = PATIENCE + 60
+"""For one command: more than it is told to wait itself."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Kubectl:
         return Kubectl(self.binary, self.kubeconfig, namespace)
 
     def try_(
-        self, *argv: str, stdin: str | bytes | None = None, timeout: float = 60, env: dict | None = None
+        self, *argv: str, stdin: str | bytes | None = None, timeout: float = COMMAND_SECONDS, env: dict | None = None
     ) -> Result:
         """Run a command and return what it did, whatever its exit code."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
@@ -58,7 +62,7 @@ class Kubectl:
         return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
     def __call__(
-        self, *argv: str, stdin: str | bytes | None = None, timeout: float = 60, env: dict | None = None
+        self, *argv: str, stdin: str | bytes | None = None, timeout: float = COMMAND_SECONDS, env: dict | None = None
     ) -> str:
         done = self.try_(*argv, stdin=stdin, timeout=timeout, env=env)
         assert done.code == 0, f"kubectl {' '.join(argv)} → {done.code}\n{done.out}\n{done.err}"
@@ -78,7 +82,7 @@ class Kubectl:
             [*self.argv, *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
 
-    def on_terminal(self, *argv: str, typed: str, until: str, timeout: float = 30) -> tuple[int, str]:
+    def on_terminal(self, *argv: str, typed: str, until: str, timeout: float = PATIENCE) -> tuple[int, str]:
         """Run a command on a pseudo-terminal, type a text once it prints something, and read until it ends."""
         leader, follower = pty.openpty()
         process = subprocess.Popen(
@@ -100,14 +104,14 @@ class Kubectl:
                 if not sent and until.encode() in seen:
                     os.write(leader, typed.encode())
                     sent = True
-            return process.wait(timeout=10), seen.decode(errors="replace")
+            return process.wait(timeout=PATIENCE), seen.decode(errors="replace")
         finally:
             if process.poll() is None:
                 process.kill()
             os.close(leader)
 
 
-def eventually(check: Callable[[], Any], *, seconds: float = 30, every: float = 0.2, what: str = "") -> Any:
+def eventually(check: Callable[[], Any], *, seconds: float = PATIENCE, every: float = 0.2, what: str = "") -> Any:
     """Call ``check`` until it returns something true without ``AssertionError``; fails with the last problem."""
     deadline = time.monotonic() + seconds
     problem: object = None

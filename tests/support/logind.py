@@ -22,6 +22,8 @@ from jeepney import (
 )
 from jeepney.io.blocking import Proxy, open_dbus_connection
 
+from tests.support.patience import PATIENCE
+
 CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -49,7 +51,7 @@ class FakeLogind:
         self._daemon = subprocess.Popen(
             ["dbus-daemon", f"--config-file={directory / 'bus.conf'}", "--nofork", "--nopidfile"]
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while not (directory / "bus").exists():
             assert time.monotonic() < deadline, "no message bus"
             time.sleep(0.02)

@@ -33,7 +33,7 @@ def project() -> Path:
     return folder
 
 
-def run(script: str, *argv: str, timeout: float = 90) -> str:
+def run(script: str, *argv: str, timeout: float = 240) -> str:
     """What a script prints; fails the test when it fails."""
     done = subprocess.run(
         ["node", script, *argv],

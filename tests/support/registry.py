@@ -11,6 +11,7 @@ import yaml
 
 from tests.support import slow
 from tests.support.engine import PrivateEngine
+from tests.support.patience import PATIENCE
 from tests.support.tls import Authority
 
 ADDRESS = "192.0.2.50"
@@ -65,7 +66,7 @@ def run_inside(netns: str, *argv: str, log: Path, address: str) -> subprocess.Po
     with log.open("ab") as output:
         inside = ["nsenter", f"--net=/run/netns/{netns}", *argv]
         process = subprocess.Popen(inside, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     port = address.rpartition(":")[2]
     while True:
         listening = subprocess.run(
@@ -87,4 +88,4 @@ def slowed(engine: PrivateEngine, directory: Path, port: int, target: int, rate:
 def end(process: subprocess.Popen[bytes] | None) -> None:
     if process is not None:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)

@@ -19,6 +19,7 @@ from orca.client.informer import Informer
 from orca.client.kubeconfig import Endpoint
 from tests.api.server.process import ServerProcess
 from tests.support.client_contract import ClientContract, config
+from tests.support.patience import PATIENCE
 
 
 class TestHttps(ClientContract):
@@ -87,7 +88,7 @@ async def test_informers_survive_a_kill_and_miss_nothing(
         if number == 30:
             server.kill()
             await asyncio.to_thread(server.start)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await complete.wait()
     assert added == [f"survivor-{number}" for number in range(60)]
     following.cancel()
@@ -109,14 +110,14 @@ async def test_etcd_may_die_under_load(server: ServerProcess, client: HttpsClien
             if (writer, number) == (0, 30):
                 os.kill(server.etcd_pid(), signal.SIGKILL)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(write(number) for number in range(4)))
     assert set(failures) <= {503, 504}
     found = await client.list(CONFIGMAPS, "default", labels="part=dying")
     names = {obj["metadata"]["name"] for obj in found.items}
     assert set(acknowledged) <= names
     seen: list[str] = []
-    async with asyncio.timeout(10), client.watch(CONFIGMAPS, "default", since=listed.resource_version) as events:
+    async with asyncio.timeout(PATIENCE), client.watch(CONFIGMAPS, "default", since=listed.resource_version) as events:
         async for event in events:
             if event.type == "ADDED":
                 seen.append(event.obj["metadata"]["name"])

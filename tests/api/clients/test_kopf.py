@@ -61,7 +61,7 @@ def shop(name: str, **spec: Any) -> dict[str, Any]:
 def shops(admin: Kubectl) -> None:
     """The kind is served."""
     admin("apply", "-f", "-", stdin=json.dumps(DEFINITION))
-    admin("wait", "--for=condition=Established", "crd/shops.test.orca.dev", "--timeout=30s")
+    admin("wait", "--for=condition=Established", "crd/shops.test.orca.dev", "--timeout=120s")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def operator(shops: None, kubeconfig: Path, space: str, tmp_path: Path) -> Itera
         process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "KUBECONFIG": str(kubeconfig)})
     yield log
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=120)
 
 
 def test_an_operator(operator: Path, admin: Kubectl, space: str) -> None:
@@ -99,7 +99,7 @@ def test_an_operator(operator: Path, admin: Kubectl, space: str) -> None:
             what="the event",
         )
         assert "3" in kubectl("get", "sh", "corner", "--no-headers").split()
-        kubectl("delete", "shop/corner", "--timeout=30s")
+        kubectl("delete", "shop/corner", "--timeout=120s")
         assert kubectl("get", "configmap/corner-closed", "-o=name").strip() == "configmap/corner-closed"
         eventually(lambda: kubectl.try_("get", "deployment/corner").code != 0, what="the end of what it owned")
     except Exception as error:

@@ -11,10 +11,12 @@ import kr8s.asyncio
 import pytest
 from kr8s.asyncio.objects import ConfigMap, Deployment, Service, new_class
 
+from tests.support.patience import PATIENCE
+
 
 async def until(look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
     """Wait for what a look shows."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while await look() != wanted:  # noqa: ASYNC110 - there is nothing to wait on but the server's state
             await asyncio.sleep(0.1)
 
@@ -72,17 +74,20 @@ async def test_watching(kubeconfig: Path, space: str) -> None:
     async def look() -> None:
         async for event, obj in api.watch("configmaps", namespace=space, label_selector="w=1"):
             seen.append((event, obj.name))
-            if len(seen) == 3:
+            begun.set()
+            if len(seen) == 4:
                 return
 
+    begun = asyncio.Event()
+    await (await ConfigMap({"metadata": {"name": "first", "namespace": space, "labels": {"w": "1"}}}, api=api)).create()
     looking = asyncio.create_task(look())
-    await asyncio.sleep(0.5)
+    await begun.wait()
     one = await ConfigMap({"metadata": {"name": "one", "namespace": space, "labels": {"w": "1"}}}, api=api)
     await one.create()
     await one.patch({"data": {"a": "1"}})
     await one.delete()
-    await asyncio.wait_for(looking, 15)
-    assert seen == [("ADDED", "one"), ("MODIFIED", "one"), ("DELETED", "one")]
+    await asyncio.wait_for(looking, PATIENCE)
+    assert seen[1:] == [("ADDED", "one"), ("MODIFIED", "one"), ("DELETED", "one")]
 
 
 async def test_kinds_it_has_no_class_for(kubeconfig: Path, space: str) -> None:

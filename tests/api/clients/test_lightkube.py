@@ -17,6 +17,7 @@ from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, Pod
 from lightkube.types import CascadeType, PatchType
 
 from tests.support.kubectl import eventually
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_watching(client: Client) -> None:
     looking.start()
     for number in range(3):
         client.create(ConfigMap(metadata=ObjectMeta(name=f"m{number}", labels={"w": "1"})))
-    looking.join(15)
+    looking.join(PATIENCE)
     assert sorted(seen) == [("ADDED", f"m{number}") for number in range(3)]
 
 

@@ -13,6 +13,7 @@ from kubernetes import client, config, dynamic, utils, watch
 from kubernetes.client.exceptions import ApiException
 
 from tests.support.kubectl import eventually
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -290,17 +291,17 @@ def test_a_watch_that_is_taken_up_again(core: client.CoreV1Api, space: str) -> N
             if len(seen) == 5:
                 watching.stop()
 
-    again = threading.Thread(target=lambda: [look() for _ in range(8) if len(seen) < 5], daemon=True)
+    again = threading.Thread(target=lambda: [look() for _ in range(100) if len(seen) < 5], daemon=True)
     again.start()
     labels = {"w": "1"}
     for number in range(2):
         core.create_namespaced_config_map(space, {"metadata": {"name": f"a{number}", "labels": labels}})
-    assert ready.wait(10)
+    assert ready.wait(PATIENCE)
     eventually(lambda: not again.is_alive() or len(seen) >= 2, what="the first events")
     core.patch_namespaced_config_map("a0", space, {"data": {"x": "1"}})
     core.patch_namespaced_config_map("a1", space, {"metadata": {"labels": {"w": None}}})
     core.delete_namespaced_config_map("a0", space)
-    again.join(15)
+    again.join(PATIENCE)
     expected = [("ADDED", "a0"), ("ADDED", "a1"), ("MODIFIED", "a0"), ("DELETED", "a1"), ("DELETED", "a0")]
     assert list(dict.fromkeys(seen)) == expected
 
@@ -365,7 +366,7 @@ def test_the_dynamic_client(api: client.ApiClient, space: str) -> None:
     with pytest.raises(dynamic.exceptions.NotFoundError):
         maps.get(name="none", namespace=space)
     maps.create(body={"metadata": {"name": "m"}}, namespace=space)
-    events = maps.watch(namespace=space, timeout=5, field_selector="metadata.name=m")
+    events = maps.watch(namespace=space, timeout=60, field_selector="metadata.name=m")
     first = next(iter(events))
     assert (first["type"], first["object"].metadata.name) == ("ADDED", "m")
     deployments.delete(name="dyn", namespace=space)

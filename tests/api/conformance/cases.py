@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import orjson
 
 from tests.api.server.api import Answer, Api
+from tests.support.patience import PATIENCE
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ def ok(answer: Answer, status: int = 200) -> Any:
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], good: Callable[[T], Any], *, seconds: float = 15, every: float = 0.05
+    look: Callable[[], Awaitable[T]], good: Callable[[T], Any], *, seconds: float = PATIENCE, every: float = 0.05
 ) -> T:
     """Look until it is good; fails with what was seen last."""
     deadline = time.monotonic() + seconds
@@ -34,7 +35,7 @@ async def eventually(
         await asyncio.sleep(every)
 
 
-async def when(api: Api, path: str, good: Callable[[Any], Any], *, seconds: float = 15) -> Any:
+async def when(api: Api, path: str, good: Callable[[Any], Any], *, seconds: float = PATIENCE) -> Any:
     """The object at ``path`` as soon as it is good; a missing one is ``{}``."""
 
     async def look() -> Any:
@@ -44,7 +45,7 @@ async def when(api: Api, path: str, good: Callable[[Any], Any], *, seconds: floa
     return await eventually(look, good, seconds=seconds)
 
 
-async def gone(api: Api, path: str, *, seconds: float = 15) -> None:
+async def gone(api: Api, path: str, *, seconds: float = PATIENCE) -> None:
     """Wait until ``path`` is not found."""
     await eventually(lambda: api.get(path), lambda answer: answer.status == 404, seconds=seconds)
 
@@ -61,7 +62,7 @@ class Watching:
             self.events.append(orjson.loads(line))
             self._more.set()
 
-    async def saw(self, kind: str, good: Callable[[Any], Any] = bool, *, seconds: float = 10) -> Any:
+    async def saw(self, kind: str, good: Callable[[Any], Any] = bool, *, seconds: float = PATIENCE) -> Any:
         """The object of the first event of that type that is good."""
         async with asyncio.timeout(seconds):
             while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -15,6 +16,7 @@ from orca.api.times import format_micro, format_time
 from orca.client.clock import SystemClock
 from orca.client.http import HttpsClient
 from tests.api.server.process import ServerProcess
+from tests.support.patience import PATIENCE
 from tests.support.server import running_server
 
 CPU = 4
@@ -30,12 +32,25 @@ async def server() -> AsyncIterator[ServerProcess]:
 @pytest.fixture
 async def client(server: ServerProcess) -> AsyncIterator[HttpsClient]:
     made = HttpsClient.from_kubeconfig(server.kubeconfig)
+    beating = asyncio.create_task(heartbeats(made))
     yield made
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
     await made.aclose()
 
 
+async def heartbeats(client: HttpsClient) -> None:
+    """Of all nodes that there are, whenever there is a server."""
+    while True:
+        with suppress(ApiError):
+            for lease in (await client.list(LEASES, "kube-node-lease")).items:
+                renewed = {"spec": {"renewTime": format_micro(CLOCK.now())}}
+                await client.patch(LEASES, lease["metadata"]["name"], renewed, "kube-node-lease")
+        await asyncio.sleep(5)
+
+
 async def add_node(client: HttpsClient, name: str) -> None:
-    """A node that says it is ready, with a lease that lasts for the test; returns when pods may go there."""
+    """A node that says it is ready, with a lease; returns when pods may go there."""
     stamp = format_time(CLOCK.now())
     condition = {"type": "Ready", "status": "True", "lastHeartbeatTime": stamp, "lastTransitionTime": stamp}
     amounts = {"cpu": str(CPU), "memory": "8Gi", "pods": "110"}
@@ -64,7 +79,7 @@ def deployment(replicas: int, cpu: str) -> Obj:
 async def settled(client: HttpsClient, bound: int, waiting: int) -> list[Obj]:
     """The pods, once exactly so many are bound and so many have been told why not."""
     pods: list[Obj] = []
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 pods = (await client.list(PODS, "default")).items
@@ -86,7 +101,7 @@ async def settled(client: HttpsClient, bound: int, waiting: int) -> list[Obj]:
 
 async def untainted(client: HttpsClient, name: str) -> None:
     """Every node comes with the taint of one that is not ready; a controller takes it away."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             if not (await client.get(NODES, name))["spec"].get("taints"):
                 return
@@ -95,7 +110,7 @@ async def untainted(client: HttpsClient, name: str) -> None:
 
 async def events(client: HttpsClient, reason: str, *, at_least: int) -> list[Obj]:
     """The events of a reason, once there are so many."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             found = (await client.list(EVENTS, "default", fields=f"reason={reason}")).items
             if len(found) >= at_least:
@@ -104,7 +119,7 @@ async def events(client: HttpsClient, reason: str, *, at_least: int) -> list[Obj
 
 
 async def retry_create(client: HttpsClient, obj: Obj) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 await client.create(DEPLOYMENTS, obj)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.api.security.authority import client_tls
+from tests.support.patience import PATIENCE
 
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d\d\d) ")
 
@@ -25,7 +26,7 @@ async def connection(
         writer.close()
 
 
-async def exchange(port: int, data: bytes, tls: ssl.SSLContext | None = None, *, seconds: float = 15) -> bytes:
+async def exchange(port: int, data: bytes, tls: ssl.SSLContext | None = None, *, seconds: float = PATIENCE) -> bytes:
     """Everything the server answers to ``data`` until it closes; raises TimeoutError when it does not."""
     async with connection(port, tls) as (reader, writer):
         try:

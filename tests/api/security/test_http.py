@@ -13,6 +13,7 @@ from tests.api.security.authority import client_tls
 from tests.api.security.raw import connection, exchange, statuses
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
+from tests.support.patience import PATIENCE
 
 MIB = 1 << 20
 GET = b"GET /version HTTP/1.1\r\nHost: x\r\n"
@@ -58,7 +59,7 @@ async def test_a_gzip_bomb_does_not_expand(api: Api, server: ServerProcess, spac
         began = time.monotonic()
         answer = await api.post(path, bomb, Content_Encoding="gzip")
         assert 400 <= answer.status < 500
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 40
     assert memory(server) - before < 64 * MIB
 
 
@@ -98,7 +99,7 @@ async def test_smuggling(server: ServerProcess, headers: tuple[bytes, ...]) -> N
     """What intermediaries could read in two ways is refused, and what follows on the connection is not served."""
     head = b"POST /api/v1/namespaces/default/pods HTTP/1.1\r\nHost: x\r\n" + b"\r\n".join(headers) + b"\r\n\r\n"
     try:
-        answer = await exchange(server.port, head + b"0\r\n\r\n" + SMUGGLED, seconds=5)
+        answer = await exchange(server.port, head + b"0\r\n\r\n" + SMUGGLED, seconds=60)
     except TimeoutError:
         pytest.fail("the connection stays open")
     assert b"smuggled" not in answer
@@ -134,7 +135,7 @@ async def test_malformed_requests(server: ServerProcess, data: bytes) -> None:
         writer.write(data)
         answer = b""
         try:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(3 if data == MALFORMED["no request"] else PATIENCE):
                 answer = await reader.read()
         except ConnectionError:
             pass
@@ -161,7 +162,7 @@ CHUNKS = {
 async def test_abuse_of_chunks(api: Api, server: ServerProcess, space: str, chunk: bytes) -> None:
     path = f"/api/v1/namespaces/{space}/configmaps"
     head = post(path, "Transfer-Encoding: chunked", "Connection: close")
-    answer = await exchange(server.port, head + chunk, api.tls, seconds=10)
+    answer = await exchange(server.port, head + chunk, api.tls)
     assert all(400 <= code < 500 for code in statuses(answer)), answer[:300]
     assert (await api.get("/readyz")).status == 200
 
@@ -178,7 +179,7 @@ async def test_expectations(api: Api, server: ServerProcess, space: str) -> None
     """A client that asks first is told to go on; one whose body would be refused is told that instead."""
     path = f"/api/v1/namespaces/{space}/configmaps"
     body = b'{"metadata":{"name":"expected"}}'
-    async with connection(server.port, api.tls) as (reader, writer), asyncio.timeout(5):
+    async with connection(server.port, api.tls) as (reader, writer), asyncio.timeout(PATIENCE):
         writer.write(post(path, f"Content-Length: {len(body)}", "Expect: 100-continue", "Connection: close"))
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(body)

@@ -15,6 +15,7 @@ from tests.api.security.authority import SERVER, Authority, client_tls, pem
 from tests.api.security.raw import connection, exchange, statuses
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
+from tests.support.patience import PATIENCE
 
 SELF = (
     b"POST /apis/authentication.k8s.io/v1/selfsubjectreviews HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -30,7 +31,7 @@ def test_versions(server: ServerProcess, version: str, works: bool) -> None:
     if not works:
         command += ["-cipher", "ALL:@SECLEVEL=0"]
     request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    done = subprocess.run(command, input=request, capture_output=True, timeout=20)
+    done = subprocess.run(command, input=request, capture_output=True, timeout=PATIENCE)
     assert (b"200 OK" in done.stdout) == works
     if not works:
         assert b"unexpected eof" in done.stderr or b"alert protocol version" in done.stderr, done.stderr[-500:]
@@ -60,7 +61,7 @@ async def test_no_tls_at_all(server: ServerProcess) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(data)
         try:
-            async with asyncio.timeout(12):
+            async with asyncio.timeout(PATIENCE):
                 answer = await reader.read()
         except ConnectionError:
             answer = b""
@@ -133,12 +134,12 @@ async def test_only_the_front_proxy_names_users(server: ServerProcess, authority
 
 
 async def test_a_connection_does_not_outlive_its_certificate(server: ServerProcess, authority: Authority) -> None:
-    identity = authority.issue("brief", ends=timedelta(seconds=3))
-    async with connection(server.port, client_tls(identity)) as (reader, writer), asyncio.timeout(10):
+    identity = authority.issue("brief", ends=timedelta(seconds=5))
+    async with connection(server.port, client_tls(identity)) as (reader, writer), asyncio.timeout(PATIENCE):
         kept = WHO.replace(b"Connection: close\r\n", b"")
         writer.write(kept)
         assert statuses(await reader.readuntil(b"\r\n\r\n")) == [201]
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(5.5)
         writer.write(WHO)
         assert statuses(await reader.read())[-1] == 401
 

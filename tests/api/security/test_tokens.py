@@ -20,6 +20,7 @@ from tests.api.security.conftest import Connect, as_user, grant, token_of
 from tests.api.security.raw import exchange, statuses
 from tests.api.server.api import Answer, Api
 from tests.api.server.process import ServerProcess
+from tests.support.patience import PATIENCE
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -138,7 +139,7 @@ async def test_where_a_token_is_looked_for(server: ServerProcess, api: Api, spac
 async def exchange_until_answered(port: int, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_tls())
     writer.write(data)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         found = await reader.read(4096)
     writer.close()
     return found

@@ -16,6 +16,7 @@ from orca.api.builtin import BUILTIN
 from orca.api.resources import ALL_VERBS, Resource
 from tests.api.security.conftest import Connect, as_user, grant, token_of
 from tests.api.server.api import Answer, Api
+from tests.support.patience import PATIENCE
 
 READ = frozenset({"get", "list", "watch"})
 _METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE", "deletecollection": "DELETE"}
@@ -326,7 +327,7 @@ async def raw_get(api: Api, path: str, method: str = "GET") -> tuple[int, bytes]
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\n"
     writer.write(f"{head}Connection: close\r\n\r\n{body}".encode("latin-1"))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             answer = await reader.read()
     finally:
         writer.close()

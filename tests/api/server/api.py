@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 
 from orca.client.kubeconfig import Kubeconfig
+from tests.support.patience import PATIENCE
 
 PATCH = {
     "json": "application/json-patch+json",
@@ -98,12 +99,24 @@ class Api:
     async def delete(self, path: str, body: Any = None, **headers: str) -> Answer:
         return await self.call("DELETE", path, body, **headers)
 
-    async def events(self, path: str, count: int, *, until: str = "", seconds: float = 10, **headers: str) -> list[Any]:
-        """The first ``count`` events of a watch, and more up to the one with resourceVersion ``until``."""
+    async def events(
+        self,
+        path: str,
+        count: int,
+        *,
+        until: str = "",
+        begun: asyncio.Event | None = None,
+        seconds: float = PATIENCE,
+        **headers: str,
+    ) -> list[Any]:
+        """The first ``count`` events of a watch, and more up to the one with resourceVersion ``until``; ``begun`` is
+        set once it is one."""
         assert self._session is not None
         found: list[Any] = []
         async with asyncio.timeout(seconds), self._session.get(self.url + path, headers=headers) as response:
             assert response.status == 200, await response.read()
+            if begun is not None:
+                begun.set()
             async for line in response.content:
                 found.append(orjson.loads(line))
                 reached = not until or found[-1]["object"]["metadata"]["resourceVersion"] == until

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.api.server.api import Api
+from tests.support.patience import PATIENCE
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -71,7 +72,7 @@ async def establish(api: Api, definition: dict[str, Any]) -> None:
     name = definition["metadata"]["name"]
     made = await api.post(CRDS, definition)
     assert made.status == 201, made.raw
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not is_established((await api.get(f"{CRDS}/{name}")).json):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.01)
 
@@ -84,7 +85,7 @@ def is_established(definition: dict[str, Any]) -> bool:
 async def remove(api: Api, name: str) -> None:
     """Delete a definition and wait until it is gone with its objects, so that no other test meets its kind."""
     assert (await api.delete(f"{CRDS}/{name}")).status in (200, 404)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (await api.get(f"{CRDS}/{name}")).status != 404:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.02)
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from urllib.request import urlopen
 
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 
@@ -36,7 +37,7 @@ class ServerProcess:
             *self._flags,
         ]
 
-    def start(self, seconds: float = 60) -> None:
+    def start(self, seconds: float = PATIENCE) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         deadline = time.monotonic() + seconds
@@ -70,7 +71,7 @@ class ServerProcess:
         """SIGTERM; the exit code."""
         assert self.process is not None
         self.process.terminate()
-        code = self.process.wait(timeout=20)
+        code = self.process.wait(timeout=PATIENCE)
         self.process = None
         return code
 

@@ -19,6 +19,7 @@ from orca.api.resources import Resource, Subresource
 from tests.api.server.api import PATCH, Answer, Api
 from tests.api.server.grid import patch_types
 from tests.api.server.samples import DENIED, STATUSES, name_of, sample
+from tests.support.patience import PATIENCE
 
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -171,7 +172,7 @@ class Story:
     async def _settled(self) -> Any:
         """The object once the server's own controllers have said what they have to say about it."""
         seen = ok(await self.api.get(self.one))
-        for _ in range(10 if self.row in TENDED else 0):
+        for _ in range(400 if self.row in TENDED else 0):
             await asyncio.sleep(0.05)
             before, seen = seen, ok(await self.api.get(self.one))
             if seen == before and seen.get("status"):
@@ -442,7 +443,7 @@ class Story:
     async def _gone(self) -> None:
         if self.row == CUSTOMRESOURCEDEFINITIONS:
             # It goes when its objects have gone, of which there are none.
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while (left := await self.api.get(self.one)).status == 200:
                     assert left.json["metadata"]["deletionTimestamp"]
                     await asyncio.sleep(0.01)

@@ -18,6 +18,7 @@ from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
 from tests.support.extension import GROUP, ROOT, VERSION, Extension
 from tests.support.kubectl import Kubectl
+from tests.support.patience import PATIENCE
 from tests.support.tls import Authority, own_address, serving
 
 _SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
@@ -38,7 +39,7 @@ class World:
 
     async def until(self, reason: str) -> dict[str, Any]:
         """Waits for a reason of the Available condition."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (found := await self.condition()).get("reason") != reason:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
         return found
@@ -286,7 +287,7 @@ async def test_kubectl_top_and_explain(ready: World, server: ServerProcess) -> N
 
 
 async def test_what_is_served_here_is_registered_as_local(api: Api) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:
             listed = {one["metadata"]["name"]: one for one in (await api.get(_SERVICES)).json["items"]}
             if len(listed) >= 20 and all((one.get("status") or {}).get("conditions") for one in listed.values()):
@@ -299,7 +300,7 @@ async def test_what_is_served_here_is_registered_as_local(api: Api) -> None:
     (condition,) = apps["status"]["conditions"]
     assert (condition["type"], condition["status"], condition["reason"]) == ("Available", "True", "Local")
     assert (await api.delete(f"{_SERVICES}/v1.apps")).status == 200
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await api.get(f"{_SERVICES}/v1.apps")).status != 200:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
 

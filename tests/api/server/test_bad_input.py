@@ -13,6 +13,7 @@ import pytest
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
 from tests.support.kubectl import Kubectl
+from tests.support.patience import PATIENCE
 
 
 def deployment(**spec: Any) -> dict[str, Any]:
@@ -230,11 +231,11 @@ async def _raw(server: ServerProcess, sent: bytes, seconds: float) -> bytes:
 
 
 async def test_garbage_on_the_wire(server: ServerProcess, api: Api) -> None:
-    assert b" 400 " in await _raw(server, b"BREW /coffee HTCPCP/1.0\r\n\r\n", 5)
-    assert (await _raw(server, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n", 5)).startswith(b"HTTP/1.")
+    assert b" 400 " in await _raw(server, b"BREW /coffee HTCPCP/1.0\r\n\r\n", PATIENCE)
+    assert (await _raw(server, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n", PATIENCE)).startswith(b"HTTP/1.")
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")  # plain text on a TLS port
-    await asyncio.wait_for(reader.read(), 5)
+    await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
     assert (await api.get("/readyz")).raw == b"ok"
 

@@ -170,8 +170,9 @@ async def test_objects_stored_in_an_older_version_are_served_and_migrated_by_wri
         ).status == 200
         current = (await api.get(f"{CRDS}/endpoints.{group}")).json
         current["spec"]["versions"].pop(0)
-        ending = asyncio.create_task(api.events(f"{old}?watch=1&resourceVersion=0", 99))
-        await asyncio.sleep(0.2)
+        begun = asyncio.Event()
+        ending = asyncio.create_task(api.events(f"{old}?watch=1&resourceVersion=0", 99, begun=begun))
+        await begun.wait()
         assert (await api.put(f"{CRDS}/endpoints.{group}", current)).status == 200
         assert [event["type"] for event in await ending] == ["ADDED"], "a watch ends with its version"
         assert (await api.get(f"{old}/a")).status == 404

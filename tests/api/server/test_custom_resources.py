@@ -16,6 +16,7 @@ from tests.api.server.definitions import CRDS, crontab, defined, establish, remo
 from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 from tests.support.server import running_server
 
 _numbers = itertools.count(1)
@@ -43,7 +44,7 @@ def test_kubectl_works_with_a_custom_kind(kubectl: Kubectl, group: str) -> None:
     name = f"crontabs.{group}"
     old = "1.20" in kubectl.binary
     kubectl("apply", "-f", "-", stdin=orjson.dumps(crontab(group)))
-    kubectl("wait", "--for=condition=established", "--timeout=10s", f"crd/{name}")
+    kubectl("wait", "--for=condition=established", "--timeout=120s", f"crd/{name}")
     try:
         kubectl("apply", "-f", "-", stdin=orjson.dumps(one(group, "mine", image="nginx")))
         lines = kubectl("get", f"crontab.{group}").splitlines()
@@ -70,11 +71,11 @@ def test_kubectl_works_with_a_custom_kind(kubectl: Kubectl, group: str) -> None:
             assert "-required-" in kubectl("explain", "crontabs.spec", f"--api-version={group}/v1")
         watching = kubectl.start("get", f"crontabs.{group}", "--watch", "-o", "name")
         eventually(lambda: kubectl("get", f"crontabs.{group}", "-o", "name"))
-        kubectl("delete", "crd", name, "--timeout=20s")
+        kubectl("delete", "crd", name, "--timeout=120s")
         assert watching.wait(timeout=20) is not None, "a watch ends with its kind"
         assert "the server doesn't have a resource type" in kubectl.try_("get", f"crontabs.{group}").err
     finally:
-        kubectl("delete", "crd", name, "--ignore-not-found", "--timeout=20s")
+        kubectl("delete", "crd", name, "--ignore-not-found", "--timeout=120s")
 
 
 async def test_unknown_fields_are_refused_warned_of_or_dropped(api: Api, space: str, served: str) -> None:
@@ -183,7 +184,7 @@ async def test_it_is_published_at_once_and_follows_changes(api: Api, space: str,
         assert second != first
         path = f"/apis/{group}/v1/namespaces/{space}/crontabs"
         assert (await api.post(path, one(group, extra="x"))).json["spec"]["extra"] == "x"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while (await api.get(f"/apis/{group}/v1")).json["resources"][0]["shortNames"] != ["cron"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     finally:
@@ -240,12 +241,12 @@ async def test_names_that_are_taken_are_given_when_they_are_free(api: Api, group
             shown = (await api.get(f"{CRDS}/others.{group}")).json["status"]["conditions"]
             return next(((c["status"], c["reason"]) for c in shown if c["type"] == "NamesAccepted"), ("", ""))
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while await accepted() != ("False", "KindConflict"):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.02)
         assert (await api.get(f"/apis/{group}/v1/others")).status == 404
         await api.delete(f"{CRDS}/crontabs.{group}")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while await accepted() != ("True", "NoConflicts"):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.02)
         assert (await api.get(f"/apis/{group}/v1/others")).status == 200
@@ -263,7 +264,7 @@ async def test_objects_go_before_their_definition_and_finalizers_are_honoured(
     assert (await api.post(path, one(served, "free"))).status == 201
     deleted = await api.delete(f"{CRDS}/crontabs.{served}")
     assert deleted.json["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len((await api.get(path)).json["items"]) != 1:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.02)
     shown = (await api.get(f"{CRDS}/crontabs.{served}")).json["status"]["conditions"]
@@ -275,7 +276,7 @@ async def test_objects_go_before_their_definition_and_finalizers_are_honoured(
         "create not allowed while custom resource definition is terminating",
     )
     assert (await api.patch(f"{path}/held", {"metadata": {"finalizers": None}})).status == 200
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (await api.get(f"{CRDS}/crontabs.{served}")).status != 404:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
     assert (await api.get(path)).status == 404
@@ -290,7 +291,7 @@ def test_a_restarted_server_serves_custom_kinds_from_the_first_request_on(tmp_pa
     try:
         kubectl = Kubectl(kubectls.current(), server.kubeconfig)
         kubectl("apply", "-f", "-", stdin=orjson.dumps(crontab("stable.example.com")))
-        kubectl("wait", "--for=condition=established", "--timeout=10s", "crd/crontabs.stable.example.com")
+        kubectl("wait", "--for=condition=established", "--timeout=120s", "crd/crontabs.stable.example.com")
         kubectl("apply", "-f", "-", stdin=orjson.dumps(one("stable.example.com")))
         server.stop()
         server.start()
@@ -308,7 +309,7 @@ async def test_namespaces_owners_and_quotas_know_custom_kinds() -> None:
         eventually(lambda: kubectl.try_("get", "serviceaccount", "default").code == 0)
         kubectl("create", "quota", "few", f"--hard=count/crontabs.{group}=2")
         kubectl("apply", "-f", "-", stdin=orjson.dumps(crontab(group)))
-        kubectl("wait", "--for=condition=established", "--timeout=10s", f"crd/crontabs.{group}")
+        kubectl("wait", "--for=condition=established", "--timeout=120s", f"crd/crontabs.{group}")
 
         def used() -> str:
             return kubectl("get", "quota", "few", "-o", "jsonpath={.status.used}")
@@ -322,9 +323,9 @@ async def test_namespaces_owners_and_quotas_know_custom_kinds() -> None:
         kubectl("apply", "-f", "-", stdin=orjson.dumps(dependent))
         refused = kubectl.try_("apply", "-f", "-", stdin=orjson.dumps(one(group, "third")))
         assert "exceeded quota: few" in refused.err
-        kubectl("delete", "crontab", "owner", "--timeout=10s")
+        kubectl("delete", "crontab", "owner", "--timeout=120s")
         eventually(lambda: not kubectl("get", "crontabs", "-o", "name"), what="its dependent is collected")
         eventually(lambda: '"0"' in used())
         kubectl("apply", "-f", "-", stdin=orjson.dumps(one(group, "left")))
-        kubectl("delete", "namespace", "team", "--timeout=30s")
+        kubectl("delete", "namespace", "team", "--timeout=120s")
         assert not kubectl("get", "crontabs", "--all-namespaces", "-o", "name")

@@ -379,7 +379,7 @@ def test_params_of_a_custom_kind_with_rules_of_its_own(kubectl: Kubectl, policie
     kubectl("create", "-f", "-", stdin=_definition(group))
     name = f"replicalimits.{group}"
     try:
-        kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=20s")
+        kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=120s")
         refused = eventually(lambda: _refused(kubectl, "create", _limit(group, 4, 3)), seconds=20)
         assert 'spec: Invalid value: "object": minReplicas must not exceed maxReplicas' in refused
         kubectl("create", "-f", "-", stdin=_limit(group, 1, 3))

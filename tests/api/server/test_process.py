@@ -13,6 +13,7 @@ import pytest
 
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -51,7 +52,9 @@ async def test_killed_server_loses_nothing(own: ServerProcess) -> None:
 
     async with Api(own.kubeconfig) as api:
         writing = asyncio.create_task(write(api))
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(PATIENCE):
+            while len(kept) < 50:  # noqa: ASYNC110 - what it waits for is another process
+                await asyncio.sleep(0.02)
         etcd = etcd_of(own)
         own.kill()
         with pytest.raises(Exception):  # noqa: B017 - whatever a broken connection is called
@@ -69,7 +72,7 @@ async def test_killed_etcd_comes_back(own: ServerProcess) -> None:
     async with Api(own.kubeconfig) as api:
         assert (await api.post(path, {"metadata": {"name": "before"}})).status == 201
         os.kill(etcd_of(own), signal.SIGKILL)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while (await api.post(path, {"metadata": {"name": "after"}})).status not in (201, 409):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         found = {item["metadata"]["name"] for item in (await api.get(path)).json["items"]}
@@ -96,7 +99,7 @@ async def test_sigterm_ends_watches_and_leaves_nothing(own: ServerProcess) -> No
         await asyncio.sleep(0.3)
         etcd = etcd_of(own)
         assert await asyncio.to_thread(own.stop) == 0
-        await asyncio.wait([watching], timeout=5)
+        await asyncio.wait([watching], timeout=PATIENCE)
         assert watching.done()
         watching.cancelled() or watching.exception()
     assert gone(etcd)
@@ -104,7 +107,7 @@ async def test_sigterm_ends_watches_and_leaves_nothing(own: ServerProcess) -> No
 
 def test_a_second_server_on_one_directory_is_refused(own: ServerProcess) -> None:
     second = ServerProcess(own.directory)
-    done = subprocess.run(second.command(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(second.command(), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert "another orca server runs on" in done.stderr
 
@@ -114,7 +117,7 @@ async def test_the_kubernetes_service_comes_back(own: ServerProcess) -> None:
     async with Api(own.kubeconfig) as api:
         before = (await api.get(path)).json
         assert (await api.delete(path)).status == 200
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (found := await api.get(path)).status != 200:
                 assert found.failure[:2] == (404, "NotFound")
                 await asyncio.sleep(0.2)

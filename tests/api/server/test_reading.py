@@ -11,6 +11,7 @@ import pytest
 
 from orca.api.builtin import BUILTIN
 from tests.api.server.api import Api
+from tests.support.patience import PATIENCE
 
 
 async def fill(api: Api, space: str, count: int) -> str:
@@ -118,7 +119,7 @@ async def test_a_watch_says_how_far_it_came_when_it_ends(api: Api, space: str, a
 
 
 async def test_a_watch_ends_in_time(api: Api, space: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         answer = await api.get(f"/api/v1/namespaces/{space}/secrets?watch=1&timeoutSeconds=1")
     assert (answer.status, answer.raw) == (200, b"")
 

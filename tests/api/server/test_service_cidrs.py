@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
+from tests.support.patience import PATIENCE
 
 CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
 SERVICES = "/api/v1/namespaces/default/services"
@@ -42,7 +43,7 @@ async def test_a_second_range_is_used_and_kept_while_it_is(tmp_path: Path) -> No
             assert (
                 await api.post(CIDRS, {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/24"]}})
             ).status == 201
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while await ready(api, "more") != ("True", ""):  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.05)
             assert (await api.post(SERVICES, service("chosen", clusterIP="10.97.0.9"))).status == 201
@@ -52,13 +53,13 @@ async def test_a_second_range_is_used_and_kept_while_it_is(tmp_path: Path) -> No
             assert [column["name"] for column in shown["columnDefinitions"]] == ["Name", "CIDRs", "Age"]
             assert shown["rows"][0]["cells"][:2] == ["more", "10.97.0.0/24"]
             assert (await api.delete(f"{CIDRS}/more")).status == 200
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while await ready(api, "more") != ("False", "Terminating"):  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.05)
             assert (await api.post(SERVICES, service("late"))).status == 500  # no new address of what is going
             for name in ("chosen", "next"):
                 assert (await api.delete(f"{SERVICES}/{name}")).status == 200
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while (await api.get(f"{CIDRS}/more")).status != 404:  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.2)
     finally:

@@ -14,6 +14,7 @@ import pytest
 from tests.api.security.raw import connection, statuses
 from tests.api.server.api import Answer, Api
 from tests.api.server.process import ServerProcess
+from tests.support.patience import PATIENCE
 
 _COUNT = re.compile(
     r'apiserver_request_total\{[^}]*code="200"[^}]*resource="configmaps"[^}]*scope="resource"'
@@ -109,7 +110,7 @@ async def test_requests_in_one_piece_and_in_many(api: Api, path: str, server: Se
         writer.write(one)
         await asyncio.sleep(0.05)
         writer.write(one + last)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             answer = await reader.read()
     assert statuses(answer) == [200] * 6
     assert [orjson.loads(body)["metadata"]["name"] for body in _bodies(answer)] == ["one"] * 6
@@ -118,7 +119,7 @@ async def test_requests_in_one_piece_and_in_many(api: Api, path: str, server: Se
 async def test_an_old_client_is_hung_up_on(api: Api, path: str, server: ServerProcess) -> None:
     async with connection(server.port, api.tls) as (reader, writer):
         writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert statuses(await reader.read()) == [200]
 
 

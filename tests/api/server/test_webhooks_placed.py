@@ -12,6 +12,7 @@ from tests.api.server.hooks import GROUP, RULE, World
 from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
 from tests.support.kubectl import Kubectl
+from tests.support.patience import PATIENCE
 from tests.support.tls import Authority, own_address, serving
 from tests.support.webhooks import Webhooks, denied, patched
 
@@ -194,7 +195,7 @@ async def test_a_server_starts_while_its_own_writes_are_refused(tmp_path: Path) 
             assert (await api.get(f"{roles}/view")).status == 404
             assert (await api.get(f"{roles}/edit")).status == 200
             assert (await api.delete(f"{GROUP}/validatingwebhookconfigurations/nobody")).status == 200
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while (await api.get(f"{services}/v1.apps")).status != 200:  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.1)
     finally:
@@ -221,7 +222,7 @@ async def test_what_controllers_write_passes_hooks_too(tmp_path: Path) -> None:
             kubectl = Kubectl(kubectls.current(), server.kubeconfig, "default")
             await asyncio.to_thread(kubectl, "create", "deployment", "good", "--image=nginx")
             await asyncio.to_thread(kubectl, "create", "deployment", "bad", "--image=nginx")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while not (pods := (await api.get("/api/v1/namespaces/default/pods")).json["items"]):  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
                 assert [one["name"] for one in pods[0]["spec"]["containers"]] == ["nginx", "sidecar"]

@@ -14,11 +14,12 @@ from orca.store import Event, Store, Watch
 from orca.store.watch import BATCH_BYTES
 from tests.api.store.things import config, pod, with_data
 from tests.support.etcd import PrivateEtcd
+from tests.support.patience import PATIENCE
 
 
 async def take(watch: Watch, count: int) -> list[Event]:
     found: list[Event] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len(found) < count:
             found += await watch.batch()
     return found

@@ -20,6 +20,7 @@ from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
 from tests.api.store.things import config
 from tests.support.etcd import PrivateEtcd, etcd_cluster
+from tests.support.patience import PATIENCE
 from tests.support.tls import Authority
 
 
@@ -59,7 +60,7 @@ async def test_all_members_are_reached_and_may_die(
         await store.create(CONFIGMAPS, config("first"))
         for number, member in enumerate(members):
             member.kill()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     try:
                         await store.create(CONFIGMAPS, config(f"without-{number}"))
@@ -71,7 +72,7 @@ async def test_all_members_are_reached_and_may_die(
             await member.start()
             await asyncio.sleep(1)
         names: list[str] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while len(names) < 4:
                 names += [event.entry.name for event in await watch.batch()]
         assert names == ["first", "without-0", "without-1", "without-2"]
@@ -123,7 +124,6 @@ def test_files_that_cannot_be_used(authority: Authority, client: Pair, tmp_path:
         assert text in str(caught.value)
 
 
-@pytest.mark.timeout(120)
 async def test_a_server_on_it(members: list[PrivateEtcd], authority: Authority, client: Pair, tmp_path: Path) -> None:
     servers = "--etcd-servers=" + ",".join(f"https://{member.endpoint}" for member in members)
     trust = f"--etcd-cafile={authority.pair.cert}"
@@ -143,7 +143,7 @@ async def test_a_server_on_it(members: list[PrivateEtcd], authority: Authority, 
         home = tmp_path / "refused"
         command = [str(Path(sys.executable).parent / "orca"), "server", f"--data-dir={home}", *flags]
         refused = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, check=False, timeout=60
+            subprocess.run, command, capture_output=True, text=True, check=False, timeout=PATIENCE
         )
         assert refused.returncode != 0
         assert text in refused.stderr

@@ -20,10 +20,11 @@ from orca.store.etcd import Etcd, end_of
 from orca.store.feed import Feed
 from tests.api.store.things import config, with_data
 from tests.support.etcd import PrivateEtcd, etcd_cluster, private_etcd
+from tests.support.patience import PATIENCE
 from tests.support.proxy import tcp_proxy
 
 WATCHERS = 100
-SECONDS = 8.0
+SECONDS = 5.0
 PREFIX = CONFIGMAPS.storage.encode() + b"/"
 Step = tuple[str, str, int]
 """(type, name, revision)"""
@@ -182,10 +183,10 @@ async def verify(
     await asyncio.gather(*working)
     await asyncio.gather(disturbing, return_exceptions=True)
     truth = await truth_of(direct, since)
-    assert len(truth) > 100
+    assert len(truth) > 30
     wanted = [follower.wanted(truth) for follower in followers]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             for follower, steps in zip(followers, wanted, strict=True):
                 while len(follower.seen) < len(steps):  # noqa: ASYNC110 - in this process, and soon over
                     await asyncio.sleep(0.05)
@@ -215,7 +216,6 @@ async def _repeat(disturb: Callable[[], Awaitable[None]]) -> None:
         await asyncio.shield(disturb())
 
 
-@pytest.mark.timeout(120)
 async def test_connections_are_cut_at_random() -> None:
     async with private_etcd() as etcd:
         host, _, port = etcd.endpoint.rpartition(":")
@@ -227,7 +227,6 @@ async def test_connections_are_cut_at_random() -> None:
             await verify([f"127.0.0.1:{proxy.port}"] * 2, etcd.endpoint, cut)
 
 
-@pytest.mark.timeout(120)
 async def test_only_the_watch_is_cut_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks: list[asyncio.Task[None]] = []
     follow = Feed._follow
@@ -249,7 +248,6 @@ async def test_only_the_watch_is_cut_at_random(monkeypatch: pytest.MonkeyPatch) 
         await verify([etcd.endpoint] * 2, etcd.endpoint, cut)
 
 
-@pytest.mark.timeout(120)
 async def test_etcd_stands_still_now_and_then() -> None:
     async with private_etcd() as etcd:
 
@@ -258,10 +256,9 @@ async def test_etcd_stands_still_now_and_then() -> None:
             await asyncio.sleep(random.choice((0.05, 0.3, 1.0, 3.0)))
             etcd.thaw()
 
-        await verify([etcd.endpoint] * 2, etcd.endpoint, freeze, seconds=12)
+        await verify([etcd.endpoint] * 2, etcd.endpoint, freeze, seconds=8)
 
 
-@pytest.mark.timeout(150)
 async def test_leaders_come_and_go() -> None:
     async with etcd_cluster() as members:
 
@@ -278,7 +275,7 @@ async def test_leaders_come_and_go() -> None:
             await asyncio.sleep(1)
 
         every = ",".join(member.endpoint for member in members)
-        await verify([every, members[0].endpoint], every, change, seconds=15)
+        await verify([every, members[0].endpoint], every, change, seconds=10)
 
 
 def leader(members: list[PrivateEtcd]) -> PrivateEtcd:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from orca.api.objects import Obj
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 
 
 class History:
@@ -19,8 +19,7 @@ class History:
 
     def __init__(self) -> None:
         self.of: dict[str, list[Obj]] = {}
-        self.gone: dict[str, float] = {}
-        """When a pod's deletion was seen, on the monotonic clock."""
+        self.gone: set[str] = set()
 
     def read(self, process: subprocess.Popen[bytes]) -> None:
         """Take in what ``kubectl get --watch --output-watch-events`` prints, until it ends."""
@@ -37,13 +36,13 @@ class History:
                 pod = event["object"]
                 self.of.setdefault(pod["metadata"]["name"], []).append(pod)
                 if event["type"] == "DELETED":
-                    self.gone[pod["metadata"]["name"]] = time.monotonic()
+                    self.gone.add(pod["metadata"]["name"])
 
     def last(self, name: str) -> Obj:
         """The pod as it is, or was at its end."""
         return self.of[name][-1] if self.of.get(name) else {"metadata": {"name": name}, "status": {}}
 
-    def when(self, name: str, good: Callable[[Obj], Any], *, seconds: float = 60, what: str = "") -> Obj:
+    def when(self, name: str, good: Callable[[Obj], Any], *, seconds: float = PATIENCE, what: str = "") -> Obj:
         """The pod as it was when it was good for the first time."""
 
         def look() -> Obj | None:
@@ -55,7 +54,7 @@ class History:
         found: Obj = eventually(look, seconds=seconds, every=0.1, what=f"{what or 'the state'} of {name}")
         return found
 
-    def was_gone(self, name: str, *, seconds: float = 60) -> Obj:
+    def was_gone(self, name: str, *, seconds: float = PATIENCE) -> Obj:
         """Wait until the pod is gone; as it was at its end."""
         eventually(lambda: name in self.gone, seconds=seconds, every=0.1, what=f"{name} is gone")
         return self.last(name)

@@ -36,7 +36,7 @@ def sidecar(name: str, script: str | None = None, **more: Any) -> Obj:
 
 
 def probe(*command: str, **more: Any) -> Obj:
-    return {"exec": {"command": list(command)}, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 10, **more}
+    return {"exec": {"command": list(command)}, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 60, **more}
 
 
 ON_42: Obj = {"exitCodes": {"operator": "In", "values": [42]}}
@@ -51,6 +51,7 @@ HTTPD = (
     "chmod +x /www/cgi-bin/page; exec httpd -f -p 8080 -h /www"
 )
 REDIRECT = "#!/bin/sh\nprintf 'HTTP/1.0 302 Found\\r\\nLocation: {to}\\r\\n\\r\\n<a href=\"{to}\">Found</a>.'\n"
+STOPPING = "echo stopping > /proc/1/fd/1; until [ -e /tmp/end ]; do sleep 0.1; done"
 UNWELL = "#!/bin/sh\nprintf 'HTTP/1.0 500 No\\r\\n\\r\\nunwell'\n"
 
 
@@ -64,7 +65,7 @@ def http(path: str = "/cgi-bin/page", **more: Any) -> Obj:
         "periodSeconds": 1,
         "failureThreshold": 1,
         "initialDelaySeconds": 1,
-        "timeoutSeconds": 10,
+        "timeoutSeconds": 60,
         **more,
     }
 
@@ -161,6 +162,7 @@ PODS = [
                 "periodSeconds": 1,
                 "initialDelaySeconds": 1,
                 "failureThreshold": 1,
+                "timeoutSeconds": 60,
             },
         ),
         restartPolicy="Always",
@@ -212,7 +214,7 @@ PODS = [
         runs(
             "sleep 3; echo > /tmp/up; exec sleep 600",
             startupProbe=probe("cat", "/tmp/up", failureThreshold=60),
-            readinessProbe=probe("true", periodSeconds=60),
+            readinessProbe=probe("true", periodSeconds=600),
         ),
     ),
     pod(
@@ -241,42 +243,44 @@ PODS = [
     pod(
         "ends-unready",
         runs(
-            "trap 'rm /tmp/ready /tmp/live; sleep 4; exit 0' TERM; touch /tmp/ready /tmp/live; "
-            "while :; do sleep 0.2; done",
+            "trap 'rm /tmp/ready /tmp/live; until [ -e /tmp/end ]; do sleep 0.1; done; exit 0' TERM; "
+            "touch /tmp/ready /tmp/live; while :; do sleep 0.2; done",
             readinessProbe=probe("cat", "/tmp/ready", initialDelaySeconds=1),
             livenessProbe=probe("cat", "/tmp/live", initialDelaySeconds=1),
         ),
-        terminationGracePeriodSeconds=30,
+        terminationGracePeriodSeconds=600,
     ),
     pod(
         "hook-sleeps",
-        container(command=["sleep", "1000"], lifecycle={"preStop": {"sleep": {"seconds": 5}}}),
+        container(lifecycle={"preStop": {"sleep": {"seconds": 5}}}),
         meta={"finalizers": ["test.orca/kept"]},
-        terminationGracePeriodSeconds=15,
+        terminationGracePeriodSeconds=600,
     ),
     pod(
         "hook-sleeps-too-long",
-        container(command=["sleep", "1000"], lifecycle={"preStop": {"sleep": {"seconds": 50}}}),
+        container(command=["sleep", "1000"], lifecycle={"preStop": {"sleep": {"seconds": 500}}}),
         meta={"finalizers": ["test.orca/kept"]},
-        terminationGracePeriodSeconds=100,
+        terminationGracePeriodSeconds=600,
     ),
     pod(
-        "hook-sleeps-not", container(lifecycle={"preStop": {"sleep": {"seconds": 0}}}), terminationGracePeriodSeconds=30
+        "hook-sleeps-not",
+        container(lifecycle={"preStop": {"sleep": {"seconds": 0}}}),
+        terminationGracePeriodSeconds=600,
     ),
     pod(
         "hook-of-an-ended",
-        runs("sleep 1", lifecycle={"preStop": {"sleep": {"seconds": 10}}}),
-        terminationGracePeriodSeconds=30,
+        runs("sleep 1", lifecycle={"preStop": {"sleep": {"seconds": 500}}}),
+        terminationGracePeriodSeconds=600,
     ),
     pod(
         "hook-starts",
         container(
             lifecycle={
                 "postStart": {"exec": {"command": ["sh", "-c", "echo started > /proc/1/fd/1"]}},
-                "preStop": {"exec": {"command": ["sh", "-c", "echo stopping > /proc/1/fd/1; sleep 2"]}},
+                "preStop": {"exec": {"command": ["sh", "-c", STOPPING]}},
             }
         ),
-        terminationGracePeriodSeconds=30,
+        terminationGracePeriodSeconds=600,
     ),
     pod("hook-fails", container(lifecycle={"postStart": {"exec": {"command": ["false"]}}}), restartPolicy="Always"),
     pod(

@@ -13,7 +13,7 @@ from orca.api.objects import Obj
 from tests.cluster.podset import BUSYBOX, container
 from tests.support.kubectl import Kubectl, eventually
 
-WAIT = 90.0
+WAIT = 180.0
 """Seconds for all of a module's pods to end, on a machine that does other things too."""
 
 

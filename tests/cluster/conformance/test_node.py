@@ -62,8 +62,8 @@ def test_the_lease_is_renewed(admin: Kubectl, host: str) -> None:
         return str(lease["spec"]["renewTime"])
 
     before = renewed()
-    eventually(lambda: renewed() != before, seconds=25, every=0.5, what="the lease is renewed")
-    assert (parse_time(renewed()) - parse_time(before)).total_seconds() < 25
+    eventually(lambda: renewed() != before, every=0.5, what="the lease is renewed")
+    assert (parse_time(renewed()) - parse_time(before)).total_seconds() < 40, "or the node would be lost meanwhile"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_host_itself_refuses_what_it_cannot_run(
 ) -> None:
     kubectl, seen = here
     apply(kubectl, at(host, name, **spec))
-    found = seen.when(name, phase("Failed"), seconds=30)
+    found = seen.when(name, phase("Failed"))
     assert found["status"]["reason"] == reason, found["status"]
     assert not found["status"].get("containerStatuses")
 
@@ -98,11 +98,11 @@ def test_a_taint_drives_away_who_does_not_bear_it(here: tuple[Kubectl, History],
         seen.when(name, ready)
     admin("taint", "node", host, f"{TAINT}=now:NoExecute")
     try:
-        left = seen.when("leaves", lambda pod: pod["metadata"].get("deletionTimestamp"), seconds=20)
+        left = seen.when("leaves", lambda pod: pod["metadata"].get("deletionTimestamp"))
         assert condition(left, "DisruptionTarget")["reason"] == "DeletionByTaintManager"
-        over = seen.when("leaves", lambda pod: pod["status"].get("phase") in ("Failed", "Succeeded"), seconds=20)
+        over = seen.when("leaves", lambda pod: pod["status"].get("phase") in ("Failed", "Succeeded"))
         assert "terminated" in container_of(over)["state"]
-        seen.was_gone("leaves-later", seconds=30)
+        seen.was_gone("leaves-later")
     finally:
         admin("taint", "node", host, f"{TAINT}:NoExecute-")
     for name in ("stays", "would-leave-later"):
@@ -132,7 +132,7 @@ def test_classes_of_runtimes(here: tuple[Kubectl, History], admin: Kubectl) -> N
             events = kubectl.items("events", "--field-selector=involvedObject.name=with-overhead")
             return any(event["reason"] == "FailedCreatePodSandBox" for event in events)
 
-        eventually(told, seconds=20, what="the event about an unknown handler")
+        eventually(told, what="the event about an unknown handler")
     finally:
         admin("delete", "runtimeclass", name)
     for wrong in (name, "never-there"):
@@ -153,7 +153,7 @@ def test_what_a_node_tells_of_its_pods(here: tuple[Kubectl, History], admin: Kub
         pods = {one["podRef"]["name"]: one for one in summary["pods"]}
         return bool(pods["measured"]["containers"][0]["memory"]["workingSetBytes"]) if "measured" in pods else False
 
-    eventually(measured, seconds=30, every=1, what="the pod in the summary")
+    eventually(measured, every=1, what="the pod in the summary")
     assert "pods/" in admin("get", "--raw", f"{base}/logs/")
     listed = json.loads(admin("get", "--raw", f"{base}/pods"))["items"]
     assert "measured" in {one["metadata"]["name"] for one in listed}
@@ -162,4 +162,4 @@ def test_what_a_node_tells_of_its_pods(here: tuple[Kubectl, History], admin: Kub
         events = kubectl.items("events", "--field-selector=involvedObject.name=measured")
         return {"Pulled", "Created", "Started"} <= {event["reason"] for event in events}
 
-    eventually(told, seconds=10, what="the host's events")
+    eventually(told, what="the host's events")

@@ -416,7 +416,7 @@ def test_volumes_follow_what_they_were_made_of(here: Ran) -> None:
         },
     }
     apply(kubectl, gone, follower)
-    kubectl("wait", "--for=condition=Ready", "pod/follower", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "pod/follower", "--timeout=120s")
     assert (
         inside(kubectl, "follower", "cat /map/data-1 /leaving/x; ls /late /late-secret")
         == "value-1y/late:\n\n/late-secret:"
@@ -442,7 +442,7 @@ def test_volumes_follow_what_they_were_made_of(here: Ran) -> None:
         assert 'changedchanged-toolatera="2"' in text, text
         return text.endswith('a="2"')
 
-    eventually(followed, seconds=75, every=1, what="the changes in the container")
+    eventually(followed, every=1, what="the changes in the container")
 
 
 @pytest.mark.parametrize(("kind", "name"), [("configmap", "fixed"), ("secret", "sealed")])
@@ -477,6 +477,6 @@ def test_a_part_that_cannot_be_named_yet_is_named_later(here: Ran) -> None:
         (status,) = kubectl.json("get", "pod", late.name)["status"].get("containerStatuses") or [{"state": {}}]
         return bool((status["state"].get("waiting") or {}).get("reason") == "CreateContainerConfigError")
 
-    eventually(waits, seconds=40, what="the container waits")
+    eventually(waits, what="the container waits")
     kubectl("annotate", "pod", late.name, "part=better", "--overwrite")
-    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{late.name}", "--timeout=60s", timeout=70)
+    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{late.name}", "--timeout=120s")
