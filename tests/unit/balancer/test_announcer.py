@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -86,9 +86,17 @@ class Host:
 
     async def settle(self, seconds: float = 0.0) -> None:
         await self.clock.advance(seconds)
-        for _ in range(5):  # files are written in threads
-            await asyncio.sleep(0.005)
-            await self.clock.settle()
+        await self.clock.settle()
+
+
+@pytest.fixture(autouse=True)
+def files_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in threads, for which nobody could say how long they take."""
+
+    async def here(call: Callable[..., object], *arguments: object) -> object:
+        return call(*arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", here)
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from orca.api.builtin import ENDPOINTSLICES, NAMESPACES, SERVICES
 from orca.client.clock import VirtualClock
 from orca.client.fake import FakeClient
 from orca.client.informer import Informer
+from tests.support.patience import PATIENCE
 
 WEB = {"metadata": {"name": "web", "namespace": "d", "uid": "1"}, "spec": {"clusterIP": "10.96.0.5", "ports": []}}
 DB = {"metadata": {"name": "db", "namespace": "d"}, "spec": {"clusterIP": "None", "clusterIPs": ["None"]}}
@@ -50,7 +51,7 @@ class World:
         self.tasks = [
             asyncio.create_task(work) for work in (self.names.run(), *(each.run() for each in self.informers))
         ]
-        await asyncio.wait_for(asyncio.shield(self.tasks[0]), 5)
+        await asyncio.wait_for(asyncio.shield(self.tasks[0]), PATIENCE)
 
     async def close(self) -> None:
         for task in self.tasks:

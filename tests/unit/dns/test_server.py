@@ -19,6 +19,7 @@ from agents.dns.sockets import has_family_of
 from orca.api.builtin import CONFIGMAPS, ENDPOINTSLICES, NAMESPACES, SERVICES
 from orca.client.fake import FakeClient
 from orca.client.informer import Informer
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 WEB: dict[str, Any] = {
@@ -109,7 +110,7 @@ class World:
 
         transport, _ = await loop.create_datagram_endpoint(Once, remote_addr=("127.0.0.1", self.port))
         transport.sendto(message)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             answer = await future
         transport.close()
         return answer

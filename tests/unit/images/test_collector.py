@@ -21,6 +21,7 @@ from agents.runtime.errors import EngineUnavailable, RefusedByEngine
 from agents.runtime.image_tally import ImageTally
 from agents.runtime.model import ImageInfo
 from orca.client.clock import VirtualClock
+from tests.support.patience import PATIENCE
 
 
 class Engine:
@@ -143,7 +144,7 @@ async def test_under_pressure_all_that_is_unused_goes_but_for_what_just_came(tmp
 
 async def rests(host: Host) -> None:
     """Once the collector sleeps: files are written in threads, in real time."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while " 1 sleeping" not in repr(host.clock):  # noqa: ASYNC110
             await asyncio.sleep(0)
 

@@ -31,6 +31,7 @@ from agents.node import certificates, der, keys
 from agents.node.join import CLUSTER_INFO, JoinError, fetch_ca
 from agents.node.keyring import SERVING, Keyring
 from agents.node.requesting import prepare
+from tests.support.patience import PATIENCE
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -234,7 +235,7 @@ def test_an_agent_killed_while_a_key_is_made_leaves_no_process_and_no_file(tmp_p
     finally:
         agent.send_signal(signal.SIGKILL)
         agent.wait()
-    patience = time.monotonic() + 20
+    patience = time.monotonic() + PATIENCE
     while any(_runs(int(pid)) for pid in found):
         assert time.monotonic() < patience, "the process that makes keys outlives its agent"
         time.sleep(0.01)

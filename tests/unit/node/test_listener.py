@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +12,8 @@ from aiohttp import web
 from agents.server.auth import Guard
 from agents.server.listener import Listener
 from orca.client.clock import VirtualClock
+from tests.support.patience import PATIENCE
+from tests.support.ports import free_port
 
 
 @asynccontextmanager
@@ -23,12 +24,10 @@ async def _listening(listener: Listener, *, refuse: bool = False) -> AsyncIterat
     guard = [Guard(None, "host-1", clock=VirtualClock()).middleware] if refuse else []
     app = web.Application(middlewares=[*guard, listener.middleware])
     app.router.add_get("/", hello)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     serving = asyncio.create_task(listener.serve(app, "127.0.0.1", port))
     try:
-        for _ in range(200):
+        for _ in range(5000):
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.transport.abort()
@@ -43,7 +42,7 @@ async def _listening(listener: Listener, *, refuse: bool = False) -> AsyncIterat
 
 async def _ended(reader: asyncio.StreamReader) -> bool:
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while await reader.read(1024):
                 pass
     except ConnectionResetError:
@@ -61,13 +60,13 @@ async def test_who_never_asks_is_given_up() -> None:
 
 
 async def test_who_was_let_in_stays() -> None:
-    async with _listening(Listener(seconds=0.05)) as port:
+    async with _listening(Listener(seconds=0.5)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(2):
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.7)
         writer.close()
 
 
@@ -75,7 +74,7 @@ async def test_who_is_refused_is_given_up_too() -> None:
     async with _listening(Listener(seconds=0.1), refuse=True) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert (await reader.readline()).startswith(b"HTTP/1.1 401")
         assert await _ended(reader)
 
@@ -91,7 +90,7 @@ async def test_of_too_many_strangers_the_oldest_goes() -> None:
         assert len(os.listdir("/proc/self/fd")) < before + 6 + 3 + 2, "sockets of those who were turned out stay open"
         reader, writer = connections[-1]
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         for _, writer in connections:
             writer.transport.abort()
@@ -107,7 +106,7 @@ async def test_what_is_no_http_is_not_logged(caplog: pytest.LogCaptureFixture) -
         ):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(request)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert b" 400 " in await reader.readline()
             writer.transport.abort()
     assert not [record for record in caplog.records if record.name.startswith("aiohttp.server")]

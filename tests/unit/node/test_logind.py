@@ -11,6 +11,7 @@ import pytest
 from agents.node.logind import Logind, forget_settings
 from agents.node.shutdown import InhibitorError
 from tests.support.logind import FakeLogind
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def logind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLogi
 
 
 async def until_locked(logind: FakeLogind, count: int) -> None:
-    for _ in range(200):
+    for _ in range(5000):
         if logind.locked() == count:
             return
         await asyncio.sleep(0.02)
@@ -39,11 +40,11 @@ async def test_a_shutdown_is_held_up_told_of_and_let_go(logind: FakeLogind) -> N
     told = asyncio.create_task(ours.next())
     await asyncio.sleep(0.1)
     logind.prepare_for_shutdown(active=True)
-    assert await asyncio.wait_for(told, 5)
+    assert await asyncio.wait_for(told, PATIENCE)
     await ours.release()
     await until_locked(logind, 0)
     logind.prepare_for_shutdown(active=False)
-    assert not await asyncio.wait_for(ours.next(), 5)
+    assert not await asyncio.wait_for(ours.next(), PATIENCE)
     await ours.hold(3)
     await asyncio.sleep(0.6)
     assert logind.locked() == 1
@@ -83,7 +84,7 @@ async def test_a_bus_that_goes_away_is_an_error_and_so_is_none(logind: FakeLogin
     await asyncio.sleep(0.1)
     logind.stop()
     with pytest.raises(InhibitorError, match="the system bus"):
-        await asyncio.wait_for(told, 5)
+        await asyncio.wait_for(told, PATIENCE)
     await ours.close()
     another = Logind(logind.settings)
     with pytest.raises(InhibitorError, match="the system bus"):
@@ -97,4 +98,4 @@ async def test_who_waits_for_a_signal_ends_with_the_agent(logind: FakeLogind) ->
     told = asyncio.create_task(ours.next())
     await asyncio.sleep(0.1)
     await ours.close()
-    assert not await asyncio.wait_for(told, 5)
+    assert not await asyncio.wait_for(told, PATIENCE)

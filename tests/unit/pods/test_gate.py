@@ -8,6 +8,7 @@ import pytest
 
 from agents.pods import gate as gates
 from agents.pods.gate import APP, REMOVAL, SANDBOX, Gate
+from tests.support.patience import PATIENCE
 
 
 async def test_urgent_first_then_in_order() -> None:
@@ -35,7 +36,7 @@ async def test_a_cancelled_waiter_loses_no_place() -> None:
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.sleep(0)
-    async with asyncio.timeout(1), gate.enter(APP):
+    async with asyncio.timeout(PATIENCE), gate.enter(APP):
         pass
     handed = asyncio.create_task(gate._acquire(APP))
     await asyncio.sleep(0)
@@ -45,7 +46,7 @@ async def test_a_cancelled_waiter_loses_no_place() -> None:
     second.cancel()  # in the same moment in which it is given the place
     await asyncio.gather(second, return_exceptions=True)
     await handed
-    async with asyncio.timeout(1), gate.enter(APP):
+    async with asyncio.timeout(PATIENCE), gate.enter(APP):
         pass
 
 
@@ -53,7 +54,7 @@ async def test_who_takes_too_long_does_not_keep_others_out(monkeypatch: pytest.M
     monkeypatch.setattr(gates, "PATIENCE_SECONDS", 0.01)
     gate = Gate(1)
     async with gate.enter(APP):
-        async with asyncio.timeout(5), gate.enter(APP):
+        async with asyncio.timeout(PATIENCE), gate.enter(APP):
             pass
         assert repr(gate) == "<Gate 1 free, 0 waiting>"
     assert repr(gate) == "<Gate 1 free, 0 waiting>", "the place was given back once"

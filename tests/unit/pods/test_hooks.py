@@ -17,6 +17,7 @@ from agents.pods.stopper import Stopper
 from agents.probes.outcome import Outcome
 from agents.probes.tracker import Kind
 from orca.client.clock import SystemClock
+from tests.support.patience import PATIENCE
 from tests.unit.pods.build import at, decide, deleting, info, pod, spec_container, up
 
 HOOKED = spec_container("c", lifecycle={kind: {"exec": {"command": ["x"]}} for kind in ("postStart", "preStop")})
@@ -96,7 +97,7 @@ async def test_a_post_start_that_hangs_holds_no_deletion_back() -> None:
     assert isinstance(stop, StopContainer)
     hands._answer = Outcome(True)
     await hands.stopper.stop(stop)
-    await asyncio.wait_for(starting, 5)
+    await asyncio.wait_for(starting, PATIENCE)
     assert memory.hooks == set()
     assert ("FailedPostStartHook", "PostStartHook failed") not in hands.told
     assert len(hands.stopped) == 1

@@ -21,7 +21,7 @@ def test_udp_in_both_families(mode: str) -> None:
     allow = 'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; exec "$@"'
     argv = ["unshare", "--net", "bash", "-c", allow, "-", sys.executable, "-m", "tests.unit.proxy.packets_alone", mode]
     root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(argv, cwd=root, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(argv, cwd=root, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stderr
     told = done.stdout.splitlines()
     for vip, (first, second) in ENDPOINTS.items():

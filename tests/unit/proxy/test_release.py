@@ -16,6 +16,7 @@ from orca.api.builtin import NODES
 from orca.api.objects import Obj
 from orca.client.fake import FakeClient
 from orca.client.informer import Informer
+from tests.support.ports import free_port
 
 
 class Rules:
@@ -134,7 +135,7 @@ async def test_an_agent_that_has_just_started_knows_first_what_is_used() -> None
     rules = Rules()
     rules.started.clear()
     here = Release(rules, _informer(), "me", trust=lambda: None)
-    waiting = asyncio.create_task(here.released(["10.244.0.1"], 5))
+    waiting = asyncio.create_task(here.released(["10.244.0.1"], 60))
     await asyncio.sleep(0.01)
     assert not waiting.done()
     rules.started.set()
@@ -145,7 +146,7 @@ async def test_the_signal_waits_for_the_slowest_host_and_pods_share_a_question()
     own, far = Rules("10.244.0.1", "10.244.0.2"), Rules("10.244.0.1", "10.244.0.2")
     async with agent_of(far) as other:
         here = Release(own, _informer(node("me"), node("other", other.port)), "me", trust=lambda: None)
-        waiting = [asyncio.create_task(here.released([ip], 5)) for ip in ("10.244.0.1", "10.244.0.2")]
+        waiting = [asyncio.create_task(here.released([ip], 60)) for ip in ("10.244.0.1", "10.244.0.2")]
         await asyncio.sleep(0.02)
         assert other.asked == [], "the other hosts are asked when this one has let go"
         own.let_go("10.244.0.1", "10.244.0.2")
@@ -162,10 +163,9 @@ async def test_an_agent_that_starts_again_is_waited_for() -> None:
     own, far = Rules("10.244.0.1"), Rules("10.244.0.1")
     own.let_go("10.244.0.1")
     far.let_go("10.244.0.1")
-    async with agent_of(far) as other:
-        port = other.port
+    port = free_port()
     here = Release(own, _informer(node("other", port)), "me", trust=lambda: None)
-    waiting = asyncio.create_task(here.released(["10.244.0.1"], 5))
+    waiting = asyncio.create_task(here.released(["10.244.0.1"], 60))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     async with agent_of(far, port):
@@ -176,15 +176,13 @@ async def test_an_agent_that_starts_again_is_waited_for() -> None:
 async def test_a_host_that_never_answers_holds_up_one_pod_and_not_the_next() -> None:
     own = Rules("10.244.0.1")
     own.let_go("10.244.0.1")
-    async with agent_of(Rules()) as other:
-        port = other.port
-    here = Release(own, _informer(node("other", port)), "me", trust=lambda: None)
+    here = Release(own, _informer(node("other", free_port())), "me", trust=lambda: None)
     loop = asyncio.get_running_loop()
     await here.released(["10.244.0.1"], 0.3)
     await asyncio.sleep(0.1)
     began = loop.time()
-    assert await here.released(["10.244.0.1"], 5)
-    assert loop.time() - began < 0.2
+    assert await here.released(["10.244.0.1"], 60)
+    assert loop.time() - began < 30
     await here.aclose()
 
 
@@ -200,7 +198,7 @@ async def test_of_very_many_hosts_some_are_asked(monkeypatch: pytest.MonkeyPatch
     async with agent_of(Rules()) as other:
         nodes = [node(f"n{index}", other.port) for index in range(5)]
         here = Release(own, _informer(*nodes), "me", trust=lambda: None)
-        assert await here.released(["10.244.0.1"], 5)
+        assert await here.released(["10.244.0.1"], 60)
         assert len(other.asked) == 2
         await here.aclose()
 
@@ -224,7 +222,7 @@ async def test_nonsense_of_another_host_holds_no_pod_up(told: bytes) -> None:
     port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
     here = Release(own, _informer(node("other", port)), "me", trust=lambda: None)
     try:
-        assert await here.released(["10.244.0.1"], 5)
+        assert await here.released(["10.244.0.1"], 60)
     finally:
         await here.aclose()
         await runner.cleanup()

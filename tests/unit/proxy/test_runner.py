@@ -15,6 +15,7 @@ from agents.proxy.model import ServicePort
 from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
 from orca.client.fake import FakeClient
 from orca.client.informer import Informer
+from tests.support.patience import PATIENCE
 from tests.unit.proxy.objects import endpoint, endpoint_slice, service
 
 
@@ -78,7 +79,7 @@ async def running(monkeypatch: pytest.MonkeyPatch, *objects: Any, failures: int 
     proxy = runner.Proxy(informers[0], informers[1], "host-1", nodes=informers[2], iptables=object())  # type: ignore[arg-type]
     tasks = [asyncio.create_task(each.run()) for each in (*informers, proxy)]
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await proxy.synced()
             yield Host(client, proxy, backend)
     finally:
@@ -133,6 +134,7 @@ async def test_what_could_not_be_written_is_written_later(monkeypatch: pytest.Mo
 
 
 async def test_heals_when_the_kernel_tells_but_not_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "HEAL_PAUSE_SECONDS", 3600.0)
     async with running(monkeypatch) as host:
         for _ in range(20):
             host.backend.wake()

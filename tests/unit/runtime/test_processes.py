@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agents.runtime import processes
 from agents.runtime.processes import MainProcess, signal_number
 
 
@@ -87,6 +88,13 @@ def begun(proc: Path, pid: int, *, comm: str, caught: int = 0, nspid: str = "77\
 TERM = 1 << (signal.SIGTERM - 1)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs have so long for their beginning that who waits for its end is noticed."""
+    monkeypatch.setattr(processes, "BEGIN_SECONDS", 600.0)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_a_stop_signal_waits_for_the_program_and_its_handler(tmp_path: Path, child: int) -> None:
     proc = cgroup(tmp_path, child, "3:cpu:/kubepods/podx/abc123\n")
     begun(proc, child, comm="runc:[2:INIT]", caught=TERM)
@@ -100,15 +108,16 @@ async def test_a_stop_signal_waits_for_the_program_and_its_handler(tmp_path: Pat
         await asyncio.sleep(0.02)
         assert not waiting.done(), "nobody would take the signal"
         begun(proc, child, comm="nginx", caught=TERM)
-        await asyncio.wait_for(waiting, 0.5)
+        await asyncio.wait_for(waiting, 10)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("number", "files"),
     [
         (signal.SIGKILL, {}),
         (signal.SIGTERM, {"nspid": "77\t8"}),
-        (signal.SIGTERM, {"age": 2.0}),
+        (signal.SIGTERM, {"age": 3600.0}),
     ],
     ids=["cannot be caught", "not the first process of its namespace", "has had its time"],
 )
@@ -120,4 +129,4 @@ async def test_nothing_is_waited_for_that_would_change_nothing(
     process = MainProcess.of("abc123", child, proc)
     assert process is not None
     with process:
-        await asyncio.wait_for(process.began(number), 0.5)
+        await asyncio.wait_for(process.began(number), 10)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from orca.api.errors import ApiError
 from orca.server import bodies, connection
 from orca.server.connection import ConnectionFactory
+from tests.support.patience import PATIENCE
 
 JSON, YAML = "application/json", "application/yaml"
 
@@ -76,7 +77,7 @@ async def _served(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> bytes:
     try:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(sent)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             answer = await reader.read()
         writer.close()
         return answer

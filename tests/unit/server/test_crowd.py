@@ -13,6 +13,7 @@ from orca.store.cache import Cache
 from orca.store.entries import Entry, place
 from orca.store.entries import encode as stored
 from orca.store.watch import Watch
+from tests.support.patience import PATIENCE
 
 
 class Peer:
@@ -81,6 +82,14 @@ async def settle() -> None:
     await asyncio.sleep(0.01)
 
 
+async def told(peer: Peer, *names: bytes) -> None:
+    """Wait until a peer has been told exactly of these; a round that took long lets the next one wait."""
+    async with asyncio.timeout(PATIENCE):
+        while len(peer.names) < len(names):  # noqa: ASYNC110 - peers do not tell
+            await asyncio.sleep(0.002)
+    assert peer.names == [*names]
+
+
 async def test_all_get_all_in_order_and_it_is_counted() -> None:
     one, peers = Watched(), [Peer() for _ in range(5)]
     for peer in peers:
@@ -89,9 +98,8 @@ async def test_all_get_all_in_order_and_it_is_counted() -> None:
         one.change(revision)
         if revision % 7 == 0:
             await settle()
-    await settle()
-    wanted = [b"m%d" % revision for revision in range(1, 30)]
-    assert [peer.names for peer in peers] == [wanted] * 5
+    for peer in peers:
+        await told(peer, *(b"m%d" % revision for revision in range(1, 30)))
     assert one.counts.events == 5 * 29
     sent = b"".join(data for peer in peers for data in peer.written).splitlines(keepends=True)
     assert one.counts.bytes == sum(len(line) for line in sent if line.startswith(b"{"))
@@ -105,12 +113,11 @@ async def test_who_does_not_read_waits_and_loses_nothing() -> None:
     for revision in range(1, 5):
         one.change(revision)
         await settle()
-    assert quick.names == [b"m1", b"m2", b"m3", b"m4"]
+    await told(quick, b"m1", b"m2", b"m3", b"m4")
     assert slow.written == []
     slow.writing_paused = False
     slow.read_again.set()
-    await settle()
-    assert slow.names == quick.names
+    await told(slow, *quick.names)
 
 
 async def test_who_is_gone_ends_alone() -> None:
@@ -119,12 +126,11 @@ async def test_who_is_gone_ends_alone() -> None:
     await one.join(other)
     lost.gone = True
     one.change(1)
-    await settle()
     with pytest.raises(ConnectionResetError):
         await one.following[0]
+    await told(other, b"m1")
     one.change(2)
-    await settle()
-    assert other.names == [b"m1", b"m2"]
+    await told(other, b"m1", b"m2")
 
 
 async def test_what_is_pending_at_the_end_is_written() -> None:
@@ -133,22 +139,21 @@ async def test_what_is_pending_at_the_end_is_written() -> None:
     one.change(1)
     watch.close()
     one.change(2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await one.following[0]
     assert peer.names == [b"m1"]
 
 
 async def test_rounds_that_take_long_are_far_between(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orca.server.crowd.PAUSE", 1e6)  # as if the first one had taken very long
-    monkeypatch.setattr("orca.server.crowd.PAUSE_MOST", 0.2)
+    monkeypatch.setattr("orca.server.crowd.PAUSE_MOST", 1.0)
     one, peer = Watched(), Peer()
     await one.join(peer)
     one.change(1)
-    await settle()
+    await told(peer, b"m1")
     for revision in range(2, 6):
         one.change(revision)
         await settle()
     assert peer.names == [b"m1"]
-    await asyncio.sleep(0.25)
-    assert peer.names == [b"m1", b"m2", b"m3", b"m4", b"m5"]
+    await told(peer, b"m1", b"m2", b"m3", b"m4", b"m5")
     assert len(peer.written) == 2

@@ -9,6 +9,7 @@ import pytest
 
 from orca.api.errors import ApiError
 from orca.server.deadlines import Deadlines
+from tests.support.patience import PATIENCE
 
 
 async def test_only_what_is_overdue_is_ended() -> None:
@@ -16,22 +17,22 @@ async def test_only_what_is_overdue_is_ended() -> None:
     sweeping = asyncio.create_task(deadlines.sweep())
     told: list[str] = []
 
-    async def request(name: str, *, streams: bool) -> None:
+    async def request(name: str, seconds: float, *, streams: bool) -> None:
         task = asyncio.current_task()
         assert task is not None
         deadlines.enter(task, perf_counter())
         if streams:
             deadlines.release(task)
         try:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(seconds)
             told.append(f"{name} done")
         except asyncio.CancelledError:
             told.append(f"{name} {deadlines.expired(task)}")
         finally:
             deadlines.leave(task)
 
-    async with asyncio.timeout(5):
-        await asyncio.gather(request("slow", streams=False), request("watch", streams=True))
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(request("slow", 600, streams=False), request("watch", 0.3, streams=True))
     sweeping.cancel()
     assert told == ["slow True", "watch done"]
 
@@ -39,20 +40,20 @@ async def test_only_what_is_overdue_is_ended() -> None:
 async def test_a_client_may_be_less_patient_but_not_more() -> None:
     deadlines = Deadlines(60)
 
-    async def request(text: str) -> bool:
+    async def request(text: str, seconds: float = 0.1) -> bool:
         task = asyncio.current_task()
         assert task is not None
         deadlines.enter(task, perf_counter())
         deadlines.shorten(task, {"timeout": text})
         try:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(seconds)
             return False
         except asyncio.CancelledError:
             return deadlines.expired(task)
         finally:
             deadlines.leave(task)
 
-    assert await asyncio.create_task(request("20ms"))
+    assert await asyncio.create_task(request("20ms", 600))
     assert not await asyncio.create_task(request("2m"))
     assert not await asyncio.create_task(request("0s"))
     with pytest.raises(ApiError, match="invalid timeout specified in the request URL"):

