@@ -22,9 +22,9 @@ from orca.lab.layout import DEFAULT_NAME, STATE_ROOT, Host, Lab, LabError, load,
 from orca.lab.shell import run
 
 Progress = Callable[[str], None]
-ENGINE_SECONDS = 30.0
-SERVER_SECONDS = 60.0
-NODES_SECONDS = 60.0
+ENGINE_SECONDS = 90.0
+SERVER_SECONDS = 120.0
+NODES_SECONDS = 120.0
 
 
 def reserve(name: str, size: int, *, nat: bool = False, segments: int = 1, dual_stack: bool = False) -> Lab:
