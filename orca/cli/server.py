@@ -20,20 +20,22 @@ from typing import Any
 import click
 import structlog
 import uvloop
+import yaml
 
 from orca.api.builtin import EVENTS
 from orca.api.errors import ApiError
+from orca.api.objects import Obj
 from orca.auth import StaticTokens
 from orca.auth.authorization import MODES
 from orca.auth.kubeconfig import write_kubeconfig
 from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.etcd import EtcdChild, EtcdMissing
+from orca.cli.leading import Election, Work, election_options, lead_when_elected
 from orca.cli.logs import set_up_logging
 from orca.cli.memory import bound_heap, give_back, keep_giving_back
 from orca.cli.operation import Duration, Operation, operation_options
 from orca.client.clock import SystemClock
 from orca.client.keeping import keep_running
-from orca.client.leader import LeaderElector
 from orca.server.assembly import ApiServer, PortTaken, ServerConfig
 from orca.server.audit import Audit
 from orca.server.peers import WrongCluster, agree, expect_keys
@@ -77,6 +79,7 @@ class Flags:
     scheduler_config: Path | None
     node_monitor_grace_period: float
     operation: Operation
+    election: Election
 
 
 def _cidrs(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -200,6 +203,7 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 )
 @operation_options
 @click.option("--controllers/--no-controllers", default=True, help="Run controllers and scheduler while leader.")
+@election_options
 @click.option(
     "--node-monitor-grace-period",
     type=Duration(),
@@ -218,10 +222,13 @@ def command(verbosity: int, **values: Any) -> None:
     set_up_logging(verbosity)
     bound_heap()
     operation = Operation.taken_from(values)
+    election = Election.taken_from(values)
     masks = (values.pop(f"node_cidr_mask_size{suffix}") for suffix in ("", "_ipv4", "_ipv6"))
     values["node_cidr_mask_sizes"] = _mask_sizes(values["cluster_cidr"], *masks)
     flags = Flags(
-        operation=operation, **{**values, "advertise_address": values["advertise_address"] or guess_address()}
+        operation=operation,
+        election=election,
+        **{**values, "advertise_address": values["advertise_address"] or guess_address()},
     )
     try:
         uvloop.run(_run(flags))
@@ -321,14 +328,18 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     if not flags.controllers:
         await asyncio.Event().wait()
 
-    async def lead() -> None:
-        await asyncio.gather(
-            keep_running("controllers", lambda: _controllers(server, flags, clock), clock),
-            keep_running("scheduler", lambda: _scheduler(server, profiles, clock), clock),
-        )
-
-    elector = LeaderElector(server.client, "orca-controllers", _identity(flags.data_dir), lead, clock=clock)
-    await keep_running("leader election", elector.run, clock)
+    works = (
+        Work(name="controllers", run=lambda: _controllers(server, flags, clock)),
+        Work(name="scheduler", run=lambda: _scheduler(server, profiles, clock)),
+    )
+    await lead_when_elected(
+        works,
+        client=server.client,
+        store=store,
+        identity=_identity(flags.data_dir),
+        clock=clock,
+        election=flags.election,
+    )
 
 
 def _etcd_tls(flags: Flags) -> EtcdTls | None:
@@ -372,7 +383,16 @@ def _config(flags: Flags, audit: Audit | None) -> ServerConfig:
         fairness=flags.operation.fairness,
         audit=audit,
         shutdown_delay=flags.operation.shutdown_delay_duration,
+        configz={"componentconfig": _scheduler_config(flags.scheduler_config)} if flags.controllers else {},
     )
+
+
+def _scheduler_config(path: Path | None) -> Obj:
+    """What the scheduler goes by, as whoever explains its decisions needs it; ``_profiles`` has checked the file."""
+    if path is None:
+        return {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+    loaded: Obj = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+    return loaded
 
 
 async def _controllers(server: ApiServer, flags: Flags, clock: SystemClock) -> None:

@@ -19,7 +19,7 @@ from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.auth.pki import PkiPaths
 from orca.server.identifiers import new_uid
-from orca.store import Store
+from orca.store import Fence, Store
 
 log = structlog.get_logger()
 
@@ -44,6 +44,7 @@ def _internal(plural: str, kind: str) -> Resource:
 
 SERVERS = _internal("servers", "Server")
 CLUSTERS = _internal("clusters", "Cluster")
+TERMS = _internal("terms", "Term")
 
 
 class WrongCluster(Exception):
@@ -79,6 +80,11 @@ class Peers:
                     except ApiError as error:
                         log.warning("the kubernetes Service does not lead to the living servers yet", error=str(error))
             await asyncio.sleep(RETRY_SECONDS)
+
+
+async def begin_term(store: Store, lease: str, holder: str) -> Fence:
+    """Begin to lead by ``lease``: whoever did before can write nothing any more. Raises ApiError 503."""
+    return await store.begin_term(TERMS, _object(TERMS, lease, {"holder": holder}))
 
 
 async def expect_keys(store: Store, directory: Path) -> None:

@@ -12,8 +12,9 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client")
 
 from orca.store.cache import Predicate
 from orca.store.entries import Change, Entry, Event, Page
+from orca.store.fence import Fence, behind
 from orca.store.store import Store
 from orca.store.together import Also, Raced
 from orca.store.watch import Watch
 
-__all__ = ["Also", "Change", "Entry", "Event", "Page", "Predicate", "Raced", "Store", "Watch"]
+__all__ = ["Also", "Change", "Entry", "Event", "Fence", "Page", "Predicate", "Raced", "Store", "Watch", "behind"]

@@ -7,7 +7,7 @@ from orca.api.errors import ApiError
 from orca.api.resources import Resource
 from orca.store.cache import Bucket
 from orca.store.entries import Entry, place
-from orca.store.etcd import EtcdError, EtcdUnavailable, KeyValue
+from orca.store.etcd import EtcdError, EtcdFenced, EtcdUnavailable, KeyValue
 from orca.store.faults import Unreadable, told
 from orca.store.paging import ContinueExpired, Position
 
@@ -27,6 +27,8 @@ def as_api_error(error: EtcdError) -> ApiError:
     if isinstance(error, EtcdUnavailable):
         if "Deadline" in str(error):
             return errors.timeout(f"request did not complete within requested timeout - {error}", retry_after=1)
+        return errors.service_unavailable(str(error))
+    if isinstance(error, EtcdFenced):
         return errors.service_unavailable(str(error))
     if "request is too large" in str(error) or "message larger than max" in str(error):
         return errors.too_large(1_572_864)

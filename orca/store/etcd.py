@@ -17,6 +17,7 @@ import grpc
 from aetcd import rpc
 
 from orca.store.channels import EtcdTls, Member, Members, tls_for
+from orca.store.fence import FENCE
 from orca.store.timing import Times
 
 CALL_SECONDS = 5.0
@@ -44,6 +45,10 @@ class EtcdError(Exception):
 
 class EtcdUnavailable(EtcdError):
     """No answer: nothing is known about what a write did. Try again later."""
+
+
+class EtcdFenced(EtcdError):
+    """Nothing was written: the leader's term is over (``orca.store.fence``)."""
 
 
 class EtcdCompacted(EtcdError):
@@ -192,7 +197,7 @@ class Etcd:
         return await self._compared("delete", key, request)
 
     async def _compared(self, operation: str, key: bytes, request: Any) -> Written:
-        answer = await self._timed(operation, key, _TXN, request)
+        answer = await self._transaction(operation, key, request)
         if answer.succeeded:
             return Written(True, answer.header.revision, None)
         found = answer.responses[0].response_range.kvs
@@ -200,28 +205,43 @@ class Etcd:
 
     async def transact(self, writes: Sequence[Write]) -> Transacted:
         """All of `writes` when every expectation holds, else none of them."""
-        compare, success, failure = [], [], []
+        request = rpc.TxnRequest()
         for one in writes:
             if one.expected is not None:
-                compare.append(
-                    rpc.Compare(
-                        result=rpc.Compare.EQUAL, target=rpc.Compare.MOD, key=one.key, mod_revision=one.expected
-                    )
-                )
+                equal = request.compare.add()
+                equal.target, equal.key, equal.mod_revision = rpc.Compare.MOD, one.key, one.expected
+            change = request.success.add()
             if one.value is None:
-                success.append(rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=one.key)))
+                change.request_delete_range.key = one.key
             else:
-                put = rpc.PutRequest(key=one.key, value=one.value, lease=one.lease)
-                success.append(rpc.RequestOp(request_put=put))
-            failure.append(rpc.RequestOp(request_range=rpc.RangeRequest(key=one.key)))
+                put = change.request_put
+                put.key, put.value, put.lease = one.key, one.value, one.lease
+            request.failure.add().request_range.key = one.key
         first = writes[0]
         operation = "delete" if first.value is None else "update" if first.expected else "create"
-        request = rpc.TxnRequest(compare=compare, success=success, failure=failure)
-        answer = await self._timed(operation, first.key, _TXN, request)
+        answer = await self._transaction(operation, first.key, request)
         if answer.succeeded:
             return Transacted(True, answer.header.revision, [])
         found = [one.response_range.kvs for one in answer.responses]
         return Transacted(False, answer.header.revision, [_pair(kvs[0]) if kvs else None for kvs in found])
+
+    async def _transaction(self, operation: str, key: bytes, request: Any) -> Any:
+        """Sends a transaction that looks at its keys when it is not carried out; behind a fence, on that condition as
+        well. Raises EtcdFenced when that alone kept it from happening."""
+        fence = FENCE.get()
+        if fence is None:
+            return await self._timed(operation, key, _TXN, request)
+        last = request.compare.add()
+        last.target, last.key, last.mod_revision = rpc.Compare.MOD, fence.key, fence.revision
+        try:
+            answer = await self._timed(operation, key, _TXN, request)
+        except (EtcdUnavailable, asyncio.CancelledError) as error:
+            fence.end(f"it is not known what became of a write: {error}")
+            raise
+        if not answer.succeeded and _met(request, answer):
+            fence.end("another one has begun")
+            raise EtcdFenced(f"this server does not lead any more: {fence}")
+        return answer
 
     async def tick(self, key: bytes) -> int:
         """Writes a key nobody reads; answers the revision, which every watch must reach."""
@@ -336,6 +356,12 @@ def _comparing(key: bytes, expected: int) -> tuple[Any, Any]:
     equal.target, equal.key, equal.mod_revision = rpc.Compare.MOD, key, expected
     request.failure.add().request_range.key = key
     return request, request.success.add()
+
+
+def _met(request: Any, answer: Any) -> bool:
+    """Whether all of a transaction's conditions but the last hold, as far as its answer tells."""
+    there = {pair.key: pair.mod_revision for one in answer.responses for pair in one.response_range.kvs}
+    return all(there.get(one.key, 0) == one.mod_revision for one in request.compare[:-1])
 
 
 def _never_sent(error: grpc.aio.AioRpcError) -> bool:

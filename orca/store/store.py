@@ -36,6 +36,7 @@ from orca.store.compaction import Compaction
 from orca.store.entries import Change, Entry, Page, bookmark, encode
 from orca.store.etcd import PAGE, Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, Write, Written, end_of
 from orca.store.feed import Feed
+from orca.store.fence import Fence
 from orca.store.leases import Leases
 from orca.store.listing import page_of, undone
 from orca.store.paging import decode as decode_position
@@ -232,8 +233,16 @@ class Store:
         writes = [main]
         for one in also:
             value = encode(one.obj) if one.obj is not None else None
-            writes.append(Write(key_of(one.resource, one.namespace, one.name), value, one.revision))
-        done = await self._etcd.transact(writes)
+            lease = await self._leases.lease(self._ttl(one.resource)) if one.resource.ttl and value else 0
+            writes.append(Write(key_of(one.resource, one.namespace, one.name), value, one.revision, lease))
+        try:
+            done = await self._etcd.transact(writes)
+        except EtcdError as error:
+            if not _lease_is_over(error):
+                raise
+            for one in also:
+                self._leases.forget(self._ttl(one.resource))
+            return await self._together(main, also)
         if done.won:
             return Written(True, done.revision, None)
         self._known = max(self._known, *(found.revision if found else 0 for found in done.current))
@@ -246,19 +255,30 @@ class Store:
     async def _put_with_lease(self, resource: Resource, key: bytes, value: bytes, revision: int) -> Written:
         if not resource.ttl:
             return await self._etcd.put(key, value, revision)
-        ttl = self._lifetimes.get(resource.storage, resource.ttl)
+        ttl = self._ttl(resource)
         lease = await self._leases.lease(ttl)
         try:
             return await self._etcd.put(key, value, revision, lease)
         except EtcdError as error:
-            if "lease not found" not in str(error):
+            if not _lease_is_over(error):
                 raise
         self._leases.forget(ttl)
         return await self._etcd.put(key, value, revision, await self._leases.lease(ttl))
 
+    def _ttl(self, resource: Resource) -> int:
+        return self._lifetimes.get(resource.storage, resource.ttl)
+
     def presence(self, resource: Resource, obj: Obj, ttl: int) -> Presence:
         """Stores `obj` for as long as its `run` runs, and at most `ttl` seconds longer."""
         return Presence(self._etcd, self._clock, key_of(resource, namespace(obj), name(obj)), encode(obj), ttl)
+
+    async def begin_term(self, resource: Resource, obj: Obj) -> Fence:
+        """Writes `obj` whatever is there. The answer keeps others out as long as nobody writes it again, and what is
+        read from here on shows all that was written in earlier terms. ApiError 503."""
+        key = key_of(resource, namespace(obj), name(obj))
+        done = await self._ask(self._etcd.transact([Write(key, encode(obj), None)]))
+        self._known = max(self._known, done.revision)
+        return Fence(key, done.revision)
 
     async def stale(self, resource: Resource, current: Entry) -> bool:
         """Whether an object is to be written even if nothing changes: its kind is encrypted, and etcd holds it in
@@ -515,3 +535,7 @@ class Store:
             return await request
         except EtcdError as error:
             raise as_api_error(error) from error
+
+
+def _lease_is_over(error: EtcdError) -> bool:
+    return "lease not found" in str(error)
