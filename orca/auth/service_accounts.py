@@ -6,7 +6,7 @@ Reference: k8s.io/kubernetes ``pkg/serviceaccount`` and ``pkg/registry/core/serv
 import base64
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from orca.api.builtin import NODES, PODS, SECRETS, SERVICEACCOUNTS
 from orca.api.errors import ApiError, FieldError, conflict, invalid_kind, not_found
-from orca.api.objects import Obj, meta, name, namespace, uid
+from orca.api.legacytokens import INVALID_SINCE, SECRET_TYPE
+from orca.api.objects import Obj, labels, meta, name, namespace, uid
 from orca.api.resources import Resource
 from orca.api.times import format_time, parse_time
 from orca.auth.identity import SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, Reader, UserInfo
@@ -206,6 +207,8 @@ class ServiceAccountTokens:
         self._reader = reader
         self._clock = clock or SystemClock()
         self._verified: dict[str, Obj] = {}
+        self.used: Callable[[Obj], None] = lambda _: None
+        """Hears of each Secret whose token was shown."""
 
     def identify(self, token: str) -> UserInfo | None:
         """A token for this API server."""
@@ -276,7 +279,13 @@ class ServiceAccountTokens:
             informative = kind == "node" and "pod" in claims
             if not informative and not self._lives(resource, "" if kind == "node" else space, bound):
                 return None
-            if kind != "secret":
+            if kind == "secret":
+                secret = self._reader.peek(SECRETS, space, bound.get("name") or "") or {}
+                if secret.get("type") == SECRET_TYPE:
+                    self.used(secret)
+                    if labels(secret).get(INVALID_SINCE):
+                        return None  # nobody used it for a year
+            else:
                 extra[f"{_EXTRA}{kind}-name"] = (bound.get("name") or "",)
                 if bound.get("uid"):
                     extra[f"{_EXTRA}{kind}-uid"] = (bound["uid"],)

@@ -8,13 +8,12 @@ import base64
 
 from orca.api.builtin import CONFIGMAPS, SECRETS, SERVICEACCOUNTS
 from orca.api.errors import ApiError, is_not_found
+from orca.api.legacytokens import ACCOUNT_NAME, ACCOUNT_UID
+from orca.api.legacytokens import SECRET_TYPE as TYPE
 from orca.api.objects import Obj, annotations, is_terminating, key, name, namespace, split_key, uid
 from orca.controllers.harness import DONE, Context, Controller, Outcome, RetryAfter
 from orca.controllers.namespacedefaults import ROOT_CA
 
-TYPE = "kubernetes.io/service-account-token"
-ACCOUNT_NAME = "kubernetes.io/service-account.name"
-ACCOUNT_UID = "kubernetes.io/service-account.uid"
 LONGEST = 1 << 32
 """Seconds."""
 RETRY_SECONDS = 1.0

@@ -42,6 +42,7 @@ from orca.server.health import Health
 from orca.server.hosts import Hosts
 from orca.server.identity import Gate
 from orca.server.initial_objects import ClusterFacts
+from orca.server.legacytokens import LegacyTokens
 from orca.server.local import LocalClient
 from orca.server.metrics import Metrics
 from orca.server.openapi import OpenApi
@@ -121,6 +122,8 @@ class ApiServer:
         self._kinds.subscribe(self._definitions.notice)
         keys = Keys.load(pki.service_account_key)
         account_tokens = ServiceAccountTokens(keys, store, clock)
+        self._legacy_tokens = LegacyTokens(self.client, clock)
+        account_tokens.used = self._legacy_tokens.note
         methods = [*config.token_methods, account_tokens, BootstrapTokens(store, clock)]
         self.authenticator = Authenticator(methods, anonymous=config.anonymous, clock=clock)
         issuer = TokenIssuer(keys, store, clock)
@@ -220,6 +223,7 @@ class ApiServer:
         self._keep("other servers", lambda: self._peers.follow(lambda: self._lead_here(facts)))
         self._keep("the kubernetes service", lambda: self._lead(facts))
         self._keep("what every cluster has", lambda: self._repair(facts))
+        self._keep("use of tokens", self._legacy_tokens.run)
         self.aggregator.start()
         log.info("serving", address=self.config.bind_address, port=self.config.port)
 

@@ -112,6 +112,21 @@ def test_a_token_for_a_pod_names_it_and_dies_with_it(world, clock):
     assert tokens.identify(answer["status"]["token"]) is None
 
 
+def test_a_secrets_token_is_told_of_and_can_be_made_invalid(world):
+    reader, account, issuer, tokens = world
+    kept = {**made("v1", "Secret", "s", "d"), "type": "kubernetes.io/service-account-token"}
+    reader.put(SECRETS, kept)
+    body = {"spec": {"boundObjectRef": {"kind": "Secret", "name": "s", "uid": "uid-s"}}}
+    token = issuer.request(account, body)["status"]["token"]
+    used = []
+    tokens.used = used.append
+    assert tokens.identify(token)
+    invalid = {"kubernetes.io/legacy-token-invalid-since": "2026-01-01"}
+    reader.put(SECRETS, {**kept, "metadata": {**kept["metadata"], "labels": invalid}})
+    assert tokens.identify(token) is None
+    assert [one["metadata"]["name"] for one in used] == ["s", "s"]
+
+
 def test_tokens_expire(world, clock):
     _, account, issuer, tokens = world
     token = issuer.request(account, {"spec": {"expirationSeconds": 600}})["status"]["token"]

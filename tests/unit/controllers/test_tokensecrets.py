@@ -3,8 +3,10 @@
 import base64
 
 from orca.api.builtin import CONFIGMAPS, SECRETS, SERVICEACCOUNTS
+from orca.api.legacytokens import ACCOUNT_NAME, ACCOUNT_UID
+from orca.api.legacytokens import SECRET_TYPE as TYPE
 from orca.api.objects import Obj
-from orca.controllers.tokensecrets import ACCOUNT_NAME, ACCOUNT_UID, TYPE, TokenSecretsController
+from orca.controllers.tokensecrets import TokenSecretsController
 from tests.unit.controllers.support import running_one
 
 
