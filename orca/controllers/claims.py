@@ -3,13 +3,13 @@
 `decide` is pure; `claim` carries it out and answers the children that are now controlled.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from orca.api.errors import ApiError, conflict, is_not_found
-from orca.api.objects import Obj, controller_of, is_terminating, labels, name, uid
+from orca.api.objects import Obj, controller_of, finalizers, is_terminating, labels, name, uid
 from orca.api.resources import Resource
 from orca.api.selectors import Selector
 from orca.controllers.cache import Cache
@@ -51,9 +51,9 @@ def decide(
         if controller is not None:
             if controller["uid"] != uid(owner):
                 continue
-            if deleting or selector.matches(labels(child)):
+            if selector.matches(labels(child)):
                 claims.owned.append(child)
-            else:
+            elif not deleting:
                 claims.release.append(child)
         elif not deleting and not is_terminating(child) and adoptable(child) and selector.matches(labels(child)):
             claims.adopt.append(child)
@@ -61,9 +61,15 @@ def decide(
 
 
 async def claim(
-    owners: Cache, owner: Obj, children: Cache, selector: Selector, adoptable: Callable[[Obj], bool] = lambda _: True
+    owners: Cache,
+    owner: Obj,
+    children: Cache,
+    selector: Selector,
+    adoptable: Callable[[Obj], bool] = lambda _: True,
+    *,
+    finalizer: str = "",
 ) -> list[Obj]:
-    """The children of `owner` after adopting and releasing.
+    """The children of `owner` after adopting and releasing; adopted ones get the `finalizer`, released ones lose it.
 
     Before the first adoption the owner is read from the server: a cache that is behind must not give children to an
     owner that was deleted or replaced (ApiError 409 then).
@@ -80,12 +86,15 @@ async def claim(
 
     async def adopt(child: Obj) -> None:
         references = [*(child["metadata"].get("ownerReferences") or ()), reference]
-        adopted.append(await _set_owners(children, child, references))
+        held = finalizers(child)
+        if finalizer and finalizer not in held:
+            held = [*held, finalizer]
+        adopted.append(await _set_owners(children, child, references, held))
 
     async def release(child: Obj) -> None:
         references = [r for r in child["metadata"].get("ownerReferences") or () if r["uid"] != uid(owner)]
         try:
-            await _set_owners(children, child, references)
+            await _set_owners(children, child, references, [one for one in finalizers(child) if one != finalizer])
         except ApiError as error:
             if not is_not_found(error):
                 raise
@@ -96,12 +105,12 @@ async def claim(
     return [*claims.owned, *adopted]
 
 
-async def _set_owners(children: Cache, child: Obj, references: list[Obj]) -> Obj:
+async def _set_owners(children: Cache, child: Obj, references: list[Obj], held: Sequence[str]) -> Obj:
     # The version as precondition: two owners that adopt at once must not both succeed.
-    version = child["metadata"]["resourceVersion"]
-    return await children.patch(
-        child, {"metadata": {"ownerReferences": references or None, "resourceVersion": version}}
-    )
+    change: Obj = {"ownerReferences": references or None, "resourceVersion": child["metadata"]["resourceVersion"]}
+    if list(held) != list(finalizers(child)):
+        change["finalizers"] = list(held) or None
+    return await children.patch(child, {"metadata": change})
 
 
 async def _still_alive(owners: Cache, owner: Obj) -> None:

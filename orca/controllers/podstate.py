@@ -1,6 +1,6 @@
 """What a pod's status says, in the words controllers use. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from orca.api.objects import Obj, annotations, is_terminating, meta
@@ -10,6 +10,7 @@ from orca.controllers import conditions
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+_MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime.min.replace(tzinfo=UTC)
 
 
@@ -50,9 +51,16 @@ def created_at(obj: Obj) -> datetime:
     return parse_time(stamp) if stamp else _EPOCH
 
 
-def restarts(pod: Obj) -> int:
-    """Highest restart count of its containers."""
-    statuses = pod.get("status", {}).get("containerStatuses") or ()
+def restarts(pod: Obj) -> tuple[int, int]:
+    """Highest restart count of its containers, and that of its sidecars."""
+    status = pod.get("status", {})
+    beside = {one["name"] for one in pod["spec"].get("initContainers") or () if one.get("restartPolicy") == "Always"}
+    sidecars = [one for one in status.get("initContainerStatuses") or () if one.get("name") in beside]
+    regular = status.get("containerStatuses") or ()
+    return _most_restarts(regular), _most_restarts(sidecars)
+
+
+def _most_restarts(statuses: Iterable[Obj]) -> int:
     return max((status.get("restartCount", 0) for status in statuses), default=0)
 
 
@@ -75,6 +83,7 @@ def deletion_order(pods: Sequence[Obj], crowd: dict[str, int], now: datetime) ->
     def rank(pod: Obj) -> tuple[object, ...]:
         node = pod.get("spec", {}).get("nodeName") or ""
         since = ready_since(pod)
+        regular, sidecars = restarts(pod)
         return (
             bool(node),
             _PHASES.get(phase(pod), 3),
@@ -82,7 +91,8 @@ def deletion_order(pods: Sequence[Obj], crowd: dict[str, int], now: datetime) ->
             deletion_cost(pod),
             -crowd.get(node, 0),
             _magnitude(since, now),
-            -restarts(pod),
+            -regular,
+            -sidecars,
             _magnitude(created_at(pod), now),
             meta(pod).get("uid", ""),
         )
@@ -90,8 +100,34 @@ def deletion_order(pods: Sequence[Obj], crowd: dict[str, int], now: datetime) ->
     return sorted(pods, key=rank)
 
 
+def active_order(pods: Sequence[Obj]) -> list[Obj]:
+    """Pods in the order in which a Job gives them up (upstream's ActivePods): as `deletion_order` without costs and
+    neighbours, and with ages as they are."""
+
+    def rank(pod: Obj) -> tuple[object, ...]:
+        since, made = ready_since(pod), created_at(pod)
+        regular, sidecars = restarts(pod)
+        return (
+            bool(pod.get("spec", {}).get("nodeName")),
+            _PHASES.get(phase(pod), 3),
+            since is not None,
+            _youngest_first(since or _EPOCH),
+            -regular,
+            -sidecars,
+            _youngest_first(made),
+        )
+
+    return sorted(pods, key=rank)
+
+
+def _youngest_first(since: datetime) -> float:
+    """Sorts later times first, before them what has no time."""
+    return float("-inf") if since == _EPOCH else -since.timestamp()
+
+
 def _magnitude(since: datetime | None, now: datetime) -> int:
-    """log2 of the age in seconds, lower is younger; unknown ages count as oldest."""
+    """log2 of the age in nanoseconds, lower is younger; unknown ages count as oldest."""
     if since is None or since == _EPOCH:
         return 64
-    return max(int((now - since).total_seconds()), 0).bit_length()
+    age = (now - since) // _MICROSECOND * 1000
+    return age.bit_length() if age > 0 else 0

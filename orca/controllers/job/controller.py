@@ -21,6 +21,7 @@ from orca.controllers.harness import (
 )
 from orca.controllers.job.plan import Plan, is_ours, plan
 from orca.controllers.job.pods import TRACKING, is_tracked
+from orca.controllers.job.policy import Backoff
 from orca.controllers.podcontrol import PodControl, namespace_is_terminating
 
 ORPHAN = "orphan:"
@@ -38,6 +39,7 @@ class JobController(Controller):
         self._jobs = self.caches.of(JOBS)
         self._pods = self.caches.of(PODS)
         self._control = PodControl(self._pods, self.recorder)
+        self._backoffs: dict[str, Backoff] = {}
         self._soon = Coalescer(self.queue, self.clock, 0.03)
         self._jobs.informer.on_add(self.enqueue)
         self._jobs.informer.on_update(lambda _, new: self.enqueue(new))
@@ -48,6 +50,7 @@ class JobController(Controller):
 
     def _job_gone(self, job: Obj) -> None:
         self.queue.forget(key(job))
+        self._backoffs.pop(uid(job), None)
         for pod in self._pods.informer.by_index("owner", uid(job)):
             if is_tracked(pod):
                 self.queue.add(ORPHAN + key(pod))
@@ -80,9 +83,10 @@ class JobController(Controller):
         if found is None or not is_ours(found):
             return DONE
         job = {"apiVersion": JOBS.api_version, "kind": JOBS.kind, **found}
-        pods = await claim(self._jobs, job, self._pods, _selector(job))
+        pods = await claim(self._jobs, job, self._pods, _selector(job), finalizer=TRACKING)
         now = self.clock.now()
-        todo = plan(job, pods, now)
+        todo = plan(job, pods, now, self._backoffs.get(uid(job)))
+        self._note(job, todo.backoff)
         created, errors = await self._apply(job, todo)
         if created < len(todo.create):
             todo.status["active"] -= len(todo.create) - created
@@ -94,6 +98,12 @@ class JobController(Controller):
         if todo.create or todo.delete or todo.discard or todo.untrack:
             self._soon.add(key)
         return DONE if todo.wake is None else RetryAfter(todo.wake)
+
+    def _note(self, job: Obj, backoff: Backoff | None) -> None:
+        if backoff is None:
+            self._backoffs.pop(uid(job), None)
+        else:
+            self._backoffs[uid(job)] = backoff
 
     async def _apply(self, job: Obj, todo: Plan) -> tuple[int, list[BaseException]]:
         """Pods away, pods made; answers how many were made, and the errors."""
