@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orca.api.objects import Obj
+from orca.api.selectors import Selector
+from orca.scheduler.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,8 @@ class Finding:
     fix: str = ""
     details: tuple[str, ...] = ()
     waits: bool = False
+    follows: bool = False
+    """It only follows from what is told elsewhere, as that a rollout makes no progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Obstacle:
     rule: str
     says: str
     fix: str
-    effort: int
+    effort: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class NodeVerdict:
     obstacles: tuple[Obstacle, ...]
 
     @property
-    def effort(self) -> int:
+    def effort(self) -> float:
         return sum(one.effort for one in self.obstacles)
 
 
@@ -58,6 +63,21 @@ class Placement:
             None if self.fits or self.whole else min(self.nodes, key=lambda one: (one.effort, one.node), default=None)
         )
 
+    @property
+    def summary(self) -> str:
+        """Which rules keep how many nodes away, and what the nearest one lacks; "" when some node takes the pod."""
+        best = self.smallest_change
+        if best is None:
+            return ""
+        counts = Counter(rule for node in self.nodes for rule in dict.fromkeys(one.rule for one in node.obstacles))
+        rules = ", ".join(
+            rule if count == len(self.nodes) else f"{rule} ({count})" for rule, count in counts.most_common()
+        )
+        lacks = "; ".join(one.says for one in best.obstacles)
+        if len(self.nodes) == 1:
+            return f"the only node, {best.node}, does not take it: {lacks}"
+        return f"none of {len(self.nodes)} nodes takes it ({rules}); the nearest is {best.node}: {lacks}"
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -74,6 +94,24 @@ class Explanation:
     def is_well(self) -> bool:
         return not self.findings and self.placement is None and all(one.is_well for one in self.below)
 
+    @property
+    def cause(self) -> str:
+        """What it comes down to, in one line; "" when nothing is in the way."""
+        if serious := next((one for one in self.findings if not one.waits and not one.follows), None):
+            return serious.says
+        if self.placement is not None and (short := self.placement.summary):
+            return short
+        if worst := next((one for one in self.below if one.cause and not one.waits), None):
+            return f"{worst.title}: {worst.cause}"
+        if self.findings:
+            return self.findings[0].says
+        return f"{self.below[0].title}: {self.below[0].cause}" if self.below else ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether all that is in the way is expected to pass by itself."""
+        return all(one.waits for one in self.findings) and not (self.placement and not self.placement.fits)
+
 
 @dataclass(slots=True)
 class World:
@@ -86,6 +124,12 @@ class World:
     volumes: Sequence[Obj] = ()
     classes: Sequence[Obj] = ()
     csi_nodes: Sequence[Obj] = ()
+    profiles: Mapping[str, Profile] | None = None
+    """By schedulerName; None: they could not be read, the default rules are taken for the default scheduler's."""
+    siblings: Mapping[str, Selector] = field(default_factory=dict)
+    """Pod's uid -> what selects it and its like, where a profile's own spread constraints ask for that."""
+    leader_renewed: str | None = None
+    """When whoever schedules last renewed its lease; None: unknown."""
     events: Sequence[Obj] = ()
     """Of the objects that are explained."""
     logs: dict[tuple[str, str], str] = field(default_factory=dict)

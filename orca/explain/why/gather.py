@@ -13,6 +13,7 @@ from orca.api.builtin import (
     DEPLOYMENTS,
     EVENTS,
     JOBS,
+    LEASES,
     NAMESPACES,
     NODES,
     PERSISTENTVOLUMECLAIMS,
@@ -28,7 +29,11 @@ from orca.api.objects import Obj, name, uid
 from orca.api.resources import Resource
 from orca.client.http import HttpsClient
 from orca.explain.why.findings import World
+from orca.explain.why.profiles import asks_for_siblings, read_profiles
+from orca.explain.why.profiles import siblings as siblings_of
 from orca.explain.why.workload import tree
+from orca.scheduler.profile import DEFAULT_NAME
+from orca.scheduler.volumes import claims_of
 
 WORKLOADS = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS, JOBS, CRONJOBS, REPLICASETS, REPLICATIONCONTROLLERS)
 _BETWEEN = {
@@ -36,6 +41,9 @@ _BETWEEN = {
     CRONJOBS: (JOBS,),
 }
 LOG_LINES = 3
+LOGS = 5
+"""Of so many containers at most the end of the log is asked for."""
+_LEADER = "orca-controllers"
 
 
 class NothingFound(Exception):
@@ -77,18 +85,50 @@ async def world(client: HttpsClient, concerned: Sequence[Obj], space: str) -> Wo
     """The cluster, as far as the asker may see it, and events and logs of ``concerned``."""
     found = World()
     pods = [one for one in concerned if one["kind"] == "Pod"]
-    found.events = await _events(client, {uid(one) for one in concerned}, space, found)
     found.nodes = await _all(client, NODES, found)
-    if any(not pod["spec"].get("nodeName") for pod in pods):
+    waiting = [pod for pod in pods if not pod["spec"].get("nodeName")]
+    if any(next(claims_of(pod), None) for pod in pods):
+        found.claims = await _all(client, PERSISTENTVOLUMECLAIMS, found)
+        found.volumes = await _all(client, PERSISTENTVOLUMES, found)
+        found.classes = await _all(client, STORAGECLASSES, found)
+    if waiting or any(one["kind"] == "DaemonSet" for one in concerned):
         found.pods = await _all(client, PODS, found)
         found.namespaces = await _all(client, NAMESPACES, found)
-        if any(pod["spec"].get("volumes") for pod in pods):
-            found.claims = await _all(client, PERSISTENTVOLUMECLAIMS, found)
-            found.volumes = await _all(client, PERSISTENTVOLUMES, found)
-            found.classes = await _all(client, STORAGECLASSES, found)
+        if found.claims:
             found.csi_nodes = await _all(client, CSINODES, found)
-    await _logs(client, pods[:5], space, found)
+        await _profiles(client, waiting, found)
+    uids = {uid(one) for one in (*concerned, *found.claims)}
+    found.events = await _events(client, uids, space, found)
+    found.leader_renewed = await _leader(client)
+    await _logs(client, pods, space, found)
     return found
+
+
+async def _profiles(client: HttpsClient, waiting: Sequence[Obj], found: World) -> None:
+    found.profiles = await read_profiles(client)
+    if found.profiles is None:
+        found.unread.append("profiles")
+        return
+    siblings = {}
+    for pod in waiting:
+        profile = found.profiles.get(pod["spec"].get("schedulerName") or DEFAULT_NAME)
+        if profile is not None and asks_for_siblings(profile, pod):
+            selector = await siblings_of(client, pod)
+            if selector is not None:
+                siblings[uid(pod)] = selector
+    found.siblings = siblings
+
+
+async def _leader(client: HttpsClient) -> str | None:
+    """When whoever runs controllers and scheduler last said that it does."""
+    try:
+        lease = await client.get(LEASES, _LEADER, "kube-system")
+    except ApiError as error:
+        if error.code not in (403, 404):
+            raise
+        return None
+    renewed = (lease.get("spec") or {}).get("renewTime")
+    return str(renewed) if renewed else None
 
 
 async def _all(client: HttpsClient, row: Resource, found: World) -> list[Obj]:
@@ -115,6 +155,8 @@ async def _events(client: HttpsClient, uids: set[str], space: str, found: World)
 async def _logs(client: HttpsClient, pods: Sequence[Obj], space: str, found: World) -> None:
     """The end of what crashed containers printed."""
     for pod in pods:
+        if len(found.logs) >= LOGS:
+            return
         status = pod.get("status") or {}
         for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
             state = one.get("state") or {}

@@ -14,23 +14,25 @@ SHOWN_NODES = 10
 
 
 def show(console: Console, told: Explanation, depth: int = 0) -> None:
-    """State first, then what is in the way, and at the end the smallest change."""
-    pad = "  " * depth
-    console.print(Text.assemble(pad, (told.title, "bold"), f": {told.state}"), soft_wrap=True)
+    """State and cause first, then all that is in the way, and at the end the smallest change."""
+    pad, cause = "  " * depth, told.cause
+    because = (": ", (cause, "cyan" if told.waits else "bold red")) if cause else ()
+    console.print(Text.assemble(pad, (told.title, "bold"), f": {told.state}", *because), soft_wrap=True)
     if told.is_well:
         console.print(Text(f"{pad}  nothing is in its way", style="green"), soft_wrap=True)
         return
     for finding in told.findings:
-        _finding(console, finding, pad)
+        _finding(console, finding, pad, said=finding.says == cause)
     if told.placement is not None and told.placement.nodes:
         _placement(console, told.placement, pad)
     for one in told.below:
         show(console, one, depth + 1)
 
 
-def _finding(console: Console, finding: Finding, pad: str) -> None:
-    mark = ("waits  ", "cyan") if finding.waits else ("problem", "bold red")
-    console.print(Text.assemble(f"{pad}  ", mark, f"  {finding.says}"), soft_wrap=True)
+def _finding(console: Console, finding: Finding, pad: str, *, said: bool) -> None:
+    if not said:
+        mark = ("waits  ", "cyan") if finding.waits else ("problem", "bold red")
+        console.print(Text.assemble(f"{pad}  ", mark, f"  {finding.says}"), soft_wrap=True)
     for line in finding.details:
         console.print(Text(f"{pad}           {line}", style="dim"), soft_wrap=True)
     if finding.fix:
@@ -64,6 +66,7 @@ def _document(told: Explanation) -> dict[str, object]:
     found: dict[str, object] = {
         "object": told.title,
         "state": told.state,
+        "cause": told.cause,
         "well": told.is_well,
         "findings": [asdict(one) for one in told.findings],
     }

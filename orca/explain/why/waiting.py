@@ -1,27 +1,35 @@
-"""What a pod that has a node waits for: volumes, images, init containers, a crash's back-off, probes. Pure."""
+"""One pod: why it has no node, what it waits for when it has one, what holds it when it is to go. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 
+from orca.api.durations import format_duration
 from orca.api.objects import Obj, is_terminating, meta, name
-from orca.api.times import parse_time
+from orca.explain.why import events
+from orca.explain.why.claims import explain_claims
+from orca.explain.why.containers import explain_containers
+from orca.explain.why.ending import explain_ending, explain_over
 from orca.explain.why.findings import Explanation, Finding, World
+from orca.explain.why.nodes import is_ready, lost, node_of
 from orca.explain.why.placement import judge
+from orca.scheduler.profile import DEFAULT, DEFAULT_NAME, Profile
 
-DEFAULT_SCHEDULER = "default-scheduler"
-_LATER = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady", "FailedCreatePodContainer")
-_IMAGE = "check the image's name and the pull secret; without a registry, load the image into the host"
+_LATER = (
+    "FailedMount",
+    "FailedAttachVolume",
+    "FailedMapVolume",
+    "FailedCreatePodSandBox",
+    "NetworkNotReady",
+    "FailedCreatePodContainer",
+    "FailedSync",
+)
 _FIXES = {
-    "ErrImagePull": _IMAGE,
-    "ImagePullBackOff": _IMAGE,
-    "ErrImageNeverPull": "load the image into the host, or change imagePullPolicy",
-    "InvalidImageName": "correct the image's name",
-    "CreateContainerConfigError": "make the ConfigMap or Secret that it names, or the key in it",
-    "CreateContainerError": "see the message",
-    "RunContainerError": "correct the command, or what the message names",
+    "FailedMount": "make what the volume names, or correct it",
+    "FailedAttachVolume": "see that no other node holds the volume",
 }
+_LEADER_SECONDS = 30.0
 
 
 def explain_pod(pod: Obj, world: World, now: datetime) -> Explanation:
@@ -30,46 +38,67 @@ def explain_pod(pod: Obj, world: World, now: datetime) -> Explanation:
     phase = str(status.get("phase") or "Pending")
     title = f"pod/{name(pod)}"
     if is_terminating(pod):
-        return Explanation(title, "is being deleted", tuple(_ending(pod, world, now)))
+        where = f", on {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else ""
+        return Explanation(title, f"is being deleted{where}", tuple(explain_ending(pod, world, now)))
     if phase in ("Succeeded", "Failed"):
-        return Explanation(title, f"is over: {phase}", tuple(_over(pod)))
+        return Explanation(title, f"is over: {phase}", tuple(explain_over(pod, world)))
     if not pod["spec"].get("nodeName"):
-        return _unplaced(pod, world, title)
+        return _unplaced(pod, world, now, title)
     where = f"{phase} on {pod['spec']['nodeName']}"
-    if _is_true(status, "Ready"):
+    node = node_of(pod, world)
+    if _is_true(status, "Ready") and (node is None or is_ready(node)):
         return Explanation(title, f"{where}, ready")
-    findings = tuple(_not_ready(pod, world, now))
-    return Explanation(title, f"{where}, not ready", findings or (Finding("nothing is said yet", waits=True),))
+    findings = tuple(_not_ready(pod, node, world, now))
+    return Explanation(title, f"{where}, not ready", findings or (_silent(pod, node, now),))
 
 
-def _unplaced(pod: Obj, world: World, title: str) -> Explanation:
+def _unplaced(pod: Obj, world: World, now: datetime, title: str) -> Explanation:
     spec = pod["spec"]
     gates = [one["name"] for one in spec.get("schedulingGates") or ()]
     if gates:
         told = f"scheduling is gated by {', '.join(gates)}"
         return Explanation(title, "has no node", (Finding(told, "whoever set the gates has to take them away"),))
-    scheduler = spec.get("schedulerName") or DEFAULT_SCHEDULER
-    if scheduler != DEFAULT_SCHEDULER:
-        told = f"it is left to the scheduler {scheduler!r}"
-        last = tuple(_told(world, pod, ("FailedScheduling",)))
-        fix = "" if last else f"run that scheduler, or use {DEFAULT_SCHEDULER}"
+    scheduler = spec.get("schedulerName") or DEFAULT_NAME
+    profile = _profile(world, scheduler)
+    if profile is None:
+        served = ", ".join(sorted(world.profiles or ())) or DEFAULT_NAME
+        told = f"no scheduler of this cluster answers to its schedulerName {scheduler!r} (there are: {served})"
+        last = tuple(_told(world, pod, now, ("FailedScheduling",)))
+        if world.profiles is None:
+            told = f"it is left to the scheduler {scheduler!r}, whose rules cannot be read"
+        fix = "" if last else f"run that scheduler, or use one of: {served}"
         return Explanation(title, "has no node", (Finding(told, fix), *last))
-    if set(world.unread) - {"events"}:
+    if set(world.unread) - {"events", "profiles"}:
         # By half of the facts a pod seems to fit where it does not, or to lack a claim that is there.
-        told = f"not allowed to read: {', '.join(world.unread)}"
-        last = tuple(_told(world, pod, ("FailedScheduling",)))
+        told = f"not allowed to read: {', '.join(one for one in world.unread if one != 'profiles')}"
+        last = tuple(_told(world, pod, now, ("FailedScheduling",)))
         return Explanation(title, "has no node", (Finding(told, "ask with more rights"), *last))
-    placement = judge(pod, world)
-    findings = list(placement.whole)
+    placement = judge(pod, world, profile, world.siblings.get(str(meta(pod).get("uid"))))
+    claims = tuple(one for one in explain_claims(pod, world, now) if placement.whole or not one.waits)
+    findings = list(claims or placement.whole)
     if placement.fits:
-        says = (
-            f"{', '.join(placement.fits)} would take it now by the scheduler's default rules: it is about to be placed"
-        )
-        findings.append(Finding(says, details=_last_verdict(pod), waits=True))
+        findings.append(_about_to_be(pod, world, now, placement.fits, profile))
     nominated = (pod.get("status") or {}).get("nominatedNodeName")
     if nominated:
         findings.append(Finding(f"room is being made on {nominated} by ending pods of lower priority", waits=True))
     return Explanation(title, "has no node", tuple(findings), placement)
+
+
+def _profile(world: World, scheduler: str) -> Profile | None:
+    if world.profiles is not None:
+        return world.profiles.get(scheduler)
+    return DEFAULT if scheduler == DEFAULT_NAME else None
+
+
+def _about_to_be(pod: Obj, world: World, now: datetime, fits: tuple[str, ...], profile: Profile) -> Finding:
+    rules = "the scheduler's default rules" if world.profiles is None else f"the rules of {profile.name}"
+    says = f"{', '.join(fits)} would take it now by {rules}"
+    silent = events.since(world.leader_renewed, now)
+    waited = events.since(meta(pod).get("creationTimestamp"), now)
+    if world.leader_renewed is not None and silent > _LEADER_SECONDS:
+        says += f", but no scheduler works: none has renewed its lease for {format_duration(int(silent))}"
+        return Finding(says, "start orca server, without --no-controllers", _last_verdict(pod))
+    return Finding(f"{says}: it is about to be placed", details=_last_verdict(pod), waits=waited < 600)
 
 
 def _last_verdict(pod: Obj) -> tuple[str, ...]:
@@ -80,132 +109,58 @@ def _last_verdict(pod: Obj) -> tuple[str, ...]:
     return ()
 
 
-def _ending(pod: Obj, world: World, now: datetime) -> Iterator[Finding]:
-    since = parse_time(meta(pod)["deletionTimestamp"])
-    left = (since - now).total_seconds()
-    if left > 0:
-        yield Finding(f"its containers have {left:.0f} s left to end", waits=True)
-        return
-    finalizers = meta(pod).get("finalizers") or ()
-    if finalizers:
-        yield Finding(f"finalizers: {', '.join(finalizers)}", "whoever set them has to take them away")
-    node = next((one for one in world.nodes if name(one) == pod["spec"].get("nodeName")), None)
-    if node is not None and not _is_true(node.get("status") or {}, "Ready"):
-        fix = f"bring the host back, or: kubectl delete pod {name(pod)} --force --grace-period=0"
-        yield Finding(f"its node {name(node)} is not ready, so nobody can say that it has ended", fix)
-    elif not finalizers:
-        yield from _told(world, pod, ("FailedKillPod", "ExceededGracePeriod"))
-
-
-def _over(pod: Obj) -> Iterator[Finding]:
+def _not_ready(pod: Obj, node: Obj | None, world: World, now: datetime) -> Iterator[Finding]:
     status = pod.get("status") or {}
-    if status.get("phase") != "Failed":
-        return
-    if status.get("reason") or status.get("message"):
-        yield Finding(f"{status.get('reason') or 'Failed'}: {status.get('message') or ''}".rstrip(": "))
-    for container in status.get("containerStatuses") or ():
-        ended = (container.get("state") or {}).get("terminated")
-        if ended and ended.get("exitCode"):
-            yield Finding(
-                f"container {container['name']} {_end(ended)}", f"kubectl logs {name(pod)} -c {container['name']}"
-            )
-
-
-def _not_ready(pod: Obj, world: World, now: datetime) -> Iterator[Finding]:
-    status = pod.get("status") or {}
-    node = next((one for one in world.nodes if name(one) == pod["spec"]["nodeName"]), None)
-    if node is not None and not _is_true(node.get("status") or {}, "Ready"):
-        yield Finding(
-            f"its node {name(node)} is not ready",
-            "see kubectl describe node; the pod moves when its toleration is over",
-        )
-    yield from _told(world, pod, _LATER)
-    init, main = status.get("initContainerStatuses") or (), status.get("containerStatuses") or ()
-    for place, one in enumerate(init, 1):
-        if not _initialized(pod, one):
-            yield from _container(pod, one, world, now, f"init container {place} of {len(init)}, {one['name']}")
-            return
-    for one in main:
-        if not one.get("ready"):
-            yield from _container(pod, one, world, now, f"container {one['name']}")
+    if node is not None and not is_ready(node):
+        yield lost(pod, node, now)
+        if _is_true(status, "Ready") or any(one.get("started") for one in status.get("containerStatuses") or ()):
+            return  # what its containers did when the host was last heard of explains nothing
+    if not _is_true(status, "PodReadyToStartContainers") or not status.get("containerStatuses"):
+        yield from explain_claims(pod, world, now)
+    trouble = list(_told(world, pod, now, _LATER)) if _is_being_made(status) else []
+    yield from trouble
+    told = list(explain_containers(pod, world, now))
+    # That its containers are being made says nothing beside what keeps them from being made.
+    yield from (one for one in told if not (trouble and one.waits))
     for gate in pod["spec"].get("readinessGates") or ():
         if not _is_true(status, gate["conditionType"]):
-            yield Finding(
-                f"the readiness gate {gate['conditionType']} is not true", "whoever owns the gate has to set it"
-            )
+            says = f"the readiness gate {gate['conditionType']} is not true"
+            yield Finding(says, "whoever owns the gate has to set it")
 
 
-def _initialized(pod: Obj, one: Obj) -> bool:
-    spec: Obj = next((c for c in pod["spec"].get("initContainers") or () if c["name"] == one["name"]), {})
-    if spec.get("restartPolicy") == "Always":
-        return bool(one.get("started"))
-    return ((one.get("state") or {}).get("terminated") or {}).get("exitCode") == 0
-
-
-def _container(pod: Obj, one: Obj, world: World, now: datetime, called: str) -> Iterator[Finding]:
-    state = one.get("state") or {}
-    if waiting := state.get("waiting"):
-        reason, message = waiting.get("reason") or "", waiting.get("message") or ""
-        if reason in ("ContainerCreating", "PodInitializing"):
-            pulling = [text.says for text in _told(world, pod, ("Pulling",))] if not message else [message]
-            yield Finding(f"{called} is being made{f': {pulling[-1]}' if pulling else ''}", waits=True)
-        elif reason == "CrashLoopBackOff":
-            yield _crashed(pod, one, world, called, message)
-        else:
-            yield Finding(f"{called}: {reason}: {message}".rstrip(": "), _FIXES.get(reason, ""))
-    elif ended := state.get("terminated"):
-        yield Finding(
-            f"{called} {_end(ended)}", f"kubectl logs {name(pod)} -c {one['name']}", _printed(pod, one, world)
-        )
-    else:
-        probes = list(_told(world, pod, ("Unhealthy",), field=one["name"]))
-        if probes:
-            yield Finding(f"{called} runs and is not ready", "see what the probe asks for", (probes[-1].says,))
-        elif "init" in called:
-            yield Finding(f"{called} runs", waits=True)
-        else:
-            yield Finding(f"{called} runs and its probe has not passed yet", waits=True)
-
-
-def _crashed(pod: Obj, one: Obj, world: World, called: str, message: str) -> Finding:
-    ended = (one.get("lastState") or {}).get("terminated") or {}
-    says = f"{called} {_end(ended)}, {one.get('restartCount', 0)} restarts so far; {message}"
-    fix = (
-        "raise its memory limit"
-        if ended.get("reason") == "OOMKilled"
-        else f"kubectl logs {name(pod)} -c {one['name']} --previous"
+def _is_being_made(status: Obj) -> bool:
+    """Trouble with volumes and sandboxes is over once a container has started."""
+    listed = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    return not listed or any(
+        ((one.get("state") or {}).get("waiting") or {}).get("reason") in ("ContainerCreating", "PodInitializing")
+        for one in listed
     )
-    return Finding(says, fix, _printed(pod, one, world))
 
 
-def _printed(pod: Obj, one: Obj, world: World) -> tuple[str, ...]:
-    text = world.logs.get((name(pod), one["name"]), "")
-    return tuple(f"it printed: {line}" for line in text.strip().splitlines()[-3:])
+def _silent(pod: Obj, node: Obj | None, now: datetime) -> Finding:
+    """Bound, and its host has said nothing of it."""
+    bound = next(
+        (
+            one.get("lastTransitionTime")
+            for one in (pod.get("status") or {}).get("conditions") or ()
+            if one.get("type") == "PodScheduled"
+        ),
+        None,
+    )
+    waited, where = events.since(bound, now), pod["spec"]["nodeName"]
+    if node is None:
+        return Finding(f"there is no node {where}: nobody runs it", "delete the pod, or join that host")
+    if waited > 30:
+        says = f"its host {where} has said nothing of it for {format_duration(int(waited))}"
+        return Finding(says, f"see the log of the agent on {where}")
+    return Finding(f"its host {where} has said nothing of it yet", waits=True)
 
 
-def _end(ended: Obj) -> str:
-    text = f"ended with exit code {ended.get('exitCode', '?')}"
-    if ended.get("reason") not in (None, "Error", "Completed"):
-        text += f" ({ended['reason']})"
-    return f"{text}: {ended['message'].strip()}" if ended.get("message") else text
-
-
-def _told(world: World, pod: Obj, reasons: Collection[str], *, field: str = "") -> Iterator[Finding]:
+def _told(world: World, pod: Obj, now: datetime, reasons: tuple[str, ...]) -> Iterator[Finding]:
     """The newest event of each reason, oldest first."""
-    newest: dict[str, Obj] = {}
-    for event in sorted(world.events, key=_when):
-        about = event.get("involvedObject") or {}
-        if about.get("uid") != meta(pod).get("uid") or event.get("reason") not in reasons:
-            continue
-        if field and f"{{{field}}}" not in (about.get("fieldPath") or ""):
-            continue
-        newest[event["reason"]] = event
-    for reason, event in newest.items():
-        yield Finding(f"{reason}: {event.get('message') or ''}", waits=reason == "Pulling")
-
-
-def _when(event: Obj) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or meta(event).get("creationTimestamp") or "")
+    for event in events.last_each(events.of(world, pod, reasons)):
+        says = f"{event['reason']}: {events.text(event)}{events.ago(event, now)}"
+        yield Finding(says, _FIXES.get(event["reason"], ""))
 
 
 def _is_true(status: Obj, kind: str) -> bool:

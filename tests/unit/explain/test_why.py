@@ -48,19 +48,20 @@ def test_each_rule_says_by_how_much_a_node_falls_short() -> None:
             "the pod wants the label disk=ssd, the node has disk=hdd",
             "kubectl label node a disk=ssd --overwrite",
         ),
-        ("NodeResourcesFit", "cpu: asks for 3, 2 of 2 are free: 1 short", "ask for at most 2: the node never has more"),
+        ("NodeResourcesFit", "cpu: asks for 3, 2 of 2 are free: 1 short", "lower requests.cpu from 3 to 2"),
     ]
     assert found["b"] == [
         ("NodeUnschedulable", "it is cordoned", "kubectl uncordon b"),
         (
             "TaintToleration",
             "its taint gpu=yes:NoSchedule is not tolerated",
-            "let the pod tolerate it, or: kubectl taint nodes b gpu=yes:NoSchedule-",
+            "tolerate the taint gpu=yes:NoSchedule, or: kubectl taint nodes b gpu=yes:NoSchedule-",
         ),
     ]
     assert [rule for rule, _, _ in found["c"]] == ["NodePorts", "NodeResourcesFit"]
     assert "host port 80/TCP is pod default/busy's" in found["c"][0][1]
-    assert found["c"][1][1] == "cpu: asks for 3, 2500m of 4 are free: 500m short"
+    assert found["c"][1][1] == "cpu: asks for 3, 2.5 of 4 are free: 0.5 short"
+    assert found["c"][1][2] == "lower requests.cpu from 3 to 2.5, or free 0.5 there (pod default/busy asks for 1.5)"
 
 
 def test_the_smallest_change_is_that_of_the_node_that_needs_least() -> None:
@@ -185,11 +186,12 @@ def test_a_crash_shows_its_end_and_what_it_printed() -> None:
 def test_volumes_and_probes_are_known_from_events() -> None:
     waiting = running(containerStatuses=[container(state={"waiting": {"reason": "ContainerCreating"}})])
     mount = event(waiting, "FailedMount", 'configmap "x" not found')
-    assert 'FailedMount: configmap "x" not found' in [one.says for one in told(waiting, mount).findings]
+    (found,) = told(waiting, mount).findings
+    assert found.says == 'FailedMount: configmap "x" not found (0s ago)', "that it is being made adds nothing"
     unready = running(phase="Running", containerStatuses=[container(state={"running": {}})])
     probe = event(unready, "Unhealthy", "Readiness probe failed: 503", "spec.containers{main}")
     (found,) = told(unready, probe).findings
-    assert found.details == ("Unhealthy: Readiness probe failed: 503",)
+    assert found.says == "container main runs and is not ready: Readiness probe failed: 503 (0s ago)"
 
 
 def test_init_containers_come_first() -> None:
@@ -200,8 +202,9 @@ def test_init_containers_come_first() -> None:
         ],
         containerStatuses=[container(state={"waiting": {"reason": "PodInitializing"}})],
     )
+    made["spec"]["initContainers"] = [{"name": "one"}, {"name": "two"}]
     (found,) = told(made).findings
-    assert found.says == "init container 2 of 2, two runs"
+    assert found.says == "init container two (init container 2 of 2) runs, for 0s now"
     assert found.waits
 
 
@@ -273,7 +276,7 @@ def test_pods_that_fail_alike_are_told_once() -> None:
     assert {one["metadata"]["name"] for one in mine} == {"web-1", "p0", "p1", "p2"}
     explained = explain_workload(deployment, mine, World(nodes=(node("a"),)), NOW)
     assert explained.state == "0 of 3 pods ready"
-    assert "replicaset/web-1: FailedCreate: exceeded quota" in [one.says for one in explained.findings]
+    assert "replicaset/web-1 may not make pods: exceeded quota" in [one.says for one in explained.findings]
     assert len(explained.below) == 1
     assert "2 more of its pods are in the same way" in explained.findings[-1].says
 
