@@ -14,12 +14,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Literal, TypeAlias
 
+from orca.api.builtin import EVENTS, PODS
+from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.api.resources import Resource
+from orca.client.reach import Reach
 
 PatchKind = Literal["merge", "json", "strategic", "apply"]
 """merge (RFC 7386), json (RFC 6902, the patch is a list), strategic, apply (server-side apply, forced)."""
@@ -86,6 +91,11 @@ class WatchStream(ABC):
 
 class Client(ABC):
     """Verbs of the API. `namespace=""` means cluster scope, or for list, watch and delete_collection all namespaces."""
+
+    @cached_property
+    def reach(self) -> Reach:
+        """How those who use this client come back to a server that was away."""
+        return Reach()
 
     @abstractmethod
     async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Obj:
@@ -169,6 +179,15 @@ class Client(ABC):
     @abstractmethod
     async def create_sub(self, resource: Resource, name: str, namespace: str, subresource: str, body: Obj) -> Obj:
         """POST to a subresource: binding, eviction, token."""
+
+    async def bind(self, binding: Obj, event: Obj | None = None) -> None:
+        """Give a pod, the binding's namesake, to its ``target``, and tell it by ``event``: with the very write that
+        binds where the transport can, else after it and at best effort. ApiError as for `create_sub`."""
+        metadata = binding["metadata"]
+        await self.create_sub(PODS, metadata["name"], metadata["namespace"], "binding", binding)
+        if event is not None:
+            with suppress(ApiError):
+                await self.create(EVENTS, event)
 
     async def aclose(self) -> None:  # noqa: B027 - transports without connections have nothing to do
         """Frees connections."""

@@ -26,6 +26,7 @@ from orca.client.base import Client, ObjectList, Patch, PatchKind, Propagation, 
 from orca.client.clock import Clock, SystemClock
 from orca.client.incluster import InCluster
 from orca.client.kubeconfig import Endpoint, Kubeconfig, KubeconfigError
+from orca.client.reach import Unreachable
 
 log = structlog.get_logger()
 
@@ -282,6 +283,7 @@ class HttpsClient(Client):
                 ssl=endpoint.ssl if endpoint.ssl is not None else True,
                 server_hostname=endpoint.server_name or None,
             )
+            self.reach.heard()
             if response.status < 400:
                 return response
             async with response:
@@ -304,7 +306,7 @@ class HttpsClient(Client):
         return self._endpoint
 
     def _unreachable(self, error: BaseException) -> ApiError:
-        return errors.service_unavailable(f"{self.server} cannot be reached: {error or type(error).__name__}")
+        return Unreachable(f"{self.server} cannot be reached: {error or type(error).__name__}")
 
 
 class _HttpWatch(WatchStream):

@@ -19,6 +19,7 @@ from orca.api.objects import Obj, key
 from orca.api.resources import Resource
 from orca.client.base import Client, ObjectList
 from orca.client.clock import Clock, SystemClock
+from orca.client.reach import Unreachable
 
 log = structlog.get_logger()
 
@@ -131,6 +132,9 @@ class Informer:
                 if not self._version:
                     await self._list()
                 await self._follow()
+            except Unreachable as error:
+                log.warning("watch interrupted", resource=self.resource.group_resource, error=str(error))
+                await self._client.reach.again(self._clock)
             except ApiError as error:
                 if error.code == 410:
                     self._version = ""

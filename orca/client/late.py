@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.client.base import Client, ObjectList, Patch, PatchKind, Propagation, WatchStream
+from orca.client.reach import Reach, Unreachable
 
 
 class LateClient(Client):
@@ -15,6 +15,7 @@ class LateClient(Client):
 
     def __init__(self) -> None:
         self._client: Client | None = None
+        self._nobody = Reach()
 
     def __repr__(self) -> str:
         return f"<LateClient {self._client or 'of nobody yet'}>"
@@ -22,11 +23,16 @@ class LateClient(Client):
     def use(self, client: Client) -> None:
         """Hand every call to `client` from now on; it is closed with this one."""
         self._client = client
+        self._nobody.heard()
+
+    @property
+    def reach(self) -> Reach:
+        return self._nobody if self._client is None else self._client.reach
 
     @property
     def _now(self) -> Client:
         if self._client is None:
-            raise ApiError(503, "ServiceUnavailable", "this host has not joined a cluster yet")
+            raise Unreachable("this host has not joined a cluster yet")
         return self._client
 
     async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Obj:
