@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import signal
@@ -16,7 +17,7 @@ from contextlib import suppress
 
 import pytest
 
-from orca.api.builtin import CONFIGMAPS, NAMESPACES, NODES, PODS
+from orca.api.builtin import CONFIGMAPS, EVENTS, NAMESPACES, NODES, PODS
 from orca.api.errors import ApiError, is_conflict
 from orca.api.objects import Obj
 from orca.client.http import HttpsClient
@@ -111,9 +112,10 @@ KINDS: tuple[tuple[Callable[[str], Obj], int], ...] = (
 
 
 class Crowd:
-    """The pods of the soak; ``pods`` is a cache of them."""
+    """The pods of the soak on a host; ``pods`` is a cache of them."""
 
-    def __init__(self, client: HttpsClient, pods: Informer) -> None:
+    def __init__(self, host: Host, client: HttpsClient, pods: Informer) -> None:
+        self._host = host
         self._client = client
         self._pods = pods
         self._made = 0
@@ -155,9 +157,18 @@ class Crowd:
     async def settled(self, seconds: float = 240.0) -> None:
         """Each pod has become what its kind becomes."""
         deadline = time.monotonic() + seconds
-        while left := [pod["metadata"]["name"] for pod in self._pods.list() if not _as_it_should_be(pod)]:
-            assert time.monotonic() < deadline, left
+        while left := [pod for pod in self._pods.list() if not _as_it_should_be(pod)]:
+            assert time.monotonic() < deadline, await self._told(left[:3])
             await asyncio.sleep(0.5)
+
+    async def _told(self, pods: list[Obj]) -> str:
+        """What there is to know of pods that hang, and the last lines of their host's agent."""
+        lines = []
+        for pod in pods:
+            events = await self._client.list(EVENTS, SPACE, fields=f"involvedObject.name={pod['metadata']['name']}")
+            told = [f"{e['lastTimestamp']} {e['reason']} x{e['count']}: {e['message']}" for e in events.items]
+            lines += [json.dumps({"metadata": pod["metadata"], "status": pod.get("status")}), *told]
+        return "\n".join([*lines, "", *self._host.log("agent").read_text().splitlines()[-100:]])
 
     async def clear(self, seconds: float = 240.0) -> None:
         """Delete all, and wait until the API has none."""
@@ -231,7 +242,7 @@ async def test_a_full_host_that_is_churned_leaks_nothing(lab: Lab, client: Https
     pods = Informer(client, PODS, namespace=SPACE)
     following = asyncio.create_task(pods.run())
     await pods.synced()
-    crowd = Crowd(client, pods)
+    crowd = Crowd(host, client, pods)
     try:
         # Once around, so that pools and caches are filled and what is made once is there.
         await asyncio.gather(*(crowd.add() for _ in range(PODS_AT_ONCE)))
