@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -172,17 +173,34 @@ class EventRecorder:
             return
         moment = self._clock.now()
         stamp = format_time(moment)
-        fresh = _Seen(f"{reference['name']}.{int(moment.timestamp() * 1e6) * 1000 + len(self._seen) % 1000:x}")
-        seen: _Seen = self._seen.touch(identity, fresh)
+        seen: _Seen = self._seen.touch(identity, _Seen(self._name(reference, moment)))
         seen.count += 1
         seen.first = seen.first or stamp
-        metadata: Obj = {"name": seen.name, "namespace": reference.get("namespace") or "default"}
+        event = self._composed(seen, reference, kind, reason, message, stamp)
         if annotations:
-            metadata["annotations"] = dict(annotations)
-        event = {
+            event["metadata"]["annotations"] = dict(annotations)
+        self._unsent[seen.name] = (seen, event, self._clock.monotonic())
+        if len(self._senders) < SENDERS:
+            sender = asyncio.get_running_loop().create_task(self._send_all())
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+
+    def new(self, obj: Obj, kind: str, reason: str, message: str) -> Obj:
+        """An event about what happens to ``obj`` only once, for whoever writes it together with what it tells of:
+        neither sent nor remembered here."""
+        moment, reference = self._clock.now(), _reference(obj, "")
+        stamp = format_time(moment)
+        seen = _Seen(self._name(reference, moment), 1, stamp)
+        return self._composed(seen, reference, kind, reason, message[:1024], stamp)
+
+    def _name(self, reference: Obj, moment: datetime) -> str:
+        return f"{reference['name']}.{int(moment.timestamp() * 1e6) * 1000 + len(self._seen) % 1000:x}"
+
+    def _composed(self, seen: _Seen, reference: Obj, kind: str, reason: str, message: str, stamp: str) -> Obj:
+        return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": metadata,
+            "metadata": {"name": seen.name, "namespace": reference.get("namespace") or "default"},
             "involvedObject": reference,
             "reason": reason,
             "message": message,
@@ -195,11 +213,6 @@ class EventRecorder:
             "reportingComponent": self._component,
             "reportingInstance": self._host,
         }
-        self._unsent[seen.name] = (seen, event, self._clock.monotonic())
-        if len(self._senders) < SENDERS:
-            sender = asyncio.get_running_loop().create_task(self._send_all())
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
 
     async def flush(self) -> None:
         """Returns when everything recorded so far has been sent or dropped."""

@@ -10,7 +10,9 @@ import numpy as np
 
 from orca.scheduler.filters import Failure, Task
 from orca.scheduler.profile import DEFAULT, Profile
+from orca.scheduler.scores.base import Alone
 from orca.scheduler.snapshot import Floats, Mask, Rows, Snapshot
+from orca.scheduler.standing import NO, standing
 
 NO_NODES = "no nodes available to schedule pods"
 EXPLAINED = 20
@@ -83,6 +85,10 @@ def decide(task: Task, snapshot: Snapshot, turn: int = 0, profile: Profile = DEF
     if wished is not None and all(rule.allows(task, snapshot, wished) for rule in profile.filters):
         decision.node = preferred
         return decision
+    if decision.nodes > EXPLAINED and not profile.percentage:
+        decision.node = _chosen(task, snapshot, turn, decision, profile)
+        if decision.node:
+            return decision
     fits = snapshot.alive.copy()
     for rule in profile.filters:
         failed: Mask | None = None
@@ -108,6 +114,35 @@ def decide(task: Task, snapshot: Snapshot, turn: int = 0, profile: Profile = DEF
     if decision.nodes > EXPLAINED:
         decision.failures = []
     return decision
+
+
+def _chosen(task: Task, snapshot: Snapshot, turn: int, decision: Decision, profile: Profile) -> str:
+    """The same node as by all rules one after the other, without what would explain it; "" when none fits."""
+    points = standing(task, snapshot, profile)
+    around = [rule for rule in profile.filters if not rule.alone and rule.concerns(task, snapshot)]
+    scores = [
+        score
+        for score in profile.scores
+        if not isinstance(score.rate, Alone) and (score.speaks is None or score.speaks(task, snapshot))
+    ]
+    if not around and not scores:
+        most = points.max(initial=NO)
+        equals = np.flatnonzero(points == most)
+        return decision.names[equals[turn % len(equals)]] if most > NO else ""
+    fits = points > NO
+    for rule in around:
+        for failure in rule.check(task, snapshot, fits):
+            fits = fits & ~failure.nodes
+    rows = np.flatnonzero(fits)
+    if not len(rows):
+        return ""
+    totals = points[rows]
+    for score in scores:
+        rated = score.rate(task, snapshot, rows)
+        if rated is not None:
+            totals += score.weight * np.floor(rated)
+    equals = np.flatnonzero(totals == totals.max())
+    return decision.names[rows[equals[turn % len(equals)]]]
 
 
 def _best(task: Task, snapshot: Snapshot, rows: Rows, turn: int, decision: Decision, profile: Profile) -> str:

@@ -26,7 +26,7 @@ class PreemptionArgs:
 TRIED = PreemptionArgs()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Profile:
     """`preemption` None: nobody is ended for others. `percentage`: of all nodes, how many possible ones are enough to
     choose from; 0: all are compared. `gates`: whether scheduling gates hold pods back."""

@@ -33,6 +33,8 @@ class Waiting:
     rules: frozenset[str] = field(default_factory=frozenset)
     group: object = None
     """Parked pods of one group are helped by the same."""
+    awaits: str = ""
+    """The node on which room is being made for it."""
 
     def backoff(self, first: float, last: float) -> float:
         """Seconds to wait after the last failure."""
@@ -47,7 +49,8 @@ class SchedulingQueue:
     def __init__(self, clock: Clock, first_backoff: float = FIRST_BACKOFF, last_backoff: float = LAST_BACKOFF) -> None:
         self._clock = clock
         self._backoff = (first_backoff, last_backoff)
-        self._groups: dict[object, set[str]] = {}
+        self._groups: dict[object, dict[str, None]] = {}
+        self._awaiting: dict[str, set[str]] = {}
         self._flushed = clock.monotonic()
         self._known: dict[str, Waiting] = {}
         self._active: list[tuple[int, float, int, str]] = []
@@ -107,9 +110,10 @@ class SchedulingQueue:
                 return self._known[pod_uid]
         return None
 
-    def failed(self, pod_uid: str, rules: frozenset[str], *, alone: bool = False) -> None:
+    def failed(self, pod_uid: str, rules: frozenset[str], *, awaits: str = "") -> None:
         """No node fits: park it until something happens that may help. Without rules (an error, not a verdict) it
-        comes back by itself after its backoff. `alone`: what helps it need not help those that are like it."""
+        comes back by itself after its backoff. `awaits`: the node on which room is being made for it; what happens
+        there need not help those that are like it."""
         waiting = self._known.get(pod_uid)
         if waiting is None:
             return
@@ -118,18 +122,31 @@ class SchedulingQueue:
         waiting.rules = rules
         if rules:
             self._parked.add(pod_uid)
-            waiting.group = pod_uid if alone else _group(waiting)
-            self._groups.setdefault(waiting.group, set()).add(pod_uid)
+            waiting.awaits = awaits
+            waiting.group = (_group(waiting), bool(awaits))
+            self._groups.setdefault(waiting.group, {})[pod_uid] = None
+            if awaits:
+                self._awaiting.setdefault(awaits, set()).add(pod_uid)
         else:
             self._delay(pod_uid)
 
-    def helped(self, rules: frozenset[str] | None, can: Callable[[Waiting], bool] | None = None) -> None:
-        """Something happened that may help pods failed by any of `rules` (None: every pod), if `can` says so. It is
-        asked once for all pods that are alike, not for each."""
+    def helped(
+        self, rules: frozenset[str] | None, can: Callable[[Waiting], bool] | None = None, *, on: str = ""
+    ) -> None:
+        """Something happened, on the node `on`, that may help pods failed by any of `rules` (None: every pod), if `can`
+        says so. It is asked once for all pods that are alike, and about each that awaits room on that node."""
         if not self._parked:
             return
+        here = list(self._awaiting.get(on, ())) if on else []
+        for pod_uid in here:
+            one = self._known[pod_uid]
+            if (rules is None or one.rules & rules) and (can is None or can(one)):
+                self._unpark(pod_uid)
         for members in list(self._groups.values()):
-            one = self._known[next(iter(members))]
+            first = next((one for one in members if one not in here), None)
+            if first is None:
+                continue
+            one = self._known[first]
             if (rules is None or one.rules & rules) and (can is None or can(one)):
                 for pod_uid in list(members):
                     self._unpark(pod_uid)
@@ -187,11 +204,17 @@ class SchedulingQueue:
         if pod_uid not in self._parked:
             return
         self._parked.discard(pod_uid)
-        group = self._known[pod_uid].group
-        members = self._groups[group]
-        members.discard(pod_uid)
+        waiting = self._known[pod_uid]
+        members = self._groups[waiting.group]
+        del members[pod_uid]
         if not members:
-            del self._groups[group]
+            del self._groups[waiting.group]
+        if waiting.awaits:
+            there = self._awaiting[waiting.awaits]
+            there.discard(pod_uid)
+            if not there:
+                del self._awaiting[waiting.awaits]
+            waiting.awaits = ""
 
     def _delay(self, pod_uid: str) -> None:
         waiting = self._known[pod_uid]

@@ -191,7 +191,7 @@ class Scheduler:
             self._nominations.drop(uid(pod))
             placed = self.snapshot.placed[uid(pod)]
             if known is None or known.awaited or known.labels != placed.labels:
-                self.queue.helped(JOINED, lambda one: self._hints.joined(one.pod, one.rules, placed))
+                self.queue.helped(JOINED, lambda one: self._hints.joined(one.pod, one.rules, placed), on=placed.node)
             if known is not None and not known.awaited and _shrank(known.shape.requests, placed.shape.requests):
                 self._freed(placed)
         elif self._mine(pod):
@@ -206,7 +206,7 @@ class Scheduler:
             self._nominations.drop(uid(pod))
 
     def _freed(self, placed: Placed) -> None:
-        self.queue.helped(None, lambda one: self._hints.gone(one.pod, one.rules, placed))
+        self.queue.helped(None, lambda one: self._hints.gone(one.pod, one.rules, placed), on=placed.node)
 
     def _mine(self, pod: Obj) -> bool:
         spec = pod["spec"]
@@ -233,7 +233,7 @@ class Scheduler:
 
     def _node_added(self, node: Obj) -> None:
         self.snapshot.set_node(node)
-        self.queue.helped(None, self._helped_by(node))
+        self.queue.helped(None, self._helped_by(node), on=name(node))
 
     def _helped_by(self, node: Obj) -> Callable[[Waiting], bool]:
         return lambda one: self._hints.node(one.pod, name(node))
@@ -242,7 +242,7 @@ class Scheduler:
         self.snapshot.set_node(node)
         if _differs(old, node):
             # Whatever a pod failed by elsewhere: the node may be one that it has not been tried on.
-            self.queue.helped(None, self._helped_by(node))
+            self.queue.helped(None, self._helped_by(node), on=name(node))
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 
@@ -274,7 +274,7 @@ class Scheduler:
         else:
             preemption = self._preempt(pod, decision)
             rules = frozenset(decision.rules) or frozenset(("NoNodes",))
-            self.queue.failed(uid(pod), rules, alone=bool(preemption.node))
+            self.queue.failed(uid(pod), rules, awaits=preemption.node)
             work = self._tell(pod, decision, preemption)
         task = asyncio.create_task(work)
         self._bindings.add(task)
@@ -379,8 +379,9 @@ class Scheduler:
             "metadata": {"name": name(pod), "namespace": namespace(pod), "uid": uid(pod)},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
+        told = f"Successfully assigned {key(pod)} to {node}"
         try:
-            await self._client.create_sub(PODS, name(pod), namespace(pod), "binding", binding)
+            await self._client.bind(binding, self._events(pod).new(pod, "Normal", "Scheduled", told))
         except ApiError as error:
             self._unassume(pod)
             if not is_not_found(error):
@@ -395,7 +396,6 @@ class Scheduler:
         # From here on the watch confirms it; until then it stays assumed.
         self.queue.remove(uid(pod))
         self._nominations.drop(uid(pod))
-        self._events(pod).event(pod, "Normal", "Scheduled", f"Successfully assigned {key(pod)} to {node}")
 
     def _unassume(self, pod: Obj) -> None:
         if self._assumed.pop(uid(pod), None) is not None:

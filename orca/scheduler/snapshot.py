@@ -133,6 +133,8 @@ class Snapshot:
         self.namespaces: dict[str, dict[str, str]] = {}
         self.storage = Volumes()
         self.image_nodes: Counter[str] = Counter()
+        self.taints: Counter[str] = Counter()
+        """Of all nodes, by effect."""
         self.carriers: Counter[Carried] = Counter()
         """Terms of placed pods about other pods, each with how many pods carry it."""
         self._terms: dict[str, SelectorIndex[Carried]] = {kind: SelectorIndex() for kind in (ANTI, REQUIRED, PREFERRED)}
@@ -162,8 +164,8 @@ class Snapshot:
             self.slots[node.name] = slot
         old = self.nodes[slot]
         if old is not None:
-            self.image_nodes.subtract(old.images.keys())
-        self.image_nodes.update(node.images.keys())
+            self._tally(old, -1)
+        self._tally(node, 1)
         self.nodes[slot] = node
         fresh = not self.alive[slot]
         self.alive[slot] = True
@@ -182,7 +184,7 @@ class Snapshot:
             return
         old = self.nodes[slot]
         if old is not None:
-            self.image_nodes.subtract(old.images.keys())
+            self._tally(old, -1)
         self.nodes[slot] = None
         self.alive[slot] = False
         for array in (self.allocatable, self.used, self.nonzero):
@@ -195,6 +197,12 @@ class Snapshot:
         self._touch(slot)
         self._free.append(slot)
         self._nodes_changed()
+
+    def _tally(self, node: Node, sign: int) -> None:
+        for image in node.images:
+            self.image_nodes[image] += sign
+        for taint in node.taints:
+            self.taints[taint["effect"]] += sign
 
     def _nodes_changed(self) -> None:
         self.version += 1
@@ -346,7 +354,8 @@ class Snapshot:
             self._kept[shape, question] = _Kept(values, len(self._changes))
             return values
         if found.seen < len(self._changes):
-            changed = np.array(list(set(self._changes[found.seen :])), dtype=np.intp)
+            news = self._changes[found.seen :]
+            changed = np.array(news if len(news) == 1 else list(set(news)), dtype=np.intp)
             found.values[changed] = answer(changed)
             found.seen = len(self._changes)
         return cast("NDArray[S]", found.values)

@@ -138,6 +138,9 @@ class LocalClient(Client):
     async def create_sub(self, resource: Resource, name: str, namespace: str, subresource: str, body: Obj) -> Obj:
         return await self._verbs.create_sub(self._call(), resource, name, namespace, subresource, thaw(body))
 
+    async def bind(self, binding: Obj, event: Obj | None = None) -> None:
+        await self._verbs.bind(self._call(), binding, event)
+
 
 class LocalWatch(WatchStream):
     """A watch on the store, in the Client's words. Bookmarks come as objects with kind and resourceVersion."""

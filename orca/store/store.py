@@ -266,7 +266,7 @@ class Store:
         return await self._etcd.put(key, value, revision, await self._leases.lease(ttl))
 
     def _ttl(self, resource: Resource) -> int:
-        return self._lifetimes.get(resource.storage, resource.ttl)
+        return self._lifetimes.get(resource.storage, resource.ttl or 0)
 
     def presence(self, resource: Resource, obj: Obj, ttl: int) -> Presence:
         """Stores `obj` for as long as its `run` runs, and at most `ttl` seconds longer."""

@@ -126,7 +126,9 @@ class Bench:
     async def run(self, workload: Workload) -> Row:
         """Set up, measure, judge."""
         try:
+            began = time.perf_counter()
             await self._prepare(workload)
+            click.echo(f"{workload.title}: prepared in {time.perf_counter() - began:.0f} s", err=True)
             watched = Watched(self._client)
             watching = asyncio.create_task(watched.follow())
             await asyncio.sleep(0.5)

@@ -7,10 +7,11 @@ from contextlib import suppress
 
 import pytest
 
-from orca.api.builtin import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, PODS
+from orca.api.builtin import CONFIGMAPS, DEPLOYMENTS, EVENTS, NAMESPACES, PODS
 from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from orca.api.objects import Obj
 from orca.client.base import Client, WatchEvent
+from orca.client.events import EventRecorder
 from tests.support.patience import PATIENCE
 
 
@@ -165,6 +166,28 @@ class ClientContract:
         await client.delete(PODS, "graceful", namespace, grace_seconds=0)
         with pytest.raises(ApiError):
             await client.get(PODS, "graceful", namespace)
+
+    async def test_a_binding_is_told_once_and_only_if_it_holds(self, client: Client, namespace: str) -> None:
+        bare = await client.create(PODS, pod("told", namespace))
+        recorder = EventRecorder(client, "scheduler-of-the-test")
+        for node in ("first", "second"):
+            binding = {
+                "apiVersion": "v1",
+                "kind": "Binding",
+                "metadata": {"name": "told", "namespace": namespace},
+                "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+            }
+            event = recorder.new(bare, "Normal", "Scheduled", f"Successfully assigned to {node}")
+            if node == "first":
+                await client.bind(binding, event)
+            else:
+                with pytest.raises(ApiError) as caught:
+                    await client.bind(binding, event)
+                assert is_conflict(caught.value)
+        told = [one for one in (await client.list(EVENTS, namespace)).items if one["reason"] == "Scheduled"]
+        assert [(one["message"], one["count"]) for one in told] == [("Successfully assigned to first", 1)]
+        assert told[0]["involvedObject"]["uid"] == bare["metadata"]["uid"]
+        assert (await client.get(PODS, "told", namespace))["spec"]["nodeName"] == "first"
 
     async def test_list_selects(self, client: Client, namespace: str) -> None:
         for number in range(5):

@@ -16,7 +16,8 @@ from orca.scheduler.filters.pod_topology_spread import PodTopologySpread
 from orca.scheduler.profile import Profile
 from orca.scheduler.scores import SCORES, Score
 from orca.scheduler.scores.affinity import node_affinity, pod_affinity
-from orca.scheduler.scores.resources import allocation, balanced_allocation
+from orca.scheduler.scores.base import Rate
+from orca.scheduler.scores.resources import Allocation, BalancedAllocation
 from orca.scheduler.scores.spread import topology_spread
 
 _FILTER, _SCORE = ("preFilter", "filter"), ("preScore", "score")
@@ -139,15 +140,20 @@ def profile(name: str, plugins: Enabled, args: Arguments, percentage: int) -> Pr
         "InterPodAffinity": InterPodAffinity(),
     }
     filters = tuple(made.get(rule.name, rule) for rule in FILTERS if rule.name in plugins.at["filter"])
-    rates = {
+    rates: dict[str, Rate] = {
         "NodeAffinity": partial(node_affinity, added=args.preferred_nodes),
         "PodTopologySpread": partial(topology_spread, defaults=args.spread),
         "InterPodAffinity": partial(pod_affinity, hard_weight=args.hard_weight, ignore_existing=args.ignore_existing),
-        "NodeResourcesFit": partial(allocation, strategy=args.strategy),
-        "NodeResourcesBalancedAllocation": partial(balanced_allocation, resources=args.balanced),
+        "NodeResourcesFit": Allocation(args.strategy),
+        "NodeResourcesBalancedAllocation": BalancedAllocation(args.balanced),
     }
     scores = tuple(
-        Score(score.name, plugins.weights.get(score.name, _WEIGHTS[score.name]), rates.get(score.name, score.rate))
+        Score(
+            score.name,
+            plugins.weights.get(score.name, _WEIGHTS[score.name]),
+            rates.get(score.name, score.rate),
+            None if score.name == "NodeAffinity" and args.preferred_nodes else score.speaks,
+        )
         for score in SCORES
         if score.name in plugins.at["score"]
     )

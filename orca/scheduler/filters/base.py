@@ -48,6 +48,12 @@ class Filter(ABC):
     """One rule, by the name of kube-scheduler's plugin."""
 
     name: str
+    alone = False
+    """Whether what it says depends on nothing but the node, its pods and the pod's shape."""
+
+    def concerns(self, task: Task, snapshot: Snapshot) -> bool:
+        """Whether it has anything to say about a pod."""
+        return True
 
     @abstractmethod
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:

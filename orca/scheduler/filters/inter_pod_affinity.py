@@ -54,12 +54,14 @@ class InterPodAffinity(Filter):
                 allowed &= occupied(topology, counts)
         return allowed
 
-    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+    def concerns(self, task: Task, snapshot: Snapshot) -> bool:
         shape = task.shape
-        own = shape.affinity or shape.anti_affinity
-        if not own and not snapshot.terms_about(ANTI, task.namespace, task.labels):
+        if shape.affinity or shape.anti_affinity:
             return True
-        return super().allows(task, snapshot, slot)
+        return bool(snapshot.terms_about(ANTI, task.namespace, task.labels))
+
+    def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
+        return not self.concerns(task, snapshot) or super().allows(task, snapshot, slot)
 
 
 def meets(snapshot: Snapshot, term: PodTerm, placed: Placed) -> bool:

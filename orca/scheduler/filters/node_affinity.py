@@ -30,6 +30,7 @@ class NodeAffinity(Filter):
     """`added`: terms of the profile's ``addedAffinity``, one of which a node has to meet as well; None: none."""
 
     name = "NodeAffinity"
+    alone = True
 
     def __init__(self, added: tuple[NodeTerm, ...] | None = None) -> None:
         self._added = added

@@ -11,6 +11,9 @@ from orca.scheduler.snapshot import Mask, Snapshot
 class NodeName(Filter):
     name = "NodeName"
 
+    def concerns(self, task: Task, snapshot: Snapshot) -> bool:
+        return bool(task.pod["spec"].get("nodeName"))
+
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
         wanted = task.pod["spec"].get("nodeName")
         if wanted:

@@ -22,6 +22,7 @@ def clash(wanted: HostPort, taken: HostPort) -> bool:
 
 class NodePorts(Filter):
     name = "NodePorts"
+    alone = True
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
         wanted = task.shape.ports

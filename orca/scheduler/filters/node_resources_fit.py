@@ -14,6 +14,7 @@ class NodeResourcesFit(Filter):
     somebody else's business."""
 
     name = "NodeResourcesFit"
+    alone = True
 
     def __init__(self, ignored: frozenset[str] = frozenset(), ignored_groups: frozenset[str] = frozenset()) -> None:
         self._ignored = ignored
@@ -49,7 +50,7 @@ class NodeResourcesFit(Filter):
         return fits
 
     def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
-        used, allocatable = snapshot.used[slot], snapshot.allocatable[slot]
+        used, allocatable = snapshot.used[slot].tolist(), snapshot.allocatable[slot].tolist()
         if used[PODS] + 1 > allocatable[PODS]:
             return False
         for resource, amount in task.shape.requests.items():

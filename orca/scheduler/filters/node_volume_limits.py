@@ -14,6 +14,9 @@ from orca.scheduler.volumes import claim_keys
 class NodeVolumeLimits(Filter):
     name = "NodeVolumeLimits"
 
+    def concerns(self, task: Task, snapshot: Snapshot) -> bool:
+        return bool(self._wanted(task, snapshot))
+
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
         wanted = self._wanted(task, snapshot)
         if not wanted:

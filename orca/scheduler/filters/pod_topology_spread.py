@@ -65,6 +65,9 @@ class PodTopologySpread(Filter):
             return []
         return [one for one in self._defaults.of(task) if one.hard]
 
+    def concerns(self, task: Task, snapshot: Snapshot) -> bool:
+        return bool(self.constraints(task))
+
     def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
         return not self.constraints(task) or super().allows(task, snapshot, slot)
 

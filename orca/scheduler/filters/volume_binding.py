@@ -19,8 +19,11 @@ from orca.scheduler.volumes import claims_of, zones_fit
 class _OfVolumes(Filter):
     """A rule that says nothing about pods without volumes."""
 
+    def concerns(self, task: Task, snapshot: Snapshot) -> bool:
+        return bool(task.pod["spec"].get("volumes"))
+
     def allows(self, task: Task, snapshot: Snapshot, slot: int) -> bool:
-        return not task.pod["spec"].get("volumes") or super().allows(task, snapshot, slot)
+        return not self.concerns(task, snapshot) or super().allows(task, snapshot, slot)
 
 
 class VolumeClaims(_OfVolumes):

@@ -29,6 +29,14 @@ def node_affinity(
     return scaled(snapshot.remembered(task.shape, f"preferred nodes {hash(added) if added else 0}", answer)[rows])
 
 
+def is_drawn(task: Task, snapshot: Snapshot) -> bool:
+    """Whether the pod, or one that is there, would like to have something near or far."""
+    if task.shape.preferred_affinity:
+        return True
+    kinds = (PREFERRED, REQUIRED)
+    return any(snapshot.terms_about(kind, task.namespace, task.labels) for kind in kinds)
+
+
 def pod_affinity(
     task: Task, snapshot: Snapshot, rows: Rows, hard_weight: int = 1, ignore_existing: bool = False
 ) -> Floats | None:

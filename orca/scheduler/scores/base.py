@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,13 +14,35 @@ from orca.scheduler.snapshot import Floats, Rows, Snapshot
 BEST = 100.0
 
 
+Rate = Callable[[Task, Snapshot, Rows], Floats | None]
+"""(pod, cluster, rows) -> 0 to 100 for each of the rows; None: all are alike."""
+
+
+class Alone(ABC):
+    """A rate that depends on nothing but a node and its pods. Of one node it is worked out without numpy, whose calls
+    cost more than what they do there; both ways come to the very same number."""
+
+    @abstractmethod
+    def rows(self, task: Task, snapshot: Snapshot, rows: Rows) -> Floats:
+        """0 to 100 for each row."""
+
+    @abstractmethod
+    def row(self, task: Task, snapshot: Snapshot, slot: int) -> float:
+        """Of one row."""
+
+    def __call__(self, task: Task, snapshot: Snapshot, rows: Rows) -> Floats | None:
+        return self.rows(task, snapshot, rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`rate(task, snapshot, rows)` gives 0 to 100 for each of `rows` (indices); None: all are alike."""
+    """A rate by the name of kube-scheduler's plugin, and how much it counts."""
 
     name: str
     weight: int
-    rate: Callable[[Task, Snapshot, Rows], Floats | None]
+    rate: Rate
+    speaks: Callable[[Task, Snapshot], bool] | None = None
+    """Whether the rate may tell nodes apart for a pod at all; None: it always may."""
 
 
 def scaled(values: Floats, *, reverse: bool = False) -> Floats | None:

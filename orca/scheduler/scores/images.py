@@ -12,11 +12,17 @@ LEAST_BYTES = 23 * 1024 * 1024
 MOST_BYTES = 1000 * 1024 * 1024
 
 
+def has_images(task: Task, snapshot: Snapshot) -> bool:
+    """Whether any node has an image of the pod's."""
+    known = snapshot.image_nodes
+    return bool(known) and any(known.get(full_name(image)) for image in task.shape.images)
+
+
 def image_locality(task: Task, snapshot: Snapshot, rows: Rows) -> Floats | None:
     """Between 23 MB and 1000 MB a container."""
-    names = [full_name(image) for image in task.shape.images]
-    if not any(snapshot.image_nodes.get(name) for name in names):
+    if not has_images(task, snapshot):
         return None
+    names = [full_name(image) for image in task.shape.images]
     share = {name: snapshot.image_nodes[name] / max(len(snapshot.slots), 1) for name in names}
     present = np.zeros(len(rows))
     for at, slot in enumerate(rows):

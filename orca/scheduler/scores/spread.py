@@ -13,6 +13,11 @@ from orca.scheduler.scores.base import BEST
 from orca.scheduler.snapshot import HOSTNAME, Floats, Rows, Snapshot
 
 
+def spreads(task: Task, snapshot: Snapshot) -> bool:
+    """Whether the pod may have constraints, its own or a profile's."""
+    return bool(task.shape.spread) or task.default_selector is not None
+
+
 def topology_spread(task: Task, snapshot: Snapshot, rows: Rows, defaults: Defaults = SYSTEM) -> Floats | None:
     """The fewer siblings in a node's domains the better; domains weigh by the logarithm of how many there are."""
     constraints = [one for one in defaults.of(task) if not one.hard]

@@ -93,7 +93,28 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
     raise AssertionError("unreachable")
 
 
+async def composed(core: Core, call: Call, resource: Resource, space: str, obj: Obj) -> Attributes:
+    """``obj``, which is well formed, has a name and becomes ours, as it may be written: completed, admitted, validated.
+    For whoever writes it together with something else, within :meth:`Chain.guard`. Raises ApiError 400, 403, 422."""
+    settle_identity(resource, obj, space)
+    strategy.apply_defaults(resource, obj)
+    ownership.created(core, call, resource, obj)
+    attributes = await _completed(core, call, resource, space, obj, generated=False)
+    assert attributes.obj is not None
+    await _judge(core, call, resource, attributes.obj, attributes)
+    return attributes
+
+
 async def _create_once(core: Core, call: Call, resource: Resource, space: str, obj: Obj, generated: bool) -> Entry:
+    attributes = await _completed(core, call, resource, space, obj, generated)
+    assert attributes.obj is not None
+    if resource is SERVICES:
+        return await _create_service(core, call, attributes.obj, attributes)
+    return await _finish(core, call, resource, attributes.obj, attributes)
+
+
+async def _completed(core: Core, call: Call, resource: Resource, space: str, obj: Obj, generated: bool) -> Attributes:
+    """After the mutating pass of admission and with all that the system itself sets."""
     fields = ensure_meta(obj)
     attributes = core.attributes(call, "CREATE", resource, space, fields.get("name") or "", obj, None)
     await core.admission.admit(attributes)
@@ -111,9 +132,8 @@ async def _create_once(core: Core, call: Call, resource: Resource, space: str, o
     fields["creationTimestamp"] = format_time(core.clock.now())
     if resource is CERTIFICATESIGNINGREQUESTS:
         _stamp_requester(obj, attributes.user)
-    if resource is SERVICES:
-        return await _create_service(core, call, obj, attributes)
-    return await _finish(core, call, resource, obj, attributes)
+    attributes.obj = obj
+    return attributes
 
 
 async def _create_service(core: Core, call: Call, wanted: Obj, attributes: Attributes) -> Entry:
@@ -144,13 +164,18 @@ def _stamp_requester(obj: Obj, user: UserInfo) -> None:
         spec["extra"] = {key: list(values) for key, values in user.extra.items()}
 
 
-async def _finish(core: Core, call: Call, resource: Resource, obj: Obj, attributes: Attributes) -> Entry:
+async def _judge(core: Core, call: Call, resource: Resource, obj: Obj, attributes: Attributes) -> None:
+    """Validation and the validating pass of admission. Raises ApiError."""
     problems = await judged(resource, lambda: strategy.validate_create(resource, obj))
     if problems:
         raise invalid(resource, meta(obj).get("name") or "", problems)
     if not call.trusted:
         call.options.warnings.extend(on_write(resource, obj, None))
     await core.admission.validate(attributes)
+
+
+async def _finish(core: Core, call: Call, resource: Resource, obj: Obj, attributes: Attributes) -> Entry:
+    await _judge(core, call, resource, obj, attributes)
     if call.dry_run:
         await _must_be_absent(core, resource, obj)
         return unstored(obj)

@@ -191,6 +191,11 @@ class Verbs:
         """Apply replicas."""
         return await scaling.apply_scale(self.core, call, resource, space, object_name, body, duplicates)
 
+    async def bind(self, call: Call, binding: Obj, event: Obj | None) -> None:
+        """A binding that one of our own components made, with the event that tells of it."""
+        metadata = binding["metadata"]
+        await pods.bind(self.core, call, metadata["namespace"], metadata["name"], binding, event)
+
     async def create_sub(
         self,
         call: Call,

@@ -5,9 +5,10 @@ Reference: k8s.io/kubernetes ``pkg/registry/core/pod/storage``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from orca.api.builtin import PODDISRUPTIONBUDGETS, PODS
+from orca.api.builtin import EVENTS, PODDISRUPTIONBUDGETS, PODS
 from orca.api.errors import (
     ApiError,
     FieldError,
@@ -23,17 +24,20 @@ from orca.api.selectors import from_label_selector
 from orca.api.times import format_time
 from orca.server.options import DeleteOptions
 from orca.server.verbs.core import Call, Core
+from orca.server.verbs.creating import composed
 from orca.server.verbs.deleting import delete
-from orca.store import Entry
+from orca.store import Also, Entry, Raced
 
 _SUCCESS: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 _ATTEMPTS = 16
+_NO_ROOM = 403  # within a quota of events
 _MOST_DISRUPTED = 2000
 """Evictions that the budget's controller may be behind with."""
 
 
-async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj) -> Obj:
-    """Give the pod to ``target.name``. Raises ApiError 404, 409 when it has a node or is going, 422."""
+async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj, event: Obj | None = None) -> Obj:
+    """Give the pod to ``target.name``; an ``event`` that tells of it, which becomes ours, is written in the same
+    transaction, unless it may not be written. Raises ApiError 404, 409 when it has a node or is going, 422."""
     target = body.get("target") or {}
     node = target.get("name") or ""
     problems: list[FieldError] = []
@@ -55,9 +59,33 @@ async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj) -> 
 
     if call.dry_run:
         change((await core.read(PODS, space, pod_name)).obj)
-    else:
+    elif event is None or not await _told(core, call, space, pod_name, change, event):
         await core.store.update(PODS, space, pod_name, change)
     return _SUCCESS
+
+
+async def _told(core: Core, call: Call, space: str, pod_name: str, change: Callable[[Obj], Obj], event: Obj) -> bool:
+    """Write a change of a pod together with the event of it. False when nothing was written on the event's account.
+    Raises ApiError 404, 409 on the pod's."""
+    try:
+        attributes = await composed(core, call, EVENTS, space, event)
+    except ApiError:
+        return False
+    assert attributes.obj is not None
+    beside = Also(EVENTS, space, name(attributes.obj), attributes.obj, 0)
+
+    async def write(also: Sequence[Also]) -> None:
+        await core.store.update(PODS, space, pod_name, change, also=(beside, *also))
+
+    try:
+        await core.admission.guard(attributes, write)
+    except Raced:
+        return False
+    except ApiError as error:
+        if error.code != _NO_ROOM:
+            raise
+        return False
+    return True
 
 
 def _bound(core: Core, pod: Obj, pod_name: str, node: str, wanted_uid: str | None, binding: Obj) -> Obj:
