@@ -34,15 +34,14 @@ def build(resource: Resource, owner: Obj, number: int, collisions: int | None) -
     """The revision of the owner's present template, not yet created."""
     digest = template_hash(owner["spec"]["template"], collisions)
     template_labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
-    kept = {k: v for k, v in (meta(owner).get("annotations") or {}).items() if not k.endswith(_OWN_ANNOTATIONS)}
     metadata: Obj = {
         "name": f"{name(owner)}-{digest}",
         "namespace": namespace(owner),
         "labels": {**template_labels, HASH_LABEL: digest},
         "ownerReferences": [owner_reference(resource, owner)],
     }
-    if kept:
-        metadata["annotations"] = kept
+    if meta(owner).get("annotations"):
+        metadata["annotations"] = dict(meta(owner)["annotations"])
     return {
         "apiVersion": CONTROLLERREVISIONS.api_version,
         "kind": CONTROLLERREVISIONS.kind,
@@ -50,9 +49,6 @@ def build(resource: Resource, owner: Obj, number: int, collisions: int | None) -
         "data": data_of(owner),
         "revision": number,
     }
-
-
-_OWN_ANNOTATIONS = ("last-applied-configuration", TEMPLATE_GENERATION)
 
 
 def current(resource: Resource, owner: Obj, history: Sequence[Obj]) -> tuple[Obj, bool]:
@@ -74,8 +70,11 @@ def hash_of(revision: Obj) -> str:
     return labels(revision).get(HASH_LABEL, "")
 
 
-def surplus(history: Sequence[Obj], live: Collection[str], limit: int) -> list[Obj]:
-    """Oldest revisions beyond `limit` that no pod has (`live`: hashes in use)."""
-    unused = [found for found in history if hash_of(found) not in live and not is_terminating(found)]
-    unused.sort(key=lambda found: found.get("revision", 0))
-    return unused[: max(len(unused) - limit, 0)]
+def surplus(history: Sequence[Obj], current: str, live: Collection[str], limit: int) -> list[Obj]:
+    """What a DaemonSet forgets: of revisions other than the `current` (a hash) as many as are over `limit`, the oldest
+    first, but none that a pod has (`live`: hashes in use)."""
+    former = [found for found in history if hash_of(found) != current and not is_terminating(found)]
+    unused = sorted(
+        (found for found in former if hash_of(found) not in live), key=lambda found: found.get("revision", 0)
+    )
+    return unused[: max(len(former) - limit, 0)]

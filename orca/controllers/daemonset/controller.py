@@ -90,15 +90,15 @@ class DaemonSetController(Controller):
         todo = plan(daemonset, nodes, pods, revision, now, waits)
         for node in {target_of(pod) for pod in todo.failed if podstate.phase(pod) == "Failed"}:
             self._backoff.note(daemonset, node, now)
-        errors = await self._delete(daemonset, todo.delete, todo.failed)
-        errors += await self._create(daemonset, todo.create[:BURST], revision)
+        errors = await self._create(daemonset, todo.create[:BURST], revision)
+        errors += await self._delete(daemonset, todo.delete, todo.failed)
         status = new_status(daemonset, nodes, pods, revision, now)
         if status != daemonset.get("status"):
             await self._sets.update_status(daemonset, status)
         raise_first([error for error in errors if not namespace_is_terminating(error)])
-        live = {revision, *(labels(pod).get(HASH_LABEL, "") for pod in pods)}
+        live = {labels(pod).get(HASH_LABEL, "") for pod in pods}
         limit = daemonset["spec"].get("revisionHistoryLimit", 10)
-        await self._history.delete(controllerrevisions.surplus(history, live, limit))
+        await self._history.delete(controllerrevisions.surplus(history, revision, live, limit))
         if todo.create or todo.delete:
             self._soon.add(key)
         held = {target_of(pod) for pod in pods if podstate.phase(pod) == "Failed" and not is_terminating(pod)}
@@ -109,10 +109,13 @@ class DaemonSetController(Controller):
 
     async def _delete(self, daemonset: Obj, pods: Sequence[Obj], failed: Sequence[Obj]) -> list[BaseException]:
         for pod in failed:
-            text = f"Found failed daemon pod {key(pod)} on node {pod['spec'].get('nodeName', '')}, will try to kill it"
-            kind = "Warning" if podstate.phase(pod) == "Failed" else "Normal"
-            reason = "FailedDaemonPod" if kind == "Warning" else "SucceededDaemonPod"
-            self.recorder.event(daemonset, kind, reason, text)
+            subject = f"daemon pod {key(pod)} on node {target_of(pod)}"
+            if podstate.phase(pod) == "Failed":
+                text = f"Found failed {subject}, will try to kill it"
+                self.recorder.event(daemonset, "Warning", "FailedDaemonPod", text)
+            else:
+                text = f"Found succeeded {subject}, will try to delete it"
+                self.recorder.event(daemonset, "Normal", "SucceededDaemonPod", text)
         unique = {uid(pod): pod for pod in pods}
         return await gather_all(self._control.delete(daemonset, pod) for pod in list(unique.values())[:BURST])
 

@@ -113,9 +113,6 @@ def aimed_at(spec: Obj, node: str) -> Obj:
     made["tolerations"] = tolerations_of(spec)
     affinity = made.setdefault("affinity", {}).setdefault("nodeAffinity", {})
     fields = [{"key": "metadata.name", "operator": "In", "values": [node]}]
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-    terms = [{**term, "matchFields": fields} for term in required.get("nodeSelectorTerms") or ()]
-    affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {
-        "nodeSelectorTerms": terms or [{"matchFields": fields}]
-    }
+    # In place of the template's terms: that the node meets them has been found out here.
+    affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": [{"matchFields": fields}]}
     return made

@@ -44,10 +44,16 @@ def rolling_of(daemonset: Obj, desired: int) -> Rolling:
 
 
 def by_node(pods: Sequence[Obj]) -> dict[str, list[Obj]]:
-    """node name -> its pods, oldest first."""
+    """node name -> its pods, bound ones first, then the oldest first.
+
+    Those that are over and on their way out are left out: nothing more is to be done about them, and nothing has to
+    wait for them. So are those that say nothing of a node.
+    """
     found: dict[str, list[Obj]] = {}
-    for pod in sorted(pods, key=lambda pod: (podstate.created_at(pod), name(pod))):
-        found.setdefault(target_of(pod), []).append(pod)
+    for pod in sorted(pods, key=lambda pod: (not pod["spec"].get("nodeName"), podstate.created_at(pod), name(pod))):
+        node = target_of(pod)
+        if node and not (is_terminating(pod) and podstate.is_finished(pod)):
+            found.setdefault(node, []).append(pod)
     return found
 
 
@@ -79,7 +85,8 @@ def plan(
         _keep_one(node, placement, there.get(node, []), revision, rolling, todo, held=node in held)
     for node, found in there.items():
         if node not in where:
-            todo.delete += [pod for pod in found if not is_terminating(pod)]
+            # Bound ones are the business of those who know for how long the node has been missing.
+            todo.delete += [pod for pod in found if not is_terminating(pod) and not pod["spec"].get("nodeName")]
     if rolling.surge:
         _surge(where, there, revision, rolling, min_ready, now, todo)
     elif rolling.unavailable:
@@ -98,7 +105,8 @@ def _keep_one(
     todo.failed += failed
     todo.delete += failed
     running = [pod for pod in live if not podstate.is_finished(pod)]
-    if not found and placement.start:
+    # Beside pods that leave a new one may come only where two may be.
+    if placement.start and not (running or len(failed) < len(live) if rolling.surge else found):
         todo.create.append(node)
     if rolling.surge:
         old = [pod for pod in running if not _is_new(pod, revision)]
@@ -125,17 +133,20 @@ def _replace(
     now: datetime,
     todo: Plan,
 ) -> None:
-    """Old pods that do not serve go at once, serving ones while fewer than `maxUnavailable` nodes are without."""
+    """Old pods that do not serve go at once, serving ones while fewer than `maxUnavailable` nodes are without: nodes
+    that should be served, and those that still have a pod."""
     doomed = {name(pod) for pod in todo.delete}
     room = rolling.unavailable
     candidates: list[Obj] = []
-    for node, placement in where.items():
+    for node in dict.fromkeys([*there, *(node for node, placement in where.items() if placement.start)]):
         live = [pod for pod in there.get(node, []) if not is_terminating(pod) and name(pod) not in doomed]
-        if not any(_is_available(pod, min_ready, now) for pod in live):
-            room -= placement.start
-            todo.delete += [pod for pod in live if not _is_new(pod, revision)]
-        else:
-            candidates += [pod for pod in live[:1] if not _is_new(pod, revision)]
+        old = [pod for pod in live if not _is_new(pod, revision)]
+        if len(live) == 1 and _is_available(live[0], min_ready, now):
+            candidates += old
+            continue
+        room -= 1
+        if len(live) == len(old):
+            todo.delete += old
     if room > 0:
         todo.delete += candidates[:room]
 
@@ -191,15 +202,17 @@ def new_status(daemonset: Obj, nodes: Sequence[Obj], pods: Sequence[Obj], revisi
     min_ready = daemonset["spec"].get("minReadySeconds") or 0
     desired = current = misplaced = ready = updated = available = 0
     for node, placement in placements(daemonset, nodes).items():
-        found = [pod for pod in there.get(node, []) if not is_terminating(pod)]
+        found = there.get(node)
         if not placement.start:
             misplaced += bool(found)
             continue
         desired += 1
-        current += bool(found)
-        ready += any(podstate.is_ready(pod) for pod in found)
-        available += any(_is_available(pod, min_ready, now) for pod in found)
-        updated += any(_is_new(pod, revision) for pod in found)
+        if found:
+            # One pod speaks for the node: while it surges, the old one.
+            current += 1
+            ready += podstate.is_ready(found[0])
+            available += podstate.available_in(found[0], min_ready, now) == 0
+            updated += _is_new(found[0], revision)
     status: Obj = {
         "currentNumberScheduled": current,
         "numberMisscheduled": misplaced,
