@@ -47,7 +47,6 @@ from agents.serving import Serving
 from agents.static.feed import PodFeed
 from agents.volumes import VolumeManager
 from agents.volumes.reclaim import Reclaimer
-from agents.wallclock import WallClock
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.client.base import Client
@@ -56,6 +55,7 @@ from orca.client.events import EventRecorder
 from orca.client.http import HttpsClient
 from orca.client.kubeconfig import Kubeconfig, KubeconfigError
 from orca.client.late import LateClient
+from orca.client.wallclock import WallClock
 
 JOIN_RETRY_SECONDS = 2.0
 PARALLEL_API_CALLS = 16

@@ -125,6 +125,13 @@ class WorkQueue:
             pending[1].cancel()
         self._later[key] = (deadline, asyncio.get_running_loop().create_task(self._ripen(key, seconds)))
 
+    def hasten(self) -> None:
+        """Works now on every key that waits for its time, e.g. because what its wait was reckoned from has changed."""
+        later, self._later = self._later, {}
+        for key, (_, task) in later.items():
+            task.cancel()
+            self.add(key)
+
     def forget(self, key: str) -> None:
         """Clears the key's failures and pending timer, e.g. because its object is gone."""
         self._failures.pop(key, None)

@@ -136,3 +136,23 @@ def test_never_two_workers_on_a_key_and_the_last_add_is_seen(adds: list[tuple[st
             assert seen == newest
 
     asyncio.run(scenario())
+
+
+async def test_what_waits_for_its_time_is_worked_on_at_once_when_hastened() -> None:
+    clock, done = VirtualClock(), list[tuple[str, float]]()
+
+    async def work(key: str) -> Outcome:
+        done.append((key, clock.monotonic()))
+        return RetryAfter(100) if key == "again" else DONE
+
+    queue = WorkQueue(work, clock=clock)
+    queue.add_after("later", 3600)
+    queue.add("again")
+    async with running(queue):
+        await clock.advance(10)
+        queue.hasten()
+        await clock.advance(90)
+        assert done == [("again", 0), ("later", 10), ("again", 10)]
+        await clock.advance(3600)
+    assert [key for key, _ in done].count("later") == 1
+    assert done[3] == ("again", 110)

@@ -9,8 +9,8 @@ import pytest
 from agents.pods.memory import CrashBackoff, Failure, container_hash
 from agents.pods.pulls import failed_again
 from agents.pods.steps import StartContainer
-from agents.wallclock import WallClock, _timer
 from orca.client.clock import VirtualClock
+from orca.client.wallclock import WallClock, _timer
 from tests.unit.pods.build import at, decide, info, pod, spec_container, up
 
 C = spec_container()

@@ -2,6 +2,7 @@
 
 Durations are measured on the monotonic clock wherever nothing else sees them. A pod's waits are between stamps of the
 wall clock, since the engine's and the API's are such; when the clock is set, what was noted before has to be moved.
+What waits for a time of the day (a CronJob's next, a certificate's end) has to be reckoned anew.
 """
 
 from __future__ import annotations
@@ -23,17 +24,22 @@ _ABSOLUTE, _CANCEL_ON_SET = 1, 2
 _NEVER = 1 << 32
 SMALLEST_STEP = 1.0
 """Seconds. What an NTP client slews instead of setting is not told of, and adds up slowly."""
-SLOW_LOOK_SECONDS = 10.0
+SLOW_LOOK_SECONDS = 5.0
 
 log = structlog.get_logger()
 
 
 class WallClock:
-    """Calls ``moved`` with how far the wall clock was set, each time that it was."""
+    """Calls ``moved`` with how far the wall clock was set, each time that it was.
 
-    def __init__(self, clock: Clock, moved: Callable[[timedelta], None]) -> None:
+    The kernel tells at once. With ``looking`` the clocks are compared every few seconds besides, which also finds what
+    moves the clock without the kernel's knowledge.
+    """
+
+    def __init__(self, clock: Clock, moved: Callable[[timedelta], None], *, looking: bool = False) -> None:
         self._clock = clock
         self._moved = moved
+        self._looking = looking
         self._offset = self._now()
 
     def __repr__(self) -> str:
@@ -56,16 +62,19 @@ class WallClock:
             timer = _timer()
         except OSError as error:
             log.info("the kernel does not tell when the clock is set; looking now and then", error=str(error))
-            while True:
-                await self._clock.sleep(SLOW_LOOK_SECONDS)
-                self.look()
+            await self._keep_looking()
         loop = asyncio.get_running_loop()
         loop.add_reader(timer, self._set, timer)
         try:
-            await asyncio.Event().wait()
+            await (self._keep_looking() if self._looking else asyncio.Event().wait())
         finally:
             loop.remove_reader(timer)
             os.close(timer)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await self._clock.sleep(SLOW_LOOK_SECONDS)
+            self.look()
 
     def _set(self, timer: int) -> None:
         try:
