@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,76 @@ def post(path: str, *headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
+@dataclass
+class Dawdling:
+    """Three hundred clients that take their time, since the first of this module's tests."""
+
+    task: asyncio.Task[None]
+    kept: list[bytes]
+    """How those began that still had their connections when nobody should."""
+    waits: list[float]
+    """Of somebody else, who asks now and then."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def dawdling(server: ServerProcess) -> AsyncIterator[Dawdling]:
+    """They need no processor, and their time runs out while other tests run."""
+    kept: list[bytes] = []
+    waits: list[float] = []
+    task = asyncio.create_task(_dawdle(server, kept, waits))
+    yield Dawdling(task, kept, waits)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _dawdle(server: ServerProcess, kept: list[bytes], waits: list[float]) -> None:
+    """Over handshake, head or body, until all have lost their connections."""
+
+    async def one(start: bytes, drip: bytes, *, tls: bool = True) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context if tls else None)
+        writer.write(start)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not reader.at_eof():
+                    try:
+                        async with asyncio.timeout(2):
+                            await reader.read(65536)
+                    except TimeoutError:
+                        writer.write(drip)
+        except ConnectionError:
+            pass
+        except TimeoutError:
+            kept.append(start)
+        writer.close()
+
+    async def somebody_else() -> None:
+        async with Api(server.kubeconfig) as api:
+            while True:
+                began = time.monotonic()
+                assert (await api.get("/readyz")).status == 200
+                waits.append(time.monotonic() - began)
+                await asyncio.sleep(0.2)
+
+    context = Api(server.kubeconfig).tls  # somebody who may write, or bodies would not be waited for
+    hello = bytes.fromhex("16030100c8010000c40303") + b"\x01" * 20
+    body = post("/api/v1/namespaces/default/configmaps", "Content-Length: 100000")
+    chunked = post("/api/v1/namespaces/default/configmaps", "Transfer-Encoding: chunked")
+    other = asyncio.create_task(somebody_else())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(50):
+                group.create_task(one(b"", b"", tls=False))
+                group.create_task(one(hello, b"\x01", tls=False))
+                group.create_task(one(b"GET /version HTTP/1.1\r\nHost: x\r\n", b"X: y\r\n"))
+                group.create_task(one(b"GET ", b"/"))
+                group.create_task(one(body + b"{", b" "))
+                group.create_task(one(chunked, b"1\r\n \r\n"))
+        assert not other.done(), other.exception()
+    finally:
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)
+
+
 async def test_bodies_beyond_the_limit(api: Api, server: ServerProcess, space: str) -> None:
     path = f"/api/v1/namespaces/{space}/configmaps"
     big = b'{"metadata":{"name":"big"},"data":{"a":"' + b"x" * (4 * MIB) + b'"}}'
@@ -55,7 +127,7 @@ async def test_bodies_beyond_the_limit(api: Api, server: ServerProcess, space: s
 async def test_a_gzip_bomb_does_not_expand(api: Api, server: ServerProcess, space: str) -> None:
     path = f"/api/v1/namespaces/{space}/configmaps"
     before = memory(server)
-    for bomb in (gzip.compress(b" " * (512 * MIB), 1), gzip.compress(gzip.compress(b" " * (64 * MIB)))):
+    for bomb in (gzip.compress(b" " * (256 * MIB), 1), gzip.compress(gzip.compress(b" " * (64 * MIB)))):
         began = time.monotonic()
         answer = await api.post(path, bomb, Content_Encoding="gzip")
         assert 400 <= answer.status < 500
@@ -213,69 +285,24 @@ async def test_a_flood_that_reads_nothing(server: ServerProcess) -> None:
         assert statuses(await exchange(server.port, LAST)) == [200]
 
 
-@pytest.mark.timeout(90)
-async def test_slow_clients(server: ServerProcess, api: Api, space: str) -> None:
-    """Three hundred that dawdle over handshake, head or body lose their connections, and nobody else notices."""
-    path = f"/api/v1/namespaces/{space}/configmaps"
-    slowest: list[float] = []
-    done = asyncio.Event()
-
-    async def dawdle(start: bytes, drip: bytes, *, tls: bool = True, limit: float = 45) -> float:
-        began = time.monotonic()
-        context = api.tls if tls else None
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
-        writer.write(start)
-        try:
-            async with asyncio.timeout(limit):
-                while not reader.at_eof():
-                    try:
-                        async with asyncio.timeout(2):
-                            await reader.read(65536)
-                    except TimeoutError:
-                        writer.write(drip)
-        except ConnectionError:
-            pass
-        except TimeoutError:
-            pytest.fail(f"{start[:40]!r} still has its connection after {limit} s")
-        writer.close()
-        return time.monotonic() - began
-
-    async def somebody_else() -> None:
-        while not done.is_set():
-            began = time.monotonic()
-            assert (await api.get("/readyz")).status == 200
-            slowest.append(time.monotonic() - began)
-            await asyncio.sleep(0.2)
-
-    other = asyncio.create_task(somebody_else())
-    hello = bytes.fromhex("16030100c8010000c40303") + b"\x01" * 20
-    body = post(path, "Content-Length: 100000")
-    chunked = post(path, "Transfer-Encoding: chunked")
-    async with asyncio.TaskGroup() as group:
-        for _ in range(50):
-            group.create_task(dawdle(b"", b"", tls=False))
-            group.create_task(dawdle(hello, b"\x01", tls=False))
-            group.create_task(dawdle(b"GET /version HTTP/1.1\r\nHost: x\r\n", b"X: y\r\n"))
-            group.create_task(dawdle(b"GET ", b"/"))
-            group.create_task(dawdle(body + b"{", b" "))
-            group.create_task(dawdle(chunked, b"1\r\n \r\n"))
-    done.set()
-    await other
-    slowest.sort()
-    assert slowest[len(slowest) * 9 // 10] < 1.0, slowest[-5:]
-
-
 async def test_no_answer_names_the_inside(server: ServerProcess, anonymous: Api) -> None:
     """Errors carry neither tracebacks nor the names of files and libraries."""
-    for data in (*MALFORMED.values(), LAST):
+
+    async def answer_to(data: bytes) -> bytes:
         answer = b""
         async with connection(server.port, client_tls()) as (reader, writer):
             writer.write(data)
             try:
-                async with asyncio.timeout(0.5):
-                    answer = await reader.read()
+                async with asyncio.timeout(3):
+                    while more := await reader.read(65536):
+                        answer += more
             except (TimeoutError, ConnectionError):
                 pass
+        return answer
+
+    answers = await asyncio.gather(*(answer_to(data) for data in (*MALFORMED.values(), LAST)))
+    assert any(answers)
+    for answer in answers:
         for word in (b"Traceback", b"aiohttp", b".py", b"Python/"):
             assert word not in answer, answer[:300]
 
@@ -291,3 +318,11 @@ async def test_headers_that_are_no_utf8(api: Api, server: ServerProcess, name: s
     assert statuses(answer) == [201], answer
     if name.startswith("Impersonate"):
         assert "a\ufffd".encode() in answer
+
+
+async def test_slow_clients(dawdling: Dawdling) -> None:
+    """They lose their connections, and nobody else notices. Last, as their time has been running since the first."""
+    await dawdling.task
+    assert not dawdling.kept, f"{len(dawdling.kept)} still have connections, as {dawdling.kept[0][:40]!r}"
+    waits = sorted(dawdling.waits)
+    assert waits[len(waits) * 9 // 10] < 5, waits[-5:]
