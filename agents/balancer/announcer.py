@@ -140,7 +140,7 @@ class Announcer:
             self._wake.set()
 
     async def _go_on(self) -> None:
-        """With what was announced before, when the API does not tell soon, and nobody else answers for it."""
+        """With what was announced before, while the API does not tell, as far as nobody else answers for it."""
         remembered = await asyncio.to_thread(self._read)
         if not remembered:
             return
@@ -152,16 +152,44 @@ class Announcer:
         except TimeoutError:
             pass
         log.warning("the API does not tell what to announce; going on with what was", addresses=sorted(remembered))
-        self._probing = set(remembered)
-        for address in remembered:
-            wire = self._wire_for(address)
-            if wire is not None:
-                wire[1].send(frames.probe(address, wire[1].mac))
-        await self._clock.sleep(PROBE_SECONDS)
+        telling = asyncio.ensure_future(self._services.synced())
+        try:
+            # An interface may come up later, or whoever answers for an address may go, like the API.
+            while not telling.done():
+                await self._take_up(remembered)
+                self._keep_up(self._clock.monotonic())
+                pause = asyncio.ensure_future(self._clock.sleep(RETRY_SECONDS))
+                try:
+                    await asyncio.wait({telling, pause}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    pause.cancel()
+        finally:
+            telling.cancel()
+
+    async def _take_up(self, remembered: dict[str, str]) -> None:
+        """Announces what nobody answers for."""
         now = self._clock.monotonic()
+        never = float("-inf")
+        self._probing = {
+            address
+            for address in remembered
+            if address not in self._announced and now - self._given_up.get(address, never) >= RECONSIDER_SECONDS
+        }
+        if not self._probing:
+            return
+        asked = set()
         for address in self._probing:
             wire = self._wire_for(address)
             if wire is not None:
+                wire[1].send(frames.probe(address, wire[1].mac))
+                asked.add(address)
+        await self._clock.sleep(PROBE_SECONDS)
+        now = self._clock.monotonic()
+        for address in asked:
+            wire = self._wire_for(address)
+            if address not in self._probing:
+                self._given_up[address] = now
+            elif wire is not None:
                 # Quietly: whoever knows where it was has not been told otherwise.
                 told = len(model.TOLD_AT)
                 self._announced[address] = model.Announced(address, remembered[address], wire[0], now, told, now)
@@ -208,18 +236,24 @@ class Announcer:
                 retry |= not self._begin(address, owner, now)
         self._close_unused()
         due = [now + RETRY_SECONDS] if retry or self._given_up else []
-        if stale := [name for name, wire in self._wires.items() if wire.stale]:
-            # The interface went and came back, as another one of the same name.
+        if not self._keep_up(now):
+            return 0.0
+        due += [one.due() for one in self._announced.values()]
+        return max(min(due) - now, 0.0) if due else None
+
+    def _keep_up(self, now: float) -> bool:
+        """Tells everybody what is due. False when an interface went, which came back as another one of that name."""
+        stale = [name for name, wire in self._wires.items() if wire.stale]
+        if stale:
             for address in [ip for ip, one in self._announced.items() if one.interface in stale]:
                 self._end(address, "its interface is gone")
             self._close_unused()
-            return 0.0
+            return False
         for one in self._announced.values():
             if one.due() <= now:
                 self._tell(one)
                 one.tell(now)
-            due.append(one.due())
-        return max(min(due) - now, 0.0) if due else None
+        return True
 
     def _reconsider(self, now: float) -> None:
         """What the API, in reach again, has gone on to call ours is ours: the other was a stranger."""

@@ -277,6 +277,27 @@ async def test_it_does_not_when_another_one_answers(tmp_path: Path, monkeypatch:
         assert host.announcer.addresses == frozenset()
 
 
+async def test_without_the_api_it_asks_again_when_the_other_one_may_have_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcer, "PATIENCE_SECONDS", 0.01)
+    await _remember(tmp_path)
+    async with running(tmp_path, api=False) as host:
+        await asyncio.sleep(0.05)
+        await host.settle()
+        host.wires[0].say(frames.Claim(IP, OTHER))
+        await host.settle(announcer.RECONSIDER_SECONDS / 2)
+        assert host.wires[0].sent == [frames.probe(IP, OWN)]
+        await host.settle(announcer.RECONSIDER_SECONDS + announcer.RETRY_SECONDS)
+        assert host.announcer.addresses == {IP}
+        assert host.wires[0].sent == [frames.probe(IP, OWN)] * 2
+        # What goes and comes back is taken up again, too.
+        host.wires[0].stale = True
+        await host.settle(2 * announcer.RETRY_SECONDS + announcer.PROBE_SECONDS)
+        assert host.wires[0].closed
+        assert host.wires[1].say(QUESTION)
+
+
 async def test_an_interface_that_comes_back_is_opened_again(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
         host.api.seed(SERVICES, service())
