@@ -6,7 +6,7 @@ from orca.api.builtin import CRONJOBS, JOBS
 from orca.api.errors import ApiError, is_already_exists
 from orca.api.objects import Obj, controller_of, key, name, uid
 from orca.api.times import format_time
-from orca.controllers.cronjob.plan import Plan, make_job, plan, reference
+from orca.controllers.cronjob.plan import Plan, make_job, next_look, plan, reference
 from orca.controllers.harness import DONE, Context, Controller, Outcome, RetryAfter, owner_key
 from orca.controllers.podcontrol import namespace_is_terminating
 
@@ -22,11 +22,20 @@ class CronJobController(Controller):
         self._cronjobs = self.caches.of(CRONJOBS)
         self._jobs = self.caches.of(JOBS)
         self._cronjobs.informer.on_add(self.enqueue)
-        self._cronjobs.informer.on_update(lambda _, new: self.enqueue(new))
+        self._cronjobs.informer.on_update(self._changed)
         self._cronjobs.informer.on_delete(lambda gone: self.queue.forget(key(gone)))
         self._jobs.informer.on_add(self._job_changed)
         self._jobs.informer.on_update(lambda _, new: self._job_changed(new))
         self._jobs.informer.on_delete(self._job_changed)
+
+    def _changed(self, old: Obj, new: Obj) -> None:
+        """A new schedule begins with its next time: it has not missed the times it would have had before."""
+        if any(old["spec"].get(part) != new["spec"].get(part) for part in ("schedule", "timeZone")):
+            wait = next_look(new, self.clock.now())
+            if wait is not None:
+                self.queue.add_after(key(new), wait)
+                return
+        self.enqueue(new)
 
     def _job_changed(self, job: Obj) -> None:
         found = owner_key(self._cronjobs, CRONJOBS.kind, job)
@@ -42,14 +51,14 @@ class CronJobController(Controller):
         todo = plan(cronjob, self._jobs.by_index("owner", uid(cronjob)), self.clock.now())
         for kind, reason, message in todo.events:
             self.recorder.event(cronjob, kind, reason, message)
-        for job in todo.prune:
-            await self._delete(cronjob, job)
         started = await self._start(cronjob, todo, todo.start) if todo.start is not None else True
         if todo.status != (cronjob.get("status") or {}) and (
             await self._cronjobs.update_status(cronjob, todo.status) is None
         ):
             return DONE
-        if not started:
+        # Not before: what tells that a time was served goes only when the status says it as well.
+        pruned = [await self._prune(cronjob, job) for job in todo.prune]
+        if not started or not all(pruned):
             return RetryAfter()
         return DONE if todo.wake is None else RetryAfter(todo.wake)
 
@@ -83,6 +92,18 @@ class CronJobController(Controller):
         todo.status["lastScheduleTime"] = format_time(when)
         return True
 
+    async def _prune(self, cronjob: Obj, job: Obj) -> bool:
+        """Whether it could be deleted."""
+        try:
+            await self._delete(cronjob, job)
+        except ApiError:
+            return False
+        return True
+
     async def _delete(self, cronjob: Obj, job: Obj) -> None:
-        await self._jobs.delete(job, propagation="Background")
+        try:
+            await self._jobs.delete(job, propagation="Background")
+        except ApiError as error:
+            self.recorder.event(cronjob, "Warning", "FailedDelete", f"Deleted job: {error}")
+            raise
         self.recorder.event(cronjob, "Normal", "SuccessfulDelete", f"Deleted job {name(job)}")

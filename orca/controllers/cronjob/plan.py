@@ -13,6 +13,10 @@ from orca.controllers.claims import owner_reference
 from orca.controllers.cronjob import schedule
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+UNSUPPORTED = (
+    'CRON_TZ or TZ used in schedule "{}" is not officially supported, see '
+    "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+)
 MANY = 100
 """Missed times that earn a warning."""
 SLACK = 0.1
@@ -47,17 +51,22 @@ def make_job(cronjob: Obj, when: datetime) -> Obj:
     """The job of a scheduled time."""
     template = cronjob["spec"]["jobTemplate"]
     metadata = template.get("metadata") or {}
-    zone = cronjob["spec"].get("timeZone")
-    stamp = when.astimezone(ZoneInfo(zone)).isoformat() if zone else format_time(when)
     made: Obj = {
         "name": job_name(cronjob, when),
         "namespace": namespace(cronjob),
-        "annotations": {**(metadata.get("annotations") or {}), SCHEDULED_AT: stamp},
+        "annotations": {**(metadata.get("annotations") or {}), SCHEDULED_AT: _stamp(cronjob, when)},
         "ownerReferences": [owner_reference(CRONJOBS, cronjob)],
     }
     if metadata.get("labels"):
         made["labels"] = dict(metadata["labels"])
     return {"apiVersion": JOBS.api_version, "kind": JOBS.kind, "metadata": made, "spec": template["spec"]}
+
+
+def _stamp(cronjob: Obj, when: datetime) -> str:
+    """A scheduled time as the wall clock of the CronJob shows it."""
+    zone = cronjob["spec"].get("timeZone")
+    local = when.astimezone(ZoneInfo(zone)) if zone else when
+    return local.isoformat() if local.utcoffset() else format_time(when)
 
 
 def reference(job: Obj) -> Obj:
@@ -139,32 +148,58 @@ def _surplus(cronjob: Obj, jobs: Sequence[Obj]) -> list[Obj]:
     return surplus
 
 
-def _age(job: Obj) -> tuple[datetime, str]:
-    started = (job.get("status") or {}).get("startTime")
-    return (parse_time(started) if started else podstate.created_at(job), name(job))
+def _age(job: Obj) -> tuple[bool, str, str]:
+    """Sorts by start; what has none counts as the youngest."""
+    started = (job.get("status") or {}).get("startTime") or ""
+    return (not started, started, name(job))
+
+
+def next_look(cronjob: Obj, now: datetime) -> float | None:
+    """Seconds until the next time of the schedule; None when nobody can tell."""
+    try:
+        found = schedule.parse(cronjob["spec"]["schedule"], cronjob["spec"].get("timeZone"))
+    except (ZoneInfoNotFoundError, OSError, ValueError):
+        return None
+    return _until_next(found, _since(cronjob, cronjob.get("status") or {}), now)
+
+
+def _since(cronjob: Obj, status: Obj) -> datetime:
+    last = status.get("lastScheduleTime")
+    return parse_time(last) if last else podstate.created_at(cronjob)
+
+
+def _until_next(found: schedule.Schedule, since: datetime, now: datetime) -> float | None:
+    """A pace (`@every`) is kept from the last time on, whenever this is asked."""
+    last, _ = schedule.latest(found, since, now)
+    following = found.next(last or since)
+    return None if following is None else (following - now).total_seconds() + SLACK
 
 
 def _schedule(cronjob: Obj, jobs: Sequence[Obj], now: datetime, made: Plan) -> None:
     spec = cronjob["spec"]
-    zone = spec.get("timeZone")
+    zone, text = spec.get("timeZone"), spec["schedule"]
+    if zone is not None and not _is_known(zone):
+        made.events.append(("Warning", "UnknownTimeZone", f'invalid timeZone: "{zone}": unknown time zone {zone}'))
+        return
     if spec.get("suspend"):
         return
+    if "TZ" in text:
+        made.events.append(("Warning", "UnsupportedSchedule", UNSUPPORTED.format(text)))
     try:
-        found = schedule.parse(spec["schedule"], zone)
-    except (ZoneInfoNotFoundError, OSError) as error:
-        made.events.append(("Warning", "UnknownTimeZone", f'invalid timeZone: "{zone}": {error}'))
+        found = schedule.parse(text, zone)
+    except (ZoneInfoNotFoundError, OSError, ValueError) as error:
+        made.events.append(("Warning", "UnparseableSchedule", f'unparseable schedule: "{text}" : {error}'))
         return
-    except ValueError as error:
-        text = f'unparseable schedule: "{spec["schedule"]}" : {error}'
-        made.events.append(("Warning", "UnparseableSchedule", text))
-        return
-    following = found.next(now)
-    if following is not None:
-        made.wake = (following - now).total_seconds() + SLACK
     last = made.status.get("lastScheduleTime")
-    since = parse_time(last) if last else podstate.created_at(cronjob)
+    since = _since(cronjob, made.status)
+    made.wake = _until_next(found, since, now)
+    if made.wake is None:
+        why = "time difference between two schedules is less than 1 second"
+        made.events.append(("Warning", "InvalidSchedule", f"invalid schedule: {text} : {why}"))
+        return
     deadline = spec.get("startingDeadlineSeconds")
     if deadline is not None:
+        # A second more than is allowed: what was missed just now is told of.
         since = max(since, now - timedelta(seconds=deadline + 1))
     when, missed = schedule.latest(found, since, now)
     if missed > MANY:
@@ -177,6 +212,14 @@ def _schedule(cronjob: Obj, jobs: Sequence[Obj], now: datetime, made: Plan) -> N
         made.events.append(("Warning", "MissSchedule", f"Missed scheduled time to start a job: {stamp}"))
         return
     _start(cronjob, jobs, when, made)
+
+
+def _is_known(zone: str) -> bool:
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, OSError, ValueError):
+        return False
+    return True
 
 
 def _start(cronjob: Obj, jobs: Sequence[Obj], when: datetime, made: Plan) -> None:
