@@ -191,6 +191,7 @@ class VolumeManager:
             roots = (root for root in (self._places.disk, self._places.memory) if root.is_dir())
             return {entry.name for root in roots for entry in root.iterdir()}
 
+        await self.exports.clear()
         self._leftovers = await asyncio.to_thread(present) - set(live)
         await self._clear_leftovers()
 

@@ -6,12 +6,15 @@ They are made when a volume is first mounted, and removed by the host that the v
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from weakref import WeakValueDictionary
+
+import structlog
 
 from agents import mounts
 from agents.volumes import removal
@@ -20,8 +23,11 @@ from agents.volumes.nfs import Nfs
 from orca.api.objects import Obj, name
 from orca.api.volumes import ARCHIVE, DELETE, NFS_BASE, ON_DELETE, RETAIN, annotation
 
+log = structlog.get_logger()
+
 MODE = 0o777
 """Whoever a pod's containers run as may write, as with volumes of other local provisioners."""
+MOST_ARCHIVES = 10_000
 UNFINISHED = 0o600
 """Of a directory that is not open yet. Nobody else gives a directory this mode: whoever finds it goes on."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -105,6 +111,15 @@ class Exports:
         async with self._mounted(volume) as (base, inside):
             await asyncio.to_thread(_archive if what == ARCHIVE else _remove_below, base, inside)
 
+    async def clear(self) -> None:
+        """Unmount what an agent that was killed had mounted for the moment."""
+        for left in await asyncio.to_thread(lambda: sorted(self._root.glob("*"))):
+            async with self._locks.setdefault(left.name, asyncio.Lock()):
+                try:
+                    await asyncio.to_thread(_let_go, left)
+                except OSError as error:
+                    log.warning("an export stays mounted for now", path=str(left), error=str(error))
+
     @asynccontextmanager
     async def _mounted(self, volume: Obj) -> AsyncIterator[tuple[Path, PurePosixPath]]:
         source, base = volume["spec"]["nfs"], annotation(volume, NFS_BASE) or "/"
@@ -136,7 +151,20 @@ def _remove_below(base: Path, inside: PurePosixPath) -> None:
 def _archive(base: Path, inside: PurePosixPath) -> None:
     with suppress(FileNotFoundError), _parent(base, inside) as at:
         if stat.S_ISDIR(os.stat(inside.name, dir_fd=at, follow_symlinks=False).st_mode):
-            os.rename(inside.name, f"archived-{inside.name}", src_dir_fd=at, dst_dir_fd=at)
+            _rename(inside.name, f"archived-{inside.name}", at)
+
+
+def _rename(name: str, wanted: str, at: int) -> None:
+    """To the first free name: with a pattern of the class's, one claim after the other has the same directory."""
+    for number in range(1, MOST_ARCHIVES):
+        try:
+            os.rename(name, wanted if number == 1 else f"{wanted}-{number}", src_dir_fd=at, dst_dir_fd=at)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        else:
+            return
+    raise VolumeError(f"{wanted} is there {MOST_ARCHIVES} times")
 
 
 def _let_go(path: Path) -> None:

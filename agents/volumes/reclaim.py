@@ -10,7 +10,8 @@ from agents.volumes.errors import VolumeError
 from agents.volumes.provisioned import Exports, remove_directory
 from orca.api.builtin import PERSISTENTVOLUMES
 from orca.api.errors import ApiError, is_not_found
-from orca.api.objects import Obj, is_terminating, key, name, uid
+from orca.api.finalizers import VOLUME_CONTENT
+from orca.api.objects import Obj, finalizers, is_terminating, key, name, uid
 from orca.api.volumes import LOCAL_PATH, NFS_SUBDIR, PROVISIONED_BY, RECLAIM_ON, annotation
 from orca.client.base import Client
 from orca.client.clock import Clock
@@ -65,12 +66,22 @@ class Reclaimer:
             self._recorder.event(volume, "Warning", "VolumeFailedDelete", str(error))
             return RetryAfter()
         try:
-            await self._client.delete(PERSISTENTVOLUMES, name(volume), uid=uid(volume))
+            await self._delete(volume)
         except ApiError as error:
             if not is_not_found(error):
                 log.warning("a released volume could not be deleted", volume=name(volume), error=str(error))
                 return RetryAfter()
         return DONE
+
+    async def _delete(self, volume: Obj) -> None:
+        """And only then let go of it: whoever dies in between finds it again. Raises ApiError."""
+        if not is_terminating(volume):
+            await self._client.delete(PERSISTENTVOLUMES, name(volume), uid=uid(volume))
+        if VOLUME_CONTENT in finalizers(volume):
+            volume = await self._client.get(PERSISTENTVOLUMES, name(volume))
+            kept = [one for one in finalizers(volume) if one != VOLUME_CONTENT]
+            change = {"finalizers": kept or None, "resourceVersion": volume["metadata"]["resourceVersion"]}
+            await self._client.patch(PERSISTENTVOLUMES, name(volume), {"metadata": change})
 
     async def _remove(self, volume: Obj) -> None:
         provisioner = annotation(volume, PROVISIONED_BY)
@@ -86,4 +97,6 @@ def _is_to_go(volume: Obj) -> bool:
     """Whether what is on a volume is nobody's. The label alone does not say so: it stays when somebody decides to
     retain the volume, or gives it to another claim."""
     released = (volume.get("status") or {}).get("phase") == "Released"
-    return released and not is_terminating(volume) and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete"
+    # One that somebody deleted before its claim went is still there for this.
+    held = not is_terminating(volume) or VOLUME_CONTENT in finalizers(volume)
+    return released and held and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete"

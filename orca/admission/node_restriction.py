@@ -25,11 +25,13 @@ from orca.api.builtin import (
     RESOURCESLICES,
     SERVICEACCOUNTS,
 )
-from orca.api.objects import Obj, annotations, labels, namespace, owner_references, uid
+from orca.api.finalizers import VOLUME_CONTENT
+from orca.api.objects import Obj, annotations, finalizers, labels, meta, namespace, owner_references, uid
 from orca.auth.authorization import Authorizer
 from orca.auth.identity import Action, node_of
 from orca.auth.nodes import references
 
+_VOLATILE = frozenset({"finalizers", "managedFields", "resourceVersion", "generation"})
 _ROLE = "node-role.kubernetes.io/"
 _RESERVED = "node-restriction.kubernetes.io"
 _KUBELET_PREFIXES = ("kubelet.kubernetes.io", "node.kubernetes.io")
@@ -78,6 +80,8 @@ class NodeRestriction:
             _slice(node, attrs)
         elif attrs.of(CERTIFICATESIGNINGREQUESTS, CREATE):
             _request(attrs)
+        elif attrs.of(PERSISTENTVOLUMES, UPDATE):
+            _volume(node, attrs)
 
     def _pod(self, node: str, attrs: Attributes) -> None:
         if attrs.subresource == "" and attrs.operation == CREATE and attrs.obj is not None:
@@ -157,6 +161,18 @@ def _slice(node: str, attrs: Attributes) -> None:
         if one is not None and (one.get("spec") or {}).get("nodeName") != node:
             verb = {CREATE: "create", UPDATE: "update", DELETE: "delete"}[attrs.operation]
             raise attrs.forbidden(f"can only {verb} ResourceSlice with the same NodeName as the requesting node")
+
+
+def _volume(node: str, attrs: Attributes) -> None:
+    """A node that has removed what is on a volume lets go of it, and changes nothing else."""
+
+    def rest(volume: Obj) -> Obj:
+        metadata = {field: value for field, value in meta(volume).items() if field not in _VOLATILE}
+        held = [one for one in finalizers(volume) if one != VOLUME_CONTENT]
+        return {**volume, "metadata": {**metadata, "finalizers": held}}
+
+    if attrs.old is None or attrs.obj is None or rest(attrs.old) != rest(attrs.obj):
+        raise attrs.forbidden(f'node "{node}" can only take the finalizer {VOLUME_CONTENT} from a volume')
 
 
 def _request(attrs: Attributes) -> None:

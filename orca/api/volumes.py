@@ -67,6 +67,11 @@ def mode(obj: Obj) -> str:
     return str((obj.get("spec") or {}).get("volumeMode") or "Filesystem")
 
 
+def attributes_class(obj: Obj) -> str:
+    """``volumeAttributesClassName`` of a claim or volume, "" for none."""
+    return str((obj.get("spec") or {}).get("volumeAttributesClassName") or "")
+
+
 def access_modes(obj: Obj) -> frozenset[str]:
     """Those that a claim wants or a volume has."""
     return frozenset((obj.get("spec") or {}).get("accessModes") or ())
@@ -91,10 +96,14 @@ def is_bound(claim: Obj) -> bool:
 
 def mismatch(volume: Obj, claim: Obj) -> str:
     """Why a volume that a claim names cannot be the one, in upstream's words; "" when it can."""
+    if is_terminating(volume):
+        return f'the volume is marked for deletion "{name(volume)}"'
     if requested(claim).value > capacity(volume).value:
         return "requested PV is too small"
     if class_of(claim) != class_of(volume):
         return "storageClassName does not match"
+    if attributes_class(claim) != attributes_class(volume):
+        return "volumeAttributesClassName does not match"
     if mode(claim) != mode(volume):
         return "incompatible volumeMode"
     if not access_modes(claim) <= access_modes(volume):
@@ -159,13 +168,15 @@ def best_match(
             continue
         if capacity(volume).value < wanted or mode(volume) != mode(claim):
             continue
+        if attributes_class(volume) != attributes_class(claim) or not access_modes(claim) <= access_modes(volume):
+            continue
         if node is not None and not reachable_from(volume, *node):
             continue
         if own:
             return volume
         if (node is None and delayed) or (volume.get("status") or {}).get("phase") != "Available":
             continue
-        if class_of(volume) != class_of(claim) or not access_modes(claim) <= access_modes(volume):
+        if class_of(volume) != class_of(claim):
             continue
         if chosen is not None and not chosen.matches(labels(volume)):
             continue

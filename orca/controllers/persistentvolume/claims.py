@@ -99,7 +99,7 @@ class PersistentVolumeClaimBinder(Controller):
             else [*self._volumes.by_index("claim", key), *self._volumes.by_index("free", class_of(claim))],
             named=named,
             storage_class=storage_class,
-            waits_for=self._waiting_pod(claim),
+            waits_for=self._waiting_pods(claim),
         )
         match plan:
             case Bind():
@@ -118,16 +118,15 @@ class PersistentVolumeClaimBinder(Controller):
             return claim
         return await self._claims.update({**claim, "spec": {**claim["spec"], "storageClassName": name(default)}})
 
-    def _waiting_pod(self, claim: Obj) -> str:
-        """A pod that uses an unbound claim and has no node yet."""
+    def _waiting_pods(self, claim: Obj) -> list[str]:
+        """Pods that use an unbound claim and have no node yet."""
         if is_bound(claim):
-            return ""
-        users = (
+            return []
+        return sorted(
             name(pod)
             for pod in self._pods.by_index("namespace", namespace(claim))
             if not pod["spec"].get("nodeName") and not podstate.is_finished(pod) and name(claim) in claims_of(pod)
         )
-        return min(users, default="")
 
     async def _bind(self, claim: Obj, volume: Obj) -> None:
         """In an order that any crash leaves to be finished: the volume points first."""

@@ -6,7 +6,7 @@ are upstream's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orca.api.objects import Obj, is_terminating, meta, name, namespace, uid
@@ -61,10 +61,10 @@ def plan_claim(
     volumes: Iterable[Obj],
     named: Obj | None,
     storage_class: Obj | None,
-    waits_for: str = "",
+    waits_for: Sequence[str] = (),
 ) -> ClaimPlan:
     """``volumes`` are those that may match (of its class, or set aside for it), ``named`` is ``spec.volumeName``'s,
-    ``waits_for`` a pod that uses the claim and has no node yet."""
+    ``waits_for`` the names of pods that use the claim and have no node yet."""
     if annotation(claim, BIND_COMPLETED):
         return _bound(claim, named)
     if is_terminating(claim):
@@ -77,7 +77,8 @@ def plan_claim(
         return Bind(found)
     if delayed:
         if waits_for:
-            text = f"waiting for pod {waits_for} to be scheduled"
+            which = f"pods {','.join(waits_for)}" if len(waits_for) > 1 else f"pod {waits_for[0]}"
+            text = f"waiting for {which} to be scheduled"
             return Stay("Pending", ("Normal", "WaitForPodScheduled", text))
         text = "waiting for first consumer to be created before binding"
         return Stay("Pending", ("Normal", "WaitForFirstConsumer", text))
@@ -96,7 +97,9 @@ def _asks_for_one(claim: Obj, named: Obj | None) -> ClaimPlan:
     if refers_to(named, claim):
         return Bind(named)
     if named["spec"].get("claimRef"):
-        return Stay("Pending")  # another's; it may be given back
+        # It may be given back.
+        text = f'volume "{name(named)}" already bound to a different claim.'
+        return Stay("Pending", ("Warning", "FailedBinding", text))
     why = mismatch(named, claim)
     if why:
         text = f'Cannot bind to requested volume "{name(named)}": {why}'

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
+from orca.api.finalizers import VOLUME_CONTENT
 from orca.api.objects import Obj, labels, meta, name, namespace, uid
 from orca.api.volumes import (
     BOUND_BY_CONTROLLER,
@@ -74,10 +75,13 @@ def provision(claim: Obj, storage_class: Obj, node: Obj | None) -> Obj:
     if storage_class["provisioner"] == NFS_SUBDIR:
         annotations[NFS_BASE] = _path("path", parameters.get("path") or "/")
         annotations[ON_DELETE] = parameters.get("onDelete") or DELETE
+    metadata: Obj = {"name": volume_name(claim), "annotations": annotations}
+    if spec["persistentVolumeReclaimPolicy"] == "Delete":
+        metadata["finalizers"] = [VOLUME_CONTENT]
     return {
         "apiVersion": PERSISTENTVOLUMES.api_version,
         "kind": PERSISTENTVOLUMES.kind,
-        "metadata": {"name": volume_name(claim), "annotations": annotations},
+        "metadata": metadata,
         "spec": spec,
     }
 

@@ -176,7 +176,7 @@ def test_nodes_see_and_delete_volumes_that_they_are_to_remove_and_no_others():
     put("bound", phase="Bound")
     put("retained", policy="Retain")
     put("other", node="n2")
-    for verb in ("get", "delete"):
+    for verb in ("get", "delete", "patch"):
         assert allowed(authorizer, NODE, verb, "persistentvolumes", name="mine")
         for other in ("bound", "retained", "other", "absent"):
             assert not allowed(authorizer, NODE, verb, "persistentvolumes", name=other)

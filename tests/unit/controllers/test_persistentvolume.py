@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orca.api.builtin import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
-from orca.api.objects import Obj
+from orca.api.finalizers import VOLUME_CONTENT
+from orca.api.objects import Obj, finalizers
 from orca.api.volumes import LOCAL_PATH, NFS_SUBDIR, RECLAIM_ON, best_match, refers_to
 from orca.controllers.persistentvolume.provisioning import ProvisioningError, provision
+from orca.controllers.persistentvolume.volumes import choose_host
 from tests.unit.controllers.support import Cluster, pod, running
 
 
@@ -146,6 +148,7 @@ async def test_a_volume_set_aside_by_name_waits_for_its_claim() -> None:
         ({"storageClassName": "x"}, "storageClassName does not match"),
         ({"volumeMode": "Block"}, "incompatible volumeMode"),
         ({"accessModes": ["ReadOnlyMany"]}, "incompatible accessMode"),
+        ({"volumeAttributesClassName": "fast"}, "volumeAttributesClassName does not match"),
     ],
 )
 async def test_a_volume_asked_for_by_name_must_serve(change: Obj, why: str) -> None:
@@ -205,6 +208,37 @@ async def test_what_was_on_a_host_that_is_gone_for_good_goes_with_it() -> None:
         await cluster.api.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
         await cluster.settle(20)
         assert cluster.api.objects(PERSISTENTVOLUMES) == []
+
+
+async def test_a_volume_that_is_deleted_first_waits_until_it_is_empty() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(NODES, node())
+        cluster.api.seed(STORAGECLASSES, storage_class())
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim(storageClassName="local-path"))
+        await cluster.settle(1)
+        made = "pvc-uid-data"
+        assert VOLUME_CONTENT in finalizers(await pv(cluster, made))
+        await cluster.api.delete(PERSISTENTVOLUMES, made)
+        await cluster.settle(1)
+        await cluster.api.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
+        await cluster.settle(1)
+        left = await pv(cluster, made)
+        assert (finalizers(left), left["status"]["phase"]) == ([VOLUME_CONTENT], "Released")
+        assert left["metadata"]["labels"][RECLAIM_ON] == "host-1"
+        # Who decides to keep what is on it has no volume any more, but the directory.
+        await cluster.api.patch(PERSISTENTVOLUMES, made, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
+        await cluster.settle(1)
+        assert cluster.api.objects(PERSISTENTVOLUMES) == []
+
+
+def test_volumes_are_removed_by_all_hosts_in_turn() -> None:
+    hosts = ["a", "b", "c"]
+    made = [{"metadata": {"name": f"pv-{number}", "uid": f"uid-{number}"}} for number in range(60)]
+    assert {choose_host(one, hosts, "", late=False) for one in made} == set(hosts)
+    assert choose_host(made[0], hosts, "b", late=False) == "b"
+    assert choose_host(made[0], hosts, "c", late=True) == "a"
+    assert choose_host(made[0], hosts, "gone", late=False) in hosts
+    assert choose_host(made[0], [], "a", late=True) == ""
 
 
 async def test_a_delayed_claim_waits_for_the_schedulers_choice() -> None:

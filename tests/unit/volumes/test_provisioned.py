@@ -16,7 +16,8 @@ from agents.volumes.plugin import Places
 from agents.volumes.provisioned import UNFINISHED, Exports, make_directory, remove_directory
 from agents.volumes.reclaim import Reclaimer
 from orca.api.builtin import EVENTS, PERSISTENTVOLUMES
-from orca.api.objects import Obj
+from orca.api.finalizers import VOLUME_CONTENT
+from orca.api.objects import Obj, is_terminating
 from orca.api.resources import Resource
 from orca.api.volumes import LOCAL_PATH, NFS_BASE, NFS_SUBDIR, ON_DELETE, PROVISIONED_BY, RECLAIM_ON
 from orca.client.clock import VirtualClock
@@ -120,6 +121,41 @@ async def test_a_subdirectory_is_made_and_given_up_as_its_class_says(
     (export.of / "team" / "data" / "file").write_text("x")
     await exports.remove_directory(share(on_delete))
     assert sorted(os.listdir(export.of / "team")) == left
+
+
+async def test_what_is_archived_is_overwritten_by_nothing(export: Export, tmp_path: Path) -> None:
+    exports = Exports(export, tmp_path / "exports")
+    for number in range(3):
+        await exports.make_directory(share("archive"))
+        (export.of / "team" / "data" / "file").write_text(str(number))
+        await exports.remove_directory(share("archive"))
+    found = {path.parent.name: path.read_text() for path in (export.of / "team").glob("*/file")}
+    assert found == {"archived-data": "0", "archived-data-2": "1", "archived-data-3": "2"}
+
+
+async def test_a_volume_that_was_deleted_before_its_claim_is_emptied_as_well(export: Export, tmp_path: Path) -> None:
+    clock = VirtualClock()
+    client = FakeClient(clock=clock)
+    exports = Exports(export, tmp_path / "exports")
+    recorder = EventRecorder(client, "orca-agent", clock=clock)
+    reclaimer = Reclaimer(client, "here", exports=exports, recorder=recorder, clock=clock)
+    path = tmp_path / "pvc-1_a"
+    path.mkdir()
+    volume = local(path)
+    volume["metadata"]["finalizers"] = [VOLUME_CONTENT]
+    client.seed(PERSISTENTVOLUMES, volume)
+    await client.delete(PERSISTENTVOLUMES, "pvc-1")
+    assert is_terminating(await client.get(PERSISTENTVOLUMES, "pvc-1"))
+    task = asyncio.create_task(reclaimer.run())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while client.objects(PERSISTENTVOLUMES):
+                await asyncio.sleep(0.01)
+                await clock.settle()
+        assert not path.exists()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def test_pods_that_start_with_the_same_volume_take_turns(export: Export, tmp_path: Path) -> None:
