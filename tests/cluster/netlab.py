@@ -208,6 +208,9 @@ class NetLab:
 
     def start_networks(self) -> None:
         for host in self.hosts:
+            if not host.agent:
+                host.start_agent()  # all at once: each takes its time to begin
+        for host in self.hosts:
             host.start_network()
         for host in self.hosts:
             host.call("set_nodes", nodes=[h.node for h in self.hosts])
