@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from orca.lab import clock as clocks
 from orca.lab import cluster, faults, images
 from orca.lab import host as hosts
 from orca.lab import network as segment
@@ -128,6 +129,18 @@ def exec_(name: str, host: str, argv: tuple[str, ...]) -> None:
     prefix = hosts.enter(load(name).host(host))
     sys.stdout.flush()
     os.execvp(prefix[0], [*prefix, *argv])
+
+
+@command.command(context_settings={"ignore_unknown_options": True})
+@named
+@click.argument("offset")
+def clock(name: str, offset: str) -> None:
+    """Set the server's wall clock: OFFSET is how far from this machine's, as 1h30m, 0 or (after --) -90s.
+
+    The first time the server is started anew for it.
+    """
+    clocks.set_clock(load(name), offset)
+    click.echo(f"clock {offset}: done")
 
 
 def _fault(verb: str, action: Callable[..., None], argument: str, text: str) -> None:

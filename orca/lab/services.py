@@ -12,6 +12,9 @@ ENGINE, SERVER, AGENT = "engine", "server", "agent"
 # Parts that the fault verbs know: the word a person types -> the service it belongs to ("etcd" is the server's child).
 PARTS = (SERVER, AGENT, ENGINE, "etcd")
 
+CLOCK_SECONDS = 1
+"""How often a server whose clock can be set looks for another offset."""
+
 CONFIGURATION = """\
 # Hosts of a lab share the disk of the machine and have no registry: images that go do not come back.
 apiVersion: kubelet.config.k8s.io/v1beta1
@@ -44,16 +47,33 @@ def engine(host: Host) -> Service:
     )
 
 
-def server(host: Host) -> Service:
-    """``orca server`` with its etcd, on the host's address."""
+def server(host: Host, clock: tuple[Path, Path] | None = None) -> Service:
+    """``orca server`` with its etcd, on the host's address; ``clock`` are libfaketime and the file with its offset."""
     return Service(
         SERVER,
         (
+            *(_settable(*clock) if clock else ()),
             command("orca"),
             "server",
             f"--advertise-address={host.address}",
             *_ranges(host),
         ),
+    )
+
+
+def _settable(library: Path, file: Path) -> tuple[str, ...]:
+    """The command prefix of a program whose wall clock is off by what the file says.
+
+    The library keeps something in ``/dev/shm`` and leaves it there when its process is killed: it has one of its own.
+    """
+    return (
+        *("unshare", "--mount", "/bin/sh", "-c", 'mount -t tmpfs tmpfs /dev/shm; exec "$@"', "clock"),
+        "env",
+        f"LD_PRELOAD={library}",
+        f"FAKETIME_TIMESTAMP_FILE={file}",
+        f"FAKETIME_CACHE_DURATION={CLOCK_SECONDS}",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "NO_FAKE_STAT=1",
     )
 
 
