@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
 
 from orca.client.base import Client
 from orca.client.clock import Clock
+from orca.client.wallclock import WallClock
 from orca.controllers.admissionpolicies import ValidatingAdmissionPolicyStatusController
 from orca.controllers.bootstraptokens import BootstrapTokenCleaner
 from orca.controllers.cache import Caches, CacheView
@@ -28,6 +30,7 @@ from orca.controllers.garbage import GarbageCollector
 from orca.controllers.harness import Context
 from orca.controllers.horizontalpodautoscaler import HorizontalPodAutoscalerController
 from orca.controllers.job import JobController
+from orca.controllers.legacytokens import LegacyTokenCleaner
 from orca.controllers.loadbalancers import LoadBalancerController
 from orca.controllers.namespacedefaults import RootCAController, ServiceAccountsController
 from orca.controllers.namespaces import NamespaceController
@@ -53,6 +56,9 @@ class Runnable(Protocol):
     name: str
     caches: CacheView
 
+    def clock_set(self) -> None:
+        """The wall clock was set forward or back."""
+
     async def run(self) -> None:
         """Until cancelled."""
 
@@ -67,6 +73,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     ServiceAccountsController,
     RootCAController,
     TokenSecretsController,
+    LegacyTokenCleaner,
     GarbageCollector,
     PodGarbageCollector,
     NodeIpamController,
@@ -108,8 +115,14 @@ async def run_all(client: Client, *, clock: Clock, config: ControllersConfig) ->
         for kind in CONTROLLERS
         if kind.name not in config.disabled
     ]
+
+    def clock_set(_by: timedelta) -> None:
+        for controller in controllers:
+            controller.clock_set()
+
     async with asyncio.TaskGroup() as group:
         group.create_task(context.caches.run(), name="caches")
+        group.create_task(WallClock(clock, clock_set, looking=True).run(), name="wall clock")
         log.info("controllers start", controllers=[controller.name for controller in controllers])
         for controller in controllers:
             group.create_task(_keep_running(controller, clock), name=controller.name)

@@ -1,15 +1,16 @@
-"""When is a node given up: heartbeats are what changes, measured with this process's own clock. Pure.
+"""When is a node given up: heartbeats are what changes, measured with this process's own monotonic clock. Pure.
 
 A node's clock may be wrong, so the times it writes are only compared with each other: a heartbeat happened when its
-lease or status was seen to change. After a restart every node therefore has the whole grace period again.
+lease or status was seen to change. After a restart every node therefore has the whole grace period again. Neither is
+this host's wall clock compared with anything: no node is lost because somebody set it.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from orca.api.objects import Obj, meta
 from orca.api.times import format_time
-from orca.controllers import conditions, podstate
+from orca.controllers import conditions
 
 PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 UNKNOWN = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
@@ -18,15 +19,17 @@ NEVER = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
 
 @dataclass(slots=True)
 class Heartbeat:
-    """The last sign of life: what was written, and when that was seen."""
+    """The last sign of life: what was written, and the monotonic second in which that was seen."""
 
     mark: tuple[str, str] = ("", "")
-    seen: datetime | None = None
+    seen: float | None = None
 
-    def observe(self, mark: tuple[str, str], now: datetime) -> None:
-        """Takes in (lease renewTime, Ready heartbeat time)."""
+    def observe(self, mark: tuple[str, str], now: float) -> float:
+        """Takes in (lease renewTime, Ready heartbeat time); ``now`` is in monotonic seconds. Answers the seconds since
+        the last sign of life."""
         if self.seen is None or (mark != self.mark and any(mark)):
             self.mark, self.seen = mark, now
+        return now - self.seen
 
 
 def mark_of(node: Obj, lease: Obj | None) -> tuple[str, str]:
@@ -36,12 +39,12 @@ def mark_of(node: Obj, lease: Obj | None) -> tuple[str, str]:
     return renewed, (ready or {}).get("lastHeartbeatTime") or ""
 
 
-def deadline(node: Obj, heartbeat: Heartbeat, grace: float, startup_grace: float) -> datetime:
-    """When the node counts as lost unless it shows a sign of life. A node that never reported has longer."""
-    seen = heartbeat.seen or podstate.created_at(node)
-    if conditions.status_of(node, "Ready"):
-        return seen + timedelta(seconds=grace)
-    return max(seen, podstate.created_at(node)) + timedelta(seconds=startup_grace)
+def time_left(node: Obj, silent: float, grace: float, startup_grace: float) -> float:
+    """Seconds (to the millisecond) until the node counts as lost unless it shows a sign of life, 0 or less if it does.
+
+    ``silent`` are the seconds since its last sign of life was seen. A node that never reported has longer.
+    """
+    return round((grace if conditions.status_of(node, "Ready") else startup_grace) - silent, 3)
 
 
 def lost_conditions(node: Obj, now: datetime) -> list[Obj] | None:

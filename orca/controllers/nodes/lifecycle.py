@@ -2,12 +2,17 @@
 
 from datetime import datetime
 
+import structlog
+
 from orca.api.builtin import LEASES, NODES, PODS
 from orca.api.objects import Obj, key, name, namespace
 from orca.api.times import format_time
 from orca.controllers import conditions, podstate
 from orca.controllers.harness import DONE, Context, Controller, Outcome, RetryAfter, gather_all, raise_first
 from orca.controllers.nodes import health, taints
+from orca.controllers.nodes.zones import Zones, zone_of
+
+log = structlog.get_logger()
 
 LEASE_NAMESPACE = "kube-node-lease"
 
@@ -26,14 +31,20 @@ class NodeLifecycleController(Controller):
         self._heartbeats: dict[str, health.Heartbeat] = {}
         self._was_ready: dict[str, str] = {}
         self._registered: set[str] = set()
-        self._bucket = taints.Bucket()
-        self._nodes.informer.on_add(self.enqueue)
+        self._zones = Zones(context.config.eviction)
+        self._blind = False
+        self._nodes.informer.on_add(self._node_added)
         self._nodes.informer.on_update(self._node_updated)
         self._nodes.informer.on_delete(self._node_gone)
         self._leases.informer.on_add(self._lease_seen)
         self._leases.informer.on_update(lambda _, new: self._lease_seen(new))
 
+    def _node_added(self, node: Obj) -> None:
+        self._zones.put(node)
+        self.enqueue(node)
+
     def _node_updated(self, old: Obj, new: Obj) -> None:
+        self._zones.put(new)
         self._observe(new)
         if _relevant(old) != _relevant(new):
             self.enqueue(new)
@@ -41,6 +52,7 @@ class NodeLifecycleController(Controller):
     def _node_gone(self, node: Obj) -> None:
         self._heartbeats.pop(name(node), None)
         self._was_ready.pop(name(node), None)
+        self._zones.remove(name(node))
         self.queue.forget(key(node))
         gone = name(node)
         if gone in self._registered:
@@ -55,11 +67,11 @@ class NodeLifecycleController(Controller):
             if node is not None:
                 self._observe(node, lease)
 
-    def _observe(self, node: Obj, lease: Obj | None = None) -> health.Heartbeat:
+    def _observe(self, node: Obj, lease: Obj | None = None) -> float:
+        """Answers for how many seconds no sign of life of the node was seen."""
         lease = lease or self._leases.informer.get(f"{LEASE_NAMESPACE}/{name(node)}")
         heartbeat = self._heartbeats.setdefault(name(node), health.Heartbeat())
-        heartbeat.observe(health.mark_of(node, lease), self.clock.now())
-        return heartbeat
+        return heartbeat.observe(health.mark_of(node, lease), self.clock.monotonic())
 
     async def sync(self, key: str) -> Outcome:
         """One node."""
@@ -73,14 +85,14 @@ class NodeLifecycleController(Controller):
             )
         now = self.clock.now()
         config = self.context.config
-        due = health.deadline(node, self._observe(node), config.node_monitor_grace, config.node_startup_grace)
-        if now >= due:
+        left = health.time_left(node, self._observe(node), config.node_monitor_grace, config.node_startup_grace)
+        if left <= 0:
             node = await self._give_up(node, now)
         await self._follow_readiness(node, now)
         wait = await self._adjust_taints(node, now)
         waits = [wait] if wait else []
-        if due > now:
-            waits.append((due - now).total_seconds())
+        if left > 0:
+            waits.append(left)
         return RetryAfter(min(waits)) if waits else DONE
 
     async def _give_up(self, node: Obj, now: datetime) -> Obj:
@@ -114,8 +126,10 @@ class NodeLifecycleController(Controller):
 
     async def _adjust_taints(self, node: Obj, now: datetime) -> float:
         """Answers the seconds after which the node may be given its NoExecute taint, 0 when nothing waits."""
-        wait = self._eviction_wait() if taints.awaits_eviction(node) else 0.0
-        wanted = taints.adjusted(node, now, may_evict=not wait)
+        self._zones.put(node)
+        self._notice_blindness()
+        wait = self._zones.take(node, self.clock.monotonic()) if taints.awaits_eviction(node) else 0.0
+        wanted = taints.adjusted(node, now, may_evict=not wait, blind=self._blind)
         if wanted is not None:
             spec = {**taints.spec_of(node), "taints": wanted}
             if not wanted:
@@ -123,11 +137,20 @@ class NodeLifecycleController(Controller):
             await self._nodes.update({**node, "spec": spec})
         return wait
 
-    def _eviction_wait(self) -> float:
-        config = self.context.config.eviction
-        ready = [conditions.status_of(node, "Ready") == "True" for node in self._nodes.all()]
-        state = taints.disruption(ready, config.unhealthy_zone_threshold)
-        return self._bucket.take(taints.rate(state, len(ready), config), self.clock.monotonic())
+    def _notice_blindness(self) -> None:
+        """When the last node falls silent, all lose what drives their pods away: it is we who do not see. When one is
+        heard of again, the others have their whole time to follow."""
+        if self._zones.blind == self._blind:
+            return
+        self._blind = self._zones.blind
+        if self._blind:
+            log.warning("no node is ready any more: nobody is driven away")
+        else:
+            log.info("nodes are ready again: those that are not may be cleared of their pods")
+            for heartbeat in self._heartbeats.values():
+                heartbeat.seen = self.clock.monotonic()
+        for node in self._nodes.all():
+            self.enqueue(node)
 
 
 def _relevant(node: Obj) -> tuple[object, ...]:
@@ -136,4 +159,5 @@ def _relevant(node: Obj) -> tuple[object, ...]:
         [(one["type"], one["status"]) for one in found],
         taints.spec_of(node).get("taints"),
         taints.spec_of(node).get("unschedulable"),
+        zone_of(node),
     )

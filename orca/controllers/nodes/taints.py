@@ -1,14 +1,10 @@
-"""Taints that follow from a node's conditions, and how fast nodes may be given them. Pure."""
+"""Taints that follow from a node's conditions. Pure; how fast nodes may be given them says ``zones``."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, auto
 
 from orca.api.objects import Obj
 from orca.api.times import format_time
 from orca.controllers import conditions
-from orca.controllers.config import EvictionConfig
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -53,13 +49,14 @@ def required(node: Obj) -> set[tuple[str, str]]:
     return found
 
 
-def adjusted(node: Obj, now: datetime, *, may_evict: bool) -> list[Obj] | None:
+def adjusted(node: Obj, now: datetime, *, may_evict: bool, blind: bool = False) -> list[Obj] | None:
     """The node's taints as they should be; None when they are. Without `may_evict` no NoExecute taint is added to a
-    node that has none of ours yet; taints that are no longer called for go in any case."""
+    node that has none of ours yet; taints that are no longer called for go in any case, and `blind` calls for no
+    NoExecute taint at all."""
     current: list[Obj] = list(spec_of(node).get("taints") or ())
     wanted = required(node)
     evicting = any(is_ours(taint) and taint["effect"] == "NoExecute" for taint in current)
-    if not may_evict and not evicting:
+    if blind or (not may_evict and not evicting):
         wanted = {(key, effect) for key, effect in wanted if effect != "NoExecute"}
     present = {(taint["key"], taint["effect"]) for taint in current}
     kept = [taint for taint in current if not is_ours(taint) or (taint["key"], taint["effect"]) in wanted]
@@ -72,51 +69,3 @@ def awaits_eviction(node: Obj) -> bool:
     if not any(effect == "NoExecute" for _, effect in required(node)):
         return False
     return not any(is_ours(t) and t["effect"] == "NoExecute" for t in spec_of(node).get("taints") or ())
-
-
-class Disruption(Enum):
-    """How much of the cluster is gone."""
-
-    NORMAL = auto()
-    PARTIAL = auto()
-    FULL = auto()
-
-
-def disruption(ready: Iterable[bool], threshold: float) -> Disruption:
-    """Of all nodes: FULL when none is ready, PARTIAL when more than two and at least the share `threshold` are not."""
-    states = list(ready)
-    lost = len(states) - sum(states)
-    if lost and lost == len(states):
-        return Disruption.FULL
-    if lost > 2 and lost / len(states) >= threshold:
-        return Disruption.PARTIAL
-    return Disruption.NORMAL
-
-
-def rate(state: Disruption, nodes: int, config: EvictionConfig) -> float:
-    """Nodes per second that may be given up; when no node answers, the fault is on this side and none is."""
-    if state is Disruption.NORMAL:
-        return config.rate
-    if state is Disruption.PARTIAL and nodes > config.large_cluster:
-        return config.secondary_rate
-    return 0.0
-
-
-@dataclass(slots=True)
-class Bucket:
-    """One node at once, then `rate` nodes a second."""
-
-    tokens: float = 1.0
-    filled: float = 0.0
-
-    def take(self, rate: float, now: float) -> float:
-        """0 when a node may be given up now, otherwise the seconds to wait. `now` is monotonic."""
-        self.tokens = min(1.0, self.tokens + (now - self.filled) * rate)
-        self.filled = now
-        if rate <= 0:
-            return 5.0
-        # A wait that was slept through to the microsecond must be enough.
-        if self.tokens > 1.0 - 1e-6:
-            self.tokens -= 1.0
-            return 0.0
-        return (1.0 - self.tokens) / rate

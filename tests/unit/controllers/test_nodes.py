@@ -9,11 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca.api.builtin import DEPLOYMENTS, ENDPOINTSLICES, NODES, PODS, SERVICES
+from orca.api.builtin import DEPLOYMENTS, ENDPOINTSLICES, EVENTS, NODES, PODS, SERVICES
 from orca.api.objects import Obj, is_terminating, name
 from orca.controllers import ControllersConfig, conditions, podstate
 from orca.controllers.config import EvictionConfig
-from orca.controllers.nodes import NodeIpamController, TaintEvictionController, taints
+from orca.controllers.nodes import (
+    NodeIpamController,
+    NodeLifecycleController,
+    TaintEvictionController,
+    taints,
+    zones,
+)
 from orca.controllers.nodes.eviction import eviction_time
 from orca.controllers.nodes.ipam import Allocator
 from tests.unit.controllers.support import NOW, Cluster, deployment, pod, running, running_one
@@ -85,6 +91,22 @@ async def test_pods_of_a_lost_node_are_replaced() -> None:
         await cluster.api.patch(NODES, "host-1", {"status": {"conditions": back}}, subresource="status")
         await cluster.settle(1)
         assert _taints(await cluster.api.get(NODES, "host-1")) == set()
+
+
+@pytest.mark.parametrize("by", [3600.0, -3600.0], ids=["forward", "back"])
+async def test_a_clock_that_is_set_loses_no_node_and_keeps_none(by: float) -> None:
+    cluster = Cluster()
+    async with running(cluster=cluster, host=False):
+        cluster.background.append(asyncio.create_task(cluster.heartbeat("host-1")))
+        await cluster.settle(5)
+        cluster.clock.set(by)
+        await cluster.settle(60)
+        found = await cluster.api.get(NODES, "host-1")
+        assert conditions.status_of(found, "Ready") == "True"
+        assert "NodeNotReady" not in {event["reason"] for event in cluster.api.objects(EVENTS)}
+        cluster.cut_off.add("host-1")
+        await cluster.settle(60)
+        assert conditions.status_of(await cluster.api.get(NODES, "host-1"), "Ready") == "Unknown"
 
 
 def _tolerant(pod_name: str, on: str, toleration: Obj) -> Obj:
@@ -167,25 +189,78 @@ async def test_eviction_is_called_off_when_the_taint_goes() -> None:
 @pytest.mark.parametrize(
     ("ready", "lost", "expected"),
     [
-        (3, 0, taints.Disruption.NORMAL),
-        (1, 1, taints.Disruption.NORMAL),
-        (1, 2, taints.Disruption.NORMAL),
-        (2, 3, taints.Disruption.PARTIAL),
-        (0, 1, taints.Disruption.FULL),
+        (3, 0, zones.Disruption.NORMAL),
+        (1, 1, zones.Disruption.NORMAL),
+        (1, 2, zones.Disruption.NORMAL),
+        (2, 3, zones.Disruption.PARTIAL),
+        (0, 1, zones.Disruption.FULL),
     ],
 )
-def test_disruption(ready: int, lost: int, expected: taints.Disruption) -> None:
-    assert taints.disruption([True] * ready + [False] * lost, 0.55) is expected
+def test_disruption(ready: int, lost: int, expected: zones.Disruption) -> None:
+    assert zones.disruption(ready, lost, 0.55) is expected
 
 
 def test_nodes_are_given_up_one_by_one() -> None:
-    bucket = taints.Bucket()
+    bucket = zones.Bucket()
     assert bucket.take(0.1, 0) == 0
     assert bucket.take(0.1, 0) == pytest.approx(10)
     assert bucket.take(0.1, 10) == 0
-    assert taints.rate(taints.Disruption.FULL, 3, EvictionConfig()) == 0
-    assert taints.rate(taints.Disruption.PARTIAL, 3, EvictionConfig()) == 0
-    assert taints.rate(taints.Disruption.PARTIAL, 60, EvictionConfig()) == 0.01
+    assert zones.rate(zones.Disruption.FULL, 3, EvictionConfig()) == 0.1
+    assert zones.rate(zones.Disruption.PARTIAL, 3, EvictionConfig()) == 0
+    assert zones.rate(zones.Disruption.PARTIAL, 60, EvictionConfig()) == 0.01
+
+
+def placed(node_name: str, zone: str, ready: str, **labels: str) -> Obj:
+    made = node(node_name)
+    made["metadata"]["labels"] = {"topology.kubernetes.io/zone": zone, **labels}
+    made["status"] = {"conditions": [{"type": "Ready", "status": ready}]}
+    return made
+
+
+def test_zones_are_judged_apart() -> None:
+    found = zones.Zones(EvictionConfig())
+    for index in range(4):
+        found.put(placed(f"a{index}", "a", "Unknown" if index else "True"))
+        found.put(placed(f"b{index}", "b", "Unknown"))
+        found.put(placed(f"c{index}", "c", "True"))
+    # Of a small zone too much is gone for it to be likely; a whole zone may be; each has its own pace.
+    assert found.take(placed("a1", "a", "Unknown"), 0) == zones.STANDSTILL
+    assert found.take(placed("b1", "b", "Unknown"), 0) == 0
+    assert found.take(placed("b2", "b", "Unknown"), 0) == pytest.approx(10)
+    assert found.take(placed("c1", "c", "Unknown"), 0) == 0
+    for index in range(4):
+        found.put(placed(f"c{index}", "c", "False"))
+    assert not found.blind
+    found.put(placed("a0", "a", "True", **{zones.EXCLUDED: ""}))
+    assert found.blind
+    assert found.take(placed("b2", "b", "Unknown"), 100) == zones.STANDSTILL
+    found.remove("b0")
+    found.put(placed("new", "", "True"))
+    assert not found.blind
+
+
+async def test_nobody_is_driven_away_while_no_node_is_heard_of() -> None:
+    cluster = Cluster()
+    cluster.cut_off.add("host-1")
+    async with running_one(NodeLifecycleController, cluster=cluster):
+        beating = [asyncio.create_task(cluster.heartbeat(one)) for one in ("host-1", "host-2", "host-3")]
+        await cluster.settle(45)
+        executed = (taints.UNREACHABLE, "NoExecute")
+        assert executed in _taints(await cluster.api.get(NODES, "host-1"))
+        cluster.cut_off |= {"host-2", "host-3"}
+        await cluster.settle(60)
+        for one in ("host-1", "host-2", "host-3"):
+            assert _taints(await cluster.api.get(NODES, one)) == {(taints.UNREACHABLE, "NoSchedule")}
+        # One is back: the others are given up again, one after the other.
+        cluster.cut_off.discard("host-2")
+        back = [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:02:00Z"}]
+        await cluster.api.patch(NODES, "host-2", {"status": {"conditions": back}}, subresource="status")
+        await cluster.settle(20)
+        assert _taints(await cluster.api.get(NODES, "host-2")) == set()
+        lost = [_taints(await cluster.api.get(NODES, one)) for one in ("host-1", "host-3")]
+        assert all(executed in one for one in lost)
+        for task in beating:
+            task.cancel()
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=60))
