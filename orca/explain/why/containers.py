@@ -24,6 +24,15 @@ _FIXES = {
     "RunContainerError": "correct the command, or what the message names",
     "PostStartHookError": "correct the postStart hook",
 }
+_PULLING = (
+    (
+        ("dial tcp", "no such host", "i/o timeout", "Client.Timeout", "connection refused"),
+        "the host does not reach the registry: let it, or load the image into the host, or correct the image's name",
+    ),
+    (("unauthorized", "no basic auth", "access denied", "authentication required"), "give the pod a pull secret"),
+    (("manifest unknown", "not found"), "the registry has no such image or tag: correct the image's name"),
+    (("toomanyrequests",), "the registry lets nobody pull so often: log in, or wait"),
+)
 _BACK_OFF = re.compile(r"back-off (\S+) restarting")
 _PROBES = {"Startup": "startupProbe", "Readiness": "readinessProbe", "Liveness": "livenessProbe"}
 
@@ -69,12 +78,20 @@ def _one(
         elif reason == "CrashLoopBackOff":
             yield _crashed(pod, one, world, now, called, message)
         else:
-            yield Finding(f"{called}: {reason}: {message}".rstrip(": "), _FIXES.get(reason, ""))
+            yield Finding(f"{called}: {reason}: {message}".rstrip(": "), _fix_of(reason, message))
     elif ended := state.get("terminated"):
         fix = f"kubectl logs {name(pod)} -c {one['name']}"
         yield Finding(f"{called} {end(ended)}{_killed(pod, one, world)}", fix, printed(pod, one, world))
     else:
         yield from _running(pod, container, one, world, now, called, initial=initial)
+
+
+def _fix_of(reason: str, message: str) -> str:
+    """By what the engine or the registry has answered, where that is known."""
+    fix = _FIXES.get(reason, "")
+    if fix == _IMAGE:
+        fix = next((told for words, told in _PULLING if any(word in message for word in words)), fix)
+    return fix
 
 
 def _being_made(pod: Obj, one: Obj, world: World, now: datetime, called: str, message: str) -> Finding:

@@ -11,6 +11,7 @@ from rich.text import Text
 from orca.explain.why.findings import Explanation, Finding, Placement
 
 SHOWN_NODES = 10
+_PROBLEM = ("problem", "bold red")
 
 
 def show(console: Console, told: Explanation, depth: int = 0) -> None:
@@ -31,7 +32,7 @@ def show(console: Console, told: Explanation, depth: int = 0) -> None:
 
 def _finding(console: Console, finding: Finding, pad: str, *, said: bool) -> None:
     if not said:
-        mark = ("waits  ", "cyan") if finding.waits else ("problem", "bold red")
+        mark = ("waits  ", "cyan") if finding.waits else ("so     ", "dim") if finding.follows else _PROBLEM
         console.print(Text.assemble(f"{pad}  ", mark, f"  {finding.says}"), soft_wrap=True)
     for line in finding.details:
         console.print(Text(f"{pad}           {line}", style="dim"), soft_wrap=True)

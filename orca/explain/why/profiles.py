@@ -9,7 +9,7 @@ import orjson
 from orca.api.builtin import REPLICASETS, REPLICATIONCONTROLLERS, SERVICES, STATEFULSETS
 from orca.api.errors import ApiError, is_not_found
 from orca.api.objects import Obj, controller_of, labels, namespace
-from orca.api.selectors import Selector, from_label_selector, from_map
+from orca.api.selectors import Requirement, Selector, from_label_selector, from_map
 from orca.client.http import HttpsClient
 from orca.scheduler.config import ConfigurationInvalid, load
 from orca.scheduler.filters import Task
@@ -43,7 +43,7 @@ def asks_for_siblings(profile: Profile, pod: Obj) -> bool:
 
 async def siblings(client: HttpsClient, pod: Obj) -> Selector | None:
     """What selects a pod and those of its Services and its controller; None when it has neither. Raises ApiError."""
-    requirements = set()
+    requirements: set[Requirement] = set()
     for service in (await client.list(SERVICES, namespace(pod))).items:
         selector = from_map(service["spec"].get("selector"))
         if selector.matches(labels(pod)):

@@ -61,7 +61,7 @@ def explain_workload(owner: Obj, owned: Sequence[Obj], world: World, now: dateti
     findings = [*_own_state(owner, pods, world, now), *_refused(owner, owned, pods, world, now)]
     for one in (owner, *(other for other in owned if other["kind"] != "Pod")):
         known = {finding.says for finding in findings}
-        findings += [told for told in _conditions(one, below) if told.says not in known]
+        findings += [told for told in _conditions(one, owner, below) if told.says not in known]
     if kind == "StatefulSet":
         findings += _next_ordinal(owner, pods, below)
     placement = None
@@ -70,9 +70,8 @@ def explain_workload(owner: Obj, owned: Sequence[Obj], world: World, now: dateti
     if not findings and not below and placement is None:
         findings += _missing(owner, owned, pods, now)
     if alike:
-        findings.append(
-            Finding(f"{alike} more of its pods are in the same way, or not shown", follows=True, waits=True)
-        )
+        verb = "more of its pods are" if alike > 1 else "more of its pods is"
+        findings.append(Finding(f"{alike} {verb} in the same way, or not shown", follows=True))
     return Explanation(f"{kind.lower()}/{name(owner)}", _state(owner, pods), tuple(findings), placement, tuple(below))
 
 
@@ -148,17 +147,26 @@ def _refused(owner: Obj, owned: Sequence[Obj], pods: Sequence[Obj], world: World
 
 
 def _has_failure(maker: Obj) -> bool:
-    listed = (maker.get("status") or {}).get("conditions") or ()
-    return any(one.get("type") == "ReplicaFailure" and one.get("status") == "True" for one in listed)
+    return _is_true(maker, "ReplicaFailure")
 
 
-def _conditions(obj: Obj, below: Sequence[Explanation]) -> Iterator[Finding]:
+def _conditions(obj: Obj, owner: Obj, below: Sequence[Explanation]) -> Iterator[Finding]:
     for one in (obj.get("status") or {}).get("conditions") or ():
+        # A Job has failed once what was found to fail it (FailureTarget) is over with.
+        if one.get("type") == "FailureTarget" and _is_true(obj, "Failed"):
+            continue
         if _BAD.get(one.get("type")) != one.get("status"):
             continue
-        says = f"{obj['kind'].lower()}/{name(obj)}: {one.get('reason') or one['type']}: {one.get('message') or ''}"
+        says = f"{one.get('reason') or one['type']}: {one.get('message') or ''}"
+        if obj is not owner:
+            says = f"{obj['kind'].lower()}/{name(obj)}: {says}"
         follows = one["type"] == "Progressing" or one.get("reason") in ("BackoffLimitExceeded", "PodFailurePolicy")
         yield Finding(says, follows=follows and bool(below))
+
+
+def _is_true(obj: Obj, kind: str) -> bool:
+    listed = (obj.get("status") or {}).get("conditions") or ()
+    return any(one.get("type") == kind and one.get("status") == "True" for one in listed)
 
 
 def _next_ordinal(owner: Obj, pods: Sequence[Obj], below: Sequence[Explanation]) -> Iterator[Finding]:
