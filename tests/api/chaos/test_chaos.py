@@ -1,6 +1,7 @@
 """Controllers and scheduler die at random while thirty workloads change: all converge, nothing is made twice.
 
-``ORCA_CHAOS_SEED`` repeats the choices of a run (not its timing), ``ORCA_CHAOS_MINUTES`` sets how long it takes.
+``ORCA_CHAOS_SEED`` repeats the choices of a run (not its timing), ``ORCA_CHAOS_MINUTES`` sets how long it takes, and
+the servers' logs are left in the directory ``ORCA_CHAOS_LOGS``.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +33,7 @@ SETTLED_SECONDS = 2.0
 PATIENCE_SECONDS = 150.0
 """For all to converge; some seconds on a machine with nothing else to do."""
 CALM = "--node-monitor-grace-period=10m"
-FAULTS = ("Traceback", "reconcile failed", "crashed")
+FAULTS = ("reconcile failed", "crashed", "leading ends")
 
 
 @pytest.mark.timeout(600)
@@ -94,6 +97,9 @@ async def chaos(minutes: float) -> None:
                 if one.process is not None:
                     one.kill()
             await client.aclose()
+            if kept := os.environ.get("ORCA_CHAOS_LOGS"):
+                for one in (*asked, *leaders):
+                    shutil.copy2(one.log, Path(kept, f"{one.directory.name}.log"))
             for one in (*asked, *leaders):
                 print(*_worth_telling(one), sep="\n")
 
@@ -130,5 +136,12 @@ def _told(found: Iterable[str], most: int = 40) -> str:
 
 
 def _worth_telling(server: ServerProcess) -> list[str]:
-    lines = server.log.read_text(errors="replace").splitlines()
-    return [f"{server.directory.name}: {line[:400]}" for line in lines if any(one in line for one in FAULTS)][-20:]
+    """What the log says of crashes, each with the error that it ends in."""
+    told: list[str] = []
+    inside = False
+    for line in server.log.read_text(errors="replace").splitlines():
+        ends = inside and line[:1] not in ("", " ")
+        if "Traceback" in line or ends or any(one in line for one in FAULTS):
+            told.append(f"{server.directory.name}: {line[:400]}")
+        inside = "Traceback" in line or (inside and not ends)
+    return told[-40:]

@@ -6,8 +6,8 @@ import asyncio
 import copy
 import random
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from orca.api.builtin import (
@@ -31,10 +31,12 @@ from tests.api.chaos.kubelets import NEVER_READY
 from tests.api.chaos.recent import LAG
 from tests.api.chaos.world import Obj, World, is_active
 
-PAUSE_SECONDS = (0.1, 0.5)
-"""Between two changes."""
+PAUSE_SECONDS = (0.2, 1.5)
+"""Between two changes of one who changes."""
+SIDE_BY_SIDE = 4
 RETRY_SECONDS = 0.3
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 150.0
+"""Leaders come and go meanwhile, and on a slow machine a new one takes its time."""
 SIZED = (DEPLOYMENTS, REPLICASETS, REPLICATIONCONTROLLERS, STATEFULSETS)
 ROLLED = (DEPLOYMENTS, STATEFULSETS, DAEMONSETS)
 SERVED = ("deploy-0", "deploy-1", "deploy-2", "deploy-3", "state-0", "state-1", "state-2", "state-3", "state-4", "rc-0")
@@ -60,6 +62,8 @@ class Wishes:
         self.changes = 0
         self._version = 0
         self._stopped = False
+        self._busy: set[tuple[Resource, str]] = set()
+        self._dooming = asyncio.Lock()
         self._disrupted: dict[str, float] = {}
 
     def disrupted(self, uid: str, at: float) -> bool:
@@ -86,7 +90,12 @@ class Wishes:
         await self._fill()
 
     async def run(self) -> None:
-        """One change after the other, until told to stop."""
+        """Several changes at a time, each of a workload of its own, until told to stop."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(SIDE_BY_SIDE):
+                group.create_task(self._go_on())
+
+    async def _go_on(self) -> None:
         while not self._stopped:
             what = self._chance.choices(list(self._doing), list(self._doing.values()))[0]
             await what()
@@ -109,37 +118,32 @@ class Wishes:
     # --- changes -----------------------------------------------------------------------------------------------------
 
     async def _scale(self) -> None:
-        resource, name = self._any(SIZED)
-        most = 4 if resource is STATEFULSETS else 7
-        count = self._chance.randint(0, most)
+        with self._any(*SIZED) as (resource, name):
+            count = self._chance.randint(0, 4 if resource is STATEFULSETS else 7)
 
-        def change(obj: Obj) -> None:
-            obj["spec"]["replicas"] = count
+            def change(obj: Obj) -> None:
+                obj["spec"]["replicas"] = count
 
-        await self._change(resource, name, change)
+            await self._change(resource, name, change)
 
     async def _update(self) -> None:
-        resource, name = self._any(ROLLED)
         self._version += 1
         version = self._chance.choice([str(self._version), "1", "2"])  # an earlier one is a rollback
-        broken = resource is DEPLOYMENTS and self._chance.random() < 0.15
+        with self._any(*ROLLED) as (resource, name):
+            broken = resource is DEPLOYMENTS and self._chance.random() < 0.15
 
-        def change(obj: Obj) -> None:
-            made = obj["spec"]["template"]
-            made["spec"]["containers"][0]["env"] = [{"name": "VERSION", "value": version}]
-            made["metadata"]["labels"].pop(NEVER_READY, None)
-            if broken:
-                made["metadata"]["labels"][NEVER_READY] = "true"
+            def change(obj: Obj) -> None:
+                made = obj["spec"]["template"]
+                made["spec"]["containers"][0]["env"] = [{"name": "VERSION", "value": version}]
+                made["metadata"]["labels"].pop(NEVER_READY, None)
+                if broken:
+                    made["metadata"]["labels"][NEVER_READY] = "true"
 
-        await self._change(resource, name, change)
+            await self._change(resource, name, change)
 
     async def _pause(self) -> None:
-        resource, name = self._any((DEPLOYMENTS,))
-
-        def change(obj: Obj) -> None:
-            obj["spec"]["paused"] = not obj["spec"].get("paused")
-
-        await self._change(resource, name, change)
+        with self._any(DEPLOYMENTS) as (resource, name):
+            await self._change(resource, name, partial(_turn, part="paused"))
 
     async def _end_pod(self) -> None:
         spaces = (*workloads.SPACES, workloads.DOOMED)
@@ -154,41 +158,36 @@ class Wishes:
 
     async def _replace(self) -> None:
         """A workload goes, with or without what it has made, and one of its name comes."""
-        resource, name = self._any((*SIZED, DAEMONSETS))
-        old = self.wanted.pop((resource, name))
-        space = old["metadata"]["namespace"]
-        how: Propagation = self._chance.choice(("Background", "Foreground", "Orphan"))
-        await self._persist(lambda: self._client.delete(resource, name, space, propagation=how))
-        await self._gone(resource, space, name)
-        await self._create(resource, old)
+        with self._any(*SIZED, DAEMONSETS) as (resource, name):
+            old = self.wanted[resource, name]
+            how: Propagation = self._chance.choice(("Background", "Foreground", "Orphan"))
+            await self._remove(resource, name, how)
+            await self._create(resource, old)
 
     async def _job(self) -> None:
-        """Suspends or resumes one, or deletes it, or makes one of that name anew when it is complete."""
-        resource, name = self._any((JOBS,))
-        wanted = self.wanted[resource, name]
-        space = wanted["metadata"]["namespace"]
-        there = self._world.get("jobs", f"{space}/{name}")
-        conditions = (there or {}).get("status", {}).get("conditions") or ()
-        over = any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
-        if not over and self._chance.random() < 0.7:
-
-            def change(obj: Obj) -> None:
-                obj["spec"]["suspend"] = not obj["spec"].get("suspend")
-
-            await self._change(resource, name, change)
-            return
-        del self.wanted[resource, name]
-        await self._persist(lambda: self._client.delete(resource, name, space, propagation="Background"))
-        await self._gone(resource, space, name)
-        indexed = wanted["spec"].get("completionMode") == "Indexed"
-        await self._create(resource, workloads.job(space, name, self._chance, indexed=indexed))
+        """Suspends or resumes one, or deletes it, or makes one of that name anew when it is over."""
+        with self._any(JOBS) as (resource, name):
+            wanted = self.wanted[resource, name]
+            space = wanted["metadata"]["namespace"]
+            there = self._world.get("jobs", f"{space}/{name}") or {}
+            conditions = (there.get("status") or {}).get("conditions") or ()
+            over = any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
+            if not over and self._chance.random() < 0.7:
+                await self._change(resource, name, partial(_turn, part="suspend"))
+                return
+            await self._remove(resource, name, "Background")
+            indexed = wanted["spec"].get("completionMode") == "Indexed"
+            await self._create(resource, workloads.job(space, name, self._chance, indexed=indexed))
 
     async def _doom(self) -> None:
         """A namespace with all that is in it goes, and comes again."""
-        await self._persist(lambda: self._client.delete(NAMESPACES, workloads.DOOMED))
-        await self._gone(NAMESPACES, "", workloads.DOOMED)
-        await self._persist(lambda: self._client.create(NAMESPACES, _namespace(workloads.DOOMED)))
-        await self._fill()
+        if self._dooming.locked():
+            return
+        async with self._dooming:
+            await self._persist(lambda: self._client.delete(NAMESPACES, workloads.DOOMED))
+            await self._gone(NAMESPACES, "", workloads.DOOMED)
+            await self._persist(lambda: self._client.create(NAMESPACES, _namespace(workloads.DOOMED)))
+            await self._fill()
 
     async def _fill(self) -> None:
         for resource, obj in (
@@ -202,8 +201,20 @@ class Wishes:
 
     # --- doing -------------------------------------------------------------------------------------------------------
 
-    def _any(self, resources: tuple[Resource, ...]) -> tuple[Resource, str]:
-        return self._chance.choice([one for one in self.wanted if one[0] in resources])
+    @contextmanager
+    def _any(self, *resources: Resource) -> Iterator[tuple[Resource, str]]:
+        """A workload that nobody else changes meanwhile."""
+        found = self._chance.choice([one for one in self.wanted if one[0] in resources and one not in self._busy])
+        self._busy.add(found)
+        try:
+            yield found
+        finally:
+            self._busy.discard(found)
+
+    async def _remove(self, resource: Resource, name: str, how: Propagation) -> None:
+        space = self.wanted[resource, name]["metadata"]["namespace"]
+        await self._persist(lambda: self._client.delete(resource, name, space, propagation=how))
+        await self._gone(resource, space, name)
 
     async def _create(self, resource: Resource, obj: Obj) -> None:
         clean = {**obj, "metadata": {part: obj["metadata"][part] for part in ("name", "namespace")}}
@@ -237,8 +248,9 @@ class Wishes:
                 if error.code == 404:
                     return
             await asyncio.sleep(0.2)
+        there = self._world.get(resource.plural, f"{space}/{name}" if space else name)
         raise AssertionError(
-            f"{resource.plural} {space}/{name} is still there {PATIENCE_SECONDS:.0f} s after its deletion"
+            f"{resource.plural} {space}/{name} is still there {PATIENCE_SECONDS:.0f} s after its deletion: {there}"
         )
 
     async def _persist(self, write: Callable[[], Awaitable[object]]) -> None:
@@ -258,6 +270,10 @@ class Wishes:
                     raise
                 tried = error.code != 409 or tried
                 await asyncio.sleep(RETRY_SECONDS)
+
+
+def _turn(obj: Obj, *, part: str) -> None:
+    obj["spec"][part] = not obj["spec"].get(part)
 
 
 def _mend(obj: Obj) -> None:
