@@ -15,13 +15,32 @@ from orca.lab.layout import Lab, load
 from tests.cluster.podhost import PodHost, pod_host
 from tests.support import images
 from tests.support import kubectl as kubectls
+from tests.support.background import Background
 from tests.support.engine import PrivateEngine
 from tests.support.kubectl import Kubectl, eventually
 
+REPOSITORY = Path(__file__).parents[2]
 LAB = os.environ.get("ORCA_TEST_LAB", "test")
 """`ORCA_TEST_LAB` names another, for a second run beside one."""
 ORCA = str(Path(sys.executable).parent / "orca")
 _numbers = itertools.count(1)
+
+
+def _build_images() -> None:
+    """Those that are not in the cache yet, as the ones that hold our own code after each change of it."""
+    command = [sys.executable, "-m", "orca.lab.images"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+IMAGES = Background(_build_images)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Before all that is begun with a run: labs wait for it."""
+    if not session.config.option.collectonly and any("lab" in getattr(i, "fixturenames", ()) for i in session.items):
+        IMAGES.begin()
 
 
 def orca(*argv: str, timeout: float = 400) -> str:
@@ -53,6 +72,7 @@ async def host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
 def lab() -> Iterator[Lab]:
     """A lab of three hosts; ``ORCA_TEST_KEEP_LAB=1`` leaves it up for the next run. ``ORCA_TEST_HOSTS`` makes it
     smaller, for tests that need less."""
+    IMAGES.result()
     orca("lab", "up", "--name", LAB, "--hosts", os.environ.get("ORCA_TEST_HOSTS", "3"))
     yield load(LAB)
     if not os.environ.get("ORCA_TEST_KEEP_LAB"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from orca.lab.cluster import load_archive, reserve, wait_for_engine
 from orca.lab.host import Service
 from orca.lab.layout import Host, Lab
 from orca.lab.services import engine
+from tests.cluster.conftest import IMAGES
+from tests.support.background import Background
 from tests.support.kubectl import Kubectl, current, eventually
 
 PROJECT = Path(__file__).parents[2]
@@ -25,11 +29,12 @@ PROJECT = Path(__file__).parents[2]
 WRITTEN = ("/opt", "/etc/systemd/system", "/usr/local/bin")
 
 
-@pytest.fixture
-def bare() -> Iterator[Host]:
+@contextmanager
+def _bare() -> Iterator[Host]:
     """A host with an engine and nothing of orca on it."""
     lab: Lab = reserve("install", 1)
     host = lab.host(0)
+    atexit.register(_remove, lab)  # also when the run is broken off meanwhile
     try:
         segment.build(lab)
         hosts.switch_on(host)
@@ -43,14 +48,20 @@ def bare() -> Iterator[Host]:
             (host.state / name).write_bytes(Path("/etc", name).read_bytes())
         hosts.start_service(host, engine(host))
         wait_for_engine(host)
+        IMAGES.result()
         for made in images.build_all(print):
             load_archive(host, made)
         yield host
     finally:
-        cgroups.kill(lab.bridge)
-        segment.remove(lab)
-        cgroups.remove(lab.bridge)
-        shutil.rmtree(lab.state, ignore_errors=True)
+        _remove(lab)
+        atexit.unregister(_remove)
+
+
+def _remove(lab: Lab) -> None:
+    cgroups.kill(lab.bridge)
+    segment.remove(lab)
+    cgroups.remove(lab.bridge)
+    shutil.rmtree(lab.state, ignore_errors=True)
 
 
 def _script(host: Host, *argv: str) -> str:
@@ -78,7 +89,20 @@ def _unit(host: Host, name: str) -> Service:
     return Service(name, tuple(found[1].split()), environment)
 
 
-def test_install_server_and_agent_then_uninstall(bare: Host) -> None:
+def _story() -> None:
+    with _bare() as bare:
+        _install_use_and_uninstall(bare)
+
+
+STORY = Background(_story)
+
+
+@pytest.mark.begins(STORY)
+def test_install_server_and_agent_then_uninstall() -> None:
+    STORY.result()
+
+
+def _install_use_and_uninstall(bare: Host) -> None:
     said = _script(bare, "scripts/install-server", f"--advertise-address={bare.address}")
     assert "systemd does not run here" in said
     hosts.start_service(bare, _unit(bare, "orca-server"))

@@ -31,7 +31,7 @@ class Background(Generic[T]):
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
-        self._begun = False
+        self._begun = self._taken = False
         self._future: Future[T] = Future()
 
     def begin(self) -> None:
@@ -47,11 +47,17 @@ class Background(Generic[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """What it came to, or the exception it ended with; waits. Raises TimeoutError after that many seconds."""
+        if threading.current_thread() in _worker:
+            self.do()  # one piece needs another: nobody else would do it
         self.begin()
         return self._future.result(timeout)
 
     def do(self) -> None:
-        """Do it here and now."""
+        """Do it here and now, unless somebody does or has."""
+        with _lock:
+            if self._taken:
+                return
+            self._begun = self._taken = True
         try:
             self._future.set_result(self._work())
         except BaseException as error:  # whatever it is, it belongs to who asks for the result
