@@ -51,6 +51,18 @@ def put(conditions: Sequence[Obj] | None, condition: Obj) -> list[Obj]:
     return [*without(kept, condition["type"]), condition]
 
 
+def put_standard(conditions: Sequence[Obj] | None, condition: Obj) -> list[Obj]:
+    """With `condition` in place of the one of its type, as those of `metav1.Condition` are set: reason, message and
+    observedGeneration are always the newest, lastTransitionTime changes with the status alone, and the order stays."""
+    kept = list(conditions or ())
+    current = find(kept, condition["type"])
+    if current is None:
+        return [*kept, condition]
+    if current["status"] == condition["status"] and current.get("lastTransitionTime"):
+        condition = {**condition, "lastTransitionTime": current["lastTransitionTime"]}
+    return [condition if one is current else one for one in kept]
+
+
 def without(conditions: Sequence[Obj] | None, kind: str) -> list[Obj]:
     """All conditions but that type."""
     return [condition for condition in conditions or () if condition.get("type") != kind]

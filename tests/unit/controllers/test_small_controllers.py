@@ -14,7 +14,8 @@ from orca.api.builtin import (
 )
 from orca.api.objects import Obj, name
 from orca.controllers.clusterroles import ClusterRoleAggregationController
-from orca.controllers.disruption import DisruptionController, count
+from orca.controllers.disruption import DisruptionController
+from orca.controllers.disruption.plan import count
 from orca.controllers.endpoints import EndpointSliceMirroringController
 from orca.controllers.ttlafterfinished import TTLAfterFinishedController
 from tests.unit.controllers.support import pod, replicaset, running_one

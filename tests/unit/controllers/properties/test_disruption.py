@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from orca.api.objects import Obj, is_terminating, name, uid
 from orca.api.times import format_time
 from orca.controllers import podstate
-from orca.controllers.disruption import (
+from orca.controllers.disruption.plan import (
     CannotCount,
     Scale,
     count,
