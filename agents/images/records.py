@@ -92,14 +92,17 @@ class PullRecords:
         return answer is not False and answer is not None
 
     async def pulling(self, image: str) -> None:
-        """Before a pull; ended by exactly one :meth:`pulled` or :meth:`failed`. Raises OSError."""
+        """Before a pull; ended by exactly one :meth:`pulled` or :meth:`failed`, also when this was cancelled or raises
+        OSError: an intent that nobody ends keeps the image from all who would use it without a pull."""
         self._intents[image] = self._intents.get(image, 0) + 1
         if self._intents[image] == 1:
-            text = json.dumps(
-                {"kind": "ImagePullIntent", "apiVersion": "kubelet.config.k8s.io/v1beta1", "image": image}
-            )
-            async with self._order:
-                await asyncio.to_thread(write_file, self._pulling_dir, _file_of(image), text)
+            # To its end, so that the end of a cancelled pull does not overtake what it is to undo.
+            await asyncio.shield(asyncio.ensure_future(self._begin(image)))
+
+    async def _begin(self, image: str) -> None:
+        text = json.dumps({"kind": "ImagePullIntent", "apiVersion": "kubelet.config.k8s.io/v1beta1", "image": image})
+        async with self._order:
+            await asyncio.to_thread(write_file, self._pulling_dir, _file_of(image), text)
 
     async def pulled(self, image: str, image_id: str, login: SecretUse | None) -> None:
         """After a pull; ``login`` None: with what every pod of the node has, or with nothing."""

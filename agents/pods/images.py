@@ -204,8 +204,8 @@ async def _pull(subject: Subject, tools: Tools, need: Need, logins: Sequence[Log
     image, services, clock = need.image, tools.images, tools.clock
     subject.tell("Pulling", f'Pulling image "{image}"', container=need.container)
     began = clock.monotonic()
-    await services.records.pulling(image)
     try:
+        await services.records.pulling(image)
         took, login = await _with_any_of(tools, image, logins, _Teller(subject, need))
         try:
             info = await tools.runtime.images.inspect(image)

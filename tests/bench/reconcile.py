@@ -125,7 +125,7 @@ async def _pods_by_hand(rig: Rig, many: int) -> tuple[Row, Row]:
             for number, target in enumerate(targets)
         )
         took += await rig.send(bindings)
-        return took + await rig.send(_made_ready(rig, "floor-", numbers))
+        return took + await rig.send(_made_ready(rig, "floor", numbers))
 
     async def down() -> float:
         body = {"gracePeriodSeconds": 0}
@@ -141,7 +141,7 @@ def _made_ready(rig: Rig, prefix: str, numbers: range, *, ready: bool = True) ->
     return [
         rig.request(
             "PATCH",
-            f"{CORE}/pods/{prefix}{number}/status",
+            f"{CORE}/pods/{prefix}-{number}/status",
             {"status": status(address_of(number), ready=ready)},
             MERGE,
         )
@@ -199,16 +199,16 @@ async def garbage(rig: Rig, many: int) -> list[Row]:
 
 async def endpoints(rig: Rig, many: int) -> list[Row]:
     """A Service's slices while its pods become ready one by one, and when one of them changes."""
-    for prefix in ("alone-", "served-"):
+    for prefix in ("alone", "served"):
         pods = []
         for number in range(many):
             one = _small({"app": prefix}, schedulerName="none", nodeName=f"node-{number % NODE_COUNT:05d}")
-            one["metadata"]["name"] = f"{prefix}{number}"
+            one["metadata"]["name"] = f"{prefix}-{number}"
             pods.append(rig.request("POST", f"{CORE}/pods", one))
         await rig.send(pods)
     service = {
         "metadata": {"name": "served"},
-        "spec": {"selector": {"app": "served-"}, "ports": [{"port": 80, "targetPort": 8080}]},
+        "spec": {"selector": {"app": "served"}, "ports": [{"port": 80, "targetPort": 8080}]},
     }
     await rig.client.create(SERVICES, service, NAMESPACE)
     states: dict[str, dict[str, bool]] = {}
@@ -231,19 +231,19 @@ async def endpoints(rig: Rig, many: int) -> list[Row]:
     async def one_by_one(prefix: str) -> float:
         began = time.perf_counter()
         await rig.send(_made_ready(rig, prefix, range(many)), connections=1)
-        if prefix == "served-":
+        if prefix == "served":
             await goal.reached(lambda: ready() == many, "all endpoints ready")
         return time.perf_counter() - began
 
     async def toggled(prefix: str, is_so: Callable[[str, bool], bool], waits: Goal) -> float:
         waited = []
         for turn in range(TOGGLES):
-            number, to = (turn // 2) * (many // TOGGLES) if prefix == "served-" else 0, bool(turn % 2)
+            number, to = (turn // 2) * (many // TOGGLES) if prefix == "served" else 0, bool(turn % 2)
             (change,) = _made_ready(rig, prefix, range(number, number + 1), ready=to)
             await asyncio.sleep(0.1)
             began = time.perf_counter()
             await asyncio.gather(
-                rig.send([change], 1), waits.reached(lambda n=f"{prefix}{number}", t=to: is_so(n, t), "toggled")
+                rig.send([change], 1), waits.reached(lambda n=f"{prefix}-{number}", t=to: is_so(n, t), "toggled")
             )
             waited.append(waits.at - began)
         waited.sort()
@@ -256,16 +256,16 @@ async def endpoints(rig: Rig, many: int) -> list[Row]:
         return any(one.get(called) is to for one in states.values())
 
     async with following(rig, ENDPOINTSLICES, seen), following(rig, PODS, pod_seen):
-        floor = await rig.measured(f"floor: {many:,} pods ready one by one, no Service", many, one_by_one("alone-"))
-        row = await rig.measured(f"{many:,} pods of a Service ready one by one", many, one_by_one("served-"))
+        floor = await rig.measured(f"floor: {many:,} pods ready one by one, no Service", many, one_by_one("alone"))
+        row = await rig.measured(f"{many:,} pods of a Service ready one by one", many, one_by_one("served"))
         row.floor = floor
-        without = toggled("alone-", lambda called, to: told[called] is to, pod_goal)
+        without = toggled("alone", lambda called, to: told[called] is to, pod_goal)
         alone = await rig.measured("floor: one pod's readiness changes, no Service", TOGGLES, without)
-        within = toggled("served-", in_slices, goal)
+        within = toggled("served", in_slices, goal)
         change = await rig.measured(f"one of {many:,} pods changes, slice seen", TOGGLES, within)
         change.floor = alone
-    for one, latency in zip((alone, change), latencies, strict=True):
-        one.note = f"{latency}; {one.kinds()}"
+    for told_of, latency in zip((alone, change), latencies, strict=True):
+        told_of.note = f"{latency}; {told_of.kinds()}"
     return [floor, row, alone, change]
 
 

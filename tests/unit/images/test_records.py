@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,6 +86,18 @@ async def test_a_failed_pull_leaves_nothing(tmp_path: Path) -> None:
     await of.pulling(IMAGE)
     await of.failed(IMAGE)
     assert list((tmp_path / "pulling").iterdir())
+    await of.failed(IMAGE)
+    assert not list((tmp_path / "pulling").iterdir())
+    assert await of.may_use(IMAGE, ID, never)
+
+
+async def test_a_pull_given_up_while_it_is_noted_leaves_nothing(tmp_path: Path) -> None:
+    """Its pod was deleted in that moment; the image is still everybody's."""
+    of = records(tmp_path)
+    noting = asyncio.create_task(of.pulling(IMAGE))
+    await asyncio.sleep(0)
+    noting.cancel()
+    await asyncio.gather(noting, return_exceptions=True)
     await of.failed(IMAGE)
     assert not list((tmp_path / "pulling").iterdir())
     assert await of.may_use(IMAGE, ID, never)
