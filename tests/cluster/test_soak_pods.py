@@ -184,6 +184,9 @@ def _as_it_should_be(pod: Obj) -> bool:
     states = [item.get("state") or {} for item in status.get("containerStatuses") or ()]
     restarts = sum(item.get("restartCount", 0) for item in status.get("containerStatuses") or ())
     ready = any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions") or ())
+    if status.get("reason") == "OutOfpods":
+        # The host takes 110, and those count that are still ending, also the ones forced away.
+        return True
     match kind:
         case "ending":
             # The engine may have lost it on the way.
