@@ -100,7 +100,7 @@ class Kubelets:
     async def _tend(self, uid: str, key: str) -> None:
         """From binding to the end of one pod."""
         due = self._chance.uniform(0.05, 0.6)
-        ends = self._chance.uniform(0.3, 3.0)
+        ends = self._chance.uniform(0.2, 2.0)
         loop = asyncio.get_running_loop()
         began = loop.time()
         address = next(self._addresses)
@@ -122,7 +122,7 @@ class Kubelets:
                 if not running and elapsed >= due:
                     await self._report(pod, _running(pod, address))
                 elif running and pod["spec"].get("restartPolicy") != "Always" and elapsed >= due + ends:
-                    fails = FAILS in (pod["metadata"].get("labels") or {}) and self._chance.random() < 0.2
+                    fails = FAILS in (pod["metadata"].get("labels") or {}) and self._chance.random() < 0.1
                     await self._report(pod, _ended("Failed" if fails else "Succeeded"))
                 else:
                     wait = due - elapsed if not running else due + ends - elapsed

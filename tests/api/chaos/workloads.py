@@ -90,7 +90,7 @@ def daemonset(space: str, name: str, *, surge: bool = False) -> Obj:
 
 
 def job(space: str, name: str, chance: random.Random, *, indexed: bool) -> Obj:
-    completions = chance.randint(2, 8)
+    completions = chance.randint(2, 6)
     spec = {
         "completions": completions,
         "parallelism": chance.randint(1, 4),
