@@ -14,6 +14,7 @@ MIRRORER = "endpointslicemirroring-controller.k8s.io"
 SKIP_LABEL = "endpointslice.kubernetes.io/skip-mirror"
 LEADER_ANNOTATION = "control-plane.alpha.kubernetes.io/leader"
 MOST_PER_SUBSET = 1000
+_OWN_ANNOTATIONS = frozenset({slices.TRIGGER_TIME, "kubectl.kubernetes.io/last-applied-configuration"})
 
 
 def is_mirrored(endpoints: Obj, service: Obj) -> bool:
@@ -46,6 +47,15 @@ def groups_of(endpoints: Obj) -> list[slices.Group]:
                 group = found.setdefault((family, index), slices.Group(family, ports))
                 group.endpoints[((entry.get("targetRef") or {}).get("uid", ""), entry["ip"])] = _endpoint(entry, ready)
     return _merged(list(found.values()))
+
+
+def surplus(endpoints: Obj) -> int:
+    """How many addresses are not mirrored because their subset has too many."""
+    counts = (
+        len(subset.get("addresses") or ()) + len(subset.get("notReadyAddresses") or ())
+        for subset in endpoints.get("subsets") or ()
+    )
+    return sum(max(count - MOST_PER_SUBSET, 0) for count in counts)
 
 
 def _endpoint(entry: Obj, ready: bool) -> Obj:
@@ -108,12 +118,21 @@ class EndpointSliceMirroringController(Controller):
         if endpoints is None or service is None or not is_mirrored(endpoints, service):
             await write_slices(self._slices, slices.Plan(delete=existing))
             return DONE
-        carried = {k: v for k, v in labels(endpoints).items() if k != model.HEADLESS_LABEL}
         parent = slices.Parent(
             name(endpoints),
             namespace(endpoints),
             owner_reference(ENDPOINTS, endpoints),
-            {**carried, SERVICE_NAME_LABEL: name(service), slices.MANAGED_BY_LABEL: MIRRORER},
+            {**labels(endpoints), SERVICE_NAME_LABEL: name(service), slices.MANAGED_BY_LABEL: MIRRORER},
+            {k: v for k, v in annotations(endpoints).items() if k not in _OWN_ANNOTATIONS},
+            MOST_PER_SUBSET,
         )
+        if left_out := surplus(endpoints):
+            self.recorder.event(
+                endpoints,
+                "Warning",
+                "TooManyAddressesToMirror",
+                f"A max of {MOST_PER_SUBSET} addresses can be mirrored to EndpointSlices per Endpoints subset. "
+                f"{left_out} addresses were skipped",
+            )
         await write_slices(self._slices, slices.plan(parent, existing, groups_of(endpoints)))
         return DONE

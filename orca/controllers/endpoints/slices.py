@@ -22,12 +22,15 @@ EndpointKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """Whose slices they are: the object that owns them and the labels they carry."""
+    """Whose slices they are: the object that owns them and the labels they carry, the annotations if they are its
+    as well, and how many endpoints there are in one."""
 
     name: str
     namespace: str
     reference: Obj
     labels: dict[str, str]
+    annotations: dict[str, str] | None = None
+    per_slice: int = PER_SLICE
 
     @property
     def uid(self) -> str:
@@ -196,7 +199,7 @@ def _plan_group(parent: Parent, group: Group, existing: list[Obj], trigger_time:
                 endpoints.append(wanted)
         kept.append((found, endpoints, changed))
     pending = list(waiting.values())
-    kept = _fill(kept, pending)
+    kept = _fill(kept, pending, parent.per_slice)
     if not group.endpoints and kept:
         # All but one empty slice go.
         todo.delete += [found for found, _, _ in kept[1:]]
@@ -204,24 +207,26 @@ def _plan_group(parent: Parent, group: Group, existing: list[Obj], trigger_time:
     for found, endpoints, changed in kept:
         if not endpoints and group.endpoints:
             todo.delete.append(found)
-        elif changed or labels(found) != parent.labels:
-            todo.update.append(_updated(found, endpoints, parent.labels, trigger_time))
+        elif changed or labels(found) != parent.labels or parent.annotations not in (None, annotations(found)):
+            todo.update.append(_updated(parent, found, endpoints, trigger_time))
     while pending or (not group.endpoints and not kept):
-        batch, pending = pending[:PER_SLICE], pending[PER_SLICE:]
+        batch, pending = pending[: parent.per_slice], pending[parent.per_slice :]
         todo.create.append(_new(parent, group, batch, trigger_time))
         if not group.endpoints:
             break
 
 
-def _fill(kept: list[tuple[Obj, list[Obj], bool]], pending: list[Obj]) -> list[tuple[Obj, list[Obj], bool]]:
+def _fill(
+    kept: list[tuple[Obj, list[Obj], bool]], pending: list[Obj], per_slice: int
+) -> list[tuple[Obj, list[Obj], bool]]:
     """Puts `pending` (emptied as far as it goes) into slices written anyway, or all into the fullest with room."""
     for _, endpoints, changed in kept:
         if changed and endpoints:
-            take = PER_SLICE - len(endpoints)
+            take = per_slice - len(endpoints)
             endpoints += pending[:take]
             del pending[:take]
     if pending:
-        roomy = [i for i, (_, endpoints, _) in enumerate(kept) if len(endpoints) + len(pending) <= PER_SLICE]
+        roomy = [i for i, (_, endpoints, _) in enumerate(kept) if len(endpoints) + len(pending) <= per_slice]
         if roomy:
             index = max(roomy, key=lambda i: len(kept[i][1]))
             found, endpoints, _ = kept[index]
@@ -243,9 +248,10 @@ def _stamped(found: Mapping[str, str], trigger_time: str) -> dict[str, str]:
     return {**rest, TRIGGER_TIME: trigger_time} if trigger_time else rest
 
 
-def _updated(found: Obj, endpoints: list[Obj], wanted_labels: dict[str, str], trigger_time: str) -> Obj:
-    metadata = {**meta(found), "labels": wanted_labels}
-    stamped = _stamped(annotations(found), trigger_time)
+def _updated(parent: Parent, found: Obj, endpoints: list[Obj], trigger_time: str) -> Obj:
+    metadata = {**meta(found), "labels": parent.labels}
+    before = annotations(found) if parent.annotations is None else parent.annotations
+    stamped = _stamped(before, trigger_time)
     metadata.pop("annotations", None)
     if stamped:
         metadata["annotations"] = stamped
@@ -259,8 +265,9 @@ def _new(parent: Parent, group: Group, endpoints: list[Obj], trigger_time: str) 
         "labels": parent.labels,
         "ownerReferences": [parent.reference],
     }
-    if trigger_time:
-        metadata["annotations"] = {TRIGGER_TIME: trigger_time}
+    stamped = _stamped(parent.annotations or {}, trigger_time)
+    if stamped:
+        metadata["annotations"] = stamped
     return {
         "apiVersion": ENDPOINTSLICES.api_version,
         "kind": ENDPOINTSLICES.kind,

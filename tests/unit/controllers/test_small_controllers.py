@@ -6,6 +6,7 @@ from orca.api.builtin import (
     CLUSTERROLES,
     ENDPOINTS,
     ENDPOINTSLICES,
+    EVENTS,
     JOBS,
     PODDISRUPTIONBUDGETS,
     PODS,
@@ -46,6 +47,28 @@ async def test_hand_made_endpoints_become_slices() -> None:
         await cluster.api.delete(SERVICES, "web", "default")
         await cluster.settle(1)
         assert cluster.api.objects(ENDPOINTSLICES) == []
+
+
+async def test_what_mirrored_slices_carry() -> None:
+    async with running_one(EndpointSliceMirroringController) as (cluster, _):
+        cluster.api.seed(SERVICES, service(selector=None))
+        many = [f"192.0.{index // 250}.{index % 250 + 1}" for index in range(1010)]
+        noted = {"team": "a", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
+        cluster.api.seed(ENDPOINTS, endpoints(*many, annotations=noted, labels={"tier": "db"}))
+        await cluster.settle(1)
+        (made,) = cluster.api.objects(ENDPOINTSLICES)
+        assert len(made["endpoints"]) == 1000
+        assert made["metadata"]["annotations"] == {"team": "a"}
+        assert made["metadata"]["labels"]["tier"] == "db"
+        (told,) = cluster.api.objects(EVENTS)
+        assert (told["type"], told["reason"]) == ("Warning", "TooManyAddressesToMirror")
+        assert told["message"] == (
+            "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 10 addresses were skipped"
+        )
+        await cluster.api.patch(ENDPOINTS, "web", {"metadata": {"annotations": {"team": None}}}, "default")
+        await cluster.settle(1)
+        (made,) = cluster.api.objects(ENDPOINTSLICES)
+        assert "annotations" not in made["metadata"]
 
 
 @pytest.mark.parametrize(
