@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -160,10 +161,12 @@ async def test_killed_at_some_steps_of_a_pods_life_it_comes_to_the_same_end(host
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 async def test_killed_at_every_step_of_a_pods_life_it_comes_to_the_same_end(host: StepHost, noted: Path) -> None:
-    steps = await live(host, "whole", noted, 0)
+    steps, began = await live(host, "whole", noted, 0), time.monotonic()
     for point in range(1, len(steps) + 1):
         await live(host, f"each-{point}", noted, point)
+    print(f"\nkilled at each of {len(steps)} steps: {(time.monotonic() - began) / len(steps):.1f} s a life")
 
 
 def test_after_a_power_cut_a_pod_has_everything_again(admin: Kubectl, lab: Lab, noted: Path) -> None:
