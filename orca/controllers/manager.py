@@ -41,7 +41,11 @@ from orca.controllers.replicaset import ReplicaSetController, ReplicationControl
 from orca.controllers.resourcequota import ResourceQuotaController
 from orca.controllers.servicecidrs import ServiceCIDRController
 from orca.controllers.statefulset import StatefulSetController
-from orca.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController
+from orca.controllers.storageprotection import (
+    AttributesClassProtectionController,
+    ClaimProtectionController,
+    VolumeProtectionController,
+)
 from orca.controllers.tokensecrets import TokenSecretsController
 from orca.controllers.ttlafterfinished import TTLAfterFinishedController
 
@@ -96,6 +100,7 @@ CONTROLLERS: tuple[type[Runnable], ...] = (
     PersistentVolumeBinder,
     ClaimProtectionController,
     VolumeProtectionController,
+    AttributesClassProtectionController,
     ServiceCIDRController,
     LoadBalancerController,
     ValidatingAdmissionPolicyStatusController,

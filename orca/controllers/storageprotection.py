@@ -1,13 +1,13 @@
-"""Claims that pods use and volumes that claims hold stay until they are given up.
+"""Claims that pods use, volumes that claims hold and classes of attributes that either has stay until given up.
 
-Reference: k8s.io/kubernetes ``pkg/controller/volume/pvcprotection`` and ``pvprotection``. A finalizer, put there at
-creation by admission and here on objects that lack it, holds a deleted claim while a pod that was given to a node
-names it, and a deleted volume while it is Bound.
+Reference: k8s.io/kubernetes ``pkg/controller/volume/pvcprotection``, ``pvprotection`` and ``vacprotection``. A
+finalizer, put there at creation by admission and here on objects that lack it, holds a deleted claim while a pod that
+was given to a node names it, a deleted volume while it is Bound, and a VolumeAttributesClass while it is named.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
+from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTRIBUTESCLASSES
 from orca.api.finalizers import IN_USE
 from orca.api.objects import Obj, controller_of, is_terminating, name, namespace, uid
 from orca.controllers import podstate
@@ -117,3 +117,44 @@ class VolumeProtectionController(ProtectionController):
     async def in_use(self, obj: Obj) -> bool:
         """Bound, as its status says."""
         return bool((obj.get("status") or {}).get("phase") == "Bound")
+
+
+def attributes_classes(obj: Obj) -> set[str]:
+    """The VolumeAttributesClasses that a claim or volume has, had until now, or is to have."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    found = {
+        spec.get("volumeAttributesClassName"),
+        status.get("currentVolumeAttributesClassName"),
+        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
+    }
+    return {one for one in found if one}
+
+
+class AttributesClassProtectionController(ProtectionController):
+    """VolumeAttributesClasses, held by claims and volumes."""
+
+    name = "volumeattributesclass-protection-controller"
+    resource = VOLUMEATTRIBUTESCLASSES
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._users = [self.caches.of(row) for row in (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES)]
+        for cache in self._users:
+            cache.informer.on_delete(self._let_go({}))
+            cache.informer.on_update(lambda old, new: self._let_go(new)(old))
+
+    def _let_go(self, new: Obj) -> Callable[[Obj], None]:
+        def let_go(old: Obj) -> None:
+            for found in attributes_classes(old) - attributes_classes(new):
+                self.queue.add(found)
+
+        return let_go
+
+    async def in_use(self, obj: Obj) -> bool:
+        """Asks the caches, and before it says no the server."""
+        if any(name(obj) in attributes_classes(user) for cache in self._users for user in cache.all()):
+            return True
+        for cache in self._users:
+            if any(name(obj) in attributes_classes(user) for user in (await self.client.list(cache.resource)).items):
+                return True
+        return False

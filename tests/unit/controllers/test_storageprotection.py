@@ -2,9 +2,14 @@
 
 import pytest
 
-from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
+from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTRIBUTESCLASSES
 from orca.api.objects import Obj
-from orca.controllers.storageprotection import ClaimProtectionController, VolumeProtectionController, uses
+from orca.controllers.storageprotection import (
+    AttributesClassProtectionController,
+    ClaimProtectionController,
+    VolumeProtectionController,
+    uses,
+)
 from tests.unit.controllers.support import pod, running_one
 
 HELD = ["kubernetes.io/pvc-protection"]
@@ -63,6 +68,25 @@ async def test_a_volume_waits_while_it_is_bound(phase: str) -> None:
             await cluster.api.patch(PERSISTENTVOLUMES, "disk", {"status": {"phase": "Released"}}, subresource="status")
             await cluster.settle(1)
             assert cluster.api.objects(PERSISTENTVOLUMES) == []
+
+
+async def test_a_class_of_attributes_waits_for_claims_and_volumes() -> None:
+    async with running_one(AttributesClassProtectionController) as (cluster, _):
+        cluster.api.seed(VOLUMEATTRIBUTESCLASSES, {"metadata": {"name": "gold"}, "driverName": "example.com"})
+        status = {"currentVolumeAttributesClassName": "gold"}
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, {**claim(), "status": status})
+        volume = {"metadata": {"name": "pv"}, "spec": {"volumeAttributesClassName": "gold"}}
+        cluster.api.seed(PERSISTENTVOLUMES, volume)
+        await cluster.settle(1)
+        await cluster.api.delete(VOLUMEATTRIBUTESCLASSES, "gold")
+        await cluster.api.delete(PERSISTENTVOLUMES, "pv")
+        await cluster.settle(1)
+        (held,) = cluster.api.objects(VOLUMEATTRIBUTESCLASSES)
+        assert held["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
+        change = {"status": {"currentVolumeAttributesClassName": "silver"}}
+        await cluster.api.patch(PERSISTENTVOLUMECLAIMS, "data", change, "default", subresource="status")
+        await cluster.settle(1)
+        assert cluster.api.objects(VOLUMEATTRIBUTESCLASSES) == []
 
 
 def test_claims_of_ephemeral_volumes_belong_to_their_pod() -> None:
