@@ -7,8 +7,8 @@ from orca.api.errors import ApiError
 from orca.api.resources import Resource
 from orca.store.cache import Bucket
 from orca.store.entries import Entry, place
-from orca.store.etcd import EtcdError, EtcdFenced, EtcdUnavailable, KeyValue
 from orca.store.faults import Unreadable, told
+from orca.store.outcomes import EtcdError, EtcdFenced, EtcdUnavailable, KeyValue
 from orca.store.paging import ContinueExpired, Position
 
 Expected = tuple[str, str]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import structlog
 
 from orca.client.clock import Clock
-from orca.store.etcd import Etcd, EtcdCompacted, EtcdError
+from orca.store.etcd import Etcd
+from orca.store.outcomes import EtcdCompacted, EtcdError
 
 log = structlog.get_logger()
 

@@ -14,15 +14,17 @@ import structlog
 
 from orca.api.errors import timeout
 from orca.client.clock import Clock
+from orca.store import revisions
 from orca.store.cache import Bucket, Cache
 from orca.store.entries import Change, Entry, place
-from orca.store.etcd import Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Seen, end_of
+from orca.store.etcd import Etcd, end_of
 from orca.store.faults import Unreadable
+from orca.store.outcomes import EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Seen
 
 log = structlog.get_logger()
 
 HISTORY = 5_000
-"""How many revisions before the start are read back, so that watches resume across a restart of the server."""
+"""How many transactions before the start are read back, so that watches resume across a restart of the server."""
 BOUND_EVERY = 100
 """Events after which the size of the remembered history is looked at."""
 STALL_SECONDS = 2.0
@@ -134,7 +136,7 @@ class Feed:
             # Its space is used up: what makes room are deletions, and for these a server has to start.
             log.error("etcd takes no writes, starting without the recent history", error=str(error))
             return
-        since = max(revision - HISTORY, 1)
+        since = max(revision + 1 - HISTORY * revisions.PLACES, 1)
         while since <= revision:
             try:
                 async with asyncio.timeout(30):
@@ -258,7 +260,7 @@ class Feed:
         if self._unbounded >= BOUND_EVERY:
             self._unbounded = 0
             cache.bound()
-        self._reached(max(batch[-1].revision, cache.revision))
+        self._reached(max(revisions.complete(batch[-1].revision), cache.revision))
 
     def _spoil(self, bucket: Bucket, key: str, error: Unreadable, revision: int) -> None:
         log.error("a stored object cannot be read", key=f"{bucket.storage}/{key}", error=str(error))

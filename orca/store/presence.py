@@ -7,7 +7,8 @@ import asyncio
 import structlog
 
 from orca.client.clock import Clock
-from orca.store.etcd import Etcd, EtcdError, Write
+from orca.store.etcd import Etcd
+from orca.store.outcomes import EtcdError, Write
 
 log = structlog.get_logger()
 

@@ -34,11 +34,12 @@ from orca.store.answers import (
 from orca.store.cache import Cache, Hint, Predicate
 from orca.store.compaction import Compaction
 from orca.store.entries import Change, Entry, Page, bookmark, encode
-from orca.store.etcd import PAGE, Etcd, EtcdCompacted, EtcdError, EtcdUnavailable, Write, Written, end_of
+from orca.store.etcd import PAGE, Etcd, end_of
 from orca.store.feed import Feed
 from orca.store.fence import Fence
 from orca.store.leases import Leases
 from orca.store.listing import page_of, undone
+from orca.store.outcomes import EtcdCompacted, EtcdError, EtcdUnavailable, Write, Written
 from orca.store.paging import decode as decode_position
 from orca.store.presence import Presence
 from orca.store.timing import Times

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from orca.store.channels import EtcdTls
 from orca.store.encryption.transform import Transforms
-from orca.store.etcd import Etcd, KeyValue, Seen, Transacted, Write, Written
+from orca.store.etcd import Etcd
+from orca.store.outcomes import KeyValue, Seen, Transacted, Write
 
 
 class SealedEtcd(Etcd):
@@ -26,14 +27,6 @@ class SealedEtcd(Etcd):
     ) -> AsyncIterator[tuple[list[KeyValue], int]]:
         async for pairs, at in super().pages(start, end, revision, page):
             yield [self._opened(pair) for pair in pairs], at
-
-    async def put(self, key: bytes, value: bytes, expected: int, lease: int = 0) -> Written:
-        written = await super().put(key, self._transforms.seal(key, value), expected, lease)
-        return written if written.current is None else replace(written, current=self._opened(written.current))
-
-    async def delete(self, key: bytes, expected: int) -> Written:
-        written = await super().delete(key, expected)
-        return written if written.current is None else replace(written, current=self._opened(written.current))
 
     async def transact(self, writes: Sequence[Write]) -> Transacted:
         seal = self._transforms.seal

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from orca.store.etcd import Etcd, EtcdUnavailable, end_of
+from orca.store.etcd import Etcd, end_of
+from orca.store.outcomes import EtcdUnavailable
 
 Obj = dict[str, Any]
 PREFIX = b"/registry/"

@@ -11,7 +11,7 @@ from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
 from orca.store import Store
-from orca.store.etcd import EtcdCompacted
+from orca.store.outcomes import EtcdCompacted
 from orca.store.paging import ContinueExpired
 from tests.api.store.things import config
 from tests.support.etcd import PrivateEtcd

@@ -178,11 +178,11 @@ async def test_selector_transitions(store: Store) -> None:
     await watch.start()
     await store.create(CONFIGMAPS, config("mover", "moving", part="out"))
     for part in ("in", "out"):
-        await store.update(CONFIGMAPS, "moving", "mover", moved(part))  # type: ignore[arg-type]
+        last = await store.update(CONFIGMAPS, "moving", "mover", moved(part))  # type: ignore[arg-type]
     events = await take(watch, 2)
     assert [event.type for event in events] == ["ADDED", "DELETED"]
     assert events[1].entry.obj["metadata"]["labels"]["part"] == "in"
-    assert events[1].entry.revision == store.revision
+    assert events[1].entry.revision == last.revision
 
 
 async def test_watch_from_the_start_and_from_the_forgotten(store: Store) -> None:

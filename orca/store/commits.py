@@ -1,0 +1,174 @@
+"""Writes to etcd: what is to be written at the same moment shares a transaction.
+
+A transaction costs etcd and its client about the same whatever it writes. Each part of a shared one keeps its own
+conditions: it is written, or not, as it would be alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from aetcd import rpc
+
+from orca.store import revisions
+from orca.store.fence import FENCE
+from orca.store.outcomes import EtcdError, EtcdFenced, EtcdUnavailable, KeyValue, Transacted, Write
+
+BYTES = 256 * 1024
+"""Of values in a shared transaction; etcd takes 1.5 MiB."""
+
+
+def pair_of(pair: Any) -> KeyValue:
+    """What etcd tells of a key."""
+    value, place = revisions.taken(pair.value)
+    revision = pair.mod_revision
+    return KeyValue(pair.key, value, revisions.at(revision, place), pair.create_revision == revision)
+
+
+class _Wanted:
+    """Writes that wait for their outcome."""
+
+    __slots__ = ("fence", "outcome", "size", "writes")
+
+    def __init__(self, writes: Sequence[Write], outcome: asyncio.Future[Transacted]) -> None:
+        self.writes = writes
+        self.outcome = outcome
+        self.fence = FENCE.get()
+        self.size = sum(len(one.value) for one in writes if one.value is not None)
+
+    def fill(self, request: Any, place: int) -> None:
+        """Make `request` ours, the first write at `place`. Messages are filled where they are: made from others, they
+        would be copied each time."""
+        for number, one in enumerate(self.writes, place):
+            if one.expected is not None:
+                equal = request.compare.add()
+                equal.target, equal.key = rpc.Compare.MOD, one.key
+                equal.mod_revision = revisions.transaction_of(one.expected)
+            change = request.success.add()
+            if one.value is None:
+                change.request_delete_range.key = one.key
+            else:
+                put = change.request_put
+                put.key, put.value, put.lease = one.key, revisions.placed(one.value, number), one.lease
+            request.failure.add().request_range.key = one.key
+        if self.fence is not None:
+            last = request.compare.add()
+            last.target, last.key = rpc.Compare.MOD, self.fence.key
+            last.mod_revision = revisions.transaction_of(self.fence.revision)
+
+    def take(self, answer: Any, transaction: int, order: revisions.Order, place: int) -> None:
+        """Read the outcome."""
+        if answer.succeeded:
+            first = 0
+            for number, (one, response) in enumerate(zip(self.writes, answer.responses, strict=True), place):
+                if one.value is not None:
+                    revision = order.put(transaction, number)
+                elif response.response_delete_range.deleted:
+                    revision = order.deleted(transaction)
+                else:
+                    revision = revisions.at(transaction)
+                first = first or revision
+            found = Transacted(True, first, [])
+        else:
+            told = [one.response_range.kvs for one in answer.responses]
+            current = [pair_of(kvs[0]) if kvs else None for kvs in told]
+            if self.fence is not None and self._met(current):
+                self.fence.end("another one has begun")
+                self.fail(EtcdFenced(f"this server does not lead any more: {self.fence}"))
+                return
+            found = Transacted(False, revisions.at(transaction), current)
+        if not self.outcome.done():
+            self.outcome.set_result(found)
+
+    def _met(self, current: Sequence[KeyValue | None]) -> bool:
+        """Whether all expectations hold: then it was the fence that kept the writes from happening."""
+        there = (pair.revision if pair is not None else 0 for pair in current)
+        return all(one.expected in (None, revision) for one, revision in zip(self.writes, there, strict=True))
+
+    def fail(self, error: EtcdError) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+class Commits:
+    """`send` makes one transaction; it raises EtcdError."""
+
+    def __init__(self, send: Callable[[Any], Awaitable[Any]]) -> None:
+        self._send = send
+        self._waiting: list[_Wanted] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def commit(self, writes: Sequence[Write]) -> Transacted:
+        """All of `writes` when every expectation holds, else none of them; behind a fence, on that condition as well.
+        Raises EtcdError, EtcdFenced when that alone kept them from happening."""
+        loop = asyncio.get_running_loop()
+        wanted = _Wanted(writes, loop.create_future())
+        if not self._waiting:
+            loop.call_soon(self._begin)
+        self._waiting.append(wanted)
+        try:
+            return await wanted.outcome
+        except (EtcdUnavailable, asyncio.CancelledError) as error:
+            if wanted.fence is not None:
+                wanted.fence.end(f"it is not known what became of a write: {error}")
+            raise
+
+    def _begin(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for together in _shared([one for one in waiting if not one.outcome.done()]):
+            task = asyncio.create_task(self._commit(together))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _commit(self, together: list[_Wanted]) -> None:
+        try:
+            await self._transact(together)
+        except EtcdError as error:
+            if len(together) == 1 or isinstance(error, EtcdUnavailable):
+                for one in together:
+                    one.fail(error)
+                return
+            # Refused because of one of them, perhaps: nothing was written, and the others are as good as before.
+            for one in together:
+                try:
+                    await self._transact([one])
+                except EtcdError as own:
+                    one.fail(own)
+
+    async def _transact(self, together: list[_Wanted]) -> None:
+        request = rpc.TxnRequest()
+        order = revisions.Order()
+        if len(together) == 1:
+            together[0].fill(request, 0)
+            answer = await self._send(request)
+            together[0].take(answer, answer.header.revision, order, 0)
+            return
+        place = 0
+        for one in together:
+            one.fill(request.success.add().request_txn, place)
+            place += len(one.writes)
+        answer = await self._send(request)
+        place = 0
+        for one, response in zip(together, answer.responses, strict=True):
+            one.take(response.response_txn, answer.header.revision, order, place)
+            place += len(one.writes)
+
+
+def _shared(waiting: list[_Wanted]) -> list[list[_Wanted]]:
+    """Who shares a transaction: as many as there are places and room; a key is written once in each."""
+    found: list[list[_Wanted]] = []
+    keys: set[bytes] = set()
+    places = room = 0
+    for one in waiting:
+        own = [write.key for write in one.writes]
+        if len(own) > places or one.size > room or not keys.isdisjoint(own):
+            found.append([])
+            keys.clear()
+            places, room = revisions.PLACES, BYTES
+        found[-1].append(one)
+        keys.update(own)
+        places -= len(own)
+        room -= one.size
+    return found
