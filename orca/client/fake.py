@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orca.api import errors, selectors
-from orca.api.builtin import PODS
+from orca.api.builtin import DEPLOYMENTS, PODS
 from orca.api.errors import ApiError
-from orca.api.objects import Obj, key, name, namespace
+from orca.api.objects import Obj, annotations, key, name, namespace
 from orca.api.patching import json_patch, merge_patch, strategic_merge
 from orca.api.resources import Resource
 from orca.api.times import format_time
@@ -243,7 +243,8 @@ class FakeClient(Client):
             metadata.pop(fixed, None)
             if fixed in current["metadata"]:
                 metadata[fixed] = current["metadata"][fixed]
-        if new.get("spec") != current.get("spec"):
+        redone = resource == DEPLOYMENTS and not subresource and annotations(new) != annotations(current)
+        if redone or new.get("spec") != current.get("spec"):
             metadata["generation"] = int(metadata.get("generation") or 0) + 1
         metadata["resourceVersion"] = _version(current)
         if new == current:
@@ -387,6 +388,9 @@ def _keep_other_half(resource: Resource, new: Obj, current: Obj, subresource: st
         new.clear()
         new.update(copy.deepcopy(current))
         new["metadata"] = {**new["metadata"], "resourceVersion": metadata.get("resourceVersion")}
+        if resource == DEPLOYMENTS and "annotations" in metadata:
+            # The server lets more through; this is what a controller here makes use of.
+            new["metadata"]["annotations"] = metadata["annotations"]
         new["status"] = status
         if status is None:
             del new["status"]

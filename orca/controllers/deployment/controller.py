@@ -1,8 +1,8 @@
 """Carries out the plan for one Deployment."""
 
 from orca.api.builtin import DEPLOYMENTS, PODS, REPLICASETS
-from orca.api.errors import ApiError, is_already_exists, is_not_found
-from orca.api.objects import Obj, controller_of, key, labels, name, namespace, uid
+from orca.api.errors import ApiError, is_already_exists
+from orca.api.objects import Obj, annotations, controller_of, key, labels, meta, name, namespace, uid
 from orca.api.selectors import Selector, from_label_selector
 from orca.controllers.claims import claim
 from orca.controllers.deployment import revisions, status
@@ -72,6 +72,9 @@ class DeploymentController(Controller):
                 "SelectingAll",
                 "This deployment is selecting all pods. A non-empty selector is required.",
             )
+            generation, shown = meta(deployment).get("generation", 0), deployment.get("status") or {}
+            if shown.get("observedGeneration", 0) < generation:
+                await self._deployments.update_status(deployment, {**shown, "observedGeneration": generation})
             return DONE
         replicasets = await claim(self._deployments, deployment, self._sets, _selector(deployment))
         pods = [pod for rs in replicasets for pod in self._pods.by_index("owner", uid(rs))]
@@ -79,6 +82,11 @@ class DeploymentController(Controller):
         return await self._apply(deployment, todo)
 
     async def _apply(self, deployment: Obj, todo: Plan) -> Outcome:
+        if todo.rewritten is not None:
+            await self._deployments.update(todo.rewritten)
+            for kind, reason, message in todo.told:
+                self.recorder.event(deployment, kind, reason, message)
+            return DONE
         if todo.create is not None and not await self._create(deployment, todo.create):
             return RetryAfter()
         for scaled in todo.update:
@@ -134,15 +142,13 @@ class DeploymentController(Controller):
             self.recorder.event(deployment, "Normal", "ScalingReplicaSet", text)
 
     async def _write_status(self, deployment: Obj, wanted: Obj, revision: str) -> None:
-        try:
-            if revision:
-                change = {"metadata": {"annotations": {revisions.REVISION: revision}, "uid": uid(deployment)}}
-                deployment = await self._deployments.patch(deployment, change)
-            if wanted != _comparable(deployment.get("status") or {}):
-                await self._deployments.update({**deployment, "status": wanted}, subresource="status")
-        except ApiError as error:
-            if not is_not_found(error):
-                raise
+        if not revision and wanted == _comparable(deployment.get("status") or {}):
+            return
+        if revision:
+            # Together with the status: through the main door it would be a new generation.
+            noted = {**annotations(deployment), revisions.REVISION: revision}
+            deployment = {**deployment, "metadata": {**meta(deployment), "annotations": noted}}
+        await self._deployments.update_status(deployment, wanted)
 
 
 def _comparable(found: Obj) -> Obj:

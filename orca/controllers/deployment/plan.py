@@ -22,8 +22,12 @@ class Scaled:
 @dataclass(slots=True)
 class Plan:
     """Applied in the order of its fields. `status` is the whole new status. `revision` is for the Deployment's
-    annotation, "" when that is right already. `after` is when to look again without a change, in seconds."""
+    annotation, "" when that is right already. `after` is when to look again without a change, in seconds. `rewritten`
+    is the whole Deployment after a rollback that its annotation asked for, then it is all there is to write. `told` are
+    events as (type, reason, message)."""
 
+    rewritten: Obj | None = None
+    told: list[tuple[str, str, str]] = field(default_factory=list)
     create: Obj | None = None
     update: list[Scaled] = field(default_factory=list)
     delete: list[Obj] = field(default_factory=list)
@@ -63,14 +67,19 @@ class _Planner:
     def run(self) -> Plan:
         paused = bool(self.deployment["spec"].get("paused"))
         self._refresh_new()
-        if paused or self._was_rescaled():
+        if not paused and self.new is not None and revisions.rollback_of(self.deployment) is not None:
+            back, event = revisions.rolled_back(self.deployment, [*self.old, self.new])
+            return Plan(rewritten=back, told=[event])
+        rescaled = not paused and self._was_rescaled()
+        if paused or rescaled:
             self._rescale()
         elif (self.deployment["spec"].get("strategy") or {}).get("type") == "Recreate":
             self._recreate()
         else:
             self._roll()
         new = self._write_sets()
-        self._write_status(new, rolling_out=not paused)
+        # What is only scaled neither progresses nor fails to.
+        self._write_status(new, rolling_out=not paused and not rescaled, paused=paused)
         return self.plan
 
     # --- what the sets should be -------------------------------------------------------------------------------------
@@ -99,7 +108,8 @@ class _Planner:
         new = revisions.member_of(self.new) if self.new else None
         is_rolling = (self.deployment["spec"].get("strategy") or {}).get("type") != "Recreate"
         old = [revisions.member_of(rs) for rs in self.old]
-        self.sizes = sizes.rescaled(self.limits, new, old, is_rolling=is_rolling)
+        there = (self.deployment.get("status") or {}).get("replicas") or 0
+        self.sizes = sizes.rescaled(self.limits, new, old, is_rolling=is_rolling, there=there)
         # Those that keep their size are written as well: they must remember the size they were scaled for.
         for rs in [*self.old, *([self.new] if self.new else [])]:
             if rs["spec"].get("replicas"):
@@ -117,6 +127,8 @@ class _Planner:
 
     def _old_pods_run(self) -> bool:
         mine = uid(self.new) if self.new else ""
+        if any(revisions.member_of(rs).actual for rs in self.old):
+            return True
         return any(
             not podstate.is_finished(pod)
             and all(ref["uid"] != mine for ref in pod["metadata"].get("ownerReferences") or ())
@@ -164,7 +176,7 @@ class _Planner:
         self.plan.update.append(Scaled(wanted, before, after))
         return wanted
 
-    def _write_status(self, new: Obj | None, *, rolling_out: bool) -> None:
+    def _write_status(self, new: Obj | None, *, rolling_out: bool, paused: bool) -> None:
         everything = [*self.old, *([new] if new else [])]
         result = status.counters(self.deployment, new, everything, self.limits, self.now)
         if self.plan.create is not None:
@@ -177,7 +189,7 @@ class _Planner:
             result = status.with_progress(self.deployment, new, result, self.now)
             result = status.with_failure(result, new, everything, self.now)
             self.plan.after = status.next_look(self.deployment, result, self.now)
-        if not rolling_out or status.is_complete(self.deployment, result):
+        if paused or (rolling_out and status.is_complete(self.deployment, result)):
             # What a set that is scaled to zero just now reports of its pods is older than that.
             written = {uid(scaled.replicaset) for scaled in self.plan.update}
             surplus = revisions.surplus(self.deployment, self.old)

@@ -16,10 +16,12 @@ REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED = "deployment.kubernetes.io/desired-replicas"
 LARGEST = "deployment.kubernetes.io/max-replicas"
+ROLLBACK = "deprecated.deployment.rollback.to"
+"""Asks for the template of a revision, 0 for that of the last one; what `rollbackTo` of the first API became."""
 OWN = frozenset(
     {
         "kubectl.kubernetes.io/last-applied-configuration",
-        "deprecated.deployment.rollback.to",
+        ROLLBACK,
         REVISION,
         REVISION_HISTORY,
         DESIRED,
@@ -31,6 +33,7 @@ OWN = frozenset(
 # Without vowels and digits that look like letters, so that no hash reads as a word (upstream's SafeEncodeString).
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _HISTORY_CHARS = 2000
+_LONGEST_NAME = 253
 
 
 def template_hash(template: Obj, collisions: int | None) -> str:
@@ -95,9 +98,9 @@ def _number(found: Mapping[str, str], annotation: str) -> int | None:
         return None
 
 
-def copied_annotations(deployment: Obj) -> dict[str, str]:
-    """The Deployment's annotations that its ReplicaSets carry too (change-cause for one)."""
-    return {k: v for k, v in annotations(deployment).items() if k not in OWN}
+def copied_annotations(obj: Obj) -> dict[str, str]:
+    """Annotations that a Deployment and its ReplicaSets share (change-cause for one)."""
+    return {k: v for k, v in annotations(obj).items() if k not in OWN}
 
 
 def size_annotations(limits: Limits) -> dict[str, str]:
@@ -136,7 +139,7 @@ def build_new(deployment: Obj, replicas: int, revision: int, limits: Limits) -> 
         "apiVersion": REPLICASETS.api_version,
         "kind": REPLICASETS.kind,
         "metadata": {
-            "name": f"{name(deployment)}-{digest}",
+            "name": f"{name(deployment)[: _LONGEST_NAME - len(digest) - 1]}-{digest}",
             "namespace": meta(deployment)["namespace"],
             "labels": dict(template_meta["labels"]),
             "annotations": {**copied_annotations(deployment), REVISION: str(revision), **size_annotations(limits)},
@@ -146,12 +149,52 @@ def build_new(deployment: Obj, replicas: int, revision: int, limits: Limits) -> 
     }
 
 
+def rollback_of(deployment: Obj) -> int | None:
+    """The revision that the Deployment shall go back to, 0 for the last one; None when it need not."""
+    return _number(annotations(deployment), ROLLBACK)
+
+
+def rolled_back(deployment: Obj, replicasets: Sequence[Obj]) -> tuple[Obj, tuple[str, str, str]]:
+    """The Deployment with the template and annotations of the revision that it asks for, and what is told about it; it
+    no longer asks in any case. `replicasets` are all it has, that of its present template among them."""
+    kept = {k: v for k, v in annotations(deployment).items() if k != ROLLBACK}
+    asked = rollback_of(deployment) or 0
+    wanted = asked or _last_revision(replicasets)
+    found = next((rs for rs in replicasets if wanted and revision_of(rs) == wanted), None)
+    spec = deployment["spec"]
+    if found is None:
+        text = "Unable to find the revision to rollback to." if asked else "Unable to find last revision."
+        event = ("Warning", "DeploymentRollbackRevisionNotFound", text)
+    elif same_template(found["spec"]["template"], spec["template"]):
+        text = f'The rollback revision contains the same template as current deployment "{name(deployment)}"'
+        event = ("Warning", "DeploymentRollbackTemplateUnchanged", text)
+    else:
+        template = copy.deepcopy(found["spec"]["template"])
+        template["metadata"] = dict(template.get("metadata") or {})
+        template["metadata"]["labels"] = {
+            k: v for k, v in (template["metadata"].get("labels") or {}).items() if k != HASH_LABEL
+        }
+        spec = {**spec, "template": template}
+        kept = {k: v for k, v in kept.items() if k in OWN} | copied_annotations(found)
+        text = f'Rolled back deployment "{name(deployment)}" to revision {wanted}'
+        event = ("Normal", "DeploymentRollback", text)
+    return {**deployment, "metadata": {**meta(deployment), "annotations": kept}, "spec": spec}, event
+
+
+def _last_revision(replicasets: Sequence[Obj]) -> int:
+    """The one before the newest; 0 when there is none."""
+    return sorted([0, 0, *map(revision_of, replicasets)])[-2]
+
+
 def surplus(deployment: Obj, old: Sequence[Obj]) -> list[Obj]:
     """Old, empty ReplicaSets beyond `revisionHistoryLimit`, lowest revision first."""
     limit = deployment["spec"].get("revisionHistoryLimit")
     if limit is None:
         return []
-    alive = sorted((rs for rs in old if not is_terminating(rs)), key=lambda rs: (revision_of(rs), name(rs)))
+    alive = sorted(
+        (rs for rs in old if not is_terminating(rs)),
+        key=lambda rs: (revision_of(rs), podstate.created_at(rs), name(rs)),
+    )
     excess = len(alive) - limit
     return [rs for rs in alive[: max(excess, 0)] if _is_empty(rs)]
 

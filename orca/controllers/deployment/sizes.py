@@ -149,9 +149,9 @@ def to_zero(members: Sequence[Member]) -> Sizes:
     return {member.uid: 0 for member in members if member.replicas}
 
 
-def rescaled(limits: Limits, new: Member | None, old: Sequence[Member], *, is_rolling: bool) -> Sizes:
+def rescaled(limits: Limits, new: Member | None, old: Sequence[Member], *, is_rolling: bool, there: int = 0) -> Sizes:
     """After `spec.replicas` changed, or while paused: one active set takes the new size; in the middle of a rollout the
-    change is spread in proportion to the sets' sizes."""
+    change is spread in proportion to the sets' sizes. `there` is how many pods the Deployment had when last seen."""
     members = [*([new] if new else []), *old]
     active = [member for member in members if member.replicas > 0]
     if len(active) <= 1:
@@ -161,7 +161,7 @@ def rescaled(limits: Limits, new: Member | None, old: Sequence[Member], *, is_ro
         return {only.uid: limits.replicas}
     if new is not None and is_saturated(limits, new):
         return to_zero(old)
-    return spread(limits, active) if is_rolling else {}
+    return spread(limits, active, there=there) if is_rolling else {}
 
 
 def is_saturated(limits: Limits, new: Member) -> bool:
@@ -169,7 +169,7 @@ def is_saturated(limits: Limits, new: Member) -> bool:
     return new.replicas == new.desired == new.available == limits.replicas
 
 
-def spread(limits: Limits, active: Sequence[Member]) -> Sizes:
+def spread(limits: Limits, active: Sequence[Member], *, there: int = 0) -> Sizes:
     """Proportional scaling of several active sets; what rounding leaves over goes to the largest."""
     allowed = limits.most if limits.replicas > 0 else 0
     to_add = allowed - sum(member.replicas for member in active)
@@ -181,7 +181,7 @@ def spread(limits: Limits, active: Sequence[Member]) -> Sizes:
     added = 0
     if to_add:
         for member in ordered:
-            part = _share(limits, member, to_add - added)
+            part = _share(limits, member, to_add - added, there)
             sizes[member.uid] += part
             added += part
         for member in ordered:
@@ -192,13 +192,15 @@ def spread(limits: Limits, active: Sequence[Member]) -> Sizes:
     return sizes
 
 
-def _share(limits: Limits, member: Member, left: int) -> int:
+def _share(limits: Limits, member: Member, left: int, there: int) -> int:
     if member.replicas == 0 or left == 0:
         return 0
     if limits.replicas == 0:
         part = -member.replicas
     else:
-        before = member.largest or member.actual or limits.most
+        before = member.largest or there
+        if not before:
+            return 0
         # Rounded half away from zero, in whole numbers.
         part = (2 * member.replicas * limits.most + before) // (2 * before) - member.replicas
     return min(part, left) if left > 0 else max(part, left)

@@ -50,7 +50,10 @@ def counters(deployment: Obj, new: Obj | None, replicasets: Sequence[Obj], limit
     ):
         if count:
             status[part] = count
-    status["terminatingReplicas"] = total("terminatingReplicas")
+    reports = [rs.get("status") or {} for rs in replicasets]
+    if all("terminatingReplicas" in report or not report.get("observedGeneration") for report in reports):
+        # Else one of the sets was last looked at by somebody who does not count them.
+        status["terminatingReplicas"] = total("terminatingReplicas")
     if old.get("collisionCount") is not None:
         status["collisionCount"] = old["collisionCount"]
     if available >= limits.fewest:
@@ -117,23 +120,19 @@ def with_progress(deployment: Obj, new: Obj | None, status: Obj, now: datetime) 
 
 def with_failure(status: Obj, new: Obj | None, replicasets: Sequence[Obj], now: datetime) -> Obj:
     """`status` with the ReplicaFailure of one of the sets, the newest first, or without."""
-    found: list[Obj] = conditions.without(status["conditions"], "ReplicaFailure")
     for replicaset in ([new] if new else []) + [rs for rs in replicasets if rs is not new]:
         failure = conditions.find((replicaset.get("status") or {}).get("conditions"), "ReplicaFailure")
         if failure is not None:
-            shown = _shown_failure(status["conditions"], failure, now)
-            return {**status, "conditions": [*found, shown]}
-    return {**status, "conditions": found}
-
-
-def _shown_failure(before: Sequence[Obj], failure: Obj, now: datetime) -> Obj:
-    current = conditions.find(before, "ReplicaFailure")
-    if current and (current["status"], current.get("reason")) == (failure["status"], failure.get("reason")):
-        return current
-    shown = conditions.build(
-        "ReplicaFailure", failure["status"], failure.get("reason", ""), failure.get("message", ""), now, updated=True
-    )
-    return {**shown, "lastTransitionTime": failure.get("lastTransitionTime", shown["lastTransitionTime"])}
+            shown = conditions.build(
+                "ReplicaFailure",
+                failure["status"],
+                failure.get("reason", ""),
+                failure.get("message", ""),
+                parse_time(failure["lastTransitionTime"]) if failure.get("lastTransitionTime") else now,
+                updated=True,
+            )
+            return {**status, "conditions": conditions.put(status["conditions"], shown)}
+    return {**status, "conditions": conditions.without(status["conditions"], "ReplicaFailure")}
 
 
 def announced(deployment: Obj, status: Obj, reason: str, message: str, now: datetime) -> Obj:
