@@ -17,7 +17,7 @@ from orca.api.errors import conflict
 from orca.api.objects import Obj, name, namespace
 from orca.api.quantity import Quantity
 from orca.api.quota.amounts import Total
-from orca.api.quota.usage import in_scopes, lacking, scoped, usage_of
+from orca.api.quota.usage import in_scopes, lacking, usage_of
 from orca.api.resources import Resource
 from orca.store import Also, Raced
 
@@ -71,12 +71,13 @@ class ResourceQuota:
         quotas = self._cluster.peek_list(RESOURCEQUOTAS, attrs.namespace)
         if not quotas:
             return []
-        asked = usage_of(attrs.resource, attrs.obj)
-        if old is not None:
-            asked = _growth(asked, usage_of(attrs.resource, old))
+        whole = usage_of(attrs.resource, attrs.obj)
+        grown = _growth(whole, usage_of(attrs.resource, old)) if old is not None else whole
         found = []
         for quota in quotas:
-            status = self._fitted(attrs, attrs.obj, quota, asked)
+            # What comes into a quota's scopes by a change counts wholly.
+            counted = old is not None and in_scopes(attrs.resource, old, quota)
+            status = self._fitted(attrs, attrs.obj, quota, grown if counted else whole)
             if status is not None:
                 revision = int(quota["metadata"]["resourceVersion"])
                 new = {**quota, "status": status}
@@ -85,7 +86,7 @@ class ResourceQuota:
 
     def _fitted(self, attrs: Attributes, obj: Obj, quota: Obj, asked: Total) -> Obj | None:
         """The quota's status once the request is written; None when it does not concern it. Raises ApiError 403."""
-        if scoped(quota) and (attrs.resource is not PODS or not in_scopes(obj, quota)):
+        if not in_scopes(attrs.resource, obj, quota):
             return None
         hard: dict[str, str] = (quota.get("spec") or {}).get("hard") or {}
         if attrs.resource is PODS:
@@ -113,9 +114,8 @@ class ResourceQuota:
     def _used(self, resource: Resource, namespace: str, quota: Obj, keys: set[str]) -> Total:
         """What exists, as the cache shows it: it shows the quota, so it shows all that was admitted before it."""
         total = {key: Quantity.parse("0") for key in keys}
-        only_some = scoped(quota)
         for obj in self._cluster.peek_list(resource, namespace):
-            if only_some and not in_scopes(obj, quota):
+            if not in_scopes(resource, obj, quota):
                 continue
             usage = usage_of(resource, obj)
             for key in keys & usage.keys():

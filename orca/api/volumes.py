@@ -72,6 +72,14 @@ def attributes_class(obj: Obj) -> str:
     return str((obj.get("spec") or {}).get("volumeAttributesClassName") or "")
 
 
+def attributes_classes(obj: Obj) -> set[str]:
+    """The VolumeAttributesClasses that a claim or volume asks for, has, or is being changed to."""
+    status = obj.get("status") or {}
+    changing = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
+    found = {attributes_class(obj), status.get("currentVolumeAttributesClassName"), changing}
+    return {one for one in found if one}
+
+
 def access_modes(obj: Obj) -> frozenset[str]:
     """Those that a claim wants or a volume has."""
     return frozenset((obj.get("spec") or {}).get("accessModes") or ())

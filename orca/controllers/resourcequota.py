@@ -6,12 +6,13 @@ Admission adds to it what it lets in; here it is counted anew whenever something
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 
-from orca.api.builtin import PODS, RESOURCEQUOTAS
+from orca.api.builtin import RESOURCEQUOTAS
 from orca.api.objects import Obj, key, namespace
 from orca.api.podsizes import held, held_whole
 from orca.api.quantity import Quantity
-from orca.api.quota.usage import counted_by, in_scopes, scoped, usage_of
+from orca.api.quota.usage import counted_by, in_scopes, usage_of
 from orca.api.resources import Resource
+from orca.api.volumes import attributes_classes
 from orca.controllers.cache import Cache
 from orca.controllers.harness import DONE, Coalescer, Context, Controller, Outcome
 
@@ -27,7 +28,6 @@ def new_status(quota: Obj, objects: Mapping[str, tuple[Resource, Sequence[Obj]]]
     hard: dict[str, str] = (quota.get("spec") or {}).get("hard") or {}
     before = (quota.get("status") or {}).get("used") or {}
     used: dict[str, str] = {name: before[name] for name in hard if name in before and name not in objects}
-    only_some = scoped(quota)
     by_resource: dict[Resource, tuple[Sequence[Obj], set[str]]] = {}
     for name in hard:
         if name in objects:
@@ -35,9 +35,8 @@ def new_status(quota: Obj, objects: Mapping[str, tuple[Resource, Sequence[Obj]]]
             by_resource.setdefault(resource, (found, set()))[1].add(name)
     for resource, (found, names) in by_resource.items():
         total = dict.fromkeys(names, Quantity.parse("0"))
-        # Scopes are about pods; of anything else a quota with scopes counts nothing.
-        for obj in found if resource is PODS or not only_some else ():
-            if only_some and not in_scopes(obj, quota):
+        for obj in found:
+            if not in_scopes(resource, obj, quota):
                 continue
             usage = usage_of(resource, obj)
             for name in names & usage.keys():
@@ -127,12 +126,19 @@ def _hard(quota: Obj) -> dict[str, str]:
     return (quota.get("spec") or {}).get("hard") or {}
 
 
+def allocated(claim: Obj) -> Obj:
+    """What a claim has of its volume while that grows."""
+    return (claim.get("status") or {}).get("allocatedResources") or {}
+
+
 def _counts_anew(old: Obj, new: Obj) -> bool:
     """Whether an update can change what an object counts for."""
     phases = [(obj.get("status") or {}).get("phase") for obj in (old, new)]
     return (
         phases[0] != phases[1]
         or old.get("spec") != new.get("spec")
+        or attributes_classes(old) != attributes_classes(new)
+        or allocated(old) != allocated(new)
         or held(old) != held(new)
         or held_whole(old) != held_whole(new)
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTRIBUTESCLASSES
 from orca.api.finalizers import IN_USE
 from orca.api.objects import Obj, controller_of, is_terminating, name, namespace, uid
+from orca.api.volumes import attributes_classes
 from orca.controllers import podstate
 from orca.controllers.harness import DONE, Context, Controller, Outcome
 
@@ -117,17 +118,6 @@ class VolumeProtectionController(ProtectionController):
     async def in_use(self, obj: Obj) -> bool:
         """Bound, as its status says."""
         return bool((obj.get("status") or {}).get("phase") == "Bound")
-
-
-def attributes_classes(obj: Obj) -> set[str]:
-    """The VolumeAttributesClasses that a claim or volume has, had until now, or is to have."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    found = {
-        spec.get("volumeAttributesClassName"),
-        status.get("currentVolumeAttributesClassName"),
-        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
-    }
-    return {one for one in found if one}
 
 
 class AttributesClassProtectionController(ProtectionController):

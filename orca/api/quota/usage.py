@@ -19,6 +19,7 @@ from orca.api.podphase import is_finished
 from orca.api.quantity import Quantity
 from orca.api.quota.amounts import Total, amounts_of, containers_of, pod_total
 from orca.api.resources import Resource
+from orca.api.volumes import attributes_classes
 
 ONE = Quantity.parse("1")
 _BY_NAME = (CONFIGMAPS, PERSISTENTVOLUMECLAIMS, REPLICATIONCONTROLLERS, RESOURCEQUOTAS, SECRETS, SERVICES)
@@ -75,24 +76,34 @@ def lacking(pod: Obj, hard: dict[str, str]) -> dict[str, list[str]]:
     return found
 
 
-def in_scopes(pod: Obj, quota: Obj) -> bool:
-    """Whether a quota's scopes and scope selector take in a pod."""
+def in_scopes(resource: Resource, obj: Obj, quota: Obj) -> bool:
+    """Whether a quota's scopes and scope selector take in an object. Scopes are about pods, one is about claims: a
+    quota that has any takes in nothing else."""
     spec = quota.get("spec") or {}
-    if not all(_in_scope(pod, scope, "Exists", []) for scope in spec.get("scopes") or ()):
+    asked = [(scope, "Exists", []) for scope in spec.get("scopes") or ()]
+    for one in (spec.get("scopeSelector") or {}).get("matchExpressions") or ():
+        asked.append((one.get("scopeName") or "", one.get("operator") or "", one.get("values") or []))
+    if resource is PODS:
+        return all(_pod_in_scope(obj, *one) for one in asked)
+    if resource is PERSISTENTVOLUMECLAIMS:
+        return all(_claim_in_scope(obj, *one) for one in asked)
+    return not asked
+
+
+def _claim_in_scope(claim: Obj, scope: str, operator: str, values: list[str]) -> bool:
+    """By the class that the claim asks for, those that it has and is changed to included."""
+    if scope != "VolumeAttributesClass":
         return False
-    return all(
-        _in_scope(pod, one.get("scopeName") or "", one.get("operator") or "", one.get("values") or [])
-        for one in (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
-    )
+    named = attributes_classes(claim)
+    return {
+        "In": not named.isdisjoint(values),
+        "NotIn": not named or not named <= set(values),
+        "Exists": bool(named),
+        "DoesNotExist": not named,
+    }.get(operator, False)
 
 
-def scoped(quota: Obj) -> bool:
-    """Whether a quota concerns pods only."""
-    spec = quota.get("spec") or {}
-    return bool(spec.get("scopes") or (spec.get("scopeSelector") or {}).get("matchExpressions"))
-
-
-def _in_scope(pod: Obj, scope: str, operator: str, values: list[str]) -> bool:
+def _pod_in_scope(pod: Obj, scope: str, operator: str, values: list[str]) -> bool:
     spec = pod.get("spec") or {}
     match scope:
         case "Terminating":
@@ -161,12 +172,15 @@ def _service(service: Obj) -> Total:
 def _claim(claim: Obj) -> Total:
     spec = claim.get("spec") or {}
     found: Total = {}
-    asked = amounts_of(spec)[0].get("storage")
+    # What an expansion has taken already is not given back by asking for less.
+    allotted = ((claim.get("status") or {}).get("allocatedResources") or {}).get("storage")
+    said = [Quantity.parse(one) for one in (amounts_of(spec)[0].get("storage"), allotted) if one is not None]
+    asked = max(said, key=lambda one: one.value, default=None)
     name = spec.get("storageClassName")
     if asked is not None:
-        found["requests.storage"] = Quantity.parse(asked)
+        found["requests.storage"] = asked
     if name:
         found[f"{name}{_CLASS_SUFFIX}persistentvolumeclaims"] = ONE
         if asked is not None:
-            found[f"{name}{_CLASS_SUFFIX}requests.storage"] = Quantity.parse(asked)
+            found[f"{name}{_CLASS_SUFFIX}requests.storage"] = asked
     return found

@@ -61,6 +61,40 @@ def test_scopes_and_names_that_count_nothing() -> None:
     }
 
 
+def test_claims_by_their_class_of_attributes() -> None:
+    def claim(size: str, spec: str = "", current: str = "", **status: Any) -> Obj:
+        wanted = {"resources": {"requests": {"storage": size}}, "volumeAttributesClassName": spec or None}
+        return {"spec": wanted, "status": {"currentVolumeAttributesClassName": current or None, **status}}
+
+    claims = [
+        claim("1Gi"),
+        claim("2Gi", "gold"),
+        claim("4Gi", "silver", "gold"),
+        claim("8Gi", "silver", allocatedResources={"storage": "16Gi"}),
+    ]
+    hard = {"persistentvolumeclaims": "9", "requests.storage": "99Gi"}
+
+    def used(operator: str, *values: str) -> tuple[str, str]:
+        one = {
+            "scopeName": "VolumeAttributesClass",
+            "operator": operator,
+            **({"values": list(values)} if values else {}),
+        }
+        made = quota(hard, scopeSelector={"matchExpressions": [one]})
+        found = new_status(made, dict.fromkeys(hard, (PERSISTENTVOLUMECLAIMS, claims)))["used"]
+        return found["persistentvolumeclaims"], found["requests.storage"]
+
+    assert used("In", "gold") == ("2", "6Gi")
+    assert used("NotIn", "gold") == ("3", "21Gi")
+    assert used("Exists") == ("3", "22Gi")
+    assert used("DoesNotExist") == ("1", "1Gi")
+    # Of a scope for pods a claim is nothing, and pods are nothing of this one.
+    assert new_status(quota(hard, scopes=["BestEffort"]), {"requests.storage": (PERSISTENTVOLUMECLAIMS, claims)}) == {
+        "hard": hard,
+        "used": {"requests.storage": "0"},
+    }
+
+
 async def test_status_follows_what_exists() -> None:
     async with running_one(ResourceQuotaController) as (cluster, _):
         hard = {"pods": "10", "requests.cpu": "4", "memory": "4Gi", "count/deployments.apps": "2", "configmaps": "9"}
