@@ -68,7 +68,7 @@ def newest() -> Kernel:
 
 
 def _fetch() -> Kernel:
-    depends = _run("apt-cache", "depends", METAPACKAGE)
+    depends = run_tool("apt-cache", "depends", METAPACKAGE)
     package = re.search(r"Depends: (linux-image-\S*cloud\S*)", depends)
     if not package:
         raise KernelError(f"apt-get knows no package {METAPACKAGE}")
@@ -76,12 +76,12 @@ def _fetch() -> Kernel:
     # Beside its final place, so that what is seen there is always whole.
     work = Path(tempfile.mkdtemp(dir=CACHE, prefix=".fetch-"))
     try:
-        _run("apt-get", "-q", "download", package[1], cwd=work)
+        run_tool("apt-get", "-q", "download", package[1], cwd=work)
         (archive,) = work.glob("*.deb")
         unpacked = work / "root"
-        _run("dpkg", "-x", str(archive), str(unpacked))
+        run_tool("dpkg", "-x", str(archive), str(unpacked))
         release = next((unpacked / "lib" / "modules").iterdir()).name
-        _run("depmod", "-b", str(unpacked), release)
+        run_tool("depmod", "-b", str(unpacked), release)
         place = CACHE / release
         if not place.exists():
             os.rename(unpacked, place)
@@ -137,7 +137,8 @@ def _module(path: str) -> str:
     return Path(path).name.split(".ko")[0].replace("-", "_")
 
 
-def _run(*argv: str, cwd: Path | None = None) -> str:
+def run_tool(*argv: str, cwd: Path | None = None) -> str:
+    """What a program prints. Raises ``KernelError`` with what it complained of."""
     try:
         done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
     except (OSError, subprocess.TimeoutExpired) as error:
