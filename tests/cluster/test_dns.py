@@ -47,6 +47,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetLab]:
         for host in lab.hosts:
             host.call("start_proxy", node_name=host.name)
             host.call("start_dns", resolv_conf=str(root / "resolv.conf"))
+            host.call("apply", objects=[service("web", "10.96.1.1", HTTP)])
+            # The Service that others make for this address must not turn queries away, with or without endpoints.
+            host.call("apply", objects=[service("kube-dns", DNS, {"name": "dns", "port": 53, "protocol": "UDP"},
+                                                {"name": "dns-tcp", "port": 53, "protocol": "TCP"})])  # fmt: skip
         yield lab
 
 
@@ -54,10 +58,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetLab]:
 def test_every_pod_is_answered_on_its_own_host(lab: NetLab, how: str) -> None:
     pods = [host.pod(f"asker-{how}") for host in lab.hosts]
     for host in lab.hosts:
-        host.call("apply", objects=[service("web", "10.96.1.1", HTTP), endpoints("web", pods, HTTP_TARGET)])
-        # The Service that others make for this address must not turn queries away, with or without endpoints.
-        host.call("apply", objects=[service("kube-dns", DNS, {"name": "dns", "port": 53, "protocol": "UDP"},
-                                            {"name": "dns-tcp", "port": 53, "protocol": "TCP"})])  # fmt: skip
+        host.call("apply", objects=[endpoints("web", pods, HTTP_TARGET)])
     for pod in pods:
         answers, _ = resolve(pod, "web.default.svc.cluster.local", "x.default.svc.cluster.local", "e.org", how=how)
         assert answers == [["NOERROR", ["10.96.1.1"]], ["NXDOMAIN", []], ["SERVFAIL", []]]

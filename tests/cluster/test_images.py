@@ -199,6 +199,7 @@ async def test_images_by_digest_from_a_plain_registry_are_listed_by_the_node_and
 ) -> None:
     await host.no_container_is_left()  # of the pods before: they are gone from the API first
     by_digest = f"{place.plain.name}/app@{place.digest}"
+    host.engine.docker("pull", f"{place.plain.name}/big:1")  # which no pod uses
     await apply(
         host,
         manifest("digest", by_digest),

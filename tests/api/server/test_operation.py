@@ -260,7 +260,13 @@ def _run(argv: list[str]) -> str:
 
 async def test_metrics_have_upstreams_names_and_labels(busy: ServerProcess, admin: Api) -> None:
     await admin.get("/api/v1/namespaces/default/pods")
-    await admin.get("/api/v1/configmaps?watch=1&timeoutSeconds=1")
+    await admin.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": "measured"}})
+    await admin.post("/api/v1/namespaces/default/secrets", {"metadata": {"name": "measured"}})
+    watching = asyncio.create_task(admin.get("/api/v1/configmaps?watch=1&timeoutSeconds=2"))
+    async with Api(busy.kubeconfig, token="bob") as bob:
+        await bob.get("/api/v1/pods")
+    await admin.delete("/api/v1/namespaces/default/configmaps/measured")
+    await watching
     text = (await admin.get("/metrics")).raw.decode()
     for sample in (
         'apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="pods",'
