@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from orca.api import errors, selectors
 from orca.api.builtin import DEPLOYMENTS, PODS
 from orca.api.errors import ApiError
-from orca.api.objects import Obj, annotations, key, name, namespace
+from orca.api.objects import Obj, key, meta, name, namespace
 from orca.api.patching import json_patch, merge_patch, strategic_merge
 from orca.api.resources import Resource
 from orca.api.times import format_time
@@ -243,7 +243,8 @@ class FakeClient(Client):
             metadata.pop(fixed, None)
             if fixed in current["metadata"]:
                 metadata[fixed] = current["metadata"][fixed]
-        redone = resource == DEPLOYMENTS and not subresource and annotations(new) != annotations(current)
+        noted, before = metadata.get("annotations"), meta(current).get("annotations")
+        redone = resource == DEPLOYMENTS and not subresource and noted != before
         if redone or new.get("spec") != current.get("spec"):
             metadata["generation"] = int(metadata.get("generation") or 0) + 1
         metadata["resourceVersion"] = _version(current)
