@@ -101,7 +101,8 @@ class Cluster(Protocol):
 class Plugin(Protocol):
     """One rule. Raises ApiError to refuse the request.
 
-    One that has a set of ``kinds`` is asked about these only.
+    One that has a set of ``kinds`` is asked about these only, one that has ``subresources`` about these only ("" is the
+    object itself).
     """
 
     async def admit(self, attrs: Attributes) -> None:
@@ -119,7 +120,7 @@ class Chain:
 
     def __init__(self, plugins: Sequence[Any] = ()) -> None:
         self._plugins = tuple(plugins)
-        self._of: dict[Resource | None, tuple[Steps, Steps]] = {}
+        self._of: dict[tuple[Resource | None, str], tuple[Steps, Steps]] = {}
         self.times: dict[tuple[str, str, bool], list[float]] = {}
         """(step, operation, rejected) -> [how often, seconds in all]"""
         self._guard: Any = None  # the one plugin that keeps account of what is written
@@ -128,13 +129,18 @@ class Chain:
                 assert self._guard is None, "only one plugin can write together with the object"
                 self._guard = plugin.guard
 
-    def _steps(self, resource: Resource) -> tuple[Steps, Steps]:
+    def _steps(self, resource: Resource, subresource: str) -> tuple[Steps, Steps]:
         """Both passes over the plugins that have to do with a kind; with custom ones only those that do with all."""
         key = None if resource.custom else resource
-        found = self._of.get(key)
+        found = self._of.get((key, subresource))
         if found is None:
-            asked = [one for one in self._plugins if (kinds := getattr(one, "kinds", None)) is None or key in kinds]
-            found = self._of[key] = (
+            asked = [
+                one
+                for one in self._plugins
+                if ((kinds := getattr(one, "kinds", None)) is None or key in kinds)
+                and ((parts := getattr(one, "subresources", None)) is None or subresource in parts)
+            ]
+            found = self._of[key, subresource] = (
                 tuple(plugin.admit for plugin in asked if hasattr(plugin, "admit")),
                 tuple(plugin.validate for plugin in asked if hasattr(plugin, "validate")),
             )
@@ -158,7 +164,7 @@ class Chain:
         times[1] += seconds
 
     async def _admit_all(self, attrs: Attributes) -> None:
-        steps, _ = self._steps(attrs.resource)
+        steps, _ = self._steps(attrs.resource, attrs.subresource)
         for admit in steps:
             await admit(attrs)
         again = attrs.reinvocation
@@ -171,7 +177,7 @@ class Chain:
         """Let every plugin refuse the final object. Raises ApiError."""
         began = perf_counter()
         try:
-            for validate in self._steps(attrs.resource)[1]:
+            for validate in self._steps(attrs.resource, attrs.subresource)[1]:
                 await validate(attrs)
         except ApiError:
             self._note("validate", attrs.operation, True, perf_counter() - began)

@@ -12,6 +12,7 @@ class DefaultTolerationSeconds:
     """As upstream's plugin of this name."""
 
     kinds = frozenset({PODS})
+    subresources = frozenset({""})
 
     async def admit(self, attrs: Attributes) -> None:
         """Adds tolerations."""

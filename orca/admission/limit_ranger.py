@@ -21,6 +21,7 @@ class LimitRanger:
     """As upstream's plugin of this name."""
 
     kinds = frozenset({PODS, PERSISTENTVOLUMECLAIMS})
+    subresources = frozenset({"", "resize"})
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

@@ -11,6 +11,7 @@ class Priority:
     """As upstream's plugin of this name."""
 
     kinds = frozenset({PODS, PRIORITYCLASSES})
+    subresources = frozenset({""})
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

@@ -13,6 +13,7 @@ class RuntimeClass:
     """As upstream's plugin of this name."""
 
     kinds = frozenset({PODS})
+    subresources = frozenset({""})
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

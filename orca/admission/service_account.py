@@ -31,6 +31,7 @@ class ServiceAccount:
     """As upstream's plugin of this name."""
 
     kinds = frozenset({PODS})
+    subresources = frozenset({"", "ephemeralcontainers"})
 
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster = cluster

@@ -73,6 +73,13 @@ class WatchStream(ABC):
     @abstractmethod
     async def __anext__(self) -> WatchEvent: ...
 
+    async def batch(self) -> list[WatchEvent]:
+        """What has come, at least one event, without waiting for more; [] when the server has closed the stream."""
+        try:
+            return [await self.__anext__()]
+        except StopAsyncIteration:
+            return []
+
     @abstractmethod
     async def aclose(self) -> None:
         """Ends the watch and frees its connection. May be called more than once."""

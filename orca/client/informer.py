@@ -99,6 +99,10 @@ class Informer:
         """Objects for which indexer `name` gave `value`. KeyError when there is no such indexer."""
         return list(self._index[name].get(value, {}).values())
 
+    def has(self, name: str, value: str) -> bool:
+        """Whether `by_index` would find any."""
+        return value in self._index[name]
+
     def __len__(self) -> int:
         return len(self._objects)
 
@@ -174,15 +178,16 @@ class Informer:
             self.resource, self._namespace, labels=self._labels, fields=self._fields, since=self._version
         )
         async with stream:
-            async for event in stream:
+            while events := await stream.batch():
                 self._retry = FIRST_RETRY
-                if event.type != "BOOKMARK":
-                    obj = event.obj if self._transform is None else self._transform(event.obj)
-                    if event.type == "DELETED":
-                        self._remove(key(obj), obj)
-                    else:
-                        self._store(obj)
-                self._version = event.resource_version
+                for event in events:
+                    if event.type != "BOOKMARK":
+                        obj = event.obj if self._transform is None else self._transform(event.obj)
+                        if event.type == "DELETED":
+                            self._remove(key(obj), obj)
+                        else:
+                            self._store(obj)
+                    self._version = event.resource_version
         # A server that closes at once (shutting down) must not be asked again in a tight loop.
         await self._clock.sleep(FIRST_RETRY)
 

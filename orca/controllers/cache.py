@@ -122,6 +122,11 @@ class Cache:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
+    @property
+    def empty(self) -> bool:
+        """Whether there are none."""
+        return not len(self.informer) and not self._written
+
     def get(self, object_key: str) -> Obj | None:
         """The object or None."""
         self._catch_up()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from orca.api.objects import Obj, controller_of, key, labels, namespace
+from orca.api.objects import Obj, controller_of, key, labels, namespace, owner_references
 from orca.api.selectors import Selector
 from orca.controllers.cache import Cache
 from orca.controllers.harness import owner_key
@@ -17,6 +17,8 @@ def follow_pods(
     """
 
     def changed(pod: Obj) -> None:
+        if owners.empty:
+            return
         if controller_of(pod) is not None:
             found = owner_key(owners, kind, pod)
             if found is not None:
@@ -27,7 +29,7 @@ def follow_pods(
                 wake(key(candidate))
 
     def updated(old: Obj, new: Obj) -> None:
-        if controller_of(old) != controller_of(new):
+        if owner_references(old) != owner_references(new) and controller_of(old) != controller_of(new):
             changed(old)
         changed(new)
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from orca.scheduler.filters import Failure, Task
 from orca.scheduler.profile import DEFAULT, Profile
-from orca.scheduler.scores.base import Alone
 from orca.scheduler.snapshot import Floats, Mask, Rows, Snapshot
 from orca.scheduler.standing import NO, standing
 
@@ -119,12 +118,9 @@ def decide(task: Task, snapshot: Snapshot, turn: int = 0, profile: Profile = DEF
 def _chosen(task: Task, snapshot: Snapshot, turn: int, decision: Decision, profile: Profile) -> str:
     """The same node as by all rules one after the other, without what would explain it; "" when none fits."""
     points = standing(task, snapshot, profile)
-    around = [rule for rule in profile.filters if not rule.alone and rule.concerns(task, snapshot)]
-    scores = [
-        score
-        for score in profile.scores
-        if not isinstance(score.rate, Alone) and (score.speaks is None or score.speaks(task, snapshot))
-    ]
+    rules, rates = profile.around
+    around = [rule for rule in rules if rule.concerns(task, snapshot)]
+    scores = [score for score in rates if score.speaks is None or score.speaks(task, snapshot)]
     if not around and not scores:
         most = points.max(initial=NO)
         equals = np.flatnonzero(points == most)

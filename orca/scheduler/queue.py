@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from orca.api.objects import Obj, labels, namespace, uid
 from orca.client.clock import Clock
-from orca.scheduler.shape import shape_of
+from orca.scheduler.shape import Shape, shape_of
 
 FIRST_BACKOFF = 1.0
 LAST_BACKOFF = 10.0
@@ -28,6 +28,8 @@ class Waiting:
 
     pod: Obj
     since: float
+    shape: Shape | None = None
+    """The pod's, once it was asked for."""
     attempts: int = 0
     failed_at: float = 0.0
     rules: frozenset[str] = field(default_factory=frozenset)
@@ -35,6 +37,12 @@ class Waiting:
     """Parked pods of one group are helped by the same."""
     awaits: str = ""
     """The node on which room is being made for it."""
+
+    def shaped(self) -> Shape:
+        """What the pod asks for."""
+        if self.shape is None:
+            self.shape = shape_of(self.pod)
+        return self.shape
 
     def backoff(self, first: float, last: float) -> float:
         """Seconds to wait after the last failure."""
@@ -82,6 +90,8 @@ class SchedulingQueue:
             "labels"
         )
         waiting.pod = pod
+        if changed:
+            waiting.shape = None
         if changed and uid(pod) in self._parked:
             self._unpark(uid(pod))
 
@@ -239,4 +249,4 @@ def _group(waiting: Waiting) -> object:
     looks_around = waiting.rules & {"PodTopologySpread", "InterPodAffinity"}
     own = (namespace(pod), tuple(sorted(labels(pod).items()))) if looks_around else ()
     policy = (spec.get("schedulerName"), spec.get("priority"), spec.get("preemptionPolicy"))
-    return (waiting.rules, shape_of(pod), policy, own)
+    return (waiting.rules, waiting.shaped(), policy, own)

@@ -187,9 +187,8 @@ class Scheduler:
             known = self.snapshot.placed.get(uid(pod))
             self._assumed.pop(uid(pod), None)
             self.queue.remove(uid(pod))
-            self.snapshot.place(pod, spec["nodeName"])
+            placed = self.snapshot.place(pod, spec["nodeName"])
             self._nominations.drop(uid(pod))
-            placed = self.snapshot.placed[uid(pod)]
             if known is None or known.awaited or known.labels != placed.labels:
                 self.queue.helped(JOINED, lambda one: self._hints.joined(one.pod, one.rules, placed), on=placed.node)
             if known is not None and not known.awaited and _shrank(known.shape.requests, placed.shape.requests):
@@ -254,7 +253,7 @@ class Scheduler:
             return
         pod = waiting.pod
         try:
-            decision = self._decide(pod)
+            decision = self._decide(waiting)
         except Exception:
             # A pod that cannot be judged must not stop the others.
             log.exception("deciding failed", pod=key(pod))
@@ -262,7 +261,7 @@ class Scheduler:
             self._slots.release()
             return
         if decision.node:
-            self.snapshot.place(pod, decision.node)
+            self.snapshot.place(pod, decision.node, shape=waiting.shaped())
             self._assumed[uid(pod)] = decision.node
             volumes = self._reserve(pod, decision.node)
             if volumes:
@@ -284,12 +283,13 @@ class Scheduler:
         self._bindings.discard(task)
         self._slots.release()
 
-    def _decide(self, pod: Obj) -> Decision:
+    def _decide(self, waiting: Waiting) -> Decision:
+        pod = waiting.pod
         selector = None
         if not pod["spec"].get("topologySpreadConstraints"):
             selector = self._siblings.selector(pod)
         self._turn += 1
-        task = Task.of(pod, selector)
+        task = Task(pod, waiting.shaped(), selector)
         with self._nominations.apart(pod):
             nominated = self._nominations.node(uid(pod))
             decision = decide(task, self.snapshot, self._turn, self._profile(pod), nominated)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from orca.api.objects import Obj, is_terminating, labels, name, namespace, uid
+from orca.api.objects import Obj, is_terminating, labels, name, namespace
 from orca.api.selectors import Selector
 from orca.scheduler.shape import HostPort, PodTerm, Shape, amounts, shape_of
 from orca.scheduler.terms import SelectorIndex
@@ -34,6 +34,7 @@ COUNTERS = 1000
 MEMORY_ANSWERS = 10_000
 CHANGES = 200_000
 KEPT_ROWS = 2_000_000
+NO_CLAIMS: frozenset[str] = frozenset()
 T = TypeVar("T")
 S = TypeVar("S", bound=np.generic)
 
@@ -68,6 +69,8 @@ class Placed:
     """ "namespace/name" of the claims among its volumes."""
     awaited: bool = False
     """It is not there yet: room was made for it (it is nominated), and nobody of less importance may take that."""
+    containers: Any = field(default=None, compare=False, repr=False)
+    """What its shape was read from."""
 
 
 @dataclass(slots=True)
@@ -260,27 +263,52 @@ class Snapshot:
 
     # --- pods --------------------------------------------------------------------------------------------------------
 
-    def place(self, pod: Obj, node: str, *, awaited: bool = False) -> None:
-        """Counts a pod on a node; a pod already counted there (assumed earlier) is not counted twice."""
+    def place(self, pod: Obj, node: str, *, awaited: bool = False, shape: Shape | None = None) -> Placed:
+        """Counts a pod on a node; a pod already counted there (assumed earlier) is not counted twice. `shape`: the
+        pod's, where it is known."""
+        metadata, spec = pod["metadata"], pod["spec"]
+        old = self.placed.get(metadata["uid"])
+        if shape is None:
+            known = old is not None and old.containers is spec["containers"] and _is_settled(pod)
+            shape = old.shape if old is not None and known else shape_of(pod)
         placed = Placed(
-            uid=uid(pod),
+            uid=metadata["uid"],
             key=f"{namespace(pod)}/{name(pod)}",
             namespace=namespace(pod),
             labels=labels(pod),
             node=node,
-            priority=int(pod["spec"].get("priority") or 0),
+            priority=int(spec.get("priority") or 0),
             started=(pod.get("status") or {}).get("startTime") or "",
             terminating=is_terminating(pod),
-            shape=shape_of(pod),
-            claims=claim_keys(pod),
+            shape=shape,
+            claims=claim_keys(pod) if spec.get("volumes") else NO_CLAIMS,
             awaited=awaited,
+            containers=spec["containers"],
         )
-        old = self.placed.get(placed.uid)
         if old is not None:
-            if old == placed:
-                return
+            if old.node == node and old.shape is shape and old.awaited == awaited:
+                self._renew(old, placed)
+                return placed
             self.remove(placed.uid)
         self.put(placed)
+        return placed
+
+    def _renew(self, old: Placed, placed: Placed) -> None:
+        """A pod that takes the same of the same node: only who looks at its labels counts it anew."""
+        self.placed[placed.uid] = placed
+        self.by_node[placed.node][placed.uid] = placed
+        slot = self.slots.get(placed.node)
+        if slot is None or old == placed:
+            return
+        # Whom preemption would end there may be others now; what the node has to offer is the same.
+        self.generation[slot] += 1
+        if old.labels == placed.labels and old.terminating == placed.terminating:
+            return
+        for one, sign in ((old, -1), (placed, 1)):
+            for question in self._counted.about(one.labels):
+                count = self._counts[question]
+                if count.asks(one):
+                    count.per_node[slot] += sign
 
     def put(self, placed: Placed) -> None:
         """Counts a pod that is not counted yet, e.g. one just removed to see what that would change."""
@@ -440,6 +468,14 @@ class Snapshot:
             return True
         chosen = term.namespace_selector
         return chosen is not None and chosen.matches(self.namespaces.get(space, {}))
+
+
+def _is_settled(pod: Obj) -> bool:
+    """Whether what a pod asks for is in its containers alone: it is not being resized, and matches by no labels."""
+    spec = pod["spec"]
+    if spec.get("resources") or spec.get("initContainers") or spec.get("topologySpreadConstraints"):
+        return False
+    return not (pod.get("status") or {}).get("containerStatuses")
 
 
 def _carries(placed: Placed) -> list[Carried]:

@@ -14,7 +14,6 @@ import numpy as np
 
 from orca.scheduler.filters import Task
 from orca.scheduler.profile import Profile
-from orca.scheduler.scores.base import Alone
 from orca.scheduler.snapshot import Floats, Rows, Snapshot
 
 NO = -1.0
@@ -31,15 +30,14 @@ def standing(task: Task, snapshot: Snapshot, profile: Profile) -> Floats:
 def _points(task: Task, snapshot: Snapshot, profile: Profile, rows: Rows) -> Floats:
     if len(rows) <= ONE_BY_ONE:
         return np.fromiter((point_of(task, snapshot, profile, slot) for slot in rows.tolist()), float, len(rows))
+    rules, rates = profile.alone
     fits = snapshot.alive.copy()
-    for rule in profile.filters:
-        if rule.alone:
-            for failure in rule.check(task, snapshot, fits):
-                fits = fits & ~failure.nodes
+    for rule in rules:
+        for failure in rule.check(task, snapshot, fits):
+            fits = fits & ~failure.nodes
     points: Floats = np.zeros(len(rows))
-    for score in profile.scores:
-        if isinstance(score.rate, Alone):
-            points += score.weight * np.floor(score.rate.rows(task, snapshot, rows))
+    for weight, rate in rates:
+        points += weight * np.floor(rate.rows(task, snapshot, rows))
     return np.where(fits[rows], points, NO)
 
 
@@ -47,11 +45,11 @@ def point_of(task: Task, snapshot: Snapshot, profile: Profile, slot: int) -> flo
     """The same of one row."""
     if not snapshot.alive[slot]:
         return NO
-    for rule in profile.filters:
-        if rule.alone and not rule.allows(task, snapshot, slot):
+    rules, rates = profile.alone
+    for rule in rules:
+        if not rule.allows(task, snapshot, slot):
             return NO
     points = 0.0
-    for score in profile.scores:
-        if isinstance(score.rate, Alone):
-            points += score.weight * math.floor(score.rate.row(task, snapshot, slot))
+    for weight, rate in rates:
+        points += weight * math.floor(rate.row(task, snapshot, slot))
     return points

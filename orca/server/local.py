@@ -155,17 +155,28 @@ class LocalWatch(WatchStream):
         self._closed = False
 
     async def __anext__(self) -> WatchEvent:
-        while not self._pending:
-            if self._closed:
+        if not self._pending:
+            self._pending.extend(await self._next())
+            if not self._pending:
                 raise StopAsyncIteration
-            if self._watch is None:
-                self._watch = await self._verbs.watch(self._resource, self._space, self._options)
-            batch = await self._watch.batch()
-            if not batch:
-                self._closed = True
-            self._pending.extend(batch)
         event = self._pending.popleft()
         return WatchEvent(event.type, event.entry.obj)
+
+    async def batch(self) -> list[WatchEvent]:
+        events = [*self._pending] or await self._next()
+        self._pending.clear()
+        return [WatchEvent(event.type, event.entry.obj) for event in events]
+
+    async def _next(self) -> list[Event]:
+        """[] once it is closed."""
+        if self._closed:
+            return []
+        if self._watch is None:
+            self._watch = await self._verbs.watch(self._resource, self._space, self._options)
+        found = await self._watch.batch()
+        if not found:
+            self._closed = True
+        return found
 
     async def aclose(self) -> None:
         self._closed = True

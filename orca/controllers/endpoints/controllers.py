@@ -81,6 +81,8 @@ class ServiceFollower(Controller, Generic[T]):
         self.queue.add(key(service))
 
     def _pod_updated(self, old: Obj, new: Obj) -> None:
+        if not self._services.informer.has("namespace", namespace(new)):
+            return
         if model.fingerprint(old) == model.fingerprint(new):
             return
         if labels(old) != labels(new):

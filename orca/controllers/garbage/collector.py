@@ -55,7 +55,7 @@ class GarbageCollector(Controller):
         self._followed[row.storage] = row
         informer = self.caches.of(row).informer
         informer.on_add(lambda obj: self._seen(row, obj))
-        informer.on_update(lambda _, new: self._seen(row, new))
+        informer.on_update(lambda old, new: None if graph.equal(old, new) else self._seen(row, new))
         informer.on_delete(lambda obj: self._gone(row, obj))
 
     def row_changed(self, what: str, row: Resource) -> None:

@@ -72,6 +72,12 @@ def node_of(resource: Resource, obj: Obj) -> Node:
     )
 
 
+def equal(old: Obj, new: Obj) -> bool:
+    """Whether `node_of` is the same of two states of an object."""
+    before, after = old["metadata"], new["metadata"]
+    return all(before.get(part) == after.get(part) for part in ("ownerReferences", "finalizers", "deletionTimestamp"))
+
+
 class Graph:
     """Nodes by uid and, for each owner's uid, its dependents' uids; an owner need not be known itself."""
 

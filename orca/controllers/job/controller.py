@@ -61,6 +61,8 @@ class JobController(Controller):
         self._pod_changed(new)
 
     def _pod_changed(self, pod: Obj) -> None:
+        if self._jobs.empty and not is_tracked(pod):
+            return
         reference = controller_of(pod)
         if reference is not None:
             found = owner_key(self._jobs, JOBS.kind, pod)

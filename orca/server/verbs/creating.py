@@ -94,14 +94,13 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
 
 
 async def composed(core: Core, call: Call, resource: Resource, space: str, obj: Obj) -> Attributes:
-    """``obj``, which is well formed, has a name and becomes ours, as it may be written: completed, admitted, validated.
-    For whoever writes it together with something else, within :meth:`Chain.guard`. Raises ApiError 400, 403, 422."""
+    """``obj``, which has a name, is valid and becomes ours, as it may be written: completed and admitted. For our own
+    components, which write it together with something else, within :meth:`Chain.guard`. Raises ApiError 400, 403."""
     settle_identity(resource, obj, space)
     strategy.apply_defaults(resource, obj)
     ownership.created(core, call, resource, obj)
     attributes = await _completed(core, call, resource, space, obj, generated=False)
-    assert attributes.obj is not None
-    await _judge(core, call, resource, attributes.obj, attributes)
+    await core.admission.validate(attributes)
     return attributes
 
 

@@ -30,6 +30,7 @@ from orca.store import Also, Entry, Raced
 
 _SUCCESS: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 _ATTEMPTS = 16
+_LONGEST_NAME = 253
 _NO_ROOM = 403  # within a quota of events
 _MOST_DISRUPTED = 2000
 """Evictions that the budget's controller may be behind with."""
@@ -67,6 +68,8 @@ async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj, eve
 async def _told(core: Core, call: Call, space: str, pod_name: str, change: Callable[[Obj], Obj], event: Obj) -> bool:
     """Write a change of a pod together with the event of it. False when nothing was written on the event's account.
     Raises ApiError 404, 409 on the pod's."""
+    if len(name(event)) > _LONGEST_NAME:
+        return False
     try:
         attributes = await composed(core, call, EVENTS, space, event)
     except ApiError:
