@@ -54,5 +54,5 @@ async def _entries(config: Kubeconfig, target: str, space: str, since: datetime 
     async with opened(config, "orca-timeline") as client:
         row, found = await gather.find(client, target, space)
         owned = [] if row is PODS else await gather.owned(client, row, found, space)
-        events = (await client.list(EVENTS, space)).items
-        return tell([found, *owned], events, since=since)
+        events, claims = await asyncio.gather(client.list(EVENTS, space), gather.claims(client, [found, *owned], space))
+        return tell([found, *owned, *claims], events.items, since=since)

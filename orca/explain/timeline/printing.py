@@ -39,7 +39,7 @@ def show(console: Console, entries: Sequence[Entry]) -> None:
 
 
 def _again(entry: Entry) -> str:
-    return f"  (×{entry.count} until {entry.until:%H:%M:%S})" if entry.until is not None and entry.count > 1 else ""
+    return f"  (the last of {entry.count} times)" if entry.count > 1 else ""
 
 
 def as_json(entries: Sequence[Entry]) -> bytes:

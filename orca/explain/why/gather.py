@@ -81,6 +81,16 @@ async def owned(client: HttpsClient, row: Resource, owner: Obj, space: str) -> l
     return tree(owner, objects)
 
 
+async def claims(client: HttpsClient, objects: Sequence[Obj], space: str) -> list[Obj]:
+    """The claims that pods among ``objects`` use; none when they may not be read. Raises ApiError."""
+    wanted = {called for one in objects if one["kind"] == "Pod" for called, _ in claims_of(one)}
+    if not wanted:
+        return []
+    found = World()
+    kind = PERSISTENTVOLUMECLAIMS
+    return [{**one, "kind": kind.kind} for one in await _all(client, kind, found, space) if name(one) in wanted]
+
+
 async def world(client: HttpsClient, concerned: Sequence[Obj], space: str) -> World:
     """The cluster, as far as the asker may see it, and events and logs of ``concerned``."""
     found = World()
@@ -131,9 +141,9 @@ async def _leader(client: HttpsClient) -> str | None:
     return str(renewed) if renewed else None
 
 
-async def _all(client: HttpsClient, row: Resource, found: World) -> list[Obj]:
+async def _all(client: HttpsClient, row: Resource, found: World, space: str = "") -> list[Obj]:
     try:
-        return (await client.list(row)).items
+        return (await client.list(row, space)).items
     except ApiError as error:
         if error.code != 403:
             raise

@@ -57,7 +57,7 @@ EVENTS = [
     event(REPLICASET, "SuccessfulCreate", 0),
     event(DEPLOYMENT, "ScalingReplicaSet", 0),
     event(POD, "BackOff", 4, 9, count=3, type="Warning"),
-    event(obj("Pod", "web-1-gone"), "Killing", 1),
+    event(obj("Pod", "web-1-g0nex"), "Killing", 1),
     event(obj("Pod", "other"), "Killing", 1),
 ]
 
@@ -74,20 +74,43 @@ def test_what_happened_in_one_second_is_in_the_order_of_cause_and_effect() -> No
         ("replicaset/web-1", "SuccessfulCreate"),
         ("pod/web-1-a", "created"),
         ("pod/web-1-a", "Scheduled"),
-        ("pod/web-1-gone", "Killing"),
+        ("pod/web-1-g0nex", "Killing"),
         ("pod/web-1-a/main", "Started"),
-        ("pod/web-1-a", "started"),
-        ("pod/web-1-a", "ended"),
+        ("pod/web-1-a/main", "ended"),
         ("pod/web-1-a", "BackOff"),
-        ("pod/web-1-a", "started"),
+        ("pod/web-1-a/main", "started"),
         ("pod/web-1-a", "Ready"),
+        ("pod/web-1-a", "BackOff"),
     ]
+
+
+def test_what_is_gone_is_known_by_its_name_and_nobody_elses_is_taken_for_it() -> None:
+    other = obj("ReplicaSet", "web-api")
+    events = [
+        event(DEPLOYMENT, "ScalingReplicaSet", 3, message="Scaled down replica set web-0 from 1 to 0"),
+        event(obj("Pod", "web-0-abcde"), "Killing", 4),
+        event(obj("Pod", "web-api-abcde"), "Killing", 4),
+        event(other, "SuccessfulDelete", 4),
+    ]
+    assert [one.about for one in tell([DEPLOYMENT], events)] == [
+        "deployment/web",
+        "deployment/web",
+        "pod/web-0-abcde",
+    ], "web-api is another Deployment's"
+    later = {**DEPLOYMENT, "metadata": {**DEPLOYMENT["metadata"], "creationTimestamp": at(9)}}
+    assert [one.about for one in tell([later], events[1:])] == ["deployment/web"], (
+        "a Deployment before it had that name"
+    )
+    sets = [event(obj("Pod", called), "Killing", 4) for called in ("db-0", "db-x-0", "db-1-abcde")]
+    assert [one.about for one in tell([obj("StatefulSet", "db")], sets)] == ["statefulset/db", "pod/db-0"]
+    cron = [event(obj(kind, called), "Gone", 4) for kind, called in (("Job", "c-29"), ("Pod", "c-29-abcde"))]
+    assert [one.about for one in tell([obj("CronJob", "c")], cron)] == ["cronjob/c", "job/c-29", "pod/c-29-abcde"]
 
 
 def test_only_the_newest_when_asked_for() -> None:
     since = datetime(2026, 1, 1, 0, 0, 6, tzinfo=UTC)
     found = tell([DEPLOYMENT, REPLICASET, POD], EVENTS, since=since)
-    assert [entry.what for entry in found] == ["BackOff", "Ready"], "what went on until then is among it"
+    assert [entry.what for entry in found] == ["Ready", "BackOff"], "what went on until then is among it"
 
 
 def test_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +119,7 @@ def test_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "2026-01-01 (UTC)"
     assert lines[1].split() == ["00:00:00", "+0s", "deployment/web", "created"]
-    assert any("(×3 until 00:00:09)" in line for line in lines)
+    assert any("(the last of 3 times)" in line for line in lines)
     assert orjson.loads(as_json(entries))[0]["what"] == "created"
     show(Console(), [])
     assert "nothing is known of it" in capsys.readouterr().out
