@@ -90,9 +90,12 @@ def _times(change: _Change, out: Errors) -> None:
         out.append(FieldError.invalid("status.completionTime", end, text))
     if end is not None and was.get("completionTime") is not None and end != was["completionTime"]:
         out.append(FieldError.invalid("status.completionTime", end, common.IMMUTABLE))
-    if was.get("startTime") is not None and change.moved("startTime") and not change.spec.get("suspend"):
-        text = "startTime cannot be removed for unsuspended job"
-        out.append(FieldError.required("status.startTime", text))
+    # One that is resumed begins anew, in the write that says so.
+    resumed = "Suspended" in change.before and "Suspended" not in change.true
+    fixed = was.get("startTime") is not None and not change.spec.get("suspend") and not resumed
+    if fixed and change.moved("startTime"):
+        text = "field is immutable for unsuspended job once set"
+        out.append(FieldError.invalid("status.startTime", start, text))
 
 
 def _finished(change: _Change, out: Errors) -> None:

@@ -162,6 +162,13 @@ DONE = {"startTime": START, "completionTime": END, "conditions": conditions("Suc
          ["status.conditions: Invalid value: cannot disable the terminal Complete=True condition",
           f'status.completionTime: Invalid value: "{END}": '
           "cannot set completionTime when there is no Complete=True condition"]),
+        ({"startTime": START}, {"startTime": END},
+         [f'status.startTime: Invalid value: "{END}": field is immutable for unsuspended job once set']),
+        ({"startTime": START}, {},
+         ["status.startTime: Invalid value: null: field is immutable for unsuspended job once set"]),
+        # A job that was started and suspended begins anew when it is resumed.
+        ({"startTime": START, "conditions": conditions("Suspended")},
+         {"startTime": END, "conditions": [{"type": "Suspended", "status": "False"}]}, []),
         ({"failed": 2}, {"failed": 1}, ["status.failed: Invalid value: 1: cannot decrease the failed counter"]),
         ({}, {"ready": 1}, ["status.ready: Invalid value: 1: cannot set more ready pods than active"]),
         ({}, {"completedIndexes": "0"},
