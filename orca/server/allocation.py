@@ -11,35 +11,22 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 
 from orca.api.builtin import IPADDRESSES, SERVICECIDRS, SERVICES
 from orca.api.errors import ApiError, FieldError, internal, invalid, is_already_exists, is_conflict, is_not_found
-from orca.api.objects import Obj, is_terminating, key, labels, name, split_key
+from orca.api.objects import Obj, is_terminating, key, name, split_key
 from orca.api.resources import Resource
 from orca.api.times import format_time
 from orca.client.clock import Clock, SystemClock
 from orca.server import families
+from orca.server.holdings import FAMILY, MANAGED_BY, NODE_PORTS, OURS, family_of, holdings, owner_of
 from orca.server.identifiers import new_uid
+from orca.server.repair import Finding, Mend, judge
 from orca.store import Also, Store
 
-NODE_PORTS = Resource(
-    group="orca",
-    version="v1",
-    plural="nodeports",
-    singular="nodeport",
-    kind="NodePort",
-    namespaced=False,
-    definition="",
-    storage="/registry/ranges/servicenodeports",
-)
-"""Who holds a node port: not served, only stored. Objects are named by the port; one holds it for all protocols."""
-
-_MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
-_FAMILY = "ipaddress.kubernetes.io/ip-family"
-_OURS = "ipallocator.k8s.io"
 _TAKEN = "provided port is already allocated"
 _MOST_ADDRESSES = 1 << 20
 """Of one range: nobody has more Services, and a search for a free one has an end."""
@@ -94,7 +81,7 @@ class ServiceAllocator:
     def assigned(self, service: Obj, old: Obj | None) -> Iterator[None]:
         """:meth:`assign`, and keep what was chosen from other requests of this process until the block ends."""
         self.assign(service, old)
-        chosen = _holdings(service) - (_holdings(old) if old is not None else set()) - self._choosing
+        chosen = holdings(service) - (holdings(old) if old is not None else set()) - self._choosing
         self._choosing |= chosen
         try:
             yield
@@ -105,8 +92,8 @@ class ServiceAllocator:
 
     def claims(self, service: Obj | None, old: Obj | None) -> list[Also]:
         """What must be written together with ``service`` in place of ``old``; None: it does not exist."""
-        wanted = _holdings(service) if service is not None else set()
-        before = _holdings(old) if old is not None else set()
+        wanted = holdings(service) if service is not None else set()
+        before = holdings(old) if old is not None else set()
         owner = key(service or old or {})
         found = [
             Also(resource, "", held, self._holder(resource, held, owner), 0)
@@ -120,28 +107,33 @@ class ServiceAllocator:
         ]
         return found
 
-    async def repair(self) -> None:
-        """Give Services their holders back and free what no Service holds: after an upgrade, or when somebody removed
-        an IPAddress that is in use. Raises ApiError 503."""
-        wanted = {
-            holding: key(service) for service in self._store.peek_list(SERVICES) for holding in _holdings(service)
-        }
-        for (resource, held), owner in wanted.items():
-            if self._store.peek(resource, "", held) is None:
+    async def repair(self, tell: Callable[[Finding], None] = lambda _: None) -> None:
+        """Give Services their holders back and free what no Service holds: after an upgrade, or when somebody changed
+        an IPAddress that is in use. ``tell`` hears of everything that was not as it should be. Raises ApiError 503."""
+        findings = judge(
+            self._store.peek_list(SERVICES),
+            {row: self._store.peek_list(row) for row in (IPADDRESSES, NODE_PORTS)},
+            networks=self.networks(),
+            ports=self._ports,
+            now=self._clock.now(),
+        )
+        for finding in findings:
+            if finding.reason:
+                tell(finding)
+            if finding.holder is not None and finding.mend in (Mend.FREE, Mend.RENEW):
+                await self._free(finding.resource, finding.holder, renew=finding.mend is Mend.RENEW)
+            if finding.mend in (Mend.MAKE, Mend.RENEW):
                 try:
-                    await self._store.create(resource, self._holder(resource, held, owner))
+                    await self._store.create(
+                        finding.resource, self._holder(finding.resource, finding.held, finding.owner)
+                    )
                 except ApiError as error:
                     if not is_already_exists(error):
                         raise
-        for resource in (IPADDRESSES, NODE_PORTS):
-            for holder in self._store.peek_list(resource):
-                managed = resource is NODE_PORTS or labels(holder).get(_MANAGED_BY) == _OURS
-                if managed and (resource, name(holder)) not in wanted:
-                    await self._free(resource, holder)
 
-    async def _free(self, resource: Resource, holder: Obj) -> None:
-        service = self._store.peek(SERVICES, *split_key(_owner_of(holder)))
-        if service is not None and (resource, name(holder)) in _holdings(service):
+    async def _free(self, resource: Resource, holder: Obj, *, renew: bool) -> None:
+        service = self._store.peek(SERVICES, *split_key(owner_of(holder)))
+        if not renew and service is not None and (resource, name(holder)) in holdings(service):
             return  # made meanwhile
         expected = (holder["metadata"]["uid"], holder["metadata"]["resourceVersion"])
         try:
@@ -156,14 +148,14 @@ class ServiceAllocator:
     def _held_by(self, resource: Resource, held: str) -> str | None:
         """``namespace/name`` of the Service that holds it; "" when something else does, None when it is free."""
         holder = self._store.peek(resource, "", held)
-        return None if holder is None else _owner_of(holder)
+        return None if holder is None else owner_of(holder)
 
     def _holder(self, resource: Resource, held: str, owner: str) -> Obj:
         space, service = split_key(owner)
         metadata: Obj = {"name": held, "uid": new_uid(), "creationTimestamp": format_time(self._clock.now())}
         if resource is IPADDRESSES:
-            family = f"IPv{ipaddress.ip_address(held).version}"
-            metadata |= {"labels": {_FAMILY: family, _MANAGED_BY: _OURS}, "generation": 1}
+            family = family_of(held)
+            metadata |= {"labels": {FAMILY: family, MANAGED_BY: OURS}, "generation": 1}
         parent = {"group": "", "resource": "services", "namespace": space, "name": service}
         return {
             "apiVersion": resource.api_version,
@@ -373,38 +365,5 @@ def _keep(spec: Obj, previous: Obj) -> None:
         spec["healthCheckNodePort"] = previous["healthCheckNodePort"]
 
 
-def _node_ports_of(spec: Obj) -> Iterator[tuple[str, int]]:
-    for port in spec.get("ports") or ():
-        if port.get("nodePort"):
-            yield port.get("protocol") or "TCP", port["nodePort"]
-    if spec.get("healthCheckNodePort"):
-        yield "TCP", spec["healthCheckNodePort"]
-
-
-def _holdings(service: Obj) -> set[tuple[Resource, str]]:
-    """Everything a Service holds."""
-    spec = service.get("spec") or {}
-    found = {(NODE_PORTS, str(port)) for _, port in _node_ports_of(spec)}
-    if (spec.get("type") or "ClusterIP") != "ExternalName":
-        listed = (address for address in spec.get("clusterIPs") or () if address and address != "None")
-        found |= {(IPADDRESSES, _canonical(address)) for address in listed}
-    return found
-
-
-def _canonical(address: str) -> str:
-    """One address has many spellings in IPv6, and one holder. What is no address is for validation to refuse."""
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
-        return address
-
-
 def _by_name(holding: tuple[Resource, str]) -> tuple[str, str]:
     return holding[0].plural, holding[1]
-
-
-def _owner_of(holder: Obj) -> str:
-    parent = (holder.get("spec") or {}).get("parentRef") or {}
-    if parent.get("resource") != "services" or parent.get("group"):
-        return ""
-    return f"{parent.get('namespace', '')}/{parent.get('name', '')}"

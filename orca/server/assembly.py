@@ -24,6 +24,7 @@ from orca.auth.identity import AUTHENTICATED, MASTERS
 from orca.auth.pki import PkiPaths
 from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
 from orca.client.clock import Clock
+from orca.client.events import EventRecorder
 from orca.client.hooks import HookCaller
 from orca.client.keeping import keep_running
 from orca.server.aggregation import Aggregator
@@ -39,6 +40,7 @@ from orca.server.fairness import Fairness, FairnessConfig
 from orca.server.fairness.inflight import InFlight
 from orca.server.fairness.upkeep import Upkeep
 from orca.server.health import Health
+from orca.server.holdings import NODE_PORTS
 from orca.server.hosts import Hosts
 from orca.server.identity import Gate
 from orca.server.initial_objects import ClusterFacts
@@ -47,6 +49,7 @@ from orca.server.local import LocalClient
 from orca.server.metrics import Metrics
 from orca.server.openapi import OpenApi
 from orca.server.peers import Peers
+from orca.server.repair import Finding
 from orca.server.reviews import Reviews
 from orca.server.splice import Splicer
 from orca.server.usage import Collector, Pages, UsageKinds
@@ -105,6 +108,7 @@ class ApiServer:
         self._store = store
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
+        self._recorders: dict[str, EventRecorder] = {}
         self._complete = False  # whether all is there that every cluster starts with
         self.services = ServiceAllocator(store, config.service_cidr, config.node_ports, clock)
         self._peers = Peers(store, config.advertise_address, config.port)
@@ -262,12 +266,20 @@ class ApiServer:
         while True:
             await asyncio.sleep(REPAIR_SECONDS)
             try:
-                await self.services.repair()
+                await self.services.repair(self._tell_of_repair)
                 await keep_extension_authentication(self.client, facts)
                 self._complete = self._complete or await bootstrap(self.client, facts)
             except Exception:
                 # Whatever it was, the next round tries again.
                 log.warning("what every cluster has could not be checked", exc_info=True)
+
+    def _tell_of_repair(self, finding: Finding) -> None:
+        component = "portallocator" if finding.resource is NODE_PORTS else "ipallocator"
+        recorder = self._recorders.get(component)
+        if recorder is None:
+            recorder = EventRecorder(self.client, f"{component}-repair-controller", clock=self._clock)
+            self._recorders[component] = recorder
+        recorder.event(finding.about, "Warning", finding.reason, finding.message)
 
     async def _lead(self, facts: ClusterFacts) -> None:
         while True:

@@ -8,7 +8,8 @@ from orca.api import strategy
 from orca.api.builtin import SERVICES
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
-from orca.server.allocation import NODE_PORTS, ServiceAllocator
+from orca.server.allocation import ServiceAllocator
+from orca.server.holdings import NODE_PORTS
 from tests.unit.auth.fakes import Reader, made
 
 DUAL = "10.96.0.0/16,fd00:96::/108"
