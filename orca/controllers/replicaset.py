@@ -93,8 +93,9 @@ def new_status(replicaset: Obj, pods: Sequence[Obj], failure: tuple[str, str] | 
     found = old.get("conditions") or []
     if failure is None:
         found = conditions.without(found, "ReplicaFailure")
-    else:
-        found = conditions.put(found, conditions.build("ReplicaFailure", "True", *failure, now))
+    elif conditions.find(found, "ReplicaFailure") is None:
+        # The first failure is shown until all is well.
+        found = [*found, conditions.build("ReplicaFailure", "True", *failure, now)]
     if found:
         status["conditions"] = found
     return status
@@ -167,12 +168,12 @@ class ReplicaSetController(Controller):
                 todo.create,
                 lambda: self._control.create(replicaset, pod_from_template(self.resource, replicaset, template)),
             )
-            reason = "FailedCreate"
+            reason, before = "FailedCreate", ""
         else:
             errors = await gather_all(self._control.delete(replicaset, pod) for pod in todo.delete)
-            reason = "FailedDelete"
+            reason, before = "FailedDelete", "unable to delete pods: "
         errors = [error for error in errors if not namespace_is_terminating(error)]
-        return ((reason, str(errors[0])) if errors else None), errors
+        return ((reason, f"{before}{errors[0]}") if errors else None), errors
 
     async def _write_status(self, replicaset: Obj, status: Obj) -> None:
         if status != {k: v for k, v in (replicaset.get("status") or {}).items() if v or k in _ALWAYS}:

@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 
 from orca.api.builtin import JOBS
-from orca.api.objects import Obj, is_terminating, key
+from orca.api.errors import ApiError, is_not_found
+from orca.api.objects import Obj, is_terminating, key, uid
 from orca.api.times import parse_time
 from orca.controllers import conditions
 from orca.controllers.harness import DONE, Context, Controller, Outcome, RetryAfter
@@ -48,5 +49,18 @@ class TTLAfterFinishedController(Controller):
         left = (ends - self.clock.now()).total_seconds()
         if left > 0:
             return RetryAfter(left)
-        await self._jobs.delete(job, propagation="Foreground")
+        try:
+            fresh = await self._jobs.fetch(job)
+        except ApiError as error:
+            if is_not_found(error):
+                return DONE
+            raise
+        # What somebody just gave more time is kept.
+        ends = expires_at(fresh) if uid(fresh) == uid(job) else None
+        if ends is None or is_terminating(fresh):
+            return DONE
+        left = (ends - self.clock.now()).total_seconds()
+        if left > 0:
+            return RetryAfter(left)
+        await self._jobs.delete(fresh, propagation="Foreground")
         return DONE

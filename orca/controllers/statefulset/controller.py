@@ -69,6 +69,7 @@ class StatefulSetController(Controller):
         )
         pods = [pod for pod in owned if ordinal_of(statefulset, name(pod)) is not None]
         if is_terminating(statefulset):
+            await self._write_counts(statefulset, pods)
             return DONE
         wanted, changed = histories.update_revision(statefulset, history)
         update = await self._history.keep(statefulset, wanted, changed=changed)
@@ -86,9 +87,7 @@ class StatefulSetController(Controller):
         templates = {name(found): histories.template_of(found) for found in (current, update)}
         waiting, failed = await self._create(statefulset, todo.create, templates)
         errors += failed
-        status = new_status(statefulset, pods, revisions, now)
-        if status != statefulset.get("status"):
-            await self._sets.update_status(statefulset, status)
+        await self._write_status(statefulset, new_status(statefulset, pods, revisions, now))
         raise_first([error for error in errors if not namespace_is_terminating(error)])
         live = {revisions.current, revisions.update, *map(revision_of, pods)}
         limit = statefulset["spec"].get("revisionHistoryLimit", 10)
@@ -99,6 +98,17 @@ class StatefulSetController(Controller):
             self._soon.add(key)
         wait = next_look(statefulset, pods, now)
         return DONE if wait is None else RetryAfter(wait)
+
+    async def _write_counts(self, statefulset: Obj, pods: Sequence[Obj]) -> None:
+        """Of a set on its way out, whose revisions are as they were when it was last looked after."""
+        old = statefulset.get("status") or {}
+        revisions = Revisions(old.get("currentRevision", ""), old.get("updateRevision", ""))
+        if revisions.update:
+            await self._write_status(statefulset, new_status(statefulset, pods, revisions, self.clock.now()))
+
+    async def _write_status(self, statefulset: Obj, status: Obj) -> None:
+        if status != statefulset.get("status"):
+            await self._sets.update_status(statefulset, status)
 
     # --- pods --------------------------------------------------------------------------------------------------------
 
@@ -112,15 +122,24 @@ class StatefulSetController(Controller):
         async def create() -> None:
             ordinal, revision = next(remaining)
             pod = make_pod(statefulset, templates[revision], ordinal, revision)
-            present = await self._make_claims(statefulset, name(pod), ordinal)
-            if storage.ready_for(present, name(pod)):
+            try:
+                present = await self._make_claims(statefulset, name(pod), ordinal)
+            except ApiError as error:
+                if not namespace_is_terminating(error):
+                    self._tell(statefulset, "create", name(pod), str(error))
+                raise
+            if any(storage.is_stale(one, name(pod)) for one in present):
+                waiting.append(ordinal)
+                return
+            if why := storage.leaving(present):
+                self._tell(statefulset, "create", name(pod), why)
                 waiting.append(ordinal)
                 return
             try:
                 await self._pods.create(pod)
             except ApiError as error:
-                if not namespace_is_terminating(error):
-                    self._tell(statefulset, "create", name(pod), error)
+                if not namespace_is_terminating(error) and not is_already_exists(error):
+                    self._tell(statefulset, "create", name(pod), str(error))
                 raise
             self._tell(statefulset, "create", name(pod))
 
@@ -135,7 +154,7 @@ class StatefulSetController(Controller):
             try:
                 await self._pods.delete(pod)
             except ApiError as error:
-                self._tell(statefulset, "delete", name(pod), error)
+                self._tell(statefulset, "delete", name(pod), str(error))
                 raise
             self._tell(statefulset, "delete", name(pod))
 
@@ -159,9 +178,9 @@ class StatefulSetController(Controller):
             await self._make_claims(statefulset, name(pod), ordinal)
         await self._hand_over_claims(statefulset, pod)
 
-    def _tell(self, statefulset: Obj, verb: str, pod_name: str, error: ApiError | None = None) -> None:
+    def _tell(self, statefulset: Obj, verb: str, pod_name: str, error: str = "") -> None:
         text = f"{verb} Pod {pod_name} in StatefulSet {name(statefulset)}"
-        if error is None:
+        if not error:
             self.recorder.event(statefulset, "Normal", f"Successful{verb.title()}", f"{text} successful")
         else:
             self.recorder.event(statefulset, "Warning", f"Failed{verb.title()}", f"{text} failed error: {error}")

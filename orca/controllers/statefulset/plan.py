@@ -51,7 +51,8 @@ class _Look:
         rolling = strategy.get("rollingUpdate") or {}
         self.rolls = strategy.get("type") != "OnDelete"
         self.partition = (rolling.get("partition") or 0) if self.rolls else 0
-        asked = resolve(rolling.get("maxUnavailable"), len(self.wanted), up=True)
+        # Rounded down, as the controller does and its documentation does not say.
+        asked = resolve(rolling.get("maxUnavailable"), len(self.wanted), up=False)
         self.max_unavailable = max(asked, 1)
 
     def ready(self, pod: Obj) -> bool:

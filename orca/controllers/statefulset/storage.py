@@ -8,7 +8,7 @@ import copy
 from collections.abc import Sequence
 
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
-from orca.api.objects import Obj, controller_of, name, namespace, owner_references, uid
+from orca.api.objects import Obj, controller_of, is_terminating, name, namespace, owner_references, uid
 from orca.controllers.claims import owner_reference
 from orca.controllers.statefulset.identity import claim_name
 
@@ -73,11 +73,6 @@ def _uids(references: Sequence[Obj]) -> set[str]:
     return {reference["uid"] for reference in references}
 
 
-def ready_for(claims: Sequence[Obj], pod_name: str) -> str:
-    """Why a pod of that name cannot be made with these claims; "" when it can."""
-    for claim in claims:
-        if claim["metadata"].get("deletionTimestamp"):
-            return f"pvc {name(claim)} is being deleted"
-        if is_stale(claim, pod_name):
-            return f"pvc {name(claim)} belongs to an earlier pod {pod_name}"
-    return ""
+def leaving(claims: Sequence[Obj]) -> str:
+    """Why a pod cannot be made with claims of which one is on its way out; "" when none is."""
+    return next((f"pvc {name(one)} is being deleted" for one in claims if is_terminating(one)), "")

@@ -314,9 +314,11 @@ def test_claims_are_owned_as_the_policy_says(
 
 def test_a_claim_of_an_earlier_pod_is_waited_for() -> None:
     claim: Obj = {"metadata": {"name": "data-web-1", "ownerReferences": [{"kind": "Pod", "name": "web-1", "uid": "u"}]}}
-    assert storage.ready_for([claim], "web-1")
-    assert not storage.ready_for([{"metadata": {"name": "data-web-1"}}], "web-1")
-    assert storage.ready_for([{"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}}], "web-1")
+    assert storage.is_stale(claim, "web-1")
+    assert not storage.is_stale({"metadata": {"name": "data-web-1"}}, "web-1")
+    leaving: Obj = {"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert storage.leaving([claim, leaving]) == "pvc x is being deleted"
+    assert storage.leaving([claim]) == ""
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
