@@ -7,7 +7,7 @@ before when `find` returns.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +17,13 @@ from orca.scheduler.decision import Decision
 from orca.scheduler.filters import Task
 from orca.scheduler.profile import DEFAULT, TRIED, Profile
 from orca.scheduler.shape import Shape
-from orca.scheduler.snapshot import ANTI, Placed, Snapshot
+from orca.scheduler.snapshot import ANTI, Placed, Rows, Snapshot
 
 HELPLESS = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NEVER = "not eligible due to preemptionPolicy=Never."
-ANSWERS = 20_000
+ANSWERS = 100
+"""Shapes and priorities that are remembered."""
 
 Violating = Callable[[Iterable[Placed]], set[str]]
 """Of pods that would all be ended, in this order, the uids of those whose end violates a disruption budget."""
@@ -47,9 +48,11 @@ class _Victims:
     """Smaller is better."""
 
 
-Answers = dict[tuple[Shape, int, str], tuple[int, _Victims | None]]
-"""(shape, priority, node) -> (generation of the row, who would go there). Only of pods that look at nothing but the
-node itself; a pod after pod of the same shape is then compared without trying every node again."""
+Known = dict[int, tuple[int, _Victims | None]]
+"""Row -> (its generation, who would go there)."""
+Answers = dict[tuple[Shape, int], Known]
+"""Of pods that look at nothing but the node itself, by shape and priority: a pod after pod of the same shape is then
+compared without trying every node again."""
 
 
 def find(
@@ -72,21 +75,31 @@ def find(
     priority = int(task.pod["spec"].get("priority") or 0)
     args = profile.preemption or TRIED
     wanted = args.candidates(len(hopeful))
-    remembered = answers if answers is not None and _is_local(task, snapshot) else None
-    best: tuple[str, _Victims] | None = None
+    known: Known = {}
+    if answers is not None and _is_local(task, snapshot):
+        if len(answers) >= ANSWERS:
+            answers.clear()
+        known = answers.setdefault((task.shape, priority), known)
+    generation, names = snapshot.generation, decision.names
+    best: _Victims | None = None
+    where = ""
     found = 0
-    for slot in np.roll(hopeful, -(turn % max(len(hopeful), 1))).tolist():
-        node = decision.names[slot]
-        victims = _on(task, snapshot, slot, node, priority, violating, profile, remembered)
+    for slot in _in_turn(hopeful, turn, 2 * wanted):
+        answer = known.get(slot)
+        if answer is None or answer[0] != generation[slot]:
+            made = _victims(task, snapshot, names[slot], priority, violating, profile)
+            # Trying took pods away and put them back: the row has a new generation and the same pods.
+            answer = known[slot] = (generation[slot], made)
+        victims = answer[1]
         if victims is None:
             continue
-        if best is None or victims.cost < best[1].cost:
-            best = (node, victims)
+        if best is None or victims.cost < best.cost:
+            best, where = victims, names[slot]
         found += 1
-        if found >= wanted and not best[1].violations:
+        if found >= wanted and not best.violations:
             break
     if best is not None:
-        return Preemption(best[0], best[1].pods)
+        return Preemption(where, best.pods)
     reasons = Counter({HELPLESS: decision.nodes - len(hopeful), NO_VICTIMS: len(hopeful)})
     listed = sorted(f"{count} {reason}" for reason, count in reasons.items() if count)
     return Preemption(message=f"0/{decision.nodes} nodes are available: {', '.join(listed)}.")
@@ -100,29 +113,11 @@ def _is_local(task: Task, snapshot: Snapshot) -> bool:
     return not task.pod["spec"].get("volumes") and not snapshot.terms_about(ANTI, task.namespace, task.labels)
 
 
-def _on(
-    task: Task,
-    snapshot: Snapshot,
-    slot: int,
-    node: str,
-    priority: int,
-    violating: Violating,
-    profile: Profile,
-    answers: Answers | None,
-) -> _Victims | None:
-    if answers is None:
-        return _victims(task, snapshot, node, priority, violating, profile)
-    key = (task.shape, priority, node)
-    known = answers.get(key)
-    generation = snapshot.generation[slot]
-    if known is not None and known[0] == generation:
-        return known[1]
-    victims = _victims(task, snapshot, node, priority, violating, profile)
-    if len(answers) >= ANSWERS:
-        answers.clear()
-    # Trying took pods away and put them back: the row has a new generation and the same pods.
-    answers[key] = (snapshot.generation[slot], victims)
-    return victims
+def _in_turn(rows: Rows, turn: int, at_first: int) -> Iterator[int]:
+    """All rows, beginning with another one each turn; those after the first so many are only made when needed."""
+    turned = np.roll(rows, -(turn % max(len(rows), 1)))
+    yield from turned[:at_first].tolist()
+    yield from turned[at_first:].tolist()
 
 
 def _victims(
