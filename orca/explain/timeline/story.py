@@ -86,12 +86,14 @@ def _of_object(obj: Obj) -> Iterator[Entry]:
     yield Entry(parse_time(meta(obj)["creationTimestamp"]), about, "created")
     status = obj.get("status") or {}
     for one in status.get("conditions") or ():
-        if not one.get("lastTransitionTime") or (obj["kind"] == "Pod" and one["type"] in _TOLD_BY_EVENTS):
+        # A Deployment's Progressing goes on without a transition, as from "progressing" to "has progressed".
+        at = one.get("lastUpdateTime") or one.get("lastTransitionTime")
+        if not at or (obj["kind"] == "Pod" and one["type"] in _TOLD_BY_EVENTS):
             continue
         state = {"True": "", "False": "not ", "Unknown": "unknown: "}.get(one.get("status"), "")
         because = ": ".join(text for text in (one.get("reason"), one.get("message")) if text)
         bad = one.get("status") != "True" and one["type"] in ("Ready", "Available", "Progressing")
-        yield Entry(parse_time(one["lastTransitionTime"]), about, f"{state}{one['type']}", because, warning=bad)
+        yield Entry(parse_time(at), about, f"{state}{one['type']}", because, warning=bad)
     for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         for one in status.get(field) or ():
             yield from _of_container(f"{about}/{one['name']}", one)

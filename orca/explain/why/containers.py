@@ -121,7 +121,8 @@ def _running(
         says = f"{called} runs and is not ready: {events.text(last[0])}{events.ago(last[0], now)}{restarts}"
         yield Finding(says, f"make it answer its {waits_for}{_asked(probe)}, or correct the probe")
     elif initial and not (container.get("restartPolicy") == "Always" and probe):
-        yield Finding(f"{called} runs, for {format_duration(int(age))} now{restarts}", waits=True)
+        says = f"{called} runs, for {format_duration(int(age))} now{restarts}"
+        yield Finding(says, details=printed(pod, one, world), waits=True)
     elif probe is not None:
         delay = float(probe.get("initialDelaySeconds") or 0) - age
         begins = f"; it is first asked in {delay:.0f} s" if delay > 0 else ""

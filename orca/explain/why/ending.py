@@ -32,7 +32,7 @@ def explain_ending(pod: Obj, world: World, now: datetime) -> Iterator[Finding]:
         one["name"]
         for kind in ("initContainerStatuses", "containerStatuses")
         for one in status.get(kind) or ()
-        if (one.get("state") or {}).get("running")
+        if "running" in (one.get("state") or {})
     ]
     finalizers = meta(pod).get("finalizers") or ()
     if running:

@@ -163,15 +163,17 @@ async def _events(client: HttpsClient, uids: set[str], space: str, found: World)
 
 
 async def _logs(client: HttpsClient, pods: Sequence[Obj], space: str, found: World) -> None:
-    """The end of what crashed containers printed."""
+    """The end of what crashed containers printed, and init containers that others wait for."""
     for pod in pods:
         if len(found.logs) >= LOGS:
             return
         status = pod.get("status") or {}
-        for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        initial = status.get("initContainerStatuses") or ()
+        for one in (*initial, *(status.get("containerStatuses") or ())):
             state = one.get("state") or {}
             waits = (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
-            if not waits and not (state.get("terminated") or {}).get("exitCode"):
+            runs = one in initial and "running" in state and not one.get("ready")
+            if not waits and not runs and not (state.get("terminated") or {}).get("exitCode"):
                 continue
             query = {"container": one["name"], "tailLines": str(LOG_LINES)}
             try:

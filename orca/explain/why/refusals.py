@@ -15,7 +15,7 @@ from orca.explain.why import events
 from orca.explain.why.findings import Finding, World
 
 _QUOTA = re.compile(r"exceeded quota: (\S+), requested: (\S+), used: (\S+), limited: (\S+)")
-_UNSAID = re.compile(r"failed quota: (\S+): must specify (.+)")
+_UNSAID = re.compile(r"failed quota: (\S+): must specify (\S+) for: (\S+)")
 _WEBHOOK_DENIED = re.compile(r'admission webhook "([^"]+)" denied')
 _WEBHOOK_DOWN = re.compile(r'failed calling webhook "([^"]+)"')
 _POLICY = re.compile(r"ValidatingAdmissionPolicy '([^']+)'")
@@ -63,7 +63,9 @@ def fix_of(text: str) -> str:
     if found := _QUOTA.search(text):
         return _quota(*found.groups())
     if found := _UNSAID.search(text):
-        return f"give the containers {found[2]}, or defaults by a LimitRange: the quota {found[1]} asks for it"
+        return (
+            f"give the container {found[3]} {found[2]}, or a default by a LimitRange: the quota {found[1]} asks for it"
+        )
     if found := _SECURITY.search(text):
         label = "pod-security.kubernetes.io/enforce"
         return f"meet the standard {found[1]}, or change the namespace's label {label}"
