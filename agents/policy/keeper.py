@@ -142,7 +142,7 @@ class NetworkPolicies:
             async with asyncio.timeout(KNOWING_SECONDS):
                 await self._knowing.wait()
                 while not self.problem and not await self._sync():
-                    await self._cluster.synced()
+                    await self._all_known()
         except TimeoutError:
             if not self._knowing.is_set():
                 log.warning("a pod starts before the server has told of policies", pod=key(obj))
@@ -215,7 +215,7 @@ class NetworkPolicies:
                 elif await self._sync():
                     retry = FIRST_RETRY
                 else:
-                    await self._cluster.synced()
+                    await self._all_known()
                     continue
                 self._settled.set()
                 await self._wait()
@@ -256,12 +256,13 @@ class NetworkPolicies:
     # --- into the kernel ---------------------------------------------------------------------------------------------
 
     async def _sync(self, *, incomplete: bool = False) -> bool:
-        """Write what differs. False: first the pods of the cluster have to be known, nothing was written; with
-        ``incomplete`` it is written without them. Raises ``KernelError``."""
+        """Write what differs. False: first this host's pods and those of the cluster have to be known, nothing was
+        written; with ``incomplete`` it is written without them. Raises ``KernelError``."""
         async with self._lock:
-            if not self._local.known or (self._certain and not self._changed.is_set()):
-                # Pods that are about to be told of once more do not lose their rules meanwhile.
+            if self._certain and not self._changed.is_set():
                 return True
+            if not self._local.known and not incomplete:
+                return False
             wanted = self.isolation
             needed = wanted.pod_sets
             self._cluster.need(bool(needed))
@@ -282,6 +283,12 @@ class NetworkPolicies:
             self.last_sync_seconds = self._clock.monotonic() - began
             self._settled.set()
             return True
+
+    async def _all_known(self) -> None:
+        if not self._local.known:
+            await self._local.synced()
+            self._isolation = None  # it was of what had been known before
+        await self._cluster.synced()
 
     async def _write(self, new: Ruleset | None) -> None:
         if new is None:

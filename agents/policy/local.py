@@ -38,6 +38,8 @@ class LocalPods:
         self._informer: Informer | None = None
         self._followed = asyncio.Event()
         self._seen: dict[str, _Seen] = {}
+        self._former: dict[str, _Seen] = {}
+        """What was told before by whom nobody hears any more: it stands until all pods have been told of again."""
         self._attached: dict[str, _Attached] = {}
 
     def __repr__(self) -> str:
@@ -57,7 +59,7 @@ class LocalPods:
 
     def follow(self, informer: Informer) -> None:
         """Hear of this host's pods from there, and from nowhere else any more."""
-        self._informer, self._seen = informer, {}
+        self._informer, self._seen, self._former = informer, {}, {**self._former, **self._seen}
         self._followed.set()
         informer.on_add(lambda obj: self._is(informer, obj))
         informer.on_update(lambda _, obj: self._is(informer, obj))
@@ -87,14 +89,16 @@ class LocalPods:
         found: list[Pod] = []
         claimed = {address for one in self._attached.values() for address in one.addresses}
         for one in self._attached.values():
-            seen = self._seen.get(key(one.obj))
+            seen = self._seen.get(key(one.obj)) or self._former.get(key(one.obj))
             if seen is None or seen.uid != one.uid:
                 pod = pod_of(one.obj, one.addresses)
             else:
                 pod = replace(seen.pod, addresses=one.addresses) if seen.pod is not None else None
             if pod is not None:
                 found.append(pod)
-        for seen in self._seen.values():
+        if self.known:
+            self._former = {}
+        for seen in {**self._former, **self._seen}.values():
             if seen.pod is not None and seen.uid not in self._attached:
                 # An address that was given to another pod since is not this one's any more, whatever its status says.
                 found.append(replace(seen.pod, addresses=tuple(a for a in seen.pod.addresses if a not in claimed)))

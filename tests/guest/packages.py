@@ -35,10 +35,12 @@ def unpacked(packages: Sequence[str]) -> Path:
 
 
 def lay_over(tree: Path, root: Path = Path("/")) -> None:
-    """Copy a tree's files to where they would be installed: for a guest, whose root is its own."""
+    """Copy a tree's files to where they would be installed, but for those that are there: for a guest, whose root is
+    its own."""
     for directory, _, names in os.walk(tree):
         # Directories of one may be links of the other, as /sbin is.
         target = root / Path(directory).relative_to(tree)
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
-            shutil.copy2(Path(directory) / name, target / name, follow_symlinks=False)
+            if not os.path.lexists(target / name):
+                shutil.copy2(Path(directory) / name, target / name, follow_symlinks=False)

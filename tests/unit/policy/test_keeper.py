@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -207,6 +208,31 @@ async def test_a_pod_does_not_start_without_the_rules_it_needs(scene: Scene) -> 
         scene.kernel.fails = ""
         await policies.admit("a", ["10.0.0.1"])
         assert not scene.passes("10.0.0.1", "192.0.2.1")
+
+
+async def test_a_pod_starts_with_its_rules_while_pods_are_told_of_once_more(scene: Scene) -> None:
+    scene.client.seed(NETWORKPOLICIES, policy("x", "p", policyTypes=["Egress"]))
+    scene.put("x", "old", "10.0.0.9", here=True)
+    async with scene.running() as policies:
+        again = Informer(scene.client, PODS, fields="spec.nodeName=here", clock=scene.clock)
+        policies.follow(again)
+        scene.starting["a"] = pod("x", "a")
+        with patch("agents.policy.keeper.KNOWING_SECONDS", 0.05):
+            await policies.admit("a", ["10.0.0.1"])
+        assert not scene.passes("10.0.0.1", "192.0.2.1")
+        assert not scene.passes("10.0.0.9", "192.0.2.1"), "what was known before stands meanwhile"
+        scene.starting["b"] = pod("x", "b")
+        waiting = asyncio.create_task(policies.admit("b", ["10.0.0.2"]))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        told = asyncio.create_task(again.run())
+        await scene.settle()
+        await waiting
+        assert not scene.passes("10.0.0.2", "192.0.2.1")
+        await scene.client.delete(PODS, "old", "x", grace_seconds=0)
+        await scene.settle()
+        assert scene.passes("10.0.0.9", "192.0.2.1")
+        told.cancel()
 
 
 async def test_what_the_kernel_refused_is_written_anew(scene: Scene) -> None:
