@@ -50,15 +50,23 @@ def orca(*argv: str, timeout: float = 400) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[PrivateEngine]:
-    """An engine of the module's own, for what needs no cluster."""
+@pytest.fixture(scope="session")
+def shared_engine() -> Iterator[PrivateEngine]:
+    """One engine for all that needs no cluster."""
     private = PrivateEngine(f"pods-{os.getpid()}")
     private.start()
     private.docker("load", text=images.pause())
     private.docker("load", text=images.busybox())
     yield private
     private.stop()
+
+
+@pytest.fixture(scope="module")
+def engine(shared_engine: PrivateEngine) -> PrivateEngine:
+    """That engine, which tests of faults kill and start again; what a module makes on it, it removes."""
+    if not shared_engine.answers():
+        shared_engine.start()
+    return shared_engine
 
 
 @pytest.fixture
