@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -181,7 +182,8 @@ class EventRecorder:
             event["metadata"]["annotations"] = dict(annotations)
         self._unsent[seen.name] = (seen, event, self._clock.monotonic())
         if len(self._senders) < SENDERS:
-            sender = asyncio.get_running_loop().create_task(self._send_all())
+            # What was done is to be told whoever leads by now, so not under the conditions of the work that did it.
+            sender = asyncio.get_running_loop().create_task(self._send_all(), context=Context())
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 from orca.api import errors
 from orca.api.builtin import EVENTS
 from orca.api.objects import Obj
@@ -37,6 +39,17 @@ async def test_a_repeated_event_is_counted() -> None:
     assert event["metadata"]["namespace"] == "shop"
     assert event["involvedObject"]["uid"] == "u1"
     assert event["source"] == {"component": "kubelet", "host": "node-1"}
+
+
+async def test_what_was_done_is_told_outside_of_the_work_that_did_it() -> None:
+    client, _, events = recorder()
+    condition: ContextVar[str] = ContextVar("condition", default="none")
+    under: list[str] = []
+    client.intercepts.append(lambda *_: under.append(condition.get()))
+    condition.set("only while this server leads")
+    events.event(POD, "Normal", "Killing", "Stopping container main")
+    await events.flush()
+    assert under == ["none"]
 
 
 async def test_many_different_messages_are_combined() -> None:
