@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from orca.api.builtin import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
 from orca.api.errors import ApiError, is_already_exists, is_not_found
-from orca.api.objects import Obj, key, labels, namespace, uid
+from orca.api.objects import Obj, key, labels, namespace, resource_version, uid
 from orca.api.times import format_micro, parse_time
 from orca.controllers import conditions
 from orca.controllers.cache import SERVICE_NAME_LABEL, Cache
@@ -130,16 +130,33 @@ class ServiceFollower(Controller, Generic[T]):
         return smallest if len(pairs) == 1 else [pod for pod in smallest if model.selects(service, pod)]
 
 
-async def write_slices(cache: Cache, todo: slices.Plan) -> None:
+class OwnWrites:
+    """What this process wrote last of each object: to hear of that from the watch is no reason to look again."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, str] = {}
+
+    def note(self, written: Obj) -> None:
+        self._versions[uid(written)] = str(resource_version(written))
+
+    def is_own(self, seen: Obj) -> bool:
+        return self._versions.get(uid(seen)) == resource_version(seen)
+
+    def forget(self, gone: Obj) -> None:
+        self._versions.pop(uid(gone), None)
+
+
+async def write_slices(cache: Cache, todo: slices.Plan, own: OwnWrites | None = None) -> None:
     """Carries the plan out; creations refused because the namespace goes are as they should be."""
+    own = own if own is not None else OwnWrites()
     for made in todo.create:
         try:
-            await cache.create(made)
+            own.note(await cache.create(made))
         except ApiError as error:
             if not namespace_is_terminating(error):
                 raise
     for changed in todo.update:
-        await cache.update(changed)
+        own.note(await cache.update(changed))
     for surplus in todo.delete:
         await cache.delete(surplus)
 
@@ -153,10 +170,20 @@ class EndpointSliceController(ServiceFollower[tuple[slices.Part, ...]]):
         super().__init__(context)
         self._slices = self.caches.of(ENDPOINTSLICES)
         self._nodes = self.caches.of(NODES)
-        self._slices.informer.on_update(lambda _, new: self._slice_changed(new))
-        self._slices.informer.on_delete(self._slice_changed)
+        self._own = OwnWrites()
+        self._compared: dict[str, slices.Compared] = {}
+        self._slices.informer.on_update(lambda _, new: None if self._own.is_own(new) else self._slice_changed(new))
+        self._slices.informer.on_delete(self._slice_gone)
         self._nodes.informer.on_add(self._node_changed)
         self._nodes.informer.on_update(self._node_updated)
+
+    def _slice_gone(self, found: Obj) -> None:
+        self._own.forget(found)
+        self._slice_changed(found)
+
+    def forget(self, service_key: str) -> None:
+        super().forget(service_key)
+        self._compared.pop(service_key, None)
 
     def _slice_changed(self, found: Obj) -> None:
         service = labels(found).get(SERVICE_NAME_LABEL)
@@ -190,8 +217,9 @@ class EndpointSliceController(ServiceFollower[tuple[slices.Part, ...]]):
         began = self.clock.monotonic()
         changed_at, parts = self.look(service)
         groups = slices.grouped(service, chain.from_iterable(parts))
-        todo = slices.plan(slices.of_service(service), existing, groups, changed_at)
-        await write_slices(self._slices, todo)
+        compared = self._compared.setdefault(key, slices.Compared())
+        todo = slices.plan(slices.of_service(service), existing, groups, changed_at, compared)
+        await write_slices(self._slices, todo, self._own)
         self._soon.cost(key, self.clock.monotonic() - began)
         return DONE
 
@@ -213,8 +241,13 @@ class EndpointsController(ServiceFollower[subsets.Part | None]):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._endpoints = self.caches.of(ENDPOINTS)
-        self._endpoints.informer.on_update(lambda _, new: self._soon.add(key(new)))
-        self._endpoints.informer.on_delete(lambda gone: self._soon.add(key(gone)))
+        self._own = OwnWrites()
+        self._endpoints.informer.on_update(lambda _, new: None if self._own.is_own(new) else self._soon.add(key(new)))
+        self._endpoints.informer.on_delete(self._gone)
+
+    def _gone(self, endpoints: Obj) -> None:
+        self._own.forget(endpoints)
+        self._soon.add(key(endpoints))
 
     async def run(self) -> None:
         """Endpoints whose Service vanished while nobody looked are looked at as well."""
@@ -241,9 +274,9 @@ class EndpointsController(ServiceFollower[subsets.Part | None]):
             return DONE
         try:
             if current is None:
-                await self._endpoints.create(made)
+                self._own.note(await self._endpoints.create(made))
             else:
-                await self._endpoints.update(made)
+                self._own.note(await self._endpoints.update(made))
         except ApiError as error:
             # A new object refused while its namespace goes is as it should be; one that exists will be seen.
             if not namespace_is_terminating(error) and not is_already_exists(error) and not is_not_found(error):

@@ -152,9 +152,39 @@ def _add_hints(service: Obj, groups: Sequence[Group]) -> None:
                 group.endpoints[key] = {**endpoint, "hints": hints}  # parts are kept: they are not to be changed
 
 
-def plan(parent: Parent, existing: Sequence[Obj], groups: Sequence[Group], trigger_time: str = "") -> Plan:
-    """Moves `existing` slices to `groups`. `trigger_time` goes into what is written."""
+class Compared:
+    """What was found out about slices at the last look, for those that are the same objects still: the keys of their
+    endpoints, and which wanted endpoints they equal. Frozen as both are, the same two need no second comparison."""
+
+    def __init__(self) -> None:
+        self._slices: dict[str, tuple[Obj, list[EndpointKey], list[Obj | None]]] = {}
+
+    def of(self, found: Obj) -> tuple[list[EndpointKey], list[Obj | None]]:
+        """(keys, the wanted endpoint that each is known to equal), in the order of the slice's endpoints."""
+        known = self._slices.get(uid(found))
+        if known is None or known[0] is not found:
+            keys = [_key(endpoint) for endpoint in found.get("endpoints") or ()]
+            known = self._slices[uid(found)] = (found, keys, [None] * len(keys))
+        return known[1], known[2]
+
+    def keep(self, existing: Sequence[Obj]) -> None:
+        """Forgets slices that are gone."""
+        if len(self._slices) > len(existing):
+            there = {uid(found) for found in existing}
+            self._slices = {identity: kept for identity, kept in self._slices.items() if identity in there}
+
+
+def plan(
+    parent: Parent,
+    existing: Sequence[Obj],
+    groups: Sequence[Group],
+    trigger_time: str = "",
+    compared: Compared | None = None,
+) -> Plan:
+    """Moves `existing` slices to `groups`. `trigger_time` goes into what is written. `compared`: of the last look."""
     todo = Plan()
+    compared = compared if compared is not None else Compared()
+    compared.keep(existing)
     usable: list[Obj] = []
     for found in existing:
         if is_terminating(found):
@@ -166,7 +196,7 @@ def plan(parent: Parent, existing: Sequence[Obj], groups: Sequence[Group], trigg
         by_key.setdefault((found["addressType"], _ports_key(found.get("ports") or [])), []).append(found)
     for group in groups:
         mine = by_key.pop((group.address_type, _ports_key(group.ports)), [])
-        _plan_group(parent, group, mine, trigger_time, todo)
+        _plan_group(parent, group, mine, trigger_time, todo, compared)
     for left in by_key.values():
         todo.delete += left
     _recycle(parent, todo)
@@ -187,16 +217,25 @@ def _recycle(parent: Parent, todo: Plan) -> None:
             todo.update.append({**found, **made, "metadata": kept})
 
 
-def _plan_group(parent: Parent, group: Group, existing: list[Obj], trigger_time: str, todo: Plan) -> None:
+def _plan_group(
+    parent: Parent, group: Group, existing: list[Obj], trigger_time: str, todo: Plan, compared: Compared
+) -> None:
     waiting = dict(group.endpoints)
     kept: list[tuple[Obj, list[Obj], bool]] = []  # slice, its endpoints, whether it differs
     for found in existing:
         endpoints, changed = [], False
-        for endpoint in found.get("endpoints") or ():
-            wanted = waiting.pop(_key(endpoint), None)
-            changed |= wanted != endpoint
-            if wanted is not None:
-                endpoints.append(wanted)
+        keys, equal = compared.of(found)
+        for place, key in enumerate(keys):
+            wanted = waiting.pop(key, None)
+            if wanted is None:
+                changed = True
+                continue
+            endpoints.append(wanted)
+            if wanted is not equal[place]:
+                if wanted == found["endpoints"][place]:
+                    equal[place] = wanted
+                else:
+                    changed = True
         kept.append((found, endpoints, changed))
     pending = list(waiting.values())
     kept = _fill(kept, pending, parent.per_slice)
