@@ -20,8 +20,13 @@ ELECTION = (
     f"--leader-elect-renew-deadline={RENEW_SECONDS}s",
     f"--leader-elect-retry-period={int(RETRY_SECONDS * 1000)}ms",
 )
-PAUSE_SECONDS = (1.0, 4.0)
-"""Between two faults."""
+PAUSE_SECONDS = (0.5, 3.0)
+"""Between two faults, at least."""
+PODS = 25
+IDLE_SECONDS = 15.0
+"""The next fault comes when up to so many pods were made since the last one, or none is to be made: on a slow machine,
+too, leaders are to get something done before they die."""
+STEP_SECONDS = 0.2
 LEASE = "kube-system/orca-controllers"
 
 
@@ -40,12 +45,22 @@ class Faults:
             self._stop: 3,
             self._stop_for_long: 4,
         }
+        self._pods = 0
         self.done: Counter[str] = Counter()
         self.leaders: list[str] = []
         """Holders of the lease, one after the other."""
         world.heard.append(self._heard)
 
+    async def _let_them_work(self) -> None:
+        await asyncio.sleep(self._chance.uniform(*PAUSE_SECONDS))
+        wanted, left = self._pods + self._chance.randint(0, PODS), IDLE_SECONDS
+        while self._pods < wanted and left > 0:
+            await asyncio.sleep(STEP_SECONDS)
+            left -= STEP_SECONDS
+
     def _heard(self, change: Change) -> None:
+        if change.kind == "pods" and change.before is None:
+            self._pods += 1
         if change.kind != "leases" or change.after is None or key_of(change.after) != LEASE:
             return
         holder = change.after["spec"].get("holderIdentity")
@@ -56,7 +71,7 @@ class Faults:
         """Until cancelled; then all servers are there again."""
         try:
             while True:
-                await asyncio.sleep(self._chance.uniform(*PAUSE_SECONDS))
+                await self._let_them_work()
                 if self._chance.random() < 0.08:
                     await self._etcd_fails()
                     continue

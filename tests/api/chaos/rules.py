@@ -244,7 +244,8 @@ def quotas(world: World, change: Change) -> Iterator[str]:
     for quota in world.all("resourcequotas"):
         hard = (quota["spec"].get("hard") or {}).get("pods")
         if quota["metadata"]["namespace"] == space and hard is not None:
-            there = sum(pod["metadata"]["namespace"] == space and not is_over(pod) for pod in world.all("pods"))
+            # One that outlives its grace does not count.
+            there = sum(pod["metadata"]["namespace"] == space and is_active(pod) for pod in world.all("pods"))
             if there > int(hard):
                 yield f"the {there}th pod in {space}, whose quota allows {hard}"
 
@@ -275,7 +276,8 @@ def revisions(world: World, change: Change) -> Iterator[str]:
     ]
     if change.before is None and any(one["data"] == change.after["data"] for one in others):
         yield "the second revision of one template"
-    if any(one["revision"] == change.after["revision"] for one in others):
+    numbered = change.before is None or change.before["revision"] != change.after["revision"]
+    if numbered and any(one["revision"] == change.after["revision"] for one in others):
         yield f"a second revision {change.after['revision']}"
 
 

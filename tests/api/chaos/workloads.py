@@ -26,7 +26,7 @@ QUOTA = 70
 
 
 def template(name: str, *, never: bool = False, **labels: str) -> Obj:
-    container = {"name": "main", "image": "i", "resources": {"requests": {"cpu": "150m", "memory": "64Mi"}}}
+    container = {"name": "main", "image": "i", "resources": {"requests": {"cpu": "200m", "memory": "64Mi"}}}
     spec: Obj = {"containers": [container], "automountServiceAccountToken": False}
     if never:
         spec["restartPolicy"] = "Never"
