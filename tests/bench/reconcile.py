@@ -160,8 +160,13 @@ async def garbage(rig: Rig, many: int) -> list[Row]:
     async def by_hand() -> float:
         return await rig.send(rig.request("DELETE", f"{path}/floor-{at}") for at in range(many))
 
+    async def changed() -> float:
+        change = {"metadata": {"labels": {"touched": "yes"}}}
+        return await rig.send(rig.request("PATCH", f"{path}/floor-{at}", change, MERGE) for at in range(many))
+
+    touched = await rig.measured(f"floor: {many:,} objects patched by hand", many, changed())
     floor = await rig.measured(f"floor: {many:,} objects deleted by hand", many, by_hand())
-    rows.append(floor)
+    rows += [touched, floor]
     for policy in ("Background", "Foreground", "Orphan"):
         owner = await rig.client.create(CONFIGMAPS, {"metadata": {"name": "owner"}}, NAMESPACE)
         reference = {
@@ -188,7 +193,7 @@ async def garbage(rig: Rig, many: int) -> list[Row]:
 
         async with following(rig, CONFIGMAPS, seen):
             row = await rig.measured(f"{policy.lower()}: {many:,} objects of one owner", many, collect())
-        row.floor = floor
+        row.floor = touched if policy == "Orphan" else floor
         rows.append(row)
     await rig.send(rig.request("DELETE", f"{path}/owned-{at}") for at in range(many))
     return rows

@@ -1,5 +1,6 @@
 """Feeds the graph from the watches of every resource and acts on its objects, one uid at a time."""
 
+import asyncio
 import weakref
 from collections import OrderedDict
 
@@ -198,7 +199,13 @@ class GarbageCollector(Controller):
                 self.queue.add(dependent.uid)
 
     async def _orphan_dependents(self, node: Node) -> None:
+        turns = asyncio.Semaphore(self.workers)
+
         async def orphan(dependent: Node) -> None:
+            async with turns:  # ten thousand at once would keep everybody else waiting
+                await release(dependent)
+
+        async def release(dependent: Node) -> None:
             try:
                 fresh = await self.client.get(dependent.resource, dependent.name, dependent.namespace)
                 if uid(fresh) == dependent.uid:
