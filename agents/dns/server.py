@@ -46,6 +46,8 @@ REMEMBERED = 4_000
 """Questions about the cluster whose answers are kept ready, until a Service they depend on changes."""
 FORWARDS = 1000
 """Questions to the outside under way at once; beyond it they are refused, as by kubeadm's ``max_concurrent 1000``."""
+FORWARDS_OF_ONE = 250
+"""Of one client: a pod that asks without end leaves the others of its host theirs."""
 _PLUGIN_ZONE, _PLUGIN_FORWARD, _PLUGIN_CACHE, _PLUGIN_NONE = "kubernetes", "forward", "cache", ""
 
 Client = tuple[Any, ...]
@@ -90,6 +92,8 @@ class DnsServer:
         self._ready_of: dict[str, list[Key]] = {}
         self._quick: list[QuickAnswers] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: dict[str, int] = {}
+        """How many questions of a client are under way."""
         self._streams = Streams(self._take_stream)
         self._following = False
         self._listening = asyncio.Event()
@@ -146,10 +150,11 @@ class DnsServer:
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
-    def take(self, message: bytes, say: Say, family: str, *, udp: bool, quick: QuickAnswers | None = None) -> bool:
-        """A message: answered on the spot when that can be, and by ``quick`` the next time when its answer is of the
-        cluster. False for one that gets no answer."""
+    def take(self, message: bytes, say: Say, client: str, *, udp: bool, quick: QuickAnswers | None = None) -> bool:
+        """A message of an address: answered on the spot when that can be, and by ``quick`` the next time when its
+        answer is of the cluster. False for one that gets no answer."""
         began = time.perf_counter()
+        family = "2" if ":" in client else "1"
         try:
             query = wire.parse_query(message)
         except BadQuery as bad:
@@ -169,19 +174,27 @@ class DnsServer:
             if quick is not None and self._ready.get(query.key) is known:
                 quick.learn(message, query, known, plugin)
             return True
-        if len(self._tasks) >= FORWARDS:
+        under_way = self._asking.get(client, 0)
+        if len(self._tasks) >= FORWARDS or under_way >= FORWARDS_OF_ONE:
             self.tally.too_many += 1
             answer = replies.failure(wire.REFUSED).to(query, udp=udp)
             self._said(wire.REFUSED, _PLUGIN_FORWARD, answer, udp, began)
             say(answer)
             return True
+        self._asking[client] = under_way + 1
         task = asyncio.create_task(self._later(query, say, udp, began))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(functools.partial(self._done, client))
         return True
 
-    def _take_stream(self, message: bytes, say: Say, family: str) -> bool:
-        return self.take(message, say, family, udp=False)
+    def _done(self, client: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._asking[client] -= 1
+        if not self._asking[client]:
+            del self._asking[client]
+
+    def _take_stream(self, message: bytes, say: Say, client: str) -> bool:
+        return self.take(message, say, client, udp=False)
 
     async def _later(self, query: Query, say: Say, udp: bool, began: float) -> None:
         found = await self._forward(query)
@@ -312,4 +325,4 @@ class _Datagrams(asyncio.DatagramProtocol):
             if not transport.is_closing():
                 transport.sendto(answer, addr)
 
-        self._server.take(data, say, "2" if len(addr) == 4 else "1", udp=True, quick=self._quick)
+        self._server.take(data, say, addr[0], udp=True, quick=self._quick)

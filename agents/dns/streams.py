@@ -18,7 +18,7 @@ UNANSWERED = 64
 
 Say = Callable[[bytes], None]
 Take = Callable[[bytes, Say, str], bool]
-"""`take(message, say, family)`: `say(answer)` will be called once, or not at all; False: the client is no client."""
+"""`take(message, say, client)`: `say(answer)` will be called once, or not at all; False: the client is no client."""
 
 
 class Streams:
@@ -63,13 +63,13 @@ class _Stream(asyncio.Protocol):
         self._unanswered = 0
         self._full = False
         self._reading = False
-        self._family = "1"
+        self._client = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self._family = "2" if peer and ":" in str(peer[0]) else "1"
+        self._client = str(peer[0]) if peer else ""
         loop = asyncio.get_running_loop()
         self._spoke_at = loop.time()
         self._timer = loop.call_later(self._streams.idle_seconds, self._look_whether_idle)
@@ -113,7 +113,7 @@ class _Stream(asyncio.Protocol):
             message = buffer[offset + 2 : offset + 2 + length]
             offset += 2 + length
             self._unanswered += 1
-            if not self._streams.take(message, self._say, self._family):
+            if not self._streams.take(message, self._say, self._client):
                 self.end()
                 break
         self._buffer = buffer[offset:]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -146,19 +147,32 @@ def pod_cidrs(node: Obj) -> tuple[str, ...]:
 
 
 def plan_routes(nodes: Iterable[Obj], own_name: str, own: Standing, families: Iterable[int] = (4,)) -> RoutePlan:
-    """A way to every other node that has told its ranges and address."""
+    """A way to every other node that has told its ranges and address.
+
+    Of nodes whose ranges overlap the older one is believed, and before all others this one: whoever has a Node of their
+    own could otherwise have the packets for everybody's pods.
+    """
     allowed = frozenset(families)
+    nodes = list(nodes)
+    ranges = _Ranges()
+    for node in nodes:
+        if name(node) == own_name:
+            for cidr in pod_cidrs(node):
+                ranges.take(cidr, own_name)
     routes: dict[str, NodeRoute] = {}
     peers: dict[str, TunnelPeer] = {}
     problems: dict[str, str] = {}
-    for node in sorted(nodes, key=name):
+    for node in sorted(nodes, key=lambda node: (meta(node).get("creationTimestamp") or "", name(node))):
         other, their_name = standing_of(node), name(node)
         if their_name == own_name or not other.addresses:
             continue
         gateways = []
         for cidr in pod_cidrs(node):
             network = ipaddress.ip_network(cidr)
-            if network.version not in allowed or str(network) in routes:
+            if network.version not in allowed:
+                continue
+            if holder := ranges.take(cidr, their_name):
+                problems[their_name] = f"no way to the pods of node {their_name}: {cidr} overlaps the range of {holder}"
                 continue
             if on_one_segment(own, other, network.version):
                 routes[str(network)] = NodeRoute(their_name, str(network), other.of(network.version))
@@ -175,6 +189,27 @@ def plan_routes(nodes: Iterable[Obj], own_name: str, own: Standing, families: It
         tuple(peers[one] for one in sorted(peers)),
         problems,
     )
+
+
+class _Ranges:
+    """Ranges that do not overlap, and whose they are."""
+
+    def __init__(self) -> None:
+        self._starts: dict[int, list[int]] = {4: [], 6: []}
+        self._taken: dict[int, list[tuple[int, str]]] = {4: [], 6: []}
+        """In the order of the starts: the last address, and the node."""
+
+    def take(self, cidr: str, node: str) -> str:
+        """ "" when it is the node's now, else the node that has a part of it."""
+        network = ipaddress.ip_network(cidr)
+        starts, taken = self._starts[network.version], self._taken[network.version]
+        first, last = int(network.network_address), int(network.broadcast_address)
+        at = bisect_right(starts, last)
+        if at and taken[at - 1][0] >= first:
+            return taken[at - 1][1]
+        starts.insert(at, first)
+        taken.insert(at, (last, node))
+        return ""
 
 
 def on_one_segment(own: Standing, other: Standing, family: int) -> bool:

@@ -230,6 +230,27 @@ async def test_too_many_questions_to_the_outside_are_refused(world: World, monke
     assert (await world.ask("web.default.svc.cluster.local")).header.rcode == 0
 
 
+async def test_one_client_cannot_use_up_what_all_have(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "FORWARDS_OF_ONE", 2)
+    world.outside.silent = True
+    said: list[tuple[str, int]] = []
+
+    def ask(client: str) -> None:
+        def say(answer: bytes) -> None:
+            said.append((client, dnslib.DNSRecord.parse(answer).header.rcode))
+
+        assert world.server.take(dnslib.DNSRecord.question("slow.example").pack(), say, client, udp=True)
+
+    for client in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2"):
+        ask(client)
+    assert said == [("10.0.0.1", 5)]
+    for task in list(world.server._tasks):
+        task.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not world.server._asking
+
+
 async def test_questions_on_one_connection_wait_for_no_other(world: World) -> None:
     """300 of them at once, more than are taken at a time; the outside answers the first never."""
     world.outside.silent = True

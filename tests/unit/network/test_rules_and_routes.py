@@ -111,6 +111,29 @@ def test_routes_to_other_nodes_that_told_range_and_address() -> None:
     )
 
 
+def test_a_node_cannot_take_the_ranges_of_others() -> None:
+    def made(who: str, cidr: str, ip: str, on: str) -> dict[str, object]:
+        one = node(who, cidr, ("InternalIP", ip))
+        return {**one, "metadata": {"name": who, "creationTimestamp": f"2026-01-{on}T00:00:00Z"}}
+
+    nodes = [
+        made("me", "10.244.0.0/24", "192.0.2.1", "05"),
+        made("z-old", "10.244.1.0/24", "192.0.2.2", "01"),
+        made("a-young", "10.244.1.128/25", "192.0.2.3", "02"),
+        made("greedy", "10.244.0.0/16", "192.0.2.4", "03"),
+        made("fine", "10.244.3.0/24", "192.0.2.5", "04"),
+        made("like-me", "10.244.0.0/24", "192.0.2.6", "01"),
+    ]
+    plan = plan_routes(nodes, "me", ME)
+    assert [(route.node, route.cidr) for route in plan.routes] == [
+        ("z-old", "10.244.1.0/24"),
+        ("fine", "10.244.3.0/24"),
+    ]
+    assert plan.problems.keys() == {"a-young", "greedy", "like-me"}
+    text = "no way to the pods of node like-me: 10.244.0.0/24 overlaps the range of me"
+    assert plan.problems["like-me"] == text
+
+
 def test_a_host_on_another_segment_is_reached_by_the_tunnel() -> None:
     far = told(node("far", "10.244.5.0/24", ("InternalIP", "198.51.100.5")), "198.51.100.0/24")
     plan = plan_routes([far], "me", ME)
