@@ -15,7 +15,7 @@ from tests.support.kubectl import Kubectl
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     process = ServerProcess(tmp_path_factory.mktemp("clients"))
     process.start()
@@ -23,12 +23,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     process.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kubeconfig(server: ServerProcess) -> Path:
     return server.kubeconfig
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def admin(kubeconfig: Path) -> Kubectl:
     return Kubectl(kubectls.current(), kubeconfig)
 

@@ -22,7 +22,7 @@ from tests.support.kubectl import Kubectl
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     process = ServerProcess(tmp_path_factory.mktemp("conformance"))
     process.start()
@@ -57,7 +57,7 @@ def kubectl(server: ServerProcess, space: str) -> Kubectl:
     return Kubectl(kubectls.current(), server.kubeconfig, space)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def request_pem() -> str:
     """A certificate request as the API wants it."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "e2e")])

@@ -18,7 +18,7 @@ WARM_UP_SECONDS = max(SOAK_SECONDS // 5, 25)
 """After that the server's memory is measured for the first time."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Without controllers; ``TOKEN`` may do everything."""
     directory = tmp_path_factory.mktemp("fuzzed")

@@ -17,7 +17,7 @@ _numbers = itertools.count(1)
 Connect = Callable[..., Awaitable[Api]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Without controllers, with one static token."""
     directory = tmp_path_factory.mktemp("guarded")
@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     process.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def authority(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The cluster's CA."""
     return Authority.of_cluster(server.directory / "data" / "pki", tmp_path_factory.mktemp("issued"))

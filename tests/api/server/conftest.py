@@ -1,4 +1,4 @@
-"""One real server for all API tests; what a test makes lives in a namespace of its own."""
+"""One real server for these tests; what a test makes lives in a namespace of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.webhooks import Webhooks
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Without controllers: nothing changes but what a test changes."""
     process = ServerProcess(tmp_path_factory.mktemp("server"), "--no-controllers")
@@ -51,7 +51,7 @@ def kubectl(request: pytest.FixtureRequest, server: ServerProcess, space: str) -
     return Kubectl(binary, server.kubeconfig, space)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def request_pem() -> str:
     """A certificate request as the API wants it."""
     key = ec.generate_private_key(ec.SECP256R1())
