@@ -192,9 +192,10 @@ class Bench:
         wanted = {f"pod-{number}" for number in range(self._pods)}
         pods = [_named(workload.pod(number), f"pod-{number}") for number in range(self._pods)]
         churning = asyncio.create_task(self._churn()) if workload.churn else None
-        cpu, began = cpu_seconds(self._server.pid), time.perf_counter()
+        own, cpu, began = time.process_time(), cpu_seconds(self._server.pid), time.perf_counter()
         await asyncio.gather(self._post(PODS_PATH, pods), watched.see(wanted))
         cpu = cpu_seconds(self._server.pid) - cpu
+        click.echo(f"client: {1e6 * (time.process_time() - own) / self._pods:.0f} µs of CPU a pod", err=True)
         if churning is not None:
             churning.cancel()
             with suppress(asyncio.CancelledError):
