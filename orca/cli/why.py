@@ -36,7 +36,7 @@ def command(context_of_click: click.Context, target: str, config: Kubeconfig, na
     Ends with 0 when nothing is in the way, 1 when something is, 2 when it could not be found out.
     """
     try:
-        told = asyncio.run(_explain(config, target, namespace or config.namespace()))
+        told = asyncio.run(explain(config, target, namespace or config.namespace()))
     except (ApiError, KubeconfigError, gather.NothingFound) as error:
         raise _Failed(str(error)) from error
     if output == "json":
@@ -46,7 +46,8 @@ def command(context_of_click: click.Context, target: str, config: Kubeconfig, na
     context_of_click.exit(0 if told.is_well else 1)
 
 
-async def _explain(config: Kubeconfig, target: str, space: str) -> Explanation:
+async def explain(config: Kubeconfig, target: str, space: str) -> Explanation:
+    """Of a target as the command takes it. Raises NothingFound, ApiError, KubeconfigError."""
     async with opened(config, "orca-why") as client:
         row, found = await gather.find(client, target, space)
         if row is PODS:
