@@ -26,6 +26,7 @@ from agents.options import AgentOptions
 from agents.policy.keeper import NetworkPolicies
 from agents.policy.kernel import Nft
 from agents.proxy import Proxy
+from agents.proxy.healthz import ProxyHealth
 from agents.proxy.pages import METRICS_PATH as PROXY_METRICS_PATH
 from agents.proxy.pages import ProxyPages
 from agents.proxy.release import PATH as RELEASED_PATH
@@ -99,6 +100,9 @@ class Networking:
             iptables=self._network.iptables,
             clock=clock,
         )
+        self._proxy_health = ProxyHealth(
+            lambda: self.proxy.standing, lambda: self.nodes.get(options.node_name), clock=clock
+        )
         self.policies = NetworkPolicies(
             api,
             self.namespaces,
@@ -136,6 +140,7 @@ class Networking:
             **{f"informer {informer.resource.plural}": informer.run for informer in informers},
             "network": self._run_network,
             "proxy": self.proxy.run,
+            "health of the proxy": self._proxy_health.run,
             "network policies": self.policies.run,
             "announcing": self._balancer.run,
             "dns": self._dns.run,

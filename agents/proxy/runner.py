@@ -20,6 +20,7 @@ from agents.network.iptables import Iptables
 from agents.proxy.backend import Backend, BackendError, HostView
 from agents.proxy.forgetting import Forgetting
 from agents.proxy.health import HealthPorts, health_of
+from agents.proxy.healthz import Standing
 from agents.proxy.model import ServicePort, service_key_of, service_ports, uses_hints
 from agents.proxy.modes import clean_others, make_backend
 from agents.proxy.tally import SyncTally
@@ -80,6 +81,8 @@ class Proxy:
         self._host_changed = False
         self._healed_at = -HEAL_PAUSE_SECONDS
         self._former_modes_gone = False
+        self._pending_since: float | None = None
+        """Since when (monotonic) the oldest change waits that is not in the kernel."""
         self.last_sync_seconds = 0.0
         self.tally = SyncTally()
 
@@ -96,6 +99,15 @@ class Proxy:
     def backend(self) -> Backend:
         """What writes the rules, for those who explain them."""
         return self._backend
+
+    @property
+    def standing(self) -> Standing:
+        """How far rules are behind."""
+        since = self._pending_since
+        now = self._clock.now().timestamp()
+        if since is None:
+            return Standing(0.0, now)
+        return Standing(self._clock.monotonic() - since, self.tally.last_synced or now)
 
     async def synced(self) -> None:
         """Returns once the services known at the start are in the kernel."""
@@ -205,6 +217,7 @@ class Proxy:
         if ips and ips != self._host.node_ips:
             self._host = replace(self._host, node_ips=ips)
             self._host_changed = True
+            self._wait_begins()
             self._wake.set()
             self._stir.set()
 
@@ -215,10 +228,15 @@ class Proxy:
     def _mark(self, service: str) -> None:
         if not self._wake.is_set():
             self.tally.last_queued = self._clock.now().timestamp()
+        self._wait_begins()
         self._dirty.add(service)
         self._wake.set()
         self._stir.set()
         self._changed.set()
+
+    def _wait_begins(self) -> None:
+        if self._pending_since is None:
+            self._pending_since = self._clock.monotonic()
 
     def _slice_is(self, endpoint_slice: Obj) -> None:
         if owner := service_key_of(endpoint_slice):
@@ -282,6 +300,7 @@ class Proxy:
             changed = {service: self._model(service) for service in dirty}
             written = await self._backend.update(changed)
             self.tally.synced(self._clock.monotonic() - began, self._clock.now().timestamp())
+            self._pending_since = began if self._wake.is_set() else None
             if written:
                 self.last_sync_seconds = self._clock.monotonic() - began
                 log.debug("service rules written", seconds=round(self.last_sync_seconds, 4), count=written)
