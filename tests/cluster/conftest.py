@@ -77,11 +77,14 @@ async def host(engine: PrivateEngine) -> AsyncIterator[PodHost]:
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A lab of three hosts; ``ORCA_TEST_KEEP_LAB=1`` leaves it up for the next run. ``ORCA_TEST_HOSTS`` makes it
     smaller, for tests that need less."""
     IMAGES.result()
     orca("lab", "up", "--name", LAB, "--hosts", os.environ.get("ORCA_TEST_HOSTS", "3"))
+    for item in request.session.items:
+        for mark in item.iter_markers("begins_on_lab"):
+            mark.args[0].begin()
     yield load(LAB)
     if not os.environ.get("ORCA_TEST_KEEP_LAB"):
         orca("lab", "down", "--name", LAB)

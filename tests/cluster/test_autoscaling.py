@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 import yaml
 
+from orca.lab.layout import Lab, load
+from tests.cluster.conftest import LAB
+from tests.support import kubectl as kubectls
+from tests.support.background import Background
 from tests.support.kubectl import Kubectl, eventually
 
 DEPLOYMENT = {
@@ -51,7 +58,27 @@ def replicas(kubectl: Kubectl) -> str:
     return kubectl("get", "deployment", "burn", "-o", "jsonpath={.spec.replicas}")
 
 
-def test_load_brings_replicas_and_its_end_takes_them_away(kubectl: Kubectl) -> None:
+def _story() -> None:
+    admin = Kubectl(kubectls.current(), load(LAB).kubeconfig)
+    kubectl = admin.within(f"autoscaling-{os.getpid()}")
+    admin("create", "namespace", kubectl.namespace)
+    try:
+        _scale_up_and_down(kubectl)
+    finally:
+        admin("delete", "namespace", kubectl.namespace, "--wait=false")
+
+
+STORY = Background(_story, alone=True)
+
+
+@pytest.mark.begins_on_lab(STORY)
+def test_load_brings_replicas_and_its_end_takes_them_away(lab: Lab) -> None:
+    """It takes its minute, of four looks of the controller, while other tests run."""
+    STORY.result()
+
+
+def _scale_up_and_down(kubectl: Kubectl) -> None:
+    eventually(lambda: kubectl.try_("get", "serviceaccount", "default").code == 0, what="the default service account")
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([DEPLOYMENT, AUTOSCALER]))
     eventually(lambda: replicas(kubectl) == "3", every=1, what="as many replicas as may be")
     kubectl("rollout", "status", "deployment/burn", "--timeout=120s")
@@ -64,7 +91,10 @@ def test_load_brings_replicas_and_its_end_takes_them_away(kubectl: Kubectl) -> N
         lambda: found if len(found := kubectl("top", "pods").splitlines()) == 4 else None, what="all pods are measured"
     )
     assert lines[0].split() == ["NAME", "CPU(cores)", "MEMORY(bytes)"]
-    assert any(int(line.split()[1].removesuffix("m")) > 10 for line in lines[1:])
+    eventually(
+        lambda: any(int(line.split()[1].removesuffix("m")) > 10 for line in kubectl("top", "pods").splitlines()[1:]),
+        what="one that works",
+    )
     nodes = {line.split()[0] for line in kubectl("top", "nodes").splitlines()[1:]}
     assert nodes == set(kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split())
 

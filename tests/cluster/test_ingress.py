@@ -161,17 +161,18 @@ def test_people_see_what_is_served_and_what_is_not(kubectl: Kubectl, site: Autho
     assert get(edge, "unknown.test")[0] == 404
 
     eventually(lambda: "Welcome" in get(edge, "plain.test", "/app/index.html")[1], what="the rewritten path")
-    described = eventually(
-        lambda: "Rejected" in (text := kubectl("describe", "ingress", "broken")) and text,
-        what="events of the broken one",
-    )
-    assert "nginx.ingress.kubernetes.io/made-up: is not supported" in described
-    assert "missing" in described
-    assert "Scheduled for sync" in kubectl("describe", "ingress", "site")
+    for name, text in (
+        ("broken", "Rejected"),
+        ("broken", "nginx.ingress.kubernetes.io/made-up: is not supported"),
+        ("broken", "missing"),
+        ("site", "Scheduled for sync"),
+    ):
+        eventually(lambda name=name, text=text: text in kubectl("describe", "ingress", name), what=f"{text} of {name}")
     foreign = kubectl.json("get", "ingress", "foreign")
     assert not foreign["status"]["loadBalancer"].get("ingress")
-    assert "Events:" in (text := kubectl("describe", "ingress", "foreign"))
-    assert "Sync" not in text
+    described = kubectl("describe", "ingress", "foreign")
+    assert "Events:" in described
+    assert "Sync" not in described
 
     kubectl("scale", "deployment/nginx", "--replicas=0")
     eventually(lambda: get(edge, "plain.test")[0] == 503, what="503 without endpoints")

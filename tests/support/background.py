@@ -27,10 +27,11 @@ _worker: list[threading.Thread] = []
 
 
 class Background(Generic[T]):
-    """One piece of work, done once a run."""
+    """One piece of work, done once a run; ``alone``: in a thread of its own, as it hardly needs a processor."""
 
-    def __init__(self, work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], T], *, alone: bool = False) -> None:
         self._work = work
+        self._alone = alone
         self._begun = self._taken = False
         self._future: Future[T] = Future()
 
@@ -40,6 +41,9 @@ class Background(Generic[T]):
             if self._begun:
                 return
             self._begun = True
+            if self._alone:
+                threading.Thread(target=self.do, name="background, alone", daemon=True).start()
+                return
             _waiting.put(self)
             if not _worker:
                 _worker.append(threading.Thread(target=_go_on, name="background", daemon=True))
