@@ -21,8 +21,8 @@ from tests.support.kubectl import Kubectl, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
-POINTS = 8
-"""In each run of the tests, spread over the pod's life, others each day; the slow one takes every one of them."""
+POINTS = 6
+"""In each run of the tests, spread over the pod's life; the slow one takes every step."""
 NOTED = "echo . >> /noted/{}"
 
 
