@@ -22,7 +22,7 @@ ELECTION = (
 )
 PAUSE_SECONDS = (0.5, 3.0)
 """Between two faults, at least."""
-PODS = 25
+PODS, FIRST_PODS = 25, 30
 IDLE_SECONDS = 15.0
 """The next fault comes when up to so many pods were made since the last one, or none is to be made: on a slow machine,
 too, leaders are to get something done before they die."""
@@ -50,6 +50,13 @@ class Faults:
         self.leaders: list[str] = []
         """Holders of the lease, one after the other."""
         world.heard.append(self._heard)
+
+    async def stop_in_the_middle(self) -> None:
+        """Stops the leader while it makes the first pods, until another one has made the rest."""
+        while not (self._pods > FIRST_PODS and any(map(self._leads, self._servers))):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        self.done["stop in the middle"] += 1
+        await self._stopped(next(filter(self._leads, self._servers)), 2 * LEASE_SECONDS)
 
     async def _let_them_work(self) -> None:
         await asyncio.sleep(self._chance.uniform(*PAUSE_SECONDS))

@@ -35,7 +35,7 @@ FEWEST = 4
 PATIENCE_SECONDS = 150.0
 """For all to converge; some seconds on a machine with nothing else to do."""
 CALM = "--node-monitor-grace-period=10m"
-FAULTS = ("reconcile failed", "crashed")
+FAULTS = ("event='reconcile failed'", "crashed")
 
 
 @pytest.mark.timeout(600)
@@ -66,7 +66,7 @@ async def chaos(minutes: float) -> None:
         background = [asyncio.create_task(world.follow(etcd.endpoint)), asyncio.create_task(kubelets.run())]
         try:
             await asyncio.gather(*(asyncio.to_thread(one.start) for one in leaders))
-            await wishes.begin()
+            await asyncio.gather(wishes.begin(), faults.stop_in_the_middle())
             changing = asyncio.create_task(wishes.run())
             harming = asyncio.create_task(faults.run())
             left = max(began + minutes * 60 - time.monotonic(), minutes * 40)
