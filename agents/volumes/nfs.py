@@ -19,6 +19,8 @@ from orca.api.objects import Obj
 PLUGIN = "nfs"
 LONGEST_MOUNT = 120.0
 REAP_SECONDS = 5.0
+FILESYSTEMS = Path("/proc/filesystems")
+HELPERS = tuple(Path(directory, "mount.nfs") for directory in ("/sbin", "/usr/sbin", "/usr/local/sbin"))
 
 
 class Nfs:
@@ -48,7 +50,12 @@ class Nfs:
     async def attach(self, server: str, export: str, path: Path, options: Sequence[str] = ()) -> None:
         """Mount an export on a directory that is there. Raises VolumeError."""
         wanted = ["-o", ",".join(options)] if options else []
-        await self._run("-t", "nfs", *wanted, f"{_server(server)}:{export}", str(path))
+        try:
+            await self._run("-t", "nfs", *wanted, f"{_server(server)}:{export}", str(path))
+        except VolumeError as error:
+            if what := await asyncio.to_thread(lacking):
+                raise VolumeError(f"{error}\nThis host cannot mount NFS: it has {what}") from error
+            raise
 
     async def _run(self, *arguments: str) -> None:
         """Raises VolumeError with what the program said. One that hangs is killed, and waited for no longer than a
@@ -73,6 +80,16 @@ class Nfs:
         if process.returncode:
             text = output.decode(errors="replace")
             raise VolumeError(_failure(self._program, arguments, f"exit status {process.returncode}", text))
+
+
+def lacking(filesystems: Path = FILESYSTEMS, helpers: Sequence[Path] = HELPERS) -> str:
+    """What a host lacks that has just failed to mount an export, "" for nothing: by then its kernel has loaded the
+    client, if there is one."""
+    known = {line.split()[-1] for line in filesystems.read_text().splitlines() if line.split()}
+    missing = [] if known & {"nfs", "nfs4"} else ["no NFS client in its kernel"]
+    if not any(helper.exists() for helper in helpers):
+        missing.append("no mount.nfs (Debian: nfs-common)")
+    return ", ".join(missing)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -21,8 +21,8 @@ def serving() -> Iterator[Path]:
     _run("mount", "-t", "tmpfs", "nfs", str(ROOT))
     for state in ("", "sm", "v4recovery"):
         (Path("/var/lib/nfs") / state).mkdir(parents=True, exist_ok=True)
-    for table in ("etab", "rmtab"):
-        (Path("/var/lib/nfs") / table).touch()
+    for table in ("/var/lib/nfs/etab", "/var/lib/nfs/rmtab", "/etc/exports"):
+        Path(table).touch()
     Path("/run/lock").mkdir(parents=True, exist_ok=True)
     _run("modprobe", "nfsd")
     _run("mount", "-t", "nfsd", "nfsd", str(_PROC))

@@ -17,7 +17,7 @@ from agents.pods.environment import ConfigError, Place
 from agents.pods.ports import Stage
 from agents.volumes import VolumeError, VolumeManager, atomic, removal
 from agents.volumes.empty_dir import huge_page_size, memory_size
-from agents.volumes.nfs import Nfs
+from agents.volumes.nfs import Nfs, lacking
 from agents.volumes.plugin import Places
 from orca.api.builtin import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, SECRETS, SERVICEACCOUNTS
 from orca.api.objects import Obj
@@ -370,7 +370,18 @@ async def test_a_volume_of_another_host_is_not_mounted(room: Room) -> None:
     assert (await room.paths(claimed))["v"] == Path("/tmp")
 
 
-async def test_nfs_is_mounted_with_its_options_and_says_why_not(room: Room, tmp_path: Path) -> None:
+async def test_nfs_is_mounted_with_its_options_and_says_why_not(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tmp_path / "filesystems"
+    known.write_text("nodev\ttmpfs\n\text4\n")
+    assert lacking(known, [tmp_path / "mount.nfs"]) == (
+        "no NFS client in its kernel, no mount.nfs (Debian: nfs-common)"
+    )
+    assert lacking(known, [tmp_path]) == "no NFS client in its kernel"
+    known.write_text("nodev\tnfs\nnodev\tnfs4\n")
+    assert lacking(known, [tmp_path]) == ""
+    monkeypatch.setattr("agents.volumes.nfs.lacking", lambda: "no luck" * (source["server"] == "nas"))
     program = tmp_path / "mount"
     program.write_text('#!/bin/sh\necho "$@"\nexit 32\n')
     program.chmod(0o755)
@@ -384,8 +395,11 @@ async def test_nfs_is_mounted_with_its_options_and_says_why_not(room: Room, tmp_
         f"mount failed: exit status 32\nMounting command: mount\nMounting arguments: {words}\nOutput: {words}\n"
     )
     none = Nfs(Places(room.root / "pods", room.root / "memory"), program="/no/such/mount")
-    with pytest.raises(VolumeError, match="mount failed: No such file or directory"):
-        await none.make(pod(), "v", {"server": "nas", "path": "/"})
+    with pytest.raises(
+        VolumeError, match=r"(?s)mount failed: No such file.*\nThis host cannot mount NFS: it has no luck"
+    ):
+        source = {"server": "nas", "path": "/"}
+        await none.make(pod(), "v", source)
 
 
 @pytest.mark.parametrize(
