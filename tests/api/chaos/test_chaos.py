@@ -29,6 +29,8 @@ from tests.support.servers import give_keys, servers_on
 
 HOSTS = 12
 LEADERS = 2
+CALM_SECONDS = 10.0
+"""Of the minutes: the last ones are without faults."""
 SETTLED_SECONDS = 2.0
 FEWEST = 4
 """Faults; on a machine with nothing else to do there are six times as many in two minutes."""
@@ -69,7 +71,7 @@ async def chaos(minutes: float) -> None:
             await asyncio.gather(wishes.begin(), faults.stop_in_the_middle())
             changing = asyncio.create_task(wishes.run())
             harming = asyncio.create_task(faults.run())
-            left = max(began + minutes * 60 - time.monotonic(), minutes * 40)
+            left = max(began + minutes * 60 - CALM_SECONDS - time.monotonic(), minutes * 40)
             done, _ = await asyncio.wait({changing, harming, *background}, timeout=left, return_when="FIRST_COMPLETED")
             wishes.stop()
             harming.cancel()
