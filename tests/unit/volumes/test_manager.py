@@ -395,10 +395,9 @@ async def test_nfs_is_mounted_with_its_options_and_says_why_not(
         f"mount failed: exit status 32\nMounting command: mount\nMounting arguments: {words}\nOutput: {words}\n"
     )
     none = Nfs(Places(room.root / "pods", room.root / "memory"), program="/no/such/mount")
-    with pytest.raises(
-        VolumeError, match=r"(?s)mount failed: No such file.*\nThis host cannot mount NFS: it has no luck"
-    ):
-        source = {"server": "nas", "path": "/"}
+    source = {"server": "nas", "path": "/"}
+    text = r"(?s)mount failed: No such file.*\nThis host cannot mount NFS: it has no luck"
+    with pytest.raises(VolumeError, match=text):
         await none.make(pod(), "v", source)
 
 
