@@ -31,11 +31,12 @@ def _sets(kubectl: Kubectl) -> dict[str, int]:
 @story
 def test_a_bad_image_is_stuck_while_the_old_pods_serve_and_is_undone(kubectl: Kubectl) -> None:
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": "25%"}}
-    apply(kubectl, workload("Deployment", "web", replicas=3, strategy=rolling, progressDeadlineSeconds=10))
+    apply(kubectl, workload("Deployment", "web", replicas=3, strategy=rolling))
     kubectl("annotate", "deployment/web", "kubernetes.io/change-cause=the first")
     kubectl("rollout", "status", "deployment/web", "--timeout=90s", timeout=100)
     served = names(living(kubectl))
 
+    kubectl("patch", "deployment/web", "-p", '{"spec":{"progressDeadlineSeconds":10}}')
     assert "image updated" in kubectl("set", "image", "deployment/web", "main=busybox:none")
     kubectl("annotate", "deployment/web", "kubernetes.io/change-cause=a mistake", "--overwrite")
     stuck = kubectl.try_("rollout", "status", "deployment/web", timeout=100)
@@ -59,6 +60,7 @@ def test_a_bad_image_is_stuck_while_the_old_pods_serve_and_is_undone(kubectl: Ku
     history = [line.split(None, 1) for line in kubectl("rollout", "history", "deployment/web").splitlines()[1:] if line]
     assert history[0] == ["REVISION", "CHANGE-CAUSE"]
     assert history[1:] == [["1", "the first"], ["2", "a mistake"]]
+    kubectl("patch", "deployment/web", "-p", '{"spec":{"progressDeadlineSeconds":600}}')
     assert "rolled back" in kubectl("rollout", "undo", "deployment/web", "--to-revision=1")
     done = kubectl("rollout", "status", "deployment/web", "--timeout=90s", timeout=100)
     assert 'deployment "web" successfully rolled out' in done
@@ -94,7 +96,7 @@ def test_recreate_ends_all_before_it_begins_anew(kubectl: Kubectl) -> None:
     assert "deployment.apps/web resumed" in kubectl("rollout", "resume", "deployment/web")
 
     def renewed() -> bool:
-        there = set(names(kubectl.items("pods")))
+        there = set(names([pod for pod in kubectl.items("pods") if pod["status"]["phase"] in ("Pending", "Running")]))
         assert not (there & old and there - old) or _fail(f"old and new together: {there}")
         return len(there - old) == 2
 
