@@ -16,6 +16,9 @@ from orca.store import revisions
 from orca.store.fence import FENCE
 from orca.store.outcomes import EtcdError, EtcdFenced, EtcdUnavailable, KeyValue, Transacted, Write
 
+PATIENCE_SECONDS = 0.01
+"""How long writes wait for the transaction that is under way, to share the next one. Mostly that is over sooner: etcd
+sets the pace, and what arrives meanwhile would stand in its queue."""
 BYTES = 256 * 1024
 """Of values in a shared transaction; etcd takes 1.5 MiB."""
 
@@ -99,13 +102,14 @@ class Commits:
         self._send = send
         self._waiting: list[_Wanted] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._patience: asyncio.TimerHandle | None = None
 
     async def commit(self, writes: Sequence[Write]) -> Transacted:
         """All of `writes` when every expectation holds, else none of them; behind a fence, on that condition as well.
         Raises EtcdError, EtcdFenced when that alone kept them from happening."""
         loop = asyncio.get_running_loop()
         wanted = _Wanted(writes, loop.create_future())
-        if not self._waiting:
+        if not self._waiting and self._patience is None:
             loop.call_soon(self._begin)
         self._waiting.append(wanted)
         try:
@@ -120,22 +124,38 @@ class Commits:
         for together in _shared([one for one in waiting if not one.outcome.done()]):
             task = asyncio.create_task(self._commit(together))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._ended)
+            if self._patience is None:
+                self._patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._go_on)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._patience is not None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        assert self._patience is not None
+        self._patience.cancel()
+        self._patience = None
+        if self._waiting:
+            self._begin()
 
     async def _commit(self, together: list[_Wanted]) -> None:
         try:
             await self._transact(together)
+        except EtcdUnavailable as error:
+            for one in together:
+                one.fail(error)
         except EtcdError as error:
-            if len(together) == 1 or isinstance(error, EtcdUnavailable):
-                for one in together:
-                    one.fail(error)
+            if len(together) == 1:
+                together[0].fail(error)
                 return
             # Refused because of one of them, perhaps: nothing was written, and the others are as good as before.
             for one in together:
-                try:
-                    await self._transact([one])
-                except EtcdError as own:
-                    one.fail(own)
+                await self._commit([one])
+        finally:
+            for one in together:  # nobody waits for ever, also when this ends in a way it should not
+                one.fail(EtcdUnavailable("etcd: the request was broken off"))
 
     async def _transact(self, together: list[_Wanted]) -> None:
         request = rpc.TxnRequest()

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from orca.store import commits, revisions
 from orca.store.commits import Commits, pair_of
-from orca.store.outcomes import EtcdError, EtcdUnavailable, Transacted, Write
+from orca.store.fence import Fence, behind
+from orca.store.outcomes import EtcdError, EtcdFenced, EtcdUnavailable, Transacted, Write
+
+
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 @dataclass
@@ -26,8 +33,12 @@ class FakeEtcd:
     sizes: list[int] = field(default_factory=list)  # of transactions, in writes
     refuses: bytes = b""  # a transaction that writes this value
     silent: bool = False
+    asked: int = 0
+    held: asyncio.Event = field(default_factory=_set)
 
     async def send(self, request: Any) -> Any:
+        self.asked += 1
+        await self.held.wait()
         await asyncio.sleep(0)
         if self.silent:
             raise EtcdUnavailable("no answer")
@@ -115,6 +126,58 @@ async def test_writes_of_a_moment_share_a_transaction() -> None:
     assert etcd.sizes == [32, 32, 6]
     assert len({one.revision for one in outcomes}) == 70
     assert [one.revision for one in outcomes] == sorted(one.revision for one in outcomes)
+
+
+async def test_writes_wait_for_the_transaction_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "PATIENCE_SECONDS", 60)
+    etcd = FakeEtcd(held=asyncio.Event())
+    made = Commits(etcd.send)
+    tasks = []
+    for number in range(4):  # one after another, in turns of the loop of their own
+        tasks.append(asyncio.create_task(made.commit([Write(b"/%d" % number, b"{}", 0)])))
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert etcd.asked == 1
+    etcd.held.set()
+    assert all(one.won for one in await asyncio.gather(*tasks))
+    assert etcd.sizes == [1, 3]
+
+
+async def test_writes_do_not_wait_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "PATIENCE_SECONDS", 0.001)
+    etcd = FakeEtcd(held=asyncio.Event())
+    made = Commits(etcd.send)
+    first = asyncio.create_task(made.commit([Write(b"/first", b"{}", 0)]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    second = asyncio.create_task(made.commit([Write(b"/second", b"{}", 0)]))
+    while etcd.asked < 2:  # noqa: ASYNC110 - a timer of the loop's
+        await asyncio.sleep(0.001)
+    assert not first.done()
+    etcd.held.set()
+    assert (await first).won
+    assert (await second).won
+
+
+async def test_a_fence_stops_only_those_behind_it() -> None:
+    etcd = FakeEtcd()
+    made = Commits(etcd.send)
+    term = await made.commit([Write(b"/term", b"{}", None)])
+    fence = Fence(b"/term", term.revision)
+    with behind(fence):
+        led = await made.commit([Write(b"/led", b"{}", 0)])
+    await made.commit([Write(b"/term", b"{}", None)])
+    free = asyncio.create_task(made.commit([Write(b"/free", b"{}", 0)]))
+    with behind(fence):
+        late = asyncio.create_task(made.commit([Write(b"/late", b"{}", 0)]))
+        lost = asyncio.create_task(made.commit([Write(b"/led", b"{}", 7)]))
+    with pytest.raises(EtcdFenced):
+        await late
+    assert led.won
+    assert (await free).won
+    assert not (await lost).won
+    assert fence.why
+    assert etcd.sizes[-1] == 3
 
 
 async def test_large_values_do_not_share() -> None:
