@@ -196,5 +196,15 @@ class Client(ABC):
             with suppress(ApiError):
                 await self.create(EVENTS, event)
 
+    async def mark(self, pod: Obj, condition: Obj, *, nominated: str | None = None) -> None:
+        """Set one condition of exactly this pod (of which at least name, namespace and uid are known), and with
+        `nominated` the node on which room is made for it, "" for none. ApiError 404, 409 when it is another one now."""
+        metadata = pod["metadata"]
+        status: Obj = {"conditions": [condition]}
+        if nominated is not None:
+            status["nominatedNodeName"] = nominated or None
+        patch = {"metadata": {"uid": metadata["uid"]}, "status": status}
+        await self.patch(PODS, metadata["name"], patch, metadata["namespace"], kind="strategic", subresource="status")
+
     async def aclose(self) -> None:  # noqa: B027 - transports without connections have nothing to do
         """Frees connections."""

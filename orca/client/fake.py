@@ -230,6 +230,8 @@ class FakeClient(Client):
         asked = _version(obj)
         if asked and asked != _version(current):
             raise errors.conflict(resource, name(current))
+        if obj["metadata"].get("uid") not in (None, current["metadata"]["uid"]):
+            raise errors.conflict(resource, name(current), "Precondition failed: UID in precondition does not match")
         if subresource == "scale":
             new = copy.deepcopy(current)
             new["spec"]["replicas"] = obj["spec"].get("replicas", 0)
@@ -237,8 +239,6 @@ class FakeClient(Client):
             new = copy.deepcopy(obj)
             _keep_other_half(resource, new, current, subresource)
         metadata = new["metadata"]
-        if metadata.get("uid") not in (None, current["metadata"]["uid"]):
-            raise errors.conflict(resource, name(current), "Precondition failed: UID in precondition does not match")
         for fixed in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             metadata.pop(fixed, None)
             if fixed in current["metadata"]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -49,20 +51,22 @@ class Verdicts:
             "lastProbeTime": None,
             "lastTransitionTime": moment if old.get("status") != "False" else old.get("lastTransitionTime", moment),
         }
-        patch: Obj = {"conditions": [condition]}
-        if preemption.node != nominated and not decision.preemption.startswith("not eligible due to a terminating"):
-            patch["nominatedNodeName"] = preemption.node or None
-        await self._patch(pod, patch)
+        waits = decision.preemption.startswith("not eligible due to a terminating")
+        renamed = preemption.node if preemption.node != nominated and not waits else None
+        with self._best_effort(pod):
+            await self._client.mark(pod, condition, nominated=renamed)
         return ended
 
     async def withdraw(self, pod: Obj) -> None:
         """Room that was made for a pod goes to a more important one."""
-        await self._patch(pod, {"nominatedNodeName": None})
-
-    async def _patch(self, pod: Obj, status: Obj) -> None:
-        patch = {"metadata": {"uid": uid(pod)}, "status": status}
-        try:
+        patch = {"metadata": {"uid": uid(pod)}, "status": {"nominatedNodeName": None}}
+        with self._best_effort(pod):
             await self._client.patch(PODS, name(pod), patch, namespace(pod), kind="strategic", subresource="status")
+
+    @contextmanager
+    def _best_effort(self, pod: Obj) -> Iterator[None]:
+        try:
+            yield
         except ApiError as error:
             if not (is_not_found(error) or is_conflict(error)):
                 log.warning("condition not written", pod=key(pod), error=str(error))
@@ -77,9 +81,9 @@ class Verdicts:
             "message": f"{scheduler}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": format_time(self._clock.now()),
         }
-        patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
+        reference = {"metadata": {"name": victim_name, "namespace": space, "uid": victim.uid}}
         try:
-            await self._client.patch(PODS, victim_name, patch, space, kind="strategic", subresource="status")
+            await self._client.mark(reference, condition)
             await self._client.delete(PODS, victim_name, space, uid=victim.uid)
         except ApiError as error:
             # Not there any longer, or another by now: then it is gone.

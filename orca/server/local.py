@@ -141,6 +141,9 @@ class LocalClient(Client):
     async def bind(self, binding: Obj, event: Obj | None = None) -> None:
         await self._verbs.bind(self._call(), binding, event)
 
+    async def mark(self, pod: Obj, condition: Obj, *, nominated: str | None = None) -> None:
+        await self._verbs.mark(self._call(), pod["metadata"], condition, nominated)
+
 
 class LocalWatch(WatchStream):
     """A watch on the store, in the Client's words. Bookmarks come as objects with kind and resourceVersion."""

@@ -189,6 +189,25 @@ class ClientContract:
         assert told[0]["involvedObject"]["uid"] == bare["metadata"]["uid"]
         assert (await client.get(PODS, "told", namespace))["spec"]["nodeName"] == "first"
 
+    async def test_a_pod_is_marked(self, client: Client, namespace: str) -> None:
+        waiting = await client.create(PODS, pod("marked", namespace))
+        stamp = "2026-01-01T00:00:00Z"
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": stamp}
+        await client.mark(waiting, condition, nominated="somewhere")
+        await client.mark(waiting, {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": stamp})
+        await client.mark(waiting, {"type": "PodScheduled", "status": "False", "reason": "Other"})
+        status = (await client.get(PODS, "marked", namespace))["status"]
+        assert status["nominatedNodeName"] == "somewhere"
+        found = {one["type"]: one for one in status["conditions"]}
+        assert found.keys() == {"PodScheduled", "DisruptionTarget"}
+        assert (found["PodScheduled"]["reason"], found["PodScheduled"]["lastTransitionTime"]) == ("Other", stamp)
+        await client.mark(waiting, condition, nominated="")
+        assert "nominatedNodeName" not in (await client.get(PODS, "marked", namespace))["status"]
+        other = {"metadata": {**waiting["metadata"], "uid": "another"}}
+        with pytest.raises(ApiError) as caught:
+            await client.mark(other, condition)
+        assert is_conflict(caught.value)
+
     async def test_list_selects(self, client: Client, namespace: str) -> None:
         for number in range(5):
             part = "odd" if number % 2 else "even"

@@ -196,6 +196,10 @@ class Verbs:
         metadata = binding["metadata"]
         await pods.bind(self.core, call, metadata["namespace"], metadata["name"], binding, event)
 
+    async def mark(self, call: Call, pod: Obj, condition: Obj, nominated: str | None) -> None:
+        """What one of our own components has to say of a pod, of which ``pod`` is metadata."""
+        await pods.mark(self.core, call, pod, condition, nominated)
+
     async def create_sub(
         self,
         call: Call,

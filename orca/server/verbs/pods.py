@@ -23,9 +23,10 @@ from orca.api.objects import Obj, labels, meta, name, thaw
 from orca.api.selectors import from_label_selector
 from orca.api.times import format_time
 from orca.server.options import DeleteOptions
-from orca.server.verbs.core import Call, Core
+from orca.server.verbs.core import Call, Core, copy_entry
 from orca.server.verbs.creating import composed
 from orca.server.verbs.deleting import delete
+from orca.server.verbs.updating import modify
 from orca.store import Also, Entry, Raced
 
 _SUCCESS: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
@@ -118,6 +119,30 @@ def _bound(core: Core, pod: Obj, pod_name: str, node: str, wanted_uid: str | Non
     if added:
         new["metadata"] = {**fields, **added}
     return new
+
+
+async def mark(core: Core, call: Call, pod: Obj, condition: Obj, nominated: str | None) -> None:
+    """Set a condition of the pod with that name, namespace and uid, and with ``nominated`` the node that it waits for
+    ("": none): what a patch of its status would do. Raises ApiError 404, 409 for another uid."""
+
+    def candidate(current: Entry) -> Obj:
+        new = copy_entry(current)
+        new["metadata"]["uid"] = pod["uid"]  # compared with what is there
+        status = new.setdefault("status", {})
+        conditions = status.setdefault("conditions", [])
+        for at, known in enumerate(conditions):
+            if known.get("type") == condition["type"]:
+                conditions[at] = {**known, **condition}
+                break
+        else:
+            conditions.append(dict(condition))
+        if nominated:
+            status["nominatedNodeName"] = nominated
+        elif nominated is not None:
+            status.pop("nominatedNodeName", None)
+        return new
+
+    await modify(core, call, PODS, pod["namespace"], pod["name"], candidate, subresource="status")
 
 
 async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) -> Obj:
