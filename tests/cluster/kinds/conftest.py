@@ -13,14 +13,14 @@ from tests.cluster.kinds.stories import Stories
 from tests.support.kubectl import Kubectl
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stories(request: pytest.FixtureRequest, lab: Lab, admin: Kubectl) -> Iterator[Stories]:
-    """All selected stories, begun. host-2 is for those that tolerate it: they drain it and cut its power."""
+    """All selected stories, begun. Until they are told host-2 is for those that tolerate it: they cut its power."""
     chosen = [getattr(item, "function", None) for item in request.session.items]
     taint = f"{RESERVED['key']}={RESERVED['value']}:NoSchedule"
     admin("taint", "--overwrite", "node", "host-2", taint)
     told = Stories(admin, dict.fromkeys(one for one in chosen if hasattr(one, "story")))
     yield told
     told.finish()
-    admin("taint", "node", "host-2", f"{taint}-")
     orca("lab", "start", "--name", LAB, "host-2")
+    admin("taint", "node", "host-2", f"{taint}-")
