@@ -80,7 +80,7 @@ def in_scopes(resource: Resource, obj: Obj, quota: Obj) -> bool:
     """Whether a quota's scopes and scope selector take in an object. Scopes are about pods, one is about claims: a
     quota that has any takes in nothing else."""
     spec = quota.get("spec") or {}
-    asked = [(scope, "Exists", []) for scope in spec.get("scopes") or ()]
+    asked: list[tuple[str, str, list[str]]] = [(scope, "Exists", []) for scope in spec.get("scopes") or ()]
     for one in (spec.get("scopeSelector") or {}).get("matchExpressions") or ():
         asked.append((one.get("scopeName") or "", one.get("operator") or "", one.get("values") or []))
     if resource is PODS:

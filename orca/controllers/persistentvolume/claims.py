@@ -11,9 +11,11 @@ from orca.api.volumes import (
     SELECTED_NODE,
     allowed_topology,
     annotation,
+    capacity,
     class_of,
     has_class,
     is_bound,
+    requested,
 )
 from orca.controllers import podstate
 from orca.controllers.conditions import status_of
@@ -138,6 +140,9 @@ class PersistentVolumeClaimBinder(Controller):
             volume = await self._volumes.update(grown)
             size = grown["spec"]["capacity"]["storage"]
             self.recorder.event(claim, "Normal", "VolumeResizeSuccessful", f"ExpandVolume succeeded: {size}")
+        elif is_bound(claim) and requested(claim).value > capacity(volume).value:
+            text = "waiting for an external controller to expand this PVC"
+            self.recorder.event(claim, "Normal", "ExternalExpanding", text)
         if (volume.get("status") or {}).get("phase") != "Bound":
             written = await self._volumes.update_status(volume, {**(volume.get("status") or {}), "phase": "Bound"})
             volume = written or volume

@@ -198,6 +198,19 @@ async def test_a_directory_of_a_host_is_made_grown_and_handed_back_to_its_host()
         assert released["metadata"]["labels"][RECLAIM_ON] == "host-1"
 
 
+async def test_volumes_of_others_grow_by_others() -> None:
+    async with running(host=False) as cluster:
+        cluster.api.seed(PERSISTENTVOLUMES, volume())
+        cluster.api.seed(PERSISTENTVOLUMECLAIMS, claim())
+        await cluster.settle(1)
+        larger = {"spec": {"resources": {"requests": {"storage": "3Gi"}}}}
+        await cluster.api.patch(PERSISTENTVOLUMECLAIMS, "data", larger, "default")
+        await cluster.settle(1)
+        assert (await of(cluster))["status"]["capacity"] == {"storage": "1Gi"}
+        told = [one["message"] for one in cluster.api.objects(EVENTS) if one["reason"] == "ExternalExpanding"]
+        assert told == ["waiting for an external controller to expand this PVC"]
+
+
 async def test_what_was_on_a_host_that_is_gone_for_good_goes_with_it() -> None:
     async with running(host=False) as cluster:
         cluster.api.seed(NODES, node())
