@@ -115,7 +115,8 @@ class Rollouts:
         assert before is not None
         gave_up = is_ready(before) and is_active(before) and (after is None or not is_active(after))
         set_uid = owner_of(before, "ReplicaSet")
-        if not gave_up or not set_uid:
+        space = world.get("namespaces", before["metadata"]["namespace"])
+        if not gave_up or not set_uid or space is None or is_going(space):
             return
         replicaset = world.by_uid("replicasets", set_uid)
         owner = owner_of(replicaset, "Deployment") if replicaset is not None else ""
