@@ -144,7 +144,7 @@ class NodeLifecycleController(Controller):
             return
         self._blind = self._zones.blind
         if self._blind:
-            log.warning("no node is ready any more: nobody is driven away")
+            log.info("no node is ready: nobody is driven away")
         else:
             log.info("nodes are ready again: those that are not may be cleared of their pods")
             for heartbeat in self._heartbeats.values():
