@@ -27,6 +27,7 @@ IDLE_SECONDS = 15.0
 """The next fault comes when up to so many pods were made since the last one, or none is to be made: on a slow machine,
 too, leaders are to get something done before they die."""
 STEP_SECONDS = 0.2
+START_SECONDS = 180.0
 LEASE = "kube-system/orca-controllers"
 
 
@@ -47,6 +48,8 @@ class Faults:
         }
         self._pods = 0
         self.done: Counter[str] = Counter()
+        self.problems: list[str] = []
+        """Servers that did not end when they were told to, or did not start."""
         self.leaders: list[str] = []
         """Holders of the lease, one after the other."""
         world.heard.append(self._heard)
@@ -95,8 +98,10 @@ class Faults:
             while self._busy:
                 await asyncio.wait(set(self._busy.values()))
 
-    def _is_free(self, server: ServerProcess, _: object) -> None:
+    def _is_free(self, server: ServerProcess, task: asyncio.Task[None]) -> None:
         self._busy.pop(server, None)
+        if not task.cancelled() and task.exception() is not None:
+            self.problems.append(f"{server.directory.name}: {task.exception()!r}")
 
     def _leads(self, server: ServerProcess) -> bool:
         identity = server.directory / "data" / "identity"
@@ -104,17 +109,17 @@ class Faults:
 
     async def _kill(self, server: ServerProcess) -> None:
         await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.start, START_SECONDS)
 
     async def _kill_for_long(self, server: ServerProcess) -> None:
         await asyncio.to_thread(server.kill)
         await asyncio.sleep(self._chance.uniform(LEASE_SECONDS, 2 * LEASE_SECONDS))
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.start, START_SECONDS)
 
     async def _end(self, server: ServerProcess) -> None:
         await asyncio.to_thread(server.stop)
         await asyncio.sleep(self._chance.uniform(0, 2))
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.start, START_SECONDS)
 
     async def _stop(self, server: ServerProcess) -> None:
         await self._stopped(server, self._chance.uniform(0.2, LEASE_SECONDS - 1))

@@ -18,7 +18,7 @@ import pytest
 
 from orca.client.http import HttpsClient
 from tests.api.chaos.ending import missing
-from tests.api.chaos.faults import ELECTION, Faults
+from tests.api.chaos.faults import ELECTION, START_SECONDS, Faults
 from tests.api.chaos.kubelets import Kubelets
 from tests.api.chaos.rules import all_rules
 from tests.api.chaos.wishes import Wishes
@@ -67,7 +67,7 @@ async def chaos(minutes: float) -> None:
         faults = Faults(leaders, etcd, world, random.Random(chance.random()))
         background = [asyncio.create_task(world.follow(etcd.endpoint)), asyncio.create_task(kubelets.run())]
         try:
-            await asyncio.gather(*(asyncio.to_thread(one.start) for one in leaders))
+            await asyncio.gather(*(asyncio.to_thread(one.start, START_SECONDS) for one in leaders))
             await asyncio.gather(wishes.begin(), faults.stop_in_the_middle())
             changing = asyncio.create_task(wishes.run())
             harming = asyncio.create_task(faults.run())
@@ -89,6 +89,7 @@ async def chaos(minutes: float) -> None:
             )
             assert not world.broken, _told(world.broken)
             assert not reasons, _told(reasons)
+            assert not faults.problems, _told(faults.problems)
             crashes = [line for one in (*asked, *leaders) for line in _faults(one)]
             assert not crashes, _told(crashes)
             assert len(faults.leaders) > 1

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from orca.store.etcd import Etcd, end_of
-from orca.store.outcomes import EtcdUnavailable
+from orca.store.outcomes import EtcdCompacted, EtcdError
 
 Obj = dict[str, Any]
 PREFIX = b"/registry/"
@@ -118,7 +118,9 @@ class World:
                         for seen in batch:
                             self.take(seen.key, seen.value, seen.revision, at)
                             since = seen.revision + 1
-                except EtcdUnavailable:
+                except EtcdCompacted:
+                    raise  # some of the history was missed
+                except EtcdError:
                     await asyncio.sleep(0.1)
         finally:
             await etcd.close()
