@@ -18,6 +18,7 @@ from agents.resources.paths import Driver, Layout
 from agents.resources.slices import Systemd, fixed_properties, properties_of
 from orca.lab import cgroups
 from tests.support.patience import PATIENCE
+from tests.support.ports import listens
 
 SYSTEMD = Path("/lib/systemd/systemd")
 GROUP = f"orca-test-systemd-{os.getpid()}"
@@ -56,7 +57,7 @@ def bus(tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + PATIENCE
-        while not path.exists():
+        while not listens(path):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -23,6 +23,7 @@ from jeepney import (
 from jeepney.io.blocking import Proxy, open_dbus_connection
 
 from tests.support.patience import PATIENCE
+from tests.support.ports import listens
 
 CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -52,7 +53,7 @@ class FakeLogind:
             ["dbus-daemon", f"--config-file={directory / 'bus.conf'}", "--nofork", "--nopidfile"]
         )
         deadline = time.monotonic() + PATIENCE
-        while not (directory / "bus").exists():
+        while not listens(directory / "bus"):
             assert time.monotonic() < deadline, "no message bus"
             time.sleep(0.02)
         self._bus = open_dbus_connection(self.address, enable_fds=True)

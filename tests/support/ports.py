@@ -1,9 +1,10 @@
-"""Free ports on loopback."""
+"""Free ports on loopback, and who listens."""
 
 from __future__ import annotations
 
 import random
 import socket
+from pathlib import Path
 
 # Below those the kernel gives to outgoing connections, one of which could else take the port before it is listened on.
 _FIRST, _LAST = 12_000, 29_999
@@ -19,3 +20,13 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody takes connections at a Unix socket; its file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
