@@ -74,9 +74,7 @@ class HorizontalPodAutoscalerController(Controller):
         if row is None:
             group = (reference.get("apiVersion") or "").rpartition("/")[0]
             missing = f'no matches for kind "{reference["kind"]}" in group "{group}"'
-            return without_scale(
-                autoscaler, f"unable to determine resource for scale target reference: {missing}", self.clock.now()
-            )
+            return without_scale(autoscaler, missing, self.clock.now())
         try:
             scale = await self.client.get(row, reference["name"], space, subresource="scale")
         except ApiError as error:
@@ -93,7 +91,11 @@ class HorizontalPodAutoscalerController(Controller):
         if not text:
             self._selectors.pop(key, None)
             return Observed(scale, (), ())
-        selector = parse_label_selector(text)
+        try:
+            selector = parse_label_selector(text)
+        except ApiError as error:
+            self._selectors.pop(key, None)
+            return Observed(scale, (), (), unreadable=error.message)
         self._selectors[key] = (space, selector)
         pods = [pod for pod in self._pods.by_index("namespace", space) if selector.matches(labels(pod))]
         metrics = autoscaler["spec"].get("metrics") or ()
@@ -117,7 +119,7 @@ class HorizontalPodAutoscalerController(Controller):
         except ApiError as refused:
             error = refused.message
         now = self.clock.now()
-        rescaled(decision, error, before, now)
+        rescaled(decision, error, now)
         if not error:
             history.rescaled(before, decision.replicas, now, autoscaler["spec"].get("behavior"))
 

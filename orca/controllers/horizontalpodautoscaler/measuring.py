@@ -16,8 +16,10 @@ from orca.api.resources import ResourceTable
 from orca.api.selectors import from_label_selector
 from orca.api.times import parse_time
 from orca.controllers.config import Pages
-from orca.controllers.horizontalpodautoscaler.plan import FIELD_OF, Measured
+from orca.controllers.horizontalpodautoscaler.describing import FIELD_OF
+from orca.controllers.horizontalpodautoscaler.plan import Measured
 from orca.controllers.horizontalpodautoscaler.readings import MetricsError, Reading, milli, resource_readings
+from orca.controllers.selectortext import selector_text
 
 RESOURCE_METRICS = "/apis/metrics.k8s.io/v1beta1"
 CUSTOM_METRICS = ("/apis/custom.metrics.k8s.io/v1beta2", "/apis/custom.metrics.k8s.io/v1beta1")
@@ -48,9 +50,9 @@ class Measuring:
                 return await self._of_object(details, space)
             return await self._external(details["metric"], space)
         except ApiError as error:
-            return Measured(error=f"unable to fetch metrics from {_API[kind]} API: {error.message}")
+            return Measured(error=_failed(metric, space, f"unable to fetch metrics from {_API[kind]} API: {error}"))
         except MetricsError as error:
-            return Measured(error=f"unable to get metrics for resource {details['name']}: {error}")
+            return Measured(error=_failed(metric, space, str(error)))
 
     async def _of_pods(self, metric: Obj, space: str, selector: str) -> Measured:
         path = f"/namespaces/{space}/pods/*/{quote(metric['name'], safe='')}"
@@ -61,7 +63,7 @@ class Measuring:
             at = parse_time(item["timestamp"])
             readings[item["describedObject"]["name"]] = Reading(milli(item["value"]), at, window)
         if not readings:
-            return Measured(error=f"unable to get metric {metric['name']}: no metrics returned from custom metrics API")
+            raise MetricsError("no metrics returned from custom metrics API")
         return Measured(readings=readings)
 
     async def _of_object(self, details: Obj, space: str) -> Measured:
@@ -69,9 +71,7 @@ class Measuring:
         name, what = quote(described["name"], safe=""), quote(metric["name"], safe="")
         row = self._table.by_kind(described.get("apiVersion") or "v1", described["kind"])
         if row is None:
-            return Measured(
-                error=f'no matches for kind "{described["kind"]}" in version "{described.get("apiVersion")}"'
-            )
+            raise MetricsError(f'no matches for kind "{described["kind"]}" in version "{described.get("apiVersion")}"')
         if row.kind == "Namespace" and not row.group:
             path = f"/namespaces/{name}/metrics/{what}"
         elif row.namespaced:
@@ -81,7 +81,7 @@ class Measuring:
         found = await self._custom(path, _chosen(metric, "metricLabelSelector"))
         items = found.get("items") or ()
         if not items:
-            return Measured(error=f"unable to get metric {metric['name']}: no metrics returned from custom metrics API")
+            raise MetricsError("no metrics returned from custom metrics API")
         return Measured(value=milli(items[0]["value"]))
 
     async def _external(self, metric: Obj, space: str) -> Measured:
@@ -89,7 +89,7 @@ class Measuring:
         found = await self._pages.get(path, _chosen(metric, "labelSelector"))
         items = found.get("items") or ()
         if not items:
-            return Measured(error=f"unable to get external metric {space}/{metric['name']}: no metrics returned")
+            raise MetricsError("no metrics returned from external metrics API")
         return Measured(value=sum(milli(item["value"]) for item in items))
 
     async def _custom(self, path: str, query: Mapping[str, str]) -> Obj:
@@ -110,6 +110,22 @@ _API = {
     "Object": "custom metrics",
     "External": "external metrics",
 }
+
+
+def _failed(metric: Obj, space: str, why: str) -> str:
+    """Why an entry of ``spec.metrics`` could not be measured, in upstream's words."""
+    kind = metric["type"]
+    details = metric[FIELD_OF[kind]]
+    if kind in ("Resource", "ContainerResource"):
+        return f"unable to get metrics for resource {details['name']}: {why}"
+    name = details["metric"]["name"]
+    if kind == "External":
+        return f"unable to get external metric {space}/{name}/{selector_text(details['metric'].get('selector'))}: {why}"
+    text = f"unable to get metric {name}: {why}"
+    if kind == "Object":
+        described = details["describedObject"]
+        text += f" on {described['kind']} {space}/{described['name']}"
+    return text
 
 
 def _chosen(metric: Obj, parameter: str) -> dict[str, str]:

@@ -8,30 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from orca.api.objects import Obj, meta
 from orca.api.quantity import Quantity
-from orca.api.selectors import from_label_selector
 from orca.api.times import format_time
 from orca.controllers import conditions
 from orca.controllers.horizontalpodautoscaler import replicas
 from orca.controllers.horizontalpodautoscaler.behavior import History, next_step
+from orca.controllers.horizontalpodautoscaler.describing import FIELD_OF, long_prefix, name_of, prefix, status_of
 from orca.controllers.horizontalpodautoscaler.readings import MetricsError, Readings, milli
 from orca.controllers.horizontalpodautoscaler.replicas import Proposal, Tolerance
 
 DEFAULT_TOLERANCE = 0.1
 _ABLE, _ACTIVE, _LIMITED = "AbleToScale", "ScalingActive", "ScalingLimited"
-
-FIELD_OF = {
-    "Resource": "resource",
-    "ContainerResource": "containerResource",
-    "Pods": "pods",
-    "Object": "object",
-    "External": "external",
-}
-"""Where an entry of ``spec.metrics`` of that type has its details."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +37,26 @@ class Measured:
 class Observed:
     """The target's Scale, the pods it selects, and what was measured, in the order of ``spec.metrics``.
 
-    ``rivals`` are the autoscalers that select some of these pods too, this one among them.
+    ``rivals`` are the autoscalers that select some of these pods too, this one among them. ``unreadable`` says why the
+    selector of the Scale cannot be read.
     """
 
     scale: Obj
     pods: Sequence[Obj]
     measured: Sequence[Measured]
     rivals: Sequence[str] = ()
+    unreadable: str = ""
 
 
 @dataclass(slots=True)
 class Decision:
-    """The whole new status; the count to set (None: leave it) and why; events as (type, reason, message)."""
+    """The whole new status; the count to set (None: leave it) and why; events as (type, reason, message). ``former`` is
+    the count that was wanted before."""
 
     status: Obj
     replicas: int | None = None
     reason: str = ""
+    former: int = 0
     events: list[tuple[str, str, str]] = field(default_factory=list)
 
     def put(self, kind: str, *, true: bool, reason: str, message: str, now: datetime) -> None:
@@ -110,16 +104,11 @@ def decide(autoscaler: Obj, seen: Observed, history: History, now: datetime) -> 
         return _rescale(decision, most, "Current number of replicas above Spec.MaxReplicas")
     if current < least:
         return _rescale(decision, least, "Current number of replicas below Spec.MinReplicas")
-    if not (seen.scale.get("status") or {}).get("selector"):
-        message = "the HPA target's scale is missing a selector"
-        decision.put(_ACTIVE, true=False, reason="InvalidSelector", message=message, now=now)
-        decision.events.append(("Warning", "SelectorRequired", "selector is required"))
-        return decision
-    if len(seen.rivals) > 1:
-        text = (seen.scale.get("status") or {}).get("selector")
-        message = f"pods by selector {text} are controlled by multiple HPAs: [{' '.join(seen.rivals)}]"
-        decision.put(_ACTIVE, true=False, reason="AmbiguousSelector", message=message, now=now)
-        decision.events.append(("Warning", "AmbiguousSelector", message))
+    unclear = _unclear(seen)
+    if unclear is not None:
+        reason, event, message, error = unclear
+        decision.put(_ACTIVE, true=False, reason=reason, message=message, now=now)
+        decision.events += [("Warning", event, error), ("Warning", "FailedComputeMetricsReplicas", error)]
         return decision
     wanted, metric, statuses = _wanted(autoscaler, seen, current, decision, now)
     decision.status["currentMetrics"] = statuses
@@ -135,14 +124,30 @@ def decide(autoscaler: Obj, seen: Observed, history: History, now: datetime) -> 
     return _rescale(decision, step.replicas, why)
 
 
-def rescaled(decision: Decision, error: str, current: int, now: datetime) -> None:
+def _unclear(seen: Observed) -> tuple[str, str, str, str] | None:
+    """Reasons of the condition and of the event, the condition's message and the error, when it is not clear which pods
+    are the target's."""
+    text = (seen.scale.get("status") or {}).get("selector")
+    if not text:
+        missing = "the HPA target's scale is missing a selector"
+        return "InvalidSelector", "SelectorRequired", missing, "selector is required"
+    if seen.unreadable:
+        message = f"couldn't convert selector into a corresponding internal selector object: {seen.unreadable}"
+        return "InvalidSelector", "InvalidSelector", message, message
+    if len(seen.rivals) > 1:
+        message = f"pods by selector {text} are controlled by multiple HPAs: [{' '.join(seen.rivals)}]"
+        return "AmbiguousSelector", "AmbiguousSelector", message, message
+    return None
+
+
+def rescaled(decision: Decision, error: str, now: datetime) -> None:
     """Note in the decision how setting its count went; ``error`` is "" when it was set."""
     if error:
         message = f"the HPA controller was unable to update the target scale: {error}"
         decision.put(_ABLE, true=False, reason="FailedUpdateScale", message=message, now=now)
         told = f"New size: {decision.replicas}; reason: {decision.reason}; error: {error}"
         decision.events.append(("Warning", "FailedRescale", told))
-        decision.status["desiredReplicas"] = current
+        decision.status["desiredReplicas"] = decision.former
         return
     message = f"the HPA controller was able to update the target scale to {decision.replicas}"
     decision.put(_ABLE, true=True, reason="SucceededRescale", message=message, now=now)
@@ -155,7 +160,7 @@ def _begin(autoscaler: Obj) -> Decision:
     status = dict(autoscaler.get("status") or {})
     status.setdefault("desiredReplicas", 0)
     status["observedGeneration"] = meta(autoscaler).get("generation", 0)
-    return Decision(status)
+    return Decision(status, former=int(status["desiredReplicas"] or 0))
 
 
 def _settle(decision: Decision, desired: int, statuses: list[Obj]) -> Decision:
@@ -183,19 +188,20 @@ def _wanted(
                 raise MetricsError(measured.error)
             proposal = _propose(metric, measured, seen, current, tolerance, now)
         except MetricsError as error:
-            failures.append((f"FailedGet{metric['type']}Metric", _prefix(metric) + str(error)))
+            text = prefix(metric) + str(error)
+            failures.append((f"FailedGet{metric['type']}Metric", text, long_prefix(metric) + text))
             statuses.append({"type": ""})
             continue
         statuses.append(status_of(metric, proposal))
         if not best or proposal.replicas > best:
             best, named = proposal.replicas, name_of(metric)
-    for reason, text in failures:
+    for reason, text, _ in failures:
         decision.events.append(("Warning", reason, text))
     if failures and (len(failures) == len(metrics) or best < current):
-        reason, text = failures[0]
+        reason, text, whole = failures[0]
         message = f"the HPA was unable to compute the replica count: {text}"
         decision.put(_ACTIVE, true=False, reason=reason, message=message, now=now)
-        told = f"invalid metrics ({len(failures)} invalid out of {len(metrics)}), first error is: {text}"
+        told = f"invalid metrics ({len(failures)} invalid out of {len(metrics)}), first error is: {whole}"
         decision.events.append(("Warning", "FailedComputeMetricsReplicas", told))
         return None, "", statuses
     message = f"the HPA was able to successfully calculate a replica count from {named}"
@@ -256,51 +262,6 @@ def _propose(
     return replicas.by_value(
         seen.pods, measured.value, target=milli(target["value"]), current=current, tolerance=tolerance
     )
-
-
-def status_of(metric: Obj, proposal: Proposal) -> Obj:
-    """The entry of ``status.currentMetrics``."""
-    kind = metric["type"]
-    details = metric[FIELD_OF[kind]]
-    current: Obj = {}
-    if proposal.utilization is not None:
-        current["averageUtilization"] = proposal.utilization
-    by_value = kind in ("Object", "External") and details["target"].get("averageValue") is None
-    current["value" if by_value else "averageValue"] = _quantity(proposal.value)
-    kept = {part: details[part] for part in ("name", "container", "metric", "describedObject") if part in details}
-    return {"type": kind, FIELD_OF[kind]: {**kept, "current": current}}
-
-
-def name_of(metric: Obj) -> str:
-    """How messages call a metric."""
-    kind = metric["type"]
-    details: Obj = metric[FIELD_OF[kind]]
-    if kind in ("Resource", "ContainerResource"):
-        container = "container " if kind == "ContainerResource" else ""
-        if details["target"].get("averageValue") is not None:
-            return f"{details['name']} {container}resource"
-        return f"{details['name']} {container}resource utilization (percentage of request)"
-    name = details["metric"]["name"]
-    if kind == "Pods":
-        return f"pods metric {name}"
-    if kind == "Object":
-        return f"{details['describedObject']['kind']} metric {name}"
-    return f"external metric {name}({from_label_selector(details['metric'].get('selector'))})"
-
-
-def _prefix(metric: Obj) -> str:
-    """What upstream puts before an error of a metric."""
-    kind = metric["type"]
-    details: Any = metric[FIELD_OF[kind]]
-    if kind in ("Resource", "ContainerResource"):
-        what = "usage" if details["target"].get("averageValue") is not None else "utilization"
-        word = "container resource" if kind == "ContainerResource" else ""
-        return f"failed to get {details['name']} {word + ' ' if word else ''}{what}: "
-    return f"failed to get {kind.lower()} metric value: "
-
-
-def _quantity(thousandths: int) -> str:
-    return str(Quantity(Decimal(thousandths) / 1000))
 
 
 def _or(value: Any, otherwise: int) -> int:

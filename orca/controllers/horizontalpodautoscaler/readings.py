@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orca.api.durations import parse_duration
-from orca.api.objects import Obj, is_terminating, name
+from orca.api.objects import Obj, is_terminating, name, namespace
 from orca.api.quantity import Quantity
 from orca.api.times import parse_time
 from orca.controllers import conditions
@@ -109,10 +109,14 @@ def pod_requests(pods: Iterable[Obj], resource: str, container: str) -> dict[str
 def resource_readings(usages: Sequence[Obj], resource: str, container: str) -> Readings:
     """Readings from PodMetrics, of one container or ("") the sum of each pod's; pods without it are left out.
 
-    Raises MetricsError when nothing is left.
+    Raises MetricsError when nothing is left, or a pod has no such container.
     """
     found: Readings = {}
     for usage in usages:
+        if container and all(one.get("name") != container for one in usage.get("containers") or ()):
+            where = f"{namespace(usage)}/{name(usage)}"
+            text = f"container {container} not present in metrics for pod {where}"
+            raise MetricsError(f"failed to get container metrics: {text}")
         values: list[Any] = [
             (one.get("usage") or {}).get(resource)
             for one in usage.get("containers") or ()

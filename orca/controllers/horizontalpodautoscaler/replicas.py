@@ -23,6 +23,8 @@ from orca.controllers.horizontalpodautoscaler.readings import (
     values_of,
 )
 
+_NO_PODS = "no pods returned by selector while calculating replica count"
+
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
@@ -102,12 +104,14 @@ def by_average(
 
 
 def by_value(pods: Sequence[Obj], value: int, *, target: int, current: int, tolerance: Tolerance) -> Proposal:
-    """One value for all pods together (Object and External metrics with ``value``)."""
+    """One value for all pods together (Object and External metrics with ``value``). Raises MetricsError."""
     ratio = value / target
     if current and ratio in tolerance:
         return Proposal(current, value)
     if not current:
         return Proposal(math.ceil(ratio), value)
+    if not pods:
+        raise MetricsError(f"unable to calculate ready pods: {_NO_PODS}")
     ready = sum(1 for pod in pods if (pod.get("status") or {}).get("phase") == "Running" and podstate.is_ready(pod))
     return Proposal(math.ceil(ratio * ready), value)
 
@@ -122,7 +126,7 @@ def by_share(value: int, *, target: int, current: int, tolerance: Tolerance) -> 
 
 def _usable(pods: Sequence[Obj], readings: Readings, resource: str, now: datetime) -> Groups:
     if not pods:
-        raise MetricsError("no pods returned by selector while calculating replica count")
+        raise MetricsError(_NO_PODS)
     groups = group_pods(pods, readings, resource, now)
     if not readings.keys() - groups.ignored - groups.unready:
         raise MetricsError("did not receive metrics for targeted pods (pods might be unready)")
