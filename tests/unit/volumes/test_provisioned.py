@@ -123,6 +123,17 @@ async def test_a_subdirectory_is_made_and_given_up_as_its_class_says(
     assert sorted(os.listdir(export.of / "team")) == left
 
 
+async def test_what_a_killed_agent_had_mounted_for_a_moment_goes(tmp_path: Path) -> None:
+    exports = Exports(Nfs(Places(tmp_path / "pods", tmp_path / "memory")), tmp_path / "exports")
+    await exports.clear()
+    left = [tmp_path / "exports" / name for name in ("pvc-1", "pvc-2")]
+    for each in left:
+        each.mkdir(parents=True)
+    (left[0] / "not-ours").touch()
+    await exports.clear()
+    assert [each.exists() for each in left] == [True, False], "nothing is deleted but what was made for a mount"
+
+
 async def test_what_is_archived_is_overwritten_by_nothing(export: Export, tmp_path: Path) -> None:
     exports = Exports(export, tmp_path / "exports")
     for number in range(3):
