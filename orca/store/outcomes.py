@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class EtcdError(Exception):
@@ -25,16 +25,14 @@ class EtcdCompacted(EtcdError):
         self.oldest = oldest
 
 
-@dataclass(frozen=True, slots=True)
-class KeyValue:
+class KeyValue(NamedTuple):
     key: bytes
     value: bytes
     revision: int
     created: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """Outcome of a compare-and-write at `revision`; when it lost, `current` is what is there (None: nothing)."""
 
     won: bool
@@ -42,8 +40,7 @@ class Written:
     current: KeyValue | None
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """A part of a transaction: `value` None deletes; `expected` as for `Etcd.put`, None writes whatever is there."""
 
     key: bytes
@@ -52,8 +49,7 @@ class Write:
     lease: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Transacted:
+class Transacted(NamedTuple):
     """Outcome of several writes at once; when they lost, `current` is what is there now, in the order of the writes."""
 
     won: bool
@@ -61,8 +57,7 @@ class Transacted:
     current: list[KeyValue | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One watch event. `value` is None for a deletion; `previous` only when the watch asked for it."""
 
     key: bytes

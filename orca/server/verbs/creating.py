@@ -22,7 +22,6 @@ from orca.api.errors import (
 )
 from orca.api.objects import Obj, ensure_meta, meta, name, namespace, thaw
 from orca.api.resources import Resource
-from orca.api.times import format_time
 from orca.api.warnings import on_write
 from orca.auth import UserInfo
 from orca.server.identifiers import new_uid
@@ -128,7 +127,7 @@ async def _completed(core: Core, call: Call, resource: Resource, space: str, obj
     strategy.prepare_create(resource, obj)
     fields = ensure_meta(obj)
     fields.setdefault("uid", new_uid())
-    fields["creationTimestamp"] = format_time(core.clock.now())
+    fields["creationTimestamp"] = ownership.stamp(core)
     if resource is CERTIFICATESIGNINGREQUESTS:
         _stamp_requester(obj, attributes.user)
     attributes.obj = obj

@@ -20,14 +20,14 @@ _INVALID = (
 def writer(core: Core, call: Call, resource: Resource, subresource: str = "") -> fields.Writer:
     """Whoever makes this call."""
     name = call.options.field_manager or call.manager
-    return fields.Writer(name, fields.door(resource, subresource), _stamp(core))
+    return fields.Writer(name, fields.door(resource, subresource), stamp(core))
 
 
 _stamped: tuple[int, str] = (0, "")
 
 
-def _stamp(core: Core) -> str:
-    """The time as managedFields tell it, made once a second."""
+def stamp(core: Core) -> str:
+    """The time as metadata tells it, made once a second."""
     global _stamped
     now = core.clock.now()
     second = int(now.timestamp())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 
 from orca.store.channels import EtcdTls
 from orca.store.encryption.transform import Transforms
@@ -30,9 +29,9 @@ class SealedEtcd(Etcd):
 
     async def transact(self, writes: Sequence[Write]) -> Transacted:
         seal = self._transforms.seal
-        sealed = [one if one.value is None else replace(one, value=seal(one.key, one.value)) for one in writes]
+        sealed = [one if one.value is None else one._replace(value=seal(one.key, one.value)) for one in writes]
         done = await super().transact(sealed)
-        return done if done.won else replace(done, current=[pair and self._opened(pair) for pair in done.current])
+        return done if done.won else done._replace(current=[pair and self._opened(pair) for pair in done.current])
 
     async def watch(
         self, start: bytes, end: bytes, since: int, *, previous: bool = False, opened: Callable[[], None] | None = None
@@ -50,10 +49,10 @@ class SealedEtcd(Etcd):
 
     def _opened(self, pair: KeyValue) -> KeyValue:
         transform = self._transforms.of(pair.key)
-        return pair if transform.only_plain else replace(pair, value=transform.open(pair.key, pair.value))
+        return pair if transform.only_plain else pair._replace(value=transform.open(pair.key, pair.value))
 
     def _seen(self, seen: Seen) -> Seen:
         if self._transforms.of(seen.key).only_plain:
             return seen
         value = None if seen.value is None else self._transforms.open(seen.key, seen.value)
-        return replace(seen, value=value, previous=seen.previous and self._opened(seen.previous))
+        return seen._replace(value=value, previous=seen.previous and self._opened(seen.previous))
