@@ -35,11 +35,11 @@ def ready_since(pod: Obj) -> datetime | None:
 
 def available_in(pod: Obj, min_ready_seconds: int, now: datetime) -> float | None:
     """Seconds until it counts as available (0: it does), None while it is not ready."""
+    if not min_ready_seconds:
+        return 0.0 if is_ready(pod) else None
     since = ready_since(pod)
     if since is None:
         return None
-    if not min_ready_seconds:
-        return 0.0
     if since == _EPOCH:
         return None
     return max((since + timedelta(seconds=min_ready_seconds) - now).total_seconds(), 0.0)

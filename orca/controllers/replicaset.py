@@ -69,26 +69,28 @@ def new_status(replicaset: Obj, pods: Sequence[Obj], failure: tuple[str, str] | 
     old = replicaset.get("status") or {}
     min_ready = replicaset["spec"].get("minReadySeconds") or 0
     template_labels = (replicaset["spec"].get("template") or {}).get("metadata", {}).get("labels") or {}
-    counted: Counter[str] = Counter()
+    replicas = labeled = ready = available = terminating = 0
     for pod in pods:
-        if not podstate.is_active(pod):
-            counted["terminating"] += is_terminating(pod) and not podstate.is_finished(pod)
+        if podstate.is_finished(pod):
             continue
-        counted["replicas"] += 1
-        counted["labeled"] += template_labels.items() <= labels(pod).items()
-        remaining = podstate.available_in(pod, min_ready, now)
-        counted["ready"] += podstate.is_ready(pod)
-        counted["available"] += remaining == 0
-    status: Obj = {"replicas": counted["replicas"]}
+        if is_terminating(pod):
+            terminating += 1
+            continue
+        replicas += 1
+        labeled += template_labels.items() <= labels(pod).items()
+        if podstate.is_ready(pod):
+            ready += 1
+            available += not min_ready or podstate.available_in(pod, min_ready, now) == 0
+    status: Obj = {"replicas": replicas}
     for part, count in (
-        ("fullyLabeledReplicas", counted["labeled"]),
-        ("readyReplicas", counted["ready"]),
-        ("availableReplicas", counted["available"]),
+        ("fullyLabeledReplicas", labeled),
+        ("readyReplicas", ready),
+        ("availableReplicas", available),
     ):
         if count:
             status[part] = count
     if replicaset.get("kind") == REPLICASETS.kind:
-        status["terminatingReplicas"] = counted["terminating"]
+        status["terminatingReplicas"] = terminating
     status["observedGeneration"] = replicaset["metadata"].get("generation", 0)
     found = old.get("conditions") or []
     if failure is None:
@@ -104,6 +106,8 @@ def new_status(replicaset: Obj, pods: Sequence[Obj], failure: tuple[str, str] | 
 def next_look(replicaset: Obj, pods: Sequence[Obj], now: datetime) -> float | None:
     """Seconds until the next ready pod becomes available, None when none is waiting for that."""
     min_ready = replicaset["spec"].get("minReadySeconds") or 0
+    if not min_ready:
+        return None
     waits = (podstate.available_in(pod, min_ready, now) for pod in pods if podstate.is_active(pod))
     return min((wait for wait in waits if wait), default=None)
 
