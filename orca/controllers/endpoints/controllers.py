@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Generic, TypeVar
 
 from orca.api.builtin import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
-from orca.api.errors import ApiError, is_already_exists, is_not_found
+from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from orca.api.objects import Obj, key, labels, namespace, resource_version, uid
 from orca.api.times import format_micro, parse_time
 from orca.controllers import conditions
@@ -219,7 +219,13 @@ class EndpointSliceController(ServiceFollower[tuple[slices.Part, ...]]):
         groups = slices.grouped(service, chain.from_iterable(parts))
         compared = self._compared.setdefault(key, slices.Compared())
         todo = slices.plan(slices.of_service(service), existing, groups, changed_at, compared)
-        await write_slices(self._slices, todo, self._own)
+        try:
+            await write_slices(self._slices, todo, self._own)
+        except ApiError as error:
+            if not is_conflict(error):
+                text = f"Error updating Endpoint Slices for Service {key}: {error}"
+                self.recorder.event(service, "Warning", "FailedToUpdateEndpointSlices", text)
+            raise
         self._soon.cost(key, self.clock.monotonic() - began)
         return DONE
 
@@ -280,6 +286,12 @@ class EndpointsController(ServiceFollower[subsets.Part | None]):
         except ApiError as error:
             # A new object refused while its namespace goes is as it should be; one that exists will be seen.
             if not namespace_is_terminating(error) and not is_already_exists(error) and not is_not_found(error):
+                if current is None:
+                    text = f"Failed to create endpoint for service {key}: {error}"
+                    self.recorder.event(service, "Warning", "FailedToCreateEndpoint", text)
+                elif not is_conflict(error):
+                    text = f"Failed to update endpoint {key}: {error}"
+                    self.recorder.event(service, "Warning", "FailedToUpdateEndpoint", text)
                 raise
         self._soon.cost(key, self.clock.monotonic() - began)
         return DONE

@@ -4,16 +4,19 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca.api.builtin import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
+from orca.api.builtin import ENDPOINTS, ENDPOINTSLICES, EVENTS, NODES, PODS, SERVICES
+from orca.api.errors import forbidden
 from orca.api.objects import Obj, name, uid
+from orca.api.resources import Resource
 from orca.api.times import format_time
 from orca.client.clock import VirtualClock
 from orca.client.workqueue import WorkQueue
 from orca.controllers.endpoints import EndpointsController, EndpointSliceController, slices, subsets
-from orca.controllers.harness import DONE, Coalescer, Outcome
+from orca.controllers.harness import DONE, Coalescer, Controller, Outcome
 from tests.unit.controllers.support import NOW, Cluster, pod, running_one
 
 
@@ -290,3 +293,27 @@ def _ready(cluster: Cluster) -> list[str]:
 async def _set_ready(cluster: Cluster, pod_name: str, state: str) -> None:
     condition = {"type": "Ready", "status": state, "lastTransitionTime": format_time(cluster.clock.now())}
     await cluster.api.patch(PODS, pod_name, {"status": {"conditions": [condition]}}, "default", subresource="status")
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "told"),
+    [
+        (EndpointSliceController, ENDPOINTSLICES, ("FailedToUpdateEndpointSlices", "Error updating Endpoint Slices")),
+        (EndpointsController, ENDPOINTS, ("FailedToCreateEndpoint", "Failed to create endpoint")),
+    ],
+)
+async def test_what_cannot_be_written_is_told(kind: type[Controller], written: Resource, told: tuple[str, str]) -> None:
+    async with running_one(kind) as (cluster, _):
+
+        def refuse(verb: str, resource: object, *_: object) -> None:
+            if verb == "create" and resource == written:
+                raise forbidden(written, "web", "no")
+
+        cluster.api.intercepts.append(refuse)
+        cluster.api.seed(SERVICES, service())
+        await cluster.settle(1)
+        (event,) = cluster.api.objects(EVENTS)
+        assert (event["type"], event["reason"]) == ("Warning", told[0])
+        assert event["message"].startswith(f"{told[1]} for ")
+        assert "default/web: " in event["message"]
+        assert event["involvedObject"]["kind"] == "Service"
