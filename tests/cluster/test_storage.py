@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from orca.lab.layout import Lab
+from tests.cluster.conftest import orca
 from tests.support.kubectl import Kubectl, eventually
 
 Manifest = dict[str, Any]
@@ -51,7 +53,7 @@ def phase(kubectl: Kubectl, what: str) -> str:
     return kubectl("get", what, "-o", "jsonpath={.status.phase}")
 
 
-def test_a_claim_of_the_default_class_lives_with_its_host(kubectl: Kubectl) -> None:
+def test_a_claim_of_the_default_class_lives_with_its_host(kubectl: Kubectl, lab: Lab) -> None:
     kubectl("apply", "-f", "-", stdin=text(claim("data")))
     assert phase(kubectl, "pvc/data") == "Pending"
     waits = ("get", "events", "--field-selector=reason=WaitForFirstConsumer", "-o", "name")
@@ -71,11 +73,17 @@ def test_a_claim_of_the_default_class_lives_with_its_host(kubectl: Kubectl) -> N
     grown = ("get", "pvc", "data", "-o", "jsonpath={.status.capacity.storage}")
     eventually(lambda: kubectl(*grown) == "2Gi", what="the claim has grown")
 
+    path = kubectl("get", "pv", volume, "-o", "jsonpath={.spec.local.path}")
+    on_host = ("lab", "exec", "--name", lab.name, node, "--", "sh", "-c", f"test -e {path} && echo there || echo gone")
+    assert orca(*on_host) == "there\n"
+    # The wrong way round: what is on the volume goes all the same.
+    kubectl("delete", "pv", volume, "--wait=false")
     kubectl("delete", "pvc", "data", "--wait=false")
     assert phase(kubectl, "pvc/data") == "Bound", "a pod uses it"
     kubectl("delete", "pod", "reader", "--wait=false")
     eventually(lambda: kubectl.try_("get", "pvc", "data").code == 1, what="the claim is gone")
     eventually(lambda: kubectl.try_("get", "pv", volume).code == 1, what="and its volume")
+    assert orca(*on_host) == "gone\n"
 
 
 def test_a_hand_made_volume_is_bound_kept_and_bound_again(kubectl: Kubectl) -> None:
