@@ -30,4 +30,4 @@ def test_udp_in_both_families(mode: str) -> None:
         assert f"{vip} no endpoint PermissionError" in told, "the host's own packets are refused as they are sent"
         assert f"{vip} both {first} {second}" in told
         assert f"{vip} node port {first} {second}" in told
-        assert f"{vip} affinity 1" in told
+        assert f"{vip} affinity 1" in told, done.stdout
