@@ -19,7 +19,7 @@ from rich.table import Table
 
 from orca.api.builtin import CONFIGMAPS, DEPLOYMENTS, ENDPOINTSLICES, PODS, SERVICES
 from orca.api.objects import Obj, name
-from tests.bench import floors, workloads
+from tests.bench import floors, load, workloads
 from tests.bench.api import Server
 from tests.bench.kubelets import MERGE, Kubelets, address_of, status, while_running
 from tests.bench.rig import NODE_COUNT, Goal, Rig, Row, following
@@ -247,15 +247,20 @@ async def endpoints(rig: Rig, many: int) -> list[Row]:
             (change,) = _made_ready(rig, prefix, range(number, number + 1), ready=to)
             await asyncio.sleep(0.1)
             began = time.perf_counter()
-            await asyncio.gather(
-                rig.send([change], 1), waits.reached(lambda n=f"{prefix}-{number}", t=to: is_so(n, t), "toggled")
-            )
+            target = f"{prefix}-{number}"
+
+            def reached(target: str = target, to: bool = to) -> bool:
+                return is_so(target, to)
+
+            await asyncio.gather(pool.ask(change), waits.reached(reached, f"{target} is ready: {to}"))
             waited.append(waits.at - began)
         waited.sort()
         latencies.append(f"p50 {1e3 * waited[TOGGLES // 2]:.0f} ms, p99 {1e3 * waited[int(TOGGLES * 0.99)]:.0f} ms")
         return sum(waited)
 
     latencies: list[str] = []
+    pool = load.Pool(rig.address, rig.tls)
+    await pool.open(1)
 
     def in_slices(called: str, to: bool) -> bool:
         return any(one.get(called) is to for one in states.values())
@@ -269,6 +274,7 @@ async def endpoints(rig: Rig, many: int) -> list[Row]:
         within = toggled("served", in_slices, goal)
         change = await rig.measured(f"one of {many:,} pods changes, slice seen", TOGGLES, within)
         change.floor = alone
+    pool.close()
     for told_of, latency in zip((alone, change), latencies, strict=True):
         told_of.note = f"{latency}; {told_of.kinds()}"
     return [floor, row, alone, change]
