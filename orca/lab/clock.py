@@ -37,7 +37,7 @@ def set_clock(lab: Lab, offset: str) -> None:
         return
     if not settable:
         _write(host, 0)
-        hosts.stop_service(host, SERVER)
+        hosts.stop_service(host, SERVER, seconds=1)
         hosts.start_service(host, server(host, clock=(library, _file(host))))
         wait_for_server(lab)
     _write(host, seconds)

@@ -34,6 +34,8 @@ OWN_DIRECTORIES = {
     "/var/log/pods": "pod-logs",
 }
 RESTART_SECONDS = 1
+KILLED_SECONDS = 10
+"""What a killed process may take to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +176,17 @@ def stop_service(host: Host, name: str, *, seconds: float = 20.0) -> None:
     supervisor, child = _read_pid(host, f"{name}.supervisor"), _read_pid(host, name)
     if _alive(supervisor):
         os.kill(supervisor, signal.SIGTERM)
-    deadline = time.monotonic() + seconds
+    deadline, killed = time.monotonic() + seconds, False
     while _alive(supervisor) or _alive(child):
-        if time.monotonic() > deadline:
-            for pid in (supervisor, child):
-                if _alive(pid):
-                    os.kill(pid, signal.SIGKILL)
+        late = time.monotonic() - deadline
+        if late > KILLED_SECONDS:  # in the kernel, and not ours to end
             return
+        if late > 0 and not killed:
+            killed = True
+            for pid in (supervisor, child):
+                with suppress(ProcessLookupError):
+                    if _alive(pid):
+                        os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
 
 

@@ -40,7 +40,7 @@ def alone(stories: Stories, lab: Lab, kubectl: Kubectl) -> Iterator[Kubectl]:
     """When all stories are told. Afterwards the server is again one whose clock is the machine's."""
     stories.wait()
     yield kubectl
-    hosts.stop_service(lab.host(0), services.SERVER)
+    hosts.stop_service(lab.host(0), services.SERVER, seconds=1)
     hosts.start_service(lab.host(0), services.server(lab.host(0)))
     wait_for_server(lab)
 
