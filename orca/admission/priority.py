@@ -15,6 +15,8 @@ class Priority:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._default_at = -1  # the change of classes that ``_default_class`` is of
+        self._default_class: Obj | None = None
 
     async def admit(self, attrs: Attributes) -> None:
         """Raises ApiError 403 for an unknown class or a number of the pod's own."""
@@ -61,8 +63,12 @@ class Priority:
         spec["priority"], spec["preemptionPolicy"] = value, policy
 
     def _default(self) -> Obj | None:
-        defaults = [one for one in self._cluster.peek_list(PRIORITYCLASSES) if one.get("globalDefault")]
-        return min(defaults, key=lambda one: one.get("value", 0), default=None)
+        change = self._cluster.last_change(PRIORITYCLASSES)
+        if change != self._default_at:
+            defaults = [one for one in self._cluster.peek_list(PRIORITYCLASSES) if one.get("globalDefault")]
+            self._default_class = min(defaults, key=lambda one: one.get("value", 0), default=None)
+            self._default_at = change
+        return self._default_class
 
 
 def _keep(pod: Obj, old: Obj) -> None:
