@@ -198,10 +198,7 @@ class Store:
             check_expected(resource, current, expected)
             if check is not None:
                 check(current.obj)
-            if also:
-                written = await self._ask(self._together(Write(key, None, current.revision), also))
-            else:
-                written = await self._ask(self._etcd.delete(key, current.revision))
+            written = await self._ask(self._commit(resource, Write(key, None, current.revision), also))
             if written.won:
                 self._learn(written)
                 return current.at(written.revision)
@@ -217,10 +214,7 @@ class Store:
         self._feed.expect(key, value, entry)
         written: Written | None = None
         try:
-            if also:
-                written = await self._ask(self._together(Write(key, value, revision), also))
-            else:
-                written = await self._ask(self._put_with_lease(resource, key, value, revision))
+            written = await self._ask(self._commit(resource, Write(key, value, revision), also))
         finally:
             if written is None or not written.won:
                 self._feed.unexpect(key, entry)
@@ -229,21 +223,21 @@ class Store:
             entry = self._feed.settle(key, value, written.revision, entry)
         return written, entry
 
-    async def _together(self, main: Write, also: Sequence[Also]) -> Written:
+    async def _commit(self, resource: Resource, main: Write, also: Sequence[Also]) -> Written:
         """One transaction. Raises Raced when `main` could have been written, but not one of `also`."""
-        writes = [main]
+        writes = [await self._leased(resource, main)]
         for one in also:
             value = encode(one.obj) if one.obj is not None else None
-            lease = await self._leases.lease(self._ttl(one.resource)) if one.resource.ttl and value else 0
-            writes.append(Write(key_of(one.resource, one.namespace, one.name), value, one.revision, lease))
+            beside = Write(key_of(one.resource, one.namespace, one.name), value, one.revision)
+            writes.append(await self._leased(one.resource, beside))
         try:
             done = await self._etcd.transact(writes)
         except EtcdError as error:
-            if not _lease_is_over(error):
+            if "lease not found" not in str(error):
                 raise
-            for one in also:
-                self._leases.forget(self._ttl(one.resource))
-            return await self._together(main, also)
+            for kind in (resource, *(one.resource for one in also)):
+                self._leases.forget(self._ttl(kind))
+            return await self._commit(resource, main, also)
         if done.won:
             return Written(True, done.revision, None)
         self._known = max(self._known, *(found.revision if found else 0 for found in done.current))
@@ -253,18 +247,10 @@ class Store:
                     raise Raced(one)
         return Written(False, done.revision, done.current[0])
 
-    async def _put_with_lease(self, resource: Resource, key: bytes, value: bytes, revision: int) -> Written:
-        if not resource.ttl:
-            return await self._etcd.put(key, value, revision)
-        ttl = self._ttl(resource)
-        lease = await self._leases.lease(ttl)
-        try:
-            return await self._etcd.put(key, value, revision, lease)
-        except EtcdError as error:
-            if not _lease_is_over(error):
-                raise
-        self._leases.forget(ttl)
-        return await self._etcd.put(key, value, revision, await self._leases.lease(ttl))
+    async def _leased(self, resource: Resource, write: Write) -> Write:
+        if not resource.ttl or write.value is None:
+            return write
+        return write._replace(lease=await self._leases.lease(self._ttl(resource)))
 
     def _ttl(self, resource: Resource) -> int:
         return self._lifetimes.get(resource.storage, resource.ttl or 0)
@@ -536,7 +522,3 @@ class Store:
             return await request
         except EtcdError as error:
             raise as_api_error(error) from error
-
-
-def _lease_is_over(error: EtcdError) -> bool:
-    return "lease not found" in str(error)
