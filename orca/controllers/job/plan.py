@@ -63,7 +63,8 @@ def plan(job: Obj, pods: Sequence[Obj], now: datetime, backoff: Backoff | None =
     found: list[Obj] = list((job.get("status") or {}).get("conditions") or ())
     started = (job.get("status") or {}).get("startTime")
     suspended = bool(job["spec"].get("suspend"))
-    if started is None and not suspended:
+    if started is None and (pods or not suspended):
+        # Pods tell of a start that nobody noted, as when a controller died: a job that ends must have one.
         started = format_time(now)
     verdict = ending.verdict(seen, found, started, now)
     if verdict is not None:
@@ -89,6 +90,8 @@ def plan(job: Obj, pods: Sequence[Obj], now: datetime, backoff: Backoff | None =
             last, told = ending.final(seen, verdict, now)
             found.append(last)
             made.events += told
+    if verdict is not None and started is None:
+        started = format_time(now)  # with nothing to do it may end while it is suspended
     made.status = _status(seen, made, found, started, uncounted)
     if verdict is not None and conditions.find(found, "Complete"):
         made.status["completionTime"] = format_time(now)

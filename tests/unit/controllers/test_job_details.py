@@ -56,6 +56,20 @@ def test_pods_that_a_success_made_superfluous_do_not_count() -> None:
     assert todo.status["uncountedTerminatedPods"] == {"failed": ["u2"]}
 
 
+def test_a_job_that_ends_has_started_even_if_it_is_suspended_and_nobody_noted_it() -> None:
+    # A controller made the pod and died before it wrote the status; then the job was suspended.
+    found = job(suspend=True, completions=1)
+    done = one_pod(1, phase="Succeeded")
+    for _ in range(3):
+        todo = plan(found, [done], LATER)
+        assert todo.status["startTime"] == format_time(LATER)
+        found = {**found, "status": todo.status}
+        done = {**done, "metadata": {**done["metadata"], "finalizers": []}}
+    assert conditions.find(todo.status["conditions"], "Complete")
+    assert plan(job(suspend=True, completions=0), [], LATER).status["startTime"] == format_time(LATER)
+    assert "startTime" not in plan(job(suspend=True), [], LATER).status
+
+
 def test_conditions_have_the_time_of_the_last_probe_and_keep_their_place() -> None:
     found = with_status(
         job(suspend=False), conditions=[{**interim("Suspended"), "reason": "JobSuspended"}, {"type": "X"}]
