@@ -131,7 +131,7 @@ def thirty(chance: random.Random) -> list[tuple[Resource, Obj]]:
     for number in range(3):
         made.append((DAEMONSETS, daemonset(SPACES[number % 2], f"daemon-{number}", surge=number == 1)))
     for number in range(6):
-        made.append((JOBS, job(SPACES[number % 2], f"job-{number}", chance, indexed=number % 3 != 0)))
+        made.append((JOBS, job(SPACES[number % 2], f"job-{number}", chance, indexed=number % 2 == 0)))
     for number, (policy, kept) in enumerate((("Allow", 0), ("Forbid", 1), ("Replace", 0))):
         made.append((CRONJOBS, cronjob(SPACES[number % 2], f"cron-{number}", policy, kept)))
     return made
