@@ -4,6 +4,7 @@ addresses of the namespace itself. Prints one line a question: who answered."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ ENDPOINTS = {
     "10.96.0.9": ("10.244.1.2", "10.244.1.3"),
     "fd00:96::9": ("fd00:244::2", "fd00:244::3"),
 }
+_source_ports = itertools.count(10001)
 WIRING = """
 ip link set lo up
 ip link add pods type bridge
@@ -60,6 +62,8 @@ async def ask(client: socket.socket) -> str:
 
 def client_to(ip: str, port: int) -> socket.socket:
     client = socket.socket(_family(ip), socket.SOCK_DGRAM)
+    # One that no client before had: the kernel remembers for a while who answered that one.
+    client.bind(("", next(_source_ports)))
     client.connect((ip, port))
     client.setblocking(False)
     return client
