@@ -28,6 +28,9 @@ from tests.api.chaos.world import (
 )
 from tests.support.placements import overfull
 
+UNNOTICED = 60.0
+"""Seconds for which a pod that somebody else has ended may be in the status of its set, by which rollouts go: nobody
+writes that while no server leads, and the next leader may look at the Deployment first."""
 HASHES = ("pod-template-hash", "controller-revision-hash")
 
 
@@ -132,7 +135,7 @@ class Rollouts:
             if controller_of(one) == owner
             for pod in world.pods_of(uid_of(one))
         )
-        lately = sum(at > change.at - LAG for at, _ in self._lost[owner])
+        lately = sum(at > change.at - UNNOTICED for at, _ in self._lost[owner])
         fewest = self._fewest.least(owner, change.at)
         if ready + lately < fewest:
             yield f"a ready pod is given up, which leaves {ready}; {fewest:.0f} are the fewest"
