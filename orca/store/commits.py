@@ -152,7 +152,8 @@ class Commits:
                 return
             # Refused because of one of them, perhaps: nothing was written, and the others are as good as before.
             for one in together:
-                await self._commit([one])
+                if not one.outcome.done():
+                    await self._commit([one])
         finally:
             for one in together:  # nobody waits for ever, also when this ends in a way it should not
                 one.fail(EtcdUnavailable("etcd: the request was broken off"))
@@ -169,6 +170,11 @@ class Commits:
         for one in together:
             one.fill(request.success.add().request_txn, place)
             place += len(one.writes)
+        put = next((write.key for one in together for write in one.writes if write.value is not None), None)
+        if put is not None:
+            # Never done, as nothing is compared out here. etcd counts what a transaction would take of its space
+            # without looking into others within it: one that seems to take none is let through when none is left.
+            request.failure.add().request_put.key = put
         answer = await self._send(request)
         place = 0
         for one, response in zip(together, answer.responses, strict=True):

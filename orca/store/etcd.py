@@ -48,6 +48,16 @@ _NOT_CONNECTED = (
     "connection attempt timed out",
 )
 """What gRPC says when it has no connection on which a request could have been sent."""
+_UNANSWERED = frozenset(
+    (
+        rpc.StatusCode.UNAVAILABLE,
+        rpc.StatusCode.DEADLINE_EXCEEDED,
+        rpc.StatusCode.CANCELLED,
+        rpc.StatusCode.INTERNAL,
+        rpc.StatusCode.UNKNOWN,
+    )
+)
+"""What does not tell whether a write has happened: no answer, or a stream that broke. What etcd refuses, it names."""
 
 
 def end_of(prefix: bytes) -> bytes:
@@ -286,7 +296,7 @@ def _translated(error: grpc.aio.AioRpcError) -> EtcdError:
     details = error.details() or ""
     if "compacted" in details:
         return EtcdCompacted()
-    if error.code() in (rpc.StatusCode.UNAVAILABLE, rpc.StatusCode.DEADLINE_EXCEEDED, rpc.StatusCode.CANCELLED):
+    if error.code() in _UNANSWERED:
         return EtcdUnavailable(f"etcd: {details}")
     return EtcdError(f"etcd: {error.code().name}: {details}")
 

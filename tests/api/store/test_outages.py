@@ -170,5 +170,13 @@ async def test_without_space_left() -> None:
             with pytest.raises(ApiError) as gone:
                 await later.get(CONFIGMAPS, "default", "c0")
             assert gone.value.code == 404
+            # Nor do writes get in that share a transaction, and those of deletions do.
+            outcomes = await asyncio.gather(
+                *(later.create(CONFIGMAPS, config(f"small-{number}")) for number in range(3)),
+                *(later.delete(CONFIGMAPS, "default", f"c{number}") for number in (1, 2)),
+                return_exceptions=True,
+            )
+            assert ["database space exceeded" in str(one) for one in outcomes] == [True] * 3 + [False] * 2
+            assert not {entry.name for entry in (await later.list(CONFIGMAPS)).entries} & {"small-0", "c1", "c2"}
         finally:
             await later.close()

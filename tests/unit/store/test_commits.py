@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from aetcd import rpc
 from hypothesis import given
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from orca.store import commits, revisions
 from orca.store.commits import Commits, pair_of
+from orca.store.etcd import Etcd
 from orca.store.fence import Fence, behind
 from orca.store.outcomes import EtcdError, EtcdFenced, EtcdUnavailable, Transacted, Write
 
@@ -228,6 +231,51 @@ async def test_who_gave_up_before_it_was_sent_writes_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert set(etcd.stored) <= {b"/a", b"/b"}
+
+
+async def test_who_gave_up_is_not_tried_again_alone() -> None:
+    etcd = FakeEtcd(refuses=b"bad", held=asyncio.Event())
+    made = Commits(etcd.send)
+    groups = [[Write(b"/a", b"{}", 0)], [Write(b"/b", b"bad", 0)], [Write(b"/c", b"{}", 0)]]
+    first, bad, last = [asyncio.create_task(made.commit(one)) for one in groups]
+    while not etcd.asked:  # noqa: ASYNC110 - turns of the loop
+        await asyncio.sleep(0)
+    first.cancel()
+    etcd.held.set()
+    assert (await last).won
+    await asyncio.wait({first, bad})
+    assert set(etcd.stored) == {b"/c"}
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "known"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed", False),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", False),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2", False),
+        (grpc.StatusCode.UNKNOWN, "Stream removed", False),
+        (grpc.StatusCode.NOT_FOUND, "etcdserver: requested lease not found", True),
+        (grpc.StatusCode.INVALID_ARGUMENT, "etcdserver: request is too large", True),
+    ],
+)
+async def test_only_what_etcd_refused_is_tried_again(code: grpc.StatusCode, details: str, known: bool) -> None:
+    """A connection that breaks, however gRPC names it, tells nothing of what was written: a second try would find the
+    first in its way."""
+    sent: list[Any] = []
+
+    async def txn(request: Any, timeout: float) -> Any:
+        sent.append(request)
+        raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+    etcd = Etcd("127.0.0.1:1")
+    etcd._members = SimpleNamespace(pick=lambda: SimpleNamespace(kv=SimpleNamespace(Txn=txn)))  # type: ignore[assignment]
+    fence = Fence(b"/term", 32)
+    with behind(fence):
+        led = asyncio.create_task(etcd.put(b"/led", b"{}", 0))
+    found = await asyncio.gather(led, etcd.put(b"/a", b"{}", 0), return_exceptions=True)
+    assert [isinstance(one, EtcdUnavailable) for one in found] == [not known] * 2
+    assert len(sent) == (3 if known else 1)
+    assert bool(fence.why) is not known
 
 
 def test_blanks_tell_the_place() -> None:
