@@ -7,7 +7,7 @@ transport are translated here, once, by what the caller should do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from operator import attrgetter
 from time import perf_counter
@@ -33,6 +33,8 @@ from orca.store.timing import Times
 
 CALL_SECONDS = 5.0
 PAGE = 1000
+_ALL = b"\0"
+"""From and to there: every key."""
 Method = Callable[[Member], Callable[..., Awaitable[Any]]]
 _RANGE: Method = attrgetter("kv.Range")
 _TXN: Method = attrgetter("kv.Txn")
@@ -119,31 +121,49 @@ class Etcd:
     ) -> AsyncIterator[tuple[list[KeyValue], int]]:
         """(values, revision) of [start, end) at one revision: the one given or, for 0, that of the first page.
         Raises EtcdCompacted."""
-        transaction = revisions.transaction_of(revision)
+        transaction = _state_at(revision)
+        later = await self._later(start, end, revision)
         while True:
             request = rpc.RangeRequest(key=start, range_end=end, limit=page, revision=transaction)
             answer = await self._timed("list", start, _RANGE, request, 30)
             transaction = transaction or answer.header.revision
             revision = revision or revisions.through(transaction)
             found = [pair_of(pair) for pair in answer.kvs]
-            yield [was for pair in found if (was := await self._back(pair, revision)) is not None], revision
+            following = found[-1].key + b"\0" if answer.more else end
+            yield _without(found, later, start, following) if later else found, revision
             if not answer.more:
                 return
-            start = found[-1].key + b"\0"
-
-    async def _back(self, pair: KeyValue, revision: int) -> KeyValue | None:
-        """What was there at `revision`, if `pair` was written later in the same transaction."""
-        if pair.revision <= revision:
-            return pair
-        before = revisions.transaction_of(revision) - 1
-        answer = await self._call(_RANGE, rpc.RangeRequest(key=pair.key, revision=before))
-        return pair_of(answer.kvs[0]) if answer.kvs else None
+            start = following
 
     async def count(self, start: bytes, end: bytes, revision: int) -> int:
         """How many keys there were in [start, end) at `revision`. Raises EtcdCompacted."""
-        transaction = revisions.transaction_of(revision)
-        request = rpc.RangeRequest(key=start, range_end=end, revision=transaction, count_only=True)
+        request = rpc.RangeRequest(key=start, range_end=end, revision=_state_at(revision), count_only=True)
+        later = await self._later(start, end, revision)
         found: int = (await self._call(_RANGE, request)).count
+        gone = sum(1 for one in later.values() if one.value is None)
+        return found + gone - sum(1 for one in later.values() if one.created)
+
+    async def _later(self, start: bytes, end: bytes, revision: int) -> dict[bytes, Seen]:
+        """What was done in [start, end) after `revision` in the transaction that it is in the middle of, which etcd
+        tells only to watches. Raises EtcdCompacted."""
+        found: dict[bytes, Seen] = {}
+        if not revision or revision == revisions.complete(revision):
+            return found
+        transaction = revisions.transaction_of(revision)
+        # All keys, because there is something to tell of every transaction then; plain values, as `pages` reads them.
+        watch = Etcd.watch(self, _ALL, _ALL, revisions.at(transaction), previous=True)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                batch = await anext(watch)
+        except TimeoutError as error:
+            raise EtcdUnavailable(f"etcd: nothing was heard of revision {transaction}") from error
+        finally:
+            await watch.aclose()
+        for one in batch:
+            if revision < one.revision <= revisions.through(transaction) and start <= one.key < end:
+                if one.previous is None and not one.created:
+                    raise EtcdCompacted
+                found[one.key] = one
         return found
 
     # --- writing -----------------------------------------------------------------------------------------------------
@@ -204,7 +224,7 @@ class Etcd:
 
     async def watch(
         self, start: bytes, end: bytes, since: int, *, previous: bool = False, opened: Callable[[], None] | None = None
-    ) -> AsyncIterator[list[Seen]]:
+    ) -> AsyncGenerator[list[Seen], None]:
         """Batches of events from revision `since` on, for ever; `opened` is called when etcd has confirmed the watch.
         Raises EtcdCompacted or EtcdUnavailable."""
         first = max(revisions.transaction_of(since), 1)
@@ -277,6 +297,20 @@ class Etcd:
                 if not _never_sent(error) or loop.time() + 0.1 > deadline:
                     raise _translated(error) from error
             await asyncio.sleep(0.05)
+
+
+def _state_at(revision: int) -> int:
+    """etcd's revision with the state at ours, 0 for the newest. Raises EtcdCompacted for one before etcd's first."""
+    transaction = revisions.transaction_of(revision)
+    if revision and not transaction:
+        raise EtcdCompacted
+    return transaction
+
+
+def _without(found: list[KeyValue], later: dict[bytes, Seen], start: bytes, end: bytes) -> list[KeyValue]:
+    """`found`, which is all there is in [start, end), as it was before `later`."""
+    before = [one.previous for one in later.values() if one.previous is not None and start <= one.key < end]
+    return sorted([pair for pair in found if pair.key not in later] + before, key=attrgetter("key"))
 
 
 def _alone(done: Transacted) -> Written:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from orca.store.channels import EtcdTls
 from orca.store.encryption.transform import Transforms
@@ -35,7 +35,7 @@ class SealedEtcd(Etcd):
 
     async def watch(
         self, start: bytes, end: bytes, since: int, *, previous: bool = False, opened: Callable[[], None] | None = None
-    ) -> AsyncIterator[list[Seen]]:
+    ) -> AsyncGenerator[list[Seen], None]:
         async for batch in super().watch(start, end, since, previous=previous, opened=opened):
             yield [self._seen(one) for one in batch]
 

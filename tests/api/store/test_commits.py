@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from orca.store import revisions
 from orca.store.etcd import Etcd, end_of
-from orca.store.outcomes import EtcdError, Transacted, Write
+from orca.store.outcomes import EtcdCompacted, EtcdError, KeyValue, Transacted, Write
 from tests.support.etcd import PrivateEtcd
 
 PREFIX = b"/registry/shared/"
@@ -72,5 +74,29 @@ async def test_shared_transactions(etcd: PrivateEtcd) -> None:
             break
         async for pairs, _ in connection.pages(PREFIX, end_of(PREFIX), middle):
             assert max(pair.revision for pair in pairs) == middle
+
+        # What was deleted after that revision was there, and what was made after it was not.
+        gone, _ = await connection.get(PREFIX + b"many-5")
+        assert gone
+        groups = [
+            [Write(PREFIX + b"first", b"{}", 0)],
+            [Write(gone.key, None, gone.revision)],
+            [Write(PREFIX + b"last", b"{}", 0)],
+        ]
+        first, deleted, last = [done.revision for done in await asyncio.gather(*map(write, groups))]
+        assert last - first == 2
+        names = {gone.key, PREFIX + b"first", PREFIX + b"last"}
+        for revision, there in ((first, names - {PREFIX + b"last"}), (deleted, {PREFIX + b"first"})):
+            listed: list[KeyValue] = []
+            async for pairs, _ in connection.pages(PREFIX, end_of(PREFIX), revision, 10):
+                listed += pairs
+            assert {pair.key for pair in listed} & names == there
+            assert [pair.key for pair in listed] == sorted(pair.key for pair in listed)
+            assert gone in listed or gone.key not in there
+            assert await connection.count(PREFIX, end_of(PREFIX), revision) == len(listed)
+        with pytest.raises(EtcdCompacted):  # etcd begins with its revision 1; 0 means the newest to it
+            await connection.count(PREFIX, end_of(PREFIX), 5)
+        with pytest.raises(EtcdCompacted):
+            await anext(connection.pages(PREFIX, end_of(PREFIX), 5))
     finally:
         await connection.close()
