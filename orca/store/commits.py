@@ -41,6 +41,12 @@ class _Wanted:
         self.fence = FENCE.get()
         self.size = sum(len(one.value) for one in writes if one.value is not None)
 
+    def wanted(self) -> bool:
+        """Whether it is to be written still: nothing is once the term is known to be over, whatever etcd knows."""
+        if self.fence is not None and self.fence.why:
+            self.fail(EtcdFenced(f"this server does not lead any more: {self.fence}"))
+        return not self.outcome.done()
+
     def fill(self, request: Any, place: int) -> None:
         """Make `request` ours, the first write at `place`. Messages are filled where they are: made from others, they
         would be copied each time."""
@@ -79,7 +85,7 @@ class _Wanted:
             current = [pair_of(kvs[0]) if kvs else None for kvs in told]
             if self.fence is not None and self._met(current):
                 self.fence.end("another one has begun")
-                self.fail(EtcdFenced(f"this server does not lead any more: {self.fence}"))
+                self.wanted()
                 return
             found = Transacted(False, revisions.at(transaction), current)
         if not self.outcome.done():
@@ -121,7 +127,7 @@ class Commits:
 
     def _begin(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for together in _shared([one for one in waiting if not one.outcome.done()]):
+        for together in _shared([one for one in waiting if one.wanted()]):
             task = asyncio.create_task(self._commit(together))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
@@ -152,7 +158,7 @@ class Commits:
                 return
             # Refused because of one of them, perhaps: nothing was written, and the others are as good as before.
             for one in together:
-                if not one.outcome.done():
+                if one.wanted():
                     await self._commit([one])
         finally:
             for one in together:  # nobody waits for ever, also when this ends in a way it should not

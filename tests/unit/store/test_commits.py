@@ -183,6 +183,26 @@ async def test_a_fence_stops_only_those_behind_it() -> None:
     assert etcd.sizes[-1] == 3
 
 
+async def test_nothing_is_written_once_a_term_is_known_to_be_over() -> None:
+    """Who got no answer may try again before the leader's work is cancelled: the first try may have happened."""
+    etcd = FakeEtcd(silent=True)
+    made = Commits(etcd.send)
+    fence = Fence(b"/term", 0)  # as etcd has it
+
+    async def work() -> None:
+        with pytest.raises(EtcdUnavailable):
+            await made.commit([Write(b"/first", b"{}", 0)])
+        etcd.silent = False
+        with pytest.raises(EtcdFenced):
+            await made.commit([Write(b"/second", b"{}", 0)])
+
+    with behind(fence):
+        led = asyncio.create_task(work())
+    await led
+    assert etcd.stored == {}
+    assert (await made.commit([Write(b"/of-a-client", b"{}", 0)])).won
+
+
 async def test_large_values_do_not_share() -> None:
     etcd = FakeEtcd()
     large = b'"' + b"x" * (commits.BYTES // 2) + b'"'
