@@ -123,6 +123,7 @@ class Chain:
         self._of: dict[tuple[Resource | None, str], tuple[Steps, Steps]] = {}
         self.times: dict[tuple[str, str, bool], list[float]] = {}
         """(step, operation, rejected) -> [how often, seconds in all]"""
+        self._asking = tuple(plugin.asks for plugin in plugins if hasattr(plugin, "asks"))
         self._guard: Any = None  # the one plugin that keeps account of what is written
         for plugin in plugins:
             if hasattr(plugin, "guard"):
@@ -172,6 +173,10 @@ class Chain:
             again.running = True
             for admit in steps:
                 await admit(attrs)
+
+    def asks_others(self, attrs: Attributes) -> bool:
+        """Whether somebody outside of this process may be asked, who may take his time."""
+        return any(asks(attrs) for asks in self._asking)
 
     async def validate(self, attrs: Attributes) -> None:
         """Let every plugin refuse the final object. Raises ApiError."""

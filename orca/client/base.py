@@ -187,14 +187,17 @@ class Client(ABC):
     async def create_sub(self, resource: Resource, name: str, namespace: str, subresource: str, body: Obj) -> Obj:
         """POST to a subresource: binding, eviction, token."""
 
-    async def bind(self, binding: Obj, event: Obj | None = None) -> None:
+    async def bind(self, binding: Obj, event: Obj | None = None) -> bool:
         """Give a pod, the binding's namesake, to its ``target``, and tell it by ``event``: with the very write that
-        binds where the transport can, else after it and at best effort. ApiError as for `create_sub`."""
+        binds where the transport can, else after it. False when it could not be told, or not at once: then it is left
+        to the caller. ApiError as for `create_sub`."""
         metadata = binding["metadata"]
         await self.create_sub(PODS, metadata["name"], metadata["namespace"], "binding", binding)
         if event is not None:
             with suppress(ApiError):
                 await self.create(EVENTS, event)
+                return True
+        return False
 
     async def mark(self, pod: Obj, condition: Obj, *, nominated: str | None = None) -> None:
         """Set one condition of exactly this pod (of which at least name, namespace and uid are known), and with

@@ -138,8 +138,8 @@ class LocalClient(Client):
     async def create_sub(self, resource: Resource, name: str, namespace: str, subresource: str, body: Obj) -> Obj:
         return await self._verbs.create_sub(self._call(), resource, name, namespace, subresource, thaw(body))
 
-    async def bind(self, binding: Obj, event: Obj | None = None) -> None:
-        await self._verbs.bind(self._call(), binding, event)
+    async def bind(self, binding: Obj, event: Obj | None = None) -> bool:
+        return await self._verbs.bind(self._call(), binding, event)
 
     async def mark(self, pod: Obj, condition: Obj, *, nominated: str | None = None) -> None:
         await self._verbs.mark(self._call(), pod["metadata"], condition, nominated)

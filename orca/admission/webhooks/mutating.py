@@ -29,6 +29,10 @@ class MutatingWebhooks:
         self._shared = shared
         self._configured = ConfiguredHooks(shared.cluster, shared.table, MUTATINGWEBHOOKCONFIGURATIONS)
 
+    def asks(self, attrs: Attributes) -> bool:
+        """Whether a hook may be called for this request."""
+        return bool(self._configured.candidates(attrs))
+
     async def admit(self, attrs: Attributes) -> None:
         """Call what is configured for this request."""
         candidates = self._configured.candidates(attrs)

@@ -22,6 +22,10 @@ class ValidatingWebhooks:
         self._shared = shared
         self._configured = ConfiguredHooks(shared.cluster, shared.table, VALIDATINGWEBHOOKCONFIGURATIONS)
 
+    def asks(self, attrs: Attributes) -> bool:
+        """Whether a hook may be called for this request."""
+        return bool(self._configured.candidates(attrs))
+
     async def validate(self, attrs: Attributes) -> None:
         """Call what is configured for this request."""
         candidates = self._configured.candidates(attrs)

@@ -191,10 +191,10 @@ class Verbs:
         """Apply replicas."""
         return await scaling.apply_scale(self.core, call, resource, space, object_name, body, duplicates)
 
-    async def bind(self, call: Call, binding: Obj, event: Obj | None) -> None:
-        """A binding that one of our own components made, with the event that tells of it."""
+    async def bind(self, call: Call, binding: Obj, event: Obj | None) -> bool:
+        """A binding that one of our own components made, and whether the event that tells of it was written, too."""
         metadata = binding["metadata"]
-        await pods.bind(self.core, call, metadata["namespace"], metadata["name"], binding, event)
+        return await pods.bind_telling(self.core, call, metadata["namespace"], metadata["name"], binding, event)
 
     async def mark(self, call: Call, pod: Obj, condition: Obj, nominated: str | None) -> None:
         """What one of our own components has to say of a pod, of which ``pod`` is metadata."""

@@ -37,9 +37,15 @@ _MOST_DISRUPTED = 2000
 """Evictions that the budget's controller may be behind with."""
 
 
-async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj, event: Obj | None = None) -> Obj:
-    """Give the pod to ``target.name``; an ``event`` that tells of it, which becomes ours, is written in the same
-    transaction, unless it may not be written. Raises ApiError 404, 409 when it has a node or is going, 422."""
+async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj) -> Obj:
+    """Give the pod to ``target.name``. Raises ApiError 404, 409 when it has a node or is going, 422."""
+    await bind_telling(core, call, space, pod_name, body, None)
+    return _SUCCESS
+
+
+async def bind_telling(core: Core, call: Call, space: str, pod_name: str, body: Obj, event: Obj | None) -> bool:
+    """As :func:`bind`; an ``event`` that tells of it, which becomes ours, is written in the same transaction if that
+    can be done at once. Answers whether it was."""
     target = body.get("target") or {}
     node = target.get("name") or ""
     problems: list[FieldError] = []
@@ -61,9 +67,11 @@ async def bind(core: Core, call: Call, space: str, pod_name: str, body: Obj, eve
 
     if call.dry_run:
         change((await core.read(PODS, space, pod_name)).obj)
-    elif event is None or not await _told(core, call, space, pod_name, change, event):
-        await core.store.update(PODS, space, pod_name, change)
-    return _SUCCESS
+        return False
+    if event is not None and await _told(core, call, space, pod_name, change, event):
+        return True
+    await core.store.update(PODS, space, pod_name, change)
+    return False
 
 
 async def _told(core: Core, call: Call, space: str, pod_name: str, change: Callable[[Obj], Obj], event: Obj) -> bool:
@@ -71,6 +79,8 @@ async def _told(core: Core, call: Call, space: str, pod_name: str, change: Calla
     Raises ApiError 404, 409 on the pod's."""
     if len(name(event)) > _LONGEST_NAME:
         return False
+    if core.admission.asks_others(core.attributes(call, "CREATE", EVENTS, space, name(event), event, None)):
+        return False  # a pod does not wait for webhooks that have something to say of its event
     try:
         attributes = await composed(core, call, EVENTS, space, event)
     except ApiError:
