@@ -379,9 +379,9 @@ class Scheduler:
             "metadata": {"name": name(pod), "namespace": namespace(pod), "uid": uid(pod)},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
-        told = f"Successfully assigned {key(pod)} to {node}"
+        message = f"Successfully assigned {key(pod)} to {node}"
         try:
-            await self._client.bind(binding, self._events(pod).new(pod, "Normal", "Scheduled", told))
+            told = await self._client.bind(binding, self._events(pod).new(pod, "Normal", "Scheduled", message))
         except ApiError as error:
             self._unassume(pod)
             if not is_not_found(error):
@@ -396,6 +396,8 @@ class Scheduler:
         # From here on the watch confirms it; until then it stays assumed.
         self.queue.remove(uid(pod))
         self._nominations.drop(uid(pod))
+        if not told:
+            self._events(pod).event(pod, "Normal", "Scheduled", message)
 
     def _unassume(self, pod: Obj) -> None:
         if self._assumed.pop(uid(pod), None) is not None:
