@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from orca.api.builtin import NODES, PODS
 from orca.api.errors import ApiError, is_conflict, is_not_found
@@ -64,7 +63,8 @@ class PodGarbageCollector(Controller):
         super().__init__(context)
         self._pods = self.caches.of(PODS)
         self._nodes = self.caches.of(NODES)
-        self._missing: dict[str, datetime] = {}
+        self._missing: dict[str, float] = {}
+        """Since when (monotonic) a node has been missing: no pod is lost because somebody set the clock."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -84,12 +84,12 @@ class PodGarbageCollector(Controller):
 
     async def _gone_nodes(self, used: Iterable[str]) -> set[str]:
         """Nodes that have been missing for the quarantine and that the server does not know either."""
-        now = self.clock.now()
+        now = self.clock.monotonic()
         missing = {node for node in used if self._nodes.get(node) is None}
         self._missing = {node: self._missing.get(node, now) for node in missing}
         gone = set()
         for node, since in self._missing.items():
-            if now - since < timedelta(seconds=QUARANTINE):
+            if now - since < QUARANTINE:
                 continue
             try:
                 await self.client.get(NODES, node)

@@ -113,7 +113,7 @@ class ServiceAllocator:
         findings = judge(
             self._store.peek_list(SERVICES),
             {row: self._store.peek_list(row) for row in (IPADDRESSES, NODE_PORTS)},
-            networks=self.networks(),
+            networks=self._ranges(usable=False),
             ports=self._ports,
             now=self._clock.now(),
         )
@@ -207,14 +207,17 @@ class ServiceAllocator:
     def networks(self) -> list[Network]:
         """Where addresses may come from now: the own ranges, then those of ServiceCIDRs of their families that are
         ready and not being deleted."""
+        return [one for one in self._ranges(usable=True) if f"IPv{one.version}" in self.families]
+
+    def _ranges(self, *, usable: bool) -> list[Network]:
+        """The own ranges, then those of ServiceCIDRs: of the ``usable`` ones, or of all, for what a Service has of a
+        range that gives out no more is still well had."""
         found = list(self.own)
         for cidr in self._store.peek_list(SERVICECIDRS):
-            if is_terminating(cidr) or not _is_ready(cidr):
+            if usable and (is_terminating(cidr) or not _is_ready(cidr)):
                 continue
-            for text in cidr["spec"].get("cidrs") or ():
-                network = ipaddress.ip_network(text)
-                if f"IPv{network.version}" in self.families and network not in found:
-                    found.append(network)
+            networks = map(ipaddress.ip_network, cidr["spec"].get("cidrs") or ())
+            found += [network for network in networks if network not in found]
         return found
 
     def _free_address(self, family: str) -> str:

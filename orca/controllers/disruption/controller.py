@@ -187,7 +187,9 @@ class DisruptionController(Controller):
             if is_not_found(error):
                 return None
             raise
-        return Scale(uid(scale), replicas_of(scale)) if uid(scale) == reference["uid"] else None
+        # Of a Scale, unlike of our own kinds, a count that is left out is none.
+        wanted = int((scale.get("spec") or {}).get("replicas") or 0)
+        return Scale(uid(scale), wanted) if uid(scale) == reference["uid"] else None
 
 
 def _as_pod(pod: Obj) -> Obj:

@@ -139,3 +139,21 @@ async def test_nothing_may_go_while_the_server_does_not_answer() -> None:
         status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
         assert status["disruptionsAllowed"] == 0
         assert status["conditions"][0]["message"] == "out of order"
+
+
+async def test_a_scale_that_leaves_its_count_out_wants_none() -> None:
+    """As the API shows one of a custom workload that was scaled to zero."""
+    async with running_one(DisruptionController) as (cluster, controller):
+        ask = controller.client.get
+
+        async def get(*arguments: Any, **options: Any) -> Obj:
+            if options.get("subresource") == "scale":
+                return {"metadata": {"name": "web", "uid": "custom"}, "spec": {}, "status": {"replicas": 1}}
+            return await ask(*arguments, **options)  # type: ignore[no-any-return]
+
+        controller.client.get = get
+        cluster.api.seed(PODS, pod("p0", owner="custom", kind="Deployment"))
+        cluster.api.seed(PODDISRUPTIONBUDGETS, budget(maxUnavailable=0))
+        await cluster.settle(1)
+        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
+        assert (status["expectedPods"], status["desiredHealthy"]) == (0, 0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orca.api.builtin import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
 from orca.api.finalizers import VOLUME_CONTENT
 from orca.api.objects import Obj, finalizers
-from orca.api.volumes import LOCAL_PATH, NFS_SUBDIR, RECLAIM_ON, best_match, refers_to
+from orca.api.volumes import LOCAL_PATH, NFS_SUBDIR, PROVISIONED_BY, RECLAIM_ON, best_match, refers_to
 from orca.controllers.persistentvolume.provisioning import ProvisioningError, provision
 from orca.controllers.persistentvolume.volumes import choose_host
 from tests.unit.controllers.support import Cluster, pod, running
@@ -242,6 +242,28 @@ async def test_a_volume_that_is_deleted_first_waits_until_it_is_empty() -> None:
         await cluster.api.patch(PERSISTENTVOLUMES, made, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
         await cluster.settle(1)
         assert cluster.api.objects(PERSISTENTVOLUMES) == []
+
+
+async def test_a_volume_that_was_taken_from_its_claim_by_hand_can_be_deleted() -> None:
+    async with running(host=False) as cluster:
+        kept = volume(persistentVolumeReclaimPolicy="Delete")
+        kept["metadata"]["annotations"] = {PROVISIONED_BY: LOCAL_PATH}
+        cluster.api.seed(PERSISTENTVOLUMES, kept)
+        await cluster.settle(1)
+        found = await pv(cluster, "pv")
+        assert VOLUME_CONTENT in finalizers(found)
+        assert found["status"]["phase"] == "Available"
+        await cluster.api.delete(PERSISTENTVOLUMES, "pv")
+        await cluster.settle(1)
+        assert cluster.api.objects(PERSISTENTVOLUMES) == []
+        # Of a volume that somebody else made, with a finalizer of the same name, somebody else lets go.
+        others = volume("others", persistentVolumeReclaimPolicy="Delete")
+        others["metadata"] |= {"annotations": {PROVISIONED_BY: "example.com/disks"}, "finalizers": [VOLUME_CONTENT]}
+        cluster.api.seed(PERSISTENTVOLUMES, others)
+        await cluster.settle(1)
+        await cluster.api.delete(PERSISTENTVOLUMES, "others")
+        await cluster.settle(1)
+        assert finalizers(await pv(cluster, "others")) == [VOLUME_CONTENT]
 
 
 def test_volumes_are_removed_by_all_hosts_in_turn() -> None:

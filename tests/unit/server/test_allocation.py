@@ -1,15 +1,17 @@
 """Addresses and ports of Services: by the families of the cluster, and through changes of type and of families."""
 
 from copy import deepcopy
+from ipaddress import ip_network
 
 import pytest
 
 from orca.api import strategy
-from orca.api.builtin import SERVICES
+from orca.api.builtin import IPADDRESSES, SERVICECIDRS, SERVICES
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.server.allocation import ServiceAllocator
 from orca.server.holdings import NODE_PORTS
+from orca.server.repair import Finding
 from tests.unit.auth.fakes import Reader, made
 
 DUAL = "10.96.0.0/16,fd00:96::/108"
@@ -243,3 +245,19 @@ def test_the_lower_part_of_ranges_is_left_to_people_who_choose():
         first, second = spec["clusterIPs"]
         assert not first.startswith("10.96.0.")
         assert int(second.rpartition(":")[2] or "0", 16) > 256 or second.count(":") > 3
+
+
+async def test_addresses_of_a_range_that_gives_out_no_more_are_well_had() -> None:
+    cluster = Cluster("10.96.0.0/16")
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    going = made("networking.k8s.io/v1", "ServiceCIDR", "old", spec={"cidrs": ["10.97.0.0/24"]}, status=ready)
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cluster.reader.put(SERVICECIDRS, going)
+    service = made("v1", "Service", "s", "d", spec={"clusterIPs": ["10.97.0.1"], "clusterIP": "10.97.0.1"})
+    cluster.reader.put(SERVICES, service)
+    (holder,) = cluster.services.claims(service, None)
+    cluster.reader.put(IPADDRESSES, holder.obj)
+    told: list[Finding] = []
+    await cluster.services.repair(told.append)
+    assert told == []
+    assert cluster.services.networks() == [ip_network("10.96.0.0/16")]
