@@ -24,12 +24,12 @@ class Hints:
         self._snapshot = snapshot
         self._profiles = profiles
 
-    def node(self, pod: Obj, node: str) -> bool:
+    def node(self, pod: Obj, rules: frozenset[str], node: str) -> bool:
         """A node came or changed."""
         task = Task.of(pod)
         if self._looks_around(task) or pod["spec"].get("volumes"):
             return True
-        return self._room(task, node, only_pods=False)
+        return self._room(task, rules, node, only_pods=False)
 
     def gone(self, pod: Obj, rules: frozenset[str], placed: Placed) -> bool:
         """A pod has gone from its node."""
@@ -40,13 +40,15 @@ class Hints:
         if "PodTopologySpread" in rules and self._spread_over(task, placed):
             return True
         if "InterPodAffinity" in rules:
-            if any(meets(self._snapshot, term, placed) for term in task.shape.anti_affinity):
+            # Of those it needs the first of its kind may be anywhere, once the last other is gone.
+            about = task.shape.anti_affinity + task.shape.affinity
+            if any(meets(self._snapshot, term, placed) for term in about):
                 return True
             for term in placed.shape.anti_affinity:
                 if term.selector.matches(task.labels) and self._snapshot.concerns(term, task.namespace):
                     return True
         around = self._looks_around(task) or bool(task.pod["spec"].get("volumes"))
-        return self._room(task, placed.node, only_pods=around)
+        return self._room(task, rules, placed.node, only_pods=around)
 
     def joined(self, pod: Obj, rules: frozenset[str], placed: Placed) -> bool:
         """A pod came to a node, or has other labels."""
@@ -68,8 +70,11 @@ class Hints:
             placed.namespace == task.namespace and any(one.selector.matches(placed.labels) for one in task.shape.spread)
         )
 
-    def _room(self, task: Task, node: str, *, only_pods: bool) -> bool:
-        """Whether the pod fits on the node, or would without pods of lower priority."""
+    def _room(self, task: Task, rules: frozenset[str], node: str, *, only_pods: bool) -> bool:
+        """Whether the pod fits on the node, or would without pods of lower priority.
+
+        Who it is does not count unless that was against it before: the answer is for all pods of its shape.
+        """
         slot = self._snapshot.slots.get(node)
         if slot is None:
             return False
@@ -80,6 +85,8 @@ class Hints:
         full = False
         for rule in self._profile(task.pod).filters:
             if only_pods and rule.name not in BY_PODS:
+                continue
+            if rule.name == "InterPodAffinity" and rule.name not in rules:
                 continue
             if not rule.allows(task, self._snapshot, slot):
                 if rule.name not in BY_PODS and rule.name != "InterPodAffinity":

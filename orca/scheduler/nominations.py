@@ -35,18 +35,19 @@ class Nominations:
         self._by_priority.setdefault(_priority(pod), set()).add(uid(pod))
         self._snapshot.place(pod, node, awaited=True)
 
-    def drop(self, pod_uid: str) -> None:
-        """It came, or is gone, or needs that room no longer."""
+    def drop(self, pod_uid: str) -> Placed | None:
+        """It came, or is gone, or needs that room no longer. Answers the room that was kept till now."""
         found = self._pods.pop(pod_uid, None)
         if found is None:
-            return
+            return None
         alike = self._by_priority[_priority(found[0])]
         alike.discard(pod_uid)
         if not alike:
             del self._by_priority[_priority(found[0])]
         placed = self._snapshot.placed.get(pod_uid)
         if placed is not None and placed.awaited:
-            self._snapshot.remove(pod_uid)
+            return self._snapshot.remove(pod_uid)
+        return None
 
     def less_important(self, node: str, priority: int) -> list[Obj]:
         """Those awaited on a node that have to make way for a pod of this priority."""

@@ -17,7 +17,7 @@ from orca.scheduler.decision import Decision
 from orca.scheduler.filters import Task
 from orca.scheduler.profile import DEFAULT, TRIED, Profile
 from orca.scheduler.shape import Shape
-from orca.scheduler.snapshot import ANTI, Placed, Rows, Snapshot
+from orca.scheduler.snapshot import Placed, Rows, Snapshot
 
 HELPLESS = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
@@ -50,9 +50,9 @@ class _Victims:
 
 Known = dict[int, tuple[int, _Victims | None]]
 """Row -> (its generation, who would go there)."""
-Answers = dict[tuple[Shape, int], Known]
-"""Of pods that look at nothing but the node itself, by shape and priority: a pod after pod of the same shape is then
-compared without trying every node again."""
+Answers = dict[tuple[Shape, int, Profile], Known]
+"""Of pods that look at nothing but the node itself, by shape, priority and profile: a pod after pod of the same shape
+is then compared without trying every node again."""
 
 
 def find(
@@ -76,10 +76,10 @@ def find(
     args = profile.preemption or TRIED
     wanted = args.candidates(len(hopeful))
     known: Known = {}
-    if answers is not None and _is_local(task, snapshot):
+    if answers is not None and _is_local(task, snapshot, profile):
         if len(answers) >= ANSWERS:
             answers.clear()
-        known = answers.setdefault((task.shape, priority), known)
+        known = answers.setdefault((task.shape, priority, profile), known)
     generation, names = snapshot.generation, decision.names
     best: _Victims | None = None
     where = ""
@@ -105,12 +105,10 @@ def find(
     return Preemption(message=f"0/{decision.nodes} nodes are available: {', '.join(listed)}.")
 
 
-def _is_local(task: Task, snapshot: Snapshot) -> bool:
+def _is_local(task: Task, snapshot: Snapshot, profile: Profile) -> bool:
     """Whether what runs on other nodes is nothing to the pod."""
-    shape = task.shape
-    if shape.affinity or shape.anti_affinity or shape.spread or task.default_selector is not None:
-        return False
-    return not task.pod["spec"].get("volumes") and not snapshot.terms_about(ANTI, task.namespace, task.labels)
+    rules, _ = profile.around
+    return not any(rule.concerns(task, snapshot) for rule in rules)
 
 
 def _in_turn(rows: Rows, turn: int, at_first: int) -> Iterator[int]:

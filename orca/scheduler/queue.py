@@ -79,6 +79,9 @@ class SchedulingQueue:
     def __len__(self) -> int:
         return len(self._known)
 
+    def __contains__(self, pod_uid: str) -> bool:
+        return pod_uid in self._known
+
     def add(self, pod: Obj) -> None:
         """Takes a new pod, or the newer state of one that waits; a changed one that is parked is tried again."""
         waiting = self._known.get(uid(pod))

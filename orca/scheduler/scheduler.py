@@ -135,9 +135,9 @@ class Scheduler:
         self._pods.on_delete(self._pod_gone)
         self._nodes.on_add(self._node_added)
         self._nodes.on_update(self._node_changed)
-        self._nodes.on_delete(lambda node: self.snapshot.remove_node(name(node)))
-        self._namespaces.on_add(self.snapshot.set_namespace)
-        self._namespaces.on_update(lambda _, space: self.snapshot.set_namespace(space))
+        self._nodes.on_delete(self._node_gone)
+        self._namespaces.on_add(self._namespace)
+        self._namespaces.on_update(lambda _, space: self._namespace(space))
         self._namespaces.on_delete(lambda space: self.snapshot.remove_namespace(name(space)))
         self._claims.on_add(self._claim)
         self._claims.on_update(lambda _, claim: self._claim(claim))
@@ -185,16 +185,17 @@ class Scheduler:
             self._pod_gone(pod)
         elif spec.get("nodeName"):
             known = self.snapshot.placed.get(uid(pod))
-            self._assumed.pop(uid(pod), None)
+            confirmed = self._assumed.pop(uid(pod), None) is not None
             self.queue.remove(uid(pod))
             placed = self.snapshot.place(pod, spec["nodeName"])
             self._nominations.drop(uid(pod))
-            if known is None or known.awaited or known.labels != placed.labels:
+            if known is None or known.awaited or confirmed or known.labels != placed.labels:
                 self.queue.helped(JOINED, lambda one: self._hints.joined(one.pod, one.rules, placed), on=placed.node)
-            if known is not None and not known.awaited and _shrank(known.shape.requests, placed.shape.requests):
-                self._freed(placed)
+            if known is not None and _left(known, placed):
+                self._freed(known)
         elif self._mine(pod):
-            if uid(pod) not in self._assumed:
+            # One that is being bound may come back, and is then to be judged as it is now.
+            if uid(pod) not in self._assumed or uid(pod) in self.queue:
                 self.queue.add(pod)
                 # Room that was made before this scheduler began is kept.
                 nominated = (pod.get("status") or {}).get("nominatedNodeName")
@@ -202,7 +203,13 @@ class Scheduler:
                     self._nominations.add(pod, nominated)
         else:
             self.queue.remove(uid(pod))
-            self._nominations.drop(uid(pod))
+            self._give_up_room(pod)
+
+    def _give_up_room(self, pod: Obj) -> None:
+        """Nobody comes where room was made."""
+        placed = self._nominations.drop(uid(pod))
+        if placed is not None:
+            self._freed(placed)
 
     def _freed(self, placed: Placed) -> None:
         self.queue.helped(None, lambda one: self._hints.gone(one.pod, one.rules, placed), on=placed.node)
@@ -230,12 +237,28 @@ class Scheduler:
         if placed is not None:
             self._freed(placed)
 
+    def _namespace(self, space: Obj) -> None:
+        before = self.snapshot.namespaces.get(name(space))
+        self.snapshot.set_namespace(space)
+        if self.snapshot.namespaces[name(space)] != before:
+            self.queue.helped(frozenset(("InterPodAffinity",)))
+
+    def _node_gone(self, node: Obj) -> None:
+        there = self.snapshot.by_node.get(name(node), {}).values()
+        awaited = [one.uid for one in there if one.awaited]
+        self.snapshot.remove_node(name(node))
+        for pod_uid in awaited:
+            self._nominations.drop(pod_uid)
+            self.queue.retry(pod_uid)
+        # The domain that had the fewest pods may have gone with it.
+        self.queue.helped(frozenset(("PodTopologySpread",)))
+
     def _node_added(self, node: Obj) -> None:
         self.snapshot.set_node(node)
         self.queue.helped(None, self._helped_by(node), on=name(node))
 
     def _helped_by(self, node: Obj) -> Callable[[Waiting], bool]:
-        return lambda one: self._hints.node(one.pod, name(node))
+        return lambda one: self._hints.node(one.pod, one.rules, name(node))
 
     def _node_changed(self, old: Obj, node: Obj) -> None:
         self.snapshot.set_node(node)
@@ -253,7 +276,9 @@ class Scheduler:
             return
         pod = waiting.pod
         try:
-            decision = self._decide(waiting)
+            task = self._task(waiting)
+            decision = self._decide(task)
+            preemption = Preemption() if decision.node else self._preempt(task, decision)
         except Exception:
             # A pod that cannot be judged must not stop the others.
             log.exception("deciding failed", pod=key(pod))
@@ -261,7 +286,10 @@ class Scheduler:
             self._slots.release()
             return
         if decision.node:
-            self.snapshot.place(pod, decision.node, shape=waiting.shaped())
+            known = self.snapshot.placed.get(uid(pod))
+            placed = self.snapshot.place(pod, decision.node, shape=task.shape)
+            if known is not None and _left(known, placed):
+                self._freed(known)
             self._assumed[uid(pod)] = decision.node
             volumes = self._reserve(pod, decision.node)
             if volumes:
@@ -271,25 +299,27 @@ class Scheduler:
                 return
             work = self._bind(pod, decision.node)
         else:
-            preemption = self._preempt(pod, decision)
             rules = frozenset(decision.rules) or frozenset(("NoNodes",))
             self.queue.failed(uid(pod), rules, awaits=preemption.node)
             work = self._tell(pod, decision, preemption)
-        task = asyncio.create_task(work)
-        self._bindings.add(task)
-        task.add_done_callback(self._done)
+        telling = asyncio.create_task(work)
+        self._bindings.add(telling)
+        telling.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._bindings.discard(task)
         self._slots.release()
 
-    def _decide(self, waiting: Waiting) -> Decision:
+    def _task(self, waiting: Waiting) -> Task:
         pod = waiting.pod
         selector = None
         if not pod["spec"].get("topologySpreadConstraints"):
             selector = self._siblings.selector(pod)
+        return Task(pod, waiting.shaped(), selector)
+
+    def _decide(self, task: Task) -> Decision:
+        pod = task.pod
         self._turn += 1
-        task = Task(pod, waiting.shaped(), selector)
         with self._nominations.apart(pod):
             nominated = self._nominations.node(uid(pod))
             decision = decide(task, self.snapshot, self._turn, self._profile(pod), nominated)
@@ -300,7 +330,8 @@ class Scheduler:
             self._explanations.popitem(last=False)
         return decision
 
-    def _preempt(self, pod: Obj, decision: Decision) -> Preemption:
+    def _preempt(self, task: Task, decision: Decision) -> Preemption:
+        pod = task.pod
         profile, priority = self._profile(pod), int(pod["spec"].get("priority") or 0)
         nominated = self._nominations.node(uid(pod))
         if nominated and nominated not in decision.final:
@@ -309,11 +340,11 @@ class Scheduler:
                 decision.preemption = "not eligible due to a terminating pod on the nominated node."
                 return Preemption(node=nominated)
         if profile.preemption is None:
-            self._nominations.drop(uid(pod))
+            self._give_up_room(pod)
             return Preemption()
         with self._nominations.apart(pod):
             preemption = find(
-                Task.of(pod),
+                task,
                 self.snapshot,
                 decision,
                 self._budgets.violating,
@@ -326,15 +357,16 @@ class Scheduler:
             for other in self._nominations.less_important(preemption.node, priority):
                 self._nominations.drop(uid(other))
                 self._start(self._verdicts.withdraw(other))
+                self.queue.retry(uid(other))
             self._nominations.add(pod, preemption.node)
         else:
-            self._nominations.drop(uid(pod))
+            self._give_up_room(pod)
         return preemption
 
     async def _tell(self, pod: Obj, decision: Decision, preemption: Preemption) -> None:
         if not await self._verdicts.tell(pod, decision, preemption, self._events(pod)):
             # The room will not come about: try again, here or elsewhere.
-            self._nominations.drop(uid(pod))
+            self._give_up_room(pod)
             self.queue.retry(uid(pod))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
@@ -402,8 +434,21 @@ class Scheduler:
     def _unassume(self, pod: Obj) -> None:
         if self._assumed.pop(uid(pod), None) is not None:
             placed = self.snapshot.remove(uid(pod))
+            nominated = self._nominations.node(uid(pod))
+            if nominated:
+                # The room that was made for it is its own until it comes.
+                self._nominations.add(pod, nominated)
             if placed is not None:
                 self._freed(placed)
+
+
+def _left(known: Placed, placed: Placed) -> bool:
+    """Whether a pod takes less where it was: of resources, or of what others look at in it."""
+    if known.node != placed.node:
+        return True
+    if known.awaited:
+        return False
+    return known.labels != placed.labels or _shrank(known.shape.requests, placed.shape.requests)
 
 
 def _shrank(before: Requests, now: Requests) -> bool:

@@ -54,10 +54,11 @@ class NodeResourcesFit(Filter):
         if used[PODS] + 1 > allocatable[PODS]:
             return False
         for resource, amount in task.shape.requests.items():
+            if self._ignores(resource):
+                continue
             column = snapshot.column(resource)
-            if column >= len(used):
-                return self._ignores(resource)
-            if used[column] + amount > allocatable[column] and not self._ignores(resource):
+            # A column that is new was unknown to all nodes.
+            if column >= len(used) or used[column] + amount > allocatable[column]:
                 return False
         return True
 

@@ -7,11 +7,15 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from orca.api.builtin import EVENTS, NODES, PODDISRUPTIONBUDGETS, PODS
+from orca.api.builtin import EVENTS, NODES, PODDISRUPTIONBUDGETS, PODS, SERVICES
 from orca.api.objects import Obj
+from orca.scheduler import Scheduler, SchedulerConfig
 from orca.scheduler.decision import decide
 from orca.scheduler.filters import Task
-from orca.scheduler.preemption import Preemption, find
+from orca.scheduler.filters.node_resources_fit import NodeResourcesFit
+from orca.scheduler.filters.pod_topology_spread import Defaults, PodTopologySpread
+from orca.scheduler.preemption import Answers, Preemption, find
+from orca.scheduler.profile import DEFAULT, Profile
 from orca.scheduler.snapshot import Placed, Snapshot
 from tests.unit.scheduler.test_scheduler import events, placed, running, setup
 from tests.unit.scheduler.things import cluster, fits, node, pod
@@ -155,3 +159,45 @@ async def test_a_pod_waits_for_its_last_victim_and_then_comes_at_once() -> None:
                 await clock.advance(0.2)
         assert placed(client) == {"vip": "a"}
         assert len(events(client, "FailedScheduling")) == 1
+
+
+def test_profiles_do_not_share_what_they_found() -> None:
+    snapshot = cluster(node("a", more={"example.com/seat": "1"}), pods={"a": [pod("old", cpu="3", priority=1)]})
+    seated = pod("sitter", priority=50)
+    seated["spec"]["containers"][0]["resources"]["requests"]["example.com/seat"] = "1"
+    snapshot.place(seated, "a")
+    wanted = pod("vip", cpu="2", priority=10)
+    wanted["spec"]["containers"][0]["resources"]["requests"]["example.com/seat"] = "1"
+    lax = NodeResourcesFit(ignored=frozenset(("example.com/seat",)))
+    careless = Profile(filters=tuple(lax if rule.name == lax.name else rule for rule in DEFAULT.filters))
+    task, answers = Task.of(wanted), Answers()
+
+    def asked(profile: Profile) -> str:
+        decision = decide(task, snapshot, profile=profile)
+        return find(task, snapshot, decision, lambda _: set(), profile=profile, answers=answers).node
+
+    assert (asked(DEFAULT), asked(careless), asked(DEFAULT)) == ("", "a", "")
+
+
+async def test_nobody_goes_for_a_pod_that_default_spreading_keeps_away() -> None:
+    spread = PodTopologySpread(Defaults((("kubernetes.io/hostname", 1, True),), system=False))
+    profile = Profile(filters=tuple(spread if rule.name == spread.name else rule for rule in DEFAULT.filters))
+    client, clock, _ = setup(node("a"), node("b", cpu="1"))
+    scheduler = Scheduler(client, clock=clock, config=SchedulerConfig(profiles=(profile,)))
+    client.seed(SERVICES, {"metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {"app": "web"}}})
+    client.seed(PODS, pod("web-0", cpu="1", priority=10, nodeName="a"))
+    client.seed(PODS, pod("old", cpu="3", labels={"app": "old"}, priority=1, nodeName="a"))
+    async with running(scheduler, clock):
+        await client.create(PODS, pod("web-1", cpu="2", priority=10))
+        await clock.advance(20)
+        assert events(client, "FailedScheduling")
+        assert not events(client, "Preempted")
+        assert not (await client.get(PODS, "web-1", "default"))["status"].get("nominatedNodeName")
+
+
+def test_a_resource_that_is_ignored_hides_no_other() -> None:
+    wanted = pod("p", priority=1)
+    wanted["spec"]["containers"][0]["resources"]["requests"] = {"example.com/seat": "1", "cpu": "8"}
+    snapshot = cluster(node("a"))
+    lax = NodeResourcesFit(ignored=frozenset(("example.com/seat",)))
+    assert not lax.allows(Task.of(wanted), snapshot, snapshot.slots["a"])
