@@ -33,8 +33,8 @@ from orca.store.timing import Times
 
 CALL_SECONDS = 5.0
 PAGE = 1000
-_ALL = b"\0"
-"""From and to there: every key."""
+_OURS = b"/registry/"
+"""What we may be allowed to see of an etcd that others use, too."""
 Method = Callable[[Member], Callable[..., Awaitable[Any]]]
 _RANGE: Method = attrgetter("kv.Range")
 _TXN: Method = attrgetter("kv.Txn")
@@ -150,8 +150,8 @@ class Etcd:
         if not revision or revision == revisions.complete(revision):
             return found
         transaction = revisions.transaction_of(revision)
-        # All keys, because there is something to tell of every transaction then; plain values, as `pages` reads them.
-        watch = Etcd.watch(self, _ALL, _ALL, revisions.at(transaction), previous=True)
+        # All our keys, because every transaction of ours has something to tell then; and values as `pages` reads them.
+        watch = Etcd.watch(self, _OURS, end_of(_OURS), revisions.at(transaction), previous=True)
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 batch = await anext(watch)
