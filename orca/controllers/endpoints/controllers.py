@@ -14,7 +14,7 @@ from orca.controllers import conditions
 from orca.controllers.cache import SERVICE_NAME_LABEL, Cache
 from orca.controllers.endpoints import model, slices, subsets
 from orca.controllers.endpoints.contributions import Contributions
-from orca.controllers.harness import DONE, Coalescer, Context, Controller, Outcome
+from orca.controllers.harness import DONE, Coalescer, Context, Controller, Outcome, RetryAfter
 from orca.controllers.podcontrol import namespace_is_terminating
 
 T = TypeVar("T")
@@ -174,7 +174,7 @@ class EndpointSliceController(ServiceFollower[tuple[slices.Part, ...]]):
         self._compared: dict[str, slices.Compared] = {}
         self._slices.informer.on_update(lambda _, new: None if self._own.is_own(new) else self._slice_changed(new))
         self._slices.informer.on_delete(self._slice_gone)
-        self._nodes.informer.on_add(self._node_changed)
+        self._nodes.informer.on_add(self._node_added)
         self._nodes.informer.on_update(self._node_updated)
 
     def _slice_gone(self, found: Obj) -> None:
@@ -192,12 +192,15 @@ class EndpointSliceController(ServiceFollower[tuple[slices.Part, ...]]):
 
     def _node_updated(self, old: Obj, new: Obj) -> None:
         if labels(old).get(model.ZONE_LABEL) != labels(new).get(model.ZONE_LABEL):
-            self._node_changed(new)
+            self._zone_changed(new)
 
-    def _node_changed(self, node: Obj) -> None:
+    def _node_added(self, node: Obj) -> None:
         if labels(node).get(model.ZONE_LABEL):
-            for pod in self._pods.informer.by_index("node", key(node)):
-                self._pod_changed(pod)
+            self._zone_changed(node)
+
+    def _zone_changed(self, node: Obj) -> None:
+        for pod in self._pods.informer.by_index("node", key(node)):
+            self._pod_changed(pod)
 
     async def sync(self, key: str) -> Outcome:
         """One Service."""
@@ -284,8 +287,10 @@ class EndpointsController(ServiceFollower[subsets.Part | None]):
             else:
                 self._own.note(await self._endpoints.update(made))
         except ApiError as error:
-            # A new object refused while its namespace goes is as it should be; one that exists will be seen.
-            if not namespace_is_terminating(error) and not is_already_exists(error) and not is_not_found(error):
+            if is_already_exists(error):
+                return RetryAfter()  # as it is by then; nobody tells of one that came
+            # A new object refused while its namespace goes is as it should be; one that is gone will be heard of.
+            if not namespace_is_terminating(error) and not is_not_found(error):
                 if current is None:
                     text = f"Failed to create endpoint for service {key}: {error}"
                     self.recorder.event(service, "Warning", "FailedToCreateEndpoint", text)

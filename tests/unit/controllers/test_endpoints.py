@@ -317,3 +317,32 @@ async def test_what_cannot_be_written_is_told(kind: type[Controller], written: R
         assert event["message"].startswith(f"{told[1]} for ")
         assert "default/web: " in event["message"]
         assert event["involvedObject"]["kind"] == "Service"
+
+
+async def test_a_node_that_is_in_no_zone_any_longer_says_so_in_slices() -> None:
+    async with running_one(EndpointSliceController) as (cluster, _):
+        cluster.api.seed(NODES, {"metadata": {"name": "host-1", "labels": {"topology.kubernetes.io/zone": "a"}}})
+        cluster.api.seed(SERVICES, service())
+        cluster.api.seed(PODS, pod("a", ip="10.244.0.1"))
+        await cluster.settle(1)
+        assert cluster.api.objects(ENDPOINTSLICES)[0]["endpoints"][0]["zone"] == "a"
+        await cluster.api.patch(NODES, "host-1", {"metadata": {"labels": {"topology.kubernetes.io/zone": None}}})
+        await cluster.settle(1)
+        assert "zone" not in cluster.api.objects(ENDPOINTSLICES)[0]["endpoints"][0]
+
+
+async def test_endpoints_that_somebody_else_made_first_are_put_right() -> None:
+    async with running_one(EndpointsController) as (cluster, _):
+        stale = {"metadata": {"name": "web", "namespace": "default"}, "subsets": []}
+
+        def first(verb: str, resource: object, *_: object) -> None:
+            if (verb, resource) == ("create", ENDPOINTS) and not cluster.api.objects(ENDPOINTS):
+                cluster.api.seed(ENDPOINTS, stale)
+
+        cluster.api.intercepts.append(first)
+        cluster.api.seed(PODS, pod("a", ip="10.244.0.1"))
+        cluster.api.seed(SERVICES, service())
+        await cluster.settle(5)
+        (found,) = cluster.api.objects(ENDPOINTS)
+        assert found["subsets"][0]["addresses"][0]["ip"] == "10.244.0.1"
+        assert not cluster.api.objects(EVENTS)
