@@ -41,7 +41,7 @@ class ResourceQuota:
 
     async def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> T:
         """Write together with the quotas' new status. Raises ApiError 403; 409 when others are always faster."""
-        if attrs.operation not in (CREATE, UPDATE) or not self._cluster.peek_list(RESOURCEQUOTAS, attrs.namespace):
+        if not self._concerns(attrs):
             return await write(())
         turn = self._turns.get(attrs.namespace)
         if turn is None:
@@ -58,16 +58,21 @@ class ResourceQuota:
                         raise
         raise conflict(RESOURCEQUOTAS, reserved[0].name)
 
+    def _concerns(self, attrs: Attributes) -> bool:
+        """Whether a quota may have something to say, so that it has to be looked at in turn."""
+        if not _may_take(attrs):
+            return False
+        quotas = self._cluster.peek_list(RESOURCEQUOTAS, attrs.namespace)
+        if not quotas or attrs.resource is PODS:  # of pods a quota may want more than that there is room
+            return bool(quotas)
+        counted = usage_of(attrs.resource, attrs.obj).keys() if attrs.obj is not None else ()
+        return any(key in ((quota.get("spec") or {}).get("hard") or {}) for quota in quotas for key in counted)
+
     def _reserve(self, attrs: Attributes) -> list[Also]:
         """The quotas with what the request takes of them. Raises ApiError 403."""
-        if attrs.obj is None or not attrs.namespace or attrs.resource.virtual:
+        if attrs.obj is None or not _may_take(attrs):
             return []
-        if attrs.operation == CREATE and not attrs.subresource:
-            old = None
-        elif attrs.operation == UPDATE and attrs.subresource in ("", "resize") and attrs.resource in _UPDATED:
-            old = attrs.old
-        else:
-            return []
+        old = attrs.old if attrs.operation == UPDATE else None
         quotas = self._cluster.peek_list(RESOURCEQUOTAS, attrs.namespace)
         if not quotas:
             return []
@@ -121,6 +126,15 @@ class ResourceQuota:
             for key in keys & usage.keys():
                 total[key] = total[key] + usage[key]
         return total
+
+
+def _may_take(attrs: Attributes) -> bool:
+    """Whether it is a request of the kind that quotas count."""
+    if attrs.obj is None or not attrs.namespace or attrs.resource.virtual:
+        return False
+    if attrs.operation == CREATE:
+        return not attrs.subresource
+    return attrs.operation == UPDATE and attrs.subresource in ("", "resize") and attrs.resource in _UPDATED
 
 
 def _beyond(used: Total, wanted: Total, hard: dict[str, str]) -> list[str]:

@@ -1,10 +1,12 @@
 """Quotas: what is admitted is counted in the write itself, so nobody passes between looking and writing."""
 
+import asyncio
+
 import pytest
 
 from orca.admission import Attributes
 from orca.admission.resource_quota import ResourceQuota
-from orca.api.builtin import CONFIGMAPS, PODS, RESOURCEQUOTAS, SERVICES
+from orca.api.builtin import CONFIGMAPS, EVENTS, PODS, RESOURCEQUOTAS, SERVICES
 from orca.api.errors import ApiError
 from orca.api.quota.amounts import pod_total
 from orca.auth import UserInfo
@@ -108,6 +110,32 @@ async def test_who_was_overtaken_looks_again(world):
     with pytest.raises(ApiError, match="used: pods=2"):
         await plugin.guard(Attributes("CREATE", PODS, "d", "a", pod("a"), None, UserInfo("a")), overtaken)
     assert len(tries) == 1
+
+
+async def test_what_no_quota_counts_waits_for_nobody(world):
+    """Such as the events that are written with the bindings of pods."""
+    reader, plugin = world
+    quota(reader, {"count/configmaps": "9", "pods": "9"})
+    order = []
+
+    def guarded(resource, who, operation="CREATE", subresource=""):
+        async def write(also):
+            order.append(who)
+            await asyncio.sleep(0)
+            order.append(who)
+
+        obj, before = pod(who), pod(who) if operation == "UPDATE" else None
+        attrs = Attributes(operation, resource, "d", who, obj, before, UserInfo("a"), subresource=subresource)
+        return plugin.guard(attrs, write)
+
+    await asyncio.gather(guarded(EVENTS, "a"), guarded(EVENTS, "b"))
+    assert order == ["a", "b", "a", "b"]
+    order.clear()
+    await asyncio.gather(guarded(PODS, "a", "UPDATE", "status"), guarded(PODS, "b", "UPDATE", "status"))
+    assert order == ["a", "b", "a", "b"]
+    order.clear()
+    await asyncio.gather(guarded(CONFIGMAPS, "a"), guarded(CONFIGMAPS, "b"))
+    assert order == ["a", "a", "b", "b"]
 
 
 async def test_compute_must_be_said_and_fits(world):
