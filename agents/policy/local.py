@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agents.origin import mirrored
 from agents.policy.model import Pod, pod_of
@@ -37,6 +38,8 @@ class LocalPods:
         self._changed = changed
         self._informer: Informer | None = None
         self._followed = asyncio.Event()
+        self._replaced = asyncio.Event()
+        """Somebody else is heard instead of whom `synced` waits for, who may never have told."""
         self._seen: dict[str, _Seen] = {}
         self._former: dict[str, _Seen] = {}
         """What was told before by whom nobody hears any more: it stands until all pods have been told of again."""
@@ -54,13 +57,24 @@ class LocalPods:
         """Returns once they are `known`."""
         while not self.known:
             await self._followed.wait()
-            if self._informer is not None:
-                await self._informer.synced()
+            if self._informer is None:
+                continue
+            waits: list[asyncio.Future[Any]] = [
+                asyncio.ensure_future(self._informer.synced()),
+                asyncio.ensure_future(self._replaced.wait()),
+            ]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in waits:
+                    one.cancel()
 
     def follow(self, informer: Informer) -> None:
         """Hear of this host's pods from there, and from nowhere else any more."""
         self._informer, self._seen, self._former = informer, {}, {**self._former, **self._seen}
         self._followed.set()
+        self._replaced.set()
+        self._replaced = asyncio.Event()
         informer.on_add(lambda obj: self._is(informer, obj))
         informer.on_update(lambda _, obj: self._is(informer, obj))
         informer.on_delete(lambda obj: self._is_gone(informer, obj))

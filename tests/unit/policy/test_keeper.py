@@ -235,6 +235,21 @@ async def test_a_pod_starts_with_its_rules_while_pods_are_told_of_once_more(scen
         told.cancel()
 
 
+async def test_policies_are_kept_though_who_was_to_tell_of_pods_is_replaced_before_it_did(scene: Scene) -> None:
+    scene.put("x", "a", "10.0.0.1", here=True)
+    async with scene.running() as policies:
+        assert scene.passes("10.0.0.2", "10.0.0.1")
+        policies.follow(Informer(scene.client, PODS, fields="spec.nodeName=here", clock=scene.clock))
+        await scene.settle()
+        again = Informer(scene.client, PODS, fields="spec.nodeName=here", clock=scene.clock)
+        policies.follow(again)
+        told = asyncio.create_task(again.run())
+        await scene.client.create(NETWORKPOLICIES, policy("x", "p", ingress=[]))
+        await scene.settle()
+        assert not scene.passes("10.0.0.2", "10.0.0.1")
+        told.cancel()
+
+
 async def test_what_the_kernel_refused_is_written_anew(scene: Scene) -> None:
     scene.put("x", "a", "10.0.0.1", here=True)
     async with scene.running():
