@@ -97,7 +97,8 @@ class Hints:
             return not full
         priority = int(task.pod["spec"].get("priority") or 0)
         there = self._snapshot.by_node.get(node, {}).values()
-        return any(one.priority < priority and not one.awaited for one in there)
+        # Whether it runs or is awaited: neither keeps more important pods away.
+        return any(one.priority < priority for one in there)
 
     def _fits(self, task: Task, node: str) -> bool:
         """Whether the pod fits on the node where room is being made for it."""

@@ -157,3 +157,16 @@ async def test_a_pod_whose_binding_fails_is_judged_as_it_is_by_now() -> None:
         assert scheduler.queue._known["uid-default-p"].pod["metadata"]["labels"] == {"app": "late"}
         await clock.advance(5)
         assert placed(client)["p"] == "a"
+
+
+async def test_room_made_for_the_less_important_is_no_obstacle() -> None:
+    client, clock, scheduler = setup(node("a", cpu="2"))
+    client.seed(PODS, pod("old", cpu="2", nodeName="a", priority=1))
+    async with running(scheduler, clock):
+        await client.create(PODS, pod("polite", cpu="2", priority=10, preemptionPolicy="Never"))
+        await client.create(PODS, pod("small", cpu="2", priority=5))
+        await clock.advance(3)
+        assert (await client.get(PODS, "small", "default"))["status"]["nominatedNodeName"] == "a"
+        await client.delete(PODS, "old", "default", grace_seconds=0)
+        await clock.advance(3)
+        assert placed(client) == {"polite": "a", "small": ""}
