@@ -66,13 +66,13 @@ class PersistentVolumeBinder(Controller):
             volume = await self._volumes.update(unbound(volume, wholly=plan.wholly))
             await self._set_phase(volume, "Available", "")
             return DONE
+        if plan.phase:
+            volume = await self._set_phase(volume, plan.phase, plan.message)
         if plan.phase == "Available" and is_terminating(volume) and annotation(volume, PROVISIONED_BY) in BUILT_IN:
             # Given up by no claim, it will never be Released, which alone has a host empty it: the directory stays.
             if VOLUME_CONTENT in finalizers(volume):
                 await self._hold(volume, _without(finalizers(volume)))
             return DONE
-        if plan.phase:
-            volume = await self._set_phase(volume, plan.phase, plan.message)
         return await self._reclaim(volume) if plan.reclaim else DONE
 
     async def _held(self, volume: Obj) -> Obj:

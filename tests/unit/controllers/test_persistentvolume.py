@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orca.api.builtin import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
-from orca.api.finalizers import VOLUME_CONTENT
+from orca.api.finalizers import VOLUME_CONTENT, VOLUME_PROTECTION
 from orca.api.objects import Obj, finalizers
 from orca.api.volumes import LOCAL_PATH, NFS_SUBDIR, PROVISIONED_BY, RECLAIM_ON, best_match, refers_to
 from orca.controllers.persistentvolume.provisioning import ProvisioningError, provision
@@ -253,6 +253,12 @@ async def test_a_volume_that_was_taken_from_its_claim_by_hand_can_be_deleted() -
         found = await pv(cluster, "pv")
         assert VOLUME_CONTENT in finalizers(found)
         assert found["status"]["phase"] == "Available"
+        await cluster.api.delete(PERSISTENTVOLUMES, "pv")
+        await cluster.settle(1)
+        assert cluster.api.objects(PERSISTENTVOLUMES) == []
+        # Also before it was seen that its claim was taken away.
+        kept["metadata"]["finalizers"] = [VOLUME_CONTENT, VOLUME_PROTECTION]
+        cluster.api.seed(PERSISTENTVOLUMES, {**kept, "status": {"phase": "Bound"}})
         await cluster.api.delete(PERSISTENTVOLUMES, "pv")
         await cluster.settle(1)
         assert cluster.api.objects(PERSISTENTVOLUMES) == []
