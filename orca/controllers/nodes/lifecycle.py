@@ -126,7 +126,9 @@ class NodeLifecycleController(Controller):
 
     async def _adjust_taints(self, node: Obj, now: datetime) -> float:
         """Answers the seconds after which the node may be given its NoExecute taint, 0 when nothing waits."""
-        self._zones.put(node)
+        if self._nodes.informer.get(key(node)) is not None:
+            # Else it went meanwhile, and nobody would take it out again.
+            self._zones.put(node)
         self._notice_blindness()
         wait = self._zones.take(node, self.clock.monotonic()) if taints.awaits_eviction(node) else 0.0
         wanted = taints.adjusted(node, now, may_evict=not wait, blind=self._blind)

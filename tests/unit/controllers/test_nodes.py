@@ -1,6 +1,7 @@
 """Nodes that fall silent and come back; evictions; pod addresses."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orca.api.builtin import DEPLOYMENTS, ENDPOINTSLICES, EVENTS, NODES, PODS, SERVICES
+from orca.api.errors import ApiError
 from orca.api.objects import Obj, is_terminating, name
 from orca.controllers import ControllersConfig, conditions, podstate
 from orca.controllers.config import EvictionConfig
@@ -327,3 +329,18 @@ async def test_a_full_network_is_told() -> None:
         await cluster.settle(1)
         assert len([one for one in cluster.api.objects(NODES) if one["spec"].get("podCIDR")]) == 1
         assert "failing" in repr(controller)
+
+
+async def test_a_node_that_goes_while_it_is_looked_at_is_counted_no_more() -> None:
+    async with running_one(NodeLifecycleController) as (cluster, controller):
+        cluster.api.seed(NODES, node("host-1"))
+        ready = node("host-2")
+        ready["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+        cluster.api.seed(NODES, ready)
+        await cluster.settle(1)
+        looked_at = await cluster.api.get(NODES, "host-2")
+        await cluster.api.delete(NODES, "host-2")
+        await cluster.settle(1)
+        with suppress(ApiError):
+            await controller._adjust_taints(looked_at, cluster.clock.now())
+        assert controller._zones.blind
