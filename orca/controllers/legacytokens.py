@@ -114,6 +114,8 @@ class LegacyTokenCleaner(Controller):
                 continue
             space = namespace(secret)
             account = self._accounts.get(f"{space}/{annotations(secret).get(ACCOUNT_NAME, '')}")
+            if judge(secret, account, (), now) is Verdict.KEEP:
+                continue  # as most are: nobody need look through the pods
             mounted = {used for pod in self._pods.by_index("namespace", space) for used in secrets_of(pod)}
             await self._apply(secret, judge(secret, account, mounted, now), now)
 

@@ -48,8 +48,8 @@ class TokenSecretsController(Controller):
             self.queue.add(key(secret))
 
     def _account_changed(self, account: Obj) -> None:
-        for secret in self._secrets.all():
-            if namespace(secret) == namespace(account) and annotations(secret).get(ACCOUNT_NAME) == name(account):
+        for secret in self._secrets.by_index("namespace", namespace(account)):
+            if annotations(secret).get(ACCOUNT_NAME) == name(account):
                 self._seen(secret)
 
     async def sync(self, key: str) -> Outcome:
