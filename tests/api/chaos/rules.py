@@ -25,6 +25,7 @@ from tests.api.chaos.world import (
     is_ready,
     key_of,
     owner_of,
+    phase,
 )
 from tests.support.placements import overfull
 
@@ -201,11 +202,20 @@ class OnePodANode:
         if not owner:
             return
         node = _target(change.after)
-        beside = [pod for pod in world.pods_of(owner) if _target(pod) == node and pod is not change.after]
+        # A pod that has ended and is going is in nobody's way.
+        beside = [
+            pod
+            for pod in world.pods_of(owner)
+            if _target(pod) == node and pod is not change.after and not (is_going(pod) and is_over(pod))
+        ]
         if self._surge.most(owner, change.at):
             beside = [pod for pod in beside if is_active(pod)][1:]
         if beside:
-            yield f"{node} has {sorted(map(key_of, beside))} of that DaemonSet"
+            yield f"{node} has {[_told(pod) for pod in beside]} of that DaemonSet"
+
+
+def _told(pod: Obj) -> str:
+    return f"{key_of(pod)} ({phase(pod) or 'Pending'}{', going' if is_going(pod) else ''})"
 
 
 def _target(pod: Obj) -> str:

@@ -227,7 +227,7 @@ FAULTS: dict[Callable[[History], None], str] = {
     two_sets_for_a_template: "a second set for one template",
     above_surge: "grow to 6, but 5 is the most",
     below_what_must_be_available: "which leaves 2; 3 are the fewest",
-    two_daemons_on_a_node: "host has ['default/p0']",
+    two_daemons_on_a_node: "host has ['default/p0 (Pending)']",
     an_ordinal_too_high: "ordinals end before 1",
     an_ordinal_too_early: "made before default/db-0 was ready",
     counted_twice: "counts 2 succeeded, 1 there were",

@@ -83,7 +83,8 @@ def test_a_parallel_set_waits_for_none_of_its_pods_and_one_on_delete_for_a_perso
     assert refused.code == 1
     assert "rollout status is only available for RollingUpdate strategy type" in refused.err
     kubectl("delete", "pod", "hand-0")
-    assert uid(kubectl, "pod/hand-0") != before["hand-0"]
+    again = ("get", "pod", "hand-0", "-o", "jsonpath={.metadata.uid}")
+    soon(lambda: kubectl.try_(*again).out.strip() not in ("", before["hand-0"]), "another one is made")
     soon(lambda: row(kubectl, "sts", "hand")["READY"] == "2/2", "a new one is ready")
     assert uid(kubectl, "pod/hand-1") == before["hand-1"], "nobody has deleted that one"
     status = kubectl.json("get", "sts", "hand")["status"]
