@@ -213,6 +213,11 @@ class Scheduler:
 
     def _freed(self, placed: Placed) -> None:
         self.queue.helped(None, lambda one: self._hints.gone(one.pod, one.rules, placed), on=placed.node)
+        there = self.snapshot.by_node.get(placed.node, {}).values()
+        for waits in [one for one in there if one.awaited]:
+            # With its last victim gone it should have come; if it cannot, the room is to be others'.
+            if not any(one.terminating and one.priority < waits.priority for one in there):
+                self.queue.retry(waits.uid)
 
     def _mine(self, pod: Obj) -> bool:
         spec = pod["spec"]

@@ -170,3 +170,21 @@ async def test_room_made_for_the_less_important_is_no_obstacle() -> None:
         await client.delete(PODS, "old", "default", grace_seconds=0)
         await clock.advance(3)
         assert placed(client) == {"polite": "a", "small": ""}
+
+
+async def test_who_does_not_fit_where_room_was_made_leaves_it_to_others() -> None:
+    client, clock, scheduler = setup(node("a", cpu="2"))
+    client.seed(PODS, pod("friend", labels={"app": "friend"}, nodeName="a", priority=200))
+    client.seed(PODS, pod("old", cpu="2", nodeName="a", priority=1))
+    async with running(scheduler, clock):
+        await client.create(PODS, pod("vip", cpu="2", priority=100, affinity={"podAffinity": near("friend")}))
+        await clock.advance(1)
+        await client.create(PODS, pod("small", cpu="2", priority=5))
+        await clock.advance(3)
+        assert (await client.get(PODS, "vip", "default"))["status"]["nominatedNodeName"] == "a"
+        await client.delete(PODS, "friend", "default", grace_seconds=0)
+        await clock.advance(3)
+        await client.delete(PODS, "old", "default", grace_seconds=0)
+        await clock.advance(15)
+        assert placed(client) == {"vip": "", "small": "a"}
+        assert not (await client.get(PODS, "vip", "default"))["status"].get("nominatedNodeName")
