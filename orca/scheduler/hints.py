@@ -27,7 +27,8 @@ class Hints:
     def node(self, pod: Obj, rules: frozenset[str], node: str) -> bool:
         """A node came or changed."""
         task = Task.of(pod)
-        if self._looks_around(task) or pod["spec"].get("volumes"):
+        if self._looks_around(task) or pod["spec"].get("volumes") or "InterPodAffinity" in rules:
+            # Its place among the others may have changed theirs.
             return True
         return self._room(task, rules, node, only_pods=False)
 

@@ -100,7 +100,7 @@ async def rest(client: FakeClient, clock: VirtualClock) -> None:
     raise AssertionError("no rest")
 
 
-@pytest.mark.parametrize("seed", [0, 5, 12, 16, 25, 36, 53, 58, 127])
+@pytest.mark.parametrize("seed", [0, 5, 12, 16, 25, 36, 53, 58, 127, 292])
 async def test_nobody_is_forgotten(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orca.scheduler.decision.EXPLAINED", 0)  # decide as among many nodes
     chance = Random(seed)
