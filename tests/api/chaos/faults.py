@@ -139,8 +139,10 @@ class Faults:
         if self._chance.random() < 0.5:
             self.done["kill etcd"] += 1
             self._etcd.kill()
-            await asyncio.sleep(self._chance.uniform(0.1, 1))
-            await self._etcd.start()
+            try:
+                await asyncio.sleep(self._chance.uniform(0.1, 1))
+            finally:  # also when the time for faults is over just now
+                await self._etcd.start()
         else:
             self.done["stop etcd"] += 1
             self._etcd.freeze()
