@@ -57,7 +57,8 @@ class Completions:
             return
         job = world.by_uid("jobs", owner)
         wanted = job["spec"].get("completions") if job is not None else None
-        done = len(self.ended[owner]["succeeded"])
+        # Those that were told to end and succeeded all the same may have been counted as failed already.
+        done = len(self.ended[owner]["succeeded"] - self.ended[owner]["failed"])
         if wanted is not None and done + len(active) > wanted:
             yield f"{len(active)} pods and {done} completions, of which {wanted} are wanted"
 
