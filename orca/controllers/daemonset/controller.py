@@ -90,8 +90,9 @@ class DaemonSetController(Controller):
         todo = plan(daemonset, nodes, pods, revision, now, waits)
         for node in {target_of(pod) for pod in todo.failed if podstate.phase(pod) == "Failed"}:
             self._backoff.note(daemonset, node, now)
-        errors = await self._create(daemonset, todo.create[:BURST], revision)
-        errors += await self._delete(daemonset, todo.delete, todo.failed)
+        # First those that are one too many go: a surging set has two pods on a node, never three.
+        errors = await self._delete(daemonset, todo.delete, todo.failed)
+        errors += await self._create(daemonset, todo.create[:BURST], revision)
         status = new_status(daemonset, nodes, pods, revision, now)
         if status != daemonset.get("status"):
             await self._sets.update_status(daemonset, status)

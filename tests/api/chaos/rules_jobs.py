@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from orca.api.objects import finalizers
 from tests.api.chaos.recent import Recent, uid_of
 from tests.api.chaos.world import Change, Obj, World, is_active, is_going, owner_of, phase
 
+TRACKING = "batch.kubernetes.io/job-tracking"
 INDEX = "batch.kubernetes.io/job-completion-index"
 SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 
@@ -20,6 +22,8 @@ class Completions:
         self.ended: dict[str, dict[str, set[str]]] = defaultdict(lambda: {"succeeded": set(), "failed": set()})
         """By uid of the Job: uids of pods that ended so."""
         self._indexes: dict[str, dict[str, str]] = defaultdict(dict)
+        self._unsure: set[str] = set()
+        """Uids of pods that succeeded when nobody was to count them any more."""
 
     def __call__(self, world: World, change: Change) -> Iterator[str]:
         if change.kind == "jobs" and change.after is not None:
@@ -35,6 +39,8 @@ class Completions:
         assert pod is not None
         index = (pod["metadata"].get("annotations") or {}).get(INDEX)
         if phase(pod) == "Succeeded":
+            if uid_of(pod) not in self.ended[owner]["succeeded"] and TRACKING not in finalizers(pod):
+                self._unsure.add(uid_of(pod))
             self.ended[owner]["succeeded"].add(uid_of(pod))
             if index is not None:
                 first = self._indexes[owner].setdefault(index, uid_of(pod))
@@ -57,8 +63,9 @@ class Completions:
             return
         job = world.by_uid("jobs", owner)
         wanted = job["spec"].get("completions") if job is not None else None
-        # Those that were told to end and succeeded all the same may have been counted as failed already.
-        done = len(self.ended[owner]["succeeded"] - self.ended[owner]["failed"])
+        # Those that were told to end and succeeded all the same may have been counted as failed already. Those whose
+        # finalizer had been taken away were to be deleted next, by who died before that: they are not counted.
+        done = len(self.ended[owner]["succeeded"] - self.ended[owner]["failed"] - self._unsure)
         if wanted is not None and done + len(active) > wanted:
             yield f"{len(active)} pods and {done} completions, of which {wanted} are wanted"
 

@@ -57,6 +57,8 @@ def pod(
     container = {"name": "main", "resources": {"requests": {"cpu": "500m"}}}
     made = obj(name, owner, containers=[container], **spec)
     made["status"] = {"phase": phase, "conditions": [{"type": "Ready", "status": str(ready)}]}
+    if owner[0] == "Job":
+        made["metadata"]["finalizers"] = ["batch.kubernetes.io/job-tracking"]
     return made
 
 
