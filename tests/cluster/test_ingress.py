@@ -106,6 +106,8 @@ def site(kubectl: Kubectl, edge: str, tmp_path: Path) -> Authority:
         "apply", "-f", "-", stdin=manifest.replace("type: NodePort", "type: ClusterIP").replace("nodePort: 30080", "")
     )
     kubectl("apply", "-f", "-", stdin=SITE)
+    # Both are to serve: one alone may be on its way out, or be asked too late by its probe on a busy machine.
+    kubectl("rollout", "status", "deployment/nginx", "--timeout=120s")
     eventually(lambda: get(edge, "plain.test")[0] == 200, what="the page through the Ingress")
     return authority
 
