@@ -97,7 +97,7 @@ def edge(lab: Lab, admin: Kubectl) -> Iterator[str]:
 
 
 @pytest.fixture
-def site(kubectl: Kubectl, edge: str, tmp_path: Path) -> Authority:
+def site(kubectl: Kubectl, edge: str, tmp_path: Path) -> Iterator[Authority]:
     """Two pods behind ``site.test`` with TLS and ``plain.test`` without."""
     authority = Authority(tmp_path)
     _keep_secret(kubectl, authority)
@@ -109,7 +109,9 @@ def site(kubectl: Kubectl, edge: str, tmp_path: Path) -> Authority:
     # Both are to serve: one alone may be on its way out, or be asked too late by its probe on a busy machine.
     kubectl("rollout", "status", "deployment/nginx", "--timeout=120s")
     eventually(lambda: get(edge, "plain.test")[0] == 200, what="the page through the Ingress")
-    return authority
+    yield authority
+    # Of Ingresses for one host the oldest counts: none is to be left when the next test begins.
+    kubectl("delete", "ingress", "--all")
 
 
 def _keep_secret(kubectl: Kubectl, authority: Authority) -> bytes:
