@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,12 +13,13 @@ from agents.pods.sizes import Changes, Update
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class Action(ABC):
     """Something to do; at most one action of a key runs at a time."""
 
     @property
+    @abstractmethod
     def key(self) -> str:
-        raise NotImplementedError
+        """Of what it does something to, as in "start:web"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""What every controller is built from: a context, a queue whose failures are told once, a base class.
+"""What every controller is built from: a context, a base class, and one with a queue of keys.
 
 A controller is constructed once (it registers its handlers on the shared caches) and its `run` may be started again
 after a crash; a crash of one never reaches another.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
@@ -23,7 +24,7 @@ from orca.controllers.config import ControllersConfig
 
 log = structlog.get_logger()
 
-__all__ = ["DONE", "Context", "Controller", "Outcome", "RetryAfter", "gather_all", "slow_start"]
+__all__ = ["DONE", "BaseController", "Context", "Controller", "Outcome", "RetryAfter", "gather_all", "slow_start"]
 
 LONGEST_WINDOW = 0.5
 """Seconds for which a Coalescer may make anybody wait."""
@@ -48,17 +49,10 @@ class Context:
         return found
 
 
-class Controller:
-    """Reconciles keys of one resource. Subclasses implement `sync(key)` and enqueue from handlers.
+class BaseController(ABC):
+    """What the manager runs: all that has keys is a `Controller`, what only looks now and then implements `run`."""
 
-    Conflicts and an unavailable server are retried quietly with backoff; anything else as well, and the traceback is
-    logged once for a key until it succeeds.
-    """
-
-    name = "controller"
-    resource: Resource
-    workers = 0
-    """Keys worked on side by side; 0 takes the configured number."""
+    name: str
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -67,6 +61,45 @@ class Controller:
         self.caches = context.caches.view()
         self.recorder = context.recorder(self.name)
         self._told: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Works until cancelled; called when the caches it uses are filled, and again after a crash."""
+
+    def clock_set(self) -> None:  # noqa: B027  # most that have no keys wait for no time of day
+        """The wall clock was set forward or back."""
+
+    def tell(self, about: str, error: BaseException) -> None:
+        """Logs a failure: with its traceback the first time, briefly until what it is about succeeds.
+
+        A refusal (403) is told without: quota, policies and webhooks refuse what users asked for.
+        """
+        if about not in self._told:
+            self._told.add(about)
+            if isinstance(error, ApiError) and error.code == 403:
+                log.warning("reconcile refused", controller=self.name, key=about, error=str(error))
+            else:
+                log.error("reconcile failed", controller=self.name, key=about, exc_info=error)
+        else:
+            log.warning("reconcile failed again", controller=self.name, key=about, error=str(error))
+
+
+class Controller(BaseController):
+    """Reconciles keys of one resource. Subclasses enqueue from handlers.
+
+    Conflicts and an unavailable server are retried quietly with backoff; anything else as well, and the traceback is
+    logged once for a key until it succeeds.
+    """
+
+    resource: Resource
+    workers = 0
+    """Keys worked on side by side; 0 takes the configured number."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self.queue = WorkQueue(
             self._attempt, clock=context.clock, workers=self.workers or context.config.workers, name=self.name
         )
@@ -74,9 +107,9 @@ class Controller:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.queue!r}>"
 
+    @abstractmethod
     async def sync(self, key: str) -> Outcome:
         """Moves the object of that key, or whatever the key means here, towards what should be."""
-        raise NotImplementedError
 
     async def run(self) -> None:
         """Works until cancelled; called when the caches it uses are filled."""
@@ -87,7 +120,7 @@ class Controller:
         self.queue.add(key(obj))
 
     def clock_set(self) -> None:
-        """The wall clock was set: whatever waits for a time of it has its wait reckoned anew."""
+        """Whatever waits for a time of the wall clock has its wait reckoned anew."""
         self.queue.hasten()
 
     async def _attempt(self, object_key: str) -> Outcome:
@@ -104,20 +137,6 @@ class Controller:
             return RetryAfter()
         self._told.discard(object_key)
         return outcome
-
-    def tell(self, object_key: str, error: BaseException) -> None:
-        """Logs a failure: with its traceback the first time, briefly until the key succeeds.
-
-        A refusal (403) is told without: quota, policies and webhooks refuse what users asked for.
-        """
-        if object_key not in self._told:
-            self._told.add(object_key)
-            if isinstance(error, ApiError) and error.code == 403:
-                log.warning("reconcile refused", controller=self.name, key=object_key, error=str(error))
-            else:
-                log.error("reconcile failed", controller=self.name, key=object_key, exc_info=error)
-        else:
-            log.warning("reconcile failed again", controller=self.name, key=object_key, error=str(error))
 
 
 class Coalescer:

@@ -24,7 +24,7 @@ from orca.api.legacytokens import (
 )
 from orca.api.objects import Obj, annotations, is_terminating, key, labels, name, namespace, uid
 from orca.controllers import podstate
-from orca.controllers.harness import Context, Controller
+from orca.controllers.harness import BaseController, Context
 
 PERIOD = 86400.0
 UNUSED = timedelta(days=365)
@@ -84,7 +84,7 @@ def secrets_of(pod: Obj) -> Iterator[str]:
             yield ((source.get("secretRef") or source.get("nodePublishSecretRef")) or {}).get("name") or ""
 
 
-class LegacyTokenCleaner(Controller):
+class LegacyTokenCleaner(BaseController):
     """Looks once a day."""
 
     name = "legacy-service-account-token-cleaner-controller"

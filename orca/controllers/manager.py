@@ -1,9 +1,7 @@
 """Runs all controllers beside each other while this process is leader."""
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
@@ -12,7 +10,7 @@ from orca.client.clock import Clock
 from orca.client.wallclock import WallClock
 from orca.controllers.admissionpolicies import ValidatingAdmissionPolicyStatusController
 from orca.controllers.bootstraptokens import BootstrapTokenCleaner
-from orca.controllers.cache import Caches, CacheView
+from orca.controllers.cache import Caches
 from orca.controllers.certificates import CertificatesController
 from orca.controllers.clusterroles import ClusterRoleAggregationController
 from orca.controllers.config import ControllersConfig
@@ -27,7 +25,7 @@ from orca.controllers.endpoints import (
 )
 from orca.controllers.ephemeralvolumes import EphemeralVolumeController
 from orca.controllers.garbage import GarbageCollector
-from orca.controllers.harness import Context
+from orca.controllers.harness import BaseController, Context
 from orca.controllers.horizontalpodautoscaler import HorizontalPodAutoscalerController
 from orca.controllers.job import JobController
 from orca.controllers.legacytokens import LegacyTokenCleaner
@@ -54,20 +52,7 @@ log = structlog.get_logger()
 FIRST_RESTART, LAST_RESTART = 1.0, 60.0
 
 
-class Runnable(Protocol):
-    """A controller as the manager sees it: constructed with the Context, started again after a crash."""
-
-    name: str
-    caches: CacheView
-
-    def clock_set(self) -> None:
-        """The wall clock was set forward or back."""
-
-    async def run(self) -> None:
-        """Until cancelled."""
-
-
-CONTROLLERS: tuple[type[Runnable], ...] = (
+CONTROLLERS: tuple[type[BaseController], ...] = (
     DeploymentController,
     ReplicaSetController,
     ReplicationControllerController,
@@ -115,11 +100,7 @@ async def run_all(client: Client, *, clock: Clock, config: ControllersConfig) ->
     others do not notice. Returns never; raises only CancelledError.
     """
     context = Context(client, clock, config, Caches(client, clock))
-    controllers: Sequence[Runnable] = [
-        kind(context)  # type: ignore[call-arg]
-        for kind in CONTROLLERS
-        if kind.name not in config.disabled
-    ]
+    controllers = [kind(context) for kind in CONTROLLERS if kind.name not in config.disabled]
 
     def clock_set(_by: timedelta) -> None:
         for controller in controllers:
@@ -133,7 +114,7 @@ async def run_all(client: Client, *, clock: Clock, config: ControllersConfig) ->
             group.create_task(_keep_running(controller, clock), name=controller.name)
 
 
-async def _keep_running(controller: Runnable, clock: Clock) -> None:
+async def _keep_running(controller: BaseController, clock: Clock) -> None:
     pause = FIRST_RESTART
     await controller.caches.synced()
     while True:

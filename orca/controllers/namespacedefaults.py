@@ -1,5 +1,6 @@
 """What every namespace has from the start: the ServiceAccount `default` and the cluster's CA certificate."""
 
+from abc import abstractmethod
 from pathlib import Path
 
 from orca.api.builtin import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS
@@ -32,9 +33,9 @@ class NamespaceFollower(Controller):
         objects.informer.on_update(lambda _, new: self._object_changed(new))
         objects.informer.on_delete(self._object_changed)
 
+    @abstractmethod
     def wanted(self, current: Obj | None) -> Obj | None:
         """The object without its namespace; None when `current` is right."""
-        raise NotImplementedError
 
     def _object_changed(self, obj: Obj) -> None:
         if name(obj) == self.object_name:

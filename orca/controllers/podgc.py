@@ -7,7 +7,7 @@ from orca.api.builtin import NODES, PODS
 from orca.api.errors import ApiError, is_conflict, is_not_found
 from orca.api.objects import Obj, is_terminating, key, name
 from orca.controllers import conditions, podstate
-from orca.controllers.harness import Context, Controller, gather_all
+from orca.controllers.harness import BaseController, Context, gather_all
 from orca.controllers.nodes.taints import spec_of
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
@@ -54,7 +54,7 @@ def is_out_of_service(node: Obj) -> bool:
     return tainted and conditions.status_of(node, "Ready") != "True"
 
 
-class PodGarbageCollector(Controller):
+class PodGarbageCollector(BaseController):
     """Looks every 20 seconds; the only controller that goes over all pods, because it is about those nobody watches."""
 
     name = "pod-garbage-collector-controller"

@@ -5,6 +5,7 @@ finalizer, put there at creation by admission and here on objects that lack it, 
 was given to a node names it, a deleted volume while it is Bound, and a VolumeAttributesClass while it is named.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTRIBUTESCLASSES
@@ -45,7 +46,7 @@ def _shut_down(pod: Obj) -> bool:
 
 
 class ProtectionController(Controller):
-    """What both have in common; keys are objects of ``resource``."""
+    """What all have in common; keys are objects of ``resource``."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -61,9 +62,9 @@ class ProtectionController(Controller):
     def _held(self, obj: Obj) -> bool:
         return self.finalizer in (obj["metadata"].get("finalizers") or ())
 
+    @abstractmethod
     async def in_use(self, obj: Obj) -> bool:
         """Whether the object must stay."""
-        raise NotImplementedError
 
     async def sync(self, key: str) -> Outcome:
         """One object: holds what lives, lets go of what is deleted and not used."""

@@ -3,6 +3,7 @@
 A change of a pod reaches its Services through an index over one pair of each selector, not by trying all of them.
 """
 
+from abc import abstractmethod
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -96,9 +97,9 @@ class ServiceFollower(Controller, Generic[T]):
                 if model.selects(service, pod):
                     self._soon.add(key(service))
 
+    @abstractmethod
     def contributed(self, service: Obj, pod: Obj, zone: str) -> T:
         """What a pod adds to a Service; pure, and kept until one of the two changes."""
-        raise NotImplementedError
 
     def zone_of(self, node: str) -> str:
         """Of the node with that name, as far as it matters."""

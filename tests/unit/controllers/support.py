@@ -14,7 +14,7 @@ from orca.client.clock import VirtualClock
 from orca.client.fake import FakeClient
 from orca.controllers import ControllersConfig, run_all
 from orca.controllers.cache import Caches
-from orca.controllers.harness import Context, Controller
+from orca.controllers.harness import BaseController, Context
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -223,7 +223,7 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 @asynccontextmanager
 async def running_one(
-    kind: type[Controller], *, cluster: Cluster | None = None, config: ControllersConfig | None = None
+    kind: type[BaseController], *, cluster: Cluster | None = None, config: ControllersConfig | None = None
 ) -> AsyncIterator[tuple[Cluster, Any]]:
     """One controller alone over a fake API."""
     cluster = cluster or Cluster()
