@@ -20,7 +20,7 @@ from orca.client.kubeconfig import Kubeconfig, KubeconfigError
 from orca.ingress.classes import CONTROLLER
 from orca.ingress.controller import Identity, IngressController
 from orca.ingress.engine import Engine
-from orca.ingress.nginx import Host
+from orca.ingress.host import Host
 from orca.ingress.serving import Pages
 
 _FILES_FOR_ITSELF = 1024

@@ -25,6 +25,7 @@ from orca.client.leader import LeaderElector
 from orca.ingress import classes, nginx
 from orca.ingress.certificates import Secrets, users
 from orca.ingress.engine import Engine, Refused, Unsettled
+from orca.ingress.host import Host
 from orca.ingress.model import Certificate, Routing
 from orca.ingress.quoting import Unquotable
 from orca.ingress.routing import World, referenced_secrets, renewed, route
@@ -71,7 +72,7 @@ class Identity:
 class IngressController:
     """`run` serves until cancelled; then nginx ends what it has begun, and the status is cleared by the last one."""
 
-    def __init__(self, client: Client, engine: Engine, host: nginx.Host, identity: Identity, *, clock: Clock) -> None:
+    def __init__(self, client: Client, engine: Engine, host: Host, identity: Identity, *, clock: Clock) -> None:
         self._client = client
         self._engine = engine
         self._host = host

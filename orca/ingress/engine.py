@@ -18,8 +18,9 @@ import aiohttp
 import structlog
 
 from orca.client.clock import Clock
+from orca.ingress.host import Host
 from orca.ingress.model import Pool, Routing
-from orca.ingress.nginx import Host, Rendered
+from orca.ingress.page import Rendered
 
 log = structlog.get_logger()
 

@@ -23,6 +23,7 @@ from orca.client.clock import SystemClock
 from orca.ingress import nginx
 from orca.ingress.certificates import certificate, self_signed
 from orca.ingress.engine import Engine, Refused
+from orca.ingress.host import Host
 from orca.ingress.model import Certificate, Pool, Routing, Users
 from tests.support import nginx as support
 from tests.support.patience import PATIENCE
@@ -40,7 +41,7 @@ class Edge:
     """nginx, and what asks it."""
 
     engine: Engine
-    host: nginx.Host
+    host: Host
     session: aiohttp.ClientSession
 
     async def serve(self, routing: Routing) -> bool:
@@ -65,7 +66,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def edge_of(tree: Path, state: Path, *trusted: str) -> AsyncIterator[Edge]:
-    host = nginx.Host(
+    host = Host(
         state,
         (REPO / "orca/ingress", tree / "usr/share/lua/5.1"),
         modules=tree / "usr/lib/nginx/modules",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orca.ingress import nginx
+from orca.ingress.host import Host
 from orca.ingress.model import Certificate, Routing, Users
 from tests.unit.ingress.objects import backend, endpoint, ingress, path, piece, routed, service, world
 
-HOST = nginx.Host(Path("/run/orca-ingress"), (Path("/orca"), Path("/usr/share/lua/5.1")), resolvers=("10.96.0.10",))
+HOST = Host(Path("/run/orca-ingress"), (Path("/orca"), Path("/usr/share/lua/5.1")), resolvers=("10.96.0.10",))
 
 
 def everything(pem: bytes = b"") -> Routing:

@@ -14,7 +14,7 @@ from orca.client.fake import FakeClient
 from orca.ingress.controller import MOST_REFUSED, Identity, IngressController
 from orca.ingress.engine import Refused, Unsettled
 from orca.ingress.model import Pool, Routing
-from orca.ingress.nginx import Rendered
+from orca.ingress.page import Rendered
 from tests.unit.ingress.examples import HOST
 from tests.unit.ingress.objects import CLASS, Obj, backend, endpoint, ingress, path, piece, service
 

@@ -11,13 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orca.ingress import nginx
+from orca.ingress.host import Host
 from orca.ingress.model import Routing, Users
 from orca.ingress.quoting import Unquotable, literal, quoted, template
 from orca.ingress.settings import judge
 from tests.unit.ingress.nginxtext import Directive, parse
 from tests.unit.ingress.objects import ingress, path, routed, service, world
 
-HOST = nginx.Host(Path("/run/x"), (Path("/lua"),), resolvers=("10.96.0.10",))
+HOST = Host(Path("/run/x"), (Path("/lua"),), resolvers=("10.96.0.10",))
 HOSTILE = st.text(st.sampled_from("\"'\\;{}#$()|*?<>=~^ \n\r\t\x00ab/1\u00e9\ud800") | st.characters(), max_size=30)
 
 SERVER = {"server_name", "listen", "ssl_certificate_by_lua_block", "location"}
