@@ -14,9 +14,9 @@ from orca.controllers.podstate import deletion_order
 from orca.controllers.statefulset import StatefulSetController
 from orca.controllers.statefulset.plan import plan
 from orca.controllers.ttlafterfinished import TTLAfterFinishedController
+from tests.unit.controllers.statefulsets import OLD_NEW, member, statefulset
 from tests.unit.controllers.support import NOW, Cluster, pod, running_one
 from tests.unit.controllers.support import replicaset as one_replicaset
-from tests.unit.controllers.test_statefulset import OLD_NEW, member, statefulset
 
 
 async def told(cluster: Cluster, controller: Any) -> list[tuple[str, str]]:
