@@ -16,6 +16,7 @@ from orca.api.errors import ApiError, bad_request
 from orca.server.connection import connection_of
 from orca.server.hosts import Destination
 from orca.server.identity import WEBSOCKET_TOKEN
+from orca.server.links import PAGE_LIMIT, Links, rewritten
 from orca.server.request import Request
 from orca.server.tunnel import Endpoint, dial_failed, splice
 
@@ -40,9 +41,13 @@ _NOT_FORWARDED = frozenset(
 )
 # What only a server that vouches for somebody may say.
 _NOT_FORWARDED_PREFIXES = ("x-remote-user", "x-remote-uid", "x-remote-group", "x-remote-extra-", "impersonate-extra-")
-_NOT_RETURNED = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "upgrade"}
-)
+_NOT_RETURNED = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade"})
+# A page behind a proxy may not say who else may read what the API server answers.
+_NOT_RETURNED_OF_PAGES = _NOT_RETURNED | {
+    f"access-control-allow-{it}" for it in ("credentials", "headers", "methods", "origin")
+}
+_AT_ONCE = 64 << 10
+"""Bytes of a page that are looked through without a thread."""
 
 Header = tuple[str, str]
 DialFailed = Callable[[Endpoint, BaseException], ApiError]
@@ -67,7 +72,7 @@ class Forwarder:
         theirs = request.http.headers
         if "upgrade" not in theirs.get("Connection", "").lower() or not theirs.get("Upgrade"):
             raise bad_request("Upgrade request required")
-        kept = [*forwarded(request), *headers, ("Connection", "Upgrade"), ("Upgrade", theirs["Upgrade"])]
+        kept = [*_with(forwarded(request), headers), ("Connection", "Upgrade"), ("Upgrade", theirs["Upgrade"])]
         if request.method == "POST":
             kept.append(("Content-Length", "0"))
         return await splice(connection_of(request.http), endpoint, request.method, path, kept)
@@ -80,8 +85,10 @@ class Forwarder:
         headers: Iterable[Header] = (),
         *,
         failed: DialFailed = dial_failed,
+        links: Links | None = None,
     ) -> web.StreamResponse:
-        """Pass a plain request on and stream the answer back. Raises what ``failed`` makes of a dead peer."""
+        """Pass a plain request on and stream the answer back; a page has its links changed by ``links`` on the way.
+        Raises what ``failed`` makes of a dead peer."""
         endpoint = destination.endpoint
         body = request.http.content if request.http.can_read_body else None
         connection = connection_of(request.http)
@@ -94,7 +101,7 @@ class Forwarder:
                 request.method,
                 # As it came: %2F and / are not the same to everybody.
                 URL(f"{destination.scheme}://{endpoint.authority}{path}", encoded=True),
-                headers=[*forwarded(request), *headers],
+                headers=_with(forwarded(request), headers),
                 data=body,
                 ssl=endpoint.tls if endpoint.tls is not None else True,
                 server_hostname=endpoint.server_name or None,
@@ -102,12 +109,23 @@ class Forwarder:
                 auto_decompress=False,
             ) as answer:
                 response = web.StreamResponse(status=answer.status, reason=answer.reason)
+                unwanted = _NOT_RETURNED_OF_PAGES if links else _NOT_RETURNED
                 for key, value in answer.headers.items():
-                    if key.lower() not in _NOT_RETURNED or key.lower() == "content-encoding":
+                    if key.lower() not in unwanted:
                         response.headers.add(key, value)
-                if answer.content_length is not None and request.method != "HEAD":
-                    response.content_length = answer.content_length
+                if links and (where := answer.headers.get("Location")):
+                    response.headers["Location"] = links.url(where)
+                head, length = b"", answer.content_length
+                if links and request.method != "HEAD" and not where and answer.content_type == "text/html":
+                    head, whole = await _beginning(answer.content)
+                    if whole:
+                        head = await _page(links, head, answer.headers.get("Content-Encoding", ""))
+                        length = len(head)
+                if length is not None and request.method != "HEAD":
+                    response.content_length = length
                 await response.prepare(request.http)
+                if head:
+                    await response.write(head)
                 async for chunk in answer.content.iter_any():
                     await response.write(chunk)
                 await response.write_eof()
@@ -134,6 +152,23 @@ class Forwarder:
         return self._session
 
 
+async def _beginning(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
+    """As much of a page as may have its links changed, and whether that is all of it."""
+    read = bytearray()
+    async for chunk in content.iter_any():
+        read += chunk
+        if len(read) > PAGE_LIMIT:
+            return bytes(read), False
+    return bytes(read), True
+
+
+async def _page(links: Links, body: bytes, encoding: str) -> bytes:
+    """The page with its links changed, or as it is where that cannot be."""
+    if encoding or len(body) > _AT_ONCE:
+        return await asyncio.to_thread(rewritten, links, body, encoding) or body
+    return rewritten(links, body, encoding) or body
+
+
 def forwarded(request: Request) -> list[Header]:
     """The headers of a request that are passed on."""
     found = []
@@ -147,6 +182,13 @@ def forwarded(request: Request) -> list[Header]:
                 continue
         found.append((key, value))
     return found
+
+
+def _with(theirs: list[Header], ours: Iterable[Header]) -> list[Header]:
+    """What we say instead of what the client says of the same."""
+    ours = list(ours)
+    said = {key.lower() for key, _ in ours}
+    return [*((key, value) for key, value in theirs if key.lower() not in said), *ours]
 
 
 def _without_token(protocols: str) -> str:

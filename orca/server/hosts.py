@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 import ssl
 from dataclasses import dataclass
 
@@ -76,16 +77,40 @@ class Hosts:
         scheme, service_name, wanted = split_target(text)
         service = (await self._store.get(SERVICES, space, service_name)).obj
         port_name = _service_port(service, wanted)
+        ready: list[tuple[Obj, int]] = []
         for piece in self._store.peek_list(ENDPOINTSLICES, space):
             if labels(piece).get(_SERVICE_LABEL) != service_name:
                 continue
             port = next((p for p in piece.get("ports") or () if (p.get("name") or "") == port_name), None)
-            if port is None:
+            if port is None or not port.get("port"):
                 continue
-            for endpoint in piece.get("endpoints") or ():
-                if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses"):
-                    return self._destination(scheme, endpoint["addresses"][0], port["port"])
+            ready += (
+                (endpoint, int(port["port"]))
+                for endpoint in piece.get("endpoints") or ()
+                if (endpoint.get("conditions") or {}).get("ready") is not False and endpoint.get("addresses")
+            )
+        random.shuffle(ready)
+        for endpoint, number in ready:
+            if self._is_of_pod(endpoint, space):
+                return self._destination(scheme, endpoint["addresses"][0], number)
         raise service_unavailable(f'no endpoints available for service "{text}"')
+
+    def _is_of_pod(self, endpoint: Obj, space: str) -> bool:
+        """Whether an endpoint is a pod of its own namespace at that pod's address: who may write endpoints may not lead
+        the server anywhere else. Reference: k8s.io/kubernetes ``pkg/registry/core/service`` isValidAddress."""
+        target = endpoint.get("targetRef") or {}
+        if target.get("kind") != "Pod" or target.get("namespace") != space:
+            return False
+        pod = self._store.peek(PODS, space, target.get("name") or "")
+        found = ((pod or {}).get("status") or {}).get("podIPs") or []
+        address = endpoint["addresses"][0]
+        if not any(one.get("ip") == address for one in found):
+            return False
+        try:
+            _check_address(address)
+        except ApiError:
+            return False
+        return True
 
     def node_destination(self, text: str) -> Destination:
         """A node's agent for ``name`` and ``https:name:<its port>``, else what listens at that port of the node.

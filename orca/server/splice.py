@@ -12,13 +12,15 @@ from aiohttp import web
 
 from orca.admission import Attributes, Chain
 from orca.api.builtin import NODES, PODS, SERVICES
-from orca.api.errors import ApiError, bad_request, no_such_page
+from orca.api.errors import ApiError, bad_request, no_such_page, service_unavailable
 from orca.api.objects import Obj, meta, name
 from orca.api.resources import Resource
 from orca.server.forwarding import Forwarder
 from orca.server.hosts import Destination, Hosts
+from orca.server.links import Links
 from orca.server.options import flag, number
 from orca.server.request import Request
+from orca.server.tunnel import Endpoint
 
 CONNECT_SUBRESOURCES = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -131,7 +133,28 @@ class Splicer:
             path = f"{path}?{request.query_text}"
         if request.http.headers.get("Upgrade"):
             return await self._forwarder.upgrade(request, destination.endpoint, path)
-        return await self._forwarder.forward(request, destination, path)
+        return await self._page(request, destination, path)
+
+    async def _page(self, request: Request, destination: Destination, path: str) -> web.StreamResponse:
+        """What is behind is told how it is reached, and its links are made to lead there."""
+        target, theirs = request.target, request.http.headers
+        # /api/v1/namespaces/<namespace>/<pods or services>/<name>/proxy, /api/v1/nodes/<name>/proxy
+        prefix = "/".join(target.path.split("/")[: 8 if target.within else 6])
+        host = theirs.get("Host", "")
+        headers = [("X-Forwarded-Uri", prefix + path.partition("?")[0])]
+        if host:
+            headers.append(("Host", host))
+        if peer := request.http.remote:
+            before = theirs.get("X-Forwarded-For")
+            headers.append(("X-Forwarded-For", f"{before}, {peer}" if before else peer))
+        links = Links(prefix, destination.endpoint.authority, host)
+        return await self._forwarder.forward(request, destination, path, headers, failed=unreachable, links=links)
+
+
+def unreachable(endpoint: Endpoint, error: BaseException) -> ApiError:
+    """What a client is told when nobody answers behind a proxy."""
+    why = str(error) or type(error).__name__
+    return service_unavailable(f"error trying to reach service: dial tcp {endpoint.authority}: {why}")
 
 
 def pod_container(pod: Obj, wanted: str) -> str:
