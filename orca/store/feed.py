@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable
 
 import structlog
 
@@ -46,6 +47,9 @@ class Feed:
         self._stream: asyncio.Task[None] | None = None
         self._own: dict[bytes, tuple[bytes, Entry]] = {}
         self._unbounded = 0
+        self._lost = False  # etcd has gone back, and what the cache holds is not yet what is left
+        self.on_loss: Callable[[], None] = lambda: None
+        """Called when etcd has lost data: revisions that were heard of mean nothing any more."""
         self._moved = 0.0  # monotonic seconds at which etcd was last heard on the watch, or asked for one
         self.connected = False
 
@@ -220,7 +224,7 @@ class Feed:
 
     async def _follow(self) -> None:
         revision = await self._etcd.revision(self._tick_key)
-        if revision < self._cache.revision:
+        if self._lost or revision < self._cache.revision:
             log.error("etcd has lost data, starting from what it has", etcd=revision, ours=self._cache.revision)
             await self._start_over()
 
@@ -319,11 +323,18 @@ class Feed:
         self._reached(revision)
 
     async def _start_over(self) -> None:
+        """Takes what etcd has for the truth, and calls what it had not there any more deleted. Watches end: who comes
+        again with a version of before has to list (`Store.watch`)."""
+        self._lost = True
+        self._own.clear()
+        self._cache.revision = self._cache.floor = 0
         for bucket in self._cache.buckets.values():
             for watch in bucket.watches():
                 watch.close()
-        self._cache.revision = 0
+            bucket.floor = 0
+        self.on_loss()
         await self._resync()
+        self._lost = False
 
     def _split(self, key: bytes) -> tuple[str, str]:
         """(storage, "namespace/name" or "name"); "" for keys that are not objects."""

@@ -79,6 +79,7 @@ class Store:
         self._leases = Leases(self._etcd, self._clock)
         self._known = 0
         self._compaction = Compaction(self._etcd, self._clock)
+        self._feed.on_loss = self._forget
         self._latest: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -376,7 +377,8 @@ class Store:
         initial_end: bool = False,
     ) -> Watch:
         """Changes after revision `since`; None: first an ADDED for everything there is, closed by an annotated
-        bookmark with `initial_end`. Await `start()` on it to learn early of a `since` that is too old (410)."""
+        bookmark with `initial_end`. Await `start()` on it to learn early of a `since` that is too old, or of which etcd
+        knows nothing any more (410)."""
         return Watch(
             resource,
             self._cache,
@@ -388,6 +390,7 @@ class Store:
             bookmarks=bookmarks,
             initial_end=initial_end,
             fresh=self.fresh,
+            told=self._told,
         )
 
     def peek(self, resource: Resource, namespace: str, name: str) -> Obj | None:
@@ -471,6 +474,19 @@ class Store:
             cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
             late.details = {**(late.details or {}), "causes": [cause]}
             raise late from error
+
+    async def _told(self, revision: int) -> None:
+        """Returns when etcd has come to `revision`. ApiError 410 when it has not: it was restored from a copy, or lost
+        what it had. Who watched from there would miss all that happens until then; so they list."""
+        if revision <= self._known:
+            return
+        reached = await self._ask(self._etcd.revision(b"/registry/.orca/tick"))
+        if reached < revision:
+            raise errors.expired(f"too large resource version: {revision}, current: {reached}")
+
+    def _forget(self) -> None:
+        """etcd has lost data: what was acknowledged by it and by us may be gone."""
+        self._known = self._compaction.forgotten = 0
 
     async def _stored(
         self,

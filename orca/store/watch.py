@@ -41,6 +41,7 @@ class Watch:
         bookmarks: bool,
         initial_end: bool,
         fresh: Callable[[], Awaitable[None]],
+        told: Callable[[int], Awaitable[None]],
     ) -> None:
         self.resource = resource
         self.bookmarks = bookmarks
@@ -61,6 +62,7 @@ class Watch:
         self._hint = hint
         self._initial_end = initial_end
         self._fresh = fresh
+        self._told = told
         self._pending: deque[Event] = deque()
         self._room = BUFFER
         self._waiter: asyncio.Future[None] | None = None
@@ -75,7 +77,8 @@ class Watch:
         return f"<Watch {self.resource.group_resource} {self.channel}: {state}>"
 
     async def start(self) -> None:
-        """Attaches to the cache; again is harmless. ApiError 410 when `since` is older than what is remembered."""
+        """Attaches to the cache; again is harmless. ApiError 410 when `since` is older than what is remembered, or was
+        told of before etcd lost data."""
         if self._started:
             return
         self._started = True
@@ -88,6 +91,8 @@ class Watch:
                 raise internal(told(f"{self._bucket.storage}/{fault}", self._bucket.faults[fault]))
             self._begin()
         else:
+            if self._since > self._cache.revision:
+                await self._told(self._since)
             missed = self._bucket.changes_since(self._since)
             if missed is None:
                 self._ended = True

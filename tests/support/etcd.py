@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -81,6 +82,15 @@ class PrivateEtcd:
         if self._process is not None:
             self._process.wait()
             self._process = None
+
+    def save(self) -> None:
+        """Keeps a copy of its data; while it does not run."""
+        shutil.copytree(self._directory / "data", self._directory / "saved")
+
+    def restore(self) -> None:
+        """Puts the copy in place of its data; while it does not run."""
+        shutil.rmtree(self._directory / "data")
+        (self._directory / "saved").rename(self._directory / "data")
 
     def freeze(self) -> None:
         """Stands still, keeping its connections."""

@@ -148,6 +148,44 @@ async def test_compacted_while_cut_off_lists_anew_and_tells_the_difference(store
     assert (await take(watch, 1))[0].entry.name == "goes-on"
 
 
+async def test_a_restored_copy_is_the_truth_for_all(store: Store, etcd: PrivateEtcd) -> None:
+    """Versions go back: who comes with one of before has to list, and nothing of before is shown again."""
+    for name in ("both", "deleted-since"):
+        await store.create(CONFIGMAPS, config(name, was="there"))
+    etcd.kill()
+    etcd.save()
+    await etcd.start()
+    await store.update(CONFIGMAPS, "default", "both", lambda obj: with_data(obj, was="changed"))
+    await store.delete(CONFIGMAPS, "default", "deleted-since")
+    for number in range(20):
+        await store.create(CONFIGMAPS, config(f"lost-{number}"))
+    watch = store.watch(CONFIGMAPS, since=store.revision)
+    await watch.start()
+    before = store.revision
+    etcd.kill()
+    etcd.restore()
+    await etcd.start()
+
+    async with asyncio.timeout(PATIENCE):
+        while await watch.batch():
+            pass
+        while store.revision >= before or not store.ready:  # noqa: ASYNC110 - what it waits for is another process
+            await asyncio.sleep(0.02)
+    with pytest.raises(ApiError) as caught:
+        await store.watch(CONFIGMAPS, since=before).start()
+    assert (caught.value.code, caught.value.reason) == (410, "Expired")
+    listed = await store.list(CONFIGMAPS)
+    assert {entry.name: entry.obj["data"] for entry in listed.entries if "lost" in entry.name or "d" in entry.name} == {
+        "deleted-since": {"was": "there"}
+    }
+    assert (await store.get(CONFIGMAPS, "default", "both")).obj["data"] == {"was": "there"}
+    again = store.watch(CONFIGMAPS, since=listed.revision)
+    await again.start()
+    await store.create(CONFIGMAPS, config("goes-on"))
+    [event] = await take(again, 1)
+    assert (event.type, event.entry.name) == ("ADDED", "goes-on")
+
+
 async def test_without_space_left() -> None:
     """What is there can be read and deleted, also by a server that starts only then."""
     async with private_etcd(quota=8 << 20) as small:

@@ -58,6 +58,9 @@ class Watched:
         async def fresh() -> None:
             pass
 
+        async def told(revision: int) -> None:
+            pass
+
         watch = Watch(
             CONFIGMAPS,
             self.cache,
@@ -69,6 +72,7 @@ class Watched:
             bookmarks=False,
             initial_end=False,
             fresh=fresh,
+            told=told,
         )
         member = Member(self.crowd, watch, peer, self.counts)  # type: ignore[arg-type]
         self.following.append(asyncio.create_task(member.follow()))
