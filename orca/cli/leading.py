@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import structlog
 
 from orca.api.errors import ApiError
-from orca.cli.operation import Duration
+from orca.cli.flags import Command, Duration, with_options
 from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.client.keeping import keep_running
@@ -21,7 +21,6 @@ from orca.store import Store, behind
 
 log = structlog.get_logger()
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 LEASE = "orca-controllers"
 JITTER = 1.2
 """Upstream's: a leader must have the time to try more than once."""
@@ -47,9 +46,7 @@ _OPTIONS = (
 
 def election_options(command: Command) -> Command:
     """All of them on a click command; ``Election.taken_from`` takes their values."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(command, _OPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,80 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from orca.api.durations import parse_duration
+from orca.cli.flags import Command, Duration, with_options
 from orca.server.audit import Audit, AuditLog, PolicyInvalid, Rotation, load_policy
 from orca.server.fairness import FairnessConfig
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Duration(click.ParamType[float]):
-    """Seconds, written as Go does: ``1m30s``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Raises click.BadParameter."""
-        if isinstance(value, int | float):
-            return float(value)
-        try:
-            seconds = parse_duration(str(value))
-        except ValueError:
-            seconds = -1.0
-        if seconds < 0:
-            self.fail(f"{value!r} is not a duration like 60s or 1h30m", param, ctx)
-        return seconds
-
-
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
-_NAMES: list[str] = []
-
-
-def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    made = click.Option([*names], **settings)
-    _NAMES.append(made.name or "")
-    return click.option(*names, **settings)
-
-
 _OPTIONS = (
-    _option(
+    click.option(
         "--enable-priority-and-fairness",
         type=bool,
         default=True,
         help="Queue and shed requests by FlowSchemas and PriorityLevelConfigurations.",
     ),
-    _option(
+    click.option(
         "--max-requests-inflight", type=click.IntRange(0), default=400, help="Reading requests at a time; 0: no limit."
     ),
-    _option(
+    click.option(
         "--max-mutating-requests-inflight",
         type=click.IntRange(0),
         default=200,
         help="Writing requests at a time; 0: no limit. With priority and fairness, both together are its seats.",
     ),
-    _option("--request-timeout", type=Duration(), default="1m", help="A request that takes longer is ended."),
-    _option(
+    click.option("--request-timeout", type=Duration(), default="1m", help="A request that takes longer is ended."),
+    click.option(
         "--min-request-timeout",
         type=click.IntRange(0),
         default=1800,
         help="Seconds after which a watch may be ended; up to twice as long, at random.",
     ),
-    _option("--event-ttl", type=Duration(), default="1h", help="How long Events are kept."),
-    _option("--shutdown-delay-duration", type=Duration(), default="0s", help="Serve so long after being told to end."),
-    _option("--audit-policy-file", type=_file, default=None, help="Policy (audit.k8s.io/v1): what is logged."),
-    _option("--audit-log-path", default="", help="File for audit events; - for standard output."),
-    _option(
+    click.option("--event-ttl", type=Duration(), default="1h", help="How long Events are kept."),
+    click.option(
+        "--shutdown-delay-duration", type=Duration(), default="0s", help="Serve so long after being told to end."
+    ),
+    click.option("--audit-policy-file", type=_file, default=None, help="Policy (audit.k8s.io/v1): what is logged."),
+    click.option("--audit-log-path", default="", help="File for audit events; - for standard output."),
+    click.option(
         "--audit-log-maxsize", type=click.IntRange(0), default=100, help="Megabytes before it is rotated; 0: never."
     ),
-    _option("--audit-log-maxbackup", type=click.IntRange(0), default=100, help="Rotated files kept; 0: all."),
-    _option(
+    click.option("--audit-log-maxbackup", type=click.IntRange(0), default=100, help="Rotated files kept; 0: all."),
+    click.option(
         "--audit-log-maxage", type=click.IntRange(0), default=366, help="Days rotated files are kept; 0: for ever."
     ),
 )
@@ -83,9 +54,7 @@ _OPTIONS = (
 
 def operation_options(command: Command) -> Command:
     """All of them on a click command; ``Operation.taken_from`` takes their values."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(command, _OPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +77,7 @@ class Operation:
     @classmethod
     def taken_from(cls, values: dict[str, Any]) -> Operation:
         """Takes its values out of those of a command. Raises click.UsageError."""
-        made = cls(**{name: values.pop(name) for name in _NAMES})
+        made = cls(**{field.name: values.pop(field.name) for field in fields(cls)})
         seats = made.max_requests_inflight + made.max_mutating_requests_inflight
         if made.enable_priority_and_fairness and not seats:
             raise click.UsageError(

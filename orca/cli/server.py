@@ -30,10 +30,11 @@ from orca.auth.authorization import MODES
 from orca.auth.kubeconfig import write_kubeconfig
 from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.etcd import EtcdChild, EtcdMissing
+from orca.cli.flags import Duration
 from orca.cli.leading import Election, Work, election_options, lead_when_elected
 from orca.cli.logs import set_up_logging
 from orca.cli.memory import bound_heap, give_back, keep_giving_back
-from orca.cli.operation import Duration, Operation, operation_options
+from orca.cli.operation import Operation, operation_options
 from orca.client.clock import SystemClock
 from orca.client.keeping import keep_running
 from orca.server.assembly import ApiServer, PortTaken, ServerConfig
