@@ -42,6 +42,8 @@ class Attempt:
     deadline: float = 0.0
     again: float = 0.0
     """When to send the datagram once more: one that is lost on a full queue says nothing about rules."""
+    sent: int = 0
+    """Datagrams: more than one where nobody answered the first in time."""
     received: bytes = field(default=b"", repr=False)
 
 
@@ -128,6 +130,7 @@ def _begin(attempt: Attempt, places: Places) -> socket.socket | None:
         made.close()
         return None
     if attempt.protocol == "UDP":
+        attempt.sent += 1
         try:
             made.send(b"?")
         except PermissionError:
@@ -142,6 +145,7 @@ def _begin(attempt: Attempt, places: Places) -> socket.socket | None:
 
 def _send_again(made: socket.socket, attempt: Attempt, now: float) -> None:
     attempt.again = now + attempt.timeout / _SENDS
+    attempt.sent += 1
     with contextlib.suppress(OSError):  # a refusal is told by the next look at the socket, too
         made.send(b"?")
 

@@ -19,6 +19,8 @@ from tests.guest import Guest, GuestError, unavailable
 from tests.support.background import Background
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+MOST_LOST = 0.05
+"""Of all connections: those that were answered only when tried again, by themselves or by us."""
 GUEST_SECONDS = 1500
 """Some 120 on two idle cores; emulation has to share them with what else is going on."""
 _IN_GUEST = (
@@ -86,7 +88,11 @@ def test_ipvs(check: str) -> None:
 
 
 def _judge(result: dict[str, Any]) -> None:
-    print(f"{result['mode']}: {result['rows']} rows, {result['connections']} connections in {result['seconds']} s")
+    resent = f"{result['resent']} with a second datagram, {result['again']} tried again"
+    connections = f"{result['connections']} connections in {result['seconds']} s ({resent})"
+    print(f"{result['mode']}: {result['rows']} rows, {connections}")
     assert result["rows"] > 4000
     failures = result["failures"]
     assert not failures, "\n".join([f"{len(failures)} of {result['rows']} rows:", *failures[:50]])
+    # What a busy machine loses may be sent again, but rules that lose many first packets are none that pass.
+    assert result["resent"] + result["again"] <= MOST_LOST * result["connections"], connections
