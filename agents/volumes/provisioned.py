@@ -1,15 +1,20 @@
 """Directories of volumes that orca made by itself: on this host's disk, or below an NFS export.
 
 They are made when a volume is first mounted, and removed by the host that the volume's label names.
+
+With a pattern of its class's, a claim's directory may be one that an earlier claim had. So a link beside it names the
+volume that mounted it last (``.orca-data -> pvc-…``), and no other one's end takes it away: neither that of a volume
+that is removed late, nor a removal that is tried again when it was done already.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from weakref import WeakValueDictionary
@@ -101,7 +106,7 @@ class Exports:
     async def make_directory(self, volume: Obj) -> None:
         """The volume's, where it is missing. Raises VolumeError, OSError."""
         async with self._mounted(volume) as (base, inside):
-            await asyncio.to_thread(_make_below, base, inside)
+            await asyncio.to_thread(_make_below, base, inside, name(volume))
 
     async def remove_directory(self, volume: Obj) -> None:
         """Delete, keep or rename the volume's directory, as its class said. Raises VolumeError, OSError."""
@@ -109,7 +114,7 @@ class Exports:
         if what == RETAIN:
             return
         async with self._mounted(volume) as (base, inside):
-            await asyncio.to_thread(_archive if what == ARCHIVE else _remove_below, base, inside)
+            await asyncio.to_thread(_give_up, base, inside, name(volume), _archive if what == ARCHIVE else _remove)
 
     async def clear(self) -> None:
         """Unmount what an agent that was killed had mounted for the moment."""
@@ -138,20 +143,58 @@ class Exports:
                 await asyncio.to_thread(_let_go, path)
 
 
-def _make_below(base: Path, inside: PurePosixPath) -> None:
+def _make_below(base: Path, inside: PurePosixPath, volume: str) -> None:
     with _parent(base, inside, make=True) as at:
+        if volume not in inside.name:  # else no other volume can have it
+            _mark(inside.name, volume, at)
         _make_open(inside.name, at)
 
 
-def _remove_below(base: Path, inside: PurePosixPath) -> None:
+def _give_up(base: Path, inside: PurePosixPath, volume: str, put_away: Callable[[str, int], None]) -> None:
     with suppress(FileNotFoundError), _parent(base, inside) as at:
-        removal.remove(Path(f"/proc/self/fd/{at}") / inside.name)
+        if (other := _marked(inside.name, at)) not in ("", volume):
+            log.info("a directory is another volume's by now, and stays", volume=volume, path=str(inside), other=other)
+            return
+        with suppress(FileNotFoundError):
+            put_away(inside.name, at)
+        if _marked(inside.name, at) == volume:
+            os.unlink(_mark_of(inside.name), dir_fd=at)
 
 
-def _archive(base: Path, inside: PurePosixPath) -> None:
-    with suppress(FileNotFoundError), _parent(base, inside) as at:
-        if stat.S_ISDIR(os.stat(inside.name, dir_fd=at, follow_symlinks=False).st_mode):
-            _rename(inside.name, f"archived-{inside.name}", at)
+def _mark_of(directory: str) -> str:
+    """The link beside a directory that names the volume it is of."""
+    short = len(os.fsencode(directory)) <= 200
+    return f".orca-{directory if short else hashlib.sha256(os.fsencode(directory)).hexdigest()}"
+
+
+def _marked(directory: str, at: int) -> str:
+    """The volume that mounted it last; "" where nobody has noted it."""
+    try:
+        return os.readlink(_mark_of(directory), dir_fd=at)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return ""
+        raise
+
+
+def _mark(directory: str, volume: str, at: int) -> None:
+    if _marked(directory, at) == volume:
+        return
+    mark = _mark_of(directory)
+    made = f"{mark}.{volume}"
+    with suppress(FileExistsError):  # of an agent that was killed
+        os.symlink(volume, made, dir_fd=at)
+    with suppress(FileNotFoundError):  # another host was faster with the same
+        os.replace(made, mark, src_dir_fd=at, dst_dir_fd=at)
+
+
+def _remove(directory: str, at: int) -> None:
+    removal.remove(Path(f"/proc/self/fd/{at}") / directory)
+
+
+def _archive(directory: str, at: int) -> None:
+    if stat.S_ISDIR(os.stat(directory, dir_fd=at, follow_symlinks=False).st_mode):
+        _rename(directory, f"archived-{directory}", at)
 
 
 def _rename(name: str, wanted: str, at: int) -> None:

@@ -99,10 +99,10 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
     return Export(Places(tmp_path / "pods", tmp_path / "memory"), tmp_path / "export")
 
 
-def share(on_delete: str = "delete") -> Obj:
+def share(on_delete: str = "delete", volume: str = "pvc-1") -> Obj:
     marks = {PROVISIONED_BY: NFS_SUBDIR, NFS_BASE: "/exports", ON_DELETE: on_delete}
     return {
-        "metadata": {"name": "pvc-1", "annotations": marks, "labels": {RECLAIM_ON: "here"}},
+        "metadata": {"name": volume, "annotations": marks, "labels": {RECLAIM_ON: "here"}},
         "spec": {
             "nfs": {"server": "192.0.2.1", "path": "/exports/team/data"},
             "persistentVolumeReclaimPolicy": "Delete",
@@ -111,7 +111,9 @@ def share(on_delete: str = "delete") -> Obj:
     }
 
 
-@pytest.mark.parametrize(("on_delete", "left"), [("delete", []), ("retain", ["data"]), ("archive", ["archived-data"])])
+@pytest.mark.parametrize(
+    ("on_delete", "left"), [("delete", []), ("retain", [".orca-data", "data"]), ("archive", ["archived-data"])]
+)
 async def test_a_subdirectory_is_made_and_given_up_as_its_class_says(
     export: Export, tmp_path: Path, on_delete: str, left: list[str]
 ) -> None:
@@ -142,6 +144,50 @@ async def test_what_is_archived_is_overwritten_by_nothing(export: Export, tmp_pa
         await exports.remove_directory(share("archive"))
     found = {path.parent.name: path.read_text() for path in (export.of / "team").glob("*/file")}
     assert found == {"archived-data": "0", "archived-data-2": "1", "archived-data-3": "2"}
+
+
+@pytest.mark.parametrize("on_delete", ["delete", "archive"])
+async def test_what_a_later_claim_has_is_not_taken_by_an_earlier_ones_end(
+    export: Export, tmp_path: Path, on_delete: str
+) -> None:
+    """Its removal comes late, or was done and is tried again, as its agent was killed before it could say so."""
+    exports = Exports(export, tmp_path / "exports")
+    first, second = share(on_delete), share(on_delete, "pvc-2")
+    await exports.make_directory(first)
+    await exports.make_directory(second)
+    file = export.of / "team" / "data" / "file"
+    file.write_text("late")
+    await exports.remove_directory(first)
+    assert file.read_text() == "late"
+    await exports.remove_directory(second)
+    assert not file.exists()
+    await exports.make_directory(first)
+    await exports.remove_directory(first)
+    await exports.make_directory(second)
+    file.write_text("again")
+    await exports.remove_directory(first)
+    assert file.read_text() == "again"
+    await exports.make_directory(first)
+    await exports.remove_directory(second)
+    assert file.read_text() == "again", "whoever mounted it last has it"
+
+
+async def test_a_directory_of_an_older_agent_or_with_a_long_name_is_given_up_as_any(
+    export: Export, tmp_path: Path
+) -> None:
+    exports = Exports(export, tmp_path / "exports")
+    (export.of / "team" / "data").mkdir(parents=True)
+    await exports.remove_directory(share())
+    assert os.listdir(export.of / "team") == []
+    long, own = share(), share()
+    long["spec"]["nfs"]["path"] = f"/exports/team/{'x' * 255}"
+    own["spec"]["nfs"]["path"] = "/exports/team/default-data-pvc-1"
+    for volume, there in ((long, 2), (own, 1)):
+        await exports.make_directory(volume)
+        await exports.make_directory(volume)
+        assert len(os.listdir(export.of / "team")) == there
+        await exports.remove_directory(volume)
+        assert os.listdir(export.of / "team") == []
 
 
 async def test_a_volume_that_was_deleted_before_its_claim_is_emptied_as_well(export: Export, tmp_path: Path) -> None:
