@@ -153,9 +153,11 @@ class ObjectHandlers:
         return await pack_list(encoded_response(made, form), request.accept_encoding)
 
     async def _watch(self, request: Request, resource: Resource) -> web.StreamResponse:
-        form = request.form
-        include = check_include(request.query.get("includeObject", "")) if form.kind else ""
         options = self._list_options(request)
+        # As upstream, the state that a watch begins with comes in no Tables: a client that wants it as one gets what it
+        # would take instead, or 406.
+        form = request.form_without_tables if options.send_initial_events and options.bookmarks else request.form
+        include = check_include(request.query.get("includeObject", "")) if form.kind else ""
         events: AnyWatch
         try:
             events = await self._verbs.watch(resource, _space(request), options)

@@ -70,9 +70,9 @@ def _retain(original: Obj, patch: Obj) -> None:
         return
     if not isinstance(keys, list):
         raise unappliable("invalid patch format of retainKeys")
-    for key in patch:
-        plain = key.removeprefix(ORDER).removeprefix(DELETE_FROM)
-        if key != PATCH and plain not in keys:
+    for key, value in patch.items():
+        # Null takes a key away, as when a volume changes its type: such a key is not retained.
+        if value is not None and not key.startswith((ORDER, DELETE_FROM)) and key not in keys:
             raise unappliable("invalid patch format of retainKeys")
     for key in [key for key in original if key not in keys]:
         del original[key]

@@ -87,6 +87,14 @@ async def test_tables_include_what_is_wanted(api: Api, space: str) -> None:
         assert wrong.failure[:2] == (400, "BadRequest")
 
 
+async def test_the_state_a_watch_begins_with_comes_in_no_tables(api: Api, space: str) -> None:
+    initial = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    path = f"/api/v1/namespaces/{space}/configmaps?watch=1&{initial}"
+    assert (await api.get(path, Accept=TABLE)).failure[:2] == (406, "NotAcceptable")
+    first = (await api.events(path, 1, Accept=f"{TABLE},application/json"))[0]
+    assert (first["type"], first["object"]["kind"]) == ("BOOKMARK", "ConfigMap")
+
+
 async def frames(api: Api, path: str, count: int, **options: Any) -> list[Any]:
     """The first events of a watch over a WebSocket."""
     found = []

@@ -163,6 +163,14 @@ def test_retain_keys_clears_the_rest_of_a_union():
     assert strategic_merge(DEPLOYMENTS.definition, old, patch) == {"spec": {"strategy": {"type": "Recreate"}}}
 
 
+def test_a_volume_changes_its_type_as_kubectl_apply_asks_for_it():
+    obj = {"spec": {"volumes": [{"name": "cache", "emptyDir": {}}]}}
+    volume = {"$retainKeys": ["hostPath", "name"], "emptyDir": None, "hostPath": {"path": "/tmp"}, "name": "cache"}
+    patch = {"spec": {"$setElementOrder/volumes": [{"name": "cache"}], "volumes": [volume]}}
+    merged = strategic_merge(POD, obj, patch)
+    assert merged == {"spec": {"volumes": [{"name": "cache", "hostPath": {"path": "/tmp"}}]}}
+
+
 def test_retain_keys_must_list_what_the_patch_sets():
     with pytest.raises(ApiError) as caught:
         strategic_merge(
