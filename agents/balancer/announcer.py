@@ -19,7 +19,7 @@ from agents.balancer.interfaces import interface_for
 from agents.balancer.segment import Heard, Segment, routes
 from agents.durable import read_object, write_file
 from orca.api.objects import Obj, key
-from orca.client.clock import Clock
+from orca.client.clock import Clock, rest
 from orca.client.informer import Informer
 
 log = structlog.get_logger()
@@ -113,7 +113,10 @@ class Announcer:
                 self._assigned = {ip: owner for found in self._known.values() for ip, owner in found.items()}
                 pause = self._adjust()
                 await self._save()
-                await self._rest(pause)
+                if pause is None:
+                    await self._wake.wait()
+                else:
+                    await rest(self._clock, pause, self._wake)
         finally:
             for wire in self._wires.values():
                 wire.close()
@@ -326,15 +329,3 @@ class Announcer:
         elif one.contested(now):
             log.info("somebody else uses an address that this host announces", address=said.address, mac=mac)
             self._wake.set()
-
-    async def _rest(self, seconds: float | None) -> None:
-        if seconds is None:
-            await self._wake.wait()
-            return
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        waking = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            waking.cancel()

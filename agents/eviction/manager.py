@@ -32,7 +32,7 @@ from agents.pods.memory import Doom
 from agents.pods.ports import Tenant
 from agents.stats.model import NodeStats, PodStats
 from orca.api.objects import Obj, key, uid
-from orca.client.clock import Clock
+from orca.client.clock import Clock, rest
 
 LOOK_SECONDS = 10.0
 CLEANUP_SECONDS = 30.0
@@ -155,14 +155,7 @@ class EvictionManager:
             await self._clock.sleep(LOOK_SECONDS)
             return
         await self._clock.sleep(SETTLE_SECONDS)
-        timer = asyncio.create_task(self._clock.sleep(LOOK_SECONDS - SETTLE_SECONDS))
-        woken = asyncio.create_task(self._woken.wait())
-        try:
-            await asyncio.wait({timer, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
-            await asyncio.gather(timer, woken, return_exceptions=True)
+        await rest(self._clock, LOOK_SECONDS - SETTLE_SECONDS, self._woken)
 
     def _arm(self, node: NodeStats, observed: Observations) -> None:
         """Have the kernel tell when as much is used as leaves the least that a threshold wants; what is in files that

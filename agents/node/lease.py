@@ -16,7 +16,7 @@ from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_fou
 from orca.api.objects import Obj
 from orca.api.times import format_micro
 from orca.client.base import Client
-from orca.client.clock import Clock
+from orca.client.clock import Clock, rest
 
 NAMESPACE = "kube-node-lease"
 RENEWED_AFTER = 0.25
@@ -71,18 +71,8 @@ class LeaseHeart:
                 if not failing:
                     log.warning("cannot renew the node's lease", node=self._node_name, error=error.message)
                 failing, pause = True, RETRY_SECONDS
-            await self._rest(pause)
-
-    async def _rest(self, seconds: float) -> None:
-        """Until it is time again, or there is a hurry."""
-        self._wake.clear()
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        waking = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            waking.cancel()
+            self._wake.clear()
+            await rest(self._clock, pause, self._wake)
 
     async def beat(self) -> None:
         """Renew once; makes the Lease when there is none. Raises ApiError."""

@@ -16,7 +16,7 @@ from orca.api.builtin import NODES
 from orca.api.errors import ApiError, is_already_exists, is_not_found
 from orca.api.objects import Obj
 from orca.client.base import Client
-from orca.client.clock import Clock
+from orca.client.clock import Clock, rest
 
 RETRY_SECONDS = 2.0
 PROBE_SECONDS = 5.0
@@ -218,13 +218,7 @@ class NodeReporter:
         return status.get("images") or []
 
     async def _pause(self, seconds: float) -> None:
-        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
-        poked = asyncio.ensure_future(self._poked.wait())
-        try:
-            await asyncio.wait({sleeper, poked}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            poked.cancel()
+        await rest(self._clock, seconds, self._poked)
         self._poked.clear()
 
 

@@ -11,7 +11,7 @@ from agents.pods.patch import status_patch
 from agents.pods.records import PodRecords
 from orca.api.errors import ApiError, is_conflict, is_not_found
 from orca.api.objects import Obj, key, name, namespace, uid
-from orca.client.clock import Clock
+from orca.client.clock import Clock, rest
 
 log = structlog.get_logger()
 
@@ -105,13 +105,7 @@ class StatusReporter:
         """Until the next write is due."""
         while (left := self._due - self._clock.monotonic()) > 0 or (left := self._left_in_crowd()) > 0:
             self._sooner.clear()
-            timer = asyncio.ensure_future(self._clock.sleep(left))
-            sooner = asyncio.ensure_future(self._sooner.wait())
-            try:
-                await asyncio.wait({timer, sooner}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                timer.cancel()
-                sooner.cancel()
+            await rest(self._clock, left, self._sooner)
 
     def _left_in_crowd(self) -> float:
         """Seconds until asking again whether a pod that is merely being created should be told of."""

@@ -28,7 +28,7 @@ from orca.api.objects import Obj, key, meta, uid
 from orca.api.objects import annotations as notes
 from orca.api.times import format_time
 from orca.client.base import Client
-from orca.client.clock import Clock
+from orca.client.clock import Clock, rest
 from orca.client.informer import Informer
 
 Objects: TypeAlias = list[Obj]
@@ -153,13 +153,7 @@ class PodFeed:
             await self._released.wait()
             return
         await self._first_read.wait()
-        released = asyncio.ensure_future(self._released.wait())
-        patience = asyncio.ensure_future(self._clock.sleep(API_PATIENCE))
-        try:
-            await asyncio.wait({released, patience}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            released.cancel()
-            patience.cancel()
+        await rest(self._clock, API_PATIENCE, self._released)
 
     async def run(self) -> None:
         try:

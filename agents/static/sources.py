@@ -20,7 +20,7 @@ import structlog
 from agents.inotify import DirectoryWatch
 from agents.static.judging import Judgement, Manifest, judge
 from orca.api.objects import Obj
-from orca.client.clock import Clock
+from orca.client.clock import Clock, rest
 
 HTTP_SECONDS = 10.0
 MAX_BYTES = 10 << 20
@@ -88,7 +88,7 @@ class FileSource(Source):
                 if self._missing and watch is not None:
                     watch.close()
                     watch = None
-                await self._pause()
+                await rest(self._clock, self._frequency, self._changed)
         finally:
             if watch is not None:
                 watch.close()
@@ -99,15 +99,6 @@ class FileSource(Source):
             return DirectoryWatch(directory, self._changed.set)
         except OSError:
             return None  # not there yet, or no watches left: the clock brings us back
-
-    async def _pause(self) -> None:
-        timer = asyncio.ensure_future(self._clock.sleep(self._frequency))
-        changed = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({timer, changed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            changed.cancel()
 
     async def look(self) -> None:
         """Compare with what was seen before; hand out what is wanted now when that has changed."""

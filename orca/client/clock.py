@@ -39,6 +39,16 @@ class SystemClock:
         await asyncio.sleep(max(seconds, 0))
 
 
+async def rest(clock: Clock, seconds: float, woken: asyncio.Event) -> None:
+    """Waits for `seconds`, or until the event is set when that is sooner."""
+    ends = (asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(woken.wait()))
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in ends:
+            one.cancel()
+
+
 class VirtualClock:
     """Time that stands still until a test moves it with `advance`.
 
