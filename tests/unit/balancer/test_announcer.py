@@ -244,58 +244,48 @@ async def test_hosts_do_not_quarrel_when_an_address_is_handed_over(tmp_path: Pat
         assert wire.claims == before
 
 
-async def _remember(root: Path) -> None:
-    async with running(root) as host:
-        host.api.seed(SERVICES, service())
-        await host.settle(0.1)
-    assert (root / "balancer" / FILE).exists()
-
-
-async def test_an_agent_that_starts_while_the_api_is_away_goes_on_quietly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+    """An agent that starts while the API is away, and knows what it announced before."""
+    async with running(tmp_path) as before:
+        before.api.seed(SERVICES, service())
+        await before.settle(0.1)
+    assert (tmp_path / "balancer" / FILE).exists()
     monkeypatch.setattr(announcer, "PATIENCE_SECONDS", 0.01)
-    await _remember(tmp_path)
     async with running(tmp_path, api=False) as host:
         await asyncio.sleep(0.05)
-        await host.settle(announcer.PROBE_SECONDS + 0.1)
-        (wire,) = host.wires
-        assert wire.claims == 0
-        assert wire.say(QUESTION)
+        yield host
 
 
-async def test_it_does_not_when_another_one_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(announcer, "PATIENCE_SECONDS", 0.01)
-    await _remember(tmp_path)
-    async with running(tmp_path, api=False) as host:
-        await asyncio.sleep(0.05)
-        await host.settle()
-        (wire,) = host.wires
-        assert wire.sent == [frames.probe(IP, OWN)]
-        wire.say(frames.Claim(IP, OTHER))
-        await host.settle(announcer.PROBE_SECONDS + 0.1)
-        assert host.announcer.addresses == frozenset()
+async def test_an_agent_that_starts_while_the_api_is_away_goes_on_quietly(alone: Host) -> None:
+    await alone.settle(announcer.PROBE_SECONDS + 0.1)
+    (wire,) = alone.wires
+    assert wire.claims == 0
+    assert wire.say(QUESTION)
 
 
-async def test_without_the_api_it_asks_again_when_the_other_one_may_have_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(announcer, "PATIENCE_SECONDS", 0.01)
-    await _remember(tmp_path)
-    async with running(tmp_path, api=False) as host:
-        await asyncio.sleep(0.05)
-        await host.settle()
-        host.wires[0].say(frames.Claim(IP, OTHER))
-        await host.settle(announcer.RECONSIDER_SECONDS / 2)
-        assert host.wires[0].sent == [frames.probe(IP, OWN)]
-        await host.settle(announcer.RECONSIDER_SECONDS + announcer.RETRY_SECONDS)
-        assert host.announcer.addresses == {IP}
-        assert host.wires[0].sent == [frames.probe(IP, OWN)] * 2
-        # What goes and comes back is taken up again, too.
-        host.wires[0].stale = True
-        await host.settle(2 * announcer.RETRY_SECONDS + announcer.PROBE_SECONDS)
-        assert host.wires[0].closed
-        assert host.wires[1].say(QUESTION)
+async def test_it_does_not_when_another_one_answers(alone: Host) -> None:
+    await alone.settle()
+    (wire,) = alone.wires
+    assert wire.sent == [frames.probe(IP, OWN)]
+    wire.say(frames.Claim(IP, OTHER))
+    await alone.settle(announcer.PROBE_SECONDS + 0.1)
+    assert alone.announcer.addresses == frozenset()
+
+
+async def test_without_the_api_it_asks_again_when_the_other_one_may_have_gone(alone: Host) -> None:
+    await alone.settle()
+    alone.wires[0].say(frames.Claim(IP, OTHER))
+    await alone.settle(announcer.RECONSIDER_SECONDS / 2)
+    assert alone.wires[0].sent == [frames.probe(IP, OWN)]
+    await alone.settle(announcer.RECONSIDER_SECONDS + announcer.RETRY_SECONDS)
+    assert alone.announcer.addresses == {IP}
+    assert alone.wires[0].sent == [frames.probe(IP, OWN)] * 2
+    # What goes and comes back is taken up again, too.
+    alone.wires[0].stale = True
+    await alone.settle(2 * announcer.RETRY_SECONDS + announcer.PROBE_SECONDS)
+    assert alone.wires[0].closed
+    assert alone.wires[1].say(QUESTION)
 
 
 async def test_an_interface_that_comes_back_is_opened_again(tmp_path: Path) -> None:
