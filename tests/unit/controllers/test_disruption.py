@@ -35,6 +35,21 @@ async def told(cluster: Cluster, controller: Any) -> dict[str, str]:
     return {event["reason"]: event["message"] for event in cluster.api.objects(EVENTS)}
 
 
+async def status_of(cluster: Cluster) -> Obj:
+    """Of the budget."""
+    found: Obj = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
+    return found
+
+
+async def guarded(cluster: Cluster, replicas: int) -> None:
+    """A ReplicaSet whose pods are all ready, and a budget by which one of them may go."""
+    cluster.api.seed(REPLICASETS, replicaset(replicas))
+    for index in range(replicas):
+        cluster.api.seed(PODS, pod(f"p{index}", owner="rs-uid"))
+    cluster.api.seed(PODDISRUPTIONBUDGETS, budget(maxUnavailable=1))
+    await cluster.settle(1)
+
+
 def test_the_condition_always_says_for_which_generation_it_holds() -> None:
     found = budget(minAvailable=1)
     counts = count(found, [pod("a"), pod("b")], 2, {})
@@ -103,7 +118,7 @@ async def test_finished_pods_are_expected_but_not_healthy() -> None:
         cluster.api.seed(PODS, pod("p1", phase="Succeeded", ready=False))
         cluster.api.seed(PODDISRUPTIONBUDGETS, budget(minAvailable=1))
         await cluster.settle(1)
-        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
+        status = await status_of(cluster)
         assert (status["expectedPods"], status["currentHealthy"], status["disruptionsAllowed"]) == (2, 1, 0)
 
 
@@ -123,12 +138,8 @@ async def test_takes_a_stale_announcement_back() -> None:
 
 async def test_nothing_may_go_while_the_server_does_not_answer() -> None:
     async with running_one(DisruptionController) as (cluster, controller):
-        cluster.api.seed(REPLICASETS, replicaset(2))
-        for index in range(2):
-            cluster.api.seed(PODS, pod(f"p{index}", owner="rs-uid"))
-        cluster.api.seed(PODDISRUPTIONBUDGETS, budget(maxUnavailable=1))
-        await cluster.settle(1)
-        assert (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]["disruptionsAllowed"] == 1
+        await guarded(cluster, 2)
+        assert (await status_of(cluster))["disruptionsAllowed"] == 1
 
         async def fail(*_: object) -> None:
             raise ApiError(500, "InternalError", "out of order")
@@ -136,7 +147,7 @@ async def test_nothing_may_go_while_the_server_does_not_answer() -> None:
         controller._scale_of = fail
         cluster.api.seed(PODS, pod("p2", owner="rs-uid"))
         await cluster.settle(1)
-        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
+        status = await status_of(cluster)
         assert status["disruptionsAllowed"] == 0
         assert status["conditions"][0]["message"] == "out of order"
 
@@ -155,5 +166,50 @@ async def test_a_scale_that_leaves_its_count_out_wants_none() -> None:
         cluster.api.seed(PODS, pod("p0", owner="custom", kind="Deployment"))
         cluster.api.seed(PODDISRUPTIONBUDGETS, budget(maxUnavailable=0))
         await cluster.settle(1)
-        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
+        status = await status_of(cluster)
         assert (status["expectedPods"], status["desiredHealthy"]) == (0, 0)
+
+
+def test_budgets_in_numbers_and_percent() -> None:
+    pods = [*(pod(f"p{i}") for i in range(4)), pod("sick", ready=False)]
+    assert count(budget(minAvailable=3), pods, 5, {}).allowed == 1
+    assert count(budget(minAvailable="50%"), pods, 5, {}).allowed == 1
+    assert count(budget(maxUnavailable=1), pods, 5, {}).allowed == 0
+    assert count(budget(maxUnavailable="40%"), pods, 5, {}).allowed == 1
+    assert count(budget(maxUnavailable=2), pods, 5, {"p0": "2026-01-01T00:00:00Z"}).allowed == 0
+    assert count(budget(minAvailable=0), [], 0, {}).allowed == 0
+
+
+async def test_a_budget_follows_its_pods() -> None:
+    async with running_one(DisruptionController) as (cluster, _):
+        await guarded(cluster, 3)
+        status = await status_of(cluster)
+        assert (status["expectedPods"], status["currentHealthy"], status["desiredHealthy"]) == (3, 3, 2)
+        assert status["disruptionsAllowed"] == 1
+        assert status["conditions"][0]["reason"] == "SufficientPods"
+        await cluster.api.delete(PODS, "p0", "default", grace_seconds=0)
+        await cluster.settle(1)
+        status = await status_of(cluster)
+        assert status["disruptionsAllowed"] == 0
+        before = len(cluster.api.calls)
+        await cluster.settle(600)
+        assert len(cluster.api.calls) == before
+
+
+async def test_a_budget_that_cannot_be_counted_allows_nothing() -> None:
+    async with running_one(DisruptionController) as (cluster, _):
+        daemon = pod("p0", owner="ds-uid", kind="DaemonSet")
+        cluster.api.seed(PODS, daemon)
+        cluster.api.seed(PODDISRUPTIONBUDGETS, budget(maxUnavailable=1))
+        await cluster.settle(1)
+        status = await status_of(cluster)
+        assert status["disruptionsAllowed"] == 0
+        told = status["conditions"][0]
+        assert (told["status"], told["reason"]) == ("False", "SyncFailed")
+        assert told["message"] == "daemonsets.apps does not implement the scale subresource"
+        # In pods it can be counted.
+        change = {"spec": {"maxUnavailable": None, "minAvailable": 0}}
+        await cluster.api.patch(PODDISRUPTIONBUDGETS, "web", change, "default")
+        await cluster.settle(1)
+        status = await status_of(cluster)
+        assert (status["disruptionsAllowed"], status["conditions"][0]["reason"]) == (1, "SufficientPods")

@@ -1,4 +1,4 @@
-"""Mirrored Endpoints, aggregated roles, disruption budgets, Jobs that expire."""
+"""Mirrored Endpoints, aggregated roles, Jobs that expire."""
 
 import pytest
 
@@ -8,18 +8,13 @@ from orca.api.builtin import (
     ENDPOINTSLICES,
     EVENTS,
     JOBS,
-    PODDISRUPTIONBUDGETS,
-    PODS,
-    REPLICASETS,
     SERVICES,
 )
 from orca.api.objects import Obj, name
 from orca.controllers.clusterroles import ClusterRoleAggregationController
-from orca.controllers.disruption import DisruptionController
-from orca.controllers.disruption.plan import count
 from orca.controllers.endpoints import EndpointSliceMirroringController
 from orca.controllers.ttlafterfinished import TTLAfterFinishedController
-from tests.unit.controllers.support import pod, replicaset, running_one
+from tests.unit.controllers.support import running_one
 from tests.unit.controllers.test_endpoints import service
 
 
@@ -100,63 +95,6 @@ async def test_roles_are_aggregated() -> None:
         await cluster.api.delete(CLUSTERROLES, "a")
         await cluster.settle(1)
         assert (await cluster.api.get(CLUSTERROLES, "view"))["rules"] == []
-
-
-def budget(**spec: object) -> Obj:
-    selector = {"matchLabels": {"app": "web"}}
-    return {
-        "metadata": {"name": "web", "namespace": "default", "generation": 1},
-        "spec": {"selector": selector, **spec},
-    }
-
-
-def test_budgets_in_numbers_and_percent() -> None:
-    pods = [*(pod(f"p{i}") for i in range(4)), pod("sick", ready=False)]
-    assert count(budget(minAvailable=3), pods, 5, {}).allowed == 1
-    assert count(budget(minAvailable="50%"), pods, 5, {}).allowed == 1
-    assert count(budget(maxUnavailable=1), pods, 5, {}).allowed == 0
-    assert count(budget(maxUnavailable="40%"), pods, 5, {}).allowed == 1
-    assert count(budget(maxUnavailable=2), pods, 5, {"p0": "2026-01-01T00:00:00Z"}).allowed == 0
-    assert count(budget(minAvailable=0), [], 0, {}).allowed == 0
-
-
-async def test_a_budget_follows_its_pods() -> None:
-    async with running_one(DisruptionController) as (cluster, _):
-        cluster.api.seed(REPLICASETS, replicaset(3))
-        for index in range(3):
-            cluster.api.seed(PODS, pod(f"p{index}", owner="rs-uid"))
-        cluster.api.seed(PODDISRUPTIONBUDGETS, budget(maxUnavailable=1))
-        await cluster.settle(1)
-        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
-        assert (status["expectedPods"], status["currentHealthy"], status["desiredHealthy"]) == (3, 3, 2)
-        assert status["disruptionsAllowed"] == 1
-        assert status["conditions"][0]["reason"] == "SufficientPods"
-        await cluster.api.delete(PODS, "p0", "default", grace_seconds=0)
-        await cluster.settle(1)
-        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
-        assert status["disruptionsAllowed"] == 0
-        before = len(cluster.api.calls)
-        await cluster.settle(600)
-        assert len(cluster.api.calls) == before
-
-
-async def test_a_budget_that_cannot_be_counted_allows_nothing() -> None:
-    async with running_one(DisruptionController) as (cluster, _):
-        daemon = pod("p0", owner="ds-uid", kind="DaemonSet")
-        cluster.api.seed(PODS, daemon)
-        cluster.api.seed(PODDISRUPTIONBUDGETS, budget(maxUnavailable=1))
-        await cluster.settle(1)
-        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
-        assert status["disruptionsAllowed"] == 0
-        told = status["conditions"][0]
-        assert (told["status"], told["reason"]) == ("False", "SyncFailed")
-        assert told["message"] == "daemonsets.apps does not implement the scale subresource"
-        # In pods it can be counted.
-        change = {"spec": {"maxUnavailable": None, "minAvailable": 0}}
-        await cluster.api.patch(PODDISRUPTIONBUDGETS, "web", change, "default")
-        await cluster.settle(1)
-        status = (await cluster.api.get(PODDISRUPTIONBUDGETS, "web", "default"))["status"]
-        assert (status["disruptionsAllowed"], status["conditions"][0]["reason"]) == (1, "SufficientPods")
 
 
 async def test_finished_jobs_expire() -> None:
