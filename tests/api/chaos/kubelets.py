@@ -42,22 +42,19 @@ class Kubelets:
         self.let_go: set[str] = set()
         """uids of pods that are over, said before the API hears of it."""
         self._addresses = addresses()
-        self._tending: dict[str, asyncio.Task[None]] = {}
+        self._tending: set[str] = set()
+        self._group = asyncio.TaskGroup()
         self._news: dict[str, asyncio.Event] = {}
         self._pods = Informer(client, PODS)
         self._pods.on_change(self._changed)
 
     async def run(self) -> None:
-        """Until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for name in self.names:
-                    await self._register(name)
-                group.create_task(self._pods.run())
-                group.create_task(self._beat())
-        finally:
-            for task in self._tending.values():
-                task.cancel()
+        """Until cancelled, or until tending a pod fails."""
+        async with self._group as group:
+            for name in self.names:
+                await self._register(name)
+            group.create_task(self._pods.run())
+            group.create_task(self._beat())
 
     async def _register(self, name: str) -> None:
         condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "claims to run"}
@@ -88,13 +85,13 @@ class Kubelets:
     def _changed(self, pod: Obj) -> None:
         uid = pod["metadata"]["uid"]
         if pod["spec"].get("nodeName") and uid not in self._tending and self._pods.get(key_of(pod)) is not None:
-            task = self._tending[uid] = asyncio.create_task(self._tend(uid, key_of(pod)))
-            task.add_done_callback(lambda _: self._forget(uid))
+            self._tending.add(uid)
+            self._group.create_task(self._tend(uid, key_of(pod))).add_done_callback(lambda _: self._forget(uid))
         if uid in self._news:
             self._news[uid].set()
 
     def _forget(self, uid: str) -> None:
-        self._tending.pop(uid, None)
+        self._tending.discard(uid)
         self._news.pop(uid, None)
 
     async def _tend(self, uid: str, key: str) -> None:
@@ -112,7 +109,8 @@ class Kubelets:
                 if is_going(pod):
                     await asyncio.sleep(self._chance.uniform(0.0, 0.4))
                     await self._end(pod)
-                    return
+                    await self._until_changed(pod, 5.0)
+                    continue
                 if is_over(pod):
                     # Only somebody who deletes it has the host do anything more.
                     await self._until_changed(pod, 60.0)
@@ -156,18 +154,9 @@ class Kubelets:
         """What a kubelet does for a pod that is to end: the last status, then the object itself."""
         metadata = pod["metadata"]
         self.let_go.add(metadata["uid"])
-        while True:
-            try:
-                if not is_over(pod) and pod["spec"].get("restartPolicy") != "Always":
-                    await self._patch(metadata, {"metadata": {"uid": metadata["uid"]}, "status": _ended("Failed")})
-                await self._client.delete(
-                    PODS, metadata["name"], metadata["namespace"], uid=metadata["uid"], grace_seconds=0
-                )
-                return
-            except ApiError as error:
-                if error.code in (404, 409):
-                    return
-                await asyncio.sleep(RETRY_SECONDS)
+        if not is_over(pod) and pod["spec"].get("restartPolicy") != "Always":
+            await self._patch(metadata, {"metadata": {"uid": metadata["uid"]}, "status": _ended("Failed")})
+        await self._client.delete(PODS, metadata["name"], metadata["namespace"], uid=metadata["uid"], grace_seconds=0)
 
 
 def _condition(kind: str, status: bool) -> Obj:

@@ -248,9 +248,16 @@ class Wishes:
                 if error.code == 404:
                     return
             await asyncio.sleep(0.2)
-        there = self._world.get(resource.plural, f"{space}/{name}" if space else name)
+        there = self._world.get(resource.plural, f"{space}/{name}" if space else name) or {}
+        uid = there.get("metadata", {}).get("uid")
+        left = {
+            kind: named
+            for kind, found in self._world.kinds.items()
+            if (named := [one for key, one in found.items() if key.startswith(f"{name}/") or _is_owned(one, uid)])
+        }
         raise AssertionError(
-            f"{resource.plural} {space}/{name} is still there {PATIENCE_SECONDS:.0f} s after its deletion: {there}"
+            f"{resource.plural} {space}/{name} is still there {PATIENCE_SECONDS:.0f} s after its deletion: {there}; "
+            f"its dependents, or what is in it: {left}"
         )
 
     async def _persist(self, write: Callable[[], Awaitable[object]]) -> None:
@@ -287,3 +294,7 @@ def _mend(obj: Obj) -> None:
 
 def _namespace(name: str) -> Obj:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _is_owned(obj: Obj, uid: str | None) -> bool:
+    return any(one["uid"] == uid for one in obj["metadata"].get("ownerReferences") or ())
