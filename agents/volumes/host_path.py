@@ -41,9 +41,12 @@ class HostPath:
 
 
 def prepare(path: str, kind: str) -> str:
-    """The path, when it is what `kind` (spec.volumes[].hostPath.type) says; "" checks nothing. Raises VolumeError, and
-    OSError when it cannot be created."""
+    """The path, when it is what `kind` (spec.volumes[].hostPath.type) says; "" checks nothing, and what is missing then
+    becomes a directory, as container runtimes behind a kubelet have it. Raises VolumeError, and OSError when it cannot
+    be created."""
     if not kind:
+        if not os.path.exists(path):
+            os.makedirs(path, mode=0o755, exist_ok=True)
         return path
     wanted = CREATED.get(kind, kind)
     if wanted not in KINDS:

@@ -160,7 +160,10 @@ def test_host_paths_of_every_type(tmp_path: Path) -> None:
     assert (tmp_path / "new/dir").is_dir()
     assert (tmp_path / "fresh").is_file()
     assert host_path.prepare("/dev/null", "CharDevice") == "/dev/null"
-    assert host_path.prepare("/does/not/exist", "") == "/does/not/exist"
+    unsaid = tmp_path / "of" / "no" / "type"
+    assert host_path.prepare(str(unsaid), "") == str(unsaid)
+    assert unsaid.is_dir()
+    assert host_path.prepare(str(tmp_path / "file"), "") == str(tmp_path / "file")
     for kind, name, words, found in (
         ("Directory", "file", "directory", "File"),
         ("File", "dir", "file", "Directory"),
