@@ -166,19 +166,19 @@ def stages_of(container: Obj, environment: Mapping[str, str], *, in_depth: bool)
 
 
 def _expanded(mount: Obj, environment: Mapping[str, str]) -> str:
-    """``subPathExpr`` with its references replaced: unlike elsewhere, all of them must be known."""
-    missing: list[str] = []
+    """``subPathExpr`` with its references replaced: unlike elsewhere, all of them must be known and not empty."""
+    missing: set[str] = set()
 
     class Known(dict[str, str]):
         def __contains__(self, name: object) -> bool:
-            if name not in environment:
-                missing.append(str(name))
+            if not environment.get(str(name)):
+                missing.add(str(name))
                 return False
             return True
 
     text = expand(mount["subPathExpr"], Known(environment))
     if missing:
-        raise ConfigError(f'missing value for "{missing[0]}"')
+        raise ConfigError(f"missing value for {', '.join(sorted(missing))}")
     return text
 
 

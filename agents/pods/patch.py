@@ -44,8 +44,9 @@ def status_patch(pod: Obj, before: Obj, wanted: Obj) -> Obj | None:
 
 def _differs(known: Obj | None, wanted: Obj) -> bool:
     if wanted["type"] == "PodScheduled":
-        # The scheduler writes it; a pod that came with its node has nobody else to do it.
-        return known is None
+        # The scheduler writes it; a pod that came with its node has nobody else to do it, and what became of the spec
+        # since it has a node only this host tells.
+        return known is None or known.get("observedGeneration") != wanted.get("observedGeneration")
     return known != _comparable(wanted)
 
 

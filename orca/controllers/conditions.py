@@ -21,8 +21,11 @@ def status_of(obj: Obj, kind: str) -> str:
     return condition["status"] if condition else ""
 
 
-def build(kind: str, status: str, reason: str, message: str, now: datetime, *, updated: bool = False) -> Obj:
-    """A condition that changed `now`; with `updated` it has a lastUpdateTime as those of Deployments."""
+def build(
+    kind: str, status: str, reason: str, message: str, now: datetime, *, updated: bool = False, of: Obj | None = None
+) -> Obj:
+    """A condition that changed `now`; with `updated` it has a lastUpdateTime as those of Deployments, and with `of` it
+    tells of which generation of that object it is, as those of pods."""
     stamp = format_time(now)
     condition: Obj = {"type": kind, "status": status}
     if updated:
@@ -32,6 +35,8 @@ def build(kind: str, status: str, reason: str, message: str, now: datetime, *, u
         condition["reason"] = reason
     if message:
         condition["message"] = message
+    if of is not None and of["metadata"].get("generation"):
+        condition["observedGeneration"] = of["metadata"]["generation"]
     return condition
 
 

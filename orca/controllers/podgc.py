@@ -105,7 +105,7 @@ class PodGarbageCollector(BaseController):
             changed = {**(pod.get("status") or {}), "phase": "Failed"}
             if doomed.message:
                 now = self.clock.now()
-                target = conditions.build("DisruptionTarget", "True", "DeletionByPodGC", doomed.message, now)
+                target = conditions.build("DisruptionTarget", "True", "DeletionByPodGC", doomed.message, now, of=pod)
                 changed["conditions"] = conditions.put(changed.get("conditions"), target)
             told = await self._pods.update_status(pod, changed)
             if told is None:

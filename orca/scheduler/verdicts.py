@@ -10,7 +10,7 @@ import structlog
 
 from orca.api.builtin import PODS
 from orca.api.errors import ApiError, is_conflict, is_not_found
-from orca.api.objects import Obj, key, name, namespace, uid
+from orca.api.objects import Obj, key, meta, name, namespace, uid
 from orca.api.times import format_time
 from orca.client.base import Client
 from orca.client.clock import Clock
@@ -38,7 +38,9 @@ class Verdicts:
         status = pod.get("status") or {}
         conditions = status.get("conditions") or []
         old: Obj = next((one for one in conditions if one["type"] == "PodScheduled"), {})
+        generation = meta(pod).get("generation")
         same = (old.get("status"), old.get("reason"), old.get("message")) == ("False", "Unschedulable", message)
+        same = same and old.get("observedGeneration") == generation
         nominated = status.get("nominatedNodeName") or ""
         if same and preemption.node == nominated:
             return ended
@@ -51,6 +53,8 @@ class Verdicts:
             "lastProbeTime": None,
             "lastTransitionTime": moment if old.get("status") != "False" else old.get("lastTransitionTime", moment),
         }
+        if generation:
+            condition["observedGeneration"] = generation
         waits = decision.preemption.startswith("not eligible due to a terminating")
         renamed = preemption.node if preemption.node != nominated and not waits else None
         with self._best_effort(pod):

@@ -19,6 +19,7 @@ from orca.server.identity import WEBSOCKET_TOKEN
 from orca.server.links import PAGE_LIMIT, Links, rewritten
 from orca.server.request import Request
 from orca.server.tunnel import Endpoint, dial_failed, splice
+from orca.server.websockets import serve_bytes
 
 CONNECT_SECONDS = 10.0
 _NOT_FORWARDED = frozenset(
@@ -86,9 +87,11 @@ class Forwarder:
         *,
         failed: DialFailed = dial_failed,
         links: Links | None = None,
+        framed: bool = False,
     ) -> web.StreamResponse:
-        """Pass a plain request on and stream the answer back; a page has its links changed by ``links`` on the way.
-        Raises what ``failed`` makes of a dead peer."""
+        """Pass a plain request on and stream the answer back; a page has its links changed by ``links`` on the way, and
+        ``framed`` has what succeeds sent through the WebSocket that the request asks for. Raises what ``failed`` makes
+        of a dead peer."""
         endpoint = destination.endpoint
         body = request.http.content if request.http.can_read_body else None
         connection = connection_of(request.http)
@@ -108,6 +111,9 @@ class Forwarder:
                 allow_redirects=False,
                 auto_decompress=False,
             ) as answer:
+                if framed and answer.status == 200:
+                    connection.forget_loss(task)
+                    return await serve_bytes(request, answer.content.iter_any())
                 response = web.StreamResponse(status=answer.status, reason=answer.reason)
                 unwanted = _NOT_RETURNED_OF_PAGES if links else _NOT_RETURNED
                 for key, value in answer.headers.items():

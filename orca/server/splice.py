@@ -21,6 +21,7 @@ from orca.server.links import Links
 from orca.server.options import flag, number
 from orca.server.request import Request
 from orca.server.tunnel import Endpoint
+from orca.server.websockets import is_websocket
 
 CONNECT_SUBRESOURCES = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -109,7 +110,8 @@ class Splicer:
         endpoint = self._hosts.agent_of(pod)
         query = urlencode([(key, request.query[key]) for key in _LOG_PARAMETERS if key in request.query])
         path = self._path("containerLogs", request, container) + (f"?{query}" if query else "")
-        return await self._forwarder.forward(request, Destination(endpoint, "https"), path)
+        framed = is_websocket(request.http.headers)
+        return await self._forwarder.forward(request, Destination(endpoint, "https"), path, framed=framed)
 
     # -- proxies
 

@@ -302,6 +302,8 @@ def pod(obj: Obj) -> None:
     if spec is None:
         spec = obj["spec"] = {}
     pod_spec(spec)
+    if spec["terminationGracePeriodSeconds"] < 0:
+        spec["terminationGracePeriodSeconds"] = 1  # in pods alone: templates keep what they say
     containers, init = spec.get("containers") or [], spec.get("initContainers") or []
     for one in containers:
         requests = _requests_from_limits(one)

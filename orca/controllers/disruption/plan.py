@@ -148,7 +148,7 @@ def stale_in(pod: Obj, now: datetime) -> float | None:
 def called_off(pod: Obj, now: datetime) -> Obj:
     """The pod's status with DisruptionTarget False."""
     status: Obj = pod.get("status") or {}
-    condition = conditions.build("DisruptionTarget", "False", "", "", now)
+    condition = conditions.build("DisruptionTarget", "False", "", "", now, of=pod)
     return {
         **status,
         "conditions": [condition if one["type"] == "DisruptionTarget" else one for one in status["conditions"]],

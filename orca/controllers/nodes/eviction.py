@@ -122,6 +122,7 @@ class TaintEvictionController(Controller):
             "DeletionByTaintManager",
             "Taint manager: deleting due to NoExecute taint",
             now,
+            of=pod,
         )
         changed = {**status, "conditions": conditions.put(status.get("conditions"), target)}
         told = await self._pods.update_status(pod, changed)

@@ -133,19 +133,22 @@ def _bound(core: Core, pod: Obj, pod_name: str, node: str, wanted_uid: str | Non
 
 async def mark(core: Core, call: Call, pod: Obj, condition: Obj, nominated: str | None) -> None:
     """Set a condition of the pod with that name, namespace and uid, and with ``nominated`` the node that it waits for
-    ("": none): what a patch of its status would do. Raises ApiError 404, 409 for another uid."""
+    ("": none): what a patch of its status would do. A condition that does not say of which generation it is, is of the
+    one that is there. Raises ApiError 404, 409 for another uid."""
 
     def candidate(current: Entry) -> Obj:
         new = copy_entry(current)
         new["metadata"]["uid"] = pod["uid"]  # compared with what is there
         status = new.setdefault("status", {})
         conditions = status.setdefault("conditions", [])
+        generation = meta(new).get("generation")
+        seen = {"observedGeneration": generation, **condition} if generation else condition
         for at, known in enumerate(conditions):
             if known.get("type") == condition["type"]:
-                conditions[at] = {**known, **condition}
+                conditions[at] = {**known, **seen}
                 break
         else:
-            conditions.append(dict(condition))
+            conditions.append(dict(seen))
         if nominated:
             status["nominatedNodeName"] = nominated
         elif nominated is not None:
@@ -178,7 +181,7 @@ async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) ->
             # Only as it is: should it become ready meanwhile, the budget has its say again.
             unchanged = options if options.resource_version else replace(options, resource_version=str(pod.revision))
             try:
-                await delete(core, call, PODS, space, pod_name, unchanged, admitted=True)
+                await _delete(core, call, space, pod_name, unchanged)
             except ApiError as error:
                 if not is_conflict(error) or options.resource_version:
                     raise
@@ -193,8 +196,39 @@ async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) ->
         break
     else:
         raise conflict(PODS, pod_name)
-    await delete(core, call, PODS, space, pod_name, options, admitted=True)
+    await _delete(core, call, space, pod_name, options)
     return _SUCCESS
+
+
+async def _delete(core: Core, call: Call, space: str, pod_name: str, options: DeleteOptions) -> None:
+    """Delete a pod that is evicted; before, its status tells why, which is what failure policies of Jobs go by."""
+    if not options.dry_run:
+
+        def condemned(pod: Obj) -> Obj:
+            new = thaw(pod)
+            conditions = new.setdefault("status", {}).setdefault("conditions", [])
+            old: Obj = next((one for one in conditions if one.get("type") == "DisruptionTarget"), {})
+            made: Obj = {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting",
+                "lastProbeTime": None,
+                "lastTransitionTime": format_time(core.clock.now()),
+            }
+            if old.get("status") == "True" and old.get("lastTransitionTime"):
+                made["lastTransitionTime"] = old["lastTransitionTime"]
+            if meta(pod).get("generation"):
+                made["observedGeneration"] = meta(pod)["generation"]
+            new["status"]["conditions"] = [*(one for one in conditions if one is not old), made]
+            return new
+
+        told = await core.store.update(
+            PODS, space, pod_name, condemned, expected=(options.uid, options.resource_version)
+        )
+        if options.resource_version:
+            options = replace(options, resource_version=str(told.revision))
+    await delete(core, call, PODS, space, pod_name, options, admitted=True)
 
 
 def _counts(pod: Obj) -> bool:

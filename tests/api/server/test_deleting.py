@@ -122,7 +122,13 @@ async def test_eviction_honours_the_budget(api: Api, space: str) -> None:
         return {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
 
     assert (await api.post(f"{pods}/one/eviction", eviction("one"))).status == 201
-    assert (await api.get(f"{pods}/one")).json["metadata"]["deletionTimestamp"]
+    evicted = (await api.get(f"{pods}/one")).json
+    assert evicted["metadata"]["deletionTimestamp"]
+    why = {one["type"]: one for one in evicted["status"]["conditions"]}["DisruptionTarget"]
+    assert (why["status"], why["reason"], why["message"], why["observedGeneration"]) == (
+        *("True", "EvictionByEvictionAPI", "Eviction API: evicting"),
+        1,
+    )
     left = (await api.get(f"{budgets}/b")).json["status"]
     assert left["disruptionsAllowed"] == 0
     assert list(left["disruptedPods"]) == ["one"]

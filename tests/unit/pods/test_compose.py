@@ -350,7 +350,9 @@ def test_container_spec(tmp_path: Path) -> None:
 
 def stages(*mounts: Obj, in_depth: bool = True) -> list[Stage]:
     volume_mounts = [{"name": "v", "mountPath": "/v", **mount} for mount in mounts]
-    return stages_of(spec_container(volumeMounts=volume_mounts), {"POD": "web", "UP": "../x"}, in_depth=in_depth)
+    return stages_of(
+        spec_container(volumeMounts=volume_mounts), {"POD": "web", "UP": "../x", "EMPTY": ""}, in_depth=in_depth
+    )
 
 
 def test_what_a_mount_asks_for_beyond_its_volume() -> None:
@@ -366,7 +368,8 @@ def test_what_a_mount_asks_for_beyond_its_volume() -> None:
 @pytest.mark.parametrize(
     ("mount", "text"),
     [
-        ({"subPathExpr": "$(NO)"}, 'missing value for "NO"'),
+        ({"subPathExpr": "$(NO)"}, "missing value for NO"),
+        ({"subPathExpr": "$(NONE)/$(EMPTY)/$(POD)"}, "missing value for EMPTY, NONE"),
         ({"subPathExpr": "$(UP)"}, "must not contain '..'"),
         ({"subPathExpr": "/$(POD)"}, "must not be an absolute path"),
         ({"readOnly": True, "recursiveReadOnly": "Enabled"}, "not supported by the runtime"),
