@@ -16,7 +16,8 @@ from typing import Literal
 from orca.api.objects import Obj, labels, name, namespace
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-OTHER_PROXY_LABEL = "service.kubernetes.io/service-proxy-name"
+NOT_OURS = frozenset({"service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"})
+"""Labels of Services and EndpointSlices that kube-proxy does not look at: of another proxy, of no address."""
 DEFAULT_AFFINITY_SECONDS = 10800
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
@@ -117,9 +118,7 @@ class _Candidate:
 def served(service: Obj) -> bool:
     """Whether a Service is this proxy's: not headless, no ExternalName, not left to another proxy."""
     spec = service.get("spec") or {}
-    return (
-        spec.get("type") != "ExternalName" and bool(cluster_ips(service)) and OTHER_PROXY_LABEL not in labels(service)
-    )
+    return spec.get("type") != "ExternalName" and bool(cluster_ips(service)) and NOT_OURS.isdisjoint(labels(service))
 
 
 def cluster_ips(service: Obj) -> dict[Family, str]:
@@ -142,7 +141,7 @@ def service_ports(service: Obj, slices: Iterable[Obj], node_name: str, zone: str
     """The model of one Service from its EndpointSlices, as seen from the host ``node_name`` in ``zone`` ("": none)."""
     if not served(service):
         return ()
-    slices = list(slices)
+    slices = [one for one in slices if NOT_OURS.isdisjoint(labels(one))]
     ips = cluster_ips(service)
     return tuple(
         port

@@ -39,10 +39,14 @@ def test_not_served(spec: dict[str, Any]) -> None:
     assert service_ports(service(**spec), [endpoint_slice(NEAR)], "host-1") == ()
 
 
-def test_left_to_another_proxy() -> None:
+@pytest.mark.parametrize("label", ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"])
+def test_left_to_another_proxy(label: str) -> None:
     other = service()
-    other["metadata"]["labels"] = {"service.kubernetes.io/service-proxy-name": "cilium"}
+    other["metadata"]["labels"] = {label: "cilium"}
     assert service_ports(other, [], "host-1") == ()
+    foreign = endpoint_slice(NEAR)
+    foreign["metadata"]["labels"][label] = ""
+    assert model(service(), foreign).cluster == ()
 
 
 def test_ports_match_by_name_and_protocol() -> None:
