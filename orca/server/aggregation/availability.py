@@ -24,7 +24,7 @@ from orca.client.keeping import keep_running
 from orca.client.services import SERVICE_LABEL
 from orca.server.aggregation.apiservices import GroupVersion, group_version
 from orca.server.aggregation.backend import Backends, Unreachable
-from orca.server.aggregation.conditions import LOCAL, PASSED, Verdict, check_service, with_condition
+from orca.server.aggregation.conditions import LOCAL, PASSED, Verdict, check_service, has_condition, with_condition
 from orca.server.aggregation.merging import RemoteVersion, aggregated_resources
 from orca.server.aggregation.metrics import AvailabilityMetrics
 
@@ -81,7 +81,7 @@ class Availability:
 
     def _seen(self, service: Obj, old: Obj | None = None) -> None:
         key = name(service)
-        if old is not None and old.get("spec") == service.get("spec"):
+        if old is not None and old.get("spec") == service.get("spec") and has_condition(service):
             return  # our own condition, or labels
         if not service["spec"].get("service"):
             self._forget(group_version(service))

@@ -55,6 +55,11 @@ def check_service(where: Obj, service: Obj | None, slices: Sequence[Obj]) -> Ver
     return Verdict(False, "MissingEndpoints", text)
 
 
+def has_condition(service: Obj) -> bool:
+    """Whether the APIService tells at all; somebody may have written its status without our condition."""
+    return any(one.get("type") == AVAILABLE for one in (service.get("status") or {}).get("conditions") or ())
+
+
 def with_condition(service: Obj, verdict: Verdict, now: datetime) -> Obj | None:
     """The APIService with its condition as the verdict says; None when it says so already."""
     status = service.get("status") or {}

@@ -303,6 +303,13 @@ async def test_what_is_served_here_is_registered_as_local(api: Api) -> None:
     async with asyncio.timeout(PATIENCE):
         while (await api.get(f"{_SERVICES}/v1.apps")).status != 200:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
+    mine = {"type": "Mine", "status": "True", "reason": "R", "message": "", "lastTransitionTime": None}
+    path = f"{_SERVICES}/v1.batch"
+    assert (await api.patch(f"{path}/status", {"status": {"conditions": [mine]}})).status == 200
+    async with asyncio.timeout(PATIENCE):
+        while len(found := (await api.get(path)).json["status"]["conditions"]) < 2:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.05)
+    assert [one["type"] for one in found] == ["Mine", "Available"]
 
 
 async def test_a_front_proxy_may_name_users(server: ServerProcess, tmp_path: Path) -> None:
