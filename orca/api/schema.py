@@ -7,6 +7,7 @@ upstream, a missing one is a validation error (422), not a decode error (400).
 """
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -135,18 +136,24 @@ class Schema:
         """Wrong types, worded as Go's decoder does; empty when all is well."""
         return [problem.text for problem in self._problems(what, obj) if not problem.unknown]
 
-    def unknown_fields(self, what: Resource | str, obj: Any) -> list[str]:
-        """``unknown field "spec.foo"`` for every field no definition has."""
-        return [problem.text for problem in self._problems(what, obj) if problem.unknown]
-
     def prune(self, what: Resource | str, obj: Any) -> list[str]:
-        """Remove unknown fields in place; their texts as :meth:`unknown_fields`."""
+        """Remove fields that no definition has, in place; ``unknown field "spec.foo"`` for each."""
         texts = []
         for problem in self._problems(what, obj):
             if problem.unknown:
                 problem.parent.pop(problem.key, None)
                 texts.append(problem.text)
         return texts
+
+    @cached_property
+    def optional_maps(self) -> frozenset[bytes]:
+        """Names of members of built-in kinds that are maps somewhere and may be left out."""
+        return frozenset(
+            key.encode()
+            for definition in self.definitions.values()
+            for key, schema in definition.get("properties", {}).items()
+            if key not in definition.get("required", ()) and self.resolve(schema).kind == "map"
+        )
 
     def struct(self, name: str) -> Field:
         """The root field of a definition; an unknown one is open."""
@@ -316,7 +323,7 @@ def duplicate_fields(raw: bytes) -> Repeated:
 def decode(
     resource: Resource, obj: Any, *, refuse_unknown: bool, warn: bool = False, definition: str = ""
 ) -> tuple[Obj, list[str]]:
-    """A body as an object of its kind: nulls dropped, types checked, unknown fields pruned.
+    """A body as an object of its kind: what is null or empty dropped, types checked, unknown fields pruned.
 
     ``refuse_unknown`` raises for unknown fields, ``warn`` returns their texts as warnings. ``definition`` names the
     body's schema where that is not the resource's (subresources). Raises ApiError 400.
@@ -327,7 +334,7 @@ def decode(
             resource, f"json: cannot unmarshal {go_kind(obj)} into Go value of type {resource.version}.{resource.kind}"
         )
     try:
-        obj = drop_nulls(name, obj)
+        obj = drop_unset(name, obj)
     except (orjson.JSONEncodeError, RecursionError):  # patches can make what no body may be
         raise undecodable(resource, "the object is nested too deep, or holds text or numbers JSON has not") from None
     if SCHEMA.is_valid(name, obj):
@@ -359,15 +366,46 @@ def _write_times(field: Field, value: Any) -> Any:
     return value
 
 
-def drop_nulls(definition: str, obj: Obj) -> Obj:
-    """Members that are null are absent; a null list item is its type's zero value. Open values keep theirs.
+_KEPT = frozenset(
+    {
+        ("ClusterRole", "rules"),
+        ("ContainerImage", "names"),
+        ("CustomResourceDefinitionStatus", "conditions"),
+        ("CustomResourceDefinitionStatus", "storedVersions"),
+        ("EndpointSlice", "endpoints"),
+        ("EndpointSlice", "ports"),
+        ("HPAScalingRules", "policies"),
+        ("Role", "rules"),
+    }
+)
+"""Optional lists that upstream shows also when they are empty; of policies an empty list is refused, none is not."""
 
-    Returns ``obj`` itself when it holds no null.
+
+def drop_unset(definition: str, obj: Obj) -> Obj:
+    """Members that are null are absent, and so are optional lists and maps without content, which upstream does not
+    encode: a patch that takes the last item of a list leaves the object as if it had never had one. A null list item
+    is its type's zero value. Open values keep theirs.
+
+    Returns ``obj`` itself when it holds nothing of that kind.
     """
     # Encoding finds out several times faster than walking; the word inside a string only costs the walk.
-    if b"null" not in orjson.dumps(obj) or not _has_null(obj):
+    raw = orjson.dumps(obj)
+    if (b"null" not in raw or not _has_null(obj)) and b"[]" not in raw and not _has_empty_map(raw):
         return obj
-    return _without_nulls(SCHEMA.struct(definition), obj)
+    return _without_unset(SCHEMA.struct(definition), obj)
+
+
+_STRUCTS = (b"resources", b"securityContext", b"status", b"emptyDir", b"strategy")
+_EMPTY = re.compile(rb'":\{\}' + b"".join(b'(?<!"' + name + rb'":\{\})' for name in _STRUCTS))
+"""An empty member, but for structs that mostly are."""
+
+
+def _has_empty_map(raw: bytes) -> bool:
+    """Whether a member that may be a map is empty."""
+    return any(
+        raw[raw.rfind(b'"', 0, found.start()) + 1 : found.start()] in SCHEMA.optional_maps
+        for found in _EMPTY.finditer(raw)
+    )
 
 
 def _has_null(value: dict[str, Any] | list[Any]) -> bool:
@@ -379,17 +417,32 @@ def _has_null(value: dict[str, Any] | list[Any]) -> bool:
 _ZERO: dict[str, Any] = {"struct": {}, "map": {}, "list": []}
 
 
-def _without_nulls(field: Field | None, value: Any) -> Any:
+def _without_unset(field: Field | None, value: Any) -> Any:
     if field is None or field.kind in ("open", "leaf"):
         return value
     if isinstance(value, dict) and field.kind in ("struct", "map"):
-        return {
-            key: _without_nulls(SCHEMA.child(field, key), inner) for key, inner in value.items() if inner is not None
-        }
+        made = {}
+        for key, inner in value.items():
+            if inner is None:
+                continue
+            child = SCHEMA.child(field, key)
+            inner = _without_unset(child, inner)
+            if inner or field.kind == "map" or child is None or not _is_left_out(field, key, child, inner):
+                made[key] = inner
+        return made
     if isinstance(value, list) and field.kind == "list":
         items = SCHEMA.items(field)
-        return [_zero(items) if inner is None else _without_nulls(items, inner) for inner in value]
+        return [_zero(items) if inner is None else _without_unset(items, inner) for inner in value]
     return value
+
+
+def _is_left_out(parent: Field, key: str, child: Field, value: Any) -> bool:
+    """Whether an empty member of a struct is not encoded."""
+    if not isinstance(value, dict if child.kind == "map" else list) or child.kind not in ("map", "list"):
+        return False
+    if key in parent.schema.get("required", ()):
+        return False
+    return (parent.definition.rpartition(".")[2], key) not in _KEPT
 
 
 def _zero(field: Field) -> Any:

@@ -11,7 +11,7 @@ from orca.api import metadata, names
 from orca.api.customresources.structural import Structural
 from orca.api.errors import FieldError
 from orca.api.objects import Obj
-from orca.api.schema import SCHEMA, drop_nulls
+from orca.api.schema import SCHEMA, drop_unset
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
@@ -32,7 +32,7 @@ def settle_metadata(obj: Obj, *, lenient: bool = False) -> tuple[str, list[str]]
         return "json: cannot unmarshal metadata into Go value of type v1.ObjectMeta", []
     if SCHEMA.is_valid(OBJECT_META, found) and not any(value is None for value in found.values()):
         return "", []
-    found = obj["metadata"] = drop_nulls(OBJECT_META, found)
+    found = obj["metadata"] = drop_unset(OBJECT_META, found)
     wrong = SCHEMA.check(OBJECT_META, found)
     if wrong:
         if not lenient:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orca.api.builtin import BUILTIN, DEPLOYMENTS, PODS, SECRETS
+from orca.api.builtin import BUILTIN, CONTROLLERREVISIONS, DEPLOYMENTS, PODS, ROLES, SECRETS
 from orca.api.errors import ApiError
 from orca.api.schema import SCHEMA, decode, duplicate_fields
 
@@ -90,3 +90,43 @@ def test_duplicate_members():
     assert found == ['duplicate field "spec.x[0].y"', 'duplicate field "a"']
     unknown = ['unknown field "a"', 'unknown field "spec.x"']
     assert found.among(unknown) == [*unknown, *found]
+
+
+def test_optional_lists_and_maps_without_content_are_as_if_they_were_not_there():
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "labels": {}, "annotations": {"text": '"labels":{} and []'}, "finalizers": []},
+        "spec": {
+            "containers": [{"name": "c", "env": [], "args": [""], "securityContext": {"capabilities": {"add": []}}}],
+            "nodeSelector": {},
+            "securityContext": {},
+            "volumes": [{"name": "v", "emptyDir": {}}],
+        },
+    }
+    kept, _ = decode(PODS, pod, refuse_unknown=True)
+    assert kept["metadata"] == {"name": "p", "annotations": {"text": '"labels":{} and []'}}
+    assert kept["spec"] == {
+        "containers": [{"name": "c", "args": [""], "securityContext": {"capabilities": {}}}],
+        "securityContext": {},
+        "volumes": [{"name": "v", "emptyDir": {}}],
+    }
+
+
+def test_required_lists_and_those_that_are_always_shown_stay_empty():
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"}, "rules": []}
+    assert decode(ROLES, role, refuse_unknown=True)[0] == role
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": []}}
+    assert decode(PODS, pod, refuse_unknown=True)[0] == pod
+
+
+def test_what_has_no_schema_keeps_what_is_empty():
+    revision = {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {"name": "r", "labels": {}},
+        "data": {"spec": {"labels": {}, "list": []}},
+        "revision": 1,
+    }
+    kept, _ = decode(CONTROLLERREVISIONS, revision, refuse_unknown=True)
+    assert kept == {**revision, "metadata": {"name": "r"}}
