@@ -8,8 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import structlog
-
 from agents.config import Configuration
 from agents.pods import PodManager
 from agents.pods.ports import PodView, Tenant
@@ -21,8 +19,6 @@ from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
 from orca.client.informer import Informer
-
-log = structlog.get_logger()
 
 Views: TypeAlias = Iterable[PodView]
 MakeManager = Callable[[PodFeed], PodManager]
@@ -90,7 +86,7 @@ class RunningPods:
 
     def object(self, pod_uid: str) -> Obj | None:
         """The pod of that uid, None when there is none on this host."""
-        return next((view.pod for view in self.list() if uid(view.pod) == pod_uid), None)
+        return self.manager.object(pod_uid) if self.manager else None
 
     def list(self) -> Views:
         """Every pod that has something on this host."""

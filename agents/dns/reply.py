@@ -16,7 +16,6 @@ from agents.dns.wire import Answer, Query, Record
 
 SHUFFLED = 32
 """Up to so many records are shuffled each time; more are shuffled once and then begin somewhere else each time."""
-_COUNTS = struct.Struct(">4H")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTFILTER = 44
 REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_IFALIAS = 1, 3, 4, 18, 20
 IFA_ADDRESS, IFA_LOCAL = 1, 2
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC = 1, 4, 5, 7
+RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
 NDA_DST, NDA_LLADDR = 1, 2
 TCA_KIND = 1
 
@@ -169,16 +169,14 @@ def link(
     return Request(kind, message, flags, what, ignore)
 
 
-def address(
-    what: str, *, index: int, ip: str, prefix: int, kind: int = RTM_NEWADDR, ignore: tuple[int, ...] = ()
-) -> Request:
+def address(what: str, *, index: int, ip: str, prefix: int, kind: int = RTM_NEWADDR) -> Request:
     """A request about an interface's address. IPv6 ones are used at once, without asking whether another has them."""
     message = ifaddrmsg()
     message["family"], message["prefixlen"], message["index"] = _family(ip), prefix, index
     if ":" in ip:
         message["flags"] = _NODAD | _PERMANENT_ADDRESS
     message["attrs"] = [("IFA_LOCAL", ip), ("IFA_ADDRESS", ip)]
-    return Request(kind, message, CREATE | REPLACE if kind == RTM_NEWADDR else 0, what, ignore)
+    return Request(kind, message, CREATE | REPLACE if kind == RTM_NEWADDR else 0, what)
 
 
 def route(

@@ -23,8 +23,8 @@ from agents.network.routes import PORT, VNI, NodeRoute, RoutePlan, TunnelPeer
 TUNNEL = "orca-vxlan"
 ROUTE_PROTOCOL = 111
 
-_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
-_VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 4, 7, 15, 17
+_IFLA_INFO_DATA = 2
+_VXLAN_ID, _VXLAN_LOCAL, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 4, 15, 17
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -42,7 +42,6 @@ from orca.client.clock import Clock, SystemClock
 from orca.client.informer import Informer
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 HEAL_SECONDS = 3.0
 

@@ -56,9 +56,9 @@ def split(text: str | Iterable[str]) -> Ranges:
     return Ranges(found.get(4, ""), found.get(6, ""), tuple(found.values()))
 
 
-def host_has_ipv6(interfaces: Path = _INTERFACES, disabled: Path = _DISABLED) -> bool:
+def host_has_ipv6() -> bool:
     """Whether the kernel of this host carries IPv6 and nobody has switched it off."""
     try:
-        return interfaces.exists() and disabled.read_text().strip() != "1"
+        return _INTERFACES.exists() and _DISABLED.read_text().strip() != "1"
     except OSError:
         return False

@@ -69,11 +69,11 @@ async def clean_others(chosen: str, iptables: Iptables, host: HostView) -> None:
             await clean()
 
 
-async def remove_rules(iptables: Iptables | None = None) -> None:
+async def remove_rules() -> None:
     """Take away every service rule from this host, whichever mode has left it; for uninstalling. All are tried; raises
     ``BackendError`` for the first that failed."""
     failure: BackendError | None = None
-    for clean in _cleaners(iptables or Iptables(), HostView()).values():
+    for clean in _cleaners(Iptables(), HostView()).values():
         try:
             await clean()
         except BackendError as error:

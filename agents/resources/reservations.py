@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agents.resources.amounts import HUGE_PAGES, Amounts, add, amounts_of
-from agents.resources.limits import Limits, huge_pages, shares_of
+from agents.resources.limits import Limits, shares_of
 from orca.api.quantity import parse_int
 
 PROCESSES = "pid"
@@ -86,11 +86,10 @@ class Reservations:
         return left
 
 
-def limits_for(amounts: Amounts, page_sizes: tuple[int, ...] = ()) -> Limits:
+def limits_for(amounts: Amounts) -> Limits:
     """Of a cgroup that may use these amounts together; never a quota of cpu."""
     return Limits(
         cpu_shares=shares_of(amounts["cpu"]) if "cpu" in amounts else None,
         memory=amounts.get("memory"),
         pids=amounts.get(PROCESSES),
-        huge_pages=huge_pages(amounts, page_sizes) if page_sizes else None,
     )

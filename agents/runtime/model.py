@@ -229,6 +229,5 @@ class HostAbilities:
     api_version: str
     cgroup_version: str
     storage_root: str
-    operating_system: str = ""
     kernel: str = ""
     cgroup_driver: str = "cgroupfs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal as signals
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -110,7 +110,6 @@ class Runtime:
                 api_version=(await self.engine.prefix()).rpartition("/v")[2],
                 cgroup_version=str(info.get("CgroupVersion", "1")),
                 storage_root=info["DockerRootDir"],
-                operating_system=info.get("OperatingSystem", ""),
                 kernel=info.get("KernelVersion", ""),
                 cgroup_driver=info.get("CgroupDriver") or "cgroupfs",
             )
@@ -289,8 +288,6 @@ class Runtime:
         argv: Sequence[str],
         *,
         seconds: float,
-        limit: int = EXEC_OUTPUT_LIMIT,
-        environment: Mapping[str, str] | None = None,
     ) -> ExecResult:
         """Run a command in a running container and wait for it. After ``seconds`` it and its children are killed and
         ``TimeoutError`` is raised. Raises ``NoSuchContainer`` when the container does not run."""
@@ -301,7 +298,6 @@ class Runtime:
                 "Cmd": list(argv),
                 "AttachStdout": True,
                 "AttachStderr": True,
-                "Env": [f"{name}={value}" for name, value in (environment or {}).items()],
             },
         )
         path = f"/exec/{created['Id']}"
@@ -311,7 +307,7 @@ class Runtime:
                 asyncio.timeout(seconds),
                 self.engine.stream("POST", f"{path}/start", body={"Detach": False, "Tty": False}) as response,
             ):
-                await _read_frames(response.content, output, limit)
+                await _read_frames(response.content, output, EXEC_OUTPUT_LIMIT)
         except TimeoutError:
             await asyncio.shield(self._end_exec(path))
             raise

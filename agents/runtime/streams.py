@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -105,11 +105,10 @@ class EngineStreams:
         container_id: str,
         argv: Sequence[str],
         *,
-        tty: bool = False,
-        stdin: bool = False,
-        stdout: bool = True,
-        stderr: bool = True,
-        environment: Mapping[str, str] | None = None,
+        tty: bool,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
     ) -> tuple[str, RawStream]:
         """Start a process in a running container; answers the exec's id and its streams."""
         created = await self._engine.call(
@@ -121,7 +120,6 @@ class EngineStreams:
                 "AttachStdin": stdin,
                 "AttachStdout": stdout,
                 "AttachStderr": stderr and not tty,
-                "Env": [f"{name}={value}" for name, value in (environment or {}).items()],
             },
         )
         exec_id: str = created["Id"]

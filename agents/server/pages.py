@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 import orjson
-import structlog
 from aiohttp import web
 
 from agents.config import Configuration, encode
@@ -32,8 +31,6 @@ RUN_SECONDS = 600.0
 LONG_RUNNING = ("exec", "attach", "portForward", "containerLogs", "run")
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-log = structlog.get_logger()
 
 
 class Pods(Protocol):

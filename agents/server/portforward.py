@@ -14,7 +14,6 @@ import binascii
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import structlog
 from aiohttp import WSMsgType, web
 
 from agents.server import netns, spdy_command, websocket
@@ -26,8 +25,6 @@ TUNNEL = "SPDY/3.1+portforward.k8s.io"
 CHANNELS = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io")
 READ_BYTES = 1 << 16
 QUEUED_MESSAGES = 32
-
-log = structlog.get_logger()
 
 
 class Forwarding:

@@ -385,14 +385,12 @@ class SpdyConnection:
         self._output.clear()
         return data
 
-    def open(self, headers: Mapping[str, str], *, fin: bool = False) -> int:
+    def open(self, headers: Mapping[str, str]) -> int:
         """Open a stream of ours; answers its id."""
         stream_id, self._next_stream = self._next_stream, self._next_stream + 2
-        stream = self._streams[stream_id] = _Stream(self._initial_window, replied=False)
+        self._streams[stream_id] = _Stream(self._initial_window, replied=False)
         body = struct.pack("!IIBB", stream_id, 0, 0, 0) + self._deflate_headers(headers)
-        self._control(FrameType.SYN_STREAM, FLAG_FIN if fin else 0, body)
-        if fin:
-            stream.move(Move.SEND_FIN)
+        self._control(FrameType.SYN_STREAM, 0, body)
         return stream_id
 
     def reply(self, stream_id: int, headers: Mapping[str, str] | None = None) -> None:

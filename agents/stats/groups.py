@@ -64,13 +64,13 @@ def device_number(device: int) -> str:
     return f"{os.major(device)}:{os.minor(device)}"
 
 
-def device_names(groups: list[Group], sys: str = "/sys") -> dict[str, str]:
+def device_names(groups: list[Group]) -> dict[str, str]:
     """Paths of the devices that ``groups`` speak of, by "major:minor". Reads."""
     numbers = {number for group in groups if group.details is not None for number, _ in group.details.disk}
     numbers |= {device_number(group.rootfs.device) for group in groups if group.rootfs is not None}
     found = {}
     for number in numbers:
-        for line in text(f"{sys}/dev/block/{number}/uevent").splitlines():
+        for line in text(f"/sys/dev/block/{number}/uevent").splitlines():
             if line.startswith("DEVNAME="):
                 found[number] = "/dev/" + line.removeprefix("DEVNAME=")
     return found

@@ -33,21 +33,6 @@ _EVENT_NAMES = {
 _CORE_NAMES = {core: new for new, core in _EVENT_NAMES.items()}
 
 
-def needs_conversion(resource: Resource) -> bool:
-    """Whether the served version is another than the stored one."""
-    return resource.stored_as != resource.api_version
-
-
-def to_stored(resource: Resource, obj: Obj) -> Obj:
-    """An object of the served version as it is stored; itself where both are one."""
-    return convert(obj, resource.stored_as)
-
-
-def from_stored(resource: Resource, obj: Obj) -> Obj:
-    """A stored object in the served version; itself where both are one."""
-    return convert(obj, resource.api_version)
-
-
 def _renamed(obj: Obj, names: dict[str, str], api_version: str) -> Obj:
     return {names.get(key, key): value for key, value in obj.items()} | {"apiVersion": api_version}
 

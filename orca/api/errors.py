@@ -170,15 +170,13 @@ class ApiError(Exception):
         )
 
 
-def _details(resource: Resource, name: str = "", uid: str = "") -> Obj:
+def _details(resource: Resource, name: str) -> Obj:
     found: Obj = {}
     if name:
         found["name"] = name
     if resource.group:
         found["group"] = resource.group
     found["kind"] = resource.plural
-    if uid:
-        found["uid"] = uid
     return found
 
 
@@ -248,9 +246,9 @@ def forbidden(resource: Resource | None, name: str, why: str) -> ApiError:
     return ApiError(403, "Forbidden", text, _details(resource, name))
 
 
-def unauthorized(message: str = "Unauthorized") -> ApiError:
+def unauthorized() -> ApiError:
     """401."""
-    return ApiError(401, "Unauthorized", message)
+    return ApiError(401, "Unauthorized", "Unauthorized")
 
 
 def method_not_allowed() -> ApiError:
@@ -273,11 +271,6 @@ def not_acceptable(accepted: Sequence[str]) -> ApiError:
 def expired(message: str = "The resourceVersion for the provided watch is too old.") -> ApiError:
     """410 of a watch or a list continuation that is too old."""
     return ApiError(410, "Expired", message)
-
-
-def gone(message: str) -> ApiError:
-    """410 of something that will not come back."""
-    return ApiError(410, "Gone", message)
 
 
 def too_large(limit: int) -> ApiError:

@@ -14,9 +14,7 @@ _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _LABEL_UNDERSCORE = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_UNDERSCORE = rf"{_LABEL_UNDERSCORE}(\.{_LABEL_UNDERSCORE})*"
 _QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
-_ENV = r"[-._a-zA-Z][-._a-zA-Z0-9]*"
 _ENV_RELAXED = r"[ -<>-~]+"
-_C_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
 _CONFIG_KEY = r"[-._a-zA-Z0-9]+"
 _HEADER = r"[-A-Za-z0-9]+"
 _PERCENT = r"[0-9]+%"
@@ -30,9 +28,7 @@ _re_subdomain_underscore = re.compile(f"^{_SUBDOMAIN_UNDERSCORE}$")
 _re_wildcard = re.compile(rf"^\*\.{_SUBDOMAIN}$")
 _re_qualified = re.compile(f"^{_QUALIFIED}$")
 _re_label_value = re.compile(f"^({_QUALIFIED})?$")
-_re_env = re.compile(f"^{_ENV}$")
 _re_env_relaxed = re.compile(f"^{_ENV_RELAXED}$")
-_re_c_identifier = re.compile(f"^{_C_IDENTIFIER}$")
 _re_config_key = re.compile(f"^{_CONFIG_KEY}$")
 _re_header = re.compile(f"^{_HEADER}$")
 _re_percent = re.compile(f"^{_PERCENT}$")
@@ -62,10 +58,6 @@ _LABEL_VALUE_TEXT = (
 _WILDCARD_TEXT = (
     "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, "
     "which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
-)
-_ENV_TEXT = (
-    "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', "
-    "and must not start with a digit"
 )
 _CONFIG_KEY_TEXT = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
 
@@ -319,11 +311,6 @@ def percent(value: str) -> list[str]:
 def as_prefix(value: str) -> str:
     """*value* as it is judged where more follows it: a dash at the end will not stand there."""
     return value[:-2] + "a" if len(value) > 1 and value.endswith("-") else value
-
-
-def generate_name(base: str, suffix: str) -> str:
-    """``generateName`` with a random suffix, shortened so that it stays a label."""
-    return base[: LABEL_MAX - len(suffix)] + suffix
 
 
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

@@ -65,7 +65,6 @@ class Resource:
     fingerprint: str = ""
     api_version: str = field(init=False)
     group_resource: str = field(init=False)
-    group_kind: str = field(init=False)
     _key: tuple[str, str, str, str] = field(init=False, repr=False)
     _hash: int = field(init=False, repr=False)
     _subresources: dict[str, Subresource] = field(init=False, repr=False)
@@ -74,7 +73,6 @@ class Resource:
         put = object.__setattr__
         put(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
         put(self, "group_resource", f"{self.plural}.{self.group}" if self.group else self.plural)
-        put(self, "group_kind", f"{self.kind}.{self.group}" if self.group else self.kind)
         put(self, "list_kind", self.list_kind or f"{self.kind}List")
         put(self, "stored_as", self.stored_as or self.api_version)
         put(self, "_key", (self.group, self.version, self.plural, self.storage))

@@ -33,16 +33,6 @@ def parse_time(text: str) -> datetime:
     return when
 
 
-def age(now: datetime, then: str | None) -> timedelta | None:
-    """How long ago ``then`` (RFC 3339) was; None when it is missing or unreadable."""
-    if not then:
-        return None
-    try:
-        return now - parse_time(then)
-    except ValueError:
-        return None
-
-
 def human_duration(elapsed: timedelta) -> str:
     """As ``kubectl`` prints ages: ``5s``, ``2m3s``, ``7m``, ``3h12m``, ``11h``, ``2d4h``, ``9d``, ``2y30d``."""
     seconds = int(elapsed.total_seconds())

@@ -9,7 +9,6 @@ import binascii
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
 from datetime import datetime
 
 from orca.api.builtin import SECRETS
@@ -23,7 +22,6 @@ SECRET_TYPE = "bootstrap.kubernetes.io/token"
 NAMESPACE = "kube-system"
 PREFIX = "bootstrap-token-"
 _TOKEN = re.compile(r"^([a-z0-9]{6})\.([a-z0-9]{16})$")
-_JOIN = re.compile(r"^([a-z0-9]{6})\.([a-z0-9]{16})\.([0-9a-f]{64})$")
 _GROUP = re.compile(r"^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -42,21 +40,12 @@ def join_string(token_id: str, secret: str, ca_hash: str) -> str:
     return f"{token_id}.{secret}.{ca_hash}"
 
 
-def parse_join_string(text: str) -> tuple[str, str, str]:
-    """(id, secret, CA hash). Raises ValueError."""
-    match = _JOIN.match(text.strip())
-    if match is None:
-        raise ValueError("not a join token: expected <6 characters>.<16 characters>.<64 hex digits>")
-    return match[1], match[2], match[3]
-
-
 def token_secret(
     token_id: str,
     secret: str,
     *,
     expires: datetime | None,
     description: str = "",
-    groups: Sequence[str] = (NODE_TOKEN_GROUP,),
 ) -> Obj:
     """The Secret that makes a token valid; ``expires`` None is for ever."""
     fields = {
@@ -64,7 +53,7 @@ def token_secret(
         "token-secret": secret,
         "usage-bootstrap-authentication": "true",
         "usage-bootstrap-signing": "true",
-        "auth-extra-groups": ",".join(groups),
+        "auth-extra-groups": NODE_TOKEN_GROUP,
     }
     if description:
         fields["description"] = description

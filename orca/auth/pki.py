@@ -61,9 +61,9 @@ class _Leaf:
     hosts: tuple[str, ...] = ()
 
 
-def service_names(cluster_domain: str = "cluster.local") -> list[str]:
+def service_names() -> list[str]:
     """Names under which pods and people reach the API server."""
-    stem = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{cluster_domain}"]
+    stem = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
     return [*stem, "localhost", "127.0.0.1", "::1"]
 
 

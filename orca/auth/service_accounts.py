@@ -48,7 +48,7 @@ class Keys:
     audiences: tuple[str, ...] = (ISSUER,)
 
     @classmethod
-    def load(cls, private: Path, further: Sequence[Path] = (), *, issuer: str = ISSUER) -> "Keys":
+    def load(cls, private: Path, further: Sequence[Path] = ()) -> "Keys":
         """From PEM files; ``further`` are public keys of earlier signers. Raises OSError, ValueError."""
         key = serialization.load_pem_private_key(private.read_bytes(), None)
         if not isinstance(key, rsa.RSAPrivateKey):
@@ -58,7 +58,7 @@ class Keys:
             other = serialization.load_pem_public_key(path.read_bytes())
             if isinstance(other, rsa.RSAPublicKey):
                 public[key_id_of(other)] = other
-        return cls(key, public, key_id_of(key.public_key()), issuer, (issuer,))
+        return cls(key, public, key_id_of(key.public_key()), ISSUER, (ISSUER,))
 
     def jwks(self) -> Obj:
         """The public keys as served at ``/openid/v1/jwks``."""

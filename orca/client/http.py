@@ -34,7 +34,6 @@ CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
 RELOAD_CHECK_SECONDS = 5
 TRIES_WHEN_BUSY = 5
-PAGE = 500
 UNLIMITED = 1_000_000
 
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
@@ -73,13 +72,12 @@ class HttpsClient(Client):
         cls,
         path: str | Path,
         *,
-        context: str = "",
         agent: str = "orca",
         clock: Clock | None = None,
         parallel: int = UNLIMITED,
     ) -> HttpsClient:
         """Raises KubeconfigError when the file cannot be used."""
-        return cls(Kubeconfig(path, context), agent=agent, clock=clock, parallel=parallel)
+        return cls(Kubeconfig(path), agent=agent, clock=clock, parallel=parallel)
 
     def __repr__(self) -> str:
         return f"<HttpsClient {self._endpoint.server}>"

@@ -6,16 +6,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from orca.api.errors import ApiError, conflict, is_not_found
 from orca.api.objects import Obj, controller_of, finalizers, is_terminating, labels, name, uid
 from orca.api.resources import Resource
 from orca.api.selectors import Selector
 from orca.controllers.cache import Cache
 from orca.controllers.harness import gather_all, raise_first
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

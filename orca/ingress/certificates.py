@@ -51,8 +51,8 @@ def users(secret: Obj | None, name: str, by_user: bool) -> Users | str:
     return Users(hashlib.sha256(content).hexdigest()[:32], content)
 
 
-def self_signed(clock: Clock, *, days: int = 365) -> bytes:
-    """A pair for `FAKE`, certificate first."""
+def self_signed(clock: Clock) -> bytes:
+    """A pair for `FAKE`, certificate first, good for a year."""
     # Heavy, and needed at the start only: callers do this in a process of its own.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -71,7 +71,7 @@ def self_signed(clock: Clock, *, days: int = 365) -> bytes:
         .public_key(private_key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(now + timedelta(days=365))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("ingress.local")]), critical=False)
         .sign(private_key, hashes.SHA256())
     )

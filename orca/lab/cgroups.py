@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+KILL_SECONDS = 10.0
 
 
 def is_v2() -> bool:
@@ -46,9 +47,9 @@ def processes(path: str) -> list[int]:
     return found
 
 
-def kill(path: str, *, seconds: float = 10.0) -> list[int]:
-    """SIGKILL everything in the cgroup until nothing is left; returns what still lives after ``seconds``."""
-    deadline = time.monotonic() + seconds
+def kill(path: str) -> list[int]:
+    """SIGKILL everything in the cgroup until nothing is left; returns what still lives after ``KILL_SECONDS``."""
+    deadline = time.monotonic() + KILL_SECONDS
     while (left := processes(path)) and time.monotonic() < deadline:
         for pid in left:
             try:

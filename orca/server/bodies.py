@@ -52,17 +52,17 @@ def _is_json(raw: bytes) -> bool:
     return True
 
 
-async def read_body(request: web.BaseRequest, limit: int = LIMIT) -> bytes:
-    """The whole body. Raises ApiError 413 above ``limit`` bytes, 408 when it does not arrive in time."""
+async def read_body(request: web.BaseRequest) -> bytes:
+    """The whole body. Raises ApiError 413 above ``LIMIT`` bytes, 408 when it does not arrive in time."""
     length = request.content_length
-    if length is not None and length > limit:
-        raise too_large(limit)
+    if length is not None and length > LIMIT:
+        raise too_large(LIMIT)
     if not request.can_read_body:
         return b""
     if request.content.is_eof():  # small bodies come with their head: no timer needed
         whole = request.content.read_nowait()
-        if len(whole) > limit:
-            raise too_large(limit)
+        if len(whole) > LIMIT:
+            raise too_large(LIMIT)
         return whole
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -75,8 +75,8 @@ async def read_body(request: web.BaseRequest, limit: int = LIMIT) -> bytes:
                 if not chunk:
                     break
                 total += len(chunk)
-                if total > limit:
-                    raise too_large(limit)
+                if total > LIMIT:
+                    raise too_large(LIMIT)
                 chunks.append(chunk)
     except TimeoutError:
         raise ApiError(408, "Timeout", "the request body did not arrive in time") from None

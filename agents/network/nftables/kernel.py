@@ -20,7 +20,6 @@ _SOL_NETLINK, _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK = 270, 1, 10, 11
 _GROUP = 7
 _SEND_BUFFER_FORCE = 32
 _ATTACH_FILTER = 26
-_LOST = b"lost"
 
 
 class NftablesError(OSError):

@@ -29,9 +29,9 @@ _DIGEST = 0xC0
 """Kind of our note in a rule's user data; nft leaves kinds it does not know alone."""
 
 
-def message(kind: int, family: int, flags: int, sequence: int, body: bytes, *, subsystem: int = SUBSYSTEM) -> bytes:
+def message(kind: int, family: int, flags: int, sequence: int, body: bytes) -> bytes:
     """One message with its headers."""
-    number_of_kind = kind if kind in (BATCH_BEGIN, BATCH_END) else subsystem << 8 | kind
+    number_of_kind = kind if kind in (BATCH_BEGIN, BATCH_END) else SUBSYSTEM << 8 | kind
     resource = SUBSYSTEM if kind in (BATCH_BEGIN, BATCH_END) else 0
     head = HEADER.pack(HEADER.size + 4 + len(body), number_of_kind, REQUEST | flags, sequence, 0)
     return head + _GENERIC.pack(family, 0, resource) + body

@@ -15,8 +15,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import structlog
-
 from agents.network.iptables import Iptables, IptablesError, Transaction, difference
 from agents.proxy.backend import BackendError, HostView
 from agents.proxy.ipvs import host as kernel
@@ -26,8 +24,6 @@ from agents.proxy.ipvs.netlink import DEVICE, AddressEvents, HostAddresses, Virt
 from agents.proxy.ipvs.plan import Actual, DropVirtual, Operation, draining, plan
 from agents.proxy.ipvs.wanted import Entry, Touched, Wanted
 from agents.proxy.model import FAMILIES, Family, ServicePort, family_of
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 

@@ -128,16 +128,14 @@ WEBHOOK_CONDITIONS = Environment({**_BASE, **_ASKING})
 
 
 def policy_environment(
-    spec: Obj, *, authorizer: bool = True, namespace: bool = True, mutating: bool = False, types: Obj | None = None
+    spec: Obj, *, namespace: bool = True, mutating: bool = False, types: Obj | None = None
 ) -> Environment:
     """Where a policy's expressions stand, without its ``variables``. ``types`` are better ones than ``DYN``."""
-    variables = dict(_BASE)
+    variables = {**_BASE, **_ASKING}
     if spec.get("paramKind") is not None:
         variables["params"] = DYN
     if namespace:
         variables["namespaceObject"] = NAMESPACE
-    if authorizer:
-        variables |= _ASKING
     return Environment({**variables, **(types or {})}, _CONSTRUCTIBLE if mutating else {})
 
 

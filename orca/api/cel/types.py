@@ -48,11 +48,6 @@ TIMESTAMP = Type("timestamp")
 DURATION = Type("duration")
 TYPE = Type("type")
 QUANTITY = Type("kubernetes.Quantity")
-URL = Type("kubernetes.URL")
-IP = Type("net.IP")
-CIDR = Type("net.CIDR")
-SEMVER = Type("kubernetes.Semver")
-FORMAT = Type("kubernetes.NamedFormat")
 AUTHORIZER = Type("kubernetes.authorization.Authorizer")
 
 

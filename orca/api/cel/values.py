@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 from orca.api.cel.errors import CelError, no_such_overload
 
 INT_MIN, INT_MAX, UINT_MAX = -(1 << 63), (1 << 63) - 1, (1 << 64) - 1
-_NANO = 1_000_000_000
 
 
 class Uint(int):

@@ -18,12 +18,12 @@ from orca.api.defaults import (
     policy,
     storage,
 )
-from orca.api.defaults.registry import Default, Obj, find
+from orca.api.defaults.registry import Default, find
 
 if TYPE_CHECKING:
     from orca.api.resources import Resource
 
-__all__ = ["apply_defaults", "of"]
+__all__ = ["of"]
 
 # Importing a module registers its kinds.
 _ROOMS = (admissionregistration, apps, batch, core, extensions, networking, pods, policy, storage)
@@ -32,10 +32,3 @@ _ROOMS = (admissionregistration, apps, batch, core, extensions, networking, pods
 def of(resource: Resource) -> Default | None:
     """The function that fills in the missing fields of one object of *resource*, or None."""
     return None if resource.custom else find(resource.group, resource.kind)
-
-
-def apply_defaults(resource: Resource, obj: Obj) -> None:
-    """Fill in the missing fields of *obj*, in place. Custom kinds get theirs from their schema instead."""
-    fill = of(resource)
-    if fill is not None:
-        fill(obj)

@@ -10,7 +10,6 @@ import orjson
 
 from orca.api.fields import sets
 from orca.api.fields.sets import EMPTY, FieldSet, of
-from orca.api.objects import Obj
 from orca.api.resources import Resource
 
 Entry = dict[str, Any]
@@ -231,8 +230,3 @@ def manager_of(field_manager: str, user_agent: str) -> str:
     if not name.isprintable():
         name = "".join(character for character in name if character.isprintable())
     return intern(name[:_MAX_NAME])  # objects keep it, and it is the same few over and over
-
-
-def of_object(obj: Obj) -> Any:
-    """``metadata.managedFields`` as it stands."""
-    return (obj.get("metadata") or {}).get("managedFields")

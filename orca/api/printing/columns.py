@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -111,11 +111,6 @@ def drop(group: str, version: str, kind: str) -> None:
 def of_row(group: str, version: str, kind: str) -> Printer | None:
     """A printer that was put, or None."""
     return _OF_ROWS.get((group, version, kind))
-
-
-def kinds() -> Iterable[tuple[str, str]]:
-    """Every (group, kind) that has a printer of its own."""
-    return _PRINTERS.keys()
 
 
 def sub(obj: Obj | None, *path: str) -> Any:

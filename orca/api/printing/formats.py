@@ -9,6 +9,8 @@ from orca.api.printing.columns import Obj
 
 NONE = "<none>"
 UNSET = "<unset>"
+SHOWN = 3
+"""Of a list of names; the rest is counted."""
 
 
 def labels(values: dict[str, str] | None) -> str:
@@ -54,10 +56,10 @@ def template_spec(spec: Obj) -> Obj:
     return (spec.get("template") or {}).get("spec") or {}
 
 
-def shortened(values: Sequence[str], limit: int = 3, *, empty: str = UNSET) -> str:
-    """The first *limit* values, with how many more there are."""
-    if len(values) > limit:
-        return f"{','.join(values[:limit])} + {len(values) - limit} more..."
+def shortened(values: Sequence[str], *, empty: str = UNSET) -> str:
+    """The first values, with how many more there are."""
+    if len(values) > SHOWN:
+        return f"{','.join(values[:SHOWN])} + {len(values) - SHOWN} more..."
     return ",".join(values) or empty
 
 

@@ -45,7 +45,7 @@ from orca.api.validation.registry import CreateRule, Errors, Obj, UpdateRule
 if TYPE_CHECKING:
     from orca.api.resources import Resource
 
-__all__ = ["create_of", "name_rule_of", "update_of", "validate_create", "validate_update"]
+__all__ = ["create_of", "name_rule_of", "update_of", "validate_create"]
 
 # Importing a module registers its kinds.
 _ROOMS = (
@@ -98,11 +98,3 @@ def validate_create(resource: Resource, obj: Obj) -> Errors:
     """What is wrong with a new object, generic metadata apart."""
     rule = create_of(resource)
     return rule(obj) if rule else []
-
-
-def validate_update(resource: Resource, new: Obj, old: Obj, subresource: str = "") -> Errors:
-    """What is wrong with a changed object, generic metadata apart."""
-    rule = update_of(resource)
-    if rule:
-        return rule(new, old, subresource)
-    return [] if subresource else validate_create(resource, new)

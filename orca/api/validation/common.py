@@ -47,13 +47,6 @@ def non_negative(obj: Obj, key: str, path: str, out: Errors) -> None:
         out.append(FieldError.invalid(f"{path}.{key}", value, NON_NEGATIVE))
 
 
-def positive(obj: Obj, key: str, path: str, out: Errors) -> None:
-    """``obj[key]``, when it is there, is above 0."""
-    value = obj.get(key)
-    if value is not None and value <= 0:
-        out.append(FieldError.invalid(f"{path}.{key}", value, "must be greater than zero"))
-
-
 def required(obj: Obj, key: str, path: str, out: Errors, detail: str = "") -> bool:
     """``obj[key]`` is there and not empty; whether it is."""
     if obj.get(key):
@@ -123,9 +116,6 @@ def labels(values: Obj | None, path: str, out: Errors) -> None:
     """A map of labels."""
     if values:
         out += validate_labels(values, path)
-
-
-_SELECTOR_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 def label_selector(selector: Obj | None, path: str, out: Errors) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orca.api.objects import Obj, is_terminating, meta, name, namespace, uid
+from orca.api.objects import Obj, is_terminating, meta, name, uid
 from orca.api.volumes import (
     BIND_COMPLETED,
     BOUND_BY_CONTROLLER,
@@ -222,8 +222,3 @@ def claim_key(volume: Obj) -> str:
     """ "namespace/name" of the claim a volume is set aside for, "" for none."""
     reference = volume["spec"].get("claimRef")
     return f"{reference.get('namespace')}/{reference.get('name')}" if reference else ""
-
-
-def told_key(claim: Obj) -> str:
-    """ "namespace/name"."""
-    return f"{namespace(claim)}/{name(claim)}"

@@ -61,11 +61,10 @@ def owners(statefulset: Obj, claim: Obj, pod: Obj, *, condemned: bool) -> list[O
     return None if _uids(present) == _uids(wanted) else wanted
 
 
-def is_stale(claim: Obj, pod_name: str, pod_uid: str = "") -> bool:
+def is_stale(claim: Obj, pod_name: str) -> bool:
     """Whether it goes with an earlier pod of that name; a new one has to wait for a new claim."""
     return any(
-        reference["kind"] == PODS.kind and reference["name"] == pod_name and reference["uid"] != pod_uid
-        for reference in owner_references(claim)
+        reference["kind"] == PODS.kind and reference["name"] == pod_name for reference in owner_references(claim)
     )
 
 

@@ -153,7 +153,6 @@ class Stats:
     dispatched: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     executing: int = 0
-    executing_seats: int = 0
     queued: int = 0
     waited: Times = field(default_factory=Times)
     """Only of requests that did wait; all others waited for 0 seconds."""

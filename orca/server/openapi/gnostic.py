@@ -15,7 +15,7 @@ from orca.api.objects import Obj
 MEDIA = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 """What we call it. Clients ask for ``v2@v1.0``, which is no valid media type, as Go's parser finds."""
 
-_VARINT, _FIXED64, _BYTES = 0, 1, 2
+_VARINT, _BYTES = 0, 2
 
 
 def _varint(value: int) -> bytes:

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from orca.api import builtin, strategy
-from orca.api.defaults import apply_defaults
+from orca.api.strategy import apply_defaults
 
 
 def made(resource, **body):

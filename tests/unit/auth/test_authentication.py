@@ -6,10 +6,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from agents.node.join import JoinToken
 from orca.api.builtin import NODES, PODS, SECRETS, SERVICEACCOUNTS
 from orca.api.errors import ApiError
 from orca.auth import Authenticator, Credentials, StaticTokens
-from orca.auth.bootstrap_tokens import BootstrapTokens, join_string, new_token, parse_join_string, token_secret
+from orca.auth.bootstrap_tokens import BootstrapTokens, join_string, new_token, token_secret
 from orca.auth.pki import ensure_pki, issue
 from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
 from tests.unit.auth.fakes import FixedClock, Reader, made
@@ -81,11 +82,9 @@ def test_bootstrap_tokens_expire_and_can_be_revoked(clock):
     assert tokens.identify(f"{token_id}.{secret}") is None
 
 
-def test_join_strings():
-    text = join_string("abcdef", "0123456789abcdef", "a" * 64)
-    assert parse_join_string(text) == ("abcdef", "0123456789abcdef", "a" * 64)
-    with pytest.raises(ValueError, match="join token"):
-        parse_join_string("abcdef.0123456789abcdef")
+def test_join_strings_are_what_agents_take():
+    token = JoinToken.parse(join_string("abcdef", "0123456789abcdef", "a" * 64))
+    assert (token.bearer, token.ca_hash) == ("abcdef.0123456789abcdef", "a" * 64)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -13,7 +12,6 @@ from orca.api.cel.errors import CelError
 from orca.api.cel.functions import declare, fixed, traverse
 from orca.api.cel.values import size_of
 
-_V4 = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 

@@ -8,7 +8,6 @@ from orca.api.validation import common
 from orca.api.validation.registry import Errors, Obj
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-_NODE_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 
 
 def tolerations(items: list[Obj], path: str, out: Errors) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca.api.objects import Obj, name, uid
+from orca.api.objects import Obj, key, name, uid
 from orca.api.volumes import BIND_COMPLETED, BOUND_BY_CONTROLLER, annotation, best_match, mismatch
 from orca.controllers.persistentvolume.plan import (
     Bind,
@@ -15,7 +15,6 @@ from orca.controllers.persistentvolume.plan import (
     claim_key,
     plan_claim,
     plan_volume,
-    told_key,
     unbound,
 )
 from orca.controllers.persistentvolume.provisioning import claim_reference
@@ -246,7 +245,7 @@ def test_volumes_serve_one_claim_ever_and_nobody_waits_in_vain(
 
 
 def _check_rest(world: Storage) -> None:
-    by_key = {told_key(claim): claim for claim in world.claims.true.values()}
+    by_key = {key(claim): claim for claim in world.claims.true.values()}
     for claim in by_key.values():
         phase, wanted = claim["status"]["phase"], claim["spec"].get("volumeName")
         if not wanted:
