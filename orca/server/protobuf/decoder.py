@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -138,9 +139,19 @@ def _value(field: Field, value: Any, depth: int) -> Any:
     if kind == "b":
         return b64encode(value).decode()
     if kind == "d":
-        return value
+        return _number(value)
     leaf = _LEAVES.get(kind)
-    return leaf(value) if leaf is not None else _message(kind, value, depth + 1)
+    if leaf is not None:
+        return leaf(value)
+    other = _ALTERNATIVES.get(kind)
+    return _alternative(value, *other, depth) if other is not None else _message(kind, value, depth + 1)
+
+
+def _number(value: float) -> int | float:
+    """As Go writes it in JSON: without a point where there is nothing behind it."""
+    if not math.isfinite(value):
+        raise ValueError(f"unsupported value: {value}")
+    return int(value) if value.is_integer() else value
 
 
 def _text(value: Any) -> str:
@@ -199,6 +210,24 @@ def _items(raw: bytes) -> list[str]:
     return [_text(value) for number, _, value in _fields(raw) if number == 1]
 
 
+def _alternative(raw: bytes, schema: int, other: Field, number: int, depth: int) -> Any:
+    """A JSON schema where its field ``schema`` is there, else what field ``number`` says."""
+    found = list(_fields(raw))
+    for one, _, value in found:
+        if one == schema:
+            return _message(_SCHEMA, value, depth + 1)
+    values = [_value(other, value, depth + 1) for one, _, value in found if one == number]
+    return values if other.repeated else bool(values and values[-1])
+
+
+_SCHEMA = "apiextensions.v1.JSONSchemaProps"
+_ALTERNATIVES: dict[str, tuple[int, Field, int]] = {
+    "apiextensions.v1.JSONSchemaPropsOrArray": (1, Field("", _SCHEMA, True, False, False, False), 2),
+    "apiextensions.v1.JSONSchemaPropsOrBool": (2, Field("", "t", False, False, False, False), 1),
+    "apiextensions.v1.JSONSchemaPropsOrStringArray": (1, Field("", "s", True, False, False, False), 2),
+}
+"""Messages that are a JSON schema or something else."""
+
 _LEAVES: dict[str, Callable[[bytes], Any]] = {
     "apis.meta.v1.Time": _time,
     "apis.meta.v1.MicroTime": _micro_time,
@@ -207,6 +236,7 @@ _LEAVES: dict[str, Callable[[bytes], Any]] = {
     "api.resource.Quantity": _quantity,
     "util.intstr.IntOrString": _int_or_string,
     "runtime.RawExtension": _json,
+    "apiextensions.v1.JSON": _json,
     "authentication.v1.ExtraValue": _items,
     "authorization.v1.ExtraValue": _items,
     "certificates.v1.ExtraValue": _items,

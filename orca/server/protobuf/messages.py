@@ -24,13 +24,19 @@ class Field:
 
 Message = dict[int, Field]
 _FLAGS = "*%?^"
-_PREFIXES = ("io.k8s.api.", "io.k8s.apimachinery.pkg.")
+_PREFIXES = (
+    "io.k8s.api.",
+    "io.k8s.apimachinery.pkg.",
+    "io.k8s.apiextensions-apiserver.pkg.apis.",
+    "io.k8s.kube-aggregator.pkg.apis.",
+)
 
 
 @lru_cache(maxsize=1)
 def _lines() -> dict[str, str]:
     text = package_data.files(__package__).joinpath("messages.txt").read_text()
-    return dict(line.split(" ", 1) for line in text.splitlines() if line and line[0] != "#")
+    split = (line.partition(" ") for line in text.splitlines() if line and line[0] != "#")
+    return {name: fields for name, _, fields in split}
 
 
 @cache
