@@ -216,7 +216,8 @@ class DnsServer:
         if not self._names.known:
             return replies.failure(), _PLUGIN_ZONE
         answer = self._zone.answer(query.name, query.kind)
-        if self._zone.outside_target(answer):
+        # Who asks for the alias itself wants nothing of what it leads to.
+        if query.kind != wire.CNAME and self._zone.outside_target(answer):
             return None, _PLUGIN_ZONE
         packed = replies.pack(query, answer)
         if len(self._ready) >= REMEMBERED:

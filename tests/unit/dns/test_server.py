@@ -194,6 +194,10 @@ async def test_external_name_comes_with_the_address_of_its_target(world: World) 
         answer = await world.ask("out.default.svc.cluster.local")
         assert [(rr.rtype, str(rr.rdata)) for rr in answer.rr] == [(5, "a.example."), (1, "192.0.2.1")]
     assert world.outside.asked == ["a.example."]
+    await world.create({"metadata": {"name": "far"}, "spec": {"type": "ExternalName", "externalName": "far.example"}})
+    alias = await world.ask("far.default.svc.cluster.local", "CNAME")
+    assert [(rr.rtype, str(rr.rdata)) for rr in alias.rr] == [(5, "far.example.")]
+    assert world.outside.asked == ["a.example."], "the alias itself is known here"
 
 
 async def test_stub_domains_come_and_go_with_the_configmap(world: World) -> None:
