@@ -120,6 +120,11 @@ class PodManager:
                 return worker.view()
         return found[-1].view()
 
+    def object(self, pod_uid: str) -> Obj | None:
+        """The pod of that uid, None when there is none on this host."""
+        worker = self._workers.get(pod_uid)
+        return worker.pod if worker is not None else None
+
     def list(self) -> Iterable[PodView]:
         """Every pod that has something on this host."""
         return [worker.view() for worker in self._workers]

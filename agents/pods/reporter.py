@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 QUIET_SECONDS = 1.0
 """How long a pod that is merely being created may wait for its first write: most run before, and need only one."""
-CROWDED_SECONDS = 5.0
+CROWDED_SECONDS = 15.0
 """The same while other pods wait for their turn to be started: what is written meanwhile makes all of them later."""
 CROWD_STEP = 0.25
 GENERATION_SECONDS = 3.0

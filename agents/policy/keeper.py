@@ -112,7 +112,8 @@ class NetworkPolicies:
     def isolation(self) -> Isolation:
         """What follows from them for the pods of this host."""
         if self._isolation is None:
-            self._isolation = isolation(self._policies.values(), self._local.pods())
+            # Where there are no policies nobody looks through all pods for each one that comes.
+            self._isolation = isolation(self._policies.values(), self._local.pods() if self._policies else ())
         return self._isolation
 
     def follow(self, pods: Informer) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,7 +35,7 @@ REMEMBERED = 4096
 QUEUED = 10_000
 SENDERS = 4
 ATTEMPTS = 5
-YIELDS_SECONDS = 5.0
+YIELDS_SECONDS = 20.0
 YIELD_STEP = 0.2
 
 Identity = tuple[str, ...]
@@ -116,7 +116,8 @@ class EventRecorder:
         self._in_the_way: Callable[[], bool] = lambda: False
 
     def yield_to(self, busy: Callable[[], bool]) -> None:
-        """While ``busy`` says so an event may be sent up to `YIELDS_SECONDS` late: what it tells of goes first."""
+        """While ``busy`` says so a Normal event may be sent up to `YIELDS_SECONDS` late: what it tells of goes first.
+        For what a warning tells of somebody waits: it is sent at once."""
         self._in_the_way = busy
 
     def event(
@@ -221,26 +222,35 @@ class EventRecorder:
         while self._senders:
             await asyncio.wait(set(self._senders))
 
-    def _next(self) -> tuple[_Seen, Obj, float] | None:
-        """The oldest event whose stored object nobody is writing."""
-        for event_name in self._unsent:
-            if event_name not in self._busy:
-                return self._unsent.pop(event_name)
+    def _free(self) -> Iterator[str]:
+        """Events whose stored object nobody is writing, the oldest first."""
+        return (event_name for event_name in self._unsent if event_name not in self._busy)
+
+    def _next(self) -> tuple[_Seen, Obj] | None:
+        """The event to send now."""
+        yields, now = self._in_the_way(), self._clock.monotonic()
+        for event_name in self._free():
+            seen, event, told_at = self._unsent[event_name]
+            if not yields or event["type"] != "Normal" or now - told_at >= YIELDS_SECONDS:
+                del self._unsent[event_name]
+                return seen, event
         return None
 
     async def _send_all(self) -> None:
-        while (found := self._next()) is not None:
-            seen, event, told_at = found
+        while next(self._free(), None) is not None:
+            found = self._next()
+            if found is None:
+                await self._clock.sleep(YIELD_STEP)
+                continue
+            seen, event = found
             self._busy.add(seen.name)
             try:
-                await self._wait_for_turn(told_at)
+                await self._wait_for_turn()
                 await self._try_to_send(seen, event)
             finally:
                 self._busy.discard(seen.name)
 
-    async def _wait_for_turn(self, told_at: float) -> None:
-        while self._in_the_way() and self._clock.monotonic() - told_at < YIELDS_SECONDS:
-            await self._clock.sleep(YIELD_STEP)
+    async def _wait_for_turn(self) -> None:
         if not self._qps:
             return
         now, budget = self._clock.monotonic(), self._budget

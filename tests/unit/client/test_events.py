@@ -120,3 +120,13 @@ async def test_events_make_way_for_what_they_tell_of_but_not_for_long() -> None:
     crowd[0] = False
     await clock.advance(1)
     assert len(client.objects(EVENTS)) == 2
+
+
+async def test_warnings_do_not_make_way() -> None:
+    client, clock, events = recorder()
+    events.yield_to(lambda: True)
+    for number in range(6):
+        events.event(POD, "Normal", "Pulled", f"image {number}")
+    events.event(POD, "Warning", "FailedMount", "no such volume")
+    await clock.advance(1)
+    assert [event["reason"] for event in client.objects(EVENTS)] == ["FailedMount"]
