@@ -25,7 +25,7 @@ from agents.network.ranges import split
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
 from agents.options import AgentOptions
-from agents.process import become, check_host
+from agents.process import AnotherAgent, become, check_host, take_alone
 from agents.proxy import HostView, ProxyModeError, check_mode, mode_problem
 from agents.proxy.backend import PRIMARY
 from agents.server.tls import unknown_suites
@@ -286,6 +286,10 @@ def main(
         labels=node_labels,
         configuration=configuration,
     )
+    try:
+        take_alone(root_dir)
+    except AnotherAgent as error:
+        raise click.ClickException(str(error)) from error
     heap.bound()
     heap.settle()
     become(configuration)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import resource
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +45,27 @@ def check_host(configuration: Configuration, proc: Path = Path("/proc"), cgroups
                 wrong.append(f"{flag}, expected value: {wanted}, actual value: {have}")
         if wrong:
             raise ConfigurationError(f"protectKernelDefaults: invalid kernel flag: {'; '.join(wrong)}")
+
+
+class AnotherAgent(Exception):
+    """The state of this host is in the hands of an agent that runs."""
+
+
+def take_alone(root: Path) -> None:
+    """Keep every other agent off the state in ``root`` as long as this process lives, however it ends: two would take
+    each other's containers, addresses and rules for leftovers. Raises AnotherAgent."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        held = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        # A full disk is no reason to leave the host alone.
+        log.warning("cannot keep other agents off", error=str(error))
+        return
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise AnotherAgent(f"another orca-agent runs on this host, with its state in {root}") from None
 
 
 def become(configuration: Configuration, proc: Path = Path("/proc")) -> None:

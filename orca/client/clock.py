@@ -88,6 +88,10 @@ class VirtualClock:
         """Sets the wall clock forward, or back; nobody sleeps longer or shorter for it."""
         self._start += timedelta(seconds=seconds)
 
+    def stand_still(self, seconds: float) -> None:
+        """Moves time on while nobody runs, as when the process is stopped; `advance` wakes all who slept too long."""
+        self._elapsed += seconds
+
     async def advance(self, seconds: float) -> None:
         """Moves time on, waking sleepers in order; each sees its own deadline as the current time."""
         target = self._elapsed + seconds

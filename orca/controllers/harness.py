@@ -19,6 +19,7 @@ from orca.client.base import Client
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
 from orca.client.workqueue import DONE, Outcome, RetryAfter, WorkQueue
+from orca.controllers.awake import AwakeTime
 from orca.controllers.cache import Cache, Caches
 from orca.controllers.config import ControllersConfig
 
@@ -40,6 +41,10 @@ class Context:
     config: ControllersConfig
     caches: Caches
     recorders: dict[str, EventRecorder] = field(default_factory=dict)
+    awake: AwakeTime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.awake = AwakeTime(self.clock)
 
     def recorder(self, component: str) -> EventRecorder:
         """The recorder whose events come from `component`."""

@@ -109,6 +109,7 @@ async def run_all(client: Client, *, clock: Clock, config: ControllersConfig) ->
     async with asyncio.TaskGroup() as group:
         group.create_task(context.caches.run(), name="caches")
         group.create_task(WallClock(clock, clock_set, looking=True).run(), name="wall clock")
+        group.create_task(context.awake.keep(), name="awake")
         log.info("controllers start", controllers=[controller.name for controller in controllers])
         for controller in controllers:
             group.create_task(_keep_running(controller, clock), name=controller.name)

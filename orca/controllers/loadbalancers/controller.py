@@ -43,7 +43,7 @@ class LoadBalancerController(Controller):
         """Silent host -> (when it was tried to reach, whether it was there)."""
         self._since: dict[str, tuple[str, float]] = {}
         """Service -> (its announcer, since when)."""
-        self._began = self.clock.monotonic()
+        self._began = self.context.awake.seconds()
         config_maps = self.caches.of(CONFIGMAPS).informer
         config_maps.on_add(self._config_changed)
         config_maps.on_update(lambda _, new: self._config_changed(new))
@@ -121,7 +121,7 @@ class LoadBalancerController(Controller):
 
     def _lease_seen(self, lease: Obj) -> None:
         if namespace(lease) == LEASE_NAMESPACE:
-            self._heard[name(lease)] = self.clock.monotonic()
+            self._heard[name(lease)] = self.context.awake.seconds()
 
     def _look_at_all(self) -> None:
         for service in self._balanced:
@@ -187,7 +187,7 @@ class LoadBalancerController(Controller):
         local = None
         if service["spec"].get("externalTrafficPolicy") == "Local":
             local = announcers.local_hosts(self._slices.by_index("service", of))
-        now = self.clock.monotonic()
+        now = self.context.awake.seconds()
         hosts = [announcers.host_of(node, now - self._heard.get(name(node), self._began)) for node in self._nodes.all()]
         silent = self._silent_since(of, current)
         if announcers.LOST_SECONDS <= silent < announcers.DEAF_SECONDS:
@@ -214,7 +214,7 @@ class LoadBalancerController(Controller):
 
     def _silent_since(self, service: str, host: str) -> float:
         """Seconds in which a host that should renew its lease often has not."""
-        now = self.clock.monotonic()
+        now = self.context.awake.seconds()
         known, since = self._since.get(service, ("", 0.0))
         if known != host:
             since = self._began if not known else now
@@ -236,7 +236,7 @@ class LoadBalancerController(Controller):
         }
         written = await self._services.update({**service, "metadata": metadata})
         if host and current != host:
-            self._since[key(service)] = host, self.clock.monotonic()
+            self._since[key(service)] = host, self.context.awake.seconds()
             self.recorder.event(service, "Normal", "NodeAssigned", f'announcing from node "{host}"')
         return written
 

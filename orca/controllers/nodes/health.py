@@ -2,7 +2,8 @@
 
 A node's clock may be wrong, so the times it writes are only compared with each other: a heartbeat happened when its
 lease or status was seen to change. After a restart every node therefore has the whole grace period again. Neither is
-this host's wall clock compared with anything: no node is lost because somebody set it.
+this host's wall clock compared with anything: no node is lost because somebody set it, nor because this process stood
+still for a while (``orca.controllers.awake``).
 """
 
 from dataclasses import dataclass
@@ -19,13 +20,13 @@ NEVER = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
 
 @dataclass(slots=True)
 class Heartbeat:
-    """The last sign of life: what was written, and the monotonic second in which that was seen."""
+    """The last sign of life: what was written, and the second of ``AwakeTime`` in which that was seen."""
 
     mark: tuple[str, str] = ("", "")
     seen: float | None = None
 
     def observe(self, mark: tuple[str, str], now: float) -> float:
-        """Takes in (lease renewTime, Ready heartbeat time); ``now`` is in monotonic seconds. Answers the seconds since
+        """Takes in (lease renewTime, Ready heartbeat time); ``now`` is in seconds of ``AwakeTime``. Answers those since
         the last sign of life."""
         if self.seen is None or (mark != self.mark and any(mark)):
             self.mark, self.seen = mark, now

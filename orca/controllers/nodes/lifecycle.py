@@ -71,7 +71,7 @@ class NodeLifecycleController(Controller):
         """Answers for how many seconds no sign of life of the node was seen."""
         lease = lease or self._leases.informer.get(f"{LEASE_NAMESPACE}/{name(node)}")
         heartbeat = self._heartbeats.setdefault(name(node), health.Heartbeat())
-        return heartbeat.observe(health.mark_of(node, lease), self.clock.monotonic())
+        return heartbeat.observe(health.mark_of(node, lease), self.context.awake.seconds())
 
     async def sync(self, key: str) -> Outcome:
         """One node."""
@@ -150,7 +150,7 @@ class NodeLifecycleController(Controller):
         else:
             log.info("nodes are ready again: those that are not may be cleared of their pods")
             for heartbeat in self._heartbeats.values():
-                heartbeat.seen = self.clock.monotonic()
+                heartbeat.seen = self.context.awake.seconds()
         for node in self._nodes.all():
             self.enqueue(node)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents.config import Configuration, ConfigurationError, override
-from agents.process import KERNEL_FLAGS, become, check_host
+from agents.process import KERNEL_FLAGS, AnotherAgent, become, check_host, take_alone
 
 
 @pytest.fixture
@@ -58,3 +60,18 @@ def test_the_agent_is_the_last_that_the_kernel_kills(proc: Path, monkeypatch: py
     become(Configuration(), proc)
     assert (proc / "self" / "oom_score_adj").read_text() == "-999"
     assert limits == [(1000000, 1000000)]
+
+
+def test_one_agent_a_host(tmp_path: Path) -> None:
+    """The one that holds it may be gone in any way: the kernel lets go of it."""
+    root = tmp_path / "agent"
+    script = "import sys, time, pathlib; from agents.process import take_alone; take_alone(pathlib.Path(sys.argv[1]))"
+    argv = [sys.executable, "-c", f"{script}; print('held', flush=True); time.sleep(60)", str(root)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(AnotherAgent, match="another orca-agent runs on this host"):
+            take_alone(root)
+        holder.kill()
+    take_alone(root)
+    take_alone(tmp_path / "agent" / "lock" / "no-directory")  # what cannot be kept is done without

@@ -111,6 +111,24 @@ async def test_a_clock_that_is_set_loses_no_node_and_keeps_none(by: float) -> No
         assert conditions.status_of(await cluster.api.get(NODES, "host-1"), "Ready") == "Unknown"
 
 
+@pytest.mark.parametrize("seconds", [31.0, 45.0, 7200.0])
+async def test_time_in_which_the_server_stood_still_loses_no_node(seconds: float) -> None:
+    cluster = Cluster()
+    async with running(cluster=cluster, host=False):
+        heartbeat = asyncio.create_task(cluster.heartbeat("host-1"))
+        await cluster.settle(15)
+        heartbeat.cancel()
+        cluster.clock.stand_still(seconds)
+        await cluster.settle(3)
+        cluster.background.append(asyncio.create_task(cluster.heartbeat("host-1")))
+        await cluster.settle(60)
+        assert conditions.status_of(await cluster.api.get(NODES, "host-1"), "Ready") == "True"
+        assert "NodeNotReady" not in {event["reason"] for event in cluster.api.objects(EVENTS)}
+        cluster.cut_off.add("host-1")
+        await cluster.settle(60)
+        assert conditions.status_of(await cluster.api.get(NODES, "host-1"), "Ready") == "Unknown"
+
+
 def _tolerant(pod_name: str, on: str, toleration: Obj) -> Obj:
     made = pod(pod_name, node=on)
     made["spec"]["tolerations"] = [toleration]
