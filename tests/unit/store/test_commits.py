@@ -131,6 +131,31 @@ async def test_writes_of_a_moment_share_a_transaction() -> None:
     assert [one.revision for one in outcomes] == sorted(one.revision for one in outcomes)
 
 
+async def test_writes_of_requests_that_take_turns_share_a_transaction() -> None:
+    etcd = FakeEtcd()
+    made = Commits(etcd.send)
+
+    async def request(turn: int) -> Transacted:
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        return await made.commit([Write(b"/%d" % turn, b"{}", 0)])
+
+    assert all(one.won for one in await asyncio.gather(*map(request, range(10))))
+    assert etcd.sizes == [10]
+
+
+async def test_steady_writes_are_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "PATIENCE_SECONDS", 0)
+    etcd = FakeEtcd()
+    made = Commits(etcd.send)
+    tasks = []
+    for number in range(10):
+        tasks.append(asyncio.create_task(made.commit([Write(b"/%d" % number, b"{}", 0)])))
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert len(etcd.sizes) > 1
+
+
 async def test_writes_wait_for_the_transaction_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commits, "PATIENCE_SECONDS", 60)
     etcd = FakeEtcd(held=asyncio.Event())
