@@ -15,9 +15,9 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.http_writer import HttpVersion11
+from aiohttp.http_writer import HttpVersion11, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
 from orca.server.shortcut import Shortcut
 
@@ -129,6 +129,80 @@ class Connection(RequestHandler):
         if self._half is not None:
             self._half.cancel()
             self._half = None
+
+    async def start(self) -> None:
+        """Serve what comes by this connection, one request after another, until it ends.
+
+        As the library does it, but in the connection's own task. One more for each request would cost two turns of the
+        event loop; it would only keep context variables apart, which no handler leaves behind.
+        """
+        loop, manager, factory = self._loop, self._manager, self._request_factory
+        assert manager is not None
+        assert factory is not None
+        while not self._force_close:
+            if not self._messages:
+                self._waiter = loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            message, payload = self._messages.popleft()
+            if self._parser is not None:
+                self._parser.message_consumed()
+            if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                self._resume_reading_if_drained()
+            handler = self._request_handler
+            if isinstance(message, _ErrInfo):
+                handler, message = self._make_error_handler(message), ERROR
+            assert handler is not None
+            task = self._task_handler or asyncio.current_task()
+            assert task is not None
+            request = factory(message, payload, self, StreamWriter(self, loop), task)
+            if not await self._goes_on_after(request, handler, payload) or self._close or self._force_close:
+                break
+            self._has_served()
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _goes_on_after(self, request: web.BaseRequest, handler: Handler, payload: StreamReader) -> bool:
+        """Answer one request; whether the connection is to be kept for others."""
+        try:
+            try:
+                answer, reset = await self._handle_request(request, None, handler)
+            except ConnectionError:
+                return False
+            if reset:
+                return False
+            self._keepalive = bool(answer.keep_alive)
+            if not payload.is_eof() and not await self._lingered(payload):
+                self.close()
+        except Exception as error:
+            # As the library does: whatever it is, it is told, and ends this connection only.
+            self.log_exception("Unhandled exception", exc_info=error)
+            self.force_close()
+        except BaseException:
+            self.force_close()
+            raise
+        finally:
+            request._task = None  # type: ignore[assignment]  # a cycle else, should there be an exception
+        return self._keepalive
+
+    async def _lingered(self, payload: StreamReader) -> bool:
+        """Read what is left of a body that nobody wanted, for a moment; whether that was all."""
+        try:
+            async with asyncio.timeout(self._lingering_time):
+                while not payload.is_eof() and not self._force_close:
+                    await payload.readany()
+        except TimeoutError:
+            return False
+        return True
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """The library calls this for every body that is read, and then parses the nothing that has come since."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def pause_writing(self) -> None:
         super().pause_writing()
