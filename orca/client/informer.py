@@ -63,6 +63,7 @@ class Informer:
         self._objects: dict[str, Obj] = {}
         self._indexers = dict(indexers or {})
         self._index: dict[str, dict[str, dict[str, Obj]]] = {name: {} for name in self._indexers}
+        self._indexing = [(self._index[name], indexer) for name, indexer in self._indexers.items()]
         self._added: list[Callable[[Obj], None]] = []
         self._updated: list[Callable[[Obj, Obj], None]] = []
         self._deleted: list[Callable[[Obj], None]] = []
@@ -204,12 +205,18 @@ class Informer:
         if old is not None:
             self._unindex(object_key, old)
         self._objects[object_key] = obj
-        for name, indexer in self._indexers.items():
+        for index, indexer in self._indexing:
             for value in indexer(obj):
-                self._index[name].setdefault(value, {})[object_key] = obj
+                held = index.get(value)
+                if held is None:
+                    held = index[value] = {}
+                held[object_key] = obj
         if old is None:
             for added in self._added:
-                self._call(added, obj)
+                try:
+                    added(obj)
+                except Exception:
+                    self._failed()
         else:
             for updated in self._updated:
                 self._call(updated, old, obj)
@@ -223,17 +230,20 @@ class Informer:
             self._call(handler, last or old)
 
     def _unindex(self, object_key: str, old: Obj) -> None:
-        for name, indexer in self._indexers.items():
+        for index, indexer in self._indexing:
             for value in indexer(old):
-                bucket = self._index[name].get(value)
+                bucket = index.get(value)
                 if bucket is not None:
                     bucket.pop(object_key, None)
                     if not bucket:
-                        del self._index[name][value]
+                        del index[value]
 
     def _call(self, handler: Callable[..., None], *arguments: Obj) -> None:
         try:
             handler(*arguments)
         except Exception:
-            # One component's fault must not stop the cache that others share.
-            log.exception("informer handler failed", resource=self.resource.group_resource)
+            self._failed()
+
+    def _failed(self) -> None:
+        """One component's fault must not stop the cache that others share."""
+        log.exception("informer handler failed", resource=self.resource.group_resource)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from orca.api.errors import ApiError, forbidden, quote, unauthorized
+from orca.api.errors import ApiError, unauthorized
 from orca.api.selectors import (
     ALL_FIELDS,
     EVERYTHING,
@@ -23,8 +24,9 @@ from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
 from orca.auth.front_proxy import FrontProxy
 from orca.auth.identity import UNAUTHENTICATED
 from orca.server.connection import connection_of
-from orca.server.impersonation import impersonated
+from orca.server.impersonation import Acting, impersonated, wanted_user
 from orca.server.paths import Target
+from orca.server.refusals import refusal
 
 # Probes must work before anybody has a credential, as upstream's --authorization-always-allow-paths.
 ALWAYS_ALLOWED = frozenset({"/healthz", "/livez", "/readyz"})
@@ -72,15 +74,8 @@ def verb_of(method: str, target: Target, *, watching: bool) -> str:
     return _VERBS.get(method, method.lower())
 
 
-class Refused(ApiError):
-    """403 by the authorizers; ``why`` is what they said, for the audit log."""
-
-    def __init__(self, told: ApiError, why: str) -> None:
-        super().__init__(told.code, told.reason, told.message, told.details)
-        self.why = why
-
-
 _ANONYMOUS = (UNAUTHENTICATED,)
+_MODES = 10_000
 
 
 @dataclass(slots=True)
@@ -104,9 +99,14 @@ class Gate:
         self._authorizer = authorizer
         self._front_proxy = front_proxy
         self.counts = GateCounts()
+        self._modes: dict[str, int] = {}
+        """By which mode a user could act as another the last time."""
 
-    def user(self, request: web.BaseRequest) -> UserInfo:
-        """Raises ApiError 401 for credentials nobody vouches for; no credentials are the anonymous user."""
+    def user(self, request: web.BaseRequest, asked: Callable[[], Action]) -> Acting:
+        """Who asks for what ``asked`` tells: no credentials are the anonymous user.
+
+        Raises ApiError 401 for credentials nobody vouches for, Refused (403) for who may not act as another.
+        """
         counts = self.counts
         try:
             user = self.original(request)
@@ -116,9 +116,19 @@ class Gate:
         counts.known += 1
         if user.groups == _ANONYMOUS:
             counts.anonymous += 1
-        if _acts_as_another(request.headers):
-            return impersonated(user, request.headers, self.check)
-        return user
+        wanted = wanted_user(request.headers) if _acts_as_another(request.headers) else None
+        if wanted is None:
+            return Acting(user)
+        try:
+            acting, mode = impersonated(user, wanted, asked(), self._may, self._modes.get(user.name, 0))
+        except ApiError:
+            counts.refused += 1
+            raise
+        counts.allowed += 1
+        if len(self._modes) >= _MODES:
+            self._modes.clear()
+        self._modes[user.name] = mode
+        return acting
 
     def admitted(
         self, headers: CIMultiDictProxy[str], peer_der: bytes | None, verb: str, target: Target
@@ -166,39 +176,54 @@ class Gate:
 
     def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "", labels: str = "") -> str:
         """Why it is allowed. Raises Refused (403)."""
-        object_name, selected, chosen = target.name, ALL_FIELDS, EVERYTHING
-        if fields and verb in ("list", "watch", "deletecollection"):
-            try:
-                selected = parse_field_selector(fields)
-            except ApiError:
-                selected = ALL_FIELDS  # the verb itself will say what is wrong with it
-            object_name = object_name or selected.exact("metadata.name") or ""
-        if labels and verb in ("list", "watch", "deletecollection"):
-            with suppress(ApiError):  # as above
-                chosen = parse_label_selector(labels)
-        return self.check(user, _action(verb, target, object_name, selected, chosen))
+        return self.check(user, object_action(verb, target, fields, labels))
 
     def check_path(self, user: UserInfo, method: str, path: str) -> str:
         """For paths that are no resource: why it is allowed. Raises Refused (403)."""
-        if path in ALWAYS_ALLOWED:
-            return ""
-        verb = "get" if method == "HEAD" else method.lower()
-        return self.check(
-            user, Action(verb=verb, group="", resource="", subresource="", name="", namespace="", path=path)
-        )
+        return "" if path in ALWAYS_ALLOWED else self.check(user, path_action(method, path))
 
     def check(self, user: UserInfo, action: Action) -> str:
         """The reason why the user may. Raises Refused (403) unless they may."""
+        try:
+            reason = self._may(user, action)
+        except ApiError:
+            self.counts.refused += 1
+            raise
+        self.counts.allowed += 1
+        return reason
+
+    def _may(self, user: UserInfo, action: Action) -> str:
         decision = self._authorizer.authorize(user, action)
         if not decision.allowed:
-            self.counts.refused += 1
-            raise Refused(refusal(user, action, decision.reason), decision.reason)
-        self.counts.allowed += 1
+            raise refusal(user, action, decision.reason)
         return decision.reason
 
 
+def object_action(verb: str, target: Target, fields: str = "", labels: str = "") -> Action:
+    """What a request on a resource asks for; ``fields`` and ``labels`` are its selectors."""
+    object_name, selected, chosen = target.name, ALL_FIELDS, EVERYTHING
+    if fields and verb in ("list", "watch", "deletecollection"):
+        try:
+            selected = parse_field_selector(fields)
+        except ApiError:
+            selected = ALL_FIELDS  # the verb itself will say what is wrong with it
+        object_name = object_name or selected.exact("metadata.name") or ""
+    if labels and verb in ("list", "watch", "deletecollection"):
+        with suppress(ApiError):  # as above
+            chosen = parse_label_selector(labels)
+    return _action(verb, target, object_name, selected, chosen)
+
+
+def path_action(method: str, path: str) -> Action:
+    """What a request for a path that is no resource asks for."""
+    return Action(verb="get" if method == "HEAD" else method.lower(), path=path)
+
+
 def _acts_as_another(headers: CIMultiDictProxy[str]) -> bool:
-    return any(key[0] in "iI" and key[:12].lower() == "impersonate-" for key in headers)
+    for key in headers:  # noqa: SIM110 - a generator costs as much as all else here
+        if key[0] in "iI" and key[:12].lower() == "impersonate-":
+            return True
+    return False
 
 
 def _action(
@@ -214,25 +239,3 @@ def _action(
         fields=selected,
         labels=chosen,
     )
-
-
-def refusal(user: UserInfo, action: Action, reason: str) -> ApiError:
-    """403 as upstream words it."""
-    if action.path:
-        why = f"User {quote(user.name)} cannot {action.verb} path {quote(action.path)}"
-        return forbidden(None, "", why + (f": {reason}" if reason else ""))
-    shown = f"{action.resource}/{action.subresource}" if action.subresource else action.resource
-    where = f"in the namespace {quote(action.namespace)}" if action.namespace else "at the cluster scope"
-    why = (
-        f"User {quote(user.name)} cannot {action.verb} resource {quote(shown)} "
-        f"in API group {quote(action.group)} {where}"
-    )
-    if reason:
-        why += f": {reason}"
-    group_resource = f"{action.resource}.{action.group}" if action.group else action.resource
-    name = f" {quote(action.name)}" if action.name else ""
-    details = {"name": action.name} if action.name else {}
-    if action.group:
-        details["group"] = action.group
-    details["kind"] = action.resource
-    return ApiError(403, "Forbidden", f"{group_resource}{name} is forbidden: {why}", details)

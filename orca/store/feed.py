@@ -62,10 +62,9 @@ class Feed:
         """Announces a write about to be made, so that its event need not be parsed; `complete` finishes `entry`."""
         self._own[key] = (value, entry)
 
-    def settle(self, key: bytes, value: bytes, revision: int, fallback: Entry) -> Entry:
+    def settle(self, storage: str, value: bytes, revision: int, fallback: Entry) -> Entry:
         """The entry of an own write that succeeded at `revision`: the very one the cache holds or will hold."""
-        storage, object_key = self._split(key)
-        held = self._cache.bucket(storage).entries.get(object_key)
+        held = self._cache.bucket(storage).entries.get(fallback.key)
         if held is not None and held.revision == revision:
             return held
         return complete(fallback, value, revision)

@@ -209,9 +209,10 @@ class Store:
     async def _put(
         self, resource: Resource, obj: Obj, revision: int, also: Sequence[Also] = ()
     ) -> tuple[Written, Entry]:
-        key = key_of(resource, namespace(obj), name(obj))
+        space, object_name = namespace(obj), name(obj)
+        key = key_of(resource, space, object_name)
         value = encode(obj)
-        entry = Entry(namespace(obj), name(obj), -1, obj, value)
+        entry = Entry(space, object_name, -1, obj, value)
         self._feed.expect(key, value, entry)
         written: Written | None = None
         try:
@@ -221,12 +222,12 @@ class Store:
                 self._feed.unexpect(key, entry)
         if written.won:
             self._learn(written)
-            entry = self._feed.settle(key, value, written.revision, entry)
+            entry = self._feed.settle(resource.storage, value, written.revision, entry)
         return written, entry
 
     async def _commit(self, resource: Resource, main: Write, also: Sequence[Also]) -> Written:
         """One transaction. Raises Raced when `main` could have been written, but not one of `also`."""
-        writes = [await self._leased(resource, main)]
+        writes = [await self._leased(resource, main) if resource.ttl else main]
         for one in also:
             value = encode(one.obj) if one.obj is not None else None
             beside = Write(key_of(one.resource, one.namespace, one.name), value, one.revision)

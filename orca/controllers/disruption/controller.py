@@ -64,7 +64,8 @@ class DisruptionController(Controller):
             cache.informer.on_update(self._scaled)
 
     def _pod_added(self, pod: Obj) -> None:
-        self._tell_if_ambiguous(pod)
+        if self._budgets.informer.has("namespace", namespace(pod)):
+            self._tell_if_ambiguous(pod)
         self._pod_changed(pod)
 
     def _pod_updated(self, old: Obj, new: Obj) -> None:
@@ -74,8 +75,11 @@ class DisruptionController(Controller):
         self._pod_changed(new)
 
     def _pod_changed(self, pod: Obj) -> None:
-        for budget in self._over(pod):
-            self.queue.add_after(key(budget), 0.05)
+        if self._budgets.informer.has("namespace", namespace(pod)):
+            for budget in self._over(pod):
+                self.queue.add_after(key(budget), 0.05)
+        if not (pod.get("status") or {}).get("conditions"):
+            return  # nothing is announced
         wait = stale_in(pod, self.clock.now())
         if wait is not None:
             self.queue.add_after(POD + key(pod), wait)

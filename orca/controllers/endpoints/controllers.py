@@ -92,6 +92,8 @@ class ServiceFollower(Controller, Generic[T]):
 
     def _pod_changed(self, pod: Obj) -> None:
         space = namespace(pod)
+        if not self._services.informer.has("namespace", space):
+            return
         for label, value in labels(pod).items():
             for service in self._services.informer.by_index("selector", f"{space}/{label}={value}"):
                 if model.selects(service, pod):

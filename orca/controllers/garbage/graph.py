@@ -61,14 +61,14 @@ def node_of(resource: Resource, obj: Obj) -> Node:
     """What the graph keeps of `obj`."""
     holders = finalizers(obj)
     return Node(
-        uid=uid(obj),
-        resource=resource,
-        namespace=namespace(obj),
-        name=name(obj),
-        owners=owners_of(obj),
-        deleting=is_terminating(obj),
-        foreground=FOREGROUND in holders,
-        orphan=ORPHAN in holders,
+        uid(obj),
+        resource,
+        namespace(obj),
+        name(obj),
+        owners_of(obj) if owner_references(obj) else (),
+        is_terminating(obj),
+        FOREGROUND in holders,
+        ORPHAN in holders,
     )
 
 
@@ -115,6 +115,8 @@ class Graph:
         if before == node:
             return set()
         self._nodes[node.uid] = node
+        if before is None and not node.owners and not node.deleting:
+            return set()
         former = {owner.uid for owner in before.owners} if before else set()
         current = {owner.uid for owner in node.owners}
         for gone in former - current:
