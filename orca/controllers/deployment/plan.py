@@ -1,13 +1,18 @@
 """What to do next about one Deployment. Pure: everything it needs is given, everything it wants is in the Plan."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
-from orca.api.objects import Obj, annotations, is_terminating, name, uid
+from orca.api.objects import Obj, annotations, controller_of, is_terminating, name, uid
 from orca.controllers import podstate
 from orca.controllers.deployment import revisions, sizes, status
-from orca.controllers.deployment.sizes import Limits, Sizes
+from orca.controllers.deployment.sizes import Limits, Member, Sizes
+
+LOOK_AGAIN = 1.0
+"""Seconds after which sets are looked at again whose status told of more available pods than there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,27 @@ class _Planner:
         self._write_status(new, rolling_out=not paused and not rescaled, paused=paused)
         return self.plan
 
+    @cached_property
+    def _available(self) -> dict[str, int]:
+        """Available pods by their set's uid, as they are now."""
+        wait = self.deployment["spec"].get("minReadySeconds") or 0
+        found: Counter[str] = Counter()
+        for pod in self.pods:
+            owner = controller_of(pod)
+            if owner is not None and podstate.is_active(pod) and podstate.available_in(pod, wait, self.now) == 0:
+                found[owner["uid"]] += 1
+        return found
+
+    def _member(self, replicaset: Obj) -> Member:
+        """A set in numbers. What its status says of pods may be old, when for a while nobody led who would have
+        written it: nothing is given up for the sake of pods that are gone."""
+        member = revisions.member_of(replicaset)
+        there = self._available.get(member.uid, 0)
+        if there >= member.available:
+            return member
+        self.plan.after = LOOK_AGAIN
+        return replace(member, available=there)
+
     # --- what the sets should be -------------------------------------------------------------------------------------
 
     def _next_revision(self) -> int:
@@ -140,7 +166,10 @@ class _Planner:
         if self.new is None:
             self._create(sizes.first_size(self.limits, old))
             return
-        self.sizes = sizes.rolling(self.limits, revisions.member_of(self.new), old)
+        if not any(member.replicas for member in old):
+            self.sizes = sizes.rolling(self.limits, revisions.member_of(self.new), old)
+            return
+        self.sizes = sizes.rolling(self.limits, self._member(self.new), [self._member(rs) for rs in self.old])
 
     def _create(self, replicas: int) -> None:
         made = revisions.build_new(self.deployment, replicas, self._next_revision(), self.limits)
@@ -188,10 +217,14 @@ class _Planner:
         if rolling_out:
             result = status.with_progress(self.deployment, new, result, self.now)
             result = status.with_failure(result, new, everything, self.now)
-            self.plan.after = status.next_look(self.deployment, result, self.now)
+            self.plan.after = _sooner(self.plan.after, status.next_look(self.deployment, result, self.now))
         if paused or (rolling_out and status.is_complete(self.deployment, result)):
             # What a set that is scaled to zero just now reports of its pods is older than that.
             written = {uid(scaled.replicaset) for scaled in self.plan.update}
             surplus = revisions.surplus(self.deployment, self.old)
             self.plan.delete = [rs for rs in surplus if uid(rs) not in written]
         self.plan.status = result
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)

@@ -28,6 +28,10 @@ class Recent:
             value for number, (_, value) in enumerate(seen) if number + 1 == len(seen) or seen[number + 1][0] > at - LAG
         ]
 
+    def since(self, uid: str, at: float) -> float:
+        """For how many seconds the newest value has held."""
+        return at - self._seen[uid][-1][0] if self._seen[uid] else math.inf
+
     def most(self, uid: str, at: float) -> float:
         return max(self.within(uid, at), default=math.inf)
 

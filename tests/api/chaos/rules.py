@@ -139,7 +139,13 @@ class Rollouts:
         lately = sum(at > change.at - UNNOTICED for at, _ in self._lost[owner])
         fewest = self._fewest.least(owner, change.at)
         if ready + lately < fewest:
-            yield f"a ready pod is given up, which leaves {ready}; {fewest:.0f} are the fewest"
+            sets = [(one["spec"], one.get("status")) for one in world.all("replicasets") if controller_of(one) == owner]
+            sizes = [(spec.get("replicas"), shown) for spec, shown in sets]
+            yield (
+                f"a ready pod is given up, which leaves {ready}; {fewest:.0f} are the fewest "
+                f"({lately} ended by others, sets {sizes}, Deployment {deployment['spec']['replicas']} "
+                f"{deployment['spec'].get('strategy')} since {self._fewest.since(owner, change.at):.1f} s)"
+            )
 
 
 def _template(replicaset: Obj) -> str:

@@ -10,11 +10,11 @@ from orca.api.objects import Obj, annotations, name, uid
 from orca.controllers import conditions
 from orca.controllers.deployment import revisions, sizes, status
 from orca.controllers.deployment.plan import plan
-from tests.unit.controllers.support import NOW, deployment, template
+from tests.unit.controllers.support import NOW, deployment, pod, template
 
 
 class World:
-    """A Deployment, its ReplicaSets and, as plain numbers, their pods."""
+    """A Deployment, its ReplicaSets and their available pods, as many as the sets' status tells."""
 
     def __init__(self, wanted: Obj) -> None:
         self.deployment = wanted
@@ -25,7 +25,7 @@ class World:
 
     def step(self) -> bool:
         """One look; True when something was done."""
-        todo = plan(self.deployment, list(self.sets.values()), [], self.now)
+        todo = plan(self.deployment, list(self.sets.values()), self.pods, self.now)
         self.steps += 1
         if todo.create is not None:
             made = copy.deepcopy(todo.create)
@@ -58,6 +58,15 @@ class World:
                 "availableReplicas": wanted if works else 0,
                 "observedGeneration": found["metadata"]["generation"],
             }
+
+    @property
+    def pods(self) -> list[Obj]:
+        """Those that are available."""
+        return [
+            pod(f"{name(found)}-{number}", owner=uid(found))
+            for found in self.sets.values()
+            for number in range((found.get("status") or {}).get("availableReplicas", 0))
+        ]
 
     @property
     def total(self) -> int:
@@ -132,13 +141,29 @@ def test_the_deadline_counts_from_the_last_progress() -> None:
         world.step()
     world.now += timedelta(seconds=599)
     world.step()
-    assert plan(world.deployment, list(world.sets.values()), [], world.now).after == 2
+    assert plan(world.deployment, list(world.sets.values()), world.pods, world.now).after == 2
     world.now += timedelta(seconds=2)
     world.step()
     progressing = conditions.find(world.deployment["status"]["conditions"], "Progressing")
     assert progressing is not None
     assert progressing["reason"] == status.TIMED_OUT
     assert "has timed out progressing" in progressing["message"]
+
+
+def test_nothing_is_given_up_for_pods_that_only_an_old_status_tells_of() -> None:
+    world = World(deployment(4, strategy={"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}))
+    world.step()
+    world.run_pods({})
+    [old] = map(uid, world.sets.values())
+    world.deployment["spec"]["template"] = template("nginx:2")
+    world.step()
+    world.run_pods({})
+    sets, there = list(world.sets.values()), world.pods
+    of_old = [one for one in there if one["metadata"]["ownerReferences"][0]["uid"] == old]
+    lost = plan(world.deployment, sets, of_old, world.now)
+    assert not any(scaled.after < scaled.before for scaled in lost.update)
+    assert lost.after == 1
+    assert any(scaled.after < scaled.before for scaled in plan(world.deployment, sets, there, world.now).update)
 
 
 def test_hashes_are_stable_and_collisions_give_others() -> None:
