@@ -30,8 +30,8 @@ class PodSource(Protocol):
         """The pod is no longer wanted: whatever runs of it is ended within its grace period."""
 
     async def synced(self) -> None:
-        """Returns once ``list`` tells every pod that can be known by now. A container whose pod is not in it, and of
-        which ``PodRecords.exists`` does not know either, is taken down."""
+        """Returns once ``list`` tells every pod that can be known by now. A container whose pod is not in it, and
+        that ``PodRecords.current_uid`` does not tell of either, is taken down."""
 
     async def run(self) -> None: ...
 

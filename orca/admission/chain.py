@@ -98,25 +98,18 @@ class Cluster(Protocol):
         """Wait until the cached side shows all that was acknowledged before."""
 
 
-class Plugin(Protocol):
-    """One rule. Raises ApiError to refuse the request.
-
-    One that has a set of ``kinds`` is asked about these only, one that has ``subresources`` about these only ("" is the
-    object itself).
-    """
-
-    async def admit(self, attrs: Attributes) -> None:
-        """First pass: may change ``attrs.obj`` in place."""
-
-    async def validate(self, attrs: Attributes) -> None:
-        """Second pass, on the final object: may only refuse."""
-
-
 Steps = tuple[Callable[[Attributes], Awaitable[None]], ...]
 
 
 class Chain:
-    """Plugins in order; a plugin may have either method or both."""
+    """Plugins in order.
+
+    A plugin has ``async admit(attrs)``, the first pass, which may change ``attrs.obj`` in place, or ``async
+    validate(attrs)``, the second pass, on the final object, which may only refuse; or both. Either raises ApiError to
+    refuse the request. One that has a set of ``kinds`` is asked about these only, one that has ``subresources`` about
+    these only ("" is the object itself). ``asks(attrs)`` says whether the plugin would call somebody outside, ``guard``
+    (of one plugin at most) writes beside the object.
+    """
 
     def __init__(self, plugins: Sequence[Any] = ()) -> None:
         self._plugins = tuple(plugins)

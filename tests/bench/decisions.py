@@ -6,7 +6,6 @@ One snapshot of simulated nodes, one pod after the other decided about and place
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from orca.api.objects import Obj
 from orca.scheduler.decision import decide
@@ -45,9 +44,3 @@ def decision_us(workload: workloads.Workload, nodes: int, pods: int) -> float:
 def _made(pod: Obj, name: str) -> Obj:
     metadata = {"namespace": workloads.NAMESPACE, **pod["metadata"], "name": name, "uid": name}
     return {**pod, "metadata": metadata}
-
-
-def table(nodes: int, pods: int, names: list[str], show: Callable[[str, float], None]) -> None:
-    """Calls `show` with each workload's name and figure."""
-    for name in names:
-        show(name, decision_us(workloads.WORKLOADS[name], nodes, pods))

@@ -26,7 +26,6 @@ from tests.bench.rig import NODE_COUNT, Goal, Rig, Row, following
 from tests.bench.workloads import NAMESPACE
 
 CORE = f"/api/v1/namespaces/{NAMESPACE}"
-APPS = f"/apis/apps/v1/namespaces/{NAMESPACE}"
 TOGGLES = 100
 
 

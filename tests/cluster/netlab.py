@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -299,8 +298,3 @@ def ask(
     answers names a short ``timeout``."""
     arguments = (address, str(port), kind, str(count), str(timeout), str(source or ""))
     return list(json.loads(run(*command, sys.executable, "-c", CLIENT, *arguments)))
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGKILL)
-    process.wait()

@@ -19,7 +19,6 @@ from tests.support.kubectl import Kubectl, eventually
 
 BUSYBOX = "busybox:latest"
 HOST, VOLUME = "host-1", "orca-test-local"
-MOUNTING = "mount failed: exit status 32\nMounting command: mount\nMounting arguments:"
 WITHOUT_NFS = "This host cannot mount NFS: it has no"
 ISCSI = {"targetPortal": "192.0.2.1", "iqn": "iqn.2026-01.example:x", "lun": 0}
 

@@ -42,23 +42,6 @@ class HostNetwork:
         return
 
 
-class FakeNetwork:
-    """Addresses without wires: costs nothing, for figures and for tests that need no traffic."""
-
-    def __init__(self) -> None:
-        self.leases: dict[str, str] = {}
-
-    async def attach(self, pod_uid: str, netns_pid: int, **how: object) -> list[str]:
-        address = self.leases.setdefault(pod_uid, f"10.244.9.{len(self.leases) + 2}")
-        return [address]
-
-    async def detach(self, pod_uid: str) -> None:
-        self.leases.pop(pod_uid, None)
-
-    async def reconcile(self, live: Collection[str]) -> None:
-        return
-
-
 class FakeVolumes:
     """emptyDir as a directory; every other type is refused, as the real one does with what it does not know."""
 

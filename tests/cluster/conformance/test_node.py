@@ -17,7 +17,6 @@ from tests.cluster.podset import pod
 from tests.support.kubectl import Kubectl, eventually
 
 TAINT = "example.com/evict"
-KEPT = ["test.orca/kept"]
 
 
 def at(host: str, name: str, *, finalizers: tuple[str, ...] = (), **spec: object) -> Obj:

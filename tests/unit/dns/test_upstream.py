@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import dnslib
 import pytest
@@ -15,7 +15,6 @@ from agents.dns.wire import Query
 from orca.client.clock import VirtualClock
 
 ONE, TWO = Address("192.0.2.1"), Address("192.0.2.2")
-Answerer = Callable[[Query], bytes]
 
 
 def query(name: str = "example.com") -> Query:

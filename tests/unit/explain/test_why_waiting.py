@@ -18,8 +18,6 @@ from orca.scheduler.config import load
 from tests.unit.explain.test_why import NOW, container, event, owned, placed, running
 from tests.unit.scheduler.things import node, pod
 
-READY = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-
 
 def ready_node(name: str = "a", **more: Any) -> Obj:
     made = node(name, **more)

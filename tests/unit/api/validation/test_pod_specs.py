@@ -178,9 +178,6 @@ def projected(*sources):
     return volume(projected={"sources": list(sources)})
 
 
-TOKEN = {"serviceAccountToken": {"path": "t"}}
-
-
 @pytest.mark.parametrize(
     ("obj", "expected"),
     [
