@@ -193,21 +193,35 @@ class Client(ABC):
         to the caller. ApiError as for `create_sub`."""
         metadata = binding["metadata"]
         await self.create_sub(PODS, metadata["name"], metadata["namespace"], "binding", binding)
+        return await self._tell(event)
+
+    async def _tell(self, event: Obj | None) -> bool:
         if event is not None:
             with suppress(ApiError):
                 await self.create(EVENTS, event)
                 return True
         return False
 
-    async def mark(self, pod: Obj, condition: Obj, *, nominated: str | None = None) -> None:
+    async def mark(self, pod: Obj, condition: Obj, *, nominated: str | None = None, event: Obj | None = None) -> bool:
         """Set one condition of exactly this pod (of which at least name, namespace and uid are known), and with
-        `nominated` the node on which room is made for it, "" for none. ApiError 404, 409 when it is another one now."""
+        `nominated` the node on which room is made for it, "" for none, and tell it by ``event`` as `bind` does.
+        ApiError 404, 409 when it is another one now."""
         metadata = pod["metadata"]
         status: Obj = {"conditions": [condition]}
         if nominated is not None:
             status["nominatedNodeName"] = nominated or None
         patch = {"metadata": {"uid": metadata["uid"]}, "status": status}
         await self.patch(PODS, metadata["name"], patch, metadata["namespace"], kind="strategic", subresource="status")
+        return await self._tell(event)
+
+    async def disrupt(self, pod: Obj, condition: Obj, event: Obj | None = None) -> bool:
+        """Set a condition of exactly this pod (of which at least name, namespace and uid are known) that says why it
+        has to go, delete it, and tell it by ``event``: all in one write where the transport can. False when it could
+        not be told, or not at once: then it is left to the caller. ApiError 404, 409 when it is another one now."""
+        metadata = pod["metadata"]
+        await self.mark(pod, condition)
+        await self.delete(PODS, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+        return await self._tell(event)
 
     async def aclose(self) -> None:  # noqa: B027 - transports without connections have nothing to do
         """Frees connections."""

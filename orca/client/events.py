@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -49,6 +50,14 @@ class _Seen:
     count: int = 0
     first: str = ""
     created: bool = False
+
+
+@dataclass(slots=True)
+class Telling:
+    """``event`` is to be written by whoever asked, unless None; ``done`` is theirs to say that it was."""
+
+    event: Obj | None
+    done: bool = False
 
 
 @dataclass(slots=True)
@@ -132,10 +141,46 @@ class EventRecorder:
     ) -> None:
         """Tells that `reason` happened to `obj`. `kind` is Normal or Warning; `field_path` names a part of the object,
         as in "spec.containers{nginx}"; `annotations` are the event's. Must be called inside the event loop."""
+        found = self._identified(obj, kind, reason, message, field_path)
+        if found is not None:
+            self._enqueue(*found, kind, reason, annotations or {})
+
+    @contextmanager
+    def telling(self, obj: Obj, kind: str, reason: str, message: str) -> Iterator[Telling]:
+        """As `event`, for whoever can write it together with what it tells of: what is told for the first time is in
+        ``event`` and is theirs to write, and sent by us if they did not get to it. Must be called inside the loop."""
+        found = self._identified(obj, kind, reason, message, "")
+        if found is None:
+            yield Telling(None)
+            return
+        seen: _Seen = self._seen.touch(found[0], _Seen(self._name(found[1], self._clock.now())))
+        if seen.count:
+            self._enqueue(*found, kind, reason, {})
+            yield Telling(None)
+            return
+        stamp = format_time(self._clock.now())
+        seen.count, seen.first = 1, stamp
+        telling = Telling(self._composed(seen, found[1], kind, reason, found[2], stamp))
+        self._busy.add(seen.name)
+        try:
+            yield telling
+        finally:
+            self._busy.discard(seen.name)
+            seen.created = telling.done
+            if not telling.done and seen.name not in self._unsent:
+                again = self._composed(seen, found[1], kind, reason, found[2], stamp)
+                self._unsent[seen.name] = (seen, again, self._clock.monotonic())
+            if self._unsent:
+                self._send()
+
+    def _identified(
+        self, obj: Obj, kind: str, reason: str, message: str, field_path: str
+    ) -> tuple[Identity, Obj, str] | None:
+        """What counts as the same event, whom it is about and its message; None for one too many."""
         reference = _reference(obj, field_path)
         about = tuple(str(reference.get(part, "")) for part in ("kind", "namespace", "name", "uid"))
         if not self._allowed(about):
-            return
+            return None
         about = (*about, field_path)
         message = message[:1024]
         similar: _Similar = self._similar.touch((*about, kind, reason), _Similar())
@@ -149,7 +194,7 @@ class EventRecorder:
             similar.messages = set(list(similar.messages)[:COMBINE_AFTER])
             message = COMBINED + message
             identity = (*about, kind, reason, COMBINED)
-        self._enqueue(identity, reference, kind, reason, message, annotations or {})
+        return identity, reference, message
 
     def _allowed(self, identity: Identity) -> bool:
         tokens: _Tokens = self._tokens.touch(identity, _Tokens(at=self._clock.monotonic()))
@@ -165,9 +210,9 @@ class EventRecorder:
         self,
         identity: Identity,
         reference: Obj,
+        message: str,
         kind: str,
         reason: str,
-        message: str,
         annotations: Mapping[str, str],
     ) -> None:
         if len(self._unsent) >= QUEUED:
@@ -182,6 +227,9 @@ class EventRecorder:
         if annotations:
             event["metadata"]["annotations"] = dict(annotations)
         self._unsent[seen.name] = (seen, event, self._clock.monotonic())
+        self._send()
+
+    def _send(self) -> None:
         if len(self._senders) < SENDERS:
             # What was done is to be told whoever leads by now, so not under the conditions of the work that did it.
             sender = asyncio.get_running_loop().create_task(self._send_all(), context=Context())
@@ -263,7 +311,7 @@ class EventRecorder:
     async def _try_to_send(self, seen: _Seen, event: Obj) -> None:
         for attempt in range(ATTEMPTS):
             try:
-                await self._send(seen, event)
+                await self._write(seen, event)
                 return
             except ApiError as error:
                 if error.code not in (429, 500, 503, 504):
@@ -273,7 +321,7 @@ class EventRecorder:
                 await self._clock.sleep(min(0.5 * 2**attempt, 10))
         log.warning("event lost, the server cannot be reached", reason=event["reason"])
 
-    async def _send(self, seen: _Seen, event: Obj) -> None:
+    async def _write(self, seen: _Seen, event: Obj) -> None:
         space = event["metadata"]["namespace"]
         if seen.created:
             counted = {part: event[part] for part in ("count", "lastTimestamp", "message")}

@@ -7,17 +7,19 @@ before when `find` returns.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from orca.api.times import parse_time
+from orca.scheduler.candidates import Candidates, Victims, importance, victims_of
 from orca.scheduler.decision import Decision
-from orca.scheduler.filters import Task
+from orca.scheduler.filters import Filter, Task
+from orca.scheduler.filters.node_resources_fit import NodeResourcesFit
 from orca.scheduler.profile import DEFAULT, TRIED, Profile
-from orca.scheduler.shape import Shape
-from orca.scheduler.snapshot import Placed, Rows, Snapshot
+from orca.scheduler.shape import Requests, Shape
+from orca.scheduler.snapshot import PODS, Placed, Snapshot
 
 HELPLESS = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
@@ -38,21 +40,8 @@ class Preemption:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Victims:
-    """`violations`: how many of them a budget protects."""
-
-    pods: tuple[Placed, ...]
-    violations: int
-    cost: tuple[float, ...]
-    """Smaller is better."""
-
-
-Known = dict[int, tuple[int, _Victims | None]]
-"""Row -> (its generation, who would go there)."""
-Answers = dict[tuple[Shape, int, Profile], Known]
-"""Of pods that look at nothing but the node itself, by shape, priority and profile: a pod after pod of the same shape
-is then compared without trying every node again."""
+Answers = dict[tuple[Shape, int, Profile], Candidates]
+"""Of pods that look at nothing but the node itself, by shape, priority and profile."""
 
 
 def find(
@@ -75,31 +64,27 @@ def find(
     priority = int(task.pod["spec"].get("priority") or 0)
     args = profile.preemption or TRIED
     wanted = args.candidates(len(hopeful))
-    known: Known = {}
+    known: Candidates | None = None
     if answers is not None and _is_local(task, snapshot, profile):
         if len(answers) >= ANSWERS:
             answers.clear()
-        known = answers.setdefault((task.shape, priority, profile), known)
-    generation, names = snapshot.generation, decision.names
-    best: _Victims | None = None
-    where = ""
-    found = 0
-    for slot in _in_turn(hopeful, turn, 2 * wanted):
-        answer = known.get(slot)
-        if answer is None or answer[0] != generation[slot]:
-            made = _victims(task, snapshot, names[slot], priority, violating, profile)
-            # Trying took pods away and put them back: the row has a new generation and the same pods.
-            answer = known[slot] = (generation[slot], made)
-        victims = answer[1]
-        if victims is None:
-            continue
-        if best is None or victims.cost < best.cost:
-            best, where = victims, names[slot]
-        found += 1
-        if found >= wanted and not best.violations:
-            break
-    if best is not None:
-        return Preemption(where, best.pods)
+        known = answers.get((task.shape, priority, profile))
+        if known is None or len(known) != snapshot.size:
+            known = answers[task.shape, priority, profile] = Candidates(snapshot.size)
+    if known is None:
+        known = Candidates(snapshot.size)
+    names = decision.names
+    turned = np.roll(hopeful, -(turn % max(len(hopeful), 1)))
+    chosen = _choice(task, snapshot, profile)
+
+    def tried(row: int) -> Victims | None:
+        there = snapshot.by_node.get(names[row], {}).values()
+        lower = [placed for placed in there if placed.priority < priority and not placed.awaited]
+        return chosen(lower, row, violating) if lower else None
+
+    best = known.best(turned, wanted, snapshot.generation, tried)
+    if best >= 0:
+        return Preemption(names[best], known.victims(best))
     reasons = Counter({HELPLESS: decision.nodes - len(hopeful), NO_VICTIMS: len(hopeful)})
     listed = sorted(f"{count} {reason}" for reason, count in reasons.items() if count)
     return Preemption(message=f"0/{decision.nodes} nodes are available: {', '.join(listed)}.")
@@ -111,65 +96,87 @@ def _is_local(task: Task, snapshot: Snapshot, profile: Profile) -> bool:
     return not any(rule.concerns(task, snapshot) for rule in rules)
 
 
-def _in_turn(rows: Rows, turn: int, at_first: int) -> Iterator[int]:
-    """All rows, beginning with another one each turn; those after the first so many are only made when needed."""
-    turned = np.roll(rows, -(turn % max(len(rows), 1)))
-    yield from turned[:at_first].tolist()
-    yield from turned[at_first:].tolist()
+Choose = Callable[[list[Placed], int, Violating], Victims | None]
+"""(pods of lower priority on a row, the row, budgets) -> who must go; None when the pod would not fit even without any
+of them."""
 
 
-def _victims(
-    task: Task, snapshot: Snapshot, node: str, priority: int, violating: Violating, profile: Profile
-) -> _Victims | None:
-    """Who must go; None when nobody can, or the pod would not fit even without them."""
-    there = snapshot.by_node.get(node)
-    if not there:
+def _choice(task: Task, snapshot: Snapshot, profile: Profile) -> Choose:
+    """Mostly a pod lacks nothing but resources, and then sums tell."""
+    settled = [rule for rule in profile.filters if not rule.by_pods]
+    moved = [rule for rule in profile.filters if rule.by_pods and rule.concerns(task, snapshot)]
+    if not all(isinstance(rule, NodeResourcesFit) for rule in moved):
+        return partial(_by_trying, task, snapshot, profile)
+    asked: Requests = {}
+    for rule in moved:
+        assert isinstance(rule, NodeResourcesFit)
+        asked |= rule.asked(task)
+    return partial(_by_sums, task, snapshot, settled, asked if moved else None)
+
+
+def _by_sums(
+    task: Task,
+    snapshot: Snapshot,
+    settled: list[Filter],
+    asked: Requests | None,
+    lower: list[Placed],
+    slot: int,
+    violating: Violating,
+) -> Victims | None:
+    """`asked` None: nobody asks for resources."""
+    if not all(rule.allows(task, snapshot, slot) for rule in settled):
         return None
-    lower = [placed for placed in there.values() if placed.priority < priority and not placed.awaited]
-    if not lower:
+    if asked is None:
+        return victims_of([], 0)
+    columns = [PODS, *(snapshot.column(resource) for resource in asked)]
+    used, allocatable = snapshot.used[slot].tolist(), snapshot.allocatable[slot].tolist()
+    wanted = [1, *asked.values()]
+    spare = [allocatable[column] - used[column] - amount for column, amount in zip(columns, wanted, strict=True)]
+    left = {placed.uid: [1, *(placed.shape.requests.get(resource, 0) for resource in asked)] for placed in lower}
+    for amounts in left.values():
+        spare = [has + more for has, more in zip(spare, amounts, strict=True)]
+    if min(spare) < 0:
         return None
-    slot = snapshot.slots[node]
+    victims: list[Placed] = []
+    protected, order = _in_order(lower, violating)
+    for placed in order:
+        rest = [has - less for has, less in zip(spare, left[placed.uid], strict=True)]
+        if min(rest) < 0:
+            victims.append(placed)
+        else:
+            spare = rest
+    return victims_of(victims, sum(1 for placed in victims if placed.uid in protected))
+
+
+def _by_trying(
+    task: Task, snapshot: Snapshot, profile: Profile, lower: list[Placed], slot: int, violating: Violating
+) -> Victims | None:
     for placed in lower:
         snapshot.remove(placed.uid)
     victims: list[Placed] = []
-    spared: list[Placed] = []
     try:
         if not _fits(task, snapshot, slot, profile):
             victims = list(lower)
             return None
-        # Spare the protected first, then the important and long running.
-        lower.sort(key=importance)
-        protected = violating(lower)
-        for placed in sorted(lower, key=lambda one: one.uid not in protected):
+        protected, order = _in_order(lower, violating)
+        for placed in order:
             snapshot.put(placed)
-            if _fits(task, snapshot, slot, profile):
-                spared.append(placed)
-            else:
+            if not _fits(task, snapshot, slot, profile):
                 snapshot.remove(placed.uid)
                 victims.append(placed)
-        victims.sort(key=importance)
-        violations = sum(1 for placed in victims if placed.uid in protected)
-        return _Victims(tuple(victims), violations, _cost(victims, violations))
+        # A copy: it is put in order.
+        return victims_of([*victims], sum(1 for placed in victims if placed.uid in protected))
     finally:
         for placed in victims:
             snapshot.put(placed)
 
 
-def importance(placed: Placed) -> tuple[int, str, str]:
-    """Sorts the most important first: by priority, then who runs longest; who has not started comes last."""
-    return (-placed.priority, placed.started or "~", placed.key)
+def _in_order(lower: list[Placed], violating: Violating) -> tuple[set[str], list[Placed]]:
+    """Whom budgets protect, and who is spared first: the protected, then the important and long running."""
+    lower.sort(key=importance)
+    protected = violating(lower)
+    return protected, sorted(lower, key=lambda one: one.uid not in protected)
 
 
 def _fits(task: Task, snapshot: Snapshot, slot: int, profile: Profile) -> bool:
     return all(rule.allows(task, snapshot, slot) for rule in profile.filters)
-
-
-def _cost(victims: list[Placed], violations: int) -> tuple[float, ...]:
-    """Budgets violated, the highest priority lost, all priority lost, pods lost, and then who of the most important has
-    run longest (the later it started the better)."""
-    priorities = [placed.priority for placed in victims]
-    highest = max(priorities, default=-(2**31))
-    total = sum(one + 2**31 for one in priorities)
-    started = [placed.started for placed in victims if placed.priority == highest and placed.started]
-    earliest = parse_time(min(started)).timestamp() if started else float("inf")
-    return (violations, highest, total, len(victims), -earliest)

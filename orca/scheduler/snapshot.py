@@ -124,7 +124,7 @@ class Snapshot:
         self._counts: dict[object, _Count] = {}
         self._counted: SelectorIndex[object] = SelectorIndex()
         self._carried: dict[Carried, Ints] = {}
-        self.generation: list[int] = []
+        self.generation: Ints = np.zeros(0, dtype=np.int64)
         """Of each row: changes with its node and the node's pods."""
         self._changes: list[int] = []
         """Rows in the order in which they changed."""
@@ -219,8 +219,8 @@ class Snapshot:
         slot = len(self.nodes)
         self.nodes.append(None)
         self.ports.append(Counter())
-        self.generation.append(0)
         more = slot + 1
+        self.generation = _grown(self.generation, more)
         self.alive = np.resize(self.alive, more)
         self.alive[slot] = False
         self.allocatable = _grown(self.allocatable, more)

@@ -30,11 +30,17 @@ class Verdicts:
         self._clock = clock
 
     async def tell(self, pod: Obj, decision: Decision, preemption: Preemption, events: EventRecorder) -> bool:
-        """The victims' end first, then why there is no node. False when a victim could not be ended."""
-        leaving = (one for one in preemption.victims if not one.terminating)
-        ended = all(await asyncio.gather(*(self._end(pod, one, preemption.node, events) for one in leaving)))
+        """Why there is no node, and the victims' end. False when a victim could not be ended."""
+        leaving = [one for one in preemption.victims if not one.terminating]
+        _, *ended = await asyncio.gather(
+            self._explain(pod, decision, preemption, events),
+            *(self._end(pod, one, preemption.node, events) for one in leaving),
+        )
+        return all(ended)
+
+    async def _explain(self, pod: Obj, decision: Decision, preemption: Preemption, events: EventRecorder) -> None:
         message = decision.message()
-        events.event(pod, "Warning", "FailedScheduling", message)
+        saying = (pod, "Warning", "FailedScheduling", message)
         status = pod.get("status") or {}
         conditions = status.get("conditions") or []
         old: Obj = next((one for one in conditions if one["type"] == "PodScheduled"), {})
@@ -43,7 +49,8 @@ class Verdicts:
         same = same and old.get("observedGeneration") == generation
         nominated = status.get("nominatedNodeName") or ""
         if same and preemption.node == nominated:
-            return ended
+            events.event(*saying)
+            return
         moment = format_time(self._clock.now())
         condition = {
             "type": "PodScheduled",
@@ -57,9 +64,8 @@ class Verdicts:
             condition["observedGeneration"] = generation
         waits = decision.preemption.startswith("not eligible due to a terminating")
         renamed = preemption.node if preemption.node != nominated and not waits else None
-        with self._best_effort(pod):
-            await self._client.mark(pod, condition, nominated=renamed)
-        return ended
+        with self._best_effort(pod), events.telling(*saying) as telling:
+            telling.done = await self._client.mark(pod, condition, nominated=renamed, event=telling.event)
 
     async def withdraw(self, pod: Obj) -> None:
         """Room that was made for a pod goes to a more important one."""
@@ -85,16 +91,20 @@ class Verdicts:
             "message": f"{scheduler}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": format_time(self._clock.now()),
         }
-        reference = {"metadata": {"name": victim_name, "namespace": space, "uid": victim.uid}}
+        reference = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": victim_name, "namespace": space, "uid": victim.uid},
+        }
+        message = f"Preempted by pod {uid(pod)} on node {node}"
         try:
-            await self._client.mark(reference, condition)
-            await self._client.delete(PODS, victim_name, space, uid=victim.uid)
+            preempted = events.new(reference, "Normal", "Preempted", message)
+            if not await self._client.disrupt(reference, condition, preempted):
+                events.event(reference, "Normal", "Preempted", message)
         except ApiError as error:
             # Not there any longer, or another by now: then it is gone.
             gone = is_not_found(error) or is_conflict(error)
             if not gone:
                 log.warning("preemption failed", victim=victim.key, error=str(error))
             return gone
-        told = {"kind": "Pod", "apiVersion": "v1", "namespace": space, "name": victim_name, "uid": victim.uid}
-        events.event(told, "Normal", "Preempted", f"Preempted by pod {uid(pod)} on node {node}")
         return True

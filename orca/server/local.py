@@ -141,8 +141,11 @@ class LocalClient(Client):
     async def bind(self, binding: Obj, event: Obj | None = None) -> bool:
         return await self._verbs.bind(self._call(), binding, event)
 
-    async def mark(self, pod: Obj, condition: Obj, *, nominated: str | None = None) -> None:
-        await self._verbs.mark(self._call(), pod["metadata"], condition, nominated)
+    async def mark(self, pod: Obj, condition: Obj, *, nominated: str | None = None, event: Obj | None = None) -> bool:
+        return await self._verbs.mark(self._call(), pod["metadata"], condition, nominated, event)
+
+    async def disrupt(self, pod: Obj, condition: Obj, event: Obj | None = None) -> bool:
+        return await self._verbs.disrupt(self._call(), pod["metadata"], condition, event)
 
 
 class LocalWatch(WatchStream):

@@ -83,8 +83,11 @@ class Bucket:
         self.entries = {entry.key: entry for entry in entries}
         self.order = sorted(self.entries)
 
-    def record(self, key: str, entry: Entry | None, revision: int, now: float) -> Change | None:
-        """Takes one step and tells the watches. `entry` None deletes. None when nothing was there to delete."""
+    def record(
+        self, key: str, entry: Entry | None, revision: int, now: float, last: Entry | None = None
+    ) -> Change | None:
+        """Takes one step and tells the watches. `entry` None deletes; `last` is what they are shown of it then, if not
+        its previous state. None when nothing was there to delete."""
         self.received += 1
         previous = self.entries.get(key)
         if self.faults:
@@ -99,7 +102,7 @@ class Bucket:
                 insort(self.order, key)
             self.entries[key] = entry
         self._reindex(key, previous, entry)
-        change = Change(revision, entry, previous, now)
+        change = Change(revision, entry, previous, now, last)
         self.ring.append(change)
         self.weight += change.weight
         self._warm.append(change)

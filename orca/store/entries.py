@@ -104,28 +104,35 @@ class Entry:
 
     def at(self, revision: int) -> Entry:
         """The same state under another revision, as a deletion shows it."""
-        return Entry(self.namespace, self.name, revision, None, replace(self.raw, revision))
+        obj = self._obj
+        if obj is not None:
+            obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(revision)}}
+        return Entry(self.namespace, self.name, revision, obj, replace(self.raw, revision))
 
 
 class Change:
     """One step in the life of an object: `entry` is the new state (None: deleted), `previous` the one before.
 
-    What watchers are sent is made once per type and shared, however many of them there are.
+    What watchers are sent is made once per type and shared, however many of them there are. `last`: of a deletion, what
+    they are shown instead of the previous state, under its revision.
     """
 
-    __slots__ = ("_events", "at", "entry", "previous", "revision")
+    __slots__ = ("_events", "at", "entry", "last", "previous", "revision")
 
-    def __init__(self, revision: int, entry: Entry | None, previous: Entry | None, at: float = 0.0) -> None:
+    def __init__(
+        self, revision: int, entry: Entry | None, previous: Entry | None, at: float = 0.0, last: Entry | None = None
+    ) -> None:
         self.revision = revision
         self.at = at  # monotonic seconds at which we heard of it
         self.entry = entry
         self.previous = previous
+        self.last = last
         self._events: dict[str, Event] | None = None
 
     @property
     def weight(self) -> int:
         """About how many bytes stay in memory only because this is remembered."""
-        return CHANGE_BYTES + (self.previous.size if self.previous is not None else 0)
+        return CHANGE_BYTES + sum(one.size for one in (self.previous, self.last) if one is not None)
 
     def __repr__(self) -> str:
         return f"<Change {self.revision}: {self.previous} -> {self.entry}>"
@@ -133,8 +140,9 @@ class Change:
     def cool(self) -> None:
         """Drops what can be made again: most watchers have long had this."""
         self._events = None
-        if self.previous is not None:
-            self.previous.forget_parsed()
+        for one in (self.previous, self.last):
+            if one is not None:
+                one.forget_parsed()
 
     def event(self, kind: str) -> Event:
         """The event of type `kind` for this change."""
@@ -146,7 +154,7 @@ class Change:
             if kind == "DELETED":
                 # Upstream shows the last state that matched, under the revision of the change.
                 assert self.previous is not None
-                shown = self.previous.at(self.revision)
+                shown = self.last or self.previous.at(self.revision)
             assert shown is not None
             found = self._events[kind] = Event(kind, shown)
         return found

@@ -45,7 +45,7 @@ class Feed:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._stream: asyncio.Task[None] | None = None
-        self._own: dict[bytes, tuple[bytes, Entry]] = {}
+        self._own: dict[bytes, tuple[bytes | None, Entry]] = {}
         self._unbounded = 0
         self._lost = False  # etcd has gone back, and what the cache holds is not yet what is left
         self.on_loss: Callable[[], None] = lambda: None
@@ -58,8 +58,9 @@ class Feed:
 
     # --- own writes --------------------------------------------------------------------------------------------------
 
-    def expect(self, key: bytes, value: bytes, entry: Entry) -> None:
-        """Announces a write about to be made, so that its event need not be parsed; `complete` finishes `entry`."""
+    def expect(self, key: bytes, value: bytes | None, entry: Entry) -> None:
+        """Announces a write about to be made, so that its event need not be parsed; `complete` finishes `entry`. Of a
+        deletion, without a value, `entry` is what watchers are shown as the last state."""
         self._own[key] = (value, entry)
 
     def settle(self, storage: str, value: bytes, revision: int, fallback: Entry) -> Entry:
@@ -247,7 +248,7 @@ class Feed:
                 continue
             bucket = cache.bucket(storage)
             if seen.value is None:
-                bucket.record(key, None, seen.revision, now)
+                bucket.record(key, None, seen.revision, now, self._last(seen, bucket.entries.get(key)))
                 continue
             own = self._own.pop(seen.key, None)
             if own is not None and own[0] == seen.value:
@@ -264,6 +265,17 @@ class Feed:
             self._unbounded = 0
             cache.bound()
         self._reached(max(revisions.complete(batch[-1].revision), cache.revision))
+
+    def _last(self, gone: Seen, held: Entry | None) -> Entry | None:
+        """What was announced as the last state of what is `gone` now; it may also have been about an earlier object of
+        that name, whose end was not heard on the watch."""
+        own = self._own.get(gone.key)
+        if own is None or own[0] is not None:
+            return None
+        last = self._own.pop(gone.key)[1]
+        if held is None or held.obj["metadata"].get("uid") != last.obj["metadata"].get("uid"):
+            return None
+        return complete(last, last.raw, gone.revision)
 
     def _spoil(self, bucket: Bucket, key: str, error: Unreadable, revision: int) -> None:
         log.error("a stored object cannot be read", key=f"{bucket.storage}/{key}", error=str(error))

@@ -206,6 +206,29 @@ class Store:
             current = self._other(resource, name, written)
         raise errors.conflict(resource, name)
 
+    async def remove(
+        self, resource: Resource, current: Entry, *, last: Obj | None = None, also: Sequence[Also] = ()
+    ) -> Entry:
+        """Removes what is `current` and answers its last state. `last` is shown to this server's watchers as the state
+        that it had in the end, which was not written for itself. ApiError 409 when `current` is not the newest state
+        any more, 404 when it is gone; Raced when one of `also` cannot be written with it."""
+        key = key_of(resource, current.namespace, current.name)
+        shown = None
+        if last is not None:
+            shown = Entry(current.namespace, current.name, -1, last, encode(last))
+            self._feed.expect(key, None, shown)
+        written: Written | None = None
+        try:
+            written = await self._ask(self._commit(resource, Write(key, None, current.revision), also))
+        finally:
+            if shown is not None and (written is None or not written.won):
+                self._feed.unexpect(key, shown)
+        if written.won:
+            self._learn(written)
+            return current.at(written.revision)
+        self._other(resource, current.name, written)
+        raise errors.conflict(resource, current.name)
+
     async def _put(
         self, resource: Resource, obj: Obj, revision: int, also: Sequence[Also] = ()
     ) -> tuple[Written, Entry]:

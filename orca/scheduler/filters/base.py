@@ -50,6 +50,8 @@ class Filter(ABC):
     name: str
     alone = False
     """Whether what it says depends on nothing but the node, its pods and the pod's shape."""
+    by_pods = True
+    """Whether it may say something else of a node once pods have left it."""
 
     def concerns(self, task: Task, snapshot: Snapshot) -> bool:
         """Whether it has anything to say about a pod."""

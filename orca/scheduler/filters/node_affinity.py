@@ -31,6 +31,7 @@ class NodeAffinity(Filter):
 
     name = "NodeAffinity"
     alone = True
+    by_pods = False
 
     def __init__(self, added: tuple[NodeTerm, ...] | None = None) -> None:
         self._added = added

@@ -10,6 +10,7 @@ from orca.scheduler.snapshot import Mask, Snapshot
 
 class NodeName(Filter):
     name = "NodeName"
+    by_pods = False
 
     def concerns(self, task: Task, snapshot: Snapshot) -> bool:
         return bool(task.pod["spec"].get("nodeName"))

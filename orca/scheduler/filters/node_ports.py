@@ -24,6 +24,9 @@ class NodePorts(Filter):
     name = "NodePorts"
     alone = True
 
+    def concerns(self, task: Task, snapshot: Snapshot) -> bool:
+        return bool(task.shape.ports)
+
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
         wanted = task.shape.ports
         if not wanted:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from orca.scheduler.filters.base import Failure, Filter, Task
+from orca.scheduler.shape import Requests
 from orca.scheduler.snapshot import PODS, RESOURCES, Mask, Rows, Snapshot
 
 
@@ -61,6 +62,10 @@ class NodeResourcesFit(Filter):
             if column >= len(used) or used[column] + amount > allocatable[column]:
                 return False
         return True
+
+    def asked(self, task: Task) -> Requests:
+        """What has to be free, besides the place of one pod."""
+        return {resource: amount for resource, amount in task.shape.requests.items() if not self._ignores(resource)}
 
     def _ignores(self, resource: str) -> bool:
         if resource in RESOURCES:

@@ -15,6 +15,7 @@ CORDON: Obj = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"
 class NodeUnschedulable(Filter):
     name = "NodeUnschedulable"
     alone = True
+    by_pods = False
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
         if any(tolerates(one, CORDON) for one in task.shape.tolerations):

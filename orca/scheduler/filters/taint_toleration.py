@@ -56,6 +56,7 @@ def _kept_away(task: Task, snapshot: Snapshot) -> Mask:
 class TaintToleration(Filter):
     name = "TaintToleration"
     alone = True
+    by_pods = False
 
     def check(self, task: Task, snapshot: Snapshot, among: Mask) -> Iterable[Failure]:
         # Which taint is told to nobody: its key and value are the administrators' (upstream since v1.34).

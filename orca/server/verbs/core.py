@@ -84,11 +84,17 @@ class Core:
         serving.written(resource, entry)
         return await serving.serve(resource, entry)
 
-    async def remove(self, resource: Resource, current: Entry) -> Entry:
-        """Remove ``current`` from the store. Raises ApiError 409 Conflict when it is not the newest any more."""
-        expected = (meta(current.obj)["uid"], version_of(current.obj))
-        also = self.services.claims(None, current.obj) if resource is SERVICES else ()
-        gone = await self.store.delete(resource, current.namespace, current.name, expected=expected, also=also)
+    async def remove(
+        self, resource: Resource, current: Entry, *, last: Obj | None = None, also: Sequence[Also] = ()
+    ) -> Entry:
+        """Remove ``current`` from the store; ``last`` is what watchers are shown as its last state, if another.
+
+        Raises ApiError 409 Conflict when it is not the newest any more, 404 when it is gone, Raced.
+        """
+        if resource is SERVICES:
+            also = [*also, *self.services.claims(None, current.obj)]
+        stored = current.source if isinstance(current, serving.View) else current
+        gone = await self.store.remove(resource, stored, last=last, also=also)
         return await serving.serve(resource, gone)
 
     def attributes(

@@ -91,7 +91,7 @@ async def delete(
     judged = -1
     for _ in range(_ATTEMPTS):
         current = await core.read(resource, space, object_name)
-        _check(resource, object_name, current.obj, options)
+        check(resource, object_name, current.obj, options)
         if not admitted and judged != current.revision:  # whoever was faster may have changed what admission is about
             attributes = core.attributes(
                 call, "DELETE", resource, space, object_name, None, current.obj, options=options.to_api()
@@ -99,22 +99,23 @@ async def delete(
             await core.admission.admit(attributes)
             await core.admission.validate(attributes)
             judged = current.revision
-        marked = _marked(core, resource, current, options)
+        waiting = marked(core, resource, copy_entry(current), options)
         try:
-            if marked is None:
+            if waiting is None:
                 return await _remove(core, resource, current, dry_run=call.dry_run or options.dry_run)
-            if marked == current.obj:
+            if waiting == current.obj:
                 return Deleted(current, None, False)
             if call.dry_run or options.dry_run:
-                return Deleted(unstored(marked, current.revision), None, False)
-            return Deleted(await core.replace(resource, current, marked), None, False)
+                return Deleted(unstored(waiting, current.revision), None, False)
+            return Deleted(await core.replace(resource, current, waiting), None, False)
         except ApiError as error:
             if not is_conflict(error):
                 raise
     raise conflict(resource, object_name)
 
 
-def _check(resource: Resource, object_name: str, obj: Obj, options: DeleteOptions) -> None:
+def check(resource: Resource, object_name: str, obj: Obj, options: DeleteOptions) -> None:
+    """Whether a deletion is about this very object. Raises ApiError 409."""
     fields = meta(obj)
     if options.uid and options.uid != fields["uid"]:
         why = f"Precondition failed: UID in precondition: {options.uid}, UID in object meta: {fields['uid']}"
@@ -139,9 +140,8 @@ async def _remove(core: Core, resource: Resource, current: Entry, *, dry_run: bo
     return Deleted(None, success_status(details), True)
 
 
-def _marked(core: Core, resource: Resource, current: Entry, options: DeleteOptions) -> Obj | None:
-    """The object as it waits for its end, or None when nothing keeps it."""
-    new = copy_entry(current)
+def marked(core: Core, resource: Resource, new: Obj, options: DeleteOptions) -> Obj | None:
+    """``new``, which is ours, as it waits for its end, or None when nothing keeps it."""
     fields = ensure_meta(new)
     prepare = strategy.of(resource).prepare_delete
     if prepare is not None and "deletionTimestamp" not in fields:

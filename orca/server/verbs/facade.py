@@ -11,7 +11,7 @@ from orca.api.objects import Obj, meta
 from orca.api.resources import Resource
 from orca.api.selectors import EVERYTHING
 from orca.server.options import DeleteOptions, ListOptions
-from orca.server.verbs import namespaces, pods, scaling
+from orca.server.verbs import marking, namespaces, pods, scaling
 from orca.server.verbs.accept import accept
 from orca.server.verbs.applying import apply, check_options
 from orca.server.verbs.core import Call, Core
@@ -196,9 +196,13 @@ class Verbs:
         metadata = binding["metadata"]
         return await pods.bind_telling(self.core, call, metadata["namespace"], metadata["name"], binding, event)
 
-    async def mark(self, call: Call, pod: Obj, condition: Obj, nominated: str | None) -> None:
-        """What one of our own components has to say of a pod, of which ``pod`` is metadata."""
-        await pods.mark(self.core, call, pod, condition, nominated)
+    async def mark(self, call: Call, pod: Obj, condition: Obj, nominated: str | None, event: Obj | None = None) -> bool:
+        """What one of our own components has to say of a pod, of which ``pod`` is metadata, and whether it was told."""
+        return await marking.mark(self.core, call, pod, condition, nominated, event)
+
+    async def disrupt(self, call: Call, pod: Obj, condition: Obj, event: Obj | None) -> bool:
+        """The end of a pod, of which ``pod`` is metadata, that makes way for others, and whether it was told, too."""
+        return await marking.disrupt(self.core, call, pod, condition, event)
 
     async def create_sub(
         self,

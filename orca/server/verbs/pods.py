@@ -5,10 +5,10 @@ Reference: k8s.io/kubernetes ``pkg/registry/core/pod/storage``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from orca.api.builtin import EVENTS, PODDISRUPTIONBUDGETS, PODS
+from orca.api.builtin import PODDISRUPTIONBUDGETS, PODS
 from orca.api.errors import (
     ApiError,
     FieldError,
@@ -23,16 +23,13 @@ from orca.api.objects import Obj, labels, meta, name, thaw
 from orca.api.selectors import from_label_selector
 from orca.api.times import format_time
 from orca.server.options import DeleteOptions
-from orca.server.verbs.core import Call, Core, copy_entry
-from orca.server.verbs.creating import composed
+from orca.server.verbs.core import Call, Core
 from orca.server.verbs.deleting import delete
-from orca.server.verbs.updating import modify
-from orca.store import Also, Entry, Raced
+from orca.server.verbs.telling import told
+from orca.store import Also, Entry
 
 _SUCCESS: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 _ATTEMPTS = 16
-_LONGEST_NAME = 253
-_NO_ROOM = 403  # within a quota of events
 _MOST_DISRUPTED = 2000
 """Evictions that the budget's controller may be behind with."""
 
@@ -68,38 +65,14 @@ async def bind_telling(core: Core, call: Call, space: str, pod_name: str, body: 
     if call.dry_run:
         change((await core.read(PODS, space, pod_name)).obj)
         return False
-    if event is not None and await _told(core, call, space, pod_name, change, event):
-        return True
-    await core.store.update(PODS, space, pod_name, change)
-    return False
-
-
-async def _told(core: Core, call: Call, space: str, pod_name: str, change: Callable[[Obj], Obj], event: Obj) -> bool:
-    """Write a change of a pod together with the event of it. False when nothing was written on the event's account.
-    Raises ApiError 404, 409 on the pod's."""
-    if len(name(event)) > _LONGEST_NAME:
-        return False
-    if core.admission.asks_others(core.attributes(call, "CREATE", EVENTS, space, name(event), event, None)):
-        return False  # a pod does not wait for webhooks that have something to say of its event
-    try:
-        attributes = await composed(core, call, EVENTS, space, event)
-    except ApiError:
-        return False
-    assert attributes.obj is not None
-    beside = Also(EVENTS, space, name(attributes.obj), attributes.obj, 0)
 
     async def write(also: Sequence[Also]) -> None:
-        await core.store.update(PODS, space, pod_name, change, also=(beside, *also))
+        await core.store.update(PODS, space, pod_name, change, also=also)
 
-    try:
-        await core.admission.guard(attributes, write)
-    except Raced:
-        return False
-    except ApiError as error:
-        if error.code != _NO_ROOM:
-            raise
-        return False
-    return True
+    if event is not None and await told(core, call, space, event, write):
+        return True
+    await write(())
+    return False
 
 
 def _bound(core: Core, pod: Obj, pod_name: str, node: str, wanted_uid: str | None, binding: Obj) -> Obj:
@@ -125,37 +98,11 @@ def _bound(core: Core, pod: Obj, pod_name: str, node: str, wanted_uid: str | Non
         "spec": {**spec, "nodeName": node},
         "status": {**status, "conditions": [*conditions, scheduled]},
     }
+    new["status"].pop("nominatedNodeName", None)  # it has come where it was to come, or elsewhere
     added = {key: {**(fields.get(key) or {}), **binding[key]} for key in ("labels", "annotations") if binding.get(key)}
     if added:
         new["metadata"] = {**fields, **added}
     return new
-
-
-async def mark(core: Core, call: Call, pod: Obj, condition: Obj, nominated: str | None) -> None:
-    """Set a condition of the pod with that name, namespace and uid, and with ``nominated`` the node that it waits for
-    ("": none): what a patch of its status would do. A condition that does not say of which generation it is, is of the
-    one that is there. Raises ApiError 404, 409 for another uid."""
-
-    def candidate(current: Entry) -> Obj:
-        new = copy_entry(current)
-        new["metadata"]["uid"] = pod["uid"]  # compared with what is there
-        status = new.setdefault("status", {})
-        conditions = status.setdefault("conditions", [])
-        generation = meta(new).get("generation")
-        seen = {"observedGeneration": generation, **condition} if generation else condition
-        for at, known in enumerate(conditions):
-            if known.get("type") == condition["type"]:
-                conditions[at] = {**known, **seen}
-                break
-        else:
-            conditions.append(dict(seen))
-        if nominated:
-            status["nominatedNodeName"] = nominated
-        elif nominated is not None:
-            status.pop("nominatedNodeName", None)
-        return new
-
-    await modify(core, call, PODS, pod["namespace"], pod["name"], candidate, subresource="status")
 
 
 async def evict(core: Core, call: Call, space: str, pod_name: str, body: Obj) -> Obj:
