@@ -26,7 +26,7 @@ from orca.api.errors import (
 )
 from orca.api.objects import Obj
 from orca.api.resources import ResourceTable
-from orca.auth import UserInfo
+from orca.auth import Action, UserInfo
 from orca.auth.identity import header_text
 from orca.client.clock import Clock
 from orca.server.aggregation import Aggregator
@@ -42,13 +42,14 @@ from orca.server.fairness.inflight import InFlight
 from orca.server.fairness.levels import Waiting
 from orca.server.health import Health, version_info
 from orca.server.identifiers import new_uid
-from orca.server.identity import Gate, Refused, verb_of
+from orca.server.identity import Gate, object_action, path_action, verb_of
 from orca.server.metrics import Gauge, Metrics
 from orca.server.metrics.registry import slis
 from orca.server.negotiation import PLAIN, Form, negotiate
 from orca.server.objects import ObjectHandlers, is_watch
 from orca.server.openapi import OpenApi
 from orca.server.paths import Target, parse_path, served_at
+from orca.server.refusals import Refused
 from orca.server.request import Request, parse_query
 from orca.server.responses import ANSWERING, error_response, value_response, warning_header
 from orca.server.shortcut import Shortcut
@@ -63,6 +64,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _WIDE = frozenset({"list", "watch", "deletecollection"})
 ANYBODY = UserInfo("")
 """Before it is known who asks."""
+
+
+def _plain(path: str) -> str:
+    return path.rstrip("/") or "/"
 
 
 @dataclass(slots=True, eq=False)
@@ -197,9 +202,10 @@ class App:
         if verb != "get":
             # When nobody is left to answer, it need not wait any longer; to get one object it does not wait at all.
             connection.watch_loss(served, task.cancel)
-        request.user = self._parts.gate.user(http)
+        acting = self._parts.gate.user(http, lambda: self._asked(request, verb))
+        request.user = acting.user
         if self._audit is not None:
-            served.record = request.record = await self._begin_record(self._audit, request, verb)
+            served.record = request.record = await self._begin_record(self._audit, request, verb, acting.constraint)
         if target.subresource in CONNECT_SUBRESOURCES and target.resource is not None:
             served.stream(self._deadlines, connection)
         else:
@@ -230,12 +236,24 @@ class App:
         elapsed = time.perf_counter() - served.started
         self._parts.metrics.observe(served.verb, target, response.status, elapsed, response)
 
-    async def _begin_record(self, audit: Audit, request: Request, verb: str) -> Record | None:
+    def _asked(self, request: Request, verb: str) -> Action:
+        """What the authorizers will be asked about the request itself."""
+        target = request.target
+        if not target.is_object_path:
+            return path_action(request.method, _plain(target.path))
+        if target.group and self._parts.aggregator.remote(target.group, target.version) is not None:
+            if "%" in target.path:
+                target = parse_path(unquote(target.path), self._parts.table)
+            target = replace(target, subresource=target.subresource.split("/")[0])  # as in _aggregated
+        fields, labels = request.query.get("fieldSelector", ""), request.query.get("labelSelector", "")
+        return object_action(verb, target, fields, labels)
+
+    async def _begin_record(self, audit: Audit, request: Request, verb: str, constraint: str) -> Record | None:
         http, user, acting = request.http, request.user, None
         original = self._parts.gate.original(http)
         if original != user:
             user, acting = original, user
-        return await audit.begin(http, request.target, verb.lower(), request.audit_id, user, acting)
+        return await audit.begin(http, request.target, verb.lower(), request.audit_id, user, acting, constraint)
 
     async def _admit(self, request: Request, served: Served) -> None:
         """A seat, at once or after waiting for it. Raises ApiError 429."""
@@ -346,7 +364,7 @@ class App:
             self._parts.metrics.ended(verb, seen)
 
     async def _path(self, request: Request) -> web.StreamResponse:
-        path = request.target.path.rstrip("/") or "/"
+        path = _plain(request.target.path)
         parts = self._parts
         why = parts.gate.check_path(request.user, request.method, path)
         if request.record is not None:

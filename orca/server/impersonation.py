@@ -1,70 +1,213 @@
 """Acting as somebody else: the ``Impersonate-*`` headers, for those who may.
 
-Reference: k8s.io/apiserver ``endpoints/filters/impersonation.go``.
+Whoever has the verb ``impersonate`` may do all that the other may. Narrower rights are asked for first, by modes that
+depend on who is meant: ``impersonate-on:<mode>:<verb>`` on what the request is about, and ``impersonate:<mode>`` on
+whom it acts as. Nodes and service accounts are known by their names then, and have the groups they always have.
+
+Reference: KEP-5284, k8s.io/apiserver ``endpoints/filters/impersonation`` (on by default since v1.36).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from multidict import CIMultiDictProxy
 
-from orca.api.errors import bad_request
+from orca.api.errors import ApiError, FieldError, bad_request
+from orca.api.names import dns1123_label, dns1123_subdomain
+from orca.api.validation.common import domain_prefixed_path
 from orca.auth import Action, UserInfo
 from orca.auth.identity import (
     ANONYMOUS,
     AUTHENTICATED,
+    MASTERS,
+    NODE_PREFIX,
+    NODES,
     SERVICE_ACCOUNT_PREFIX,
     SERVICE_ACCOUNTS,
     UNAUTHENTICATED,
     header_text,
-    service_account_of,
 )
+from orca.server.refusals import refusal
 
 _USER, _GROUP, _UID, _EXTRA = "Impersonate-User", "Impersonate-Group", "Impersonate-Uid", "impersonate-extra-"
+_GROUP_OF_RIGHTS = "authentication.k8s.io"
+_NODE_OF_TOKEN = "authentication.kubernetes.io/node-name"
+_MANY = 4
+"""From so many groups or extra values on, the right to all of them is asked for first."""
+
+Check = Callable[[UserInfo, Action], object]
+"""Raises Refused for what a user may not do."""
 
 
-def impersonated(
-    user: UserInfo, headers: CIMultiDictProxy[str], check: Callable[[UserInfo, Action], object]
-) -> UserInfo:
-    """The user to act as. ``check`` raises ApiError 403 for what ``user`` may not impersonate."""
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """``constraint`` is the verb of the mode that allowed it, "" where ``impersonate`` did or nobody else is meant."""
+
+    user: UserInfo
+    constraint: str = ""
+
+
+def wanted_user(headers: CIMultiDictProxy[str]) -> UserInfo | None:
+    """Whom a request wants to act as, as it says; None for nobody else. Raises ApiError 400."""
     who = header_text(headers.get(_USER, ""))
-    groups = told = [header_text(one) for one in headers.getall(_GROUP, [])]
+    groups = tuple(header_text(one) for one in headers.getall(_GROUP, []))
     uid = header_text(headers.get(_UID, ""))
     extra = {
         unquote(key[len(_EXTRA) :].lower()): tuple(map(header_text, headers.getall(key)))
         for key in headers
         if key.lower().startswith(_EXTRA)
     }
-    if not who:
-        if groups or uid or extra:
-            raise bad_request("requested impersonation without a user")
-        return user
-    account = service_account_of(who)
+    if who:
+        return UserInfo(who, uid, groups, extra)
+    if groups or uid or extra:
+        raise bad_request("requested groups, a uid or extra values without impersonating a user name")
+    return None
+
+
+def impersonated(user: UserInfo, wanted: UserInfo, asked: Action, check: Check, first: int = 0) -> tuple[Acting, int]:
+    """Whom ``user`` acts as in a request for ``asked``, and the number of the mode that allowed it.
+
+    The mode number ``first`` is tried first: that which allowed it the last time. Raises Refused (403).
+    """
+    problem: ApiError | None = None
+    for number in sorted(range(len(MODES)), key=lambda one: one != first):
+        mode, means = MODES[number]
+        if not means(user, wanted):
+            continue
+        try:
+            if mode:
+                check(user, replace(asked, verb=f"impersonate-on:{mode}:{asked.verb}"))
+            return Acting(_as(user, wanted, mode, check), f"impersonate:{mode}" if mode else ""), number
+        except ApiError as error:
+            problem = problem or error
+    assert problem is not None  # the last mode is for everybody
+    raise problem
+
+
+# -- whom a mode is for
+
+
+def _only_named(wanted: UserInfo) -> bool:
+    return not (wanted.uid or wanted.groups or wanted.extra)
+
+
+def _node(name: str) -> str:
+    """The node behind a user's name, "" for others."""
+    node = name.removeprefix(NODE_PREFIX)
+    return node if node != name and not dns1123_subdomain(node) else ""
+
+
+def _account(name: str) -> tuple[str, str] | None:
+    """(namespace, name) of the service account behind a user's name."""
+    parts = name.removeprefix(SERVICE_ACCOUNT_PREFIX).split(":")
+    if not name.startswith(SERVICE_ACCOUNT_PREFIX) or len(parts) != 2:
+        return None
+    return None if dns1123_label(parts[0]) or dns1123_subdomain(parts[1]) else (parts[0], parts[1])
+
+
+def _is_own_node(user: UserInfo, wanted: UserInfo) -> bool:
+    """A service account means the node where its pod runs, which its token names."""
+    node = _node(wanted.name)
+    token = user.extra.get(_NODE_OF_TOKEN)
+    return bool(node) and _only_named(wanted) and _account(user.name) is not None and token == (node,)
+
+
+def _is_node(user: UserInfo, wanted: UserInfo) -> bool:
+    return _only_named(wanted) and bool(_node(wanted.name))
+
+
+def _is_account(user: UserInfo, wanted: UserInfo) -> bool:
+    return _only_named(wanted) and _account(wanted.name) is not None
+
+
+def _is_other(user: UserInfo, wanted: UserInfo) -> bool:
+    return not _node(wanted.name) and _account(wanted.name) is None
+
+
+MODES: Sequence[tuple[str, Callable[[UserInfo, UserInfo], bool]]] = (
+    ("associated-node", _is_own_node),
+    ("arbitrary-node", _is_node),
+    ("serviceaccount", _is_account),
+    ("user-info", _is_other),
+    ("", lambda user, wanted: True),
+)
+"""In the order in which they are tried; the last one is the verb ``impersonate``."""
+
+
+# -- what a mode asks for
+
+
+def _as(user: UserInfo, wanted: UserInfo, mode: str, check: Check) -> UserInfo:
+    """Raises Refused for the first part that ``user`` may not take on."""
+    verb, group = (f"impersonate:{mode}", _GROUP_OF_RIGHTS) if mode else ("impersonate", "")
+    name, groups = wanted.name, wanted.groups
+    account, node = _account(name), _node(name)
     if account is not None:
-        space, account_name = account
-        check(user, Action("impersonate", resource="serviceaccounts", namespace=space, name=account_name))
-        groups = groups or [SERVICE_ACCOUNTS, f"{SERVICE_ACCOUNTS}:{space}"]
-    elif who.startswith(SERVICE_ACCOUNT_PREFIX):
-        raise bad_request(f"{who} is no service account")
+        groups = groups or (SERVICE_ACCOUNTS, f"{SERVICE_ACCOUNTS}:{account[0]}")
+        check(user, Action(verb, group, resource="serviceaccounts", namespace=account[0], name=account[1]))
+    elif mode and node:
+        groups = (NODES,)
+        # Whose token names the node needs no right to that node: the right is one to whichever node it is.
+        check(user, Action(verb, group, resource="nodes", name="*" if mode == "associated-node" else node))
     else:
-        check(user, Action("impersonate", resource="users", name=who))
-    for group in told:
-        check(user, Action("impersonate", resource="groups", name=group))
-    if uid:
-        check(user, Action("impersonate", group="authentication.k8s.io", resource="uids", name=uid))
+        check(user, Action(verb, group, resource="users", name=name))
+    if wanted.uid:
+        check(user, Action(verb, _GROUP_OF_RIGHTS, resource="uids", name=wanted.uid))
+    _check_groups(user, wanted.groups, Action(verb, group, resource="groups"), check, narrow=bool(mode))
+    _check_extra(user, wanted.extra, Action(verb, _GROUP_OF_RIGHTS, resource="userextras"), check, narrow=bool(mode))
+    if name == ANONYMOUS:
+        groups = groups if UNAUTHENTICATED in groups else (*groups, UNAUTHENTICATED)
+    elif UNAUTHENTICATED not in groups and AUTHENTICATED not in groups:
+        groups = (*groups, AUTHENTICATED)
+    return UserInfo(name, wanted.uid, groups, wanted.extra)
+
+
+def _check_groups(user: UserInfo, groups: Sequence[str], action: Action, check: Check, *, narrow: bool) -> None:
+    if narrow and "" in groups:
+        raise refusal(user, action, "impersonating the empty string group is not allowed")
+    if narrow and MASTERS in groups:
+        why = "impersonating the system:masters group is not allowed"
+        raise refusal(user, replace(action, name=MASTERS), why)
+    if narrow and len(groups) >= _MANY and _may(user, replace(action, name="*"), check):
+        return
+    for group in groups:
+        check(user, replace(action, name=group))
+
+
+def _check_extra(
+    user: UserInfo, extra: Mapping[str, Sequence[str]], action: Action, check: Check, *, narrow: bool
+) -> None:
+    if narrow and (problem := _extra_problem(extra)):
+        raise refusal(user, action, problem)
+    many = max(len(extra), sum(map(len, extra.values()))) >= _MANY
+    if narrow and many and _may(user, replace(action, subresource="*", name="*"), check):
+        return
     for key, values in extra.items():
         for value in values:
-            check(
-                user,
-                Action(
-                    "impersonate", group="authentication.k8s.io", resource="userextras", subresource=key, name=value
-                ),
-            )
-    wanted = [*groups]
-    if who == ANONYMOUS:
-        wanted += [UNAUTHENTICATED] if UNAUTHENTICATED not in wanted else []
-    elif AUTHENTICATED not in wanted:
-        wanted.append(AUTHENTICATED)
-    return UserInfo(who, uid, tuple(wanted), extra)
+            check(user, replace(action, subresource=key, name=value))
+
+
+def _extra_problem(extra: Mapping[str, Sequence[str]]) -> str:
+    for key, values in extra.items():
+        if not key:
+            return "impersonating the empty string key in extra is not allowed"
+        problems: list[FieldError] = []
+        domain_prefixed_path(key, "extra[key]", problems)
+        if problems:
+            return f"impersonating an invalid key in extra is not allowed: {', '.join(map(str, problems))}"
+        if key != key.lower():
+            return f'impersonating a non-lowercase key in extra is not allowed: "{key}"'
+        if "" in values:
+            return "impersonating the empty string value in extra is not allowed"
+    return ""
+
+
+def _may(user: UserInfo, action: Action, check: Check) -> bool:
+    try:
+        check(user, action)
+    except ApiError:
+        return False
+    return True

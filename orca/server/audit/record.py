@@ -38,8 +38,10 @@ class Audit:
         audit_id: str,
         user: UserInfo | None,
         impersonated: UserInfo | None = None,
+        constraint: str = "",
     ) -> Record | None:
-        """The record of a request, None when the policy does not want one. ``user`` None could not be authenticated."""
+        """The record of a request, None when the policy does not want one. ``user`` None could not be authenticated;
+        ``constraint`` is the narrower right than ``impersonate`` that let them act as another."""
         # Rules are about who acts, which is the one who is impersonated.
         verdict = self.policy.verdict(impersonated or user or UserInfo(""), verb, target)
         self.by_level[verdict.level.name] += 1
@@ -47,7 +49,10 @@ class Audit:
             return None
         if self.log.full:
             await self.log.drained()
-        record = Record(self.log, verdict, _head(http, target, verb, audit_id, user, impersonated))
+        head = _head(http, target, verb, audit_id, user, impersonated)
+        if constraint:
+            head["authenticationMetadata"] = {"impersonationConstraint": constraint}
+        record = Record(self.log, verdict, head)
         record.stage("RequestReceived")
         return record
 
