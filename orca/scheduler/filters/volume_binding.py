@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from orca.api.objects import is_terminating, namespace
+from orca.api.objects import Obj, controller_of, is_terminating, name, namespace, uid
 from orca.api.volumes import is_bound, reachable_from
 from orca.scheduler.filters.base import Failure, Filter, Task, where
 from orca.scheduler.snapshot import Mask, Snapshot
@@ -41,12 +41,25 @@ class VolumeClaims(_OfVolumes):
                 missing = f"{made}{told}" if generic else f"{told} not found"
                 yield Failure(among, missing, final=True, whole=True)
                 return
-            if is_terminating(claim):
-                yield Failure(among, f'persistentvolumeclaim "{claim_name}" is being deleted', final=True, whole=True)
+            if told := _unusable(task, claim, generic):
+                yield Failure(among, told, final=True, whole=True)
                 return
             if not is_bound(claim) and not storage.is_delayed(claim):
                 yield Failure(among, "pod has unbound immediate PersistentVolumeClaims", final=True, whole=True)
                 return
+
+
+def _unusable(task: Task, claim: Obj, generic: bool) -> str:
+    """Why a pod cannot have this claim wherever it runs; "" when it can."""
+    told = f'persistentvolumeclaim "{name(claim)}"'
+    if (claim.get("status") or {}).get("phase") == "Lost":
+        return f'{told} bound to non-existent persistentvolume "{claim["spec"].get("volumeName") or ""}"'
+    if is_terminating(claim):
+        return f"{told} is being deleted"
+    if generic and (controller_of(claim) or {}).get("uid") != uid(task.pod):
+        of_pod = f"{task.namespace}/{name(task.pod)}"
+        return f"PVC {task.namespace}/{name(claim)} was not created for pod {of_pod} (pod is not owner)"
+    return ""
 
 
 class VolumeBinding(_OfVolumes):

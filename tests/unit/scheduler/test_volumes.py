@@ -114,6 +114,20 @@ def test_a_claim_of_one_pod_alone() -> None:
     assert fits(snapshot, using("data", name="second")) == {"a", "b", "c"}
 
 
+def test_a_claim_that_no_node_helps() -> None:
+    """It was lost, or goes by the name of one that is made for the pod and is somebody else's."""
+    lost = claim(volume="v") | {"status": {"phase": "Lost"}}
+    told = choose(storage(lost), using("data")).message()
+    assert 'persistentvolumeclaim "data" bound to non-existent persistentvolume "v"' in told
+    own = pod("p", volumes=[{"name": "data", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}])
+    other = claim("p-data", volume="v")
+    told = choose(storage(volume("v"), other), own).message()
+    assert "PVC default/p-data was not created for pod default/p (pod is not owner)" in told
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": own["metadata"]["uid"], "controller": True}
+    other["metadata"]["ownerReferences"] = [owner]
+    assert fits(storage(volume("v"), other), own) == {"a", "b", "c"}
+
+
 def test_zones_of_volumes() -> None:
     zone, old = "topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"
     assert zones_fit(volume("v", labels={zone: "x"}), {zone: "x"})
