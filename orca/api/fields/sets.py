@@ -183,27 +183,6 @@ def keep(fields: FieldSet, roots: FieldSet) -> FieldSet:
     return made
 
 
-def has(fields: FieldSet, path: Path) -> bool:
-    """Whether ``path`` is a member."""
-    node = fields
-    for element in path:
-        found = node.get(element)
-        if found is None:
-            return False
-        node = found
-    return bool(path) and is_member(node)
-
-
-def below(fields: FieldSet, path: Path) -> FieldSet | None:
-    """The node at ``path``; None when the set has nothing there."""
-    node: FieldSet | None = fields
-    for element in path:
-        if node is None:
-            return None
-        node = node.get(element)
-    return node
-
-
 def of(*paths: Path) -> FieldSet:
     """The set of these paths."""
     made = EMPTY

@@ -16,9 +16,10 @@ from agents.network.nftables.sets import Element, pack, show
 from agents.network.nftables.wire import Batch, digest
 from agents.proxy.backend import HostView
 from agents.proxy.model import Endpoint, Family, ServicePort
-from agents.proxy.nftables import layout, listing
+from agents.proxy.nftables import layout
 from agents.proxy.nftables.render import Fragment, render
 from agents.proxy.nftables.state import Observed, Services
+from tests.unit.proxy import listing
 from tests.unit.proxy.models import (
     CASES,
     CIDR,

@@ -9,7 +9,6 @@ import pytest
 from orca.api import fields
 from orca.api.builtin import CONFIGMAPS, SERVICES
 from orca.api.errors import ApiError
-from orca.api.fields import sets
 from tests.unit.api.fields.examples import (
     EARLY,
     LATE,
@@ -26,6 +25,7 @@ from tests.unit.api.fields.examples import (
     update,
     writer,
 )
+from tests.unit.api.fields.paths import has
 
 FULL = config(replicas=2, selector=SELECTOR, template=pods(WEB))
 
@@ -307,4 +307,4 @@ def test_equal_shapes_share_one_set() -> None:
     one, two = create(FULL, "a"), create(config(replicas=5, selector=SELECTOR, template=pods(WEB)), "b")
     sets_of = [made["metadata"]["managedFields"][0]["fieldsV1"] for made in (one, two)]
     assert sets_of[0] is sets_of[1]
-    assert sets.has(sets_of[0], ("f:spec", "f:replicas"))
+    assert has(sets_of[0], ("f:spec", "f:replicas"))

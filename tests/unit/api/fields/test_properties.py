@@ -17,6 +17,7 @@ from orca.api.fields.shapes import added
 from orca.api.fields.types import root
 from orca.api.objects import Obj
 from tests.unit.api.fields.examples import EARLY, LATE, at, owners, writer
+from tests.unit.api.fields.paths import below
 
 WORDS = st.sampled_from(["a", "b", "c"])
 STRINGS = st.dictionaries(WORDS, WORDS, max_size=3)
@@ -135,7 +136,7 @@ def test_somebody_owns_every_leaf(first: Obj, second: Obj, third: Obj) -> None:
     for one in owners(new).values():
         union = sets.union(union, one)
     everything = fields.door(PODS).limit(owned(root(PODS), bare(new)))
-    leaves = {path for path in sets.members(everything) if sets.below(everything, path) == {}}
+    leaves = {path for path in sets.members(everything) if below(everything, path) == {}}
     assert leaves - {("f:metadata", "f:uid")} <= set(sets.members(union))
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from orca.api.fields import sets
 from orca.api.fields.sets import FieldSet, Path
+from tests.unit.api.fields.paths import has
 
 ELEMENTS = st.sampled_from(["f:a", "f:b", "f:c", 'k:{"name":"x"}', 'v:"y"'])
 PATHS = st.lists(ELEMENTS, min_size=1, max_size=4).map(tuple)
@@ -36,7 +37,7 @@ def test_algebra_is_that_of_sets_of_paths(left: frozenset[Path], right: frozense
     assert sets.intersection(a, b) == made(left & right)
     assert sets.overlaps(a, b) == bool(left & right)
     assert sets.covers(a, b) == (right <= left)
-    assert all(sets.has(a, path) == (path in left) for path in left | right)
+    assert all(has(a, path) == (path in left) for path in left | right)
 
 
 @given(MANY, MANY)

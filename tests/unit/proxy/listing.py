@@ -1,5 +1,5 @@
 """The table as a person reads it, in nft's language. Pure. The kernel is told the same without words (``state.py``);
-this is for golden files, which the real ``nft`` judges, and for whoever wants to see what would be written."""
+this is for golden files, which the real ``nft`` judges."""
 
 from __future__ import annotations
 
