@@ -145,6 +145,7 @@ async def test_impersonation_lists_and_watches_in_the_audit_log(busy: ServerProc
     assert listed.status == 403
     event = eventually(lambda: logged(busy, auditID=listed.headers["Audit-Id"], stage="ResponseComplete"))[0]
     assert event["impersonatedUser"]["username"] == "eve"
+    assert event["authenticationMetadata"] == {"impersonationConstraint": "impersonate:user-info"}
     assert event["user"]["username"] == "kubernetes-admin"
     listed = await admin.get("/api/v1/configmaps")
     event = eventually(lambda: logged(busy, auditID=listed.headers["Audit-Id"], stage="ResponseComplete"))[0]
