@@ -1,4 +1,4 @@
-"""sig-scheduling: who has to make room for whom, and what keeps a pod from a node; on a node that claims to run pods."""
+"""sig-scheduling: who has to make room for whom, and what keeps a pod from a node that claims to run pods."""
 
 from __future__ import annotations
 
