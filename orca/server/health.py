@@ -11,6 +11,7 @@ from aiohttp import web
 
 from orca.api.errors import ApiError, no_such_page
 from orca.api.objects import Obj
+from orca.server.options import every
 from orca.server.revision import revision
 
 log = structlog.get_logger()
@@ -91,7 +92,7 @@ class Health:
         checks = self._of(probe)
         if single:
             return await self._respond_single(probe, single, checks)
-        excluded = set(query.getall("exclude", [])) if hasattr(query, "getall") else set()
+        excluded = set(every(query, "exclude"))
         lines, failed = ["[+]ping excluded: ok" if "ping" in excluded else "[+]ping ok"], []
         unknown = sorted(excluded - {"ping", *checks})
         for name, check in checks.items():

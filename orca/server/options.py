@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from multidict import MultiMapping
+
 from orca.api.errors import FieldError, bad_request, invalid_kind
 from orca.api.objects import Obj
 
@@ -24,6 +26,13 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     if value is None:
         return False
     return value in _TRUE
+
+
+def every(query: Mapping[str, str], name: str) -> list[str]:
+    """All values of a parameter, in their order."""
+    if isinstance(query, MultiMapping):
+        return query.getall(name, [])
+    return [query[name]] if name in query else []
 
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
@@ -137,7 +146,7 @@ class WriteOptions:
         if not query:
             return cls()
         problems: list[FieldError] = []
-        dry_run = _dry_run(query.getall("dryRun") if hasattr(query, "getall") and "dryRun" in query else [], problems)
+        dry_run = _dry_run(every(query, "dryRun"), problems)
         validation = query.get("fieldValidation", "") or "Warn"
         if validation not in FIELD_VALIDATIONS:
             problems.append(FieldError.not_supported("fieldValidation", validation, ("", *FIELD_VALIDATIONS)))
@@ -190,7 +199,7 @@ class DeleteOptions:
         if not query:
             return cls()
         problems: list[FieldError] = []
-        dry_run = _dry_run(query.getall("dryRun") if hasattr(query, "getall") and "dryRun" in query else [], problems)
+        dry_run = _dry_run(every(query, "dryRun"), problems)
         options = cls(
             grace_seconds=number(query, "gracePeriodSeconds"),
             propagation=query.get("propagationPolicy", ""),

@@ -5,7 +5,7 @@ The server finds the host, connects to its agent with the API server's client ce
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
@@ -18,7 +18,7 @@ from orca.api.resources import Resource
 from orca.server.forwarding import Forwarder
 from orca.server.hosts import Destination, Hosts
 from orca.server.links import Links
-from orca.server.options import flag, number
+from orca.server.options import every, flag, number
 from orca.server.request import Request
 from orca.server.tunnel import Endpoint
 from orca.server.websockets import is_websocket
@@ -182,11 +182,6 @@ def pod_container(pod: Obj, wanted: str) -> str:
     raise bad_request(text)
 
 
-def _all(query: Mapping[str, str], key: str) -> list[str]:
-    found: list[str] = query.getall(key, []) if hasattr(query, "getall") else []
-    return [part for value in found for part in value.split(",") if part]
-
-
 def connect_options(resource: Resource, request: Request) -> Obj:
     """What a connecting request asks for, as an object of its kind: PodExecOptions, ServiceProxyOptions …"""
     query, subresource = request.query, request.target.subresource
@@ -198,7 +193,8 @@ def connect_options(resource: Resource, request: Request) -> Obj:
     kinds = {"exec": "PodExecOptions", "attach": "PodAttachOptions", "portforward": "PodPortForwardOptions"}
     made = {"kind": kinds[subresource], "apiVersion": "v1"}
     if subresource == "portforward":
-        ports = [int(port) if port.isdecimal() and len(port) < 10 else port for port in _all(query, "ports")]
+        named = [port for value in every(query, "ports") for port in value.split(",") if port]
+        ports = [int(port) if port.isdecimal() and len(port) < 10 else port for port in named]
         return {**made, "ports": ports} if ports else made
     for stream in ("stdin", "stdout", "stderr", "tty"):
         if flag(query, stream):
@@ -206,7 +202,7 @@ def connect_options(resource: Resource, request: Request) -> Obj:
     if query.get("container"):
         made["container"] = query["container"]
     if subresource == "exec":
-        made["command"] = query.getall("command", []) if hasattr(query, "getall") else []
+        made["command"] = every(query, "command")
     return made
 
 
