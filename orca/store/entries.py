@@ -132,7 +132,10 @@ class Change:
     @property
     def weight(self) -> int:
         """About how many bytes stay in memory only because this is remembered."""
-        return CHANGE_BYTES + sum(one.size for one in (self.previous, self.last) if one is not None)
+        weight = CHANGE_BYTES
+        if self.previous is not None:
+            weight += self.previous.size
+        return weight if self.last is None else weight + self.last.size
 
     def __repr__(self) -> str:
         return f"<Change {self.revision}: {self.previous} -> {self.entry}>"

@@ -45,7 +45,8 @@ class Feed:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._stream: asyncio.Task[None] | None = None
-        self._own: dict[bytes, tuple[bytes | None, Entry]] = {}
+        self._own: dict[bytes, tuple[bytes, Entry]] = {}
+        self._ends: dict[bytes, tuple[Entry, Entry]] = {}
         self._unbounded = 0
         self._lost = False  # etcd has gone back, and what the cache holds is not yet what is left
         self.on_loss: Callable[[], None] = lambda: None
@@ -58,9 +59,8 @@ class Feed:
 
     # --- own writes --------------------------------------------------------------------------------------------------
 
-    def expect(self, key: bytes, value: bytes | None, entry: Entry) -> None:
-        """Announces a write about to be made, so that its event need not be parsed; `complete` finishes `entry`. Of a
-        deletion, without a value, `entry` is what watchers are shown as the last state."""
+    def expect(self, key: bytes, value: bytes, entry: Entry) -> None:
+        """Announces a write about to be made, so that its event need not be parsed; `complete` finishes `entry`."""
         self._own[key] = (value, entry)
 
     def settle(self, storage: str, value: bytes, revision: int, fallback: Entry) -> Entry:
@@ -74,6 +74,15 @@ class Feed:
         """The write was not made."""
         if key in self._own and self._own[key][1] is entry:
             del self._own[key]
+
+    def expect_end(self, key: bytes, current: Entry, last: Entry) -> None:
+        """Announces a deletion about to be made of what is `current`, whose watchers are shown `last` then."""
+        self._ends[key] = (current, last)
+
+    def unexpect_end(self, key: bytes, last: Entry) -> None:
+        """The deletion was not made."""
+        if key in self._ends and self._ends[key][1] is last:
+            del self._ends[key]
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
@@ -248,7 +257,8 @@ class Feed:
                 continue
             bucket = cache.bucket(storage)
             if seen.value is None:
-                bucket.record(key, None, seen.revision, now, self._last(seen, bucket.entries.get(key)))
+                last = self._last(seen, bucket.entries.get(key)) if self._ends else None
+                bucket.record(key, None, seen.revision, now, last)
                 continue
             own = self._own.pop(seen.key, None)
             if own is not None and own[0] == seen.value:
@@ -269,13 +279,10 @@ class Feed:
     def _last(self, gone: Seen, held: Entry | None) -> Entry | None:
         """What was announced as the last state of what is `gone` now; it may also have been about an earlier object of
         that name, whose end was not heard on the watch."""
-        own = self._own.get(gone.key)
-        if own is None or own[0] is not None:
+        announced = self._ends.pop(gone.key, None)
+        if announced is None or held is None or announced[0].revision != held.revision:
             return None
-        last = self._own.pop(gone.key)[1]
-        if held is None or held.obj["metadata"].get("uid") != last.obj["metadata"].get("uid"):
-            return None
-        return complete(last, last.raw, gone.revision)
+        return complete(announced[1], announced[1].raw, gone.revision)
 
     def _spoil(self, bucket: Bucket, key: str, error: Unreadable, revision: int) -> None:
         log.error("a stored object cannot be read", key=f"{bucket.storage}/{key}", error=str(error))
@@ -338,6 +345,7 @@ class Feed:
         again with a version of before has to list (`Store.watch`)."""
         self._lost = True
         self._own.clear()
+        self._ends.clear()
         self._cache.revision = self._cache.floor = 0
         for bucket in self._cache.buckets.values():
             for watch in bucket.watches():

@@ -216,13 +216,13 @@ class Store:
         shown = None
         if last is not None:
             shown = Entry(current.namespace, current.name, -1, last, encode(last))
-            self._feed.expect(key, None, shown)
+            self._feed.expect_end(key, current, shown)
         written: Written | None = None
         try:
             written = await self._ask(self._commit(resource, Write(key, None, current.revision), also))
         finally:
             if shown is not None and (written is None or not written.won):
-                self._feed.unexpect(key, shown)
+                self._feed.unexpect_end(key, shown)
         if written.won:
             self._learn(written)
             return current.at(written.revision)

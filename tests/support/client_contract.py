@@ -208,6 +208,42 @@ class ClientContract:
             await client.mark(other, condition)
         assert is_conflict(caught.value)
 
+    async def test_why_a_pod_waits_is_told_with_it(self, client: Client, namespace: str) -> None:
+        waiting = await client.create(PODS, pod("unplaced", namespace))
+        said = EventRecorder(client, "scheduler-of-the-test").new(waiting, "Warning", "FailedScheduling", "no node")
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}
+        assert await client.mark(waiting, condition, nominated="elsewhere", event=said)
+        listed = (await client.list(EVENTS, namespace)).items
+        assert [one["message"] for one in listed if one["involvedObject"]["name"] == "unplaced"] == ["no node"]
+
+    async def test_a_pod_that_makes_way_says_why(self, client: Client, namespace: str) -> None:
+        """Whether it goes at once or has its time: the last that is seen of it says why, and it is told once."""
+        recorder = EventRecorder(client, "scheduler-of-the-test")
+        condition = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "way"}
+        for name, grace in (("at-once", 0), ("in-time", 30)):
+            wanted = pod(name, namespace)
+            wanted["spec"] |= {"nodeName": "somewhere", "terminationGracePeriodSeconds": grace}
+            victim = await client.create(PODS, wanted)
+            listed = await client.list(PODS, namespace)
+            told = recorder.new(victim, "Normal", "Preempted", f"Preempted {name}")
+            other = {"metadata": {**victim["metadata"], "uid": "of-an-earlier-one"}}
+            with pytest.raises(ApiError) as refused:
+                await client.disrupt(other, condition)
+            assert is_conflict(refused.value)
+            assert await client.disrupt(victim, condition, told)
+            async with client.watch(PODS, namespace, since=listed.resource_version, bookmarks=False) as watch:
+                async with asyncio.timeout(PATIENCE):
+                    async for event in watch:
+                        if event.type == "DELETED" or event.obj["metadata"].get("deletionTimestamp"):
+                            break
+            assert event.type == ("MODIFIED" if grace else "DELETED")
+            (found,) = [one for one in event.obj["status"]["conditions"] if one["type"] == "DisruptionTarget"]
+            assert (found["status"], found["reason"]) == ("True", "PreemptionByScheduler")
+        told_of = [
+            one["message"] for one in (await client.list(EVENTS, namespace)).items if one["reason"] == "Preempted"
+        ]
+        assert sorted(told_of) == ["Preempted at-once", "Preempted in-time"]
+
     async def test_list_selects(self, client: Client, namespace: str) -> None:
         for number in range(5):
             part = "odd" if number % 2 else "even"

@@ -33,7 +33,9 @@ async def mark(core: Core, call: Call, pod: Obj, condition: Obj, nominated: str 
     async def change(current: Entry, also: Sequence[Also]) -> None:
         old = current.obj
         if condition["type"] != "PodScheduled" or not (old.get("spec") or {}).get("nodeName"):
-            new = await _admitted(core, call, current, _with(core, call, old, condition, nominated))
+            new = _with(old, condition, nominated)
+            ownership.updated(core, call, PODS, new, old, "status")
+            new = await _admitted(core, call, current, new)
             if new["status"] != old.get("status"):
                 await core.replace(PODS, current, new, also)
                 return
@@ -108,20 +110,24 @@ async def _end(
     core: Core, call: Call, current: Entry, condition: Obj, options: DeleteOptions, also: Sequence[Also]
 ) -> None:
     """Write the end of a pod as it is, on the condition that it still is so."""
-    new = await _admitted(core, call, current, _with(core, call, current.obj, condition, None))
+    goes = marked(core, PODS, {**current.obj, "metadata": dict(meta(current.obj))}, options) is None
+    new = _with(current.obj, condition, None)
+    if not goes:  # of what is gone in a moment nobody asks who wrote what
+        ownership.updated(core, call, PODS, new, current.obj, "status")
+    new = await _admitted(core, call, current, new)
     attributes = core.attributes(
         call, "DELETE", PODS, current.namespace, current.name, None, new, options=options.to_api()
     )
     await core.admission.admit(attributes)
     await core.admission.validate(attributes)
-    last = marked(core, PODS, {**new, "metadata": dict(meta(new))}, options)
+    last = None if goes else marked(core, PODS, {**new, "metadata": dict(meta(new))}, options)
     if last is None:
         await core.remove(PODS, current, last=new, also=also)
     else:
         await core.replace(PODS, current, last, also)
 
 
-def _with(core: Core, call: Call, old: Obj, condition: Obj, nominated: str | None) -> Obj:
+def _with(old: Obj, condition: Obj, nominated: str | None) -> Obj:
     """``old``, which is frozen, with the condition; it shares the other parts."""
     status = dict(old.get("status") or {})
     generation = meta(old).get("generation")
@@ -140,9 +146,7 @@ def _with(core: Core, call: Call, old: Obj, condition: Obj, nominated: str | Non
         status["nominatedNodeName"] = nominated
     elif nominated is not None:
         status.pop("nominatedNodeName", None)
-    new = {**old, "metadata": dict(meta(old)), "status": status}
-    ownership.updated(core, call, PODS, new, old, "status")
-    return new
+    return {**old, "metadata": dict(meta(old)), "status": status}
 
 
 async def _admitted(core: Core, call: Call, current: Entry, new: Obj) -> Obj:

@@ -46,6 +46,18 @@ class TestLocal(ClientContract):
     def client(self, local: Client) -> Client:
         return local
 
+    async def test_what_was_said_too_late_is_left_unsaid(self, client: Client, namespace: str) -> None:
+        waiting = await client.create(PODS, pod("late", namespace))
+        target = {"apiVersion": "v1", "kind": "Node", "name": "somewhere"}
+        metadata = {"name": "late", "namespace": namespace}
+        await client.bind({"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target})
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}
+        said = EventRecorder(client, "scheduler-of-the-test").new(waiting, "Warning", "FailedScheduling", "no node")
+        assert not await client.mark(waiting, condition, nominated="elsewhere", event=said)
+        status = (await client.get(PODS, "late", namespace))["status"]
+        assert "nominatedNodeName" not in status
+        assert [one["status"] for one in status["conditions"] if one["type"] == "PodScheduled"] == ["True"]
+
     async def test_a_binding_does_not_wait_for_webhooks_of_events(self, client: Client, namespace: str) -> None:
         """Else one that hangs would keep pods, its own among them, from their nodes."""
         asked: list[asyncio.StreamWriter] = []

@@ -130,3 +130,26 @@ async def test_warnings_do_not_make_way() -> None:
     events.event(POD, "Warning", "FailedMount", "no such volume")
     await clock.advance(1)
     assert [event["reason"] for event in client.objects(EVENTS)] == ["FailedMount"]
+
+
+async def test_an_event_may_be_written_by_who_does_what_it_tells_of() -> None:
+    client, _, events = recorder()
+    with events.telling(POD, "Warning", "FailedScheduling", "no node") as first:
+        assert first.event is not None
+        first.done = bool(await client.create(EVENTS, first.event))
+    with events.telling(POD, "Warning", "FailedScheduling", "no node") as second:
+        assert second.event is None, "a repetition is counted, and that is nobody else's to write"
+    await events.flush()
+    (event,) = client.objects(EVENTS)
+    assert (event["reason"], event["count"]) == ("FailedScheduling", 2)
+
+
+async def test_an_event_that_they_did_not_get_to_is_sent() -> None:
+    client, _, events = recorder()
+    with events.telling(POD, "Warning", "FailedScheduling", "no node"):
+        events.event(POD, "Warning", "FailedScheduling", "no node")
+        await events.flush()
+        assert not client.objects(EVENTS), "it is theirs as long as they are at it"
+    await events.flush()
+    (event,) = client.objects(EVENTS)
+    assert event["count"] == 2
