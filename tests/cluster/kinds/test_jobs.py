@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.cluster.kinds.manifests import apply, condition, job, messages, row, soon
 from tests.cluster.kinds.stories import story
 from tests.support.kubectl import Kubectl
@@ -88,3 +90,30 @@ def test_a_job_grows_is_suspended_and_resumed_without_losing_count(kubectl: Kube
     assert {"Suspended", "Resumed", "Completed"} <= {
         reason for reason in ("Suspended", "Resumed", "Completed") if messages(kubectl, reason)
     }
+
+
+@story
+def test_an_evicted_pod_costs_a_job_nothing_that_ignores_disruptions(kubectl: Kubectl) -> None:
+    """The host ends it with SIGKILL, as it does not heed SIGTERM; only the condition tells this from a failure."""
+    ignore = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    once = "[ -e /shared/seen ] && exit 0; touch /shared/seen; sleep 1000"
+    pod = {
+        "volumes": [{"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}}],
+        "container": {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]},
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "shared"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    }
+    apply(kubectl, claim, job("evicted", once, pod, backoffLimit=0, podFailurePolicy={"rules": [ignore]}))
+    (first,) = soon(lambda: [p for p in kubectl.items("pods") if p["status"]["phase"] == "Running"], "it runs")
+    name = first["metadata"]["name"]
+    soon(lambda: kubectl.try_("exec", name, "--", "test", "-e", "/shared/seen").code == 0, "it has begun")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{name}/eviction"
+    kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    kubectl("wait", "--for=condition=complete", "job/evicted", "--timeout=90s", timeout=100)
+    status = kubectl.json("get", "job", "evicted")["status"]
+    assert (status["succeeded"], status.get("failed", 0)) == (1, 0)

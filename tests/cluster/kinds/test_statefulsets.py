@@ -95,3 +95,26 @@ def test_a_parallel_set_waits_for_none_of_its_pods_and_one_on_delete_for_a_perso
         for pod in living(kubectl, "-l", "app=hand")
     }
     assert revisions == {"hand-0": status["updateRevision"], "hand-1": status["currentRevision"]}
+
+
+@story
+def test_a_pod_whose_host_has_no_port_for_it_fails_and_is_made_again(kubectl: Kubectl) -> None:
+    """Bound past the scheduler, as upstream's suite does it: the host rejects what the set then replaces."""
+    ports = {"ports": [{"containerPort": 21017, "hostPort": 21017}]}
+    first = {"apiVersion": "v1", "kind": "Pod", **template("first", nodeName="host-1", container=ports)}
+    first["metadata"]["name"] = "first"
+    apply(kubectl, first)
+    kubectl("wait", "--for=condition=Ready", "pod/first", "--timeout=90s", timeout=100)
+    apply(kubectl, workload("StatefulSet", "ss", template("ss", nodeName="host-1", container=ports), serviceName="ss"))
+    seen: set[str] = set()
+
+    def made_again() -> bool:
+        seen.add(uid(kubectl, "pod/ss-0"))
+        return len(seen - {""}) > 1
+
+    soon(made_again, "another ss-0")
+    rejected = kubectl("get", "events", "--field-selector=reason=NodePorts", "-o", "jsonpath={.items[0].message}")
+    assert rejected == "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    kubectl("delete", "pod", "first", "--now")
+    kubectl("rollout", "status", "statefulset/ss", "--timeout=90s", timeout=100)
+    assert row(kubectl, "sts", "ss")["READY"] == "1/1"
