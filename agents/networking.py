@@ -31,6 +31,8 @@ from agents.proxy.pages import METRICS_PATH as PROXY_METRICS_PATH
 from agents.proxy.pages import ProxyPages
 from agents.proxy.release import PATH as RELEASED_PATH
 from agents.proxy.release import Release
+from agents.proxy.status import ProxyStatus
+from agents.proxy.tracking import keep_connections
 from agents.running import RunningPods
 from orca.api.builtin import ENDPOINTSLICES, NAMESPACES, NODES, SERVICES
 from orca.api.objects import name
@@ -103,6 +105,8 @@ class Networking:
         self._proxy_health = ProxyHealth(
             lambda: self.proxy.standing, lambda: self.nodes.get(options.node_name), clock=clock
         )
+        self._proxy_pages = ProxyPages(self.proxy)
+        self._proxy_status = ProxyStatus(lambda: self.proxy.mode, self._proxy_pages.metrics, clock=clock)
         self.policies = NetworkPolicies(
             api,
             self.namespaces,
@@ -141,6 +145,8 @@ class Networking:
             "network": self._run_network,
             "proxy": self.proxy.run,
             "health of the proxy": self._proxy_health.run,
+            "mode of the proxy": self._proxy_status.run,
+            "connection tracking": self._keep_connections,
             "network policies": self.policies.run,
             "announcing": self._balancer.run,
             "dns": self._dns.run,
@@ -151,7 +157,7 @@ class Networking:
         return {
             RELEASED_PATH: self.release.serve,
             DNS_METRICS_PATH: DnsPages(self._dns).metrics,
-            PROXY_METRICS_PATH: ProxyPages(self.proxy).metrics,
+            PROXY_METRICS_PATH: self._proxy_pages.metrics,
         }
 
     def problem(self) -> str | None:
@@ -163,6 +169,12 @@ class Networking:
             "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
             f"message:docker: network plugin is not ready: {problem}"
         )
+
+    async def _keep_connections(self) -> None:
+        """By then rules look at connections, so that the kernel has the settings."""
+        await self.proxy.synced()
+        await asyncio.to_thread(keep_connections)
+        await asyncio.Event().wait()
 
     async def _run_network(self) -> None:
         """Start the network as soon as the node has what it needs, then keep it."""

@@ -7,24 +7,20 @@ KEP-3836.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import orjson
-import structlog
 from aiohttp import web
 
+from agents.proxy.door import serve
 from orca.api.objects import Obj, is_terminating
 from orca.client.clock import Clock
-
-log = structlog.get_logger()
 
 PORT = 10256
 LATE_SECONDS = 60.0
 """As kube-proxy: twice its period of syncing."""
-RETRY_SECONDS = 60.0
 _DOOMED = "ToBeDeletedByClusterAutoscaler"
 
 
@@ -58,7 +54,7 @@ def _shown(time: datetime) -> str:
 
 
 class ProxyHealth:
-    """``run`` until cancelled. A port that is taken is tried again: several agents of one machine."""
+    """``run`` until cancelled."""
 
     def __init__(
         self, standing: Callable[[], Standing], node: Callable[[], Obj | None], *, clock: Clock, port: int = PORT
@@ -70,24 +66,7 @@ class ProxyHealth:
 
     async def run(self) -> None:
         """Until cancelled."""
-        told = False
-        while True:
-            try:
-                await self._serve()
-            except OSError as error:
-                if not told:
-                    log.warning("the health of the proxy is not served", port=self._port, error=error.strerror)
-                told = True
-                await self._clock.sleep(RETRY_SECONDS)
-
-    async def _serve(self) -> None:
-        runner = web.ServerRunner(web.Server(self.answer), shutdown_timeout=1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, None, self._port).start()
-            await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()
+        await serve("its health", self.answer, None, self._port, self._clock)
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """One question."""

@@ -24,7 +24,7 @@ class ProxyPages:
         self._proxy = proxy
         self._families = ("IPv4", "IPv6") if host_has_ipv6() else ("IPv4",)
 
-    async def metrics(self, request: web.Request) -> web.Response:
+    async def metrics(self, request: web.BaseRequest) -> web.Response:
         """The text format of Prometheus."""
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
