@@ -219,7 +219,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
         if lost or (over and (before.get("state") or {}).get("terminated")):
             # Already removed: what was written when it ended stays; one that never ended is lost.
             return _kept(before, status)
-        status["state"] = {"waiting": _waiting(pod, container, memory, decided)}
+        status["state"] = {"waiting": _waiting(pod, container, decided)}
         return status | _left(memory.last.get(name), before)
     image = memory.image_details.get(info.image_id)
     status["imageID"] = image.pull_id if image is not None else before.get("imageID") or f"docker://{info.image_id}"
@@ -240,7 +240,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     end = ended(info)
     if info.running and info.id in memory.hooks:
         # Upstream, too, calls no container running whose postStart has not ended.
-        status["state"] = {"waiting": _waiting(pod, container, memory, decided)}
+        status["state"] = {"waiting": _waiting(pod, container, decided)}
     elif info.running and info.id in memory.failed_hooks:
         status["state"] = {"waiting": {"reason": "PostStartHookError", "message": memory.failed_hooks[info.id]}}
     elif info.running:
@@ -253,7 +253,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     elif lost:
         status["state"] = {"terminated": dict(LOST)}
     else:
-        status["state"] = {"waiting": _waiting(pod, container, memory, decided)}
+        status["state"] = {"waiting": _waiting(pod, container, decided)}
     if previous is not None and ended(previous) is not None:
         status["lastState"] = {"terminated": terminated(previous, memory.messages)}
     elif previous is None and info.attempt > 0:
@@ -333,7 +333,7 @@ def _shorten_messages(pod: Obj, status: Obj) -> None:
                     item[state] = {"terminated": {**ended_so, "message": data[:limit].decode(errors="ignore")}}
 
 
-def _waiting(pod: Obj, container: Obj, memory: Memory, decided: Plan) -> Obj:
+def _waiting(pod: Obj, container: Obj, decided: Plan) -> Obj:
     name = container["name"]
     if name in decided.waiting:
         return _as_waiting(decided.waiting[name])

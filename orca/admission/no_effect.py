@@ -31,7 +31,7 @@ class NoEffect:
             return
         if attrs.old is not None and _content(attrs.obj) == _content(attrs.old):
             return
-        for text in warnings_for(attrs.resource, attrs.obj):
+        for text in warnings_for(attrs.resource):
             if text not in attrs.warnings:
                 attrs.warnings.append(text)
 
@@ -40,7 +40,7 @@ def _content(obj: Obj) -> Obj:
     return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
 
 
-def warnings_for(resource: Resource, obj: Obj) -> Iterator[str]:
-    """What people should know about an object with all its defaults."""
+def warnings_for(resource: Resource) -> Iterator[str]:
+    """What people should know about objects of a kind."""
     if resource in KINDS:
         yield f"{resource.kind} has no effect: {KINDS[resource]}"

@@ -122,6 +122,8 @@ def by_chance(one_of: int) -> Statement:
     return Statement(f"numgen random mod {one_of} 0", code)
 
 
+_KEY = 1
+"""The first register of a key: numbered in the old way where that is the same, as nft does."""
 Key = Sequence[str]
 """Of ``daddr``, ``saddr``, ``l4proto``, ``dport`` and a number, which stands for one of so many by chance."""
 
@@ -131,7 +133,7 @@ def find_verdict(family: int, key: Key, name: str) -> Statement:
     shown, code = _load(family, key)
     return Statement(
         f"{shown} vmap @{name}",
-        code + _expression("lookup", text(1, name), number(2, _start(family, key)), number(3, 0)),
+        code + _expression("lookup", text(1, name), number(2, _KEY), number(3, 0)),
     )
 
 
@@ -141,15 +143,14 @@ def member(family: int, key: Key, name: str, *, negate: bool = False) -> Stateme
     inverted = (number(5, 1),) if negate else ()
     return Statement(
         f"{shown} {'!= ' if negate else ''}@{name}",
-        code + _expression("lookup", text(1, name), number(2, _start(family, key)), *inverted),
+        code + _expression("lookup", text(1, name), number(2, _KEY), *inverted),
     )
 
 
 def translate_by(family: int, key: Key, name: str) -> Statement:
     """To the address and port that the map has for the packet; nothing happens when it has none."""
     shown, code = _load(family, key)
-    first = _start(family, key)
-    code += _expression("lookup", text(1, name), number(2, first), number(3, 1))
+    code += _expression("lookup", text(1, name), number(2, _KEY), number(3, 1))
     return Statement(f"dnat {_ip(family)} to {shown} map @{name}", code + _dnat(family))
 
 
@@ -188,11 +189,6 @@ def _load_address(family: int, which: str, register: int) -> bytes:
 
 def _numgen(register: int, modulus: int) -> bytes:
     return _expression("numgen", number(1, register), number(2, modulus), number(3, 1), number(4, 0))
-
-
-def _start(family: int, key: Key) -> int:
-    """The first register of a key: numbered in the old way where that is the same, as nft does."""
-    return 1
 
 
 def _load(family: int, key: Key) -> tuple[str, bytes]:

@@ -77,7 +77,7 @@ def owned(chain: str) -> bool:
     return chain in _STATIC or chain.startswith(_PREFIXES)
 
 
-def static_chains(host: HostView, family: Family) -> dict[str, dict[str, Rules]]:
+def static_chains(family: Family) -> dict[str, dict[str, Rules]]:
     """Chains that do not depend on services, by table."""
     return {
         "nat": {

@@ -106,7 +106,7 @@ class IptablesWriter:
             raise
 
     def _render_all(self) -> None:
-        static = layout.static_chains(self._host, self._family)
+        static = layout.static_chains(self._family)
         self._wanted = {(table, chain): rules for table, chains in static.items() for chain, rules in chains.items()}
         self._wanted.update(layout.shared_tail(self._host, self._family))
         ports, self._ports, self._fragments = self._ports, {}, {}

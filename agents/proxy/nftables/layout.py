@@ -140,7 +140,7 @@ def chains(host: HostView, family: Family) -> dict[str, tuple[Rule, ...]]:
     refuse = (new, immediate("jump no-endpoints"))
     return {
         "filter-prerouting": ((new, immediate("jump firewall")),),
-        "filter-input": (*_guard_loopback(host, family), refuse),
+        "filter-input": (*_guard_loopback(family), refuse),
         "filter-forward": (refuse,),
         "filter-output": ((new, immediate("jump firewall")),),
         "filter-output-translated": (refuse,),
@@ -192,7 +192,7 @@ def node_port_addresses(host: HostView, family: Family) -> tuple[tuple[Statement
     return ((is_local("daddr"),),)
 
 
-def _guard_loopback(host: HostView, family: Family) -> tuple[Rule, ...]:
+def _guard_loopback(family: Family) -> tuple[Rule, ...]:
     """Node ports on 127.0.0.1 need net.ipv4.conf.all.route_localnet, which must not open loopback to neighbours."""
     if family == 6:
         return ()

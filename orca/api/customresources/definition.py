@@ -141,7 +141,7 @@ def _spec(spec: Obj, before: Obj, out: Errors) -> None:
             out.append(FieldError.invalid("spec.group", group, "should be a domain with at least one dot"))
     common.choice(spec.get("scope"), ("Cluster", "Namespaced"), "spec.scope", out, required=True)
     versions = spec.get("versions") or []
-    _versions(spec, before, versions, out)
+    _versions(before, versions, out)
     wanted = spec.get("names") or {}
     for field in ("plural", "singular", "kind", "listKind"):
         if not wanted.get(field):
@@ -183,7 +183,7 @@ def _shared(versions: list[Obj], field: str) -> bool:
     return all(version.get(field) == versions[0].get(field) for version in versions)
 
 
-def _versions(spec: Obj, before: Obj, versions: list[Obj], out: Errors) -> None:
+def _versions(before: Obj, versions: list[Obj], out: Errors) -> None:
     known_before = {version.get("name"): version for version in before.get("versions") or ()}
     shared = {
         field: bool(versions) and _shared(versions, field)

@@ -26,9 +26,9 @@ def check(value: Any, schema: Structural, path: str = "") -> list[FieldError]:
                 found += check(inner, below, at.removeprefix("."))
     elif isinstance(value, list) and schema.items is not None:
         if schema.list_type == "set":
-            found += _repeated(value, [(item, item) for item in value], path)
+            found += _repeated([(item, item) for item in value], path)
         elif schema.list_type == "map":
-            found += _repeated(value, [_identity(item, schema) for item in value], path)
+            found += _repeated([_identity(item, schema) for item in value], path)
         for index, item in enumerate(value):
             found += check(item, schema.items, f"{path}[{index}]")
     return found
@@ -48,7 +48,7 @@ def _identity(item: Any, schema: Structural) -> tuple[Any, Any]:
     return shown, shown
 
 
-def _repeated(items: list[Any], identities: list[tuple[Any, Any]], path: str) -> list[FieldError]:
+def _repeated(identities: list[tuple[Any, Any]], path: str) -> list[FieldError]:
     found: list[FieldError] = []
     seen: set[bytes] = set()
     told: set[bytes] = set()

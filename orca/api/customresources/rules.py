@@ -333,7 +333,7 @@ def _list_type(schema: Obj, path: str) -> Iterator[FieldError]:
         at = f"{path}.{LIST_TYPE}"
         yield FieldError.required(at, text) if told is None else FieldError.invalid(at, told, text)
     if told == "map":
-        yield from _list_map(schema, keys, items, path)
+        yield from _list_map(keys, items, path)
     if told in ("set", "map") and isinstance(items, dict) and items.get("nullable"):
         yield FieldError.forbidden(f"{path}.items.nullable", f"cannot be nullable when {LIST_TYPE} is {told}")
 
@@ -346,7 +346,7 @@ def _set_items(items: Obj, path: str) -> Iterator[FieldError]:
         yield FieldError.invalid(f"{path}.{MAP_TYPE}", items.get(LIST_TYPE), text)
 
 
-def _list_map(schema: Obj, keys: list[str], items: Any, path: str) -> Iterator[FieldError]:
+def _list_map(keys: list[str], items: Any, path: str) -> Iterator[FieldError]:
     at = f"{path}.{LIST_KEYS}"
     if not keys:
         yield FieldError.required(at, f"must not be empty if {LIST_TYPE} is map")

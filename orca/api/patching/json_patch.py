@@ -94,11 +94,11 @@ def _child(holder: Any, step: str, path: str, verb: str) -> Any:
         if step in holder:
             return holder[step]
     elif isinstance(holder, list):
-        return holder[_index(holder, step, path, verb, len(holder) - 1)]
+        return holder[_index(step, path, verb, len(holder) - 1)]
     raise unappliable(f'{verb} operation does not apply: doc is missing path: "{path}": missing value')
 
 
-def _index(holder: list[Any], step: str, path: str, verb: str, last: int) -> int:
+def _index(step: str, path: str, verb: str, last: int) -> int:
     if not step.isascii() or not step.isdigit() or len(step) > 9 or (len(step) > 1 and step[0] == "0"):
         raise unappliable(f"{verb} operation does not apply: {path}: {step} is no index")
     index = int(step)
@@ -125,7 +125,7 @@ def _add(root: list[Any], path: str, value: Any, verb: str) -> None:
         if step == "-":
             holder.append(value)
         else:
-            holder.insert(_index(holder, step, path, verb, len(holder)), value)
+            holder.insert(_index(step, path, verb, len(holder)), value)
     else:
         raise unappliable(f'{verb} operation does not apply: doc is missing path: "{path}": missing value')
 
@@ -137,7 +137,7 @@ def _replace(root: list[Any], path: str, value: Any) -> None:
             raise unappliable(f"replace operation does not apply: doc is missing key: {path}: missing value")
         holder[step] = value
     elif isinstance(holder, list):
-        holder[_index(holder, step, path, "replace", len(holder) - 1)] = value
+        holder[_index(step, path, "replace", len(holder) - 1)] = value
     else:
         raise unappliable(f"replace operation does not apply: doc is missing path: {path}: missing value")
 
@@ -149,7 +149,7 @@ def _remove(root: list[Any], path: str, verb: str) -> Any:
     if isinstance(holder, dict) and step in holder:
         return holder.pop(step)
     if isinstance(holder, list):
-        return holder.pop(_index(holder, step, path, verb, len(holder) - 1))
+        return holder.pop(_index(step, path, verb, len(holder) - 1))
     raise unappliable(f"{verb} operation does not apply: unable to remove nonexistent key: {step}: missing value")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 
 from orca.api.objects import Obj, is_terminating, meta, name, namespace
@@ -55,19 +55,19 @@ def _unbound(claim: Obj, world: World, now: datetime) -> Iterator[Finding]:
             yield Finding(f"{says}: it is being bound to {bound}", details=details, waits=True)
         return
     if not wanted:
-        yield _by_hand(claim, world, says, asks, classes.values(), details)
+        yield _by_hand(claim, world, says, asks, details)
         return
     if wanted not in classes:
         fix = f"make the StorageClass {wanted}, or name one that is there ({', '.join(sorted(classes)) or 'none'})"
         if any(class_of(one) == wanted for one in world.volumes):
-            yield _by_hand(claim, world, says, asks, (), details)
+            yield _by_hand(claim, world, says, asks, details)
         else:
             yield Finding(f'{says}: there is no StorageClass "{wanted}"', fix, details)
         return
     storage_class = classes[wanted]
     provisioner = storage_class.get("provisioner") or ""
     if provisioner == NO_PROVISIONER:
-        yield _by_hand(claim, world, f"{says}: nothing makes volumes of the class {wanted}", asks, (), details)
+        yield _by_hand(claim, world, f"{says}: nothing makes volumes of the class {wanted}", asks, details)
     elif is_delayed(storage_class):
         yield Finding(f"{says} yet: one is made for it where the pod is placed", details=details, waits=not details)
     else:
@@ -80,9 +80,7 @@ def _unbound(claim: Obj, world: World, now: datetime) -> Iterator[Finding]:
             yield Finding(who, f"see that {provisioner} runs", waits=events.since(_made(claim), now) < 30)
 
 
-def _by_hand(
-    claim: Obj, world: World, says: str, asks: str, classes: Sequence[Obj] | object, details: tuple[str, ...]
-) -> Finding:
+def _by_hand(claim: Obj, world: World, says: str, asks: str, details: tuple[str, ...]) -> Finding:
     """Only a PersistentVolume that somebody makes can serve it: the nearest one, and what is wrong with it."""
     free = [one for one in world.volumes if not one["spec"].get("claimRef") and class_of(one) == class_of(claim)]
     near = [(mismatch(one, claim), one) for one in free]

@@ -79,7 +79,7 @@ async def test_a_network_policy_is_enforced_and_warns_of_nothing(cluster):
 
 @pytest.mark.parametrize("resource", KINDS, ids=lambda resource: resource.kind)
 def test_kinds_without_effect_are_named(resource):
-    assert list(warnings_for(resource, {})) == [f"{resource.kind} has no effect: {KINDS[resource]}"]
+    assert list(warnings_for(resource)) == [f"{resource.kind} has no effect: {KINDS[resource]}"]
 
 
 def test_no_kind_with_a_controller_is_said_to_have_none():

@@ -39,7 +39,7 @@ FAMILIES = pytest.mark.parametrize("family", TOOLS)
 def chains_of(*ports: ServicePort, host: HostView = HOST) -> dict[str, dict[str, Rules]]:
     found: dict[tuple[str, str], Rules] = {}
     family = ports[0].family
-    for table, chains in layout.static_chains(host, family).items():
+    for table, chains in layout.static_chains(family).items():
         found.update({(table, chain): rules for chain, rules in chains.items()})
     shared: dict[tuple[str, str], Rules] = {}
     for one in ports:
