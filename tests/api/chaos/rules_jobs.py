@@ -42,10 +42,12 @@ class Completions:
             if uid_of(pod) not in self.ended[owner]["succeeded"] and TRACKING not in finalizers(pod):
                 self._unsure.add(uid_of(pod))
             self.ended[owner]["succeeded"].add(uid_of(pod))
-            if index is not None:
+            # For the index it counts as it does for the Job: not when nobody was to count it, or it was told to end.
+            sure = uid_of(pod) not in self._unsure and uid_of(pod) not in self.ended[owner]["failed"]
+            if index is not None and sure:
                 first = self._indexes[owner].setdefault(index, uid_of(pod))
                 if first != uid_of(pod):
-                    yield f"index {index} has succeeded twice"
+                    yield f"index {index} has succeeded twice, first of {self._told(world, first)}"
         elif phase(pod) == "Failed" or is_going(pod):
             # A pod that is told to end counts as failed, whatever becomes of it.
             self.ended[owner]["failed"].add(uid_of(pod))
@@ -59,7 +61,7 @@ class Completions:
             if any(one is not pod and (one["metadata"]["annotations"] or {}).get(INDEX) == index for one in active):
                 yield f"a second pod for index {index}"
             if index in self._indexes[owner]:
-                yield f"a pod for index {index}, which has succeeded"
+                yield f"a pod for index {index}, which has succeeded: {self._told(world, self._indexes[owner][index])}"
             return
         job = world.by_uid("jobs", owner)
         wanted = job["spec"].get("completions") if job is not None else None
@@ -68,6 +70,10 @@ class Completions:
         done = len(self.ended[owner]["succeeded"] - self.ended[owner]["failed"] - self._unsure)
         if wanted is not None and done + len(active) > wanted:
             yield f"{len(active)} pods and {done} completions, of which {wanted} are wanted"
+
+    def _told(self, world: World, uid: str) -> str:
+        pod = world.by_uid("pods", uid)
+        return f"{pod['metadata']} {phase(pod)}" if pod is not None else "a pod that is gone"
 
     def _counted(self, job: Obj) -> Iterator[str]:
         status, uid = job.get("status") or {}, uid_of(job)
