@@ -80,8 +80,10 @@ def carrying(snapshot: Snapshot, term: PodTerm) -> Ints:
 
 def occupied(topology: Topology, counts: Ints) -> Mask:
     """Rows in a domain that has at least one counted pod."""
-    labelled = topology.domain >= 0
     if not topology.size:
-        return labelled
-    totals = np.bincount(topology.domain[labelled], weights=counts[labelled], minlength=topology.size)
-    return labelled & (totals[topology.domain] > 0)
+        return np.zeros(len(topology.domain), dtype=bool)
+    # Few nodes have such a pod: to mark their domains takes less than to sum up all of them.
+    taken: Mask = np.zeros(topology.size + 1, dtype=bool)
+    taken[topology.domain[np.flatnonzero(counts)]] = True
+    taken[-1] = False  # where -1, no domain, points to
+    return taken[topology.domain]

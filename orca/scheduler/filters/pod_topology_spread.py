@@ -29,8 +29,8 @@ def counted_nodes(task: Task, snapshot: Snapshot, constraint: Spread) -> Mask:
 
 def per_domain(domain: Ints, size: int, counted: Mask, counts: Ints) -> Ints:
     """Sum of `counts` over the counted rows of each domain."""
-    rows = counted & (domain >= 0)
-    return np.bincount(domain[rows], weights=counts[rows], minlength=size).astype(np.int64)
+    # Rows without the label are -1: theirs is the sum that is left out.
+    return np.bincount(domain + 1, weights=counts * counted, minlength=size + 1)[1:].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

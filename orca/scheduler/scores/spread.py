@@ -10,6 +10,7 @@ import numpy as np
 from orca.scheduler.filters.base import Task
 from orca.scheduler.filters.pod_topology_spread import SYSTEM, Defaults, counted_nodes, per_domain
 from orca.scheduler.scores.base import BEST
+from orca.scheduler.shape import Spread
 from orca.scheduler.snapshot import HOSTNAME, Floats, Rows, Snapshot
 
 
@@ -24,6 +25,10 @@ def topology_spread(task: Task, snapshot: Snapshot, rows: Rows, defaults: Defaul
     required = bool(task.shape.spread) or not defaults.system
     if not constraints:
         return None
+    if len(constraints) == 1 and constraints[0].topology_key != HOSTNAME:
+        rated = _over_one(task, snapshot, rows, constraints[0])
+        if rated is not None:
+            return rated
     cost = np.zeros(len(rows))
     unlabelled = np.zeros(len(rows), dtype=bool)
     for constraint in constraints:
@@ -55,3 +60,20 @@ def topology_spread(task: Task, snapshot: Snapshot, rows: Rows, defaults: Defaul
     most, least = chosen.max(), chosen.min()
     rated = np.full(len(rows), BEST) if most <= 0 else BEST * (most + least - cost) / most
     return rated if ignored is None else np.where(ignored, 0.0, rated)
+
+
+def _over_one(task: Task, snapshot: Snapshot, rows: Rows, constraint: Spread) -> Floats | None:
+    """The same over domains that all nodes are in, of which there are mostly few: what is said of one holds for all its
+    nodes. None where some node is in none."""
+    topology = snapshot.topology(constraint.topology_key)
+    domain = topology.domain[rows]
+    if not topology.size or domain.min(initial=0) < 0:
+        return None
+    counts = snapshot.matching(task.namespace, constraint.selector)
+    totals = per_domain(topology.domain, topology.size, counted_nodes(task, snapshot, constraint), counts)
+    seen = np.bincount(domain, minlength=topology.size) > 0
+    weight = np.log(np.count_nonzero(seen) + 2)
+    cost = np.floor(totals * weight + (constraint.max_skew - 1) + 0.5)
+    most, least = cost[seen].max(), cost[seen].min()
+    rated: Floats = np.full(topology.size, BEST) if most <= 0 else BEST * (most + least - cost) / most
+    return rated[domain]
