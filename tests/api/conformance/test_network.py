@@ -70,6 +70,13 @@ async def test_the_type_of_a_service_changes(api: Api, space: str) -> None:
     assert again["clusterIP"] not in ("", address)
     assert 30000 <= again["ports"][0]["nodePort"] <= 32767
     assert port
+    # As Go clients send it: what is empty is left out, what they know nothing of stays.
+    as_read = ok(await api.get(f"{path}/s"))
+    as_read["spec"] |= {"type": "ExternalName", "externalName": "foo.example.com"}
+    del as_read["spec"]["clusterIP"], as_read["spec"]["ports"][0]["nodePort"]
+    external = ok(await api.put(f"{path}/s", as_read))["spec"]
+    assert not {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"} & external.keys()
+    ok(await api.patch(f"{path}/s", {"spec": {"type": "ClusterIP", "externalName": None}}))
     for affinity in ("ClientIP", "None"):
         changed = ok(await api.patch(f"{path}/s", {"spec": {"sessionAffinity": affinity}}))["spec"]
         assert changed["sessionAffinity"] == affinity

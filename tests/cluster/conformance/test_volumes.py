@@ -366,7 +366,47 @@ PARTS = [
     seen("read-only-mount", "echo x > /v/f || echo refused", "refused", volume={"emptyDir": {}}, readOnly=True),
 ]
 
-ALL = [*EMPTY, *CONFIGURED, *DOWNWARD, *PROJECTED, *PARTS]
+SOURCES: dict[str, Obj] = {
+    "configmap": {"configMap": {"name": "map", "items": ONE}},
+    "secret": {"secret": {"secretName": "secret", "items": ONE}},
+    "downward": {"downwardAPI": {"items": [{**ITEMS[0], "path": "path/to/one"}]}},
+    "projected": {"projected": {"sources": [{"configMap": {"name": "map", "items": ONE}}]}},
+}
+OVER = ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/etc/passwd")
+WRITTEN_PARTS = [
+    *(
+        seen(
+            f"part-of-{kind}",
+            "cat /v/one /f",
+            "part-of-downwardpart-of-downward" if kind == "downward" else "value-1value-1",
+            volume=volume,
+            of={
+                "volumeMounts": [
+                    {"name": "v", "mountPath": "/v", "subPath": "path/to"},
+                    {"name": "v", "mountPath": "/f", "subPath": "path/to/one"},
+                ]
+            },
+        )
+        for kind, volume in SOURCES.items()
+    ),
+    seen(
+        "part-over-files-that-are-there",
+        f"cat {' '.join(OVER)}",
+        "value-1" * len(OVER),
+        volume={"configMap": {"name": "map"}},
+        of={"volumeMounts": [{"name": "v", "mountPath": path, "subPath": "data-1"} for path in OVER]},
+    ),
+    seen(
+        "host-path-made-where-no-type-says-otherwise",
+        "rmdir /above/made && echo made",
+        "made",
+        volume={"hostPath": {"path": "/tmp/conformance-parent/made"}},
+        of={"volumeMounts": [{"name": "above", "mountPath": "/above"}]},
+        volumes=[{"name": "above", "hostPath": {"path": "/tmp/conformance-parent", "type": "DirectoryOrCreate"}}],
+    ),
+]
+
+ALL = [*EMPTY, *CONFIGURED, *DOWNWARD, *PROJECTED, *PARTS, *WRITTEN_PARTS]
 
 
 @pytest.fixture(scope="module")
