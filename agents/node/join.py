@@ -38,6 +38,10 @@ class JoinError(Exception):
     """The host cannot join as asked; the message says what a person should check."""
 
 
+class Untrusted(JoinError):
+    """Somebody answers whom the CA does not vouch for."""
+
+
 @dataclass(frozen=True, slots=True)
 class JoinToken:
     """The three parts of the string that `orca token create` prints."""
@@ -68,14 +72,17 @@ async def join(
     clock: Clock,
     connect: Callable[[Path], Client],
 ) -> Path:
-    """Path of a kubeconfig that is good for this node, asking for a certificate when there is none yet.
+    """Path of a kubeconfig that is good for this node, asking for a certificate when there is none yet, or only one of
+    another cluster.
 
     `connect` makes a client from a kubeconfig. Raises JoinError, or ApiError for what the server refused.
     """
     have = keyring.certificate(CLIENT)
-    if have and have.common_name == f"system:node:{node_name}" and have.not_after > clock.now() and keyring.ca.exists():
-        _write_own_kubeconfig(keyring, server)
-        return keyring.kubeconfig
+    if have and have.common_name == f"system:node:{node_name}" and have.not_after > clock.now():
+        if not await _is_of_another_cluster(keyring, server, token):
+            _write_own_kubeconfig(keyring, server)
+            return keyring.kubeconfig
+        log.warning("what this host has is of another cluster than its server and token; joining theirs", server=server)
     parsed = JoinToken.parse(token)
     keyring.write(keyring.ca, await fetch_ca(server, parsed.ca_hash))
     bootstrap = keyring.directory / "bootstrap-kubeconfig"
@@ -94,6 +101,34 @@ async def join(
     bootstrap.unlink(missing_ok=True)
     log.info("joined", node=node_name, until=issued.not_after.isoformat())
     return keyring.kubeconfig
+
+
+async def _is_of_another_cluster(keyring: Keyring, server: str, token: str) -> bool:
+    """Whether the server is one that the CA this host keeps does not vouch for, and the one of the token does: somebody
+    made the cluster anew, or brought the host to this one. A CA that cannot be read vouches for nobody."""
+    try:
+        kept = keyring.ca.read_bytes()
+        known = certificates.certificates_by_key(kept)
+    except (OSError, ValueError) as error:
+        log.warning("the CA cannot be read", file=str(keyring.ca), error=str(error))
+        known = {}
+    if not known:
+        return True
+    if not token or (pinned := JoinToken.parse(token).ca_hash) in known:
+        return False
+    try:
+        await _cluster_info(server, ssl.create_default_context(cadata=kept.decode()))
+    except Untrusted:
+        pass
+    except JoinError:
+        return False  # nobody can be asked now
+    else:
+        return False  # its CA has changed since the token was made
+    try:
+        await fetch_ca(server, pinned)
+    except JoinError:
+        return False
+    return True
 
 
 def _write_own_kubeconfig(keyring: Keyring, server: str) -> None:
@@ -134,7 +169,7 @@ async def _cluster_info(server: str, trust: ssl.SSLContext | Literal[False]) -> 
                 raise JoinError(f"{server} answered {response.status} for cluster-info: is it an orca server?")
             return ca_of_cluster_info(await response.json())
     except aiohttp.ClientSSLError as error:
-        raise JoinError(f"{server} is not trusted by the CA this token was made for: {error}") from error
+        raise Untrusted(f"{server} is not trusted by the CA this token was made for: {error}") from error
     except aiohttp.ClientConnectorError as error:
         reason = os.strerror(error.errno) if error.errno else error.strerror
         raise JoinError(f"cannot reach {server}: {reason}") from error

@@ -28,9 +28,11 @@ from hypothesis import strategies as st
 
 from agents.aside import AsideError, ask
 from agents.node import certificates, der, keys
-from agents.node.join import CLUSTER_INFO, JoinError, fetch_ca
-from agents.node.keyring import SERVING, Keyring
+from agents.node.join import CLUSTER_INFO, JoinError, fetch_ca, join
+from agents.node.keyring import CLIENT, SERVING, Keyring
 from agents.node.requesting import prepare
+from orca.client.base import Client
+from orca.client.clock import VirtualClock
 from tests.support.patience import PATIENCE
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -302,3 +304,37 @@ async def test_somebody_in_between_cannot_add_a_ca_of_his_own(tmp_path: Path) ->
     async with serving(his, tmp_path, lambda: broken) as url:
         with pytest.raises(JoinError, match="does not answer as it should"):
             await fetch_ca(url, CA.pin)
+
+
+async def test_a_host_that_was_of_another_cluster_joins_that_of_its_token(tmp_path: Path) -> None:
+    """Only if the server is that token's and no longer that of what the host keeps: a CA may follow another one, and
+    a server may be away for a while."""
+    key, other, third = ec.generate_private_key(ec.SECP256R1()), authority("other"), authority("third")
+    keyring = Keyring(tmp_path / "pki")
+    keyring.write(keyring.pair(CLIENT), pem(issue(SUBJECTS["a node"], key.public_key(), CA.key)))
+
+    class Asked(Exception):
+        pass
+
+    def connect(_: Path) -> Client:
+        raise Asked
+
+    async def joined(url: str, kept: bytes, pin: str) -> bool:
+        """Whether it makes do with what it has."""
+        keyring.write(keyring.ca, kept)
+        token = f"abcdef.0123456789abcdef.{pin}"
+        try:
+            await join(keyring, server=url, token=token, node_name="host-1", clock=VirtualClock(START), connect=connect)
+        except Asked:
+            assert keyring.ca.read_bytes() == other.pem
+            return False
+        assert keyring.ca.read_bytes() == kept
+        return True
+
+    async with serving(other, tmp_path, other.pem.decode) as url:
+        assert not await joined(url, CA.pem, other.pin)
+        assert not await joined(url, b"torn", other.pin)
+        assert await joined(url, CA.pem, CA.pin), "neither is the server's: a person has to look"
+        assert await joined(url, CA.pem, third.pin)
+        assert await joined(url, CA.pem + other.pem, third.pin), "the CA of its token was replaced"
+    assert await joined(url, CA.pem, other.pin), "nobody answers"
