@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 IDLE, IOWAIT, STEAL = 3, 4, 7
 """Fields of the line ``cpu`` of /proc/stat (proc_stat(5)); what comes after them is counted in others already."""
+LINE_BYTES = 256
 
 
 class Idleness:
@@ -14,12 +16,15 @@ class Idleness:
 
     def __init__(self, account: Path = Path("/proc/stat")) -> None:
         self._account = account
+        self._descriptor = -1
         self._before: tuple[int, int] | None = None
 
     def __call__(self) -> float | None:
         try:
-            with self._account.open() as file:
-                fields = [int(one) for one in file.readline().split()[1 : STEAL + 2]]
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._account, os.O_RDONLY | os.O_CLOEXEC)
+            # The first line is what is wanted; the descriptor stays open for the next look.
+            fields = [int(one) for one in os.pread(self._descriptor, LINE_BYTES, 0).split(maxsplit=STEAL + 2)[1:-1]]
             now = fields[IDLE] + fields[IOWAIT], sum(fields)
         except (OSError, ValueError, IndexError):
             return None

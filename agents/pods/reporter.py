@@ -19,7 +19,7 @@ QUIET_SECONDS = 1.0
 """How long a pod that is merely being created may wait for its first write: most run before, and need only one."""
 CROWDED_SECONDS = 15.0
 """The same while other pods wait for their turn to be started: what is written meanwhile makes all of them later."""
-CROWD_STEP = 0.25
+CROWD_STEP = 1.0
 GENERATION_SECONDS = 3.0
 """How long that a new generation was seen may wait to be told with something else; most deleted pods end before."""
 FIRST_PROBE_SECONDS = 0.05

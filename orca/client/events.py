@@ -123,6 +123,7 @@ class EventRecorder:
         self._busy: set[str] = set()
         self._senders: set[asyncio.Task[None]] = set()
         self._in_the_way: Callable[[], bool] = lambda: False
+        self._waiting = False
 
     def yield_to(self, busy: Callable[[], bool]) -> None:
         """While ``busy`` says so a Normal event may be sent up to `YIELDS_SECONDS` late: what it tells of goes first.
@@ -230,7 +231,7 @@ class EventRecorder:
         self._send()
 
     def _send(self) -> None:
-        if len(self._senders) < SENDERS:
+        if self._unsent and len(self._senders) < SENDERS:
             # What was done is to be told whoever leads by now, so not under the conditions of the work that did it.
             sender = asyncio.get_running_loop().create_task(self._send_all(), context=Context())
             self._senders.add(sender)
@@ -288,9 +289,16 @@ class EventRecorder:
         while next(self._free(), None) is not None:
             found = self._next()
             if found is None:
-                await self._clock.sleep(YIELD_STEP)
+                if self._waiting:
+                    return  # one sender is enough to wait
+                self._waiting = True
+                try:
+                    await self._clock.sleep(YIELD_STEP)
+                finally:
+                    self._waiting = False
                 continue
             seen, event = found
+            self._send()  # and others beside, where there is more
             self._busy.add(seen.name)
             try:
                 await self._wait_for_turn()

@@ -130,6 +130,9 @@ async def test_warnings_do_not_make_way() -> None:
     events.event(POD, "Warning", "FailedMount", "no such volume")
     await clock.advance(1)
     assert [event["reason"] for event in client.objects(EVENTS)] == ["FailedMount"]
+    events.yield_to(lambda: False)
+    await clock.advance(1)
+    assert len(client.objects(EVENTS)) == 7
 
 
 async def test_an_event_may_be_written_by_who_does_what_it_tells_of() -> None:
