@@ -54,16 +54,15 @@ def _is_json(raw: bytes) -> bool:
 
 async def read_body(request: web.BaseRequest) -> bytes:
     """The whole body. Raises ApiError 413 above ``LIMIT`` bytes, 408 when it does not arrive in time."""
-    length = request.content_length
-    if length is not None and length > LIMIT:
-        raise too_large(LIMIT)
-    if not request.can_read_body:
-        return b""
-    if request.content.is_eof():  # small bodies come with their head: no timer needed
-        whole = request.content.read_nowait()
+    content = request.content
+    if content.is_eof():  # small bodies come with their head: no timer needed
+        whole = content.read_nowait() if request.can_read_body else b""
         if len(whole) > LIMIT:
             raise too_large(LIMIT)
         return whole
+    length = request.content_length
+    if length is not None and length > LIMIT:
+        raise too_large(LIMIT)
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     chunks: list[bytes] = []
@@ -71,7 +70,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
     try:
         async with asyncio.timeout(READ_SECONDS):
             while True:
-                chunk = await request.content.readany()
+                chunk = await content.readany()
                 if not chunk:
                     break
                 total += len(chunk)
@@ -86,6 +85,8 @@ async def read_body(request: web.BaseRequest) -> bytes:
 def media_of(request: web.BaseRequest) -> str:
     """The body's media type without parameters; JSON when the client does not say."""
     header = request.headers.get("Content-Type", "")
+    if header == JSON_MEDIA:
+        return header
     return header.partition(";")[0].strip().lower() or JSON_MEDIA
 
 

@@ -160,6 +160,7 @@ class Connection(RequestHandler):
             request = factory(message, payload, self, StreamWriter(self, loop), task)
             if not await self._goes_on_after(request, handler, payload) or self._close or self._force_close:
                 break
+            del request, message, payload  # or they would stay for as long as nobody asks for anything else
             self._has_served()
         if not self._force_close:
             self._task_handler = None

@@ -296,13 +296,34 @@ class Bucket:
                         watch.close()
 
 
+class _Buckets(dict[str, Bucket]):
+    """By storage prefix; whoever asks for one gets it. Every write asks a dozen times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.floor = 0
+
+    def __missing__(self, storage: str) -> Bucket:
+        made = self[storage] = Bucket(storage, self.floor)
+        return made
+
+
 class Cache:
     """All buckets, and how far they have come (`revision`)."""
 
     def __init__(self) -> None:
-        self.buckets: dict[str, Bucket] = {}
+        self.buckets = _Buckets()
+        """`bucket`, without a call."""
         self.revision = 0
-        self.floor = 0
+
+    @property
+    def floor(self) -> int:
+        """From which revision on a bucket that is new knows what happened."""
+        return self.buckets.floor
+
+    @floor.setter
+    def floor(self, revision: int) -> None:
+        self.buckets.floor = revision
 
     def bound(self) -> None:
         """Keeps the history of all buckets together within `HISTORY_BYTES`; who changes most forgets first."""
@@ -311,7 +332,4 @@ class Cache:
 
     def bucket(self, storage: str) -> Bucket:
         """The bucket of a storage prefix, empty when nothing was ever stored there."""
-        found = self.buckets.get(storage)
-        if found is None:
-            found = self.buckets[storage] = Bucket(storage, self.floor)
-        return found
+        return self.buckets[storage]

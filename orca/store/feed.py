@@ -65,7 +65,7 @@ class Feed:
 
     def settle(self, storage: str, value: bytes, revision: int, fallback: Entry) -> Entry:
         """The entry of an own write that succeeded at `revision`: the very one the cache holds or will hold."""
-        held = self._cache.bucket(storage).entries.get(fallback.key)
+        held = self._cache.buckets[storage].entries.get(fallback.key)
         if held is not None and held.revision == revision:
             return held
         return complete(fallback, value, revision)
@@ -129,12 +129,12 @@ class Feed:
                 try:
                     found.setdefault(storage, []).append(_entry(key, pair.value, pair.revision))
                 except Unreadable as error:
-                    self._cache.bucket(storage).faults[key] = str(error)
+                    self._cache.buckets[storage].faults[key] = str(error)
         self._cache.floor = revision
         for bucket in self._cache.buckets.values():
             bucket.floor = revision
         for storage, entries in found.items():
-            self._cache.bucket(storage).load(entries)
+            self._cache.buckets[storage].load(entries)
         self._reached(revision)
         await self._recall(revision)
         log.info("loaded", objects=sum(map(len, found.values())), revision=revision, remembered=self._cache.floor)
@@ -163,7 +163,7 @@ class Feed:
             for bucket in self._cache.buckets.values():
                 bucket.floor = since - 1
             for storage, change in changes:
-                bucket = self._cache.bucket(storage)
+                bucket = self._cache.buckets[storage]
                 if change is None:
                     bucket.forget(revision)
                 elif change.revision > bucket.floor:
@@ -192,7 +192,7 @@ class Feed:
                         continue
                     entry = None
                     if seen.value is not None:
-                        held = self._cache.bucket(storage).entries.get(key)
+                        held = self._cache.buckets[storage].entries.get(key)
                         same = held is not None and held.revision == seen.revision
                         entry = held if same else _entry(key, seen.value, seen.revision)
                         assert entry is not None
@@ -255,7 +255,7 @@ class Feed:
             storage, key = self._split(seen.key)
             if not key:
                 continue
-            bucket = cache.bucket(storage)
+            bucket = cache.buckets[storage]
             if seen.value is None:
                 last = self._last(seen, bucket.entries.get(key)) if self._ends else None
                 bucket.record(key, None, seen.revision, now, last)
@@ -322,7 +322,7 @@ class Feed:
             storage, key = self._split(pair.key)
             if not key:
                 continue
-            bucket = self._cache.bucket(storage)
+            bucket = self._cache.buckets[storage]
             held = bucket.entries.get(key)
             if held is None or held.revision != pair.revision:
                 try:

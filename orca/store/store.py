@@ -320,7 +320,7 @@ class Store:
         if fresh:
             await self.fresh()
         key = f"{namespace}/{name}" if namespace else name
-        bucket = self._cache.bucket(resource.storage)
+        bucket = self._cache.buckets[resource.storage]
         found = bucket.entries.get(key)
         if found is None:
             if key in bucket.faults:
@@ -332,7 +332,7 @@ class Store:
         """What `get` answers when it need not wait for anything; None when it has to, or there is none."""
         if self._shared or self._known > self._cache.revision:
             return None
-        return self._cache.bucket(resource.storage).entries.get(f"{namespace}/{name}" if namespace else name)
+        return self._cache.buckets[resource.storage].entries.get(f"{namespace}/{name}" if namespace else name)
 
     async def list(
         self,
@@ -369,7 +369,7 @@ class Store:
         elif resource_version != "0":
             await self.fresh()
         revision = self._cache.revision
-        bucket = self._cache.bucket(resource.storage)
+        bucket = self._cache.buckets[resource.storage]
         if bucket.faults and bucket.fault_in(namespace):
             raise unreadable(bucket, bucket.fault_in(namespace))
         if exact is not None and exact < self._compaction.forgotten:
@@ -420,36 +420,36 @@ class Store:
     def peek(self, resource: Resource, namespace: str, name: str) -> Obj | None:
         """What the cache shows now; for decisions that tolerate milliseconds (authorisation, admission)."""
         key = f"{namespace}/{name}" if namespace else name
-        found = self._cache.bucket(resource.storage).entries.get(key)
+        found = self._cache.buckets[resource.storage].entries.get(key)
         return found.obj if found is not None else None
 
     def peek_list(self, resource: Resource, namespace: str = "", *, hint: Hint | None = None) -> Objects:
         """Like `peek`, all of a namespace, or of the cluster for ""."""
-        bucket = self._cache.bucket(resource.storage)
+        bucket = self._cache.buckets[resource.storage]
         # Every write asks for quotas and the like, of which there mostly are none.
         return [entry.obj for entry in bucket.select(namespace, hint=hint)] if bucket.entries else []
 
     def entries(self, resource: Resource) -> Iterator[Entry]:
         """Like `peek_list`, unparsed."""
-        return self._cache.bucket(resource.storage).select()
+        return self._cache.buckets[resource.storage].select()
 
     def follow(self, resource: Resource, listener: Callable[[Change], None]) -> None:
         """Calls `listener` with every change in the moment the cache takes it, before any watch hears of it."""
-        self._cache.bucket(resource.storage).followers.append(listener)
+        self._cache.buckets[resource.storage].followers.append(listener)
 
     def close_watches(self, resource: Resource) -> None:
         """Ends all watches of a row that is not served any more."""
-        for watch in self._cache.bucket(resource.storage).watches():
+        for watch in self._cache.buckets[resource.storage].watches():
             if watch.resource.api_version == resource.api_version:
                 watch.close()
 
     def count(self, resource: Resource, namespace: str = "") -> int:
         """How many there are in a namespace, or in all for ""."""
-        return self._cache.bucket(resource.storage).count(namespace)
+        return self._cache.buckets[resource.storage].count(namespace)
 
     def traffic(self, resource: Resource) -> tuple[int, int]:
         """(changes seen, changes remembered) of a kind since the start."""
-        bucket = self._cache.bucket(resource.storage)
+        bucket = self._cache.buckets[resource.storage]
         return bucket.received, len(bucket.ring)
 
     def etcd_times(self) -> Times:
@@ -462,7 +462,7 @@ class Store:
 
     def last_change(self, resource: Resource) -> int:
         """Revision of the newest change the cache saw under the kind's prefix: while it stays, nothing changed."""
-        bucket = self._cache.bucket(resource.storage)
+        bucket = self._cache.buckets[resource.storage]
         return bucket.ring[-1].revision if bucket.ring else bucket.floor
 
     async def fresh(self) -> None:
