@@ -402,7 +402,8 @@ _EMPTY = re.compile(rb'":\{\}' + b"".join(b'(?<!"' + name + rb'":\{\})' for name
 
 def _has_empty_map(raw: bytes) -> bool:
     """Whether a member that may be a map is empty."""
-    return any(
+    # The search for the bare bytes takes a tenth of the pattern's time, and most bodies have no empty member.
+    return b'":{}' in raw and any(
         raw[raw.rfind(b'"', 0, found.start()) + 1 : found.start()] in SCHEMA.optional_maps
         for found in _EMPTY.finditer(raw)
     )
