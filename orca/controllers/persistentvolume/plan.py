@@ -15,6 +15,8 @@ from orca.api.volumes import (
     BOUND_BY_CONTROLLER,
     BUILT_IN,
     PROVISIONED_BY,
+    PROVISIONER,
+    PROVISIONER_BETA,
     SELECTED_NODE,
     annotation,
     best_match,
@@ -138,6 +140,9 @@ def bound_claim(claim: Obj, volume: Obj) -> Obj:
     marks = {BIND_COMPLETED: "yes"}
     if not claim["spec"].get("volumeName"):
         marks[BOUND_BY_CONTROLLER] = "yes"
+        by = annotation(volume, PROVISIONED_BY)
+        if by in BUILT_IN:  # other provisioners had to be told before
+            marks |= {PROVISIONER: by, PROVISIONER_BETA: by}
     return _annotated({**claim, "spec": {**claim["spec"], "volumeName": name(volume)}}, marks)
 
 

@@ -231,6 +231,11 @@ async def test_a_volume_that_is_deleted_first_waits_until_it_is_empty() -> None:
         await cluster.settle(1)
         made = "pvc-uid-data"
         assert VOLUME_CONTENT in finalizers(await pv(cluster, made))
+        marks = (await of(cluster))["metadata"]["annotations"]
+        assert {mark for mark, by in marks.items() if by == "orca.io/local-path"} == {
+            "volume.kubernetes.io/storage-provisioner",
+            "volume.beta.kubernetes.io/storage-provisioner",
+        }
         await cluster.api.delete(PERSISTENTVOLUMES, made)
         await cluster.settle(1)
         await cluster.api.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
