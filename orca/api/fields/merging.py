@@ -181,13 +181,14 @@ def _by_element(node: Node, items: list[Any]) -> dict[str, list[Any]]:
 _GONE = object()
 
 
-def remove(node: Node, value: Any, fields: FieldSet) -> Any:
-    """``value`` without the members of ``fields``; what becomes empty by it goes too."""
-    rest = _remove(node, value, fields)
+def remove(node: Node, value: Any, fields: FieldSet, *, emptied: bool = False) -> Any:
+    """``value`` without the members of ``fields``; what becomes empty by it goes too, or with ``emptied`` stays as
+    null: still a member, though nothing is in it."""
+    rest = _remove(node, value, fields, emptied)
     return {} if rest is _GONE else rest
 
 
-def _remove(node: Node, value: Any, fields: FieldSet) -> Any:
+def _remove(node: Node, value: Any, fields: FieldSet, emptied: bool) -> Any:
     if node.kind == "leaf" or not fields or not value:
         return value
     if value.__class__ is dict and node.kind != "list":
@@ -197,9 +198,11 @@ def _remove(node: Node, value: Any, fields: FieldSet) -> Any:
             if sub is None:
                 made[name] = inner
             elif not is_member(sub):
-                rest = _remove(node.child(name) or OPEN, inner, sub)
+                rest = _remove(node.child(name) or OPEN, inner, sub, emptied)
                 if rest is not _GONE:
                     made[name] = rest
+                elif emptied:
+                    made[name] = None
         return made or _GONE
     if value.__class__ is list and node.kind == "list":
         kept = []
@@ -208,7 +211,7 @@ def _remove(node: Node, value: Any, fields: FieldSet) -> Any:
             if sub is None:
                 kept.append(item)
             elif not is_member(sub):
-                rest = _remove(node.item or OPEN, item, sub)
+                rest = _remove(node.item or OPEN, item, sub, emptied)
                 kept.append({} if rest is _GONE else rest)
         return kept or _GONE
     return value

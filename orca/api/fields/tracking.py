@@ -334,7 +334,7 @@ def _pruned(merged: Obj, last: Entry, appliers: list[Entry], version: str, at: A
         return merged
     type_, whole = there
     gone = named(type_, last["fieldsV1"])
-    rest = remove(type_, whole, gone)
+    rest = remove(type_, whole, gone, emptied=True)
     claims: dict[str, FieldSet] = {}
     for entry in appliers:
         claims[entry["apiVersion"]] = sets.union(claims.get(entry["apiVersion"], EMPTY), entry["fieldsV1"])
@@ -348,7 +348,8 @@ def _pruned(merged: Obj, last: Entry, appliers: list[Entry], version: str, at: A
             named(left[0], owned(left[0], right[1])),
             named(left[0], claims[claimed]),
         )
-        back = remove(left[0], left[1], sets.difference(named(left[0], owned(left[0], left[1])), kept))
+        surplus = sets.difference(named(left[0], owned(left[0], left[1])), kept)
+        back = remove(left[0], left[1], surplus, emptied=True)
         converted = (type_, back) if claimed == last["apiVersion"] else at(back, last["apiVersion"])
         if converted is not None:
             rest = converted[1]

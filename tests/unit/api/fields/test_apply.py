@@ -308,3 +308,20 @@ def test_equal_shapes_share_one_set() -> None:
     sets_of = [made["metadata"]["managedFields"][0]["fieldsV1"] for made in (one, two)]
     assert sets_of[0] is sets_of[1]
     assert has(sets_of[0], ("f:spec", "f:replicas"))
+
+
+def test_a_map_applied_without_content_leaves_what_others_have_put_into_it() -> None:
+    said = {**FULL, "metadata": {**FULL["metadata"], "annotations": {}}}
+    made = apply(None, said, "me")
+    controller = update(
+        made, {**made, "metadata": {**made["metadata"], "annotations": {"revision": "1"}}}, "controller"
+    )
+    again = apply(controller, said, "me")
+    assert again["metadata"]["annotations"] == {"revision": "1"}
+    assert paths(owners(again)["controller"]) >= {".metadata.annotations.revision"}
+
+
+def test_what_is_not_applied_any_more_goes_and_leaves_nothing_empty() -> None:
+    said = {**FULL, "metadata": {**FULL["metadata"], "annotations": {"mine": "1"}}}
+    made = apply(None, said, "me")
+    assert "annotations" not in apply(made, FULL, "me")["metadata"]
