@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -19,6 +20,9 @@ log = structlog.get_logger()
 
 FIRST_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
 """After the tries of a readiness probe that only wait for a server to listen."""
+
+LATE_SECONDS = 1.0
+"""By which a try's time may be over without anybody noticing. Later, whether it failed cannot be told."""
 
 OnVerdict = Callable[[str, Kind, bool], None]
 """(container id, kind, verdict): called when a verdict changes."""
@@ -119,9 +123,23 @@ class ContainerProbes:
         return None
 
     async def _try(self, spec: ProbeSpec) -> Outcome:
+        loop = asyncio.get_running_loop()
+        due, late = loop.time() + spec.timeout, 0.0
+
+        def time_is_up() -> None:
+            nonlocal late
+            late = loop.time() - due
+
+        timer = loop.call_later(spec.timeout, time_is_up)
         try:
-            return await self._handlers.run(spec.handler, self._target, spec.timeout)
+            outcome = await self._handlers.run(spec.handler, self._target, spec.timeout)
         except Exception as error:
             # A bug must not end probing; what was not asked says nothing about the container.
             log.exception("probe broke", container=self._target.container_id[:12], kind=spec.kind)
             return Outcome(False, str(error), unknown=True)
+        finally:
+            timer.cancel()
+        if not outcome.ok and late > LATE_SECONDS:
+            # It may have answered in time: this process stood still, or its host did.
+            return replace(outcome, unknown=True)
+        return outcome

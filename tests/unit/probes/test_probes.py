@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from agents.probes.tracker import ProbeSpec, Tracker, probe_specs
 from agents.runtime.model import ExecResult
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
+from tests.support.patience import PATIENCE
 from tests.support.tls import Authority, serving
 
 
@@ -88,6 +90,38 @@ async def test_what_could_not_be_tried_counts_for_nothing() -> None:
     await clock.advance(15)
     assert watched.verdicts == [(20, "liveness", False)]
     assert len(watched.failures) == 3, "it is told all the same"
+
+
+@pytest.mark.parametrize(
+    ("stands_still", "bearable", "verdicts"), [(0.2, 0.1, []), (0.0, 60.0, [(0.0, "liveness", False)])]
+)
+async def test_a_try_during_which_the_agent_stood_still_counts_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, stands_still: float, bearable: float, verdicts: list[tuple[float, str, bool]]
+) -> None:
+    monkeypatch.setattr("agents.probes.prober.LATE_SECONDS", bearable)
+    monkeypatch.setattr("agents.probes.prober.probe_specs", lambda _: {"liveness": quick})
+    quick: Any = ProbeSpec("liveness", {"exec": {"command": ["liveness"]}}, 0, 10, 0.02, 1, 1)
+    clock = VirtualClock()
+    watched = Watcher(clock, container(liveness={}))
+    tried = asyncio.Event()
+
+    async def run(handler: Obj, target: Target, seconds: float) -> Outcome:
+        try:
+            async with asyncio.timeout(seconds):
+                time.sleep(stands_still)  # noqa: ASYNC251 - as when the process is stopped
+                await asyncio.sleep(60)
+        except TimeoutError:
+            tried.set()
+        return Outcome(False, "late")
+
+    monkeypatch.setattr(watched.handlers, "run", run)
+    watched.probes.start(started=False)
+    async with asyncio.timeout(PATIENCE):
+        await tried.wait()
+    await clock.settle()
+    assert watched.verdicts == verdicts
+    assert watched.failures == ["liveness late"]
+    await watched.probes.stop()
 
 
 async def test_an_agent_that_comes_back_does_not_ask_all_at_once() -> None:
