@@ -53,6 +53,10 @@ def provision(claim: Obj, storage_class: Obj, node: Obj | None) -> Obj:
     make = _SOURCES[storage_class["provisioner"]]
     if mode(claim) != "Filesystem":
         raise ProvisioningError(f"{storage_class['provisioner']} does not support block volume provisioning")
+    if any((claim.get("spec") or {}).get(source) for source in ("dataSource", "dataSourceRef")):
+        # An empty volume would be taken for the copy that was asked for.
+        plugin = f'plugin "{storage_class["provisioner"]}" is not a CSI plugin'
+        raise ProvisioningError(f"{plugin}. Only CSI plugin can provision a claim with a datasource")
     if (claim.get("spec") or {}).get("selector"):
         raise ProvisioningError("claim.Spec.Selector is not supported")
     if storage_class.get("mountOptions") and storage_class["provisioner"] == LOCAL_PATH:

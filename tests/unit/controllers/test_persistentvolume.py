@@ -416,6 +416,8 @@ def test_a_subdirectory_of_an_export_has_its_claims_name() -> None:
         ({}, {"accessModes": ["ReadWriteMany"]}, "spec.accessModes"),
         ({}, {"volumeMode": "Block"}, "block volume"),
         ({}, {"selector": {"matchLabels": {"a": "b"}}}, "Selector"),
+        ({}, {"dataSource": {"kind": "PersistentVolumeClaim", "name": "other"}}, "Only CSI plugin can provision"),
+        ({}, {"dataSourceRef": {"apiGroup": "a.b", "kind": "Book", "name": "x"}}, "Only CSI plugin can provision"),
     ],
 )
 def test_what_cannot_be_made_is_named(of_class: Obj, of_claim: Obj, text: str) -> None:
