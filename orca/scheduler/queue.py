@@ -69,6 +69,8 @@ class SchedulingQueue:
         self._early: dict[str, None] = {}
         self._order = itertools.count()
         self._woken = asyncio.Event()
+        self._alarm: asyncio.Task[None] | None = None
+        self._alarm_at = 0.0
 
     def __repr__(self) -> str:
         return (
@@ -177,15 +179,31 @@ class SchedulingQueue:
             if self._in_active or self._early:
                 return
             self._woken.clear()
-            now = self._clock.monotonic()
-            pause = self._backing_off[0][0] - now if self._backing_off else FLUSH_SECONDS
-            sleep = asyncio.ensure_future(self._clock.sleep(max(min(pause, FLUSH_SECONDS), 0.001)))
-            woken = asyncio.ensure_future(self._woken.wait())
-            try:
-                await asyncio.wait({sleep, woken}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                sleep.cancel()
-                woken.cancel()
+            self._set_alarm()
+            await self._woken.wait()
+
+    def close(self) -> None:
+        """Nobody waits for pods any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _set_alarm(self) -> None:
+        """Wake at the latest when something is due. An alarm that rings too early is no harm, so mostly the one that is
+        set already will do."""
+        now = self._clock.monotonic()
+        pause = self._backing_off[0][0] - now if self._backing_off else FLUSH_SECONDS
+        pause = max(min(pause, FLUSH_SECONDS), 0.001)
+        if self._alarm is not None and self._alarm_at <= now + pause:
+            return
+        self.close()
+        self._alarm_at = now + pause
+        self._alarm = asyncio.ensure_future(self._ring(pause))
+
+    async def _ring(self, pause: float) -> None:
+        await self._clock.sleep(pause)
+        self._alarm = None
+        self._woken.set()
 
     def _ripen(self) -> None:
         now = self._clock.monotonic()

@@ -124,6 +124,7 @@ class Scheduler:
                     await self.queue.ready()
                     await self._one()
         finally:
+            self.queue.close()
             for binding in self._bindings:
                 binding.cancel()
 
