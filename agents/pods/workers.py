@@ -88,12 +88,13 @@ class PodWorkers:
         sizing.period = self._tools.config.cpu_period
         worker = PodWorker(pod, self._tools, sizing=sizing, removed=removed)
         if not removed:
-            others = [other.allotted for other in self.active()]
+            active = self.active()
+            others = [other.allotted for other in active]
             if not is_static(pod):  # these begin anew with the agent, whatever ended them
                 worker.memory.doom = load_verdict(pod_files(self._tools.config, uid(pod)).directory)
             # Pressure keeps out who comes; who was here before an agent that starts under it has begun already.
             begun = containers or (pod.get("status") or {}).get("startTime")
-            ending = [other.allotted for other in self.active() if other.memory.doom is not None]
+            ending = [other.allotted for other in active if other.memory.doom is not None]
             unfit, victims = admission(worker.allotted, others, self._tools.node(), ending)
             objection = None if begun else self._objection(pod)
             worker.memory.refused = objection or host_refusal(pod, self._rules) or unfit

@@ -26,6 +26,7 @@ from orca.client.base import Client
 from orca.client.http import HttpsClient
 from orca.lab import host as hosts
 from orca.lab.layout import Lab, load
+from tests.bench.bursts import alternate
 from tests.bench.podfloor import Floor
 from tests.bench.processes import cpu_seconds, resident_mb
 
@@ -229,7 +230,10 @@ class Bench:
         self._console.print(table)
 
 
-async def measure(lab: Lab, counts: Sequence[int], idle: int, seconds: float, console: Console) -> None:
+async def measure(
+    lab: Lab, counts: Sequence[int], idle: int, seconds: float, console: Console, *, rounds: int, full: bool
+) -> None:
+    """``rounds``: of bursts alone, in place of everything else; ``full`` are their pods."""
     client = HttpsClient.from_kubeconfig(lab.kubeconfig)
     cluster = Cluster(client)
     bench = Bench(lab, cluster, console)
@@ -239,10 +243,13 @@ async def measure(lab: Lab, counts: Sequence[int], idle: int, seconds: float, co
         config: Obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG}, "data": page}
         await client.create(CONFIGMAPS, config, "default")
         for count in counts:
+            if rounds:
+                await alternate(lab, cluster, bench.floor, count, rounds, console, full=full)
+                continue
             floor = await bench.floors(count)
-            for full in (False, True):
-                await bench.round(count, full=full, floor=floor)
-        if idle:
+            for kind in (False, True):
+                await bench.round(count, full=kind, floor=floor)
+        if idle and not rounds:
             await bench.idle(idle, seconds)
     finally:
         following.cancel()
@@ -258,7 +265,9 @@ async def measure(lab: Lab, counts: Sequence[int], idle: int, seconds: float, co
 )
 @click.option("--idle", default=100, show_default=True, help="Pods that only sit there with their probes; 0: none.")
 @click.option("--seconds", default=60.0, show_default=True, help="How long they are watched.")
-def command(counts: tuple[int, ...], idle: int, seconds: float) -> None:
+@click.option("--bursts", "rounds", default=0, help="Only bursts, so often, in turn with the floor's; CPU by program.")
+@click.option("--full", is_flag=True, help="With --bursts: pods with probes and a volume of a ConfigMap.")
+def command(counts: tuple[int, ...], idle: int, seconds: float, rounds: int, full: bool) -> None:
     """Measure pod starts, ends and idleness."""
     with lab() as cluster, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(measure(cluster, counts, idle, seconds, Console(width=130)))
+        runner.run(measure(cluster, counts, idle, seconds, Console(width=130), rounds=rounds, full=full))
