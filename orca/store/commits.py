@@ -23,6 +23,8 @@ TURNS = 2
 """of the event loop without a further write, after which a transaction begins. Requests that arrived together are
 computed over some turns, as the loop's time is shared out; whoever came last of them shares the transaction as well.
 A loop that has nothing else to do makes them in microseconds."""
+MOST = 32
+"""Writes in a shared transaction."""
 BYTES = 256 * 1024
 """Of values in a shared transaction; etcd takes 1.5 MiB."""
 
@@ -145,7 +147,7 @@ class Commits:
         there = len(self._waiting)
         self._quiet = self._quiet + 1 if there == self._seen else 0
         self._seen = there
-        if self._quiet < TURNS and there < revisions.PLACES and loop.time() < self._latest:
+        if self._quiet < TURNS and there < MOST and loop.time() < self._latest:
             loop.call_soon(self._turned, loop)
             return
         self._gathering = False
@@ -215,18 +217,18 @@ class Commits:
 
 
 def _shared(waiting: list[_Wanted]) -> list[list[_Wanted]]:
-    """Who shares a transaction: as many as there are places and room; a key is written once in each."""
+    """Who shares a transaction: no more than `MOST` writes, as far as there is room; a key is written once in each."""
     found: list[list[_Wanted]] = []
     keys: set[bytes] = set()
-    places = room = 0
+    left = room = 0
     for one in waiting:
         own = [write.key for write in one.writes]
-        if len(own) > places or one.size > room or not keys.isdisjoint(own):
+        if len(own) > left or one.size > room or not keys.isdisjoint(own):
             found.append([])
             keys.clear()
-            places, room = revisions.PLACES, BYTES
+            left, room = MOST, BYTES
         found[-1].append(one)
         keys.update(own)
-        places -= len(own)
+        left -= len(own)
         room -= one.size
     return found

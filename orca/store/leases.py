@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 
 from orca.client.clock import Clock
+from orca.store import revisions
 from orca.store.etcd import Etcd
 
 SHARED_SECONDS = 60.0
 
 
 class Leases:
-    """Hands out lease ids. A shared lease lives up to a minute longer than asked, never shorter."""
+    """Hands out lease ids. A shared lease lives up to a minute longer than asked, never shorter; no more objects
+    share it than can end in one transaction, each with a revision of its own."""
 
     def __init__(self, etcd: Etcd, clock: Clock) -> None:
         self._etcd = etcd
         self._clock = clock
         self._current: dict[int, tuple[int, float]] = {}
+        self._given: dict[int, int] = {}
+        """How often the current one was."""
         self._lock = asyncio.Lock()
 
     async def lease(self, ttl: int) -> int:
@@ -24,9 +28,11 @@ class Leases:
         async with self._lock:
             now = self._clock.monotonic()
             lease, until = self._current.get(ttl, (0, 0.0))
-            if now >= until:
+            if now >= until or self._given.get(ttl, 0) >= revisions.PLACES:
                 lease = await self._etcd.grant(ttl + int(SHARED_SECONDS))
                 self._current[ttl] = (lease, now + SHARED_SECONDS)
+                self._given[ttl] = 0
+            self._given[ttl] = self._given.get(ttl, 0) + 1
             return lease
 
     def forget(self, ttl: int) -> None:

@@ -12,13 +12,15 @@ before it, which all watches count alike.
 
 from __future__ import annotations
 
-PLACES = 32
+PLACES = 1024
+"""More than there are changes in a transaction: etcd takes 128 operations in one, and no more objects than this share a
+lease (``leases.py``), with which they end."""
 _LAST = PLACES - 1
 _BLANK = 0x20
 
 
 def at(transaction: int, place: int = 0) -> int:
-    """The revision of a change. Those of leases that end may be more than there are places: the rest share the last."""
+    """The revision of a change. Should there be more than places, the rest share the last."""
     return transaction * PLACES + min(place, _LAST)
 
 

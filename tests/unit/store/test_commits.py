@@ -13,10 +13,12 @@ from aetcd import rpc
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orca.client.clock import VirtualClock
 from orca.store import commits, revisions
 from orca.store.commits import Commits, pair_of
 from orca.store.etcd import Etcd
 from orca.store.fence import Fence, behind
+from orca.store.leases import Leases
 from orca.store.outcomes import EtcdError, EtcdFenced, EtcdUnavailable, Transacted, Write
 
 
@@ -314,7 +316,7 @@ async def test_only_what_etcd_refused_is_tried_again(code: grpc.StatusCode, deta
 
     etcd = Etcd("127.0.0.1:1")
     etcd._members = SimpleNamespace(pick=lambda: SimpleNamespace(kv=SimpleNamespace(Txn=txn)))  # type: ignore[assignment]
-    fence = Fence(b"/term", 32)
+    fence = Fence(b"/term", revisions.at(1))
     with behind(fence):
         led = asyncio.create_task(etcd.put(b"/led", b"{}", 0))
     found = await asyncio.gather(led, etcd.put(b"/a", b"{}", 0), return_exceptions=True)
@@ -324,13 +326,35 @@ async def test_only_what_etcd_refused_is_tried_again(code: grpc.StatusCode, deta
 
 
 def test_blanks_tell_the_place() -> None:
-    for place in (0, 1, 31):
+    for place in (0, 1, 31, 127):
         assert revisions.taken(revisions.placed(b'{"a":" "}', place)) == (b'{"a":" "}', place)
-    assert revisions.placed(b"{}", 99) == revisions.placed(b"{}", 31)
+    assert revisions.placed(b"{}", 2000) == revisions.placed(b"{}", 1023)
 
 
-def test_leases_that_end_share_the_last_place() -> None:
+def test_no_revision_reaches_into_the_next_transaction() -> None:
     order = revisions.Order()
-    numbers = [order.deleted(5) for _ in range(40)]
+    numbers = [order.deleted(5) for _ in range(revisions.PLACES + 10)]
     assert numbers == sorted(numbers)
+    assert len(set(numbers)) == revisions.PLACES
     assert numbers[-1] == revisions.through(5) < order.deleted(6)
+
+
+async def test_as_many_changes_as_etcd_takes_at_once_have_revisions_of_their_own() -> None:
+    etcd = FakeEtcd()
+    outcomes = await together(etcd, [[Write(b"/%d" % number, b"{}", 0) for number in range(128)]])
+    assert outcomes[0].won
+    numbers = [revision for _, revision in etcd.told]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == 128
+
+
+async def test_no_more_objects_share_a_lease_than_may_end_at_once() -> None:
+    granted: list[int] = []
+
+    async def grant(seconds: int) -> int:
+        granted.append(seconds)
+        return len(granted)
+
+    leases = Leases(SimpleNamespace(grant=grant), VirtualClock())  # type: ignore[arg-type]
+    given = [await leases.lease(3600) for _ in range(revisions.PLACES + 1)]
+    assert given == [1] * revisions.PLACES + [2]
