@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
 from orca.api import errors
 from orca.api.errors import ApiError
 from orca.api.resources import Resource
@@ -11,6 +14,7 @@ from orca.store.faults import Unreadable, told
 from orca.store.outcomes import EtcdError, EtcdFenced, EtcdUnavailable, KeyValue
 from orca.store.paging import ContinueExpired, Position
 
+T = TypeVar("T")
 Expected = tuple[str, str]
 """(uid or "", resourceVersion or ""): what the object must be for a write to happen."""
 
@@ -33,6 +37,14 @@ def as_api_error(error: EtcdError) -> ApiError:
     if "request is too large" in str(error) or "message larger than max" in str(error):
         return errors.too_large(1_572_864)
     return errors.internal(str(error))
+
+
+async def asked(request: Awaitable[T]) -> T:
+    """The answer of etcd. Raises ApiError."""
+    try:
+        return await request
+    except EtcdError as error:
+        raise as_api_error(error) from error
 
 
 def key_of(resource: Resource, namespace: str, name: str) -> bytes:

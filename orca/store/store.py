@@ -1,8 +1,7 @@
 """The facade over etcd and the watch cache that the API server reads and writes through.
 
 Writes are compare-and-put on the object's revision. Reads come from the cache and are never older than the last write
-acknowledged to anyone: own writes are known; with `shared=True` (several servers on one etcd) every fresh read first
-asks etcd for its revision, one question for all reads that wait at that moment.
+acknowledged to anyone (`freshness`); what the cache does not remember comes from etcd (`past`).
 """
 
 from __future__ import annotations
@@ -11,19 +10,18 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import structlog
 
 from orca.api import errors
-from orca.api.errors import ApiError
 from orca.api.objects import Obj, name, namespace
 from orca.api.resources import Resource
 from orca.client.clock import Clock, SystemClock
 from orca.client.keeping import keep_running
 from orca.store.answers import (
     Expected,
-    as_api_error,
+    asked,
     check_expected,
     entry_of,
     key_of,
@@ -34,13 +32,15 @@ from orca.store.answers import (
 from orca.store.cache import Cache, Hint, Predicate
 from orca.store.compaction import Compaction
 from orca.store.entries import Change, Entry, Page, bookmark, encode
-from orca.store.etcd import PAGE, Etcd, end_of
+from orca.store.etcd import Etcd
 from orca.store.feed import Feed
 from orca.store.fence import Fence
+from orca.store.freshness import TICK, Freshness
 from orca.store.leases import Leases
 from orca.store.listing import page_of, undone
-from orca.store.outcomes import EtcdCompacted, EtcdError, EtcdUnavailable, Write, Written
+from orca.store.outcomes import EtcdError, EtcdUnavailable, Write, Written
 from orca.store.paging import decode as decode_position
+from orca.store.past import page_at
 from orca.store.presence import Presence
 from orca.store.timing import Times
 from orca.store.together import Also, Raced
@@ -49,13 +49,10 @@ from orca.store.watch import Watch
 log = structlog.get_logger()
 
 BOOKMARK_SECONDS = 60.0
-TICK_SECONDS = 0.05
-FUTURE_SECONDS = 3.0
 CONFLICTS = 50
 
 ChangeObject = Callable[[Obj], Obj | Awaitable[Obj | None] | None]
 Objects: TypeAlias = list[Obj]
-T = TypeVar("T")
 
 
 class Store:
@@ -73,14 +70,12 @@ class Store:
         self._lifetimes = {resource.storage: seconds for resource, seconds in (lifetimes or {}).items()}
         self._etcd = endpoints if isinstance(endpoints, Etcd) else Etcd(endpoints)
         self._clock = clock or SystemClock()
-        self._shared = shared
         self._cache = Cache()
         self._feed = Feed(self._etcd, self._cache, self._clock)
         self._leases = Leases(self._etcd, self._clock)
-        self._known = 0
+        self._freshness = Freshness(self._etcd, self._feed, self._cache, shared=shared)
         self._compaction = Compaction(self._etcd, self._clock)
         self._feed.on_loss = self._forget
-        self._latest: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -130,7 +125,7 @@ class Store:
 
     async def ping(self) -> None:
         """For health checks. ApiError 503 when etcd does not answer."""
-        await self._ask(self._etcd.revision(b"/registry/.orca/tick"))
+        await asked(self._etcd.revision(TICK))
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -187,19 +182,15 @@ class Store:
         namespace: str,
         name: str,
         *,
-        check: Callable[[Obj], None] | None = None,
         expected: Expected | None = None,
         also: Sequence[Also] = (),
     ) -> Entry:
-        """Removes an object and answers its last state. `check` sees the current one and raises to refuse. Raced when
-        one of `also` cannot be written with it."""
+        """Removes an object and answers its last state. Raced when one of `also` cannot be written with it."""
         current = await self.get(resource, namespace, name)
         key = key_of(resource, namespace, name)
         for _ in range(CONFLICTS):
             check_expected(resource, current, expected)
-            if check is not None:
-                check(current.obj)
-            written = await self._ask(self._commit(resource, Write(key, None, current.revision), also))
+            written = await asked(self._commit(resource, Write(key, None, current.revision), also))
             if written.won:
                 self._learn(written)
                 return current.at(written.revision)
@@ -219,7 +210,7 @@ class Store:
             self._feed.expect_end(key, current, shown)
         written: Written | None = None
         try:
-            written = await self._ask(self._commit(resource, Write(key, None, current.revision), also))
+            written = await asked(self._commit(resource, Write(key, None, current.revision), also))
         finally:
             if shown is not None and (written is None or not written.won):
                 self._feed.unexpect_end(key, shown)
@@ -239,7 +230,7 @@ class Store:
         self._feed.expect(key, value, entry)
         written: Written | None = None
         try:
-            written = await self._ask(self._commit(resource, Write(key, value, revision), also))
+            written = await asked(self._commit(resource, Write(key, value, revision), also))
         finally:
             if written is None or not written.won:
                 self._feed.unexpect(key, entry)
@@ -265,7 +256,7 @@ class Store:
             return await self._commit(resource, main, also)
         if done.won:
             return Written(True, done.revision, None)
-        self._known = max(self._known, *(found.revision if found else 0 for found in done.current))
+        self._freshness.learn(max(found.revision if found else 0 for found in done.current))
         if main.expected == (done.current[0].revision if done.current[0] else 0):
             for one, found in zip(also, done.current[1:], strict=True):
                 if one.revision is not None and one.revision != (found.revision if found else 0):
@@ -288,23 +279,22 @@ class Store:
         """Writes `obj` whatever is there. The answer keeps others out as long as nobody writes it again, and what is
         read from here on shows all that was written in earlier terms. ApiError 503."""
         key = key_of(resource, namespace(obj), name(obj))
-        done = await self._ask(self._etcd.transact([Write(key, encode(obj), None)]))
-        self._known = max(self._known, done.revision)
+        done = await asked(self._etcd.transact([Write(key, encode(obj), None)]))
+        self._freshness.learn(done.revision)
         return Fence(key, done.revision)
 
     async def stale(self, resource: Resource, current: Entry) -> bool:
         """Whether an object is to be written even if nothing changes: its kind is encrypted, and etcd holds it in
         another way than it would be written now."""
-        return await self._ask(self._etcd.stale(key_of(resource, current.namespace, current.name)))
+        return await asked(self._etcd.stale(key_of(resource, current.namespace, current.name)))
 
     async def mend(self) -> None:
         """Tries again to read what could not be read. ApiError 503."""
-        await self._ask(self._feed.mend())
+        await asked(self._feed.mend())
 
     def _learn(self, written: Written) -> None:
         """Later reads must show this."""
-        revision = written.revision if written.won else written.current.revision if written.current else 0
-        self._known = max(self._known, revision)
+        self._freshness.learn(written.revision if written.won else written.current.revision if written.current else 0)
 
     def _other(self, resource: Resource, name: str, written: Written) -> Entry:
         """What another writer has put there meanwhile."""
@@ -330,7 +320,7 @@ class Store:
 
     def held(self, resource: Resource, namespace: str, name: str) -> Entry | None:
         """What `get` answers when it need not wait for anything; None when it has to, or there is none."""
-        if self._shared or self._known > self._cache.revision:
+        if not self._freshness.certain():
             return None
         return self._cache.buckets[resource.storage].entries.get(f"{namespace}/{name}" if namespace else name)
 
@@ -364,8 +354,8 @@ class Store:
             await self.reach(version)
             if match == "Exact" or (not match and limit and not continue_):
                 exact = version
-            elif self._known > self._cache.revision:
-                await self._feed.wait(self._known)  # no read is older than a write acknowledged here
+            else:
+                await self._freshness.catch_up()
         elif resource_version != "0":
             await self.fresh()
         revision = self._cache.revision
@@ -377,9 +367,8 @@ class Store:
         if exact is not None and exact < revision:
             differs = bucket.past(exact)
             if differs is None:
-                wanted = limit if predicate is None else 0
-                return await self._stored(
-                    resource, namespace, start, exact, wanted, predicate, limit, paging=bool(continue_)
+                return await page_at(
+                    self._etcd, resource, namespace, start, exact, predicate, limit, paging=bool(continue_)
                 )
             if differs:
                 return page_of(*undone(bucket, namespace, start, differs), predicate, limit, exact)
@@ -414,7 +403,7 @@ class Store:
             bookmarks=bookmarks,
             initial_end=initial_end,
             fresh=self.fresh,
-            told=self._told,
+            told=self._freshness.told,
         )
 
     def peek(self, resource: Resource, namespace: str, name: str) -> Obj | None:
@@ -458,7 +447,7 @@ class Store:
 
     async def size(self) -> int:
         """Bytes of etcd's database. ApiError 503."""
-        return await self._ask(self._etcd.size())
+        return await asked(self._etcd.size())
 
     def last_change(self, resource: Resource) -> int:
         """Revision of the newest change the cache saw under the kind's prefix: while it stays, nothing changed."""
@@ -467,81 +456,17 @@ class Store:
 
     async def fresh(self) -> None:
         """Returns when the cache shows every write that was acknowledged before this call."""
-        if self._shared:
-            if self._latest is None:
-                self._latest = asyncio.ensure_future(self._ask_latest())
-            await asyncio.shield(self._latest)
-        if self._known > self._cache.revision:
-            await self._feed.wait(self._known)
-
-    async def _ask_latest(self) -> None:
-        await asyncio.sleep(0)
-        # Who comes after the question was asked needs a question of his own.
-        self._latest = None
-        revision = await self._ask(self._etcd.revision(b"/registry/.orca/tick"))
-        if revision <= self._cache.revision:
-            return
-        try:
-            await self._feed.wait(revision, TICK_SECONDS)
-        except ApiError:
-            # Somebody else's keys moved etcd on: move it ourselves, then the watch shows how far it is.
-            await self._ask(self._feed.tick())
-            await self._feed.wait(revision)
+        if not self._freshness.certain():
+            await self._freshness.fresh()
 
     async def reach(self, revision: int) -> None:
         """Waits a little for a revision another server has told of. ApiError 504 when it does not come."""
-        try:
-            await self._feed.wait(revision, FUTURE_SECONDS)
-        except ApiError as error:
-            text = f"Too large resource version: {revision}, current: {self._cache.revision}"
-            late = errors.timeout(text, retry_after=1)
-            cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-            late.details = {**(late.details or {}), "causes": [cause]}
-            raise late from error
-
-    async def _told(self, revision: int) -> None:
-        """Returns when etcd has come to `revision`. ApiError 410 when it has not: it was restored from a copy, or lost
-        what it had. Who watched from there would miss all that happens until then; so they list."""
-        if revision <= self._known:
-            return
-        reached = await self._ask(self._etcd.revision(b"/registry/.orca/tick"))
-        if reached < revision:
-            raise errors.expired(f"too large resource version: {revision}, current: {reached}")
+        await self._freshness.reach(revision)
 
     def _forget(self) -> None:
         """etcd has lost data: what was acknowledged by it and by us may be gone."""
-        self._known = self._compaction.forgotten = 0
-
-    async def _stored(
-        self,
-        resource: Resource,
-        namespace: str,
-        start: str,
-        revision: int,
-        wanted: int,
-        predicate: Predicate | None,
-        limit: int,
-        *,
-        paging: bool,
-    ) -> Page:
-        """The state at `revision` as etcd still has it, else ApiError 410. `wanted`: no more than these are read."""
-        root = resource.storage.encode() + b"/"
-        prefix = root + (f"{namespace}/".encode() if namespace else b"")
-        first, end = max(prefix, root + start.encode()), end_of(prefix)
-        found: list[Entry] = []
-        total = 0
-        try:
-            if wanted:
-                total = await self._etcd.count(first, end, revision)
-            async for pairs, _ in self._etcd.pages(first, end, revision, wanted + 1 if wanted else PAGE):
-                found += [entry_of(resource, pair) for pair in pairs]
-                if 0 < wanted < len(found):
-                    break
-        except EtcdCompacted as error:
-            raise too_old(revision, start, paging=paging) from error
-        except EtcdError as error:
-            raise as_api_error(error) from error
-        return page_of(iter(found), (lambda _: total - wanted) if wanted else None, predicate, limit, revision)
+        self._freshness.forget()
+        self._compaction.forgotten = 0
 
     # --- background --------------------------------------------------------------------------------------------------
 
@@ -556,9 +481,3 @@ class Store:
                     if watch.bookmarks:
                         resource = watch.resource
                         watch.push(bookmark(resource.api_version, resource.kind, self._cache.revision))
-
-    async def _ask(self, request: Awaitable[T]) -> T:
-        try:
-            return await request
-        except EtcdError as error:
-            raise as_api_error(error) from error
