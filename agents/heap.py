@@ -7,9 +7,11 @@ import gc
 
 _M_ARENA_MAX = -8
 _ARENAS = 1
-_YOUNG = 5_000
-"""Objects that may come before the collector looks for cycles among them. Python's own 700 has it look while fifty
-pods are started at a tenth of the agent's time; most objects are gone by then without it."""
+_PACE = (5_000, 5, 3)
+"""How many objects may come before the collector looks for cycles among the youngest, how many such looks come before
+one at those that outlived one, and of these before one at all. With Python's own (700, 10, 10) it takes a tenth of the
+agent's time while fifty pods are started; most objects are gone by then without it. All are looked at as often as with
+those: what a pod that went has left waits for that."""
 _libc = ctypes.CDLL(None)
 
 
@@ -24,7 +26,7 @@ def settle() -> None:
     """What was loaded stays: the collector need not look through it again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
+    gc.set_threshold(*_PACE)
     give_back()
 
 
