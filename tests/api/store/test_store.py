@@ -83,6 +83,31 @@ async def test_fifty_writers_lose_no_update(store: Store) -> None:
     assert (await store.get(CONFIGMAPS, "default", "counter")).obj["data"]["count"] == "40"
 
 
+async def test_watchers_see_the_last_state_of_what_was_removed_in_it(store: Store) -> None:
+    """And of that only: neither of what was not removed, nor of what comes by the same name."""
+    first = await store.create(CONFIGMAPS, config("leaving", said="nothing"))
+    changed = await store.update(CONFIGMAPS, "default", "leaving", lambda obj: with_data(obj, said="wait"))
+    watch = store.watch(CONFIGMAPS, "default", name="leaving", since=changed.revision)
+    with pytest.raises(ApiError) as caught:
+        await store.remove(CONFIGMAPS, first, last=with_data(first.obj, said="too late"))
+    assert is_conflict(caught.value)
+    gone = await store.remove(CONFIGMAPS, changed, last=with_data(changed.obj, said="farewell"))
+    with pytest.raises(ApiError) as caught:
+        await store.remove(CONFIGMAPS, changed)
+    assert is_not_found(caught.value)
+    await store.create(CONFIGMAPS, config("leaving", said="hello"))
+    await store.delete(CONFIGMAPS, "default", "leaving")
+    seen = await take(watch, 3)
+    assert [(one.type, one.entry.obj["data"]["said"]) for one in seen] == [
+        ("DELETED", "farewell"),
+        ("ADDED", "hello"),
+        ("DELETED", "hello"),
+    ]
+    assert seen[0].entry.revision == gone.revision
+    assert orjson.loads(seen[0].entry.raw) == seen[0].entry.obj
+    await watch.aclose()
+
+
 async def test_pages_are_one_snapshot(store: Store) -> None:
     for number in range(10):
         await store.create(CONFIGMAPS, config(f"page-{number}", "paged"))
