@@ -23,7 +23,9 @@ def unpack(into: Path) -> Path:
         content = archive.extractfile(layer)
         assert content is not None
         with tarfile.open(fileobj=io.BytesIO(content.read())) as tree:
-            tree.extractall(into, filter="tar")
+            # Debian 12's Python knows no filters yet.
+            tree.extraction_filter = getattr(tarfile, "tar_filter", lambda member, _: member)
+            tree.extractall(into)
     return into
 
 
