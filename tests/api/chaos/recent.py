@@ -28,9 +28,10 @@ class Recent:
             value for number, (_, value) in enumerate(seen) if number + 1 == len(seen) or seen[number + 1][0] > at - LAG
         ]
 
-    def since(self, uid: str, at: float) -> float:
-        """For how many seconds the newest value has held."""
-        return at - self._seen[uid][-1][0] if self._seen[uid] else math.inf
+    def fell(self, uid: str, at: float) -> bool:
+        """Whether a larger value held within the last `LAG` seconds."""
+        held = self.within(uid, at)
+        return bool(held) and max(held) > held[-1]
 
     def most(self, uid: str, at: float) -> float:
         return max(self.within(uid, at), default=math.inf)

@@ -130,6 +130,8 @@ class Rollouts:
         if self._disrupted(uid_of(before), change.at):
             self._lost[owner].append((change.at, uid_of(before)))
             return
+        if self._fewest.fell(owner, change.at):
+            return  # sets of a Deployment that shrinks give up pods in proportion, whichever of them are ready
         ready = sum(
             is_ready(pod) and is_active(pod)
             for one in world.all("replicasets")
@@ -144,7 +146,7 @@ class Rollouts:
             yield (
                 f"a ready pod is given up, which leaves {ready}; {fewest:.0f} are the fewest "
                 f"({lately} ended by others, sets {sizes}, Deployment {deployment['spec']['replicas']} "
-                f"{deployment['spec'].get('strategy')} since {self._fewest.since(owner, change.at):.1f} s)"
+                f"{deployment['spec'].get('strategy')})"
             )
 
 

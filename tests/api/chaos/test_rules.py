@@ -280,3 +280,18 @@ def test_nothing_is_seen_where_nothing_is() -> None:
     )
     history.remove("pods", failed)
     assert history.world.broken == []
+
+
+def test_a_deployment_that_shrinks_may_give_up_ready_pods_of_a_rollout() -> None:
+    history = History()
+    history.put("deployments", obj("web", replicas=6))
+    history.put("replicasets", obj("old", ("Deployment", "web"), replicas=3, template=template("1")))
+    history.put("replicasets", obj("new", ("Deployment", "web"), replicas=3, template=template("2")))
+    old = [history.put("pods", pod(f"p{n}", ("ReplicaSet", "old"), phase="Running", ready=True)) for n in range(3)]
+    history.put("deployments", obj("web", replicas=4))
+    history.put("pods", {**old[0], "metadata": {**old[0]["metadata"], "deletionTimestamp": "now"}})
+    assert history.world.broken == []
+    history.later()
+    history.put("pods", {**old[1], "metadata": {**old[1]["metadata"], "deletionTimestamp": "now"}})
+    [told] = history.world.broken
+    assert "a ready pod is given up, which leaves 1; 3 are the fewest" in told
