@@ -31,7 +31,13 @@ from orca.server.aggregation import Aggregator
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
 from orca.server.audit import Audit
-from orca.server.bootstrap import admitted, bootstrap, keep_extension_authentication, keep_kubernetes_service
+from orca.server.bootstrap import (
+    admitted,
+    bootstrap,
+    keep_extension_authentication,
+    keep_kubernetes_service,
+    persistently,
+)
 from orca.server.connection import KEEPALIVE_SECONDS, LINE_BYTES, LINGER_SECONDS, ConnectionFactory
 from orca.server.customresources import CustomKinds, DefinitionController
 from orca.server.deadlines import Deadlines
@@ -184,17 +190,17 @@ class ApiServer:
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Bootstrap, then listen. Raises PortTaken, ApiError 503 when the store is away."""
+        """Bootstrap, then listen. Raises PortTaken, ApiError 503 when the store stays away."""
         facts = self._facts()
         self._kinds.start()
         self._keep("custom resource definitions", self._definitions.run)
-        await self.services.repair()
-        self._complete = await bootstrap(self.client, facts)
-        await admitted(self._lead_here(facts))
-        if self._upkeep is not None:
-            await admitted(self._upkeep.ensure())
-            self._upkeep.load()
-            self._keep("priority and fairness", self._upkeep.run)
+        await persistently(self.services.repair)
+        self._complete = await persistently(lambda: bootstrap(self.client, facts))
+        await persistently(lambda: admitted(self._lead_here(facts)))
+        if (upkeep := self._upkeep) is not None:
+            await persistently(lambda: admitted(upkeep.ensure()))
+            upkeep.load()
+            self._keep("priority and fairness", upkeep.run)
         if self.config.audit is not None:
             self._keep("audit log", self.config.audit.log.run)
         self._keep("request deadlines", self._deadlines.sweep)
