@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 import aiohttp
@@ -47,13 +47,7 @@ async def serve_bytes(request: Request, chunks: AsyncIterable[bytes]) -> web.Str
     protocol = next((one for one in wanted if one in (_BINARY, _BASE64)), "")
     if wanted and not protocol:
         raise bad_request(f"requested protocol(s) are not known: {wanted}; supports {[_BINARY, _BASE64]}")
-    socket = web.WebSocketResponse(protocols=(protocol,) if protocol else ())
-    if not socket.can_prepare(http).ok:
-        raise bad_request("the WebSocket handshake is malformed")
-    await socket.prepare(http)
-    task = asyncio.current_task()
-    assert task is not None
-    reader = asyncio.create_task(_until_closed(socket, task))
+    socket, reader = await _open(http, (protocol,) if protocol else ())
 
     async def send(chunk: bytes) -> None:
         await (socket.send_str(b64encode(chunk).decode()) if protocol == _BASE64 else socket.send_bytes(chunk))
@@ -83,16 +77,9 @@ async def serve_frames(
     error_line: Callable[[ApiError], bytes],
 ) -> web.StreamResponse:
     """One text frame an event, until the time is over, the peer goes away or the store ends the watch."""
-    http = request.http
-    socket = web.WebSocketResponse(protocols=offered(http.headers))
-    if not socket.can_prepare(http).ok:
-        raise bad_request("the WebSocket handshake is malformed")
-    await socket.prepare(http)
+    socket, reader = await _open(request.http, offered(request.http.headers))
     if request.begun is not None:
         request.begun()
-    task = asyncio.current_task()
-    assert task is not None
-    reader = asyncio.create_task(_until_closed(socket, task))
     unsent: deque[Event] = deque()
 
     async def send() -> None:
@@ -130,6 +117,17 @@ async def serve_frames(
         await watch.aclose()
     await _close(socket, request)
     return socket
+
+
+async def _open(http: web.BaseRequest, protocols: Sequence[str]) -> tuple[web.WebSocketResponse, asyncio.Task[None]]:
+    """A socket, and who reads it: this task is cancelled when the peer closes it. Raises ApiError 400."""
+    socket = web.WebSocketResponse(protocols=protocols)
+    if not socket.can_prepare(http).ok:
+        raise bad_request("the WebSocket handshake is malformed")
+    await socket.prepare(http)
+    task = asyncio.current_task()
+    assert task is not None
+    return socket, asyncio.create_task(_until_closed(socket, task))
 
 
 async def _close(socket: web.WebSocketResponse, request: Request) -> None:

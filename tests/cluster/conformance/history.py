@@ -76,6 +76,24 @@ def watching(kubectl: Kubectl) -> Iterator[History]:
         reader.join(timeout=5)
 
 
+@contextmanager
+def recorded(admin: Kubectl, namespace: str) -> Iterator[tuple[Kubectl, History]]:
+    """A namespace of its own, and what happens to its pods from their first moment on; it is left empty in the end,
+    whatever holds on to its pods."""
+    admin("create", "namespace", namespace)
+    kubectl = admin.within(namespace)
+    try:
+        eventually(lambda: kubectl.try_("get", "serviceaccount", "default").code == 0, what="the service account")
+        with watching(kubectl) as seen:
+            yield kubectl, seen
+    finally:
+        for one in kubectl.items("pods"):
+            if one["metadata"].get("finalizers"):
+                unkept = '{"metadata": {"finalizers": null}}'
+                kubectl.try_("patch", "pod", one["metadata"]["name"], "--type=merge", "-p", unkept)
+        admin("delete", "namespace", namespace, "--wait=false")
+
+
 def phase(wanted: str) -> Callable[[Obj], bool]:
     """The pod is in that phase."""
     return lambda pod: bool((pod.get("status") or {}).get("phase") == wanted)

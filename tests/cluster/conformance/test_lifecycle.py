@@ -24,8 +24,8 @@ from tests.cluster.conformance.history import (
     container_of,
     phase,
     ready,
+    recorded,
     restarted,
-    watching,
 )
 from tests.cluster.conformance.lifecycle_pods import PODS, pod
 from tests.cluster.conformance.runs import apply
@@ -42,20 +42,9 @@ class Here:
 @pytest.fixture(scope="module")
 def here(admin: Kubectl, lab: Lab) -> Iterator[Here]:
     """All pods of this module, and what happens to them from their first moment on."""
-    namespace = f"conformance-lifecycle-{os.getpid()}"
-    admin("create", "namespace", namespace)
-    kubectl = admin.within(namespace)
-    try:
-        eventually(lambda: kubectl.try_("get", "serviceaccount", "default").code == 0, what="the service account")
-        with watching(kubectl) as seen:
-            apply(kubectl, *PODS)
-            yield Here(kubectl, seen)
-    finally:
-        unkept = '[{"op": "remove", "path": "/metadata/finalizers"}]'
-        for one in kubectl.items("pods"):
-            if one["metadata"].get("finalizers"):
-                kubectl.try_("patch", "pod", one["metadata"]["name"], "--type=json", "-p", unkept)
-        admin("delete", "namespace", namespace, "--wait=false")
+    with recorded(admin, f"conformance-lifecycle-{os.getpid()}") as (kubectl, seen):
+        apply(kubectl, *PODS)
+        yield Here(kubectl, seen)
 
 
 def delete(here: Here, name: str, *argv: str) -> None:

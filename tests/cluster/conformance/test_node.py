@@ -11,7 +11,7 @@ import pytest
 from orca.api.objects import Obj
 from orca.api.times import parse_time
 from orca.lab.layout import Lab
-from tests.cluster.conformance.history import History, condition, container_of, phase, ready, watching
+from tests.cluster.conformance.history import History, condition, container_of, phase, ready, recorded
 from tests.cluster.conformance.runs import apply
 from tests.cluster.podset import pod
 from tests.support.kubectl import Kubectl, eventually
@@ -34,20 +34,8 @@ def host(admin: Kubectl, lab: Lab) -> str:
 
 @pytest.fixture(scope="module")
 def here(admin: Kubectl, host: str) -> Iterator[tuple[Kubectl, History]]:
-    namespace = f"conformance-node-{os.getpid()}"
-    admin("create", "namespace", namespace)
-    kubectl = admin.within(namespace)
-    try:
-        eventually(lambda: kubectl.try_("get", "serviceaccount", "default").code == 0, what="the service account")
-        with watching(kubectl) as seen:
-            yield kubectl, seen
-    finally:
-        for one in kubectl.items("pods"):
-            if one["metadata"].get("finalizers"):
-                kubectl.try_(
-                    "patch", "pod", one["metadata"]["name"], "--type=merge", "-p", '{"metadata": {"finalizers": null}}'
-                )
-        admin("delete", "namespace", namespace, "--wait=false")
+    with recorded(admin, f"conformance-node-{os.getpid()}") as found:
+        yield found
 
 
 def toleration(**more: object) -> list[Obj]:

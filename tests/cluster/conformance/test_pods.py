@@ -18,10 +18,10 @@ import yaml
 
 from orca.api.objects import Obj
 from orca.lab.layout import Lab
-from tests.cluster.conformance.history import History, condition, phase, ready, watching
+from tests.cluster.conformance.history import History, condition, phase, ready, recorded
 from tests.cluster.conformance.runs import apply
 from tests.cluster.podset import container, pod
-from tests.support.kubectl import Kubectl, eventually
+from tests.support.kubectl import Kubectl
 from tests.support.patience import PATIENCE
 
 NOTED = [{"name": "PART", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['part']"}}}]
@@ -44,16 +44,9 @@ class Here:
 @pytest.fixture(scope="module")
 def here(admin: Kubectl, lab: Lab) -> Iterator[Here]:
     """All pods of this module, and what happens to them from their first moment on."""
-    namespace = f"conformance-pods-{os.getpid()}"
-    admin("create", "namespace", namespace)
-    kubectl = admin.within(namespace)
-    try:
-        eventually(lambda: kubectl.try_("get", "serviceaccount", "default").code == 0, what="the service account")
-        with watching(kubectl) as seen:
-            apply(kubectl, *PODS)
-            yield Here(kubectl, seen)
-    finally:
-        admin("delete", "namespace", namespace, "--wait=false")
+    with recorded(admin, f"conformance-pods-{os.getpid()}") as (kubectl, seen):
+        apply(kubectl, *PODS)
+        yield Here(kubectl, seen)
 
 
 def observed(pod: Obj) -> set[int | None]:
