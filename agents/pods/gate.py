@@ -9,11 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 PATIENCE_SECONDS = 5.0
-LOOK_SECONDS = 0.1
-"""How often a gate before which somebody waits looks at the cpus."""
-WIDEN_ABOVE, NARROW_BELOW = 0.15, 0.05
-"""Shares of the cpus' time that are unused: one more place while the disk makes those inside wait, one less when the
-cpus have enough to do, where more in flight would only cost."""
 APP, SANDBOX, REMOVAL = 0, 1, 2
 """Urgencies: finish pods that are begun before beginning others, tidy up last."""
 
@@ -30,27 +25,11 @@ class _Place:
             release()
 
 
-def next_width(width: int, unused: float | None, least: int, most: int) -> int:
-    """How many places there should be when so much of the cpus' time was unused."""
-    if unused is None:
-        return width
-    if unused > WIDEN_ABOVE:
-        return min(width + 1, most)
-    return max(width - 1, least) if unused < NARROW_BELOW else width
-
-
 class Gate:
-    """``async with gate.enter(APP): …``; the lowest urgency number waiting goes first, then the longest waiting.
+    """``async with gate.enter(APP): …``; the lowest urgency number waiting goes first, then the longest waiting."""
 
-    There are ``width`` places, and up to ``most`` while somebody waits and ``unused`` says that cpus have time left."""
-
-    def __init__(self, width: int, *, most: int = 0, unused: Callable[[], float | None] = lambda: None) -> None:
-        self._least = self._width = width
-        self._most = max(most, width)
-        self._unused = unused
-        self._look: asyncio.TimerHandle | None = None
+    def __init__(self, width: int) -> None:
         self._free = width
-        """Below 0 as long as more are inside than there are places now."""
         self._order = itertools.count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
@@ -80,7 +59,6 @@ class Gate:
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (urgency, next(self._order), turn))
-        self._watch()
         try:
             await turn
         except asyncio.CancelledError:
@@ -89,28 +67,9 @@ class Gate:
             raise
 
     def _release(self) -> None:
-        while self._waiting and self._free >= 0:
+        while self._waiting:
             turn = heapq.heappop(self._waiting)[2]
             if not turn.done():
                 turn.set_result(None)  # the place goes from hand to hand
                 return
         self._free += 1
-
-    def _watch(self) -> None:
-        """Look at the cpus as long as somebody waits."""
-        if self._look is None and self._most > self._least:
-            self._unused()  # from now on
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._adapt)
-
-    def _adapt(self) -> None:
-        self._look = None
-        unused = self._unused()
-        wanted = next_width(self._width, unused, self._least, self._most) if self._waiting else self._least
-        while self._width < wanted:
-            self._width += 1
-            self._release()
-        while self._width > wanted:
-            self._width -= 1
-            self._free -= 1
-        if self._waiting:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._adapt)

@@ -11,7 +11,6 @@ from agents import heap
 from agents.images.services import ImageServices, image_services
 from agents.pods.adoption import Adoption
 from agents.pods.gate import Gate
-from agents.pods.idleness import Idleness
 from agents.pods.lifecycle import Life
 from agents.pods.memory import Doom
 from agents.pods.ports import Network, PodsConfig, PodView, Recorder, ServiceSource, Tenant, Traffic, Volumes
@@ -93,7 +92,7 @@ class PodManager:
             sources=SourceReader(client, volumes),
             services=services.list if services is not None else tuple,
             node=node,
-            gate=Gate(config.parallel_starts, most=2 * config.parallel_starts, unused=Idleness()),
+            gate=Gate(config.parallel_starts),
             removals=Gate(PARALLEL_REMOVALS),
             cgroups=cgroups,
             cpus=cpus,

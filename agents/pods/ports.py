@@ -127,8 +127,7 @@ class PodsConfig:
     """Names and ``prefix*`` patterns that pods may set besides the safe ones."""
     parallel_starts: int = field(default_factory=lambda: min(len(os.sched_getaffinity(0)) + 1, 8))
     """Engine calls that start containers in flight at once: one waits while each core is busy with another. More than
-    that make every pod slower; measured on 2 cores, a pod takes 205 ms of CPU with 3 and 216 with 4, 232 with 6. Only
-    while cores are idle all the same, as with a slow disk, there are up to twice as many."""
+    that make every pod slower; measured on 2 cores, a pod takes 205 ms of CPU with 3 and 216 with 4, 232 with 6."""
     cpu_period: int = 100_000
     """Of cpu quotas, in microseconds; 0 for no quotas."""
     log_max_size: str = "10m"
