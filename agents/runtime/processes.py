@@ -18,6 +18,8 @@ from typing import Self
 _PROC = Path("/proc")
 BEGIN_SECONDS = 1.0
 """How long after its start a container's program is waited for that could not take a signal yet."""
+RUNTIME_SECONDS = 10.0
+"""How long the runtime may take to become that program: a host under load takes seconds."""
 _GLANCE_SECONDS = 0.005
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START_TIME = 22 - 3
@@ -72,11 +74,17 @@ class MainProcess:
         In the moment after a start the process is still the runtime's (``runc:[2:INIT]``), which would answer a stop
         signal itself, with exit code 2. Then it is the program's, but without its signal handlers yet; and the kernel
         drops what the first process of a PID namespace does not handle (pid_namespaces(7)): such a container would
-        live on until its grace period is over. Bounded by ``BEGIN_SECONDS`` after the start of the process.
+        live on until its grace period is over. Bounded by ``RUNTIME_SECONDS`` for the one, and for the other by
+        ``BEGIN_SECONDS`` after the program's start.
         """
-        for _ in range(round(BEGIN_SECONDS / _GLANCE_SECONDS)):
-            if self._age() >= BEGIN_SECONDS or not (self._is_runtime() or self._would_miss(number)):
-                return
+        left = BEGIN_SECONDS - self._age()
+        for _ in range(round(RUNTIME_SECONDS / _GLANCE_SECONDS)):
+            if not self._is_runtime():
+                break
+            left = BEGIN_SECONDS
+            await asyncio.sleep(_GLANCE_SECONDS)
+        while left > 0 and self._would_miss(number):
+            left -= _GLANCE_SECONDS
             await asyncio.sleep(_GLANCE_SECONDS)
 
     def _age(self) -> float:

@@ -112,12 +112,13 @@ class Hosts:
             return False
         return True
 
-    def node_destination(self, text: str) -> Destination:
+    async def node_destination(self, text: str) -> Destination:
         """A node's agent for ``name`` and ``https:name:<its port>``, else what listens at that port of the node.
 
         Raises ApiError 400, 404, 500.
         """
         scheme, node_name, port = split_target(text)
+        await self._store.fresh()
         agent = self.agent(node_name)
         if not port or port == str(agent.port):
             return Destination(agent, "https")

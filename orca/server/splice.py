@@ -123,7 +123,7 @@ class Splicer:
             where = f"{target.path}/" + (f"?{request.query_text}" if request.query_text else "")
             return web.Response(status=301, headers={"Location": where})
         if resource == NODES:
-            destination = self._hosts.node_destination(target.name)
+            destination = await self._hosts.node_destination(target.name)
         elif resource == PODS:
             destination = await self._hosts.pod_destination(target.namespace, target.name)
         elif resource == SERVICES:

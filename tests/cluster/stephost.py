@@ -23,6 +23,7 @@ from orca.client.http import HttpsClient
 from orca.lab import host as hosts
 from orca.lab.layout import Host
 from orca.lab.services import AGENT
+from tests.support.agents import wait_for_rules
 from tests.support.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -182,3 +183,4 @@ async def step_host(host: Host, directory: Path) -> AsyncIterator[StepHost]:
         await client.aclose()
         shutil.rmtree(directory, ignore_errors=True)
         hosts.start_service(host, hosts.Service(AGENT, (str(Path(sys.executable).parent / "orca-agent"), *argv)))
+        await asyncio.to_thread(wait_for_rules, host)

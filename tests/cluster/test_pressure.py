@@ -15,6 +15,7 @@ from orca.lab import host as hosts
 from orca.lab.host import Service
 from orca.lab.layout import Host, Lab
 from orca.lab.services import AGENT
+from tests.support.agents import wait_for_rules
 from tests.support.kubectl import Kubectl, eventually
 
 AT_EASE: dict[str, Any] = {"evictionPressureTransitionPeriod": "1s"}
@@ -47,6 +48,7 @@ class Configured:
     def restore(self) -> None:
         hosts.stop_service(self.host, AGENT)
         hosts.start_service(self.host, Service(AGENT, self._argv))
+        wait_for_rules(self.host)
         self._file.unlink(missing_ok=True)
 
 

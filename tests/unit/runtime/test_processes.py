@@ -111,6 +111,22 @@ async def test_a_stop_signal_waits_for_the_program_and_its_handler(tmp_path: Pat
         await asyncio.wait_for(waiting, 10)
 
 
+async def test_a_runtime_that_takes_its_time_is_waited_for_however_old_it_is(tmp_path: Path, child: int) -> None:
+    proc = cgroup(tmp_path, child, "0::/abc123\n")
+    begun(proc, child, comm="runc:[2:INIT]", age=5.0)
+    process = MainProcess.of("abc123", child, proc)
+    assert process is not None
+    with process:
+        waiting = asyncio.create_task(process.began(signal.SIGTERM))
+        await asyncio.sleep(0.02)
+        assert not waiting.done(), "the runtime would take the signal"
+        begun(proc, child, comm="nginx", age=5.0)
+        await asyncio.sleep(0.02)
+        assert not waiting.done(), "the program has just begun"
+        begun(proc, child, comm="nginx", caught=TERM)
+        await asyncio.wait_for(waiting, 10)
+
+
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("number", "files"),
