@@ -254,6 +254,7 @@ class Agent:
             clock=clock,
             engine_version=lambda: _engine_version(runtime),
             images=lambda: _images(images.catalogue),
+            runtimes=lambda: _runtimes(runtime),
             problems=(self._network_problem, shutdown.problem),
             pressure=lambda: pressure.eviction.conditions,
             tell=tell_of_node,
@@ -384,6 +385,10 @@ class Agent:
 async def _engine_version(runtime: Runtime) -> str:
     answer: Obj = await runtime.engine.call("GET", "/version", seconds=5)
     return str(answer["Version"])
+
+
+async def _runtimes(runtime: Runtime) -> tuple[str, ...]:
+    return (await runtime.abilities()).runtimes
 
 
 async def _images(catalogue: Catalogue) -> list[Image]:

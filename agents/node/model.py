@@ -63,6 +63,8 @@ class Observation:
 
     engine: str
     """`docker://<version>`, or "" while the engine is down."""
+    runtimes: Sequence[str] = ()
+    """Names of the runtimes that the engine was given; () while it is down."""
     images: Sequence[Image] = ()
     problems: Sequence[str] = ()
     pressure: Collection[str] = ()
@@ -139,13 +141,15 @@ def status(options: NodeOptions, facts: HostFacts, observed: Observation, *, pre
             **({"swap": {"capacity": facts.swap}} if facts.swap else {}),
         },
         "features": {"supplementalGroupsPolicy": True},
-        "runtimeHandlers": [
-            {
-                "name": "",
-                "features": {"recursiveReadOnlyMounts": options.read_only_in_depth, "userNamespaces": False},
-            }
-        ],
+        "runtimeHandlers": _handlers(options, observed, previous),
     }
+
+
+def _handlers(options: NodeOptions, observed: Observation, previous: Obj) -> list[Obj]:
+    """What a RuntimeClass may name as its handler; "" is the engine's default. One that is down keeps its runtimes."""
+    known = observed.runtimes or [one["name"] for one in previous.get("runtimeHandlers") or () if one.get("name")]
+    features = {"recursiveReadOnlyMounts": options.read_only_in_depth, "userNamespaces": False}
+    return [{"name": name, "features": features} for name in ("", *known)]
 
 
 def _extended(previous: Obj, part: str) -> dict[str, str]:

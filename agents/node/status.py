@@ -37,9 +37,9 @@ class NodeReporter:
     """Observes the host every ``update_seconds``; writes when something changed, and every ``report_seconds`` anyway.
 
     `engine_version` answers the engine's version or raises OSError-like failures while it is down; `images` lists what
-    the engine has. Both are given 5 s: a hung engine is one that is down. `pressure` names the conditions of eviction
-    that hold, None while that is not known. `tell` is given events about the node: whether it is a warning, reason and
-    message.
+    the engine has, `runtimes` names what it can run containers with. All are given 5 s: a hung engine is one that is
+    down. `pressure` names the conditions of eviction that hold, None while that is not known. `tell` is given events
+    about the node: whether it is a warning, reason and message.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class NodeReporter:
         clock: Clock,
         engine_version: Callable[[], Awaitable[str]],
         images: Callable[[], Awaitable[Sequence[Image]]],
+        runtimes: Callable[[], Awaitable[Sequence[str]]],
         problems: Sequence[Problem] = (),
         pressure: Callable[[], Collection[str] | None] = tuple,
         tell: Callable[[bool, str, str], None] = lambda warning, reason, message: None,
@@ -62,6 +63,7 @@ class NodeReporter:
         self._clock = clock
         self._engine_version = engine_version
         self._images = images
+        self._runtimes = runtimes
         self._problems = problems
         self._pressure = pressure
         self._tell = tell
@@ -185,18 +187,21 @@ class NodeReporter:
         answers = [problem() for problem in self._problems]
         problems = [NOT_KNOWN if answer is None else answer for answer in answers if answer != ""]
         engine, images = "", [Image(tuple(i["names"]), i["sizeBytes"]) for i in self._last_images()]
+        runtimes: tuple[str, ...] = ()
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 engine = f"docker://{await self._engine_version()}"
                 self.engine = engine
                 images = list(await self._images())
+                runtimes = tuple(await self._runtimes())
         except Exception as error:
             # Whatever an engine in trouble does, the answer here is the same: it is down.
             log.debug("the engine does not answer", error=str(error) or type(error).__name__)
             problems[:0] = self._about_engine()
         else:
             self._engine_answered_at = self._clock.monotonic()
-        return Observation(engine=engine, images=images, problems=problems, pressure=self._present_pressure())
+        pressure = self._present_pressure()
+        return Observation(engine=engine, runtimes=runtimes, images=images, problems=problems, pressure=pressure)
 
     def _about_engine(self) -> list[str]:
         """What an engine that does not answer means for the node: nothing yet, when it did just now."""

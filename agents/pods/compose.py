@@ -40,8 +40,6 @@ def refuse_unsupported(pod: Obj) -> None:
     spec = spec_of(pod)
     if spec.get("hostUsers") is False:
         raise ConfigError("hostUsers: false is not supported: Docker Engine has no user namespace for one pod alone")
-    if spec.get("runtimeClassName"):
-        raise ConfigError(f'no runtime for "{spec["runtimeClassName"]}" is configured')
     contexts = (subject.get("securityContext") or {} for subject in (spec, *every_container(pod)))
     if any(context.get("windowsOptions") for context in contexts):
         raise ConfigError("windowsOptions are not supported by this node: it runs Linux")
@@ -54,8 +52,8 @@ def refuse_unsupported(pod: Obj) -> None:
             raise ConfigError(f"container {container['name']}: volumeDevices are not supported")
 
 
-def sandbox_spec(pod: Obj, attempt: int, config: PodsConfig) -> SandboxSpec:
-    """The pause container."""
+def sandbox_spec(pod: Obj, attempt: int, config: PodsConfig, *, runtime: str = "") -> SandboxSpec:
+    """The pause container; ``runtime`` is the handler of the pod's RuntimeClass."""
     spec = spec_of(pod)
     shared = spec.get("securityContext") or {}
     return SandboxSpec(
@@ -68,6 +66,7 @@ def sandbox_spec(pod: Obj, attempt: int, config: PodsConfig) -> SandboxSpec:
         host_ipc=bool(spec.get("hostIPC")),
         sysctls={dotted(item["name"]): item["value"] for item in shared.get("sysctls") or ()},
         cgroup_parent=config.cgroup_parent,
+        runtime=runtime,
         security=Security(seccomp="unconfined"),
     )
 
@@ -85,10 +84,12 @@ def container_spec(
     node_memory: int,
     staged: Mapping[int, str] | None = None,
     target_id: str = "",
+    runtime: str = "",
     accounts: Accounts | None = None,
 ) -> ContainerSpec:
     """One app container; ``staged`` are the paths made for :func:`stages_of`, ``target_id`` is the container whose
-    processes an ephemeral one is to see, ``accounts`` are the image's where the container's groups hang on them.
+    processes an ephemeral one is to see, ``runtime`` is the sandbox's, ``accounts`` are the image's where the
+    container's groups hang on them.
 
     Raises ``ConfigError`` for what cannot be, ``RefusedByEngine`` for what this host cannot give.
     """
@@ -142,6 +143,7 @@ def container_spec(
         oom_score_adj=oom_score(pod, container, node_memory),
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or "",
         cgroup_parent=config.cgroup_parent,
+        runtime=runtime,
         log_max_size=config.log_max_size,
         log_max_files=config.log_max_files,
     )

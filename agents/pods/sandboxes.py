@@ -16,8 +16,9 @@ from agents.pods.observer import Observer
 from agents.pods.paths import pod_files
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
-from agents.runtime.errors import EngineTimeout, EngineUnavailable, NameTaken, RuntimeFailure
+from agents.runtime.errors import EngineTimeout, EngineUnavailable, NameTaken, RefusedByEngine, RuntimeFailure
 from agents.runtime.model import SANDBOX_NAME
+from orca.api.errors import ApiError
 from orca.api.objects import meta, name, namespace, uid
 
 
@@ -36,9 +37,11 @@ class Sandboxes:
     async def make(self, attempt: int) -> None:
         """Create, start and wire a pause container."""
         subject, runtime = self._subject, self._tools.runtime
+        handler = ""
         try:
             refuse_unsupported(subject.pod)
-            spec = sandbox_spec(subject.pod, attempt, self._tools.config)
+            handler = await self._tools.sources.runtime_handler(subject.pod)
+            spec = sandbox_spec(subject.pod, attempt, self._tools.config, runtime=handler)
             spec = replace(spec, cgroup_parent=await prepare_cgroup(subject, self._tools, "sandbox"))
             async with self._tools.gate.enter(SANDBOX):
                 sandbox_id = await runtime.create_sandbox(spec)
@@ -52,9 +55,12 @@ class Sandboxes:
             return
         except NotStarted:
             return
-        except (RuntimeFailure, ConfigError) as error:
-            subject.failed("sandbox", "ContainerCreating", str(error))
-            subject.tell("FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}", warning=True)
+        except (RuntimeFailure, ConfigError, ApiError) as error:
+            text = str(error)
+            if handler and isinstance(error, RefusedByEngine) and handler in text:
+                text = f'failed to get sandbox runtime: no runtime for "{handler}" is configured: {text}'
+            subject.failed("sandbox", "ContainerCreating", text)
+            subject.tell("FailedCreatePodSandBox", f"Failed to create pod sandbox: {text}", warning=True)
             return
         subject.succeeded("sandbox")
         await self.wire()

@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets and files that containers refer to, fetched when a container starts."""
+"""What pods refer to by name, fetched when a container starts: ConfigMaps, Secrets, files, RuntimeClasses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 
 from agents.pods.environment import Sources, wanted_files, wanted_sources
 from agents.pods.ports import Volumes
-from orca.api.builtin import CONFIGMAPS, SECRETS
-from orca.api.errors import ApiError, is_not_found
+from orca.api.builtin import CONFIGMAPS, RUNTIMECLASSES, SECRETS
+from orca.api.errors import ApiError, is_not_found, not_found
 from orca.api.objects import Obj, namespace
 from orca.api.resources import Resource
 from orca.client.base import Client
@@ -54,6 +54,17 @@ class SourceReader:
             if is_not_found(error):
                 return None
             raise
+
+    async def runtime_handler(self, pod: Obj) -> str:
+        """The handler of the pod's RuntimeClass, "" for the default. Raises ``ApiError``, 404 when there is no such
+        class."""
+        wanted = (pod.get("spec") or {}).get("runtimeClassName")
+        if not wanted:
+            return ""
+        found = await self._get(RUNTIMECLASSES, "", wanted)
+        if found is None:
+            raise not_found(RUNTIMECLASSES, wanted)
+        return str(found.get("handler") or "")
 
     async def pull_secrets(self, pod: Obj) -> tuple[list[Obj], list[str]]:
         """``imagePullSecrets`` of the pod, and the names of those that could not be had."""

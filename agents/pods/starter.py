@@ -131,6 +131,7 @@ class Starter:
             staged=staged,
             accounts=accounts,
             target_id=self._target(container),
+            runtime=memory.sandbox.runtime,
         )
         spec = replace(spec, cgroup_parent=await prepare_cgroup(subject, tools, f"start:{name_in_spec}"))
         if tools.cpus is not None:

@@ -83,6 +83,8 @@ class SandboxSpec:
     host_ipc: bool = False
     sysctls: Mapping[str, str] = field(default_factory=dict)
     cgroup_parent: str = ""
+    runtime: str = ""
+    """Which of the engine's runtimes runs it, "" for its default."""
     security: Security = field(default_factory=Security)
 
 
@@ -114,6 +116,8 @@ class ContainerSpec:
     oom_score_adj: int = 0
     stop_signal: str = ""
     cgroup_parent: str = ""
+    runtime: str = ""
+    """As of the sandbox."""
     log_max_size: str = "10m"
     log_max_files: int = 5
 
@@ -142,6 +146,8 @@ class ContainerInfo:
     """What asks it to end; "" is SIGTERM."""
     resources: Resources = field(default_factory=Resources)
     """As the engine was told last; 0 where it was not."""
+    runtime: str = ""
+    """Which of the engine's runtimes runs it."""
     layer: str = ""
     """Directory with all that the container wrote to its root file system; "" where the engine has none such."""
     log_path: str = ""
@@ -231,3 +237,5 @@ class HostAbilities:
     storage_root: str
     kernel: str = ""
     cgroup_driver: str = "cgroupfs"
+    runtimes: tuple[str, ...] = ()
+    """Names under which the engine was given runtimes (``runc``, ``nvidia``)."""

@@ -53,6 +53,8 @@ def sandbox_body(spec: SandboxSpec, abilities: HostAbilities) -> Json:
         host["Sysctls"] = dict(spec.sysctls)
     if spec.cgroup_parent:
         host["CgroupParent"] = spec.cgroup_parent
+    if spec.runtime:
+        host["Runtime"] = spec.runtime
     if abilities.full_privileges:
         host["OomScoreAdj"] = SANDBOX_OOM_SCORE
     _secure(host, spec.security, abilities)
@@ -92,6 +94,8 @@ def container_body(spec: ContainerSpec, abilities: HostAbilities) -> Json:
         host["UTSMode"] = "host"
     if spec.cgroup_parent:
         host["CgroupParent"] = spec.cgroup_parent
+    if spec.runtime:
+        host["Runtime"] = spec.runtime
     host |= limits_body(spec.resources)
     # A process may always make itself a likelier victim; sparing it needs CAP_SYS_RESOURCE.
     host["OomScoreAdj"] = spec.oom_score_adj if abilities.full_privileges else max(spec.oom_score_adj, 0)
@@ -254,6 +258,7 @@ def container_info(raw: Json) -> ContainerInfo:
             pids=host.get("PidsLimit") or 0,
             cpuset=host.get("CpusetCpus") or "",
         ),
+        runtime=host.get("Runtime") or "",
         layer=((raw.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or "",
         log_path=raw.get("LogPath") or "",
     )

@@ -66,9 +66,18 @@ class ApiHost:
         async def images() -> list[Image]:
             return [Image((*one.digests, *one.tags), one.size) for one in await self.images.catalogue.images()]
 
+        async def runtimes() -> tuple[str, ...]:
+            return (await self.runtime.abilities()).runtimes
+
         options = NodeOptions(NODE, ("192.0.2.10",), "v1.36.0")
         reporter = NodeReporter(
-            self.client, options, root=self.root, clock=self.clock, engine_version=version, images=images
+            self.client,
+            options,
+            root=self.root,
+            clock=self.clock,
+            engine_version=version,
+            images=images,
+            runtimes=runtimes,
         )
         self.manager = PodManager(
             client=self.client,

@@ -17,6 +17,10 @@ from tests.support.patience import PATIENCE
 BASE = Path("/var/tmp/orca-test-engine")
 
 
+SECOND_RUNTIME = "second"
+"""A name of the default runtime's own, by which pods can ask for it."""
+
+
 class PrivateEngine:
     """``dockerd`` in a network namespace of its own; the socket is reachable from everywhere at ``.socket``."""
 
@@ -54,6 +58,7 @@ class PrivateEngine:
         # containerd dies with its engine; while it is a zombie its pid file makes the next engine wait for it in vain.
         subprocess.run([*inside, "rm", "-f", "/run/docker/containerd/containerd.pid", "/run/docker.pid"], check=True)
         options = ["--bridge=none", "--iptables=false", "--live-restore", f"--data-root={self.directory / 'data'}"]
+        options += [f"--add-runtime={SECOND_RUNTIME}=runc"]
         options += ["--exec-root=/run/docker", "--pidfile=/run/docker.pid", f"--host=unix://{self.socket}", *extra]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -145,6 +145,9 @@ class Engine:
     async def images(self) -> list[Image]:
         return [Image(("busybox:latest",), 5)]
 
+    async def runtimes(self) -> tuple[str, ...]:
+        return "nvidia", "runc"
+
 
 class Host:
     def __init__(self, root: Path) -> None:
@@ -166,6 +169,7 @@ class Host:
             clock=self.clock,
             engine_version=self.engine.version,
             images=self.engine.images,
+            runtimes=self.engine.runtimes,
             problems=[lambda: self.problem],
             pressure=lambda: self.pressure,
             tell=lambda warning, reason, message: self.told.append((reason, message)),
@@ -178,6 +182,9 @@ class Host:
 
     def ready(self) -> tuple[str, str, str]:
         return self.condition("Ready")
+
+    def handlers(self) -> list[str]:
+        return [one["name"] for one in self.client.objects(NODES)[0]["status"]["runtimeHandlers"]]
 
     def status_writes(self) -> int:
         return len([call for call in self.client.calls if call[1] == "nodes/status"])
@@ -282,6 +289,7 @@ async def test_the_status_is_written_when_it_changes_and_every_five_minutes(host
     await host.clock.advance(20)
     assert host.ready() == ("False", "KubeletNotReady", "container runtime is down")
     assert host.status_writes() == 2
+    assert host.handlers() == ["", "nvidia", "runc"], "what is down has not lost its runtimes"
     host.engine.up = True
     host.reporter.poke()
     await host.clock.settle()

@@ -403,7 +403,6 @@ def test_staged_paths_replace_the_volume_and_read_only_volumes_stay_so() -> None
     [
         {"hostUsers": False},
         {"resourceClaims": [{}]},
-        {"runtimeClassName": "gvisor"},
         {"securityContext": {"windowsOptions": {"runAsUserName": "x"}}},
         {"schedulingGroup": {"podGroupName": "g"}},
     ],
