@@ -24,7 +24,7 @@ EXPIRATION_SECONDS = 3607
 FILE_MODE = 0o644
 _VOLUME_PREFIX = "kube-api-access-"
 # The account "default" follows its namespace within moments: worth waiting for.
-_ATTEMPTS, _PAUSE = 10, 0.1
+_ATTEMPTS, _PAUSE = 10, (0.1, 0.2)
 
 
 class ServiceAccount:
@@ -90,9 +90,10 @@ class ServiceAccount:
                 )
 
     async def _account(self, namespace: str, wanted: str) -> Obj | None:
+        pause = random.uniform(*_PAUSE)
         for attempt in range(_ATTEMPTS if wanted == DEFAULT else 1):
             if attempt:
-                await self._clock.sleep(_PAUSE)
+                await self._clock.sleep(pause)
             found = await find(self._cluster, SERVICEACCOUNTS, namespace, wanted)
             if found is not None:
                 return found

@@ -18,6 +18,7 @@ from orca.auth import UserInfo
 from orca.client.clock import Clock
 from orca.server.options import WriteOptions
 from orca.server.verbs import serving
+from orca.server.verbs.deciding import decides, in_effect
 from orca.store import Also, Entry, Store
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Core:
         made = await serving.to_stored(resource, obj)
         entry = await _fitting(made, lambda fits: self.store.create(resource, fits, also=also))
         serving.written(resource, entry)
+        if decides(resource):
+            await in_effect(self.store, entry)
         return await serving.serve(resource, entry)
 
     async def replace(self, resource: Resource, current: Entry, new: Obj, also: Sequence[Also] = ()) -> Entry:
@@ -82,6 +85,8 @@ class Core:
             also = [*also, *self.services.claims(new, current.obj)]
         entry = await _fitting(made, lambda fits: self.store.replace(resource, current, fits, also=also))
         serving.written(resource, entry)
+        if decides(resource):
+            await in_effect(self.store, entry)
         return await serving.serve(resource, entry)
 
     async def remove(
@@ -95,6 +100,8 @@ class Core:
             also = [*also, *self.services.claims(None, current.obj)]
         stored = current.source if isinstance(current, serving.View) else current
         gone = await self.store.remove(resource, stored, last=last, also=also)
+        if decides(resource):
+            await in_effect(self.store, gone)
         return await serving.serve(resource, gone)
 
     def attributes(

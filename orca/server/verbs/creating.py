@@ -136,7 +136,8 @@ async def _completed(core: Core, call: Call, resource: Resource, space: str, obj
 
 async def _create_service(core: Core, call: Call, wanted: Obj, attributes: Attributes) -> Entry:
     """Another server may have handed out the same address or port: then others are chosen, or what was asked for by
-    name is refused."""
+    name is refused. What one has given back is free everywhere."""
+    await core.store.fresh()
     for attempt in range(_SERVICE_ATTEMPTS):
         obj = attributes.obj = thaw(wanted)
         try:
