@@ -30,17 +30,17 @@ class CertificateApproval:
     async def validate(self, attrs: Attributes) -> None:
         """Raises ApiError 403."""
         if attrs.of(CERTIFICATESIGNINGREQUESTS, UPDATE, subresource="approval"):
-            self._check(attrs, "approve")
+            await self._check(attrs, "approve")
         elif attrs.of(CERTIFICATESIGNINGREQUESTS, UPDATE, subresource="status"):
             new, old = (attrs.obj or {}).get("status") or {}, (attrs.old or {}).get("status") or {}
             if any(new.get(field) != old.get(field) for field in ("certificate", "conditions")):
-                self._check(attrs, "sign")
+                await self._check(attrs, "sign")
 
-    def _check(self, attrs: Attributes, verb: str) -> None:
+    async def _check(self, attrs: Attributes, verb: str) -> None:
         signer = ((attrs.old or attrs.obj or {}).get("spec") or {}).get("signerName") or ""
         domain = signer.partition("/")[0]
         for wanted in (signer, f"{domain}/*"):
-            if self._authorizer.authorize(attrs.user, Action(verb, _GROUP, "signers", "", wanted)).allowed:
+            if (await self._authorizer.authorize(attrs.user, Action(verb, _GROUP, "signers", "", wanted))).allowed:
                 return
         raise attrs.forbidden(f'user not permitted to {verb} requests with signerName "{signer}"')
 

@@ -7,16 +7,18 @@ Heavy (it imports CEL): import it where an expression is at hand. Reference: k8s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from orca.admission.chain import Attributes
 from orca.admission.matching import namespace_of, request_name
 from orca.api.cel import Budget, CelCompileError, CelError, Program
 from orca.api.cel.libraries.authorization import Asker, Question, Verdict, request_resource
+from orca.api.errors import ApiError
 from orca.api.objects import Obj
+from orca.api.selectors import ALL_FIELDS, EVERYTHING, parse_field_selector, parse_label_selector
 from orca.auth.authorization import Authorizer
-from orca.auth.identity import AUTHENTICATED, SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, Action, UserInfo
+from orca.auth.identity import AUTHENTICATED, SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, Action, Decision, UserInfo
 
 T = TypeVar("T")
 
@@ -45,14 +47,38 @@ class ConditionsFailed(ValueError):
     """Match conditions without a result; the text says which and why."""
 
 
+class Unanswered(Exception):
+    """An expression asked the authorizer what only somebody else can answer. After ``settle`` it may be run again."""
+
+    def __init__(self, settle: Callable[[], Awaitable[None]]) -> None:
+        super().__init__("an authorizer has to be waited for")
+        self.settle = settle
+
+
 def authorizer_variables(attrs: Attributes, authorizer: Authorizer | None) -> dict[str, Any]:
-    """``authorizer`` and ``authorizer.requestResource``: each question is asked once a request."""
+    """``authorizer`` and ``authorizer.requestResource``: each question is asked once a request.
+
+    Expressions that use them are to be run by ``spend``: they raise Unanswered where an authorizer has to be waited
+    for.
+    """
     known: dict[Question, Verdict] = {}
 
     def ask(question: Question) -> Verdict:
         verdict = known.get(question)
-        if verdict is None:
-            verdict = known[question] = _answer(attrs.user, authorizer, question)
+        if verdict is not None:
+            return verdict
+        if authorizer is None:
+            return Verdict(False, error="this server has no authorizer")
+        asking = authorizer
+        user, action = _asked(attrs.user, question)
+        decision = asking.at_once(user, action)
+        if decision is None:
+
+            async def settle() -> None:
+                known[question] = _verdict(await asking.authorize(user, action))
+
+            raise Unanswered(settle)
+        verdict = known[question] = _verdict(decision)
         return verdict
 
     row = attrs.resource
@@ -66,26 +92,34 @@ def authorizer_variables(attrs: Attributes, authorizer: Authorizer | None) -> di
     return {"authorizer": Asker(ask), "authorizer.requestResource": request_resource(ask, mine)}
 
 
-def _answer(user: UserInfo, authorizer: Authorizer | None, question: Question) -> Verdict:
-    if authorizer is None:
-        return Verdict(False, error="this server has no authorizer")
+def _asked(user: UserInfo, question: Question) -> tuple[UserInfo, Action]:
     if question.account is not None:
         namespace, name = question.account
         groups = (SERVICE_ACCOUNTS, f"{SERVICE_ACCOUNTS}:{namespace}", AUTHENTICATED)
         user = UserInfo(f"{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}", groups=groups)
-    decision = authorizer.authorize(
-        user,
-        Action(
-            verb=question.verb,
-            group=question.group,
-            resource=question.resource,
-            subresource=question.subresource,
-            name=question.name,
-            namespace=question.namespace,
-            path=question.path,
-        ),
+    return user, Action(
+        verb=question.verb,
+        group=question.group,
+        resource=question.resource,
+        subresource=question.subresource,
+        name=question.name,
+        namespace=question.namespace,
+        path=question.path,
+        fields=_selector(question.fields, parse_field_selector, ALL_FIELDS),
+        labels=_selector(question.labels, parse_label_selector, EVERYTHING),
     )
-    return Verdict(decision.allowed, decision.reason)
+
+
+def _selector(text: str, parse: Callable[[str], T], everything: T) -> T:
+    """One that cannot be understood narrows nothing, as upstream."""
+    try:
+        return parse(text) if text else everything
+    except ApiError:
+        return everything
+
+
+def _verdict(decision: Decision) -> Verdict:
+    return Verdict(decision.allowed, decision.reason, decision.error)
 
 
 def namespace_variable(namespace: Obj | None) -> Obj | None:
@@ -127,10 +161,19 @@ def conditions_hold(
 
 
 async def spend(work: Callable[[Budget], T], full: int) -> T:
-    """``work`` on the event loop as long as it is cheap; anew in a thread when it is not.
+    """``work`` on the event loop as long as it is cheap; anew in a thread when it is not, and whenever an authorizer
+    that it asked had to be waited for.
 
     ``work`` takes all it spends from the budget and changes nothing, so that it can be done twice.
     """
+    while True:
+        try:
+            return await _spend(work, full)
+        except Unanswered as unanswered:
+            await unanswered.settle()  # each time one question more is known, and the budget bounds their number
+
+
+async def _spend(work: Callable[[Budget], T], full: int) -> T:
     budget = Budget(min(INLINE, full))
     try:
         found = work(budget)

@@ -69,7 +69,7 @@ class NodeRestriction:
         elif attrs.resource is NODES:
             _node(node, attrs)
         elif attrs.resource is SERVICEACCOUNTS and attrs.subresource == "token":
-            self._token(node, attrs)
+            await self._token(node, attrs)
         elif attrs.resource is LEASES and attrs.operation == CREATE and attrs.name != node:
             text = f'can only access node lease with the same name as the requesting node "{node}"'
             raise attrs.forbidden(text)
@@ -101,7 +101,7 @@ class NodeRestriction:
         elif attrs.operation == UPDATE:
             raise attrs.forbidden(f'node "{node}" cannot update pods')
 
-    def _token(self, node: str, attrs: Attributes) -> None:
+    async def _token(self, node: str, attrs: Attributes) -> None:
         reference = ((attrs.obj or {}).get("spec") or {}).get("boundObjectRef") or {}
         if reference.get("kind") != "Pod" or not reference.get("name"):
             raise attrs.forbidden(f'node "{node}" requested token not bound to a pod')
@@ -112,9 +112,9 @@ class NodeRestriction:
             raise attrs.forbidden(f'node "{node}" requested token bound to a pod that does not exist')
         if _place(pod) != node:
             raise attrs.forbidden(f'node "{node}" requested token bound to a pod scheduled on a different node')
-        self._audience(attrs, pod)
+        await self._audience(attrs, pod)
 
-    def _audience(self, attrs: Attributes, pod: Obj) -> None:
+    async def _audience(self, attrs: Attributes, pod: Obj) -> None:
         """A node asks for the audiences its pods' volumes name, or those it was allowed by RBAC, and no others."""
         wanted = ((attrs.obj or {}).get("spec") or {}).get("audiences") or []
         if len(wanted) > 1:
@@ -125,7 +125,7 @@ class NodeRestriction:
         if self._authorizer is not None:
             verb = "request-serviceaccounts-token-audience"
             action = Action(verb, resource=audience, name=attrs.name, namespace=attrs.namespace)
-            if self._authorizer.authorize(attrs.user, action).allowed:
+            if (await self._authorizer.authorize(attrs.user, action)).allowed:
                 return
         raise attrs.forbidden(f'audience "{audience}" not found in pod spec volume')
 

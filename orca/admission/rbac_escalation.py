@@ -33,15 +33,15 @@ class RbacEscalation:
         if attrs.operation not in (CREATE, UPDATE) or MASTERS in attrs.user.groups:
             return
         if attrs.resource in (ROLES, CLUSTERROLES):
-            self._role(attrs, attrs.obj)
+            await self._role(attrs, attrs.obj)
         elif attrs.resource in (ROLEBINDINGS, CLUSTERROLEBINDINGS):
             await self._binding(attrs, attrs.obj)
 
-    def _role(self, attrs: Attributes, role: Obj) -> None:
+    async def _role(self, attrs: Attributes, role: Obj) -> None:
         old = attrs.old or {}
         if role.get("rules") == old.get("rules") and role.get("aggregationRule") == old.get("aggregationRule"):
             return
-        if self._may(attrs, "escalate", attrs.resource, name(role)):
+        if await self._may(attrs, "escalate", attrs.resource, name(role)):
             return
         if role.get("aggregationRule") and role.get("aggregationRule") != old.get("aggregationRule"):
             # What it will take in is anybody's guess, so only who holds everything may say so.
@@ -55,7 +55,7 @@ class RbacEscalation:
         reference = binding.get("roleRef") or {}
         resource = ROLES if reference.get("kind") == "Role" else CLUSTERROLES
         wanted = reference.get("name") or ""
-        if self._may(attrs, "bind", resource, wanted):
+        if await self._may(attrs, "bind", resource, wanted):
             return
         role = await find(self._cluster, resource, attrs.namespace if resource is ROLES else "", wanted)
         if role is None:
@@ -65,9 +65,9 @@ class RbacEscalation:
             rules = effective_rules(role, {name(one): one for one in self._cluster.peek_list(CLUSTERROLES)})
         self._refuse_beyond(attrs, rules)
 
-    def _may(self, attrs: Attributes, verb: str, resource: Resource, wanted: str) -> bool:
+    async def _may(self, attrs: Attributes, verb: str, resource: Resource, wanted: str) -> bool:
         action = Action(verb, _GROUP, resource.plural, "", wanted, attrs.namespace)
-        return self._authorizer.authorize(attrs.user, action).allowed
+        return (await self._authorizer.authorize(attrs.user, action)).allowed
 
     def _refuse_beyond(self, attrs: Attributes, rules: list[Obj]) -> None:
         missing = uncovered(self._rbac.rules_for(attrs.user, attrs.namespace), rules)

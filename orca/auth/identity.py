@@ -53,7 +53,8 @@ class Credentials:
 class Action:
     """What is asked for: a resource, or (``path``) something that is none.
 
-    ``fields`` and ``labels`` narrow a list, watch or deletecollection; only the node authorizer looks at them.
+    ``fields`` and ``labels`` narrow a list, watch or deletecollection; only the node authorizer and webhooks look at
+    them, and only webhooks at ``version``, the group's ("*" for any).
     """
 
     verb: str
@@ -65,6 +66,7 @@ class Action:
     path: str = ""
     fields: FieldSelector = field(default=ALL_FIELDS, compare=False)
     labels: Selector = field(default=EVERYTHING, compare=False)
+    version: str = field(default="*", compare=False)
 
     @property
     def full_resource(self) -> str:
@@ -74,11 +76,12 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``denied`` means no later authorizer may allow it either."""
+    """``denied`` means no later authorizer may allow it either; ``error`` is what kept one from having an opinion."""
 
     allowed: bool
     reason: str = ""
     denied: bool = False
+    error: str = ""
 
 
 NO_OPINION = Decision(False)

@@ -49,7 +49,7 @@ from orca.server.negotiation import PLAIN, Form, negotiate
 from orca.server.objects import ObjectHandlers, is_watch
 from orca.server.openapi import OpenApi
 from orca.server.paths import Target, parse_path, served_at
-from orca.server.refusals import Refused
+from orca.server.refusals import Refused, Undecided
 from orca.server.request import Request, parse_query
 from orca.server.responses import ANSWERING, error_response, value_response, warning_header
 from orca.server.shortcut import Shortcut
@@ -202,7 +202,7 @@ class App:
         if verb != "get":
             # When nobody is left to answer, it need not wait any longer; to get one object it does not wait at all.
             connection.watch_loss(served, task.cancel)
-        acting = self._parts.gate.user(http, lambda: self._asked(request, verb))
+        acting = await self._parts.gate.user(http, lambda: self._asked(request, verb))
         request.user = acting.user
         if self._audit is not None:
             served.record = request.record = await self._begin_record(self._audit, request, verb, acting.constraint)
@@ -285,6 +285,8 @@ class App:
         if served.record is not None:
             if isinstance(error, Refused):
                 served.record.authorized("forbid", error.why)
+            elif isinstance(error, Undecided):
+                served.record.undecided()
             served.record.take_error(error)
         return self._failed(http, error)
 
@@ -317,7 +319,7 @@ class App:
         if elsewhere is not None:
             return await self._aggregated(request, verb, elsewhere, fields)
         connecting = target.subresource in CONNECT_SUBRESOURCES and target.resource is not None
-        why = self._parts.gate.check_object(request.user, verb, target, fields, labels)
+        why = await self._parts.gate.check_object(request.user, verb, target, fields, labels)
         if request.record is not None:
             request.record.authorized("allow", why)
         if target.resource is None:
@@ -350,7 +352,7 @@ class App:
                 raise no_such_page()
         # Whatever follows the subresource is the other server's business.
         seen = replace(target, subresource=target.subresource.split("/")[0])
-        why = self._parts.gate.check_object(request.user, verb, seen, fields)
+        why = await self._parts.gate.check_object(request.user, verb, seen, fields)
         if request.record is not None:
             request.record.authorized("allow", why)
         if verb != "watch" and seen.subresource not in CONNECT_SUBRESOURCES:
@@ -366,7 +368,7 @@ class App:
     async def _path(self, request: Request) -> web.StreamResponse:
         path = _plain(request.target.path)
         parts = self._parts
-        why = parts.gate.check_path(request.user, request.method, path)
+        why = await parts.gate.check_path(request.user, request.method, path)
         if request.record is not None:
             request.record.authorized("allow", why)
         target = request.target

@@ -26,7 +26,7 @@ from orca.auth.identity import UNAUTHENTICATED
 from orca.server.connection import connection_of
 from orca.server.impersonation import Acting, impersonated, wanted_user
 from orca.server.paths import Target
-from orca.server.refusals import refusal
+from orca.server.refusals import Undecided, refusal
 
 # Probes must work before anybody has a credential, as upstream's --authorization-always-allow-paths.
 ALWAYS_ALLOWED = frozenset({"/healthz", "/livez", "/readyz"})
@@ -80,13 +80,18 @@ _MODES = 10_000
 
 @dataclass(slots=True)
 class GateCounts:
-    """How often who asked was known (``anonymous`` among them), and might do what they asked for."""
+    """How often who asked was known (``anonymous`` among them), and might do what they asked for.
+
+    ``refused`` had nobody who allowed it, ``denied`` one who denied it, ``undecided`` one who could not be asked.
+    """
 
     known: int = 0
     unknown: int = 0
     anonymous: int = 0
     allowed: int = 0
     refused: int = 0
+    denied: int = 0
+    undecided: int = 0
 
 
 class Gate:
@@ -102,7 +107,7 @@ class Gate:
         self._modes: dict[str, int] = {}
         """By which mode a user could act as another the last time."""
 
-    def user(self, request: web.BaseRequest, asked: Callable[[], Action]) -> Acting:
+    async def user(self, request: web.BaseRequest, asked: Callable[[], Action]) -> Acting:
         """Who asks for what ``asked`` tells: no credentials are the anonymous user.
 
         Raises ApiError 401 for credentials nobody vouches for, Refused (403) for who may not act as another.
@@ -120,7 +125,7 @@ class Gate:
         if wanted is None:
             return Acting(user)
         try:
-            acting, mode = impersonated(user, wanted, asked(), self._may, self._modes.get(user.name, 0))
+            acting, mode = await impersonated(user, wanted, asked(), self._may, self._modes.get(user.name, 0))
         except ApiError:
             counts.refused += 1
             raise
@@ -141,7 +146,8 @@ class Gate:
             user = self._identified(headers, peer_der)
         except ApiError:
             return None
-        if not self._authorizer.authorize(user, _action(verb, target, target.name, ALL_FIELDS)).allowed:
+        decision = self._authorizer.at_once(user, _action(verb, target, target.name, ALL_FIELDS))
+        if decision is None or not decision.allowed:
             return None
         counts = self.counts
         counts.known += 1
@@ -174,26 +180,32 @@ class Gate:
             raise unauthorized()
         return self._authenticator.authenticate(Credentials(bearer=credentials.bearer))
 
-    def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "", labels: str = "") -> str:
-        """Why it is allowed. Raises Refused (403)."""
-        return self.check(user, object_action(verb, target, fields, labels))
+    async def check_object(self, user: UserInfo, verb: str, target: Target, fields: str = "", labels: str = "") -> str:
+        """Why it is allowed. Raises Refused (403), Undecided (500)."""
+        return await self.check(user, object_action(verb, target, fields, labels))
 
-    def check_path(self, user: UserInfo, method: str, path: str) -> str:
-        """For paths that are no resource: why it is allowed. Raises Refused (403)."""
-        return "" if path in ALWAYS_ALLOWED else self.check(user, path_action(method, path))
+    async def check_path(self, user: UserInfo, method: str, path: str) -> str:
+        """For paths that are no resource: why it is allowed. Raises Refused (403), Undecided (500)."""
+        return "" if path in ALWAYS_ALLOWED else await self.check(user, path_action(method, path))
 
-    def check(self, user: UserInfo, action: Action) -> str:
-        """The reason why the user may. Raises Refused (403) unless they may."""
-        try:
-            reason = self._may(user, action)
-        except ApiError:
-            self.counts.refused += 1
-            raise
-        self.counts.allowed += 1
-        return reason
+    async def check(self, user: UserInfo, action: Action) -> str:
+        """The reason why the user may. Raises Refused (403) unless they may, Undecided (500) when that is not known."""
+        decision = await self._authorizer.authorize(user, action)
+        counts = self.counts
+        if decision.allowed:
+            counts.allowed += 1
+            return decision.reason
+        if decision.error:
+            counts.undecided += 1
+            raise Undecided(decision.error)
+        if decision.denied:
+            counts.denied += 1
+        else:
+            counts.refused += 1
+        raise refusal(user, action, decision.reason)
 
-    def _may(self, user: UserInfo, action: Action) -> str:
-        decision = self._authorizer.authorize(user, action)
+    async def _may(self, user: UserInfo, action: Action) -> str:
+        decision = await self._authorizer.authorize(user, action)
         if not decision.allowed:
             raise refusal(user, action, decision.reason)
         return decision.reason
@@ -238,4 +250,5 @@ def _action(
         namespace=target.namespace,
         fields=selected,
         labels=chosen,
+        version=target.version,
     )

@@ -9,7 +9,7 @@ Reference: KEP-5284, k8s.io/apiserver ``endpoints/filters/impersonation`` (on by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
@@ -38,7 +38,7 @@ _NODE_OF_TOKEN = "authentication.kubernetes.io/node-name"
 _MANY = 4
 """From so many groups or extra values on, the right to all of them is asked for first."""
 
-Check = Callable[[UserInfo, Action], object]
+Check = Callable[[UserInfo, Action], Awaitable[object]]
 """Raises Refused for what a user may not do."""
 
 
@@ -67,7 +67,9 @@ def wanted_user(headers: CIMultiDictProxy[str]) -> UserInfo | None:
     return None
 
 
-def impersonated(user: UserInfo, wanted: UserInfo, asked: Action, check: Check, first: int = 0) -> tuple[Acting, int]:
+async def impersonated(
+    user: UserInfo, wanted: UserInfo, asked: Action, check: Check, first: int = 0
+) -> tuple[Acting, int]:
     """Whom ``user`` acts as in a request for ``asked``, and the number of the mode that allowed it.
 
     The mode number ``first`` is tried first: that which allowed it the last time. Raises Refused (403).
@@ -79,8 +81,8 @@ def impersonated(user: UserInfo, wanted: UserInfo, asked: Action, check: Check, 
             continue
         try:
             if mode:
-                check(user, replace(asked, verb=f"impersonate-on:{mode}:{asked.verb}"))
-            return Acting(_as(user, wanted, mode, check), f"impersonate:{mode}" if mode else ""), number
+                await check(user, replace(asked, verb=f"impersonate-on:{mode}:{asked.verb}"))
+            return Acting(await _as(user, wanted, mode, check), f"impersonate:{mode}" if mode else ""), number
         except ApiError as error:
             problem = problem or error
     assert problem is not None  # the last mode is for everybody
@@ -140,24 +142,26 @@ MODES: Sequence[tuple[str, Callable[[UserInfo, UserInfo], bool]]] = (
 # -- what a mode asks for
 
 
-def _as(user: UserInfo, wanted: UserInfo, mode: str, check: Check) -> UserInfo:
+async def _as(user: UserInfo, wanted: UserInfo, mode: str, check: Check) -> UserInfo:
     """Raises Refused for the first part that ``user`` may not take on."""
     verb, group = (f"impersonate:{mode}", _GROUP_OF_RIGHTS) if mode else ("impersonate", "")
     name, groups = wanted.name, wanted.groups
     account, node = _account(name), _node(name)
     if account is not None:
         groups = groups or (SERVICE_ACCOUNTS, f"{SERVICE_ACCOUNTS}:{account[0]}")
-        check(user, Action(verb, group, resource="serviceaccounts", namespace=account[0], name=account[1]))
+        await check(user, Action(verb, group, resource="serviceaccounts", namespace=account[0], name=account[1]))
     elif mode and node:
         groups = (NODES,)
         # Whose token names the node needs no right to that node: the right is one to whichever node it is.
-        check(user, Action(verb, group, resource="nodes", name="*" if mode == "associated-node" else node))
+        await check(user, Action(verb, group, resource="nodes", name="*" if mode == "associated-node" else node))
     else:
-        check(user, Action(verb, group, resource="users", name=name))
+        await check(user, Action(verb, group, resource="users", name=name))
     if wanted.uid:
-        check(user, Action(verb, _GROUP_OF_RIGHTS, resource="uids", name=wanted.uid))
-    _check_groups(user, wanted.groups, Action(verb, group, resource="groups"), check, narrow=bool(mode))
-    _check_extra(user, wanted.extra, Action(verb, _GROUP_OF_RIGHTS, resource="userextras"), check, narrow=bool(mode))
+        await check(user, Action(verb, _GROUP_OF_RIGHTS, resource="uids", name=wanted.uid))
+    await _check_groups(user, wanted.groups, Action(verb, group, resource="groups"), check, narrow=bool(mode))
+    await _check_extra(
+        user, wanted.extra, Action(verb, _GROUP_OF_RIGHTS, resource="userextras"), check, narrow=bool(mode)
+    )
     if name == ANONYMOUS:
         groups = groups if UNAUTHENTICATED in groups else (*groups, UNAUTHENTICATED)
     elif UNAUTHENTICATED not in groups and AUTHENTICATED not in groups:
@@ -165,29 +169,29 @@ def _as(user: UserInfo, wanted: UserInfo, mode: str, check: Check) -> UserInfo:
     return UserInfo(name, wanted.uid, groups, wanted.extra)
 
 
-def _check_groups(user: UserInfo, groups: Sequence[str], action: Action, check: Check, *, narrow: bool) -> None:
+async def _check_groups(user: UserInfo, groups: Sequence[str], action: Action, check: Check, *, narrow: bool) -> None:
     if narrow and "" in groups:
         raise refusal(user, action, "impersonating the empty string group is not allowed")
     if narrow and MASTERS in groups:
         why = "impersonating the system:masters group is not allowed"
         raise refusal(user, replace(action, name=MASTERS), why)
-    if narrow and len(groups) >= _MANY and _may(user, replace(action, name="*"), check):
+    if narrow and len(groups) >= _MANY and await _may(user, replace(action, name="*"), check):
         return
     for group in groups:
-        check(user, replace(action, name=group))
+        await check(user, replace(action, name=group))
 
 
-def _check_extra(
+async def _check_extra(
     user: UserInfo, extra: Mapping[str, Sequence[str]], action: Action, check: Check, *, narrow: bool
 ) -> None:
     if narrow and (problem := _extra_problem(extra)):
         raise refusal(user, action, problem)
     many = max(len(extra), sum(map(len, extra.values()))) >= _MANY
-    if narrow and many and _may(user, replace(action, subresource="*", name="*"), check):
+    if narrow and many and await _may(user, replace(action, subresource="*", name="*"), check):
         return
     for key, values in extra.items():
         for value in values:
-            check(user, replace(action, subresource=key, name=value))
+            await check(user, replace(action, subresource=key, name=value))
 
 
 def _extra_problem(extra: Mapping[str, Sequence[str]]) -> str:
@@ -205,9 +209,9 @@ def _extra_problem(extra: Mapping[str, Sequence[str]]) -> str:
     return ""
 
 
-def _may(user: UserInfo, action: Action, check: Check) -> bool:
+async def _may(user: UserInfo, action: Action, check: Check) -> bool:
     try:
-        check(user, action)
+        await check(user, action)
     except ApiError:
         return False
     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orca.api.errors import ApiError, forbidden, quote
+from orca.api.errors import ApiError, forbidden, internal, quote
 from orca.auth import Action, UserInfo
 
 
@@ -12,6 +12,14 @@ class Refused(ApiError):
     def __init__(self, told: ApiError, why: str) -> None:
         super().__init__(told.code, told.reason, told.message, told.details)
         self.why = why
+
+
+class Undecided(ApiError):
+    """500: the authorizers neither allowed nor refused, because one of them failed."""
+
+    def __init__(self, error: str) -> None:
+        told = internal(error)
+        super().__init__(told.code, told.reason, told.message, told.details)
 
 
 def refusal(user: UserInfo, action: Action, reason: str) -> Refused:

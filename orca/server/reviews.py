@@ -31,8 +31,7 @@ from orca.api.selectors import (
 from orca.api.times import format_time
 from orca.auth import Action, Authenticator, Authorizer, UserInfo
 from orca.auth.authentication import authenticated
-from orca.auth.identity import node_of, service_account_of
-from orca.auth.rbac import Rbac
+from orca.auth.identity import service_account_of
 from orca.auth.service_accounts import ServiceAccountTokens, TokenIssuer
 from orca.server.verbs.core import Call, Core, VirtualHandler
 from orca.server.verbs.pods import bind
@@ -54,7 +53,6 @@ class Reviews:
         self._authorizer = authorizer
         self._issuer = issuer
         self._account_tokens = account_tokens
-        self._rbac = Rbac(core.store)
 
     @property
     def handlers(self) -> Mapping[str, VirtualHandler]:
@@ -88,7 +86,7 @@ class Reviews:
                 SUBJECTACCESSREVIEWS,
                 FieldError.invalid("spec.user", "", "at least one of user or group must be specified"),
             )
-        return self._reviewed(body, _subject(spec), SUBJECTACCESSREVIEWS)
+        return await self._reviewed(body, _subject(spec), SUBJECTACCESSREVIEWS)
 
     async def _local_access(self, _call: Call, body: Obj) -> Obj:
         spec = body.get("spec") or {}
@@ -107,32 +105,34 @@ class Reviews:
                     "must match metadata.namespace",
                 ),
             )
-        return self._reviewed(body, _subject(spec), LOCALSUBJECTACCESSREVIEWS)
+        return await self._reviewed(body, _subject(spec), LOCALSUBJECTACCESSREVIEWS)
 
     async def _self_access(self, call: Call, body: Obj) -> Obj:
-        return self._reviewed(body, call.user, SELFSUBJECTACCESSREVIEWS)
+        return await self._reviewed(body, call.user, SELFSUBJECTACCESSREVIEWS)
 
-    def _reviewed(self, body: Obj, user: UserInfo, resource: Resource) -> Obj:
-        decision = self._authorizer.authorize(user, _action(body.get("spec") or {}, resource))
+    async def _reviewed(self, body: Obj, user: UserInfo, resource: Resource) -> Obj:
+        decision = await self._authorizer.authorize(user, _action(body.get("spec") or {}, resource))
         status: Obj = {"allowed": decision.allowed}
         if decision.denied:
             status["denied"] = True
         if decision.reason:
             status["reason"] = decision.reason
+        if decision.error:
+            status["evaluationError"] = decision.error
         return {**body, "status": status}
 
     async def _self_rules(self, call: Call, body: Obj) -> Obj:
         space = (body.get("spec") or {}).get("namespace") or ""
         if not space:
             raise bad_request("no namespace on request")
-        rules = self._rbac.rules_for(call.user, space)
+        known = self._authorizer.rules_for(call.user, space)
         status = {
-            "resourceRules": [rule for rule in rules if "nonResourceURLs" not in rule],
-            "nonResourceRules": [rule for rule in rules if "nonResourceURLs" in rule],
-            "incomplete": False,
+            "resourceRules": [rule for rule in known.rules if "nonResourceURLs" not in rule],
+            "nonResourceRules": [rule for rule in known.rules if "nonResourceURLs" in rule],
+            "incomplete": known.incomplete,
         }
-        if node_of(call.user):
-            status |= {"incomplete": True, "evaluationError": "node authorizer does not support user rule resolution"}
+        if known.error:
+            status["evaluationError"] = known.error
         return {**body, "status": status}
 
     # -- identity
@@ -202,6 +202,7 @@ def _action(spec: Obj, resource: Resource) -> Action:
         namespace=asked.get("namespace") or "",
         fields=_fields(asked.get("fieldSelector") or {}),
         labels=_labels(asked.get("labelSelector") or {}),
+        version=asked.get("version") or "*",
     )
 
 

@@ -123,6 +123,10 @@ class Record:
         self.annotations["authorization.k8s.io/decision"] = decision
         self.annotations["authorization.k8s.io/reason"] = reason
 
+    def undecided(self) -> None:
+        """The authorizers could not say."""
+        self.annotations["authorization.k8s.io/reason"] = "internal error"
+
     def take_request(self, body: Any) -> None:
         """The decoded body, before anybody changes it."""
         if isinstance(body, dict) and "objectRef" in self._head:

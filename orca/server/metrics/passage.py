@@ -34,6 +34,8 @@ class Passage:
         decisions = CounterMetricFamily("authorization_attempts", "Decisions by result.", labels=("result",))
         decisions.add_metric(("allowed",), counts.allowed)
         decisions.add_metric(("no-opinion",), counts.refused)
+        decisions.add_metric(("denied",), counts.denied)
+        decisions.add_metric(("error",), counts.undecided)
         steps = SummaryMetricFamily(
             "apiserver_admission_step_admission_duration_seconds_summary",
             "Time admission takes.",

@@ -101,7 +101,7 @@ async def apply(
             raise conflict(resource, object_name, why)
         settle_identity(resource, obj, space, object_name)
         if call.authorize_create is not None:
-            call.authorize_create()
+            await call.authorize_create()
         ensure_meta(obj).pop("resourceVersion", None)  # says which object to change, not that there has to be one
         try:
             return Written(await create(core, call, resource, space, obj, applied=True), created=True)

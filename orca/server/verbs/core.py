@@ -40,7 +40,7 @@ class Call:
     options: WriteOptions = field(default_factory=WriteOptions)
     trusted: bool = False  # our own components: their bodies are well formed
     manager: str = ""  # owns what is written when the options name no field manager
-    authorize_create: Callable[[], object] | None = None  # for writes that may turn out to create
+    authorize_create: Callable[[], Awaitable[object]] | None = None  # for writes that may turn out to create
     audit_annotations: dict[str, str] = field(default_factory=dict)  # what admission wants in the audit log
 
     @property

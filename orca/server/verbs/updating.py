@@ -92,7 +92,7 @@ async def update(
         if version or meta(body).get("uid"):
             raise
         if call.authorize_create is not None:
-            call.authorize_create()
+            await call.authorize_create()
         return Written(await create(core, call, resource, space, body), created=True)
 
 
