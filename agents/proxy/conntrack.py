@@ -1,9 +1,10 @@
-"""Connections the kernel remembers and that lead to an endpoint that is gone.
+"""Connections the kernel remembers and that lead to an endpoint that is gone, or past all endpoints.
 
 A UDP client that keeps its source port would be sent to the dead address for ever. A TCP client connects anew, but from
-a port that was used before, half-closed with the dead pod, it would be sent there too, for minutes.
-The decision is pure (`stale`); `ConntrackTable` reads and deletes through netlink, in a thread: with the ``conntrack``
-program every deleted kind of flow costs a process and another look at the whole table.
+a port that was used before, half-closed with the dead pod, it would be sent there too, for minutes. And whoever began
+while there were no rules (somebody has flushed them) is remembered as untranslated: what he sends again follows that.
+The decisions are pure (`stale`, `missed`); `ConntrackTable` reads and deletes through netlink, in a thread: with the
+``conntrack`` program every deleted kind of flow costs a process and another look at the whole table.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 import structlog
 
 from agents.network.sockets import attribute, attributes
-from agents.proxy.model import ServicePort
+from agents.proxy.model import ServicePort, family_of
 
 log = structlog.get_logger()
 
@@ -62,29 +63,54 @@ class Flow:
         return self.destination != self.server
 
 
-def stale(flows: Iterable[Flow], ports: Iterable[ServicePort]) -> list[Flow]:
-    """Flows to a UDP service port that end at none of its endpoints, or were not translated although they could be."""
-    addresses: dict[tuple[str, int], set[str]] = {}
-    node_ports: dict[int, set[str]] = {}
-    for port in ports:
-        if port.protocol != "UDP":
-            continue
-        servers = {endpoint.ip for endpoint in (*port.cluster, *port.local)}
-        for address in (port.cluster_ip, *port.external_ips, *port.load_balancer_ips):
-            addresses[(address, port.port)] = servers
-        if port.node_port:
-            node_ports[port.node_port] = servers
+def stale(flows: Iterable[Flow], ports: Iterable[ServicePort], is_here: Callable[[str], bool]) -> list[Flow]:
+    """Flows to a UDP service port that end at none of its endpoints that serve, or were not translated although they
+    could be. ``is_here``: whether an address is one of this host's, which serve node ports.
+
+    Policies, hints and the end of a pod that still serves are for new flows (kube-proxy's rule as well).
+    """
+    known = _Frontends(ports, "UDP")
     found = []
     for flow in flows:
-        if flow.protocol != _UDP:
-            continue
-        servers_now = addresses.get((flow.destination, flow.port))
-        if servers_now is None and flow.translated:
-            # Untranslated ones to this port number may be anybody's: only what a rule has sent somewhere is ours.
-            servers_now = node_ports.get(flow.port)
-        if servers_now is not None and flow.server not in servers_now and (servers_now or flow.translated):
+        servers = known.servers(flow, is_here) if flow.protocol == _UDP else None
+        if servers is not None and flow.server not in servers and (servers or flow.translated):
             found.append(flow)
     return sorted(found)
+
+
+def missed(flows: Iterable[Flow], ports: Iterable[ServicePort], is_here: Callable[[str], bool]) -> list[Flow]:
+    """TCP connections to service ports that nobody has answered, since no rule has translated them."""
+    known = _Frontends(ports, "TCP")
+    found = []
+    for flow in flows:
+        servers = known.servers(flow, is_here) if flow.protocol == _TCP and flow.asked else None
+        if servers and flow.server not in servers and not flow.translated:
+            found.append(flow)
+    return sorted(found)
+
+
+class _Frontends:
+    """Which addresses answer for what can be asked at service ports of one protocol."""
+
+    def __init__(self, ports: Iterable[ServicePort], protocol: str) -> None:
+        self._addresses: dict[tuple[str, int], set[str]] = {}
+        self._node_ports: dict[tuple[int, int], set[str]] = {}
+        for port in ports:
+            if port.protocol != protocol:
+                continue
+            servers = {*port.serving, *(endpoint.ip for endpoint in (*port.cluster, *port.local))}
+            for address in (port.cluster_ip, *port.external_ips, *port.load_balancer_ips):
+                self._addresses[(address, port.port)] = servers
+            if port.node_port:
+                self._node_ports[(port.family, port.node_port)] = servers
+
+    def servers(self, flow: Flow, is_here: Callable[[str], bool]) -> set[str] | None:
+        """None when the flow asks for none of them."""
+        servers = self._addresses.get((flow.destination, flow.port))
+        if servers is None and (at := self._node_ports.get((family_of(flow.destination), flow.port))) is not None:
+            # Untranslated ones to this number elsewhere are anybody's.
+            servers = at if flow.translated or is_here(flow.destination) else None
+        return servers
 
 
 def dead(flows: Iterable[Flow], gone: Collection[str]) -> list[Flow]:
@@ -106,7 +132,16 @@ class ConntrackTable:
     async def sweep(self, services: Mapping[str, tuple[ServicePort, ...]]) -> int:
         """Delete the stale UDP flows of these services; returns how many."""
         ports = [port for ports in services.values() for port in ports if port.protocol == "UDP"]
-        return await self._delete(lambda flows: stale(flows, ports)) if ports else 0
+        return await self._delete(lambda flows: stale(flows, ports, _is_here)) if ports else 0
+
+    async def begin_anew(self, services: Mapping[str, tuple[ServicePort, ...]]) -> int:
+        """After a time without rules: delete what began then and was not translated; returns how many."""
+        ports = [port for ports in services.values() for port in ports]
+
+        def choose(flows: set[Flow]) -> list[Flow]:
+            return [*stale(flows, ports, _is_here), *missed(flows, ports, _is_here)]
+
+        return await self._delete(choose) if ports else 0
 
     async def bury(self, gone: Collection[str]) -> int:
         """Delete TCP flows that ended at these addresses, of pods that are no more; returns how many."""
@@ -148,6 +183,17 @@ def connections(destination: str, port: int) -> Counter[str]:
             for flow, _ in _entries(table)
             if (flow.destination, flow.port) == (destination, port) and (flow.open or flow.protocol == _UDP)
         )
+
+
+def _is_here(address: str) -> bool:
+    """Whether this host has the address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _delete(choose: Callable[[set[Flow]], list[Flow]], only: bytes = b"", twice: float = 0.0) -> int:

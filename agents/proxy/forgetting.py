@@ -1,5 +1,6 @@
 """What the kernel must forget as endpoints go: UDP flows at once, TCP flows of pods that are no more as their clients
-let go of them. `Forgetting` notes who was an endpoint; ``conntrack.py`` knows the kernel's table."""
+let go of them; and what began while there were no rules. `Forgetting` notes who was an endpoint; ``conntrack.py`` knows
+the kernel's table."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Forgetting:
         self._burial: asyncio.Task[None] | None = None
         self._graves: dict[str, list[float]] = {}
         self._buried_at = -BURIAL_PAUSE_SECONDS
-        self._udp: dict[str, tuple[ServicePort, ...]] = {}
+        self._ports: dict[str, tuple[ServicePort, ...]] = {}
+        """Of every Service, as the kernel has them."""
 
     def knows(self, ip: str) -> bool:
         """Whether ``ip`` is an endpoint of a Service, or was one in the last minutes."""
@@ -45,14 +47,17 @@ class Forgetting:
         """Forget UDP flows to endpoints that are gone; also for services that are gone as a whole."""
         touched: dict[str, tuple[ServicePort, ...]] = {}
         for service, ports in changed.items():
-            udp = tuple(port for port in ports if port.protocol == "UDP")
-            former = self._udp.pop(service, ())
-            if udp:
-                self._udp[service] = udp
-            if udp != former:
+            former = _udp(self._ports.pop(service, ()))
+            if ports:
+                self._ports[service] = ports
+            if (udp := _udp(ports)) != former:
                 touched[service] = (*(_without_endpoints(port) for port in former), *udp)
         if touched:
             await self._conntrack.sweep(touched)
+
+    async def begin_anew(self) -> None:
+        """Rules were missing for a while: forget what passed by them, so that it is translated now."""
+        await self._conntrack.begin_anew(self._ports)
 
     def mourn(self, services: Iterable[str], slices_of: Mapping[str, Mapping[str, Obj]]) -> None:
         """Note addresses that have left a service's slices altogether: of pods that are gone, not just unready."""
@@ -90,6 +95,10 @@ class Forgetting:
                 del self._graves[ip]
         # One that still serves elsewhere was only taken out of one service.
         await self._conntrack.bury({ip for ip in due if not any(ip in ips for ips in self._ips.values())})
+
+
+def _udp(ports: Iterable[ServicePort]) -> tuple[ServicePort, ...]:
+    return tuple(port for port in ports if port.protocol == "UDP")
 
 
 def _without_endpoints(port: ServicePort) -> ServicePort:

@@ -56,7 +56,9 @@ class ServicePort:
     All addresses and networks in it are of that family, in canonical form, sorted. ``cluster`` are the endpoints for
     traffic policy Cluster, as far as topology hints give them to this host, and ``local`` those for policy Local; both
     may be empty. ``anywhere`` says whether any endpoint exists at all: without one packets are rejected, with one that
-    this host may not use they are dropped. ``affinity_seconds`` 0 means no session affinity.
+    this host may not use they are dropped. ``affinity_seconds`` 0 means no session affinity. ``serving``, of UDP only,
+    are the addresses of all endpoints that serve, also while they terminate and whatever policies and hints say: flows
+    that lead there go on, as connections of TCP do.
     """
 
     service: str
@@ -74,6 +76,7 @@ class ServicePort:
     cluster: tuple[Endpoint, ...] = ()
     local: tuple[Endpoint, ...] = ()
     anywhere: bool = False
+    serving: tuple[str, ...] = ()
 
     @property
     def family(self) -> Family:
@@ -197,6 +200,7 @@ def _ports_of(service: Obj, cluster_ip: str, slices: list[Obj], node_name: str, 
             cluster=cluster,
             local=local,
             anywhere=anywhere,
+            serving=tuple(dict.fromkeys(c.endpoint.ip for c in candidates)) if protocol == "UDP" else (),
         )
 
 

@@ -282,6 +282,7 @@ class Proxy:
         self._healed_at = self._clock.monotonic()
         if healed := await self._backend.heal():
             log.warning("service rules were changed by somebody else and are put back", count=healed)
+            await self._forgetting.begin_anew()
 
     async def _clean_former_modes(self) -> None:
         if not self._former_modes_gone:
@@ -306,6 +307,9 @@ class Proxy:
                 log.debug("service rules written", seconds=round(self.last_sync_seconds, 4), count=written)
             await self._tell_health(changed)
             await self._forgetting.sweep(changed)
+            if not self._synced.is_set():
+                # Pods may have asked before the first rules of a host that has just booted.
+                await self._forgetting.begin_anew()
             self._forgetting.mourn(changed, self._slices_of)
             self._forgetting.bury()
         except BaseException:

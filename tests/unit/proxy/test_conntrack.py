@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import socket
 import struct
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.proxy.conntrack import Flow, dead, read_entry, stale, unanswered
+from agents.proxy.conntrack import Flow, dead, missed, read_entry, stale, unanswered
 from agents.proxy.model import Endpoint, ServicePort
 
 FLOWS = [Flow("10.96.0.9", 53, "10.244.2.2"), Flow("172.31.0.11", 30053, "10.244.2.2")]
 DNS = ServicePort("default/dns", "", "UDP", 53, "10.96.0.9", node_port=30053, cluster=(Endpoint("10.244.2.2", 5353),))
+HOST = "172.31.0.11"
+
+
+def is_here(address: str) -> bool:
+    return address == HOST
 
 
 def tlv(kind: int, data: bytes) -> bytes:
@@ -64,7 +70,7 @@ def test_entries_of_ipv6() -> None:
     assert found
     assert found[0] == Flow("fd00:10:96::9", 53, "fd00::2:2")
     six = ServicePort("default/dns", "", "UDP", 53, "fd00:10:96::9", cluster=(Endpoint("fd00::2:3", 5353),))
-    assert stale([found[0]], [six, DNS]) == [found[0]]
+    assert stale([found[0]], [six, DNS], is_here) == [found[0]]
 
 
 @given(st.binary(max_size=300))
@@ -73,22 +79,60 @@ def test_garbage_is_no_entry(data: bytes) -> None:
 
 
 def test_flows_to_living_endpoints_stay() -> None:
-    assert stale(FLOWS, [DNS]) == []
+    assert stale(FLOWS, [DNS], is_here) == []
 
 
 def test_flows_to_gone_endpoints_go() -> None:
     moved = ServicePort(
         "default/dns", "", "UDP", 53, "10.96.0.9", node_port=30053, cluster=(Endpoint("10.244.1.7", 1),)
     )
-    assert len(stale(FLOWS, [moved])) == 2
+    assert len(stale(FLOWS, [moved], is_here)) == 2
     none = ServicePort("default/dns", "", "UDP", 53, "10.96.0.9", node_port=30053)
-    assert len(stale(FLOWS, [none])) == 2
+    assert len(stale(FLOWS, [none], is_here)) == 2
 
 
 def test_untranslated_flow_to_a_service_that_has_endpoints_now() -> None:
     early = Flow("10.96.0.9", 53, "10.96.0.9")
-    assert stale([early], [DNS]) == [early]
-    assert stale([early], [ServicePort("default/dns", "", "UDP", 53, "10.96.0.9")]) == []
+    assert stale([early], [DNS], is_here) == [early]
+    assert stale([early], [ServicePort("default/dns", "", "UDP", 53, "10.96.0.9")], is_here) == []
+
+
+def test_flows_go_on_as_long_as_their_endpoint_serves() -> None:
+    """Whatever takes it out of the rules of this host: its end, a hint, a policy."""
+    ending = replace(DNS, cluster=(Endpoint("10.244.1.7", 5353),), serving=("10.244.1.7", "10.244.2.2"))
+    assert stale(FLOWS, [ending], is_here) == []
+    assert stale(FLOWS, [replace(ending, serving=("10.244.1.7",))], is_here) == sorted(FLOWS)
+
+
+def test_what_asked_a_node_port_before_it_was_one() -> None:
+    early, elsewhere = Flow(HOST, 30053, HOST), Flow("192.0.2.1", 30053, "192.0.2.1")
+    assert stale([early, elsewhere], [DNS], is_here) == [early]
+
+
+def test_node_ports_of_both_families_are_two() -> None:
+    six = replace(DNS, cluster_ip="fd00:10:96::9", cluster=(Endpoint("fd00::2:2", 5353),))
+    flows = [*FLOWS, Flow("fd00::b", 30053, "fd00::2:2")]
+    assert stale(flows, [DNS, six], is_here) == []
+    assert stale(flows, [six, DNS], is_here) == []
+
+
+def test_connections_that_no_rule_has_seen_begin_anew() -> None:
+    def tcp(destination: str, server: str = "", port: int = 80, **more: bool) -> Flow:
+        return Flow(destination, port, server or destination, 6, **more)
+
+    web = ServicePort("default/web", "", "TCP", 80, "10.96.0.9", node_port=30080, cluster=(Endpoint("10.244.2.2", 80),))
+    passed = [tcp("10.96.0.9", asked=True), tcp(HOST, port=30080, asked=True)]
+    others = [
+        tcp("10.96.0.9"),
+        tcp("10.96.0.9", open=True),
+        tcp("10.96.0.9", "10.244.2.2", asked=True),
+        tcp("10.96.0.9", port=81, asked=True),
+        tcp("192.0.2.1", port=30080, asked=True),
+        Flow("10.96.0.9", 80, "10.96.0.9"),
+    ]
+    assert missed([*passed, *others], [web, DNS], is_here) == sorted(passed)
+    own = replace(web, external_ips=(HOST,), cluster=(Endpoint(HOST, 8080),))
+    assert missed([tcp(HOST, asked=True)], [own], is_here) == [], "the host itself is the endpoint"
 
 
 def test_flows_of_others_stay() -> None:
@@ -97,13 +141,13 @@ def test_flows_of_others_stay() -> None:
         Flow("10.96.0.9", 54, "10.244.9.9"),
         Flow("10.96.0.10", 53, "10.96.0.10"),
     ]
-    assert stale(others, [DNS]) == []
+    assert stale(others, [DNS], is_here) == []
 
 
 def test_udp_rules_do_not_touch_tcp() -> None:
     web = ServicePort("default/web", "", "TCP", 53, "10.96.0.9")
-    assert stale(FLOWS, [web]) == []
-    assert stale([Flow("10.96.0.9", 53, "10.244.9.9", 6)], [DNS]) == []
+    assert stale(FLOWS, [web], is_here) == []
+    assert stale([Flow("10.96.0.9", 53, "10.244.9.9", 6)], [DNS], is_here) == []
 
 
 def test_only_unused_translated_tcp_flows_to_gone_pods_are_dead() -> None:

@@ -211,6 +211,17 @@ def test_policy_local_falls_back_to_a_local_terminating_endpoint() -> None:
     assert port.internal == (B,)
 
 
+def test_udp_flows_stay_with_whoever_serves() -> None:
+    leaving = endpoint("10.244.1.3", ready=False, serving=True, terminating=True)
+    broken = endpoint("10.244.1.4", ready=False, serving=False)
+    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}]
+    slices = endpoint_slice(NEAR, leaving, broken, FAR, ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}])
+    port = model(service(ports=ports, internalTrafficPolicy="Local"), slices)
+    assert [each.ip for each in port.internal] == ["10.244.1.2"]
+    assert sorted(port.serving) == ["10.244.1.2", "10.244.1.3", "10.244.2.2"]
+    assert model(service(), endpoint_slice(NEAR)).serving == (), "TCP needs none of it"
+
+
 def test_internal_policy_local_without_local_endpoint() -> None:
     port = model(service(internalTrafficPolicy="Local"), endpoint_slice(FAR))
     assert port.internal == ()

@@ -11,6 +11,7 @@ import pytest
 
 from agents.proxy import runner
 from agents.proxy.backend import BackendError, HostView
+from agents.proxy.conntrack import ConntrackTable
 from agents.proxy.model import ServicePort
 from orca.api.builtin import ENDPOINTSLICES, NODES, SERVICES
 from orca.client.fake import FakeClient
@@ -27,6 +28,7 @@ class Backend:
         self.hosts: list[HostView] = []
         self.healed = 0
         self.failures = 0
+        self.harm = 0
         self.wake: Callable[[], None] = lambda: None
         self.services = 0
 
@@ -39,7 +41,8 @@ class Backend:
 
     async def heal(self) -> int:
         self.healed += 1
-        return 0
+        found, self.harm = self.harm, 0
+        return found
 
     def listen(self, wake: Callable[[], None]) -> None:
         self.wake = wake
@@ -167,3 +170,23 @@ async def test_a_change_survives_a_fault_that_nobody_thought_of(monkeypatch: pyt
         told = len(here.backend.told)
         await here.proxy._sync()
         assert "default/web" in here.backend.told[told]
+
+
+async def test_what_passed_while_rules_were_missing_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[set[str]] = []
+
+    async def begin_anew(_: object, services: Mapping[str, tuple[ServicePort, ...]]) -> int:
+        begun.append(set(services))
+        return 0
+
+    monkeypatch.setattr(ConntrackTable, "begin_anew", begin_anew)
+    monkeypatch.setattr(runner, "HEAL_PAUSE_SECONDS", 0)
+    async with running(monkeypatch, service(), HINTED, node("a")) as host:
+        assert begun == [{"default/web"}], "pods may have asked before an agent that starts"
+        healed = host.backend.healed
+        host.backend.wake()
+        await eventually(lambda: host.backend.healed > healed)
+        assert len(begun) == 1, "nobody has taken anything"
+        host.backend.harm = 3
+        host.backend.wake()
+        await eventually(lambda: begun == [{"default/web"}] * 2)
