@@ -121,9 +121,9 @@ async def test_rights_come_and_go(server: ApiServer, client: Client) -> None:
     subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}]
     for _ in range(2):
         await write(client, builtin.ROLEBINDINGS, "readers", roleRef=reference, subjects=subjects)
-        assert server.authorizer.authorize(bob, wish).allowed
+        assert (await server.authorizer.authorize(bob, wish)).allowed
         await client.delete(builtin.ROLEBINDINGS, "readers", SPACE)
-        assert not server.authorizer.authorize(bob, wish).allowed
+        assert not (await server.authorizer.authorize(bob, wish)).allowed
 
 
 async def test_policies_and_webhooks(client: Client) -> None:

@@ -7,6 +7,7 @@ from orca.api.builtin import BUILTIN, CUSTOMRESOURCEDEFINITIONS, VALIDATINGADMIS
 from orca.api.cel.typechecking import Kinds, kinds_to_check, warnings
 from orca.api.objects import Obj
 from orca.controllers.admissionpolicies import ValidatingAdmissionPolicyStatusController
+from tests.support.patience import PATIENCE
 from tests.unit.controllers.support import Cluster, running_one
 
 _KINDS = Kinds(BUILTIN)
@@ -58,7 +59,7 @@ def test_wildcards_are_not_checked_and_ten_kinds_at_most() -> None:
 
 async def checked(cluster: Cluster, generation: int) -> Obj:
     """The status, once it is about a generation. Checks run in a real thread, of which virtual time knows nothing."""
-    async with asyncio.timeout(20), cluster.api.watch(VALIDATINGADMISSIONPOLICIES) as events:
+    async with asyncio.timeout(PATIENCE), cluster.api.watch(VALIDATINGADMISSIONPOLICIES) as events:
         async for event in events:
             status: Obj = event.obj.get("status") or {}
             if status.get("observedGeneration") == generation:

@@ -14,6 +14,7 @@ from agents.network.cni.configs import ConfigError, NetworkConfig, first_network
 from agents.network.cni.flannel import FlannelError, delegate, read_subnet
 from agents.network.cni.plugins import PluginError, Plugins
 from agents.network.cni.records import Record, Records
+from tests.support.patience import PATIENCE
 
 LIST = {"name": "n", "cniVersion": "1.0.0", "plugins": [{"type": "a"}, {"type": "b", "capabilities": {"x": True}}]}
 
@@ -158,8 +159,9 @@ def program(path: Path, text: str) -> None:
 )
 async def test_plugins_that_fail(tmp_path: Path, text: str, why: str) -> None:
     program(tmp_path / "p", text)
+    seconds = 0.2 if "no answer" in why else PATIENCE
     with pytest.raises(PluginError, match=why) as failure:
-        await Plugins([tmp_path], seconds=0.2).run("ADD", {"type": "p", "name": "net"}, {})
+        await Plugins([tmp_path], seconds=seconds).run("ADD", {"type": "p", "name": "net"}, {})
     assert 'plugin type="p" name="net" failed' in str(failure.value)
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from agents.proxy.status import ProxyStatus
 from orca.client.clock import SystemClock
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 
@@ -29,7 +30,7 @@ async def test_mode_metrics_and_health() -> None:
                         return answer.status, await answer.text()
                 await asyncio.sleep(0)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert await ask("/proxyMode") == (200, "nftables")
             assert (await ask("/metrics"))[1].startswith("kubeproxy_")
             assert await ask("/healthz") == (200, "ok")
