@@ -28,7 +28,7 @@ from agents.policy.shortcut import Shortcut
 from orca.api.builtin import NETWORKPOLICIES
 from orca.api.objects import Obj, key
 from orca.client.base import Client
-from orca.client.clock import Clock, SystemClock
+from orca.client.clock import Clock, SystemClock, rest
 from orca.client.informer import Informer
 
 log = structlog.get_logger()
@@ -37,6 +37,8 @@ COALESCE_SECONDS = 0.005
 SPACING_SECONDS = 0.05
 """Between two changes that nobody waits for: a rollout's many are written together."""
 HEAL_SECONDS = 3.0
+HEAL_PAUSE_SECONDS = 1.0
+"""At least so long between two looks at what somebody else has changed, however fast the kernel tells of it."""
 FIRST_RETRY, LAST_RETRY = 0.5, 15.0
 KNOWING_SECONDS = 5.0
 """How long a pod waits for the API to tell of policies and peers before it starts without."""
@@ -89,12 +91,16 @@ class NetworkPolicies:
         self._certain = False
         """Whether `_written` is so: not at first, and not after the kernel refused something."""
         self._changed = asyncio.Event()
+        self._stir = asyncio.Event()
+        """Something has changed, or somebody has touched the table."""
         self._knowing = asyncio.Event()
         """Policies and this host's pods are known, and whether the kernel can do it."""
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
         self._told: set[str] = set()
-        self._next_look = 0.0
+        self._looked = float("-inf")
+        self._touched = False
+        """Whether the kernel has told of a change of the table since it was looked at."""
         self.problem = ""
         """Why policies are not enforced on this host; "" when they are."""
         self.last_sync_seconds = 0.0
@@ -192,6 +198,11 @@ class NetworkPolicies:
 
     def _touch(self) -> None:
         self._changed.set()
+        self._stir.set()
+
+    def _table_touched(self) -> None:
+        self._touched = True
+        self._stir.set()
 
     async def run(self) -> None:
         """Until cancelled; the table stays when it ends."""
@@ -201,6 +212,7 @@ class NetworkPolicies:
                 group.create_task(self._keep())
         finally:
             self._cluster.close()
+            self._kernel.close()
 
     async def _keep(self) -> None:
         await self._informer.synced()
@@ -227,20 +239,19 @@ class NetworkPolicies:
                 retry = min(retry * 2, LAST_RETRY)
 
     async def _wait(self) -> None:
-        """Until something changed; looks from time to time whether the table still is as it was written."""
+        """Until something changed; looks whether the table still is as it was written, from time to time and when the
+        kernel tells that it may not be."""
         await self._clock.sleep(SPACING_SECONDS)
-        while True:
+        while not self._changed.is_set():
+            due = self._looked + (HEAL_PAUSE_SECONDS if self._touched else HEAL_SECONDS)
             now = self._clock.monotonic()
-            if now >= self._next_look:
-                self._next_look = now + HEAL_SECONDS
+            if now < due:
+                await rest(self._clock, due - now, self._stir)
+                self._stir.clear()
+            else:
+                self._looked, self._touched = now, False
                 self._cluster.tidy()
                 await self._heal()
-            try:
-                async with asyncio.timeout(HEAL_SECONDS):
-                    await self._changed.wait()
-                break
-            except TimeoutError:
-                pass
         await self._clock.sleep(COALESCE_SECONDS)
 
     async def _heal(self) -> None:
@@ -252,7 +263,7 @@ class NetworkPolicies:
             if harm:
                 log.warning("network policy rules were changed by somebody else and are put back", what=harm)
                 self._certain = False
-                self._changed.set()
+                self._touch()
 
     # --- into the kernel ---------------------------------------------------------------------------------------------
 
@@ -278,7 +289,7 @@ class NetworkPolicies:
                 await self._write(new)
             except BaseException:
                 self._certain = False
-                self._changed.set()
+                self._touch()
                 raise
             self._written, self._certain = new, True
             self.last_sync_seconds = self._clock.monotonic() - began
@@ -301,8 +312,10 @@ class NetworkPolicies:
         if not commands:
             return
         if new is None:
+            self._kernel.close()
             await self._shortcut.leave(anew=not self._certain)
         else:
+            self._kernel.listen(self._table_touched)
             await self._shortcut.close(anew=not self._certain)
         await self._kernel.apply(commands)
         if new is not None:

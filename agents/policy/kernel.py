@@ -10,10 +10,16 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+import structlog
+
 from agents.network.generation import RuleGeneration
 from agents.network.iptables import OwnCommits
+from agents.network.nftables import Changes
 from agents.policy.render import BRIDGE_TABLE, TABLE, removal
 
+log = structlog.get_logger()
+
+_NAME = TABLE.split()[1]
 _PROBE = "add table inet orca-policy-probe\ndelete table inet orca-policy-probe\n"
 
 
@@ -39,6 +45,13 @@ class Kernel(Protocol):
     def changes(self) -> int | None:
         """A number that is another one after every change of any table; None where the kernel does not tell."""
 
+    def listen(self, wake: Callable[[], None]) -> None:
+        """From now on have ``wake`` called, in the event loop, whenever somebody may have changed the table. Harmless
+        when called again."""
+
+    def close(self) -> None:
+        """Listen no more."""
+
 
 class Nft:
     """The program ``nft`` of this host. ``own_commits`` tells others in this process what was committed, who would take
@@ -50,6 +63,7 @@ class Nft:
         self._own_commits = own_commits
         self._lock = asyncio.Lock()
         self._generation = RuleGeneration()
+        self._heard: Changes | None = None
         self._problem: str | None = None if self._program else "nft is not installed: apt-get install nftables"
 
     def __repr__(self) -> str:
@@ -69,10 +83,13 @@ class Nft:
         async with self._lock:
             if self._own_commits is None:
                 await self._run("-f", "-", text=commands)
-                return
-            async with self._own_commits() as own:
-                own.count = 1
-                await self._run("-f", "-", text=commands)
+            else:
+                async with self._own_commits() as own:
+                    own.count = 1
+                    await self._run("-f", "-", text=commands)
+            if self._heard is not None:
+                # What the kernel tells of this was told before the program ended.
+                self._heard.touched(_NAME)
 
     async def shape(self) -> str:
         return await self._table("-s", "-t")
@@ -82,6 +99,30 @@ class Nft:
 
     def changes(self) -> int | None:
         return self._generation.read()
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        if self._heard is not None:
+            return
+
+        def look() -> None:
+            # All of it is read here: what stayed would call us again at once.
+            if heard.touched(_NAME):
+                wake()
+
+        try:
+            heard = Changes()
+        except OSError as error:
+            log.warning("changes of policies' rules by others are not heard of at once", error=str(error))
+            return
+        self._heard = heard
+        asyncio.get_running_loop().add_reader(heard.fileno(), look)
+
+    def close(self) -> None:
+        if self._heard is not None:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().remove_reader(self._heard.fileno())
+            self._heard.close()
+            self._heard = None
 
     async def _table(self, *options: str) -> str:
         try:

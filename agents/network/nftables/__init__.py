@@ -6,9 +6,9 @@ that commits a batch, reads tables back, and hears of changes by others. A commi
 that it takes as long as what it changes and not as long as what is there.
 """
 
-from agents.network.nftables.kernel import Kernel, NftablesError
+from agents.network.nftables.kernel import Changes, Kernel, NftablesError
 from agents.network.nftables.sets import Element, SetType
 from agents.network.nftables.statements import Statement
 from agents.network.nftables.wire import BaseChain, Batch
 
-__all__ = ["BaseChain", "Batch", "Element", "Kernel", "NftablesError", "SetType", "Statement"]
+__all__ = ["BaseChain", "Batch", "Changes", "Element", "Kernel", "NftablesError", "SetType", "Statement"]

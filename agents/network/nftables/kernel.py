@@ -18,7 +18,7 @@ _NOBODY_INTERRUPTED = 0x10
 """NLM_F_DUMP_INTR: something changed while it was read."""
 _SOL_NETLINK, _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK = 270, 1, 10, 11
 _GROUP = 7
-_SEND_BUFFER_FORCE = 32
+_SEND_BUFFER_FORCE, _RECEIVE_BUFFER_FORCE = 32, 33
 _ATTACH_FILTER = 26
 
 
@@ -36,7 +36,7 @@ class Kernel:
         self._sequence = 1
         self.commits = 0
         """How many batches were committed; the kernel counts the same way (``generation.py``)."""
-        self._events: socket.socket | None = None
+        self._events: Changes | None = None
         try:
             self._socket = _open()
         except OSError as error:
@@ -85,29 +85,12 @@ class Kernel:
     def listen(self) -> int:
         """Hear of changes that other processes make from now on; the file descriptor is readable when there are."""
         if self._events is None:
-            self._events = _open()
-            self._events.setblocking(False)
-            with contextlib.suppress(OSError):
-                self._events.setsockopt(socket.SOL_SOCKET, 33, 1 << 20)
-            _drop_own(self._events, self._socket.getsockname()[0])
-            self._events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP)
+            self._events = Changes(but_by=self._socket.getsockname()[0])
         return self._events.fileno()
 
     def others_touched(self, table: str) -> bool:
         """Whether somebody else may have changed a table of this name since the last call."""
-        name = table.encode() + b"\0"
-        touched = False
-        while self._events is not None:
-            try:
-                data = self._events.recv(1 << 16)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                data = name  # More than was kept for us: it may have been in what is lost.
-            touched = touched or name in data
-        return touched
+        return self._events is not None and self._events.touched(table)
 
     # --- the socket --------------------------------------------------------------------------------------------------
 
@@ -186,6 +169,42 @@ class Kernel:
                         return []
                     raise NftablesError(code, f"nf_tables cannot be read: {os.strerror(code)}")
                 found.append(attributes(data[4:]))
+
+
+class Changes:
+    """Hears of every change of nf_tables from now on, except those made through the socket of the number ``but_by``.
+    Raises OSError."""
+
+    def __init__(self, *, but_by: int = 0) -> None:
+        self._socket = _open()
+        self._socket.setblocking(False)
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, 1 << 20)
+        if but_by:
+            _drop_own(self._socket, but_by)
+        self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP)
+
+    def fileno(self) -> int:
+        """Readable when there are any."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def touched(self, table: str) -> bool:
+        """Whether a table of this name may have changed since the last call."""
+        name = table.encode() + b"\0"
+        touched = False
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return touched
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                data = name  # More than was kept for us: it may have been in what is lost.
+            touched = touched or name in data
 
 
 def _open() -> socket.socket:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import patch
@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from agents.policy.cluster import LINGER_SECONDS
-from agents.policy.keeper import HEAL_SECONDS, KNOWING_SECONDS, NetworkPolicies, PolicyError
+from agents.policy.keeper import HEAL_PAUSE_SECONDS, HEAL_SECONDS, KNOWING_SECONDS, NetworkPolicies, PolicyError
 from agents.policy.kernel import KernelError
 from orca.api.builtin import NAMESPACES, NETWORKPOLICIES, PODS
 from orca.api.objects import uid
@@ -25,6 +25,10 @@ Obj = dict[str, Any]
 NODE = {"kind": "Node", "name": "here"}
 
 
+def _nobody() -> None:
+    """Is listening."""
+
+
 class Remembers:
     """A kernel: the tiny nft, with faults."""
 
@@ -34,6 +38,7 @@ class Remembers:
         self.fails = ""
         self.cannot = ""
         self.generation = 0
+        self.wake: Callable[[], None] = _nobody
 
     async def problem(self) -> str:
         return self.cannot
@@ -57,6 +62,12 @@ class Remembers:
 
     def changes(self) -> int | None:
         return self.generation
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+
+    def close(self) -> None:
+        self.wake = _nobody
 
 
 class Told:
@@ -286,12 +297,33 @@ async def test_put_back_when_somebody_takes_it_away(scene: Scene) -> None:
         scene.kernel.table.chains.clear()
         scene.kernel.generation += 1
         assert scene.passes("10.0.0.2", "10.0.0.1")
-        # The wait for changes is in real time; what follows one looks, too.
         await scene.clock.advance(HEAL_SECONDS)
-        scene.put("y", "b", "10.0.0.7", here=True)
-        await scene.settle()
         await scene.settle()
         assert not scene.passes("10.0.0.2", "10.0.0.1")
+
+
+async def test_put_back_at_once_when_the_kernel_tells(scene: Scene) -> None:
+    scene.put("x", "a", "10.0.0.1", here=True)
+    stored = scene.client.seed(NETWORKPOLICIES, policy("x", "p", ingress=[]))
+    async with scene.running():
+        await scene.clock.advance(HEAL_SECONDS)
+        await scene.clock.advance(HEAL_PAUSE_SECONDS)
+        scene.kernel.table.chains.clear()
+        scene.kernel.generation += 1
+        scene.kernel.wake()
+        await scene.clock.advance(0.2)
+        assert not scene.passes("10.0.0.2", "10.0.0.1")
+        # Who does it again and again gets an answer every second.
+        scene.kernel.table.chains.clear()
+        scene.kernel.generation += 1
+        scene.kernel.wake()
+        await scene.clock.advance(HEAL_PAUSE_SECONDS / 2)
+        assert scene.passes("10.0.0.2", "10.0.0.1")
+        await scene.clock.advance(HEAL_PAUSE_SECONDS)
+        assert not scene.passes("10.0.0.2", "10.0.0.1")
+        await scene.client.delete(NETWORKPOLICIES, stored["metadata"]["name"], "x")
+        await scene.settle()
+        assert scene.kernel.wake is _nobody, "without policies nobody listens"
 
 
 async def test_a_host_that_cannot_says_so(scene: Scene) -> None:
