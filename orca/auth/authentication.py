@@ -1,10 +1,11 @@
 """Who is it: a verified client certificate first, then a bearer token, else nobody in particular.
 
-Token methods are small objects with ``identify(token) -> UserInfo | None``; None means "not one of mine".
+Token methods are small objects with ``identify(token) -> UserInfo | None``; None means "not one of mine". They decide
+at once. Tokens that none of them knows are for remote methods, which may have to be waited for.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from orca.api.errors import unauthorized
 from orca.auth.identity import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, Credentials, UserInfo
+from orca.auth.verdicts import Verdict
 from orca.client.clock import Clock, SystemClock
 
 _REMEMBERED = 4096
@@ -28,19 +30,38 @@ class TokenMethod(Protocol):
         """The token's user, without ``system:authenticated``. None when it is not valid here."""
 
 
+class RemoteMethod(Protocol):
+    """Tokens that others know."""
+
+    def known(self, token: str) -> Verdict | None:
+        """What they said of a token for this server a moment ago."""
+
+    async def review(self, token: str, audiences: Sequence[str] = (), /) -> Verdict:
+        """Who has a token that is meant for one of ``audiences``; for this server, if there are none."""
+
+
 class Authenticator:
-    """All methods together."""
+    """All methods together. Where ``anonymous_paths`` are given, only these can be asked for without credentials."""
 
     def __init__(
-        self, tokens: Sequence[TokenMethod] = (), *, anonymous: bool = True, clock: Clock | None = None
+        self,
+        tokens: Sequence[TokenMethod] = (),
+        *,
+        anonymous: bool = True,
+        anonymous_paths: Collection[str] = (),
+        remote: RemoteMethod | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._tokens = tuple(tokens)
         self._anonymous = anonymous
+        self._anonymous_paths = frozenset(anonymous_paths)
+        self.remote = remote
         self._clock = clock or SystemClock()
         self._certificates: dict[bytes, tuple[UserInfo, datetime]] = {}
 
-    def authenticate(self, credentials: Credentials) -> UserInfo:
-        """Raises ApiError 401 for credentials nobody vouches for, and for none where anonymous access is off."""
+    def authenticate(self, credentials: Credentials, path: str = "") -> UserInfo:
+        """From what is known here. Raises ApiError 401 for credentials nobody vouches for, and for none where anonymous
+        access is off, or not for this ``path``. ``remote`` may still know a bearer token that is refused."""
         if credentials.peer_cert_der:
             user = self._by_certificate(credentials.peer_cert_der)
             if user is not None:
@@ -52,15 +73,18 @@ class Authenticator:
             return user
         if credentials.peer_cert_der or not self._anonymous:
             raise unauthorized()
+        if self._anonymous_paths and path not in self._anonymous_paths:
+            raise unauthorized()
         return _NOBODY
 
     def by_token(self, token: str) -> UserInfo | None:
-        """The user behind a bearer token, None when no method knows it."""
+        """The user behind a bearer token, None when no method knows it, and none remembers what others said of it."""
         for method in self._tokens:
             user = method.identify(token)
             if user is not None:
                 return authenticated(user)
-        return None
+        verdict = self.remote.known(token) if self.remote is not None else None
+        return None if verdict is None or verdict.user is None else authenticated(verdict.user)
 
     def _by_certificate(self, der: bytes) -> UserInfo | None:
         found = self._certificates.get(der)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import structlog
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
@@ -21,12 +22,15 @@ from orca.api.selectors import (
     parse_label_selector,
 )
 from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
+from orca.auth.authentication import authenticated
 from orca.auth.front_proxy import FrontProxy
 from orca.auth.identity import UNAUTHENTICATED
 from orca.server.connection import connection_of
 from orca.server.impersonation import Acting, impersonated, wanted_user
 from orca.server.paths import Target
 from orca.server.refusals import Undecided, refusal
+
+log = structlog.get_logger()
 
 # Probes must work before anybody has a credential, as upstream's --authorization-always-allow-paths.
 ALWAYS_ALLOWED = frozenset({"/healthz", "/livez", "/readyz"})
@@ -75,6 +79,8 @@ def verb_of(method: str, target: Target, *, watching: bool) -> str:
 
 
 _ANONYMOUS = (UNAUTHENTICATED,)
+RECOGNISED = "orca.recognised"
+"""Where a request keeps who sent it, once others may have been asked."""
 _MODES = 10_000
 
 
@@ -114,7 +120,7 @@ class Gate:
         """
         counts = self.counts
         try:
-            user = self.original(request)
+            user = self.original(request) if self._authenticator.remote is None else await self._recognised(request)
         except ApiError:
             counts.unknown += 1
             raise
@@ -143,7 +149,7 @@ class Gate:
         if _acts_as_another(headers):
             return None
         try:
-            user = self._identified(headers, peer_der)
+            user = self._identified(headers, peer_der, target.path)
         except ApiError:
             return None
         decision = self._authorizer.at_once(user, _action(verb, target, target.name, ALL_FIELDS))
@@ -165,13 +171,35 @@ class Gate:
 
     def original(self, request: web.BaseRequest) -> UserInfo:
         """Who sent it, whoever they act as. Raises ApiError 401."""
-        return self._identified(request.headers, connection_of(request).peer_der)
+        recognised: UserInfo | None = request.get(RECOGNISED)
+        if recognised is not None:
+            return recognised
+        return self._identified(request.headers, connection_of(request).peer_der, request.path)
 
-    def _identified(self, headers: CIMultiDictProxy[str], peer_der: bytes | None) -> UserInfo:
+    async def _recognised(self, request: web.BaseRequest) -> UserInfo:
+        """:meth:`original`, after asking those elsewhere about a bearer token that nobody knows here."""
+        try:
+            user = self.original(request)
+        except ApiError:
+            bearer = credentials_of(request.headers, None).bearer
+            remote = self._authenticator.remote
+            if bearer is None or remote is None:
+                raise
+            verdict = await remote.review(bearer)
+            if verdict.user is None:
+                if verdict.error:
+                    log.warning("unable to authenticate the request", error=verdict.error)
+                raise
+            user = authenticated(verdict.user)
+        # What they said may be forgotten before this request ends.
+        request[RECOGNISED] = user
+        return user
+
+    def _identified(self, headers: CIMultiDictProxy[str], peer_der: bytes | None, path: str) -> UserInfo:
         credentials = credentials_of(headers, peer_der)
         shown = credentials.peer_cert_der
         if self._front_proxy is None or shown is None or not self._front_proxy.issued(shown):
-            return self._authenticator.authenticate(credentials)
+            return self._authenticator.authenticate(credentials, path)
         user = self._front_proxy.user(shown, headers)
         if user is not None:
             return user

@@ -33,6 +33,7 @@ from orca.auth import Action, Authenticator, Authorizer, UserInfo
 from orca.auth.authentication import authenticated
 from orca.auth.identity import service_account_of
 from orca.auth.service_accounts import ServiceAccountTokens, TokenIssuer
+from orca.auth.verdicts import Verdict
 from orca.server.verbs.core import Call, Core, VirtualHandler
 from orca.server.verbs.pods import bind
 
@@ -147,9 +148,9 @@ class Reviews:
         if not token:
             raise bad_request("token is required for TokenReview in authentication")
         wanted = [audience for audience in spec.get("audiences") or () if audience]
-        return {**body, "status": self._review(token, wanted)}
+        return {**body, "status": await self._review(token, wanted)}
 
-    def _review(self, token: str, wanted: list[str]) -> Obj:
+    async def _review(self, token: str, wanted: list[str]) -> Obj:
         if wanted:
             found = self._account_tokens.review(token, wanted)
             if found is not None:
@@ -158,13 +159,25 @@ class Reviews:
             # Tokens that name no audience are meant for this server.
             ours = [audience for audience in wanted if audience in self._issuer.keys.audiences]
             other = self._authenticator.by_token(token) if ours else None
-            if other is None or service_account_of(other.name) is not None:
-                return {"user": {}, "error": "[invalid bearer token, token audiences do not match]"}
-            return {"authenticated": True, "user": other.to_api(), "audiences": ours}
+            if other is not None and service_account_of(other.name) is None:
+                return {"authenticated": True, "user": other.to_api(), "audiences": ours}
+            return await self._elsewhere(token, wanted, "[invalid bearer token, token audiences do not match]")
         known = self._authenticator.by_token(token)
         if known is None:
-            return {"user": {}, "error": "invalid bearer token"}
+            return await self._elsewhere(token, wanted, "invalid bearer token")
         return {"authenticated": True, "user": known.to_api(), "audiences": list(self._issuer.keys.audiences)}
+
+    async def _elsewhere(self, token: str, wanted: list[str], otherwise: str) -> Obj:
+        """What others say of a token that is not known here."""
+        remote = self._authenticator.remote
+        verdict = await remote.review(token, wanted) if remote is not None else Verdict(None)
+        if verdict.user is None:
+            return {"user": {}, "error": verdict.error or otherwise}
+        return {
+            "authenticated": True,
+            "user": authenticated(verdict.user).to_api(),
+            "audiences": list(verdict.audiences),
+        }
 
     async def _token_request(self, call: Call, body: Obj) -> Obj:
         account = await self._core.read(SERVICEACCOUNTS, namespace(body), name(body))
