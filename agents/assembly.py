@@ -21,6 +21,7 @@ from agents.images.catalogue import Catalogue
 from agents.images.keeping import ImageKeeping
 from agents.networking import Networking
 from agents.node import facts
+from agents.node.addresses import OwnAddresses
 from agents.node.join import JoinError, join
 from agents.node.keyring import CLIENT, Keyring
 from agents.node.lease import LeaseHeart
@@ -157,10 +158,10 @@ class Agent:
         """Make every part and start it."""
         options, clock, parts = self._options, self._clock, self._parts
         configuration = options.configuration
-        address = options.node_ip or facts.default_address(self._server() or "127.0.0.1") or "127.0.0.1"
+        own = OwnAddresses(options.node_ip, self._server)
         node_options = NodeOptions(
             name=options.node_name,
-            addresses=tuple(address.split(",")),
+            addresses=own.current,
             version=version(),
             port=configuration.port,
             max_pods=configuration.max_pods,
@@ -258,6 +259,7 @@ class Agent:
             problems=(self._network_problem, shutdown.problem),
             pressure=lambda: pressure.eviction.conditions,
             tell=tell_of_node,
+            addresses=own,
             update_seconds=configuration.node_status_update_frequency,
             report_seconds=configuration.node_status_report_frequency,
         )
@@ -280,12 +282,12 @@ class Agent:
 
         # Volumes and pods.
         nodes, services = networking.nodes, networking.services
-        place = Place(options.node_name, node_options.addresses, (), allocatable(node_options, host_facts))
+        amounts = allocatable(node_options, host_facts)
         volumes = VolumeManager(
             api,
             root=options.root,
             clock=clock,
-            place=lambda pod: place,
+            place=lambda pod: Place(options.node_name, own.current, (), amounts),
             node=lambda: nodes.get(options.node_name),
         )
         parts.add("volumes", volumes.run)
@@ -306,7 +308,7 @@ class Agent:
                 recorder=recorder,
                 config=PodsConfig(
                     node_name=options.node_name,
-                    host_ips=node_options.addresses,
+                    host_ips=own.current,
                     root=options.root,
                     pause_image=options.pause_image,
                     cgroup_parent=options.cgroup_parent,
@@ -360,7 +362,7 @@ class Agent:
             self._keyring,
             clock=clock,
             version=version(),
-            names=(options.node_name, *node_options.addresses),
+            names=(options.node_name, *own.current),
             pages={
                 **pressure.pages(host_facts, lambda: reporter.engine),
                 **networking.pages(),
@@ -377,6 +379,8 @@ class Agent:
         )
         for what, part in serving.parts().items():
             parts.add(what, part)
+        own.on_change(lambda addresses: serving.rename((options.node_name, *addresses)))
+        own.on_change(lambda addresses: pods.manager.host_is_at(addresses) if pods.manager else None)
 
     def _network_problem(self) -> str | None:
         return self._networking.problem() if self._networking is not None else None

@@ -95,6 +95,10 @@ class Serving:
     def __repr__(self) -> str:
         return f"<Serving {self._server!r}>"
 
+    def rename(self, names: tuple[str, ...]) -> None:
+        """The serving certificate has to be good for these from now on."""
+        self._rotation.rename(names)
+
     def parts(self) -> dict[str, Callable[[], Awaitable[object]]]:
         """Name -> part, by what the configuration asks for."""
         configuration = self._configuration

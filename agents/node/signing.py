@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -16,7 +17,7 @@ from orca.api.builtin import CERTIFICATESIGNINGREQUESTS
 from orca.api.errors import ApiError, is_already_exists, is_not_found
 from orca.api.objects import Obj
 from orca.client.base import Client
-from orca.client.clock import Clock
+from orca.client.clock import Clock, rest
 
 RETRY_SECONDS = 5.0
 LONGEST_SLEEP = 3600.0
@@ -131,9 +132,15 @@ class Rotation:
         self._names = tuple(names)
         self._on_renewed = on_renewed
         self._prepare = prepare
+        self._renamed = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Rotation {self._kind} of {self._node_name}>"
+
+    def rename(self, names: Sequence[str]) -> None:
+        """From now on it has to be for these."""
+        self._names = tuple(names)
+        self._renamed.set()
 
     def due_in(self) -> float:
         """Seconds until a new certificate must be asked for; 0 for now."""
@@ -166,7 +173,8 @@ class Rotation:
             try:
                 await self.ensure()
                 # Never one sleep over months: the wall clock may be set meanwhile.
-                await self._clock.sleep(min(max(self.due_in(), 1.0), LONGEST_SLEEP))
+                await rest(self._clock, min(max(self.due_in(), 1.0), LONGEST_SLEEP), self._renamed)
+                self._renamed.clear()
             except (ApiError, AsideError, CertificateRefused, ValueError) as error:
                 log.warning("no new certificate yet", kind=self._kind, error=str(error))
                 await self._clock.sleep(RETRY_SECONDS)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
 from agents.node import facts, model
+from agents.node.addresses import OwnAddresses
 from agents.node.model import Image, NodeOptions, Observation
 from agents.node.transitions import cordoning, reboot, transitions
 from orca.api.builtin import NODES
@@ -39,7 +41,8 @@ class NodeReporter:
     `engine_version` answers the engine's version or raises OSError-like failures while it is down; `images` lists what
     the engine has, `runtimes` names what it can run containers with. All are given 5 s: a hung engine is one that is
     down. `pressure` names the conditions of eviction that hold, None while that is not known. `tell` is given events
-    about the node: whether it is a warning, reason and message.
+    about the node: whether it is a warning, reason and message. `addresses` are looked at each time; without, those of
+    the options are what the node has.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class NodeReporter:
         problems: Sequence[Problem] = (),
         pressure: Callable[[], Collection[str] | None] = tuple,
         tell: Callable[[bool, str, str], None] = lambda warning, reason, message: None,
+        addresses: OwnAddresses | None = None,
         update_seconds: float = 10.0,
         report_seconds: float = 300.0,
     ) -> None:
@@ -67,6 +71,7 @@ class NodeReporter:
         self._problems = problems
         self._pressure = pressure
         self._tell = tell
+        self._addresses = addresses
         self._update_seconds = update_seconds
         self._report_seconds = report_seconds
         self._engine_answered_at: float | None = None
@@ -104,6 +109,8 @@ class NodeReporter:
 
     async def report(self) -> None:
         """One look, and a write when it is needed. Raises ApiError."""
+        if self._addresses is not None:
+            self._options = replace(self._options, addresses=await self._addresses.look())
         observed = await self._observe()
         now = self._clock.now()
         if self._written is None:

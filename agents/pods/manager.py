@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -105,6 +106,10 @@ class PodManager:
 
     def __repr__(self) -> str:
         return f"<PodManager {len(self._workers)} pods>"
+
+    def host_is_at(self, addresses: tuple[str, ...]) -> None:
+        """The host has other addresses than the configuration said; pods' statuses follow at their next look."""
+        self._tools.config = replace(self._tools.config, host_ips=addresses)
 
     # Being asked
 

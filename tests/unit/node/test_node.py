@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agents.node import model
+from agents.node.addresses import OwnAddresses
 from agents.node.facts import HostFacts, most_processes, read_facts
 from agents.node.model import Image, NodeOptions, Observation
 from agents.node.status import NodeReporter
@@ -158,6 +159,7 @@ class Host:
         self.told: list[tuple[str, str]] = []
         self.root = root
         self.problem: str | None = ""
+        self.addresses: OwnAddresses | None = None
         self.reporter = self.started()
 
     def started(self) -> NodeReporter:
@@ -173,6 +175,7 @@ class Host:
             problems=[lambda: self.problem],
             pressure=lambda: self.pressure,
             tell=lambda warning, reason, message: self.told.append((reason, message)),
+            addresses=self.addresses,
         )
 
     def condition(self, kind: str) -> tuple[str, str, str]:
@@ -193,6 +196,28 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
+
+
+async def test_a_host_that_gets_another_address_says_so(host: Host) -> None:
+    def told() -> list[str]:
+        return [one["address"] for one in host.client.objects(NODES)[0]["status"]["addresses"]]
+
+    heard: list[tuple[str, ...]] = []
+    found = OPTIONS.addresses[0]
+    host.addresses = OwnAddresses("", lambda: "192.0.2.1", find=lambda server: found)
+    host.addresses.on_change(heard.append)
+    host.reporter = host.started()
+    await host.reporter.report()
+    assert told()[0] == OPTIONS.addresses[0]
+    found = "172.30.0.99"
+    await host.reporter.report()
+    assert told()[:-1] == ["172.30.0.99"]
+    assert heard == [("172.30.0.99",)]
+    found = ""
+    await host.reporter.report()
+    assert told()[:-1] == ["172.30.0.99"], "one that reaches nobody keeps what it had"
+    chosen = OwnAddresses("192.0.2.9,fd00::9", lambda: "192.0.2.1", find=lambda server: "172.30.0.99")
+    assert await chosen.look() == ("192.0.2.9", "fd00::9"), "what the flag says counts"
 
 
 async def test_changes_are_told_in_events_as_the_kubelet_tells_them(host: Host) -> None:

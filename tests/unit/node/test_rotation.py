@@ -92,8 +92,13 @@ async def test_a_certificate_is_asked_for_kept_and_renewed(tmp_path: Path) -> No
     await clock.advance(2.2 * 86400)
     assert len(renewals) == 2
     # Another name needs another certificate, at once.
-    moved = Rotation(client, keyring, kind=SERVING, node_name="host-1", clock=clock, names=("host-1", "172.30.0.99"))
-    assert moved.due_in() == 0
+    rotation.rename(("host-1", "172.30.0.99"))
+    assert rotation.due_in() == 0
+    await clock.advance(5)
+    assert len(renewals) == 3
+    facts = keyring.certificate(SERVING)
+    assert facts
+    assert facts.names == {"host-1", "172.30.0.99"}
     running.cancel()
     signer.cancel()
 
