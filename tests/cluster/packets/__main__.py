@@ -138,10 +138,15 @@ def run(
 def _lost(attempts: list[Attempt]) -> list[Attempt]:
     """Those that somebody should have answered and nobody did, to be tried once more when hundreds of others do not
     fill queues and tables of connections at the same time: rules that drop do so every time."""
-    lost = [one for one in attempts if one.outcome == "dropped" and isinstance(one.tag, tuple) and one.tag[5].answers]
+    lost = [one for one in attempts if _is_lost(one) and isinstance(one.tag, tuple) and one.tag[5].answers]
     for one in lost:
         one.outcome, one.received = "", b""
     return lost
+
+
+def _is_lost(one: Attempt) -> bool:
+    """SCTP gives an association up that is not heard of for some seconds, and says so to the other end."""
+    return one.outcome == "dropped" or (one.protocol == "SCTP" and one.outcome == "ECONNRESET")
 
 
 def first_lost(attempts: Iterable[Attempt]) -> list[str]:
