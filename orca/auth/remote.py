@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from orca.auth.oidc.configured import Issuers
-from orca.auth.oidc.tokens import TokenRefused
+from orca.auth.oidc.configured import Issuers, Loaded
+from orca.auth.oidc.metrics import JwtMetrics
+from orca.auth.oidc.tokens import ALGORITHMS, TokenRefused
+from orca.auth.posting import ReviewCaller
 from orca.auth.tokenreview import TokenReviewer
 from orca.auth.verdicts import Verdict, Verdicts
 from orca.client.clock import Clock
 
 GOOD_SECONDS = 10.0
 """How long a user of a token is remembered, whoever told of it; as upstream's ``TokenSuccessCacheTTL``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteConfig:
+    """Issuers as ``loaded``, from the file at ``path`` if there is one, and a webhook."""
+
+    loaded: Loaded | None = None
+    path: Path | None = None
+    algorithms: Collection[str] = ALGORITHMS
+    webhook: ReviewCaller | None = None
+    webhook_version: str = "v1beta1"
+    webhook_seconds: float = 120.0
 
 
 class RemoteTokens:
@@ -35,6 +51,25 @@ class RemoteTokens:
             self._reviews = Verdicts(webhook.ask, good=webhook_seconds, bad=webhook_seconds, clock=clock)
         if issuers is not None:
             issuers.changed = self._verdicts.forget
+
+    @classmethod
+    def of(
+        cls, config: RemoteConfig, *, own: Sequence[str], issuer: str, metrics: JwtMetrics | None, clock: Clock
+    ) -> RemoteTokens:
+        """What ``config`` describes; ``issuer`` is this server's own, which no other may be."""
+        issuers = webhook = None
+        if config.loaded is not None:
+            issuers = Issuers(
+                config.loaded,
+                clock=clock,
+                path=config.path,
+                disallowed=(issuer,),
+                algorithms=config.algorithms,
+                metrics=metrics,
+            )
+        if config.webhook is not None:
+            webhook = TokenReviewer(config.webhook, version=config.webhook_version, own=own)
+        return cls(issuers, webhook, own=own, webhook_seconds=config.webhook_seconds, clock=clock)
 
     def known(self, token: str) -> Verdict | None:
         """What was said of a token for this server a moment ago."""

@@ -25,10 +25,10 @@ import yaml
 from orca.api.builtin import EVENTS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
-from orca.auth import StaticTokens
 from orca.auth.authorization import MODES
 from orca.auth.kubeconfig import write_kubeconfig
 from orca.auth.pki import PkiPaths, ensure_pki
+from orca.cli.authentication import Authentication, authentication_options
 from orca.cli.etcd import EtcdChild, EtcdMissing
 from orca.cli.flags import Duration
 from orca.cli.leading import Election, Work, election_options, lead_when_elected
@@ -69,8 +69,6 @@ class Flags:
     node_ports: tuple[int, int]
     cluster_cidr: str
     node_cidr_mask_sizes: tuple[int, int]
-    token_auth_file: Path | None
-    anonymous_auth: bool
     client_ca_file: Path | None
     encryption_config: Path | None
     encryption_reload: bool
@@ -79,6 +77,7 @@ class Flags:
     controllers: bool
     scheduler_config: Path | None
     node_monitor_grace_period: float
+    authentication: Authentication
     operation: Operation
     election: Election
 
@@ -175,10 +174,7 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option(
     "--node-cidr-mask-size-ipv6", type=int, default=None, show_default="64", help="The same of a dual-stack cluster."
 )
-@click.option("--token-auth-file", type=_path, default=None, help='CSV of static tokens: token,user,uid,"groups".')
-@click.option(
-    "--anonymous-auth", type=bool, default=True, help="Take requests without credentials as those of system:anonymous."
-)
+@authentication_options
 @click.option("--client-ca-file", type=_path, default=None, help="A further CA whose client certificates are accepted.")
 @click.option(
     "--encryption-provider-config",
@@ -222,11 +218,13 @@ def command(verbosity: int, **values: Any) -> None:
     """Run the API server, controllers and scheduler."""
     set_up_logging(verbosity)
     bound_heap()
+    authentication = Authentication.taken_from(values, click.get_current_context())
     operation = Operation.taken_from(values)
     election = Election.taken_from(values)
     masks = (values.pop(f"node_cidr_mask_size{suffix}") for suffix in ("", "_ipv4", "_ipv6"))
     values["node_cidr_mask_sizes"] = _mask_sizes(values["cluster_cidr"], *masks)
     flags = Flags(
+        authentication=authentication,
         operation=operation,
         election=election,
         **{**values, "advertise_address": values["advertise_address"] or guess_address()},
@@ -365,10 +363,6 @@ def _transforms(path: Path | None) -> Transforms | None:
 
 
 def _config(flags: Flags, audit: Audit | None) -> ServerConfig:
-    try:
-        tokens = [StaticTokens.from_file(flags.token_auth_file)] if flags.token_auth_file else []
-    except ValueError as error:
-        raise Unusable(str(error)) from error
     return ServerConfig(
         bind_address=flags.bind_address,
         port=flags.secure_port,
@@ -377,8 +371,10 @@ def _config(flags: Flags, audit: Audit | None) -> ServerConfig:
         node_ports=flags.node_ports,
         authorization_modes=flags.authorization_modes,
         client_ca_file=flags.client_ca_file,
-        token_methods=tokens,
-        anonymous=flags.anonymous_auth,
+        token_methods=flags.authentication.tokens,
+        anonymous=flags.authentication.anonymous.enabled,
+        anonymous_paths=flags.authentication.anonymous.paths,
+        remote=flags.authentication.remote,
         request_timeout=flags.operation.request_timeout,
         min_request_timeout=flags.operation.min_request_timeout,
         fairness=flags.operation.fairness,

@@ -21,7 +21,9 @@ from orca.auth.authentication import TokenMethod
 from orca.auth.bootstrap_tokens import BootstrapTokens
 from orca.auth.front_proxy import FrontProxy
 from orca.auth.identity import AUTHENTICATED, MASTERS
+from orca.auth.oidc import JwtMetrics
 from orca.auth.pki import PkiPaths
+from orca.auth.remote import RemoteConfig, RemoteTokens
 from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
@@ -48,6 +50,7 @@ from orca.server.fairness.upkeep import Upkeep
 from orca.server.health import Health
 from orca.server.holdings import NODE_PORTS
 from orca.server.hosts import Hosts
+from orca.server.identifiers import server_identity
 from orca.server.identity import Gate
 from orca.server.initial_objects import ClusterFacts
 from orca.server.legacytokens import LegacyTokens
@@ -100,6 +103,10 @@ class ServerConfig:
     shutdown_delay: float = 0.0
     token_methods: Sequence[TokenMethod] = field(default_factory=tuple)
     anonymous: bool = True
+    anonymous_paths: tuple[str, ...] = ()
+    """What alone may be asked for without credentials; all when empty."""
+    remote: RemoteConfig | None = None
+    """Others who know whose a bearer token is."""
     configz: Mapping[str, Obj] = field(default_factory=dict)
     """What `/configz` shows: configurations of components in this process, by name."""
 
@@ -135,7 +142,14 @@ class ApiServer:
         self._legacy_tokens = LegacyTokens(self.client, clock)
         account_tokens.used = self._legacy_tokens.note
         methods = [*config.token_methods, account_tokens, BootstrapTokens(store, clock)]
-        self.authenticator = Authenticator(methods, anonymous=config.anonymous, clock=clock)
+        self._remote_tokens = self._remote(config.remote, keys, metrics)
+        self.authenticator = Authenticator(
+            methods,
+            anonymous=config.anonymous,
+            anonymous_paths=config.anonymous_paths,
+            remote=self._remote_tokens,
+            clock=clock,
+        )
         issuer = TokenIssuer(keys, store, clock)
         reviews = Reviews(self.core, self.authenticator, self.authorizer, issuer, account_tokens)
         self.core.virtual.update(reviews.handlers)
@@ -204,6 +218,11 @@ class ApiServer:
         if self.config.audit is not None:
             self._keep("audit log", self.config.audit.log.run)
         self._keep("request deadlines", self._deadlines.sweep)
+        issuers = self._remote_tokens.issuers if self._remote_tokens is not None else None
+        if issuers is not None:
+            issuers.start()
+            if issuers.path is not None:
+                self._keep("authentication configuration", issuers.follow)
         loop = asyncio.get_running_loop()
         self._factory = ConnectionFactory(
             self._app,
@@ -237,6 +256,12 @@ class ApiServer:
         self.aggregator.start()
         log.info("serving", address=self.config.bind_address, port=self.config.port)
 
+    def _remote(self, config: RemoteConfig | None, keys: Keys, metrics: Metrics) -> RemoteTokens | None:
+        if config is None:
+            return None
+        told = JwtMetrics(metrics.registry, server_identity()) if config.loaded is not None else None
+        return RemoteTokens.of(config, own=keys.audiences, issuer=keys.issuer, metrics=told, clock=self._clock)
+
     def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(keep_running(name, work, self._clock), name=name))
 
@@ -259,6 +284,8 @@ class ApiServer:
         await self._splicer.close()
         await self._usage.close()
         await self.hooks.aclose()
+        if self._remote_tokens is not None:
+            await self._remote_tokens.aclose()
         await self.aggregator.stop()
 
     async def _answered(self) -> None:

@@ -1,8 +1,11 @@
-"""Random identifiers, made often."""
+"""Identifiers: random ones, made often, and that of this server among others."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
+from base64 import b32encode
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _DIGITS = 32
@@ -19,3 +22,9 @@ def new_uid() -> str:
     h = _random[_used : _used + _DIGITS]
     _used += _DIGITS
     return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
+
+
+def server_identity() -> str:
+    """As kube-apiserver calls itself: made of the host's name, the same after a restart."""
+    digest = hashlib.sha256(socket.gethostname().encode()).digest()
+    return f"apiserver-{b32encode(digest[:16]).decode().rstrip('=').lower()}"
