@@ -11,7 +11,7 @@ from orca.auth.authorization import Member, Union, local_member, masters
 from orca.auth.authorization_config import WEBHOOK, AuthorizationConfig, ConfigInvalid, parse_config
 from orca.auth.following import follow
 from orca.auth.identity import Reader
-from orca.auth.webhook import Reloads, WebhookAuthorizer, WebhookMetrics
+from orca.auth.webhook import AuthorizationMetrics, Reloads, WebhookAuthorizer
 from orca.client.clock import Clock
 from orca.client.kubeconfig import KubeconfigError
 
@@ -25,7 +25,9 @@ class Authorization:
     and of Node and RBAC no more.
     """
 
-    def __init__(self, config: AuthorizationConfig, reader: Reader, clock: Clock, metrics: WebhookMetrics) -> None:
+    def __init__(
+        self, config: AuthorizationConfig, reader: Reader, clock: Clock, metrics: AuthorizationMetrics
+    ) -> None:
         self._reader = reader
         self._clock = clock
         self._metrics = metrics

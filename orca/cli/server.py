@@ -25,10 +25,10 @@ import yaml
 from orca.api.builtin import EVENTS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
-from orca.auth.authorization import MODES
 from orca.auth.kubeconfig import write_kubeconfig
 from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.authentication import Authentication, authentication_options
+from orca.cli.authorization import Authorizing, authorization_options
 from orca.cli.etcd import EtcdChild, EtcdMissing
 from orca.cli.flags import Duration
 from orca.cli.leading import Election, Work, election_options, lead_when_elected
@@ -37,6 +37,7 @@ from orca.cli.memory import bound_heap, give_back, keep_giving_back
 from orca.cli.operation import Operation, operation_options
 from orca.client.clock import SystemClock
 from orca.client.keeping import keep_running
+from orca.client.kubeconfig import KubeconfigError
 from orca.server.assembly import ApiServer, PortTaken, ServerConfig
 from orca.server.audit import Audit
 from orca.server.peers import WrongCluster, agree, expect_keys
@@ -72,12 +73,12 @@ class Flags:
     client_ca_file: Path | None
     encryption_config: Path | None
     encryption_reload: bool
-    authorization_modes: tuple[str, ...]
     kubeconfig: Path
     controllers: bool
     scheduler_config: Path | None
     node_monitor_grace_period: float
     authentication: Authentication
+    authorizing: Authorizing
     operation: Operation
     election: Election
 
@@ -125,14 +126,6 @@ def _port_range(_context: click.Context, _parameter: click.Parameter, value: str
     if low.isdigit() and high.isdigit() and 0 < int(low) <= int(high) < 65536:
         return int(low), int(high)
     raise click.BadParameter(f"{value!r} is not a range of ports like 30000-32767")
-
-
-def _modes(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    modes = tuple(part.strip() for part in value.split(",") if part.strip())
-    unknown = [mode for mode in modes if mode not in MODES]
-    if unknown or not modes:
-        raise click.BadParameter(f"unknown mode {', '.join(unknown)!r}; known are {', '.join(MODES)}")
-    return modes
 
 
 _path = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -189,9 +182,7 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
     is_flag=True,
     help="Use the encryption configuration anew when its file changes.",
 )
-@click.option(
-    "--authorization-mode", "authorization_modes", default="Node,RBAC", callback=_modes, help="Authorizers, in order."
-)
+@authorization_options
 @click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path),
@@ -219,12 +210,14 @@ def command(verbosity: int, **values: Any) -> None:
     set_up_logging(verbosity)
     bound_heap()
     authentication = Authentication.taken_from(values, click.get_current_context())
+    authorizing = Authorizing.taken_from(values)
     operation = Operation.taken_from(values)
     election = Election.taken_from(values)
     masks = (values.pop(f"node_cidr_mask_size{suffix}") for suffix in ("", "_ipv4", "_ipv6"))
     values["node_cidr_mask_sizes"] = _mask_sizes(values["cluster_cidr"], *masks)
     flags = Flags(
         authentication=authentication,
+        authorizing=authorizing,
         operation=operation,
         election=election,
         **{**values, "advertise_address": values["advertise_address"] or guess_address()},
@@ -315,7 +308,10 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         followed = ConfigFile(flags.encryption_config, transforms, store.mend, clock)
         keeping.append(asyncio.create_task(keep_running("encryption configuration", followed.follow, clock)))
         stack.push_async_callback(_cancel, keeping)
-    server = ApiServer(_config(flags, audit), pki, store, clock)
+    try:
+        server = ApiServer(_config(flags, audit), pki, store, clock)
+    except KubeconfigError as error:
+        raise Unusable(str(error)) from error
     stack.push_async_callback(server.stop)
     await server.start()
     url = f"https://{_bracketed(flags.advertise_address)}:{flags.secure_port}"
@@ -369,7 +365,8 @@ def _config(flags: Flags, audit: Audit | None) -> ServerConfig:
         advertise_address=flags.advertise_address,
         service_cidr=flags.service_cidr,
         node_ports=flags.node_ports,
-        authorization_modes=flags.authorization_modes,
+        authorization=flags.authorizing.config,
+        authorization_file=flags.authorizing.followed,
         client_ca_file=flags.client_ca_file,
         token_methods=flags.authentication.tokens,
         anonymous=flags.authentication.anonymous.enabled,

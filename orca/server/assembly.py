@@ -16,8 +16,10 @@ from orca.admission.webhooks import Calling, WebhookMetrics
 from orca.api.builtin import BUILTIN, COMPONENTSTATUSES, NODEMETRICS, PODMETRICS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
-from orca.auth import Authenticator, Authorizer, UserInfo, build_authorizer
+from orca.auth import Authenticator, Authorizer, UserInfo
 from orca.auth.authentication import TokenMethod
+from orca.auth.authorization_config import AuthorizationConfig, of_modes
+from orca.auth.authorizing import Authorization
 from orca.auth.bootstrap_tokens import BootstrapTokens
 from orca.auth.front_proxy import FrontProxy
 from orca.auth.identity import AUTHENTICATED, MASTERS
@@ -25,6 +27,7 @@ from orca.auth.oidc import JwtMetrics
 from orca.auth.pki import PkiPaths
 from orca.auth.remote import RemoteConfig, RemoteTokens
 from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
+from orca.auth.webhook import AuthorizationMetrics, Decisions, Reloads
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
 from orca.client.hooks import HookCaller
@@ -94,7 +97,9 @@ class ServerConfig:
     advertise_address: str = "127.0.0.1"
     service_cidr: str = "10.96.0.0/16"
     node_ports: tuple[int, int] = (30000, 32767)
-    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    authorization: AuthorizationConfig = field(default_factory=lambda: of_modes(("Node", "RBAC")))
+    authorization_file: tuple[Path, bytes] | None = None
+    """Where ``authorization`` was read, and what was read, to follow it."""
     client_ca_file: Path | None = None
     request_timeout: float = 60.0
     min_request_timeout: int = 1800
@@ -125,8 +130,10 @@ class ApiServer:
         self._complete = False  # whether all is there that every cluster starts with
         self.services = ServiceAllocator(store, config.service_cidr, config.node_ports, clock)
         self._peers = Peers(store, config.advertise_address, config.port)
-        self.authorizer: Authorizer = build_authorizer(config.authorization_modes, store)
         metrics = Metrics(self.table, store)
+        self._authorization = Authorization(config.authorization, store, clock, AuthorizationMetrics(metrics.registry))
+        self.authorizer: Authorizer = self._authorization.union
+        metrics.add(Decisions(self._authorization.union))
         self.hooks = HookCaller(store)
         webhooks = Calling(store, self.hooks, self.table, self.authorizer, metrics=WebhookMetrics(metrics.registry))
         admission = default_chain(store, authorizer=self.authorizer, clock=clock, webhooks=webhooks)
@@ -217,6 +224,10 @@ class ApiServer:
             self._keep("priority and fairness", upkeep.run)
         if self.config.audit is not None:
             self._keep("audit log", self.config.audit.log.run)
+        if self.config.authorization_file is not None:
+            path, content = self.config.authorization_file
+            reloads = Reloads(self._metrics.registry, server_identity())
+            self._keep("authorization configuration", lambda: self._authorization.follow(path, content, reloads))
         self._keep("request deadlines", self._deadlines.sweep)
         issuers = self._remote_tokens.issuers if self._remote_tokens is not None else None
         if issuers is not None:
@@ -284,6 +295,7 @@ class ApiServer:
         await self._splicer.close()
         await self._usage.close()
         await self.hooks.aclose()
+        await self._authorization.aclose()
         if self._remote_tokens is not None:
             await self._remote_tokens.aclose()
         await self.aggregator.stop()

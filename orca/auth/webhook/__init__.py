@@ -5,6 +5,6 @@ themselves are ``orca.auth.posting``'s. Reference: k8s.io/apiserver ``plugin/pkg
 """
 
 from orca.auth.webhook.asking import Settings, WebhookAuthorizer
-from orca.auth.webhook.metrics import Decisions, Reloads, WebhookMetrics
+from orca.auth.webhook.metrics import AuthorizationMetrics, Decisions, Reloads
 
-__all__ = ["Decisions", "Reloads", "Settings", "WebhookAuthorizer", "WebhookMetrics"]
+__all__ = ["AuthorizationMetrics", "Decisions", "Reloads", "Settings", "WebhookAuthorizer"]

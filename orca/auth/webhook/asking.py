@@ -16,7 +16,7 @@ from orca.api.objects import Obj
 from orca.auth.authorization import Known, Member
 from orca.auth.identity import NO_OPINION, Action, Decision, UserInfo
 from orca.auth.posting import PostFailed, ReviewCaller, Try
-from orca.auth.webhook.metrics import WebhookMetrics
+from orca.auth.webhook.metrics import AuthorizationMetrics
 from orca.auth.webhook.review import BadAnswer, body_of, decision_of, may_be_kept, spec_of, status_of
 from orca.client.clock import Clock
 from orca.client.kubeconfig import Kubeconfig
@@ -47,7 +47,7 @@ class Settings:
 class WebhookAuthorizer:
     """Raises KubeconfigError for a kubeconfig that cannot be used. ``retire`` ends it."""
 
-    def __init__(self, settings: Settings, clock: Clock, metrics: WebhookMetrics) -> None:
+    def __init__(self, settings: Settings, clock: Clock, metrics: AuthorizationMetrics) -> None:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics

@@ -14,7 +14,7 @@ from orca.auth.authorization import Union
 _TYPE = "Webhook"
 
 
-class WebhookMetrics:
+class AuthorizationMetrics:
     """One per server: webhooks are told apart by name, also those that a new configuration replaces."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
