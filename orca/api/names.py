@@ -8,6 +8,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from orca.api.remembering import LONGEST
+
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _LABEL_1035 = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
@@ -102,7 +104,7 @@ def _dns1123_label(value: str) -> tuple[str, ...]:
 
 def dns1123_label(value: str) -> list[str]:
     """RFC 1123 label, at most 63 bytes."""
-    return list(_dns1123_label(value))
+    return list(_dns1123_label(value) if len(value) <= LONGEST else _dns1123_label.__wrapped__(value))
 
 
 @lru_cache(maxsize=8192)
@@ -117,7 +119,7 @@ def _dns1123_subdomain(value: str) -> tuple[str, ...]:
 
 def dns1123_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain, at most 253 bytes."""
-    return list(_dns1123_subdomain(value))
+    return list(_dns1123_subdomain(value) if len(value) <= LONGEST else _dns1123_subdomain.__wrapped__(value))
 
 
 def dns1123_subdomain_with_underscore(value: str) -> list[str]:
@@ -180,7 +182,7 @@ def _qualified_name(value: str) -> tuple[str, ...]:
 
 def qualified_name(value: str) -> list[str]:
     """``[prefix/]name``: label keys, annotation keys, taint keys, extended resources."""
-    return list(_qualified_name(value))
+    return list(_qualified_name(value) if len(value) <= LONGEST else _qualified_name.__wrapped__(value))
 
 
 @lru_cache(maxsize=8192)
@@ -195,7 +197,7 @@ def _label_value(value: str) -> tuple[str, ...]:
 
 def label_value(value: str) -> list[str]:
     """A label's value, at most 63 bytes."""
-    return list(_label_value(value))
+    return list(_label_value(value) if len(value) <= LONGEST else _label_value.__wrapped__(value))
 
 
 def path_segment(value: str) -> list[str]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
+from orca.api.remembering import LONGEST
+
 _FORMAT = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+))(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?\d+)?$")
 FORMAT_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 PATTERN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][-+]?[0-9]+)?$"
@@ -30,7 +32,8 @@ class Quantity:
     @classmethod
     def parse(cls, text: str | int | float) -> "Quantity":
         """From the wire. Raises ValueError with upstream's text."""
-        return _parse(text if isinstance(text, str) else str(text))
+        text = text if isinstance(text, str) else str(text)
+        return _parse(text) if len(text) <= LONGEST else _parse.__wrapped__(text)
 
     @property
     def milli(self) -> int:

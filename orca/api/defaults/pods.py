@@ -6,17 +6,17 @@ only a Pod itself gets (requests from limits, service links, host ports of the h
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from orca.api.defaults.quantities import canonical_list, canonical_value
 from orca.api.defaults.registry import Obj, defaults, put
+from orca.api.remembering import remembered
 
 FILE_MODE = 0o644
 TOKEN_SECONDS = 3600
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _pull_policy(image: str) -> str:
     """``Always`` for the tag latest, also when implied; a digest pins the image."""
     if "@" in image:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from orca.api.quantity import Quantity, canonical
+from orca.api.remembering import remembered
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _canonical(text: str) -> str:
     return canonical(text)
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def _canonical_milli(text: str) -> str:
     found = Quantity.parse(text)
     milli = found.milli

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.metadata import validate_labels
 from orca.api.quantity import Quantity
+from orca.api.remembering import remembered
 from orca.api.selectors import from_label_selector
 from orca.api.validation.registry import Errors, Obj
 
@@ -88,7 +88,7 @@ def percent_at_most_100(value: Any, path: str, out: Errors) -> None:
         out.append(FieldError.invalid(path, value, "must not be greater than 100%"))
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def parse_quantity(text: str) -> Quantity:
     """The quantity *text* says. Raises ValueError."""
     return Quantity.parse(text)

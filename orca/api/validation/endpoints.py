@@ -6,10 +6,10 @@ Reference: k8s.io/kubernetes ``pkg/apis/discovery/validation`` and ``pkg/apis/co
 from __future__ import annotations
 
 import ipaddress
-from functools import lru_cache
 
 from orca.api import names
 from orca.api.errors import FieldError
+from orca.api.remembering import remembered
 from orca.api.validation import common
 from orca.api.validation.comparison import plain
 from orca.api.validation.kindnames import NameRule
@@ -25,7 +25,7 @@ MAX_TOPOLOGY = 16
 _ZONE = "topology.kubernetes.io/zone"
 
 
-@lru_cache(maxsize=8192)
+@remembered(8192)
 def _is_faultless(address: str) -> bool:
     """Nothing is wrong with an address, whatever its family is to be. Kept: one change of a Service of a thousand pods
     has all their addresses judged again."""

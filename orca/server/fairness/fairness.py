@@ -22,6 +22,8 @@ OBJECTS_PER_SEAT = 100.0
 MOST_SEATS = 10
 BORROW_SECONDS = 10.0
 _REMEMBERED = 16_384
+_LONGEST = 1024
+"""Characters of what is remembered: anybody can make up longer paths, and namespaces in them."""
 _KEPT_STATS = 4_096
 REFUSAL = "Too many requests, please try again later."
 
@@ -108,7 +110,9 @@ class Fairness:
             if len(self._flows) >= _REMEMBERED:
                 self._flows.clear()
                 self._by_hash.clear()
-            flow = self._flows[key] = self._find(user, verb, target)
+            flow = self._find(user, verb, target)
+            if len(target.path) <= _LONGEST:
+                self._flows[key] = flow
         return flow
 
     def _find(self, user: UserInfo, verb: str, target: Target) -> Flow:
@@ -125,7 +129,8 @@ class Fairness:
         flow = self._by_hash.get((schema.name, distinguisher))
         if flow is None:
             flow = Flow(schema, level, distinguisher, self._stats(schema.name, level.name))
-            self._by_hash[schema.name, distinguisher] = flow
+            if len(distinguisher) <= _LONGEST:
+                self._by_hash[schema.name, distinguisher] = flow
         return flow
 
     def _stats(self, schema: str, level: str) -> Stats:

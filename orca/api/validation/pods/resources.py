@@ -6,11 +6,11 @@ Reference: k8s.io/kubernetes ``pkg/apis/core/validation`` validateResourceRequir
 from __future__ import annotations
 
 from collections.abc import Set
-from functools import lru_cache
 
 from orca.api import names
 from orca.api.errors import FieldError
 from orca.api.quantity import Quantity
+from orca.api.remembering import remembered
 from orca.api.validation import common
 from orca.api.validation.registry import Errors, Obj
 
@@ -48,7 +48,7 @@ def overcommits(name: str) -> bool:
     return is_native(name) and not name.startswith(_HUGE)
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def name_errors(name: str) -> tuple[str, ...]:
     """What is wrong with the name of any compute resource, or of what a quota counts."""
     found = names.qualified_name(name)
@@ -57,7 +57,7 @@ def name_errors(name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def container_name_errors(name: str) -> tuple[str, ...]:
     """What is wrong with the name of a resource that a container asks for."""
     found = name_errors(name)
