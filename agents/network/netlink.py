@@ -13,7 +13,7 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +114,14 @@ class RouteSocket(NetlinkSocket):
     def _answers(self, kind: int, message: nlmsg | bytes, header_size: int, flags: int) -> list[Answer]:
         request = Plain(kind, message, flags) if isinstance(message, bytes) else Request(kind, message, flags)
         return [Answer(body[:header_size], attributes(body[header_size:])) for body in self.ask(request)]
+
+
+def only_addresses(route_socket: RouteSocket, index: int, keep: Collection[str]) -> None:
+    """Take all addresses off an interface but these, and IPv6's own for the link."""
+    for answer in route_socket.dump(RTM_GETADDR, ifaddrmsg(), ADDRESS_HEADER):
+        ip = answer.address(IFA_LOCAL) or answer.address(IFA_ADDRESS)
+        if answer.index == index and ip and ip not in keep and not ip.startswith("fe80:"):
+            route_socket.apply(address(f"remove {ip}", index=index, ip=ip, prefix=answer.header[1], kind=RTM_DELADDR))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from agents.network import netlink as nl
@@ -42,6 +42,8 @@ class Peering:
 
     def __init__(self, route_socket: nl.RouteSocket) -> None:
         self._socket = route_socket
+        self._tunnel_has: tuple[str, ...] = ()
+        """Our addresses within, as set last."""
 
     def set_ways(self, plan: RoutePlan, end: TunnelEnd) -> dict[str, str]:
         """Make the ways of ours to other hosts exactly these; node -> why its pods cannot be reached."""
@@ -116,6 +118,13 @@ class Peering:
             )
         )
 
+    def only_routes(self, index: int, keep: Collection[str]) -> None:
+        """Take away routes of ours that lead straight to an interface, but these."""
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for cidr, gateway, through in self._own_routes(family):
+                if through == index and not gateway and cidr not in keep:
+                    self.remove_route(cidr)
+
     def _interface(self, address: str) -> int:
         """Index of the interface by which the host itself reaches ``address``. Raises OSError."""
         message = rtmsg()
@@ -126,16 +135,25 @@ class Peering:
 
     def _routes(self) -> dict[str, tuple[str, int]]:
         """Pod range -> (gateway, interface) of the routes that carry our protocol number."""
-        found: dict[str, tuple[str, int]] = {}
-        for family in (socket.AF_INET, socket.AF_INET6):
-            message = rtmsg()
-            message["family"] = family
-            for answer in self._socket.dump(nl.RTM_GETROUTE, message, nl.ROUTE_HEADER):
-                _family, length, _source, _tos, table, protocol = struct.unpack_from("=6B", answer.header)
-                gateway = answer.address(nl.RTA_GATEWAY)
-                if table == 254 and protocol == ROUTE_PROTOCOL and gateway:
-                    found[f"{answer.address(nl.RTA_DST)}/{length}"] = (gateway, answer.number(nl.RTA_OIF))
-        return found
+        return {
+            cidr: (gateway, index)
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for cidr, gateway, index in self._own_routes(family)
+            if gateway
+        }
+
+    def _own_routes(self, family: int) -> Iterator[tuple[str, str, int]]:
+        """(range, gateway or "", interface) of all routes that carry our protocol number."""
+        message = rtmsg()
+        message["family"] = family
+        for answer in self._socket.dump(nl.RTM_GETROUTE, message, nl.ROUTE_HEADER):
+            _family, length, _source, _tos, table, protocol = struct.unpack_from("=6B", answer.header)
+            if table == 254 and protocol == ROUTE_PROTOCOL:
+                yield (
+                    f"{answer.address(nl.RTA_DST)}/{length}",
+                    answer.address(nl.RTA_GATEWAY),
+                    answer.number(nl.RTA_OIF),
+                )
 
     # --- the tunnel --------------------------------------------------------------------------------------------------
 
@@ -155,6 +173,10 @@ class Peering:
                 for ip in end.addresses
             ),
         )
+        if self._tunnel_has != end.addresses:
+            # Those of a former range of this node may be another node's gateway by now.
+            nl.only_addresses(self._socket, index, end.addresses)
+            self._tunnel_has = end.addresses
         return index
 
     def _make_tunnel(self, end: TunnelEnd) -> None:

@@ -75,6 +75,7 @@ class Wiring:
         self._bridge = self._bridge_mtu = 0
         self._widths: dict[str, int] | None = None
         """MTU of each pod's cable; None until they were looked at."""
+        self._services_settled = False
         self.peering = Peering(self._socket)
         self._shaping = Shaping(self._socket)
 
@@ -125,7 +126,7 @@ class Wiring:
             ),
         )
         self._bridge_mtu = lowest
-        self._only_addresses(self._bridge, {ip for ip, _ in kept})
+        nl.only_addresses(self._socket, self._bridge, {ip for ip, _ in kept})
 
     def ensure_service_device(
         self, *, service_cidrs: Iterable[str], sources: Iterable[str], addresses: Iterable[str] = ()
@@ -138,12 +139,12 @@ class Wiring:
         source = {family_of(ip): ip for ip in sources}
         networks: list[IPNetwork] = [ipaddress.ip_network(cidr) for cidr in service_cidrs]
         families = {network.version for network in networks}
+        kept = [ip for ip in addresses if family_of(ip) in families]
         self._socket.apply(
             nl.link(f"set up {SERVICE_DEVICE}", index=index, up=True, noarp=True),
             *(
                 nl.address(f"address {ip} on {SERVICE_DEVICE}", index=index, ip=ip, prefix=128 if ":" in ip else 32)
-                for ip in addresses
-                if family_of(ip) in families
+                for ip in kept
             ),
             *(
                 nl.route(
@@ -158,6 +159,11 @@ class Wiring:
                 for network in networks
             ),
         )
+        if not self._services_settled:
+            # An agent that was started with other ranges or another address for DNS has left its own.
+            nl.only_addresses(self._socket, index, kept)
+            self.peering.only_routes(index, {str(network) for network in networks})
+            self._services_settled = True
 
     def set_sysctls(self, families: Iterable[int] = (4,)) -> None:
         """Forwarding on. Raises ``NetworkError`` where the host does not allow it."""
@@ -329,14 +335,6 @@ class Wiring:
                 )
             )
         return nl.index_of(name)
-
-    def _only_addresses(self, index: int, keep: set[str]) -> None:
-        for answer in self._socket.dump(nl.RTM_GETADDR, ifaddrmsg(), nl.ADDRESS_HEADER):
-            ip = answer.address(nl.IFA_LOCAL) or answer.address(nl.IFA_ADDRESS)
-            if answer.index == index and ip and ip not in keep and not ip.startswith("fe80:"):
-                self._socket.apply(
-                    nl.address(f"remove {ip}", index=index, ip=ip, prefix=answer.header[1], kind=nl.RTM_DELADDR)
-                )
 
     def _pod_has(self, pid: int, ips: tuple[str, ...]) -> bool:
         try:

@@ -40,7 +40,7 @@ class PolicyHost(nethost.HostProcess):
 
     async def start_policies(self, node_name: str) -> float:
         """Returns the seconds until the host's own pods and the policies are in the kernel."""
-        keeper.HEAL_SECONDS = 0.3
+        keeper.HEAL_SECONDS = 60.0  # what the kernel tells of is put back at once
         began = time.perf_counter()
         self.told = Told()
         self.local = Informer(self.client, PODS, fields=f"spec.nodeName={node_name}")

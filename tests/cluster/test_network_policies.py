@@ -289,8 +289,8 @@ def test_heals_when_somebody_takes_it_away(nine: Nine) -> None:
     for harm in ("flush ruleset", "delete table inet orca-policy", "flush chain inet orca-policy forward"):
         host.run("nft", *harm.split())
         assert eventually(lambda: not nine.reaches("y/a", "x/a", timeout=0.3)), harm
-    if harm == "flush ruleset":
-        host.call("heal")
+        if harm == "flush ruleset":
+            host.call("heal")
 
 
 def test_rules_of_a_pod_that_starts_are_there_before_it(nine: Nine) -> None:
