@@ -34,6 +34,10 @@ class Target:
     address: str
 
 
+class NoSuchPort(Exception):
+    """A port by a name that the container does not have: nothing can be asked. The text is upstream's."""
+
+
 class Executor(Protocol):
     """The part of the runtime that handlers need."""
 
@@ -66,6 +70,8 @@ class Handlers:
                     return await self._tcp(handler["tcpSocket"], target)
         except TimeoutError:
             return Outcome(False, self._timeout_text(handler, target))
+        except NoSuchPort as error:
+            return Outcome(False, str(error), unknown=True)
         return Outcome(False, f"missing probe handler: {', '.join(sorted(handler))}")
 
     async def run_hook(self, hook: Obj, target: Target, seconds: float) -> Outcome:
@@ -78,6 +84,8 @@ class Handlers:
                     return await self._http_hook(hook["httpGet"], target)
             except TimeoutError:
                 return Outcome(False, self._timeout_text(hook, target))
+            except NoSuchPort as error:
+                return Outcome(False, str(error))
         # tcpSocket is in the API for compatibility alone.
         return Outcome(False, f"invalid handler: {', '.join(sorted(hook))}")
 
@@ -179,13 +187,15 @@ def _headers(action: Obj, user_agent: str) -> CIMultiDict[str]:
 
 
 def port_number(port: Any, container: Obj) -> int:
-    """A number, or the ``containerPort`` of that name (0 when there is none: nothing answers there)."""
+    """A number, or the ``containerPort`` of that name. Raises NoSuchPort."""
     if isinstance(port, int):
         return port
     for item in container.get("ports") or ():
         if item.get("name") == port:
             return int(item["containerPort"])
-    return int(port) if str(port).isdigit() else 0
+    if not str(port).isdigit():
+        raise NoSuchPort(f'strconv.Atoi: parsing "{port}": invalid syntax')
+    return int(port)
 
 
 def _url(action: Obj, target: Target) -> str:

@@ -41,6 +41,17 @@ def signal_number(name: str) -> int | None:
     return found.value if found is not None else None
 
 
+def age_of(directory: Path) -> float:
+    """Seconds since the process was made whose directory in /proc it is; endless when it has ended."""
+    try:
+        fields = (directory / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return math.inf
+    if fields[0] == "Z":
+        return math.inf
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START_TIME]) / _TICKS
+
+
 class MainProcess:
     """A running container's first process. Close it, or use it in a ``with``."""
 
@@ -77,7 +88,7 @@ class MainProcess:
         live on until its grace period is over. Bounded by ``RUNTIME_SECONDS`` for the one, and for the other by
         ``BEGIN_SECONDS`` after the program's start.
         """
-        left = BEGIN_SECONDS - self._age()
+        left = BEGIN_SECONDS - age_of(self._directory)
         for _ in range(round(RUNTIME_SECONDS / _GLANCE_SECONDS)):
             if not self._is_runtime():
                 break
@@ -86,14 +97,6 @@ class MainProcess:
         while left > 0 and self._would_miss(number):
             left -= _GLANCE_SECONDS
             await asyncio.sleep(_GLANCE_SECONDS)
-
-    def _age(self) -> float:
-        """Seconds since the process was made; endless when it is gone."""
-        try:
-            fields = (self._directory / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return math.inf
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START_TIME]) / _TICKS
 
     def _is_runtime(self) -> bool:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal as signals
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ import orjson
 
 from agents.runtime import accounts
 from agents.runtime.accounts import Accounts
+from agents.runtime.commands import Commands, read_frames
 from agents.runtime.engine import CALL_SECONDS, DEFAULT_SOCKET, Engine
 from agents.runtime.errors import (
     EngineTimeout,
@@ -39,7 +39,6 @@ from agents.runtime.translate import (
     Json,
     container_body,
     container_info,
-    descendants,
     host_capabilities,
     limits_body,
     sandbox_body,
@@ -49,14 +48,12 @@ _OUR_CONTAINERS = orjson.dumps({"label": [POD_UID]}).decode()
 _OUR_EVENTS = orjson.dumps(
     {"type": ["container"], "event": ["create", "start", "die", "oom", "destroy"], "label": [POD_UID]}
 ).decode()
-EXEC_OUTPUT_LIMIT = 10 * 1024
 LOG_TAIL_LIMIT = 256 * 1024
 STOP_SLACK_SECONDS = 60.0
 DEATH_SECONDS = 3.0
 """How long a killed process may take to end, before the engine is asked to kill it."""
 NOTICE_SECONDS = 10.0
 """How long the engine may take to notice that a container's process has ended, before it is asked to see to it."""
-EXEC_REAP_SECONDS = 0.05
 SURVEY_SECONDS = 5.0
 SURVEY_PARALLEL = 8
 KEPT_ACCOUNTS = 64
@@ -71,6 +68,7 @@ class Runtime:
         self._kept_logs = kept_logs
         self.engine = Engine(socket_path)
         self.images = Images(self.engine)
+        self._commands = Commands(self.engine)
         self._abilities: HostAbilities | None = None
         self._accounts: dict[str, Accounts] = {}
 
@@ -245,7 +243,7 @@ class Runtime:
             if info["Config"]["Tty"]:
                 output += await response.read()
             else:
-                await _read_frames(response.content, output, LOG_TAIL_LIMIT)
+                await read_frames(response.content, output, LOG_TAIL_LIMIT)
         return bytes(output)
 
     async def states(self) -> dict[str, str]:
@@ -293,79 +291,22 @@ class Runtime:
         *,
         seconds: float,
     ) -> ExecResult:
-        """Run a command in a running container and wait for it. After ``seconds`` it and its children are killed and
-        ``TimeoutError`` is raised. Raises ``NoSuchContainer`` when the container does not run."""
-        created = await self.engine.call(
-            "POST",
-            f"/containers/{container_id}/exec",
-            body={
-                "Cmd": list(argv),
-                "AttachStdout": True,
-                "AttachStderr": True,
-            },
-        )
-        path = f"/exec/{created['Id']}"
-        output = bytearray()
-        try:
-            async with (
-                asyncio.timeout(seconds),
-                self.engine.stream("POST", f"{path}/start", body={"Detach": False, "Tty": False}) as response,
-            ):
-                await _read_frames(response.content, output, EXEC_OUTPUT_LIMIT)
-        except TimeoutError:
-            await asyncio.shield(self._end_exec(path))
-            raise
-        except aiohttp.ClientError as error:
-            raise EngineUnavailable(str(error)) from error
-        state = await self.engine.call("GET", f"{path}/json")
-        code = state["ExitCode"]
-        return ExecResult(code=0 if code is None else int(code), output=bytes(output))
-
-    async def _end_exec(self, path: str) -> None:
-        """The engine has no call to end an exec: its process is killed from outside, children first."""
-        try:
-            state = await self.engine.call("GET", f"{path}/json", seconds=10)
-        except (NoSuchContainer, EngineUnavailable, EngineTimeout):
-            return
-        if not state["Running"] or not state["Pid"]:
-            return
-        # Children first, and a moment for their parent to reap them: orphans would stay zombies in a container whose
-        # first process does not reap. Then all that is left, with what it started meanwhile.
-        for pid in descendants(state["Pid"])[:-1]:
-            _kill(pid)
-        await asyncio.sleep(EXEC_REAP_SECONDS)
-        for pid in reversed(descendants(state["Pid"])):
-            _kill(pid)
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signals.SIGKILL)
-    except ProcessLookupError:
-        pass
+        """See :meth:`Commands.run`."""
+        return await self._commands.run(container_id, argv, seconds=seconds)
 
 
 async def _read_events(response: aiohttp.ClientResponse) -> AsyncIterator[ContainerEvent]:
+    rest = b""
     try:
-        async for line in response.content:
-            if line.strip():
+        # Not by the reader's lines, which may have no more than so many bytes: an event has all labels of its image.
+        async for chunk in response.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in filter(None, map(bytes.strip, lines)):
                 raw = orjson.loads(line)
                 yield ContainerEvent(action=raw["Action"], id=raw["Actor"]["ID"], labels=raw["Actor"]["Attributes"])
     except (aiohttp.ClientError, ConnectionError) as error:
         raise EngineUnavailable(f"event stream: {error}") from error
     raise EngineUnavailable("event stream ended")
-
-
-async def _read_frames(content: aiohttp.StreamReader, output: bytearray, limit: int) -> None:
-    """Frames of the engine's multiplexed stream: 1 byte stream, 3 zero, 4 length, then that much."""
-    while True:
-        try:
-            header = await content.readexactly(8)
-            data = await content.readexactly(int.from_bytes(header[4:], "big"))
-        except asyncio.IncompleteReadError:
-            return
-        if len(output) < limit:
-            output += data[: limit - len(output)]
 
 
 def _first_line(message: str) -> str:

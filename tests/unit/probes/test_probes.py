@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agents.probes.handlers import Handlers, Target, port_number
+from agents.probes.handlers import Handlers, NoSuchPort, Target, port_number
 from agents.probes.outcome import Outcome
 from agents.probes.prober import ContainerProbes
 from agents.probes.tracker import ProbeSpec, Tracker, probe_specs
@@ -347,4 +347,14 @@ async def test_grpc_against_a_real_server() -> None:
 def test_named_ports() -> None:
     assert port_number("web", TARGET.container) == 8080
     assert port_number(9, TARGET.container) == 9
-    assert port_number("none", TARGET.container) == 0
+    with pytest.raises(NoSuchPort):
+        port_number("none", TARGET.container)
+
+
+@pytest.mark.parametrize("kind", ["httpGet", "tcpSocket"])
+async def test_a_port_that_has_no_such_name_says_nothing_about_the_container(kind: str) -> None:
+    """A liveness probe with a typing error restarts nothing."""
+    handlers = Handlers(Executor())
+    outcome = await handlers.run({kind: {"port": "htp"}}, TARGET, 1)
+    assert outcome == Outcome(False, 'strconv.Atoi: parsing "htp": invalid syntax', unknown=True)
+    assert not (await handlers.run_hook({"httpGet": {"port": "htp"}}, TARGET, 1)).ok
