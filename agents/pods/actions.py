@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import shutil
+from pathlib import Path
 
 import structlog
 
+from agents import mounts
 from agents.pods import steps
 from agents.pods.gate import REMOVAL
 from agents.pods.hooks import Hooks
@@ -35,10 +38,10 @@ class Actions:
         self._subject = subject
         self._tools = tools
         self._stop_probes = stop_probes
-        hooks = Hooks(subject, tools)
+        self.hooks = Hooks(subject, tools)
         self._sandboxes = Sandboxes(subject, tools, observer)
-        self._starter = Starter(subject, tools, observer, hooks)
-        self._stopper = Stopper(subject, tools, observer, hooks, stop_probes)
+        self._starter = Starter(subject, tools, observer, self.hooks)
+        self._stopper = Stopper(subject, tools, observer, self.hooks, stop_probes)
 
     async def run(self, action: steps.Action) -> None:
         """Do one action. Expected failures are noted in memory; the engine being away is one of them."""
@@ -137,6 +140,8 @@ class Actions:
                 tools.network.detach(pod_uid), tools.volumes.teardown(pod_uid), tools.cgroups.remove(subject.pod)
             )
             await tools.images.mounts.release(pod_uid)
+            if files:
+                await asyncio.to_thread(_remove_directory, pod_files(tools.config, pod_uid).directory)
         except Exception as error:
             # Whatever is in the way (a busy mount, a link that resists), it is tried again until it is gone.
             subject.failed("release", "", str(error), last=15.0)
@@ -146,7 +151,11 @@ class Actions:
         subject.memory.pulls.volumes.clear()
         subject.memory.released = True
         subject.succeeded("release")
-        if files:
-            directory = pod_files(tools.config, pod_uid).directory
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-            subject.memory.cleaned = True
+        subject.memory.cleaned = files
+
+
+def _remove_directory(directory: Path) -> None:
+    """What a pod has besides its volumes. Raises OSError while anything is mounted in it: it may be somebody's data."""
+    if left := mounts.mounts_below(directory):
+        raise OSError(errno.EBUSY, "still mounted", str(left[0]))
+    shutil.rmtree(directory, ignore_errors=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from agents import mounts
 from agents.pods.admission import selects
 from agents.pods.ports import Mounted
+from agents.threads import to_the_end
 from agents.volumes import host_path, provisioned
 from agents.volumes.errors import VolumeError
 from agents.volumes.nfs import Nfs
@@ -94,8 +95,8 @@ class Claims:
                 return Mounted(path, read_only)
             case "local":
                 if annotation(volume, PROVISIONED_BY) == LOCAL_PATH:
-                    await asyncio.to_thread(provisioned.make_directory, source["path"])
-                return await asyncio.to_thread(self._bind_local, pod, volume, read_only=read_only)
+                    await to_the_end(provisioned.make_directory, source["path"])
+                return await to_the_end(self._bind_local, pod, volume, read_only=read_only)
             case "nfs":
                 if annotation(volume, PROVISIONED_BY) == NFS_SUBDIR:
                     await self._exports.make_directory(volume)

@@ -5,7 +5,6 @@ Reference: k8s.io/kubernetes ``pkg/volume/emptydir``.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from agents import mounts
 from agents.pods.containers import init_containers, main_containers
 from agents.pods.environment import Place
 from agents.pods.ports import Mounted
+from agents.threads import to_the_end
 from agents.volumes.errors import VolumeError
 from agents.volumes.ownership import give_to_group
 from agents.volumes.plugin import Places, fs_group
@@ -36,7 +36,7 @@ class EmptyDir:
         self._place = place
 
     async def make(self, pod: Obj, name: str, source: Obj) -> Mounted:
-        return Mounted(str(await asyncio.to_thread(self._make, pod, name, source or {})))
+        return Mounted(str(await to_the_end(self._make, pod, name, source or {})))
 
     def _make(self, pod: Obj, name: str, source: Obj) -> Path:
         path = self._places.on_disk(pod, PLUGIN, name)

@@ -5,11 +5,11 @@ Reference: k8s.io/kubernetes ``pkg/volume/{configmap,secret,downwardapi,projecte
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 
 from agents.pods.environment import Place
 from agents.pods.ports import Mounted
+from agents.threads import to_the_end
 from agents.volumes import atomic, payload
 from agents.volumes.errors import VolumeError
 from agents.volumes.payload import File
@@ -63,7 +63,7 @@ class FilesFromApi:
             parts = [{self._kind: _plain(source, self._kind)}]
         files = await self._all(pod, parts, default_mode=_mode(source))
         path = self._places.in_memory(pod, DIRECTORIES[self._kind], name)
-        await asyncio.to_thread(atomic.write, path, files, now=self._clock.now(), group=fs_group(pod))
+        await to_the_end(atomic.write, path, files, now=self._clock.now(), group=fs_group(pod))
         # Never writable, whatever the mount says: an update would undo the change.
         return Mounted(str(path), read_only=True)
 

@@ -6,11 +6,11 @@ containers that mount the volume, not as a volume that fails.
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from agents.images.mounts import volume_path
 from agents.pods.ports import Mounted
+from agents.threads import to_the_end
 from orca.api.objects import Obj, uid
 
 
@@ -25,5 +25,5 @@ class ImageVolume:
     async def make(self, pod: Obj, name: str, source: Obj) -> Mounted:
         """Where the content will be before a container that mounts it starts. Raises OSError."""
         path = volume_path(self._root, uid(pod), name)
-        await asyncio.to_thread(path.mkdir, mode=0o750, parents=True, exist_ok=True)
+        await to_the_end(path.mkdir, mode=0o750, parents=True, exist_ok=True)
         return Mounted(str(path), read_only=True)

@@ -24,6 +24,7 @@ import structlog
 from agents import mounts
 from agents.pods.environment import ConfigError, Place
 from agents.pods.ports import Mounted, Stage
+from agents.threads import to_the_end
 from agents.volumes import removal, staging
 from agents.volumes.claims import Claims, OwnClaims
 from agents.volumes.empty_dir import EmptyDir
@@ -107,7 +108,8 @@ class VolumeManager:
         pod_uid = uid(pod)
         volumes = pod["spec"].get("volumes") or []
         async with self._lock(pod_uid):
-            await asyncio.to_thread(self._begin, pod)
+            self._leftovers.discard(pod_uid)  # a pod of a file that comes again is the same one
+            await to_the_end(self._begin, pod)
             self._prepared[pod_uid] = pod
             made = await asyncio.gather(*(self._make(pod, volume) for volume in volumes), return_exceptions=True)
             ready = {}
@@ -129,9 +131,7 @@ class VolumeManager:
         target = self._places.stages(uid(pod)) / container / str(stage.index)
         self._staged.add((uid(pod), container))
         try:
-            await asyncio.to_thread(
-                staging.stage, volume.path, stage.sub_path, target, in_depth=stage.read_only_in_depth
-            )
+            await to_the_end(staging.stage, volume.path, stage.sub_path, target, in_depth=stage.read_only_in_depth)
         except (OSError, staging.LeadsOut) as error:
             # Not in the event: what it says would tell of the host's files.
             log.warning("cannot prepare a mount", pod=uid(pod), container=container, error=str(error))
@@ -198,8 +198,11 @@ class VolumeManager:
     async def _clear_leftovers(self) -> None:
         for pod_uid in list(self._leftovers):
             try:
-                await self.teardown(pod_uid)
-                await asyncio.to_thread(removal.remove, self._places.disk / pod_uid)
+                async with self._lock(pod_uid):
+                    if pod_uid not in self._leftovers:
+                        continue
+                    await asyncio.to_thread(self._remove, pod_uid)
+                    await asyncio.to_thread(removal.remove, self._places.disk / pod_uid)
             except OSError as error:
                 log.warning("what a pod left behind stays for now", pod=pod_uid, error=str(error))
             else:

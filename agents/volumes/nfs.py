@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agents import mounts
 from agents.pods.ports import Mounted
+from agents.threads import to_the_end
 from agents.volumes.errors import VolumeError
 from agents.volumes.plugin import Places
 from orca.api.objects import Obj
@@ -42,7 +43,7 @@ class Nfs:
         read_only = read_only or bool(source.get("readOnly"))
         path = self._places.on_disk(pod, PLUGIN, name)
         if not await asyncio.to_thread(mounts.is_mounted, path):
-            await asyncio.to_thread(path.mkdir, 0o750, parents=True, exist_ok=True)
+            await to_the_end(path.mkdir, 0o750, parents=True, exist_ok=True)
             wanted = [*dict.fromkeys([*options, *(["ro"] if read_only else [])])]
             await self.attach(source["server"], source["path"], path, wanted)
         return Mounted(str(path), read_only)

@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from agents import mounts
+from agents.threads import to_the_end
 from agents.volumes import removal
 from agents.volumes.errors import VolumeError
 from agents.volumes.nfs import Nfs
@@ -106,7 +107,7 @@ class Exports:
     async def make_directory(self, volume: Obj) -> None:
         """The volume's, where it is missing. Raises VolumeError, OSError."""
         async with self._mounted(volume) as (base, inside):
-            await asyncio.to_thread(_make_below, base, inside, name(volume))
+            await to_the_end(_make_below, base, inside, name(volume))
 
     async def remove_directory(self, volume: Obj) -> None:
         """Delete, keep or rename the volume's directory, as its class said. Raises VolumeError, OSError."""
