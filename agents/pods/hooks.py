@@ -19,13 +19,18 @@ HOOK_LIMIT = 3600.0
 
 
 class Hooks:
-    """Runs them; a postStart that is under way can be given up."""
+    """Runs them; one that is under way can be given up."""
 
     def __init__(self, subject: Subject, tools: Tools) -> None:
         self._subject = subject
         self._tools = tools
         self._starting: dict[str, asyncio.Task[tuple[bool, str]]] = {}
         """postStart under way, by container id."""
+        self._stopping: dict[str, asyncio.Task[tuple[bool, str]]] = {}
+        """preStop under way, by container id."""
+
+    def __repr__(self) -> str:
+        return f"<Hooks, {len(self._starting)} of starts and {len(self._stopping)} of stops under way>"
 
     async def post_start(self, hook: Obj, container: Obj, container_id: str) -> None:
         """Run it while ``memory.hooks`` has the container; one that fails has it in ``memory.failed_hooks`` after."""
@@ -48,20 +53,47 @@ class Hooks:
             subject.tell("FailedPostStartHook", "PostStartHook failed", container=container["name"], warning=True)
             memory.failed_hooks[container_id] = _failed(hook, container, subject.pod, text)
 
-    def give_up(self, container_id: str) -> None:
-        """Its container is to go, or gone: a postStart that is under way is not waited for."""
-        task = self._starting.get(container_id)
-        if task is not None:
-            task.cancel()
+    def not_run(self, hook: Obj, container: Obj, container_id: str, why: str) -> None:
+        """A postStart that could not even be tried has failed: nobody may take its container for a whole one."""
+        self._subject.memory.hooks.discard(container_id)
+        self._subject.memory.failed_hooks[container_id] = _failed(hook, container, self._subject.pod, why)
 
-    async def pre_stop(self, container: Obj, container_id: str, limit: float) -> float:
-        """Run it, if there is one, for at most ``limit`` seconds; the seconds that took."""
+    def busy(self, container_id: str) -> bool:
+        """A hook of the container is under way."""
+        return container_id in self._starting or container_id in self._stopping
+
+    def give_up(self, container_id: str, *, also_pre_stop: bool = False) -> None:
+        """Its container is to go: a postStart that is under way is not waited for; nor is a preStop, when the container
+        is killed or gone."""
+        for tasks in (self._starting, self._stopping) if also_pre_stop else (self._starting,):
+            task = tasks.get(container_id)
+            if task is not None:
+                task.cancel()
+
+    def give_up_the_dead(self) -> None:
+        """Whose container has ended, or was removed: one that sleeps or asks elsewhere would go on for long."""
+        find = self._subject.memory.find
+        for container_id in (*self._starting, *self._stopping):
+            info = find(container_id)
+            if info is None or not info.running:
+                self.give_up(container_id, also_pre_stop=True)
+
+    async def pre_stop(self, container: Obj, container_id: str, limit: float) -> float | None:
+        """Run it, if there is one, for at most ``limit`` seconds; the seconds that took, None when it was given up."""
         hook = (container.get("lifecycle") or {}).get("preStop")
         if not hook:
             return 0.0
         subject, clock = self._subject, self._tools.clock
         began = clock.monotonic()
-        ok, text = await self._run(hook, container, container_id, limit)
+        task = self._stopping[container_id] = asyncio.create_task(self._run(hook, container, container_id, limit))
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+            del self._stopping[container_id]
+        if task.cancelled():
+            return None
+        ok, text = task.result()
         if not ok:
             log.warning("preStop failed", pod=name(subject.pod), container=container["name"], output=text)
             subject.tell("FailedPreStopHook", "PreStopHook failed", container=container["name"], warning=True)

@@ -29,6 +29,8 @@ class Life(Enum):
     GONE = "gone"
 
 
+RISING = (Life.PREPARING, Life.RUNNING)
+"""A pod here is to run; nothing more of one that is not is started."""
 HOLDS_NOTHING = (Life.FINISHED, Life.RELEASING, Life.GONE)
 """A pod here has given back what it asked of this host."""
 

@@ -156,7 +156,7 @@ class Memory:
     failed_hooks: dict[str, str] = field(default_factory=dict)
     """What failed, by id of containers whose postStart has failed: they are to be ended."""
     pre_stopped: set[str] = field(default_factory=set)
-    """Ids of sidecars whose preStop has ended, before it was their turn to be stopped."""
+    """Ids of containers whose preStop has ended: of sidecars before it was their turn to be stopped."""
     stop_until: dict[str, datetime] = field(default_factory=dict)
     """By container id: when the stop that is under way gives it up."""
     last: dict[str, Gone] = field(default_factory=dict)

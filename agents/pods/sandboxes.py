@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,14 @@ from agents.pods.containers import spec_of
 from agents.pods.environment import ConfigError
 from agents.pods.files import hosts_text, resolver_for
 from agents.pods.gate import SANDBOX
+from agents.pods.lifecycle import RISING
 from agents.pods.naming import container_name
 from agents.pods.observer import Observer
 from agents.pods.paths import pod_files
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
 from agents.runtime.errors import EngineTimeout, EngineUnavailable, NameTaken, RefusedByEngine, RuntimeFailure
-from agents.runtime.model import SANDBOX_NAME
+from agents.runtime.model import SANDBOX_NAME, SandboxSpec
 from orca.api.errors import ApiError
 from orca.api.objects import meta, name, namespace, uid
 
@@ -44,8 +46,9 @@ class Sandboxes:
             spec = sandbox_spec(subject.pod, attempt, self._tools.config, runtime=handler)
             spec = replace(spec, cgroup_parent=await prepare_cgroup(subject, self._tools, "sandbox"))
             async with self._tools.gate.enter(SANDBOX):
-                sandbox_id = await runtime.create_sandbox(spec)
-                await runtime.start(sandbox_id)
+                if subject.memory.life not in RISING:
+                    return
+                sandbox_id = await self._start(spec)
             subject.memory.wired = subject.memory.rewire = False
             subject.memory.observe(await runtime.inspect(sandbox_id))
         except (EngineUnavailable, EngineTimeout):
@@ -64,6 +67,20 @@ class Sandboxes:
             return
         subject.succeeded("sandbox")
         await self.wire()
+
+    async def _start(self, spec: SandboxSpec) -> str:
+        """Create and start; nothing is left of one that the engine refuses to start. Raises ``RuntimeFailure``."""
+        runtime = self._tools.runtime
+        sandbox_id = await runtime.create_sandbox(spec)
+        try:
+            await runtime.start(sandbox_id)
+        except (EngineUnavailable, EngineTimeout):
+            raise  # it may have been started; who comes next finds it by its name
+        except RuntimeFailure:
+            with contextlib.suppress(RuntimeFailure):
+                await runtime.remove(sandbox_id)
+            raise
+        return sandbox_id
 
     async def wire(self) -> None:
         """Addresses, and the files that name them."""

@@ -12,6 +12,7 @@ from agents.pods.containers import ended, find_container
 from agents.pods.environment import ConfigError, build_environment
 from agents.pods.gate import APP
 from agents.pods.hooks import Hooks
+from agents.pods.lifecycle import RISING
 from agents.pods.memory import container_hash, raise_crash
 from agents.pods.naming import container_name
 from agents.pods.observer import Observer
@@ -94,14 +95,21 @@ class Starter:
             subject.tell("Failed", f"Error: {error}", container=name_in_spec, warning=True)
             return
         subject.succeeded(key)
-        await self.after_start(container, container_id)
+        try:
+            await self.after_start(container, container_id)
+        except (EngineUnavailable, EngineTimeout):
+            raise
+        except NoSuchContainer:
+            return  # removed by somebody already
+        except RuntimeFailure as error:
+            subject.failed(key, "ContainerCreating", str(error))
 
     async def _create(self, pod: Obj, container: Obj, attempt: int) -> str:
         """Create and start; the id of the container, which may have failed to start."""
         subject, tools, memory = self._subject, self._tools, self._subject.memory
-        name_in_spec = container["name"]
-        assert memory.sandbox is not None
-        assert memory.volumes is not None
+        name_in_spec, sandbox, volumes = container["name"], memory.sandbox, memory.volumes
+        assert sandbox is not None
+        assert volumes is not None
         sources = await tools.sources.read(pod, container)
         place = tools.place(memory.ips)
         environment = build_environment(pod, container, tools.services(), sources, place)
@@ -122,16 +130,16 @@ class Starter:
             pod,
             container,
             attempt=attempt,
-            sandbox_id=memory.sandbox.id,
+            sandbox_id=sandbox.id,
             image=image,
             environment=environment.values,
-            volumes=memory.volumes,
+            volumes=volumes,
             config=tools.config,
             node_memory=tools.node_memory(),
             staged=staged,
             accounts=accounts,
             target_id=self._target(container),
-            runtime=memory.sandbox.runtime,
+            runtime=sandbox.runtime,
         )
         spec = replace(spec, cgroup_parent=await prepare_cgroup(subject, tools, f"start:{name_in_spec}"))
         if tools.cpus is not None:
@@ -142,6 +150,8 @@ class Starter:
         termination.touch()
         termination.chmod(0o666)
         async with tools.gate.enter(APP):
+            if memory.life not in RISING:
+                raise NotStarted("the pod is to end")
             container_id = await tools.runtime.create_container(spec)
             subject.tell("Created", "Container created", container=name_in_spec)
             try:
@@ -179,7 +189,13 @@ class Starter:
         hook = (container.get("lifecycle") or {}).get("postStart")
         if hook:
             memory.hooks.add(container_id)
-        info = await self._tools.runtime.inspect(container_id)
+        try:
+            info = await self._tools.runtime.inspect(container_id)
+        except RuntimeFailure as error:
+            # It runs or not; who finds it must neither wait for its hook for ever, nor do without.
+            if hook:
+                self._hooks.not_run(hook, container, container_id, str(error))
+            raise
         self._observer.note_user(info)
         memory.observe(info)
         self._subject.changed()

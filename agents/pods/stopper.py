@@ -62,8 +62,14 @@ class Stopper:
             # Readiness is asked to the end: whoever still sends traffic wants to know.
             await self._stop_probes(action.id, "liveness", "startup")
             took = await self._hooks.pre_stop(container, action.id, left)
-            left = max(left - took, LEAST_AFTER_PRESTOP) if took else left
-        left -= await drain(self._subject, self._tools, left)
+            # Should the rest fail and be tried again, it does not begin with the hook.
+            self._subject.memory.pre_stopped.add(action.id)
+            if took is None:
+                left = 0.0
+            elif took:
+                left = max(left - took, LEAST_AFTER_PRESTOP)
+        if left > 0:
+            left -= await drain(self._subject, self._tools, left)
         await self._tools.runtime.stop(action.id, left, info=self._subject.memory.find(action.id))
         await self._observer.look(action.id)
 
@@ -77,7 +83,7 @@ class Stopper:
 
     async def kill(self, container_id: str) -> None:
         """At once."""
-        self._hooks.give_up(container_id)
+        self._hooks.give_up(container_id, also_pre_stop=True)
         await self._tools.runtime.kill(container_id)
 
     def _tell_killing(self, container: Obj, why: str) -> None:

@@ -14,8 +14,7 @@ from agents.pods import steps
 from agents.pods.actions import Actions
 from agents.pods.allocation import told
 from agents.pods.containers import find_container
-from agents.pods.deletion import is_deleting
-from agents.pods.lifecycle import HOLDS_NOTHING, Life
+from agents.pods.lifecycle import HOLDS_NOTHING, RISING, Life
 from agents.pods.memory import Doom, Memory, adopted_crash, container_hash
 from agents.pods.naming import pod_title
 from agents.pods.observer import Observer
@@ -187,7 +186,9 @@ class PodWorker:
         ):
             return
         container = event.labels.get(CONTAINER_NAME, "")
-        if f"remove:{event.id}" in self.memory.in_flight or f"stop:{container}" in self.memory.in_flight:
+        if f"remove:{event.id}" in self.memory.in_flight:
+            return
+        if f"stop:{container}" in self.memory.in_flight and not self._actions.hooks.busy(event.id):
             return
         if container == SANDBOX_NAME and self.memory.life is Life.RELEASING:
             return  # it ended with the pod's cgroup, and will be removed
@@ -219,7 +220,7 @@ class PodWorker:
             self._subject.tell(decided.doom.reason, event or decided.doom.message, warning=bool(event))
         if decided.life is Life.STOPPING and self.memory.stopping_since is None:
             self.memory.stopping_since = now
-        if is_deleting(self.pod, self.memory):
+        if decided.life not in RISING:
             self._drop_preparations()
         if decided.life is not self.memory.life:
             log.debug("pod moves", pod=key(self.pod), to=decided.life.value)
@@ -237,6 +238,7 @@ class PodWorker:
                 self.tell("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
             self._spawn(action.key, self._perform(action))
         self._tell_backoff(decided)
+        self._actions.hooks.give_up_the_dead()
         self._probing.begin()
         for container_id in self._probing.idle():
             self._spawn(f"probes:{container_id}", self._probing.stop(container_id))
@@ -293,8 +295,8 @@ class PodWorker:
 
     def _drop_preparations(self) -> None:
         """A pod that is to go needs neither images nor volumes; a pull may hang for long."""
-        for task_key, task in list(self._tasks.items()):
-            if task_key == "volumes" or task_key.startswith("image:"):
+        for task_key, task in self._tasks.items():
+            if (task_key == "volumes" or task_key.startswith("image:")) and not task.cancelling():
                 task.cancel()
 
     def _arm(self, at: datetime | None) -> None:

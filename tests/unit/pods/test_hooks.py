@@ -16,6 +16,7 @@ from agents.pods.steps import KillContainer, PreStop, StopContainer
 from agents.pods.stopper import Stopper
 from agents.probes.outcome import Outcome
 from agents.probes.tracker import Kind
+from agents.runtime.errors import EngineUnavailable
 from orca.client.clock import SystemClock
 from tests.support.patience import PATIENCE
 from tests.unit.pods.build import at, decide, deleting, info, pod, spec_container, up
@@ -31,6 +32,8 @@ class Hands:
         self.told: list[tuple[str, str]] = []
         self.stopped: list[float] = []
         self.hanging = asyncio.Event()
+        self.away: Exception | None = None
+        """What the engine answers instead of a state."""
         self._answer = answer
         obj = pod(HOOKED, terminationGracePeriodSeconds=20)
         subject: Any = SimpleNamespace(pod=obj, memory=memory, tell=self._tell, changed=lambda: None)
@@ -38,9 +41,10 @@ class Hands:
             traffic=None,
             clock=SystemClock(),
             handlers=SimpleNamespace(run_hook=self._run),
-            runtime=SimpleNamespace(inspect=self._inspect, stop=self._stop),
+            runtime=SimpleNamespace(inspect=self._inspect, stop=self._stop, kill=self._kill),
         )
         observer, hooks = Observer(subject, tools), Hooks(subject, tools)
+        self.hooks = hooks
         self.starter = Starter(subject, tools, observer, hooks)
         self.stopper = Stopper(subject, tools, observer, hooks, self._nothing)
 
@@ -55,10 +59,15 @@ class Hands:
         return self._answer
 
     async def _inspect(self, _: str) -> Any:
+        if self.away is not None:
+            raise self.away
         return info(HOOKED)
 
     async def _stop(self, _: str, grace: float, **__: Any) -> None:
         self.stopped.append(grace)
+
+    async def _kill(self, _: str) -> None:
+        return None
 
     async def _nothing(self, container_id: str, *kinds: Kind) -> None:
         return None
@@ -101,6 +110,49 @@ async def test_a_post_start_that_hangs_holds_no_deletion_back() -> None:
     assert memory.hooks == set()
     assert ("FailedPostStartHook", "PostStartHook failed") not in hands.told
     assert len(hands.stopped) == 1
+
+
+async def test_a_container_that_was_not_seen_after_its_start_is_not_taken_for_a_whole_one() -> None:
+    """The engine went away between the start and the hook: the container that is found later begins anew."""
+    memory = up()
+    hands = Hands(memory, Outcome(True))
+    hands.away = EngineUnavailable("engine is away")
+    with pytest.raises(EngineUnavailable):
+        await hands.starter.after_start(HOOKED, "c-0")
+    memory.observe(info(HOOKED))
+    (stop,) = decide(pod(HOOKED), memory).actions
+    assert stop == StopContainer("c", "c-0", 30, "FailedPostStartHook")
+
+
+async def test_a_kill_does_not_wait_for_a_pre_stop() -> None:
+    memory = up(info(HOOKED))
+    hands = Hands(memory, None)
+    stopping = asyncio.create_task(hands.stopper.stop(StopContainer("c", "c-0", 3600, "")))
+    await hands.hanging.wait()
+    assert hands.hooks.busy("c-0")
+    await hands.stopper.kill("c-0")
+    await asyncio.wait_for(stopping, PATIENCE)
+    assert hands.stopped == [0], "no time is left to it"
+    assert ("FailedPreStopHook", "PreStopHook failed") not in hands.told
+    assert "c-0" in memory.pre_stopped, "it does not run again, should the rest have failed"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_hooks_of_a_container_that_ended_by_itself_are_given_up(gone: bool) -> None:
+    memory = up()
+    hands = Hands(memory, None)
+    starting = asyncio.create_task(hands.starter.after_start(HOOKED, "c-0"))
+    await hands.hanging.wait()
+    hands.hooks.give_up_the_dead()
+    await asyncio.sleep(0)
+    assert not starting.done()
+    if gone:
+        memory.forget("c-0")
+    else:
+        memory.observe(info(HOOKED, "exited", finished=1))
+    hands.hooks.give_up_the_dead()
+    await asyncio.wait_for(starting, PATIENCE)
+    assert (memory.hooks, memory.failed_hooks) == (set(), {})
 
 
 def test_sidecars_hear_of_the_end_at_once_and_go_last() -> None:
