@@ -27,6 +27,7 @@ from orca.client.clock import Clock, SystemClock
 from orca.client.incluster import InCluster
 from orca.client.kubeconfig import Endpoint, Kubeconfig, KubeconfigError
 from orca.client.reach import Unreachable
+from orca.client.sockets import keep_alive, kept_alive
 
 log = structlog.get_logger()
 
@@ -370,14 +371,11 @@ def _refusal(code: int, body: bytes, retry_after: str) -> ApiError:
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
     """A connection that notices within about 25 s that its peer is gone, even when nothing is sent."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setblocking(False)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made = kept_alive(address)
+    keep_alive(made, idle=10, between=5, probes=3)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 25000)):
-        if hasattr(socket, option):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25000)
     return made
 
 

@@ -59,6 +59,8 @@ from orca.server.verbs import Verbs
 log = structlog.get_logger()
 _TARGETS = 2048
 """Paths whose meaning is remembered."""
+_LONGEST = 1024
+"""Characters of such a path. Anybody can make up longer ones, and none of them is asked for again."""
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _WIDE = frozenset({"list", "watch", "deletecollection"})
@@ -187,6 +189,9 @@ class App:
             if served.verb != "get":
                 connection.forget_loss(served)
             served.free(self._fairness)
+        if connection.ending or (not http.content.is_eof() and "Expect" in http.headers):
+            # Who asked first and was refused sends no body, and what comes next could be taken for it.
+            response.force_close()
         self._finish(response, served, target, audit_id)
         return response
 
@@ -294,9 +299,11 @@ class App:
         """What a path means; clients ask for the same few over and over."""
         found = self._targets.get(path)
         if found is None:
-            if len(self._targets) >= _TARGETS:
-                self._targets.clear()
-            found = self._targets[path] = parse_path(path, self._parts.table)
+            found = parse_path(path, self._parts.table)
+            if len(path) <= _LONGEST:
+                if len(self._targets) >= _TARGETS:
+                    self._targets.clear()
+                self._targets[path] = found
         return found
 
     def _failed(self, http: web.BaseRequest, error: ApiError) -> web.Response:

@@ -63,8 +63,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
     length = request.content_length
     if length is not None and length > LIMIT:
         raise too_large(LIMIT)
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    go_on(request)
     chunks: list[bytes] = []
     total = 0
     try:
@@ -80,6 +79,12 @@ async def read_body(request: web.BaseRequest) -> bytes:
     except TimeoutError:
         raise ApiError(408, "Timeout", "the request body did not arrive in time") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def go_on(request: web.BaseRequest) -> None:
+    """Tell a client that asks before it sends its body (``Expect: 100-continue``) to do so."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def media_of(request: web.BaseRequest) -> str:

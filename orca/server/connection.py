@@ -24,7 +24,10 @@ from orca.server.shortcut import Shortcut
 KEEPALIVE_SECONDS = 120.0  # longer than the 90 s of Go clients, so that they close first
 LINGER_SECONDS = 1.0  # how long what is left of a refused body is still read, so that the client sees the answer
 LINE_BYTES = 1 << 18  # of a request's first line: the command of an exec of 64 KiB comes in it, perhaps encoded
+FIELD_BYTES = 1 << 16  # of a header: a token with the groups of a large company, or a chain of impersonation
 HEAD_SECONDS = 30.0  # from the first byte of a request's head to its last
+HEAD_BYTES = 1 << 20  # of a head, as upstream's
+STUCK_SECONDS = 60.0  # in which a client takes nothing of an answer that is there as a whole, and loses it
 
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -49,7 +52,7 @@ class RawPeer:
 class Connection(RequestHandler):
     """See the module's docstring. ``peer_der`` is the verified client certificate, or None."""
 
-    __slots__ = ("_half", "_lost", "_raw", "_shortcut", "peer_der")
+    __slots__ = ("_half", "_half_bytes", "_lost", "_raw", "_shortcut", "_stuck", "peer_der")
 
     def __init__(self, *args: Any, shortcut: Shortcut | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,6 +61,8 @@ class Connection(RequestHandler):
         self._lost: dict[object, Callable[[], object]] = {}
         self._raw: RawPeer | None = None
         self._half: asyncio.TimerHandle | None = None
+        self._half_bytes = 0
+        self._stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tls = cast("ssl.SSLObject | None", transport.get_extra_info("ssl_object"))
@@ -68,6 +73,7 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._half is not None:
             self._half.cancel()
+        self._moves()
         for callback in list(self._lost.values()):
             callback()
         if self._raw is not None:
@@ -87,6 +93,10 @@ class Connection(RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             if self._half is None:
                 self._half = self._loop.call_later(HEAD_SECONDS, self.force_close)
+                self._half_bytes = 0
+            self._half_bytes += len(data)
+            if self._half_bytes > HEAD_BYTES:
+                self.force_close()
         elif self._half is not None:
             self._half.cancel()
             self._half = None
@@ -205,15 +215,49 @@ class Connection(RequestHandler):
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
+    @property
+    def ending(self) -> bool:
+        """Whether no further request is taken: the server ends, or this connection does."""
+        return self._close or self._force_close
+
+    def close(self) -> None:
+        """As the library: what is under way is answered first. Where nothing is, though, the client learns at once
+        that it has to go elsewhere, and not when it has asked."""
+        idle = self._waiter is not None and not self._waiter.done()
+        super().close()
+        if idle:
+            self.force_close()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._raw is not None:
             self._raw.pause()
+        elif self._request_in_progress and self._current_request is None and self._stuck is None:
+            # The handler is done, and what it made is all in memory. Streams may be read as slowly as one likes.
+            self._hold(-1)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._raw is not None:
             self._raw.resume()
+        self._moves()
+
+    def _hold(self, left: int) -> None:
+        """Look again in a while whether the client has taken anything; so much was left to be written last."""
+        transport = self.transport
+        if transport is None:
+            return
+        now = transport.get_write_buffer_size()
+        if now == left:
+            self._stuck = None
+            transport.abort()
+        else:
+            self._stuck = self._loop.call_later(STUCK_SECONDS, self._hold, now)
+
+    def _moves(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def send_head(self, response: web.StreamResponse) -> None:
         """Send what the library may still hold back, so that ``write`` comes after it."""
@@ -257,6 +301,8 @@ class Connection(RequestHandler):
         tail, self._message_tail = self._message_tail, b""
         if tail:
             peer.feed(tail)
+        if self._buffer_paused:
+            self._resume_reading_for_buffer()  # so much had come that no more was read
 
 
 def _goes_on(message: RawRequestMessage) -> bool:

@@ -6,18 +6,21 @@ Who is called and as whom is the caller's business; hop-by-hop headers and our o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
 from orca.api.errors import ApiError, bad_request
+from orca.client.sockets import kept_alive
+from orca.server.bodies import go_on
 from orca.server.connection import connection_of
 from orca.server.hosts import Destination
 from orca.server.identity import WEBSOCKET_TOKEN
 from orca.server.links import PAGE_LIMIT, Links, rewritten
 from orca.server.request import Request
+from orca.server.responses import ANSWERING
 from orca.server.tunnel import Endpoint, dial_failed, splice
 from orca.server.websockets import serve_bytes
 
@@ -35,6 +38,7 @@ _NOT_FORWARDED = frozenset(
         "transfer-encoding",
         "upgrade",
         "content-length",
+        "expect",
         "impersonate-user",
         "impersonate-group",
         "impersonate-uid",
@@ -47,6 +51,8 @@ _NOT_RETURNED = frozenset({"connection", "keep-alive", "transfer-encoding", "con
 _NOT_RETURNED_OF_PAGES = _NOT_RETURNED | {
     f"access-control-allow-{it}" for it in ("credentials", "headers", "methods", "origin")
 }
+# What the library would say where the client says nothing: who asked for no encoding could not read one.
+_SAID_BY_NOBODY = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _AT_ONCE = 64 << 10
 """Bytes of a page that are looked through without a thread."""
 
@@ -93,7 +99,13 @@ class Forwarder:
         ``framed`` has what succeeds sent through the WebSocket that the request asks for. Raises what ``failed`` makes
         of a dead peer."""
         endpoint = destination.endpoint
-        body = request.http.content if request.http.can_read_body else None
+        passed = _with(forwarded(request), headers)
+        body = None
+        if request.http.can_read_body:
+            body = _body(request.http)
+            if (size := request.http.content_length) is not None:
+                # Not everybody reads a body in chunks.
+                passed.append(("Content-Length", str(size)))
         connection = connection_of(request.http)
         task = asyncio.current_task()
         assert task is not None
@@ -104,7 +116,8 @@ class Forwarder:
                 request.method,
                 # As it came: %2F and / are not the same to everybody.
                 URL(f"{destination.scheme}://{endpoint.authority}{path}", encoded=True),
-                headers=_with(forwarded(request), headers),
+                headers=passed,
+                skip_auto_headers=_SAID_BY_NOBODY,
                 data=body,
                 ssl=endpoint.tls if endpoint.tls is not None else True,
                 server_hostname=endpoint.server_name or None,
@@ -115,7 +128,7 @@ class Forwarder:
                     connection.forget_loss(task)
                     return await serve_bytes(request, answer.content.iter_any())
                 response = web.StreamResponse(status=answer.status, reason=answer.reason)
-                unwanted = _NOT_RETURNED_OF_PAGES if links else _NOT_RETURNED
+                unwanted = (_NOT_RETURNED_OF_PAGES if links else _NOT_RETURNED) | _named(answer.headers)
                 for key, value in answer.headers.items():
                     if key.lower() not in unwanted:
                         response.headers.add(key, value)
@@ -129,6 +142,7 @@ class Forwarder:
                         length = len(head)
                 if length is not None and request.method != "HEAD":
                     response.content_length = length
+                request.http[ANSWERING] = True
                 await response.prepare(request.http)
                 if head:
                     await response.write(head)
@@ -153,9 +167,24 @@ class Forwarder:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
             self._session = aiohttp.ClientSession(
-                timeout=timeout, connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+                timeout=timeout,
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, socket_factory=kept_alive),
+                cookie_jar=aiohttp.DummyCookieJar(),  # what one user was given is nobody else's
             )
         return self._session
+
+
+async def _body(http: web.BaseRequest) -> AsyncIterator[bytes]:
+    """What the client sends, asked for if it waits for that."""
+    go_on(http)
+    async for chunk in http.content.iter_any():
+        yield chunk
+
+
+def _named(headers: Mapping[str, str]) -> set[str]:
+    """Headers that concern this connection alone, as its ends say."""
+    said = headers.get("Connection")
+    return {one.strip().lower() for one in said.split(",")} if said else set()
 
 
 async def _beginning(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
@@ -178,9 +207,10 @@ async def _page(links: Links, body: bytes, encoding: str) -> bytes:
 def forwarded(request: Request) -> list[Header]:
     """The headers of a request that are passed on."""
     found = []
+    ours = _named(request.http.headers)
     for key, value in request.http.headers.items():
         low = key.lower()
-        if low in _NOT_FORWARDED or low.startswith(_NOT_FORWARDED_PREFIXES):
+        if low in _NOT_FORWARDED or low in ours or low.startswith(_NOT_FORWARDED_PREFIXES):
             continue
         if low == "sec-websocket-protocol":
             value = _without_token(value)

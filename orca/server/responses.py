@@ -23,7 +23,7 @@ from orca.store import Entry
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
 THREAD_FROM = 1024 * 1024  # bytes; about ten milliseconds of packing
 PIECE = 256 * 1024  # bytes of a list written at a time
-ANSWERING = "orca.answering"
+ANSWERING = web.RequestKey("orca.answering", bool)
 """Set on a request whose answer is on its way: no other can be given any more."""
 _LIST_END = b"]}\n"
 _JSON_HEADERS = {"Content-Type": "application/json"}

@@ -15,6 +15,7 @@ from typing import cast
 from aiohttp import web
 
 from orca.api.errors import ApiError
+from orca.client.sockets import keep_alive
 from orca.server.connection import Connection, RawPeer
 
 CONNECT_SECONDS = 10.0
@@ -50,6 +51,7 @@ class _Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not an isinstance check: uvloop's TLS transport is no subclass of asyncio's.
         self.transport = cast(asyncio.Transport, transport)
+        keep_alive(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         if self.client is not None:

@@ -41,7 +41,25 @@ async def serve_watch(
     counts: WatchCounts,
     crowd: Crowd,
 ) -> web.StreamResponse:
-    """Stream events until ``options.timeout_seconds`` are over, the peer goes away or the store ends the watch."""
+    """Stream events until ``options.timeout_seconds`` are over, the peer goes away or the store ends the watch. It is
+    closed in any case."""
+    try:
+        return await _served(request, resource, watch, options, form, include, clock, counts, crowd)
+    finally:
+        await watch.aclose()
+
+
+async def _served(
+    request: Request,
+    resource: Resource,
+    watch: AnyWatch,
+    options: ListOptions,
+    form: Form,
+    include: str,
+    clock: Clock,
+    counts: WatchCounts,
+    crowd: Crowd,
+) -> web.StreamResponse:
     if form.media == YAML:
         raise ApiError(406, "NotAcceptable", "watches are served as JSON only")
     if is_websocket(request.http.headers):
@@ -99,7 +117,6 @@ async def serve_watch(
         raise
     finally:
         connection.forget_loss(task)
-        await watch.aclose()
     return response
 
 

@@ -76,7 +76,8 @@ async def serve_frames(
     line: Callable[[Event], bytes],
     error_line: Callable[[ApiError], bytes],
 ) -> web.StreamResponse:
-    """One text frame an event, until the time is over, the peer goes away or the store ends the watch."""
+    """One text frame an event, until the time is over, the peer goes away or the store ends the watch. Raises ApiError
+    400."""
     socket, reader = await _open(request.http, offered(request.http.headers))
     if request.begun is not None:
         request.begun()
@@ -114,7 +115,6 @@ async def serve_frames(
         return socket  # the peer closed it; nothing is left to say
     finally:
         reader.cancel()
-        await watch.aclose()
     await _close(socket, request)
     return socket
 

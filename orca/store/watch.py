@@ -14,6 +14,8 @@ from orca.store.entries import Change, Event, bookmark
 from orca.store.faults import told
 
 BUFFER = 20_000
+BUFFER_BYTES = 64 << 20
+"""Of objects that one watcher has not taken yet: it may be all that keeps them in memory."""
 BATCH = 1000
 BATCH_BYTES = 1 << 20
 """So that what one slow watcher has missed, or all there is at first, is not copied as a whole for it."""
@@ -25,7 +27,8 @@ class Watch:
 
     Iterate, or take everything that is pending with `batch` (one write to a socket instead of many). `start` may be
     called first to have "too old" (ApiError 410) raised before anything is answered. A watcher that lets `BUFFER`
-    events pile up is ended: iteration stops, and it resumes from the last resourceVersion it has seen.
+    events or `BUFFER_BYTES` pile up is ended: iteration stops, and it resumes from the last resourceVersion it has
+    seen.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Watch:
         self._told = told
         self._pending: deque[Event] = deque()
         self._room = BUFFER
+        self._behind = 0  # bytes of about what is pending, beyond the first few and what there was at the start
         self._waiter: asyncio.Future[None] | None = None
         self.listener: Callable[[], None] | None = None
         """Called when something is pending that was not before, and when the watch ends: for who does not wait in
@@ -135,13 +139,17 @@ class Watch:
         if self._ended:
             return
         self._pending.append(event)
-        if len(self._pending) > self._room:
-            self.overflowed = True
-            self._pending.clear()
-            self.close()
-        elif self._waiter is not None:
+        waiting = len(self._pending)
+        if waiting > _FEW:
+            self._behind += event.entry.size
+            if waiting > self._room or self._behind > BUFFER_BYTES:
+                self.overflowed = True
+                self._pending.clear()
+                self.close()
+                return
+        if self._waiter is not None:
             self._wake()
-        elif self.listener is not None and len(self._pending) == 1:
+        elif self.listener is not None and waiting == 1:
             self.listener()
 
     def mark(self) -> None:
@@ -170,12 +178,14 @@ class Watch:
         if len(pending) <= _FEW:
             events = list(pending)
             pending.clear()
+            self._behind = 0
             return events
         events, room = [], BATCH_BYTES
         while pending and room > 0 and len(events) < BATCH:
             event = pending.popleft()
             room -= event.entry.size
             events.append(event)
+        self._behind = max(0, self._behind - (BATCH_BYTES - room))
         return events
 
     def close(self) -> None:
@@ -215,7 +225,9 @@ class Watch:
                     await self._waiter
                 finally:
                     self._waiter = None
-        return self._pending.popleft()
+        event = self._pending.popleft()
+        self._behind = max(0, self._behind - event.entry.size)
+        return event
 
     async def aclose(self) -> None:
         self.close()

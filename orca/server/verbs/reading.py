@@ -136,6 +136,10 @@ async def open_watch(core: Core, resource: Resource, space: str, options: ListOp
     served = ServedWatch(watch, resource, wanted.predicate if late else None)
     if late and since is not None:
         # What is gone or different since then was known to the watcher: it has to hear of that, too.
-        then = await core.store.list(resource, space, resource_version=str(since), match="Exact")
-        await served.seed(then.entries)
+        try:
+            then = await core.store.list(resource, space, resource_version=str(since), match="Exact")
+            await served.seed(then.entries)
+        except BaseException:  # also when the client goes: nobody else knows the watch yet, and it would fill up
+            watch.close()
+            raise
     return served
