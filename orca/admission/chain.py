@@ -182,12 +182,13 @@ class Chain:
             raise
         self._note("validate", attrs.operation, False, perf_counter() - began)
 
-    async def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> T:
-        """Let ``write`` happen together with what a plugin has to record for it. Raises ApiError."""
+    def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> Awaitable[T]:
+        """Let ``write`` happen together with what a plugin has to record for it, once that is awaited. Raises
+        ApiError."""
         if self._guard is None:
-            return await write(())
-        written: T = await self._guard(attrs, write)
-        return written
+            return write(())
+        guarded: Awaitable[T] = self._guard(attrs, write)
+        return guarded
 
 
 async def find(cluster: Cluster, resource: Resource, namespace: str, name: str) -> Obj | None:

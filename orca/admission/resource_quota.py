@@ -39,10 +39,11 @@ class ResourceQuota:
         if attrs.dry_run:
             self._reserve(attrs)
 
-    async def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> T:
+    def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> Awaitable[T]:
         """Write together with the quotas' new status. Raises ApiError 403; 409 when others are always faster."""
-        if not self._concerns(attrs):
-            return await write(())
+        return self._in_turn(attrs, write) if self._concerns(attrs) else write(())
+
+    async def _in_turn(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> T:
         turn = self._turns.get(attrs.namespace)
         if turn is None:
             turn = self._turns[attrs.namespace] = asyncio.Lock()

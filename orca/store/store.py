@@ -21,6 +21,7 @@ from orca.client.clock import Clock, SystemClock
 from orca.client.keeping import keep_running
 from orca.store.answers import (
     Expected,
+    as_api_error,
     asked,
     check_expected,
     entry_of,
@@ -190,7 +191,7 @@ class Store:
         key = key_of(resource, namespace, name)
         for _ in range(CONFLICTS):
             check_expected(resource, current, expected)
-            written = await asked(self._commit(resource, Write(key, None, current.revision), also))
+            written = await self._commit(resource, Write(key, None, current.revision), also)
             if written.won:
                 self._learn(written)
                 return current.at(written.revision)
@@ -210,7 +211,7 @@ class Store:
             self._feed.expect_end(key, current, shown)
         written: Written | None = None
         try:
-            written = await asked(self._commit(resource, Write(key, None, current.revision), also))
+            written = await self._commit(resource, Write(key, None, current.revision), also)
         finally:
             if shown is not None and (written is None or not written.won):
                 self._feed.unexpect_end(key, shown)
@@ -230,7 +231,7 @@ class Store:
         self._feed.expect(key, value, entry)
         written: Written | None = None
         try:
-            written = await asked(self._commit(resource, Write(key, value, revision), also))
+            written = await self._commit(resource, Write(key, value, revision), also)
         finally:
             if written is None or not written.won:
                 self._feed.unexpect(key, entry)
@@ -240,17 +241,17 @@ class Store:
         return written, entry
 
     async def _commit(self, resource: Resource, main: Write, also: Sequence[Also]) -> Written:
-        """One transaction. Raises Raced when `main` could have been written, but not one of `also`."""
-        writes = [await self._leased(resource, main) if resource.ttl else main]
+        """One transaction. Raises ApiError, Raced when `main` could have been written, but not one of `also`."""
+        writes = [await asked(self._leased(resource, main)) if resource.ttl else main]
         for one in also:
             value = encode(one.obj) if one.obj is not None else None
             beside = Write(key_of(one.resource, one.namespace, one.name), value, one.revision)
-            writes.append(await self._leased(one.resource, beside))
+            writes.append(await asked(self._leased(one.resource, beside)))
         try:
             done = await self._etcd.transact(writes)
         except EtcdError as error:
             if "lease not found" not in str(error):
-                raise
+                raise as_api_error(error) from error
             for kind in (resource, *(one.resource for one in also)):
                 self._leases.forget(self._ttl(kind))
             return await self._commit(resource, main, also)

@@ -6,6 +6,8 @@ from bisect import bisect_left
 
 BOUNDS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 _CORE = b"core"
+_GROUP = len(b"/registry/")
+"""Where the group begins in /registry/<group>/<kind>/..."""
 
 
 class Timed:
@@ -35,8 +37,21 @@ class Timed:
 class Times(dict[tuple[str, str], Timed]):
     """(operation, group resource) -> times."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_root: dict[tuple[str, bytes], Timed] = {}
+
     def of(self, operation: str, key: bytes) -> Timed:
         """The times of an operation on what is stored under an etcd key."""
+        end = key.find(b"/", key.find(b"/", _GROUP) + 1)
+        if end < _GROUP:
+            return self._find(operation, key)
+        found = self._by_root.get((operation, key[:end]))
+        if found is None:
+            found = self._by_root[operation, key[:end]] = self._find(operation, key)
+        return found
+
+    def _find(self, operation: str, key: bytes) -> Timed:
         parts = key.split(b"/", 4)
         kind = ""
         if len(parts) > 3:

@@ -68,26 +68,36 @@ class Core:
         """Store a new object. Raises ApiError 409 AlreadyExists, 413, Raced."""
         if resource is SERVICES:
             also = [*also, *self.services.claims(obj, None)]
-        made = await serving.to_stored(resource, obj)
-        entry = await _fitting(made, lambda fits: self.store.create(resource, fits, also=also))
-        serving.written(resource, entry)
+        plain = serving.is_plain(resource)
+        made = obj if plain else await serving.to_stored(resource, obj)
+        try:
+            entry = await self.store.create(resource, made, also=also)
+        except ApiError as error:
+            entry = await self.store.create(resource, _smaller(made, error), also=also)
+        if not plain:
+            serving.written(resource, entry)
         if decides(resource):
             await in_effect(self.store, entry)
-        return await serving.serve(resource, entry)
+        return entry if plain else await serving.serve(resource, entry)
 
     async def replace(self, resource: Resource, current: Entry, new: Obj, also: Sequence[Also] = ()) -> Entry:
         """Store ``new``, which differs, in place of ``current``.
 
         Raises ApiError 413, and 409 when that is not the newest state any more.
         """
-        made = await serving.to_stored(resource, new)
+        plain = serving.is_plain(resource)
+        made = new if plain else await serving.to_stored(resource, new)
         if resource is SERVICES:
             also = [*also, *self.services.claims(new, current.obj)]
-        entry = await _fitting(made, lambda fits: self.store.replace(resource, current, fits, also=also))
-        serving.written(resource, entry)
+        try:
+            entry = await self.store.replace(resource, current, made, also=also)
+        except ApiError as error:
+            entry = await self.store.replace(resource, current, _smaller(made, error), also=also)
+        if not plain:
+            serving.written(resource, entry)
         if decides(resource):
             await in_effect(self.store, entry)
-        return await serving.serve(resource, entry)
+        return entry if plain else await serving.serve(resource, entry)
 
     async def remove(
         self, resource: Resource, current: Entry, *, last: Obj | None = None, also: Sequence[Also] = ()
@@ -142,15 +152,13 @@ def without_managers(obj: Obj) -> Obj:
     return {**obj, "metadata": {field: value for field, value in known.items() if field != "managedFields"}}
 
 
-async def _fitting(obj: Obj, write: Callable[[Obj], Awaitable[Entry]]) -> Entry:
-    """Write ``obj``; an object too large for the store is worth more than knowing who owns it."""
-    try:
-        return await write(obj)
-    except ApiError as error:
-        smaller = without_managers(obj)
-        if error.code != 413 or smaller is obj:
-            raise
-        return await write(smaller)
+def _smaller(obj: Obj, error: ApiError) -> Obj:
+    """``obj``, which could not be stored, without its managedFields where it was too large with them: it is worth more
+    than knowing who owns it. Raises ``error`` where that does not help."""
+    smaller = without_managers(obj)
+    if error.code != 413 or smaller is obj:
+        raise error
+    return smaller
 
 
 def copy_entry(entry: Entry) -> Obj:
