@@ -6,6 +6,7 @@ import asyncio
 import base64
 import re
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from agents import mounts
 from agents.pods.environment import ConfigError, Place
 from agents.pods.ports import Stage
 from agents.volumes import VolumeError, VolumeManager, atomic, removal
-from agents.volumes.empty_dir import huge_page_size, memory_size
+from agents.volumes.empty_dir import EmptyDir, huge_page_size, memory_size
 from agents.volumes.nfs import Nfs, lacking
 from agents.volumes.plugin import Places
 from orca.api.builtin import CONFIGMAPS, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, SECRETS, SERVICEACCOUNTS
@@ -455,3 +456,57 @@ async def test_a_token_that_holds_is_kept_while_it_cannot_be_renewed(room: Room)
     await room.clock.advance(1000)
     with pytest.raises(VolumeError, match="default"):
         await room.manager.prepare(subject)
+
+
+async def test_what_is_being_made_is_taken_away_only_when_it_is_made(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that is bound while its pod is cleared away would be emptied, or stay mounted."""
+    begun, go_on, order = threading.Event(), threading.Event(), []
+
+    def slow(self: EmptyDir, pod: Obj, name: str, source: Obj) -> Path:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        order.append("made")
+        return made(self, pod, name, source)
+
+    def remove(pod_uid: str) -> None:
+        order.append("taken away")
+        taken(pod_uid)
+
+    made, taken = EmptyDir._make, room.manager._remove
+    monkeypatch.setattr(EmptyDir, "_make", slow)
+    monkeypatch.setattr(room.manager, "_remove", remove)
+    preparing = asyncio.create_task(room.manager.prepare(pod({"name": "e", "emptyDir": {}})))
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
+    preparing.cancel()
+    clearing = asyncio.create_task(room.manager.teardown("uid-1"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+        preparing.cancel()  # whoever insists does not make it faster
+    go_on.set()
+    await clearing
+    assert order == ["made", "taken away"]
+    assert not (room.root / "pods" / "uid-1").exists()
+
+
+async def test_leftovers_of_a_pod_that_comes_again_are_left_to_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod of a file has the same uid when its file is put back."""
+    mine = pod({"name": "e", "emptyDir": {}})
+    await room.paths(mine)
+    busy = True
+
+    def remove(pod_uid: str) -> None:
+        if busy:
+            raise OSError("busy")
+        taken(pod_uid)
+
+    manager = room.restart()
+    taken = manager._remove
+    monkeypatch.setattr(manager, "_remove", remove)
+    await manager.orphans(set())
+    path = (await room.paths(mine))["e"]
+    (path / "data").touch()
+    busy = False
+    await manager._clear_leftovers()
+    assert (path / "data").exists()
