@@ -50,3 +50,42 @@ def patched(*operations: dict[str, Any], **more: Any) -> dict[str, Any]:
 def denied(message: str, **status: Any) -> dict[str, Any]:
     """A response that refuses."""
     return {"allowed": False, "status": {"message": message, **status}}
+
+
+@dataclass
+class AccessReviewer:
+    """A handler that answers SubjectAccessReviews; ``asked`` keeps their specs, ``shown`` who asked for the last one.
+
+    ``decide`` gives the answer's status from a spec, no opinion unless said otherwise. ``raw`` is given instead of an
+    answer, ``hang`` takes longer than anybody waits.
+    """
+
+    decide: Callable[[dict[str, Any]], dict[str, Any]] = lambda _spec: {"allowed": False}
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    versions: set[str] = field(default_factory=set)
+    shown: dict[str, str] = field(default_factory=dict)
+    raw: Callable[[], web.Response] | None = None
+    hang: bool = False
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        review = orjson.loads(await request.read())
+        self.asked.append(review["spec"])
+        self.versions.add(review["apiVersion"])
+        certificate = request.transport.get_extra_info("peercert") if request.transport is not None else None
+        subject = {key: value for part in (certificate or {}).get("subject", ()) for key, value in part}
+        self.shown = {
+            "certificate": subject.get("commonName", ""),
+            "token": request.headers.get("Authorization", ""),
+            "path": request.path_qs,
+        }
+        if self.hang:
+            await asyncio.sleep(60)
+        if self.raw is not None:
+            return self.raw()
+        status = self.decide(review["spec"])
+        return web.json_response({"apiVersion": review["apiVersion"], "kind": "SubjectAccessReview", "status": status})
+
+    def resources(self, **wanted: str) -> list[dict[str, Any]]:
+        """Attributes of the resources asked about, those with these values."""
+        found = [spec["resourceAttributes"] for spec in self.asked if "resourceAttributes" in spec]
+        return [one for one in found if wanted.items() <= one.items()]
