@@ -434,9 +434,10 @@ async def test_issuers_stay_while_others_cannot_be_found(followed, signer):
 )
 async def test_issuers_stay_when_the_file_is_wrong(followed, signer, text):
     issuers, path, _web, clock = followed
+    before = asyncio.all_tasks()
     issuers.start()
     await clock.settle()
     assert await looked(issuers, path, clock, text)
     assert issuers.of(token(signer)) is not None
     await issuers.aclose()
-    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("issuer ")]
+    assert asyncio.all_tasks() <= before
