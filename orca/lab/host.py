@@ -36,6 +36,8 @@ OWN_DIRECTORIES = {
 RESTART_SECONDS = 1
 KILLED_SECONDS = 10
 """What a killed process may take to be gone."""
+BEGUN_SECONDS = 60.0
+"""What a host or a supervisor may take to be there, on a machine that does other things, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def switch_on(host: Host) -> None:
         stderr=log,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + BEGUN_SECONDS
     while not ready.exists():
         if time.monotonic() > deadline:
             raise LabError(f"{host.name} did not start: {host.log('holder').read_text()[-400:]}")
@@ -142,10 +144,15 @@ def root(host: Host) -> Path:
 
 
 def start_service(host: Host, service: Service) -> None:
-    """Start a service under its supervisor, unless it is there already."""
+    """Start a service under its supervisor, unless it is there already.
+
+    Returns when the program has been started once, so that it can be found, stopped and killed at once: who stopped
+    what has not told its pid yet would leave it running. Raises ``LabError`` when that does not come to pass.
+    """
     if _alive(_read_pid(host, f"{service.name}.supervisor")):
         return
     pid_file = host.pid_file(service.name)
+    pid_file.unlink(missing_ok=True)
     script = "\n".join(
         [
             cgroups.enter_command(host.cgroup),
@@ -161,14 +168,19 @@ def start_service(host: Host, service: Service) -> None:
             "done",
         ]
     )
-    log = host.log(service.name).open("ab")
-    subprocess.Popen(
-        [*enter(host), "/bin/sh", "-c", script],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    with host.log(service.name).open("ab") as log:
+        supervisor = subprocess.Popen(
+            [*enter(host), "/bin/sh", "-c", script],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + BEGUN_SECONDS
+    while not _read_pid(host, service.name):
+        if supervisor.poll() is not None or time.monotonic() > deadline:
+            raise LabError(f"{service.name} did not start on {host.name}: its supervisor did not begin")
+        time.sleep(0.005)
 
 
 def stop_service(host: Host, name: str, *, seconds: float = 20.0) -> None:
