@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,7 @@ from tests.support.patience import PATIENCE
 from tests.support.pods import FakeVolumes, HostNetwork
 
 NODE = "host-t"
+WAITING = "{.status.containerStatuses[0].state.waiting.message}"
 
 
 class ApiHost:
@@ -136,8 +138,12 @@ class ApiHost:
 
     async def waiting(self, pod: str) -> str:
         """Message of the container's waiting state."""
-        path = "{.status.containerStatuses[0].state.waiting.message}"
-        return await self.kubectl("get", "pod", pod, "-o", f"jsonpath={path}")
+        return await self.kubectl("get", "pod", pod, "-o", f"jsonpath={WAITING}")
+
+    async def says(self, pod: str, *texts: str) -> None:
+        """Until one of the texts is in that message, which changes between a try and the next."""
+        argv = ("get", "pod", pod, "-o", f"jsonpath={WAITING}")
+        await self.until(" or ".join(texts), lambda said: any(text in said for text in texts), *argv)
 
     async def events(self, pod: str) -> list[tuple[str, str, str]]:
         """Type, reason and message of a pod's events."""
@@ -146,6 +152,20 @@ class ApiHost:
             "get", "events", f"--field-selector=involvedObject.name={pod}", "-o", f"jsonpath={path}"
         )
         return [tuple(line.split("\t", 2)) for line in text.splitlines()]  # type: ignore[misc]
+
+    async def tells(self, pod: str, *wanted: tuple[str, str, str], seconds: float = PATIENCE) -> None:
+        """Until the pod has events of these types and reasons, with a message that is all that expression: events come
+        a little later than what they are about. Raises AssertionError with those there are."""
+        deadline = self.clock.monotonic() + seconds
+        while True:
+            told = await self.events(pod)
+            missing = [
+                one for one in wanted if not any(one[:2] == it[:2] and re.fullmatch(one[2], it[2]) for it in told)
+            ]
+            if not missing:
+                return
+            assert self.clock.monotonic() < deadline, (missing, told)
+            await asyncio.sleep(0.1)
 
 
 def manifest(name: str, image: str, **spec: Any) -> Obj:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orca.lab.layout import Lab, load
+from tests.cluster.leftovers import LabState, check_left_as, look
 from tests.cluster.podhost import PodHost, pod_host
 from tests.support import images
 from tests.support import kubectl as kubectls
@@ -85,15 +86,54 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     for item in request.session.items:
         for mark in item.iter_markers("begins_on_lab"):
             mark.args[0].begin()
-    yield load(LAB)
+    up = load(LAB)
+    _left[:] = [look(up, Kubectl(kubectls.current(), up.kubeconfig))]
+    yield up
     if not os.environ.get("ORCA_TEST_KEEP_LAB"):
         orca("lab", "down", "--name", LAB)
+
+
+_left: list[LabState] = []
+"""The lab as the last module has left it, once it is up."""
 
 
 @pytest.fixture(scope="session")
 def admin(lab: Lab) -> Kubectl:
     """The installed kubectl as administrator."""
     return Kubectl(kubectls.current(), lab.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def alone_on_lab(request: pytest.FixtureRequest, lab: Lab) -> None:
+    """For tests that break what others stand on: what began with the lab, beside the tests, is over by now."""
+    for item in request.session.items:
+        for mark in item.iter_markers("begins_on_lab"):
+            mark.args[0].wait()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def left_as_found(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A module that was on the lab fails when it does not leave it as it has found it."""
+    yield
+    # Stories are told side by side, and beside more than one module: their package looks itself.
+    if request.node.path.parent.name != "kinds" and _on_lab(request):
+        check_left_as_found()
+
+
+def _on_lab(request: pytest.FixtureRequest) -> bool:
+    mine = [item for item in request.session.items if item.nodeid.startswith(f"{request.node.nodeid}::")]
+    return bool(_left) and any("lab" in getattr(item, "fixturenames", ()) for item in mine)
+
+
+def check_left_as_found() -> None:
+    """Fails with what is not; what comes then is not blamed for it."""
+    lab = load(LAB)
+    admin = Kubectl(kubectls.current(), lab.kubeconfig)
+    try:
+        _left[:] = [check_left_as(_left[0], lab, admin)]
+    except AssertionError:
+        _left[:] = [look(lab, admin)]
+        raise
 
 
 @pytest.fixture

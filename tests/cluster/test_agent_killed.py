@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from orca.api.builtin import CONFIGMAPS, PODS, SECRETS
-from orca.api.errors import ApiError
 from orca.api.objects import Obj, uid
 from orca.lab.layout import Lab
 from tests.cluster.conftest import LAB, orca
 from tests.cluster.stephost import StepHost, containers, left_of, step_host
+from tests.support.agents import wait_for_rules
 from tests.support.kubectl import Kubectl, eventually
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.usefixtures("alone_on_lab")]
 
 POINTS = 6
 """In each run of the tests, spread over the pod's life; the slow one takes every step."""
@@ -37,12 +37,12 @@ def noted() -> Iterator[Path]:
 async def host(lab: Lab) -> AsyncIterator[StepHost]:
     directory = Path(tempfile.mkdtemp(prefix="orca-steps-", dir="/var/tmp"))
     async with step_host(lab.hosts[-1], directory) as made:
-        for resource, data in ((CONFIGMAPS, {"data": {"key": "value"}}), (SECRETS, {"stringData": {"key": "value"}})):
-            try:
-                await made.client.create(resource, {"metadata": {"name": "rich", "namespace": "default"}, **data})
-            except ApiError:
-                continue  # of an earlier test
+        both = ((CONFIGMAPS, {"data": {"key": "value"}}), (SECRETS, {"stringData": {"key": "value"}}))
+        for resource, data in both:
+            await made.client.create(resource, {"metadata": {"name": "rich", "namespace": "default"}, **data})
         yield made
+        for resource, _ in both:
+            await made.client.delete(resource, "rich", "default")
 
 
 def rich(name: str, node: str, noted: Path) -> Obj:
@@ -63,7 +63,7 @@ def rich(name: str, node: str, noted: Path) -> Obj:
     def run(note: str) -> Obj:
         return {"exec": {"command": ["sh", "-c", NOTED.format(note)]}}
 
-    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1, "timeoutSeconds": 60}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -174,7 +174,7 @@ def test_after_a_power_cut_a_pod_has_everything_again(admin: Kubectl, lab: Lab, 
     host = lab.hosts[-1]
     _forget(noted)
     for kind in (("configmap",), ("secret", "generic")):
-        admin.try_("create", *kind, "rich", "--from-literal=key=value")
+        admin("create", *kind, "rich", "--from-literal=key=value")
     admin("apply", "-f", "-", stdin=json.dumps(rich("cut-off", host.name, noted)))
     admin("wait", "--for=condition=Ready", "pod/cut-off", "--timeout=120s")
     before = admin.json("get", "pod", "cut-off")
@@ -196,3 +196,5 @@ def test_after_a_power_cut_a_pod_has_everything_again(admin: Kubectl, lab: Lab, 
     assert admin("exec", "cut-off", "-c", "main", "--", "cat", "/config/key") == "value"
     admin("delete", "pod", "cut-off", "--timeout=120s")
     eventually(lambda: not left_of(host, after["metadata"]["uid"]), what="nothing is left of it")
+    admin("delete", "configmap/rich", "secret/rich")
+    wait_for_rules(host)

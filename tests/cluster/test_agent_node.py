@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from orca.lab.host import call, start_service, stop_service
+from orca.lab.host import call, service_is_running, service_pid, start_service, stop_service
 from orca.lab.layout import Host, Lab
 from orca.lab.services import AGENT, SERVER, server
 from tests.cluster.conftest import LAB, orca
+from tests.support.agents import wait_for_next_agent
 from tests.support.kubectl import Kubectl, eventually
 
+pytestmark = pytest.mark.usefixtures("alone_on_lab")
 DROP_IN = """\
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -38,6 +40,7 @@ class Machine:
         self.name = self.host.name
         self._etc = self.host.state / "etc-orca"
         self.manifests = self._etc / "manifests"
+        self._dead = 0
 
     def configure(self, text: str) -> None:
         self.manifests.mkdir(exist_ok=True)
@@ -46,7 +49,14 @@ class Machine:
         self.restart_agent()
 
     def restart_agent(self) -> None:
+        """Kill it; the next one comes."""
+        eventually(lambda: service_is_running(self.host, AGENT), what="the agent runs")  # not between two lives
+        self._dead = service_pid(self.host, AGENT)
         orca("lab", "kill", "--name", LAB, f"agent/{self.name}")
+
+    def wait_for_agent(self) -> None:
+        """Return when the one that was started last has written its rules."""
+        wait_for_next_agent(self.host, self._dead)
 
     def signal_agent(self, name: str) -> None:
         pid = (self.host.state / "pid" / AGENT).read_text().strip()
@@ -93,11 +103,13 @@ class Machine:
 def machine(lab: Lab, admin: Kubectl) -> Iterator[Machine]:
     machine = Machine(lab, admin)
     machine.configure(DROP_IN)
+    machine.wait_for_agent()
     eventually(lambda: machine.max_pods() == "77", what="the agent has its configuration")
     yield machine
     for path in machine.manifests.iterdir():
         path.unlink()
     machine.configure("")
+    machine.wait_for_agent()
     eventually(lambda: machine.max_pods() == "110", what="the agent is as it was")
     eventually(lambda: not _static(machine), what="no mirror pod is left")
 
@@ -127,7 +139,7 @@ def test_a_manifest_is_a_pod_that_the_api_shows_and_does_not_control(machine: Ma
     assert pod["metadata"]["ownerReferences"][0]["kind"] == "Node"
     assert pod["spec"]["priority"] == 2000001000
     [container] = machine.containers(name)
-    assert kubectl("logs", name) == "first\n"
+    eventually(lambda: kubectl("logs", name) == "first\n", what="what it printed")
     assert kubectl("exec", name, "--", "hostname") == f"{name}\n"
 
     kubectl("delete", "pod", name, "--wait=false")

@@ -85,7 +85,7 @@ def _scale_up_and_down(kubectl: Kubectl) -> None:
     shown = kubectl("get", "hpa", "burn")
     assert "cpu: " in shown
     assert "%/50%" in shown
-    assert "SuccessfulRescale" in kubectl("describe", "hpa", "burn")
+    eventually(lambda: "SuccessfulRescale" in kubectl("describe", "hpa", "burn"), what="the event")
 
     lines = eventually(
         lambda: found if len(found := kubectl("top", "pods").splitlines()) == 4 else None, what="all pods are measured"
@@ -95,8 +95,10 @@ def _scale_up_and_down(kubectl: Kubectl) -> None:
         lambda: any(int(line.split()[1].removesuffix("m")) > 10 for line in kubectl("top", "pods").splitlines()[1:]),
         what="one that works",
     )
-    nodes = {line.split()[0] for line in kubectl("top", "nodes").splitlines()[1:]}
-    assert nodes == set(kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split())
+    nodes = set(kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split())
+    eventually(
+        lambda: {line.split()[0] for line in kubectl("top", "nodes").splitlines()[1:]} == nodes, what="all nodes"
+    )
 
     for pod in kubectl("get", "pods", "-o", "name").split():
         kubectl("exec", pod, "--", "touch", "/tmp/idle")

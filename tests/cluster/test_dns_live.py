@@ -20,6 +20,7 @@ from tests.cluster.conftest import LAB, ORCA
 from tests.support.kubectl import Kubectl, eventually
 from tests.support.patience import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("alone_on_lab")
 AT_ONCE_SECONDS = 10.0
 """Milliseconds on an idle machine; what is asked for now and then takes longer than this."""
 

@@ -13,7 +13,10 @@ import pytest
 from orca.lab.layout import Lab
 from tests.cluster import workloads
 from tests.cluster.conftest import LAB, orca
+from tests.support.agents import wait_until_followed
 from tests.support.kubectl import Kubectl, eventually
+
+pytestmark = pytest.mark.usefixtures("alone_on_lab")
 
 
 class Writer:
@@ -52,11 +55,11 @@ def running(kubectl: Kubectl) -> Kubectl:
 
 @pytest.fixture(autouse=True)
 def whole_again(lab: Lab, admin: Kubectl) -> Iterator[None]:
-    """After each fault the lab is whole: cables plugged, every node Ready."""
+    """After each fault the lab is whole: cables plugged, every node Ready, every agent at work."""
     yield
     for host in lab.hosts:
         orca("lab", "heal", "--name", LAB, host.name)
-    eventually(lambda: _all_nodes_ready(admin), what="all nodes Ready")
+    wait_until_followed(lab, admin)
 
 
 def _all_nodes_ready(kubectl: Kubectl) -> bool:

@@ -93,7 +93,8 @@ def edge(lab: Lab, admin: Kubectl) -> Iterator[str]:
     own("annotate", "--overwrite", "ingressclass", "nginx", "ingressclass.kubernetes.io/is-default-class=true")
     own("rollout", "status", "daemonset/ingress-nginx-controller", "--timeout=120s")
     yield lab.host(lab.size - 1).address
-    own("delete", "-f", str(MANIFESTS / "ingress"), "--wait=false")
+    # Gone, as somebody else may want it next, and nothing is installed into a namespace that is going.
+    own("delete", "-f", str(MANIFESTS / "ingress"))
 
 
 @pytest.fixture

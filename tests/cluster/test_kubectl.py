@@ -201,6 +201,9 @@ def test_copy_there_and_back(sleeper: Kubectl, tmp_path: Path) -> None:
 
 def test_port_forward(web: Kubectl) -> None:
     pod = web("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
+    # It is ready as soon as it runs; kubectl ends when nobody listens yet.
+    ask = ("exec", pod, "--", "wget", "-qO-", "http://127.0.0.1:8080/")
+    eventually(lambda: web.try_(*ask).out.strip() == pod, what="the pod serves")
     forward = web.start("port-forward", f"pod/{pod}", ":8080")
     try:
         assert forward.stdout is not None
@@ -238,7 +241,7 @@ def test_taint_cordon_drain(any_kubectl: Kubectl) -> None:
     try:
         any_kubectl("cordon", "host-2")
         assert "SchedulingDisabled" in any_kubectl("get", "node", "host-2")
-        any_kubectl("drain", "host-2", "--ignore-daemonsets", "--force", "--timeout=120s")
+        any_kubectl("drain", "host-2", "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s")
         any_kubectl("rollout", "status", "deployment/web", "--timeout=120s")
         assert {pod["spec"]["nodeName"] for pod in _living(any_kubectl)} == {"host-1"}
     finally:

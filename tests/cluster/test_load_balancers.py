@@ -14,8 +14,10 @@ from orca.lab.layout import Lab
 from tests.cluster import workloads
 from tests.cluster.conftest import LAB, orca
 from tests.cluster.load import Load
+from tests.support.agents import wait_until_followed
 from tests.support.kubectl import Kubectl, eventually
 
+pytestmark = pytest.mark.usefixtures("alone_on_lab")
 MOVED_SECONDS = 30.0
 """Eight of silence, and what a loaded machine adds; well before the node counts as lost."""
 ANNOUNCED_BY = "orca.io/announced-by"
@@ -44,6 +46,7 @@ def balanced(kubectl: Kubectl, admin: Kubectl, lab: Lab) -> Iterator[Kubectl]:
     yield kubectl
     kubectl("delete", "service", "--all", "--timeout=120s")
     admin("delete", "configmap", "load-balancer", "-n", "kube-system")
+    admin("label", "node", "host-0", f"{EXCLUDED}-")
 
 
 def address_of(kubectl: Kubectl) -> str:
@@ -97,14 +100,19 @@ def test_a_service_has_an_address_that_one_host_answers_for(balanced: Kubectl, l
     assert load.failures == []
     assert load.answers > 20
     eventually(lambda: mac_of(lab, address) == mac_of_host(lab, announcer_of(balanced)), what="the announcer's MAC")
-    shown = balanced("describe", "service", "web")
-    for text in (
-        "EnsuringLoadBalancer",
-        "EnsuredLoadBalancer",
-        "announcing from node",
-        f"LoadBalancer Ingress:     {address} (VIP)",
-    ):
-        assert text in shown, shown
+
+    def told() -> bool:
+        shown = balanced("describe", "service", "web")
+        for text in (
+            "EnsuringLoadBalancer",
+            "EnsuredLoadBalancer",
+            "announcing from node",
+            f"LoadBalancer Ingress:     {address} (VIP)",
+        ):
+            assert text in shown, shown
+        return True
+
+    eventually(told, what="what people are told")
     # From a host of the cluster, too, where rules answer before any neighbour does.
     with Load(f"{address}:80", rate=50, inside=lab.host(0)) as load:
         time.sleep(0.5)
@@ -148,7 +156,4 @@ def test_an_address_moves_within_seconds_of_its_hosts_loss(balanced: Kubectl, ad
         print(f"address moved after {moved:.1f} s")
     finally:
         orca("lab", "heal", "--name", LAB, before)
-    eventually(
-        lambda: all(line.split()[1] == "Ready" for line in admin("get", "nodes", "--no-headers").splitlines()),
-        what="all nodes Ready",
-    )
+        wait_until_followed(lab, admin)

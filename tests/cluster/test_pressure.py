@@ -18,6 +18,7 @@ from orca.lab.services import AGENT
 from tests.support.agents import wait_for_rules
 from tests.support.kubectl import Kubectl, eventually
 
+pytestmark = pytest.mark.usefixtures("alone_on_lab")
 AT_EASE: dict[str, Any] = {"evictionPressureTransitionPeriod": "1s"}
 SHORT_OF_MEMORY = {
     **AT_EASE,
@@ -126,8 +127,8 @@ def test_limits_on_local_storage_and_memory_pressure(kubectl: Kubectl, node: Con
     # Limits.
     assert evicted(kubectl, "volume") == 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". '
     assert evicted(kubectl, "layer") == "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "
-    events = kubectl("get", "events", "--field-selector=reason=Evicted", "-o", "jsonpath={.items[*].message}")
-    assert 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". ' in events
+    events = ("get", "events", "--field-selector=reason=Evicted", "-o", "jsonpath={.items[*].message}")
+    eventually(lambda: 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". ' in kubectl(*events), what="the event")
 
     # What the host tells of itself.
     summary = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/stats/summary"))

@@ -131,7 +131,9 @@ def test_commands_exist(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def shell(lab: Lab, admin: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def shell(
+    lab: Lab, admin: Kubectl, alone_on_lab: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     """The environment of a reader for whom ``scripts/up`` has just ended: nginx runs, our commands are on the path."""
     binaries = tmp_path_factory.mktemp("bin")
     for name, target in (("kubectl", kubectls.current()), ("orca", Path(sys.executable).parent / "orca")):
@@ -147,8 +149,8 @@ def shell(lab: Lab, admin: Kubectl, tmp_path_factory: pytest.TempPathFactory) ->
     }
     admin("delete", "-f", manifest, "--wait=false")
     own = admin.within("ingress-nginx")  # what the examples of "Ingress" have installed
-    own("delete", "-f", str(PROJECT / "manifests" / "ingress"), "--wait=false", "--ignore-not-found")
-    admin("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
+    # Gone, as somebody else may want it next, and nothing is installed into a namespace that is going.
+    own("delete", "-f", str(PROJECT / "manifests" / "ingress"), "--ignore-not-found")
 
 
 def of_this_lab(line: str, lab: Lab) -> str:

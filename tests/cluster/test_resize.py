@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from orca.lab.host import service_pid
+from orca.lab.layout import Lab
+from orca.lab.services import AGENT
 from tests.cluster.conftest import LAB, orca
+from tests.support.agents import wait_for_next_agent
 from tests.support.kubectl import Kubectl, eventually
 
 CGROUP = (
@@ -111,15 +115,17 @@ def test_too_much_for_now_and_for_ever(kubectl: Kubectl) -> None:
     assert kernel(kubectl, "grows")[0] == millis * 45
 
 
-def test_an_agent_killed_mid_way(kubectl: Kubectl) -> None:
+def test_an_agent_killed_mid_way(kubectl: Kubectl, lab: Lab, alone_on_lab: None) -> None:
     start(kubectl, "steady", "100m", "32Mi")
     first = settled(kubectl, "steady", "100m", "32Mi")["status"]["containerStatuses"][0]["containerID"]
     for cpu, memory in (("200m", "64Mi"), ("150m", "48Mi"), ("250m", "80Mi")):
         kubectl(*patch("steady", cpu, memory))
+        dead = service_pid(lab.host("host-1"), AGENT)
         orca("lab", "kill", "--name", LAB, "agent/host-1")
         pod = settled(kubectl, "steady", cpu, memory)
         assert pod["status"]["containerStatuses"][0]["containerID"] == first
         assert kernel(kubectl, "steady")[1] == int(memory.removesuffix("Mi")) << 20
+        wait_for_next_agent(lab.host("host-1"), dead)
 
 
 @pytest.mark.parametrize(

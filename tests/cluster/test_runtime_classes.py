@@ -51,4 +51,4 @@ async def test_a_class_that_is_gone_and_comes_back(host: PodHost) -> None:
     await host.create(pod("early", runtimeClassName="late"))
     await said(host, 'runtimeclasses.node.k8s.io "late" not found')
     await runtime_class(host, "late", SECOND_RUNTIME)
-    await host.running("early", seconds=60)
+    await host.running("early")

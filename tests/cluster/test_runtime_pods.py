@@ -10,6 +10,7 @@ import pytest
 
 from orca.api.builtin import CONFIGMAPS, PODS, SECRETS
 from tests.cluster.podhost import PodHost, container, ended, pod, ready, shell, waiting
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -58,7 +59,7 @@ async def test_a_pod_runs_with_names_files_and_environment(host: PodHost) -> Non
     assert "search default.svc.cluster.local svc.cluster.local cluster.local" in resolver
     assert (await host.output("full", "id")).strip() == "uid=1000 gid=2000 groups=2000,3000"
     assert "Read-only" in await host.output("full", "touch", "/x")
-    assert {"Pulled", "Created", "Started"} <= set(host.told.reasons())
+    await host.until("full", lambda _: {"Pulled", "Created", "Started"} <= set(host.told.reasons()))
     await host.delete("full")
 
 
@@ -67,7 +68,10 @@ async def test_containers_of_a_pod_share_network_ipc_and_hostname(host: PodHost)
     two["spec"]["containers"].append({**two["spec"]["containers"][0], "name": "d", "command": ["sleep", "3600"]})
     await host.create(two)
     await host.running("two")
-    assert "two" in await host.output("two", "wget", "-qO-", "http://127.0.0.1:8080/hosts", container="d")
+    ask = ("wget", "-qO-", "http://127.0.0.1:8080/hosts")
+    async with asyncio.timeout(PATIENCE):  # until it listens
+        while "two" not in await host.output("two", *ask, container="d"):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     assert (await host.output("two", "hostname", container="d")).strip() == "two"
     for kind in ("ipc", "net", "pid"):
         one = await host.output("two", "readlink", f"/proc/self/ns/{kind}")
@@ -86,7 +90,7 @@ async def test_a_crashing_container_backs_off_and_shows_why(host: PodHost) -> No
         in container(status)["state"]["waiting"]["message"]
     )
     assert status["phase"] == "Running"
-    assert "BackOff" in host.told.reasons()
+    await host.until("crash", lambda _: "BackOff" in host.told.reasons())
     await host.delete("crash")
 
 
@@ -163,8 +167,7 @@ async def test_image_errors_have_their_reason(host: PodHost, image: str, policy:
     status = (await host.until("img", lambda s: waiting(s) == reason))["status"]
     assert status["phase"] == "Pending"
     if reason == "ErrImagePull":
-        await host.until("img", lambda s: waiting(s) == "ImagePullBackOff")
-        assert "BackOff" in host.told.reasons()
+        await host.until("img", lambda s: waiting(s) == "ImagePullBackOff" and "BackOff" in host.told.reasons())
     await host.delete("img")
 
 
@@ -178,11 +181,11 @@ async def test_what_cannot_be_run_says_so(host: PodHost) -> None:
     await host.client.create(CONFIGMAPS, {"metadata": {"name": "absent", "namespace": "default"}, "data": {}})
     await host.running("noenv")
     await host.create(pod("novol", volumes=[{"name": "v", "cephfs": {}}]))
-    await host.until("novol", lambda s: waiting(s) == "ContainerCreating")
-    assert ("Warning", "FailedMount") in {(kind, reason) for kind, reason, _, _ in host.told.events}
+    await host.until("novol", lambda s: waiting(s) == "ContainerCreating" and "FailedMount" in host.told.reasons())
     await host.create(pod("nousers", hostUsers=False))
-    await host.until("nousers", lambda s: waiting(s) == "ContainerCreating")
-    assert "FailedCreatePodSandBox" in host.told.reasons()
+    await host.until(
+        "nousers", lambda s: waiting(s) == "ContainerCreating" and "FailedCreatePodSandBox" in host.told.reasons()
+    )
     for name in ("norun", "noenv", "novol", "nousers"):
         await host.delete(name)
 
@@ -209,6 +212,7 @@ async def test_liveness_restarts_and_readiness_gates(host: PodHost) -> None:
                 livenessProbe={
                     "exec": {"command": ["test", "-e", "/tmp/live"]},
                     "periodSeconds": 1,
+                    "timeoutSeconds": 60,
                     "failureThreshold": 1,
                 },
                 readinessProbe={"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1},
@@ -328,7 +332,7 @@ async def test_deadline_fails_the_pod(host: PodHost) -> None:
 
 
 async def test_an_agent_restart_restarts_nothing(host: PodHost) -> None:
-    await host.create(pod("kept", container={"readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1}}))
+    await host.create(pod("kept", container={"readinessProbe": {"exec": {"command": ["true"]}, "timeoutSeconds": 60}}))
     before = container((await host.running("kept"))["status"])
     await host.create(pod("lost"))
     lost = await host.running("lost")

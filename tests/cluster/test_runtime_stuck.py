@@ -49,7 +49,8 @@ async def test_starts_that_hang_hold_no_other_pod_up(host: PodHost, proxy: Stall
         await host.create(pod(f"stuck-{number}"))
     await host.until("stuck-0", lambda _: len(proxy.stalled) >= 4)
     await _lives(host, "fine")
-    assert len(proxy.stalled) == STUCK, "also those do not wait for each other"
+    # Also those do not wait for each other.
+    await host.until("stuck-0", lambda _: len(proxy.stalled) == STUCK)
 
 
 async def test_ends_that_hang_hold_no_other_pod_up_nor_does_an_agent_that_comes_then(

@@ -128,6 +128,10 @@ def test_a_partition_holds_the_lower_back(db: Kubectl) -> None:
 def test_scaled_down_from_the_highest(db: Kubectl) -> None:
     db("scale", "statefulset", "db", "--replicas=1")
     eventually(lambda: sorted(_pods(db)) == ["db-0"], what="only db-0")
-    events = db.items("events", "--field-selector=reason=SuccessfulDelete")
-    last = {event["message"].split()[2]: event["lastTimestamp"] for event in events}
-    assert last["db-2"] <= last["db-1"]
+
+    def told_in_order() -> bool:
+        events = db.items("events", "--field-selector=reason=SuccessfulDelete")
+        last = {event["message"].split()[2]: event["lastTimestamp"] for event in events}
+        return last["db-2"] <= last["db-1"]
+
+    eventually(told_in_order, what="the events of both")

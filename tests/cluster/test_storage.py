@@ -67,7 +67,7 @@ def test_a_claim_of_the_default_class_lives_with_its_host(kubectl: Kubectl, lab:
     kubectl("apply", "-f", "-", stdin=text(user_of("data", "reader", "cat /data/file; sleep 1000")))
     kubectl("wait", "--for=condition=Ready", "pod/reader", "--timeout=120s")
     assert kubectl("get", "pod", "reader", "-o", "jsonpath={.spec.nodeName}") == node, "where the volume is"
-    assert kubectl("logs", "reader") == "kept\n"
+    eventually(lambda: kubectl("logs", "reader") == "kept\n", what="what was written is there")
 
     kubectl("patch", "pvc", "data", "-p", '{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}')
     grown = ("get", "pvc", "data", "-o", "jsonpath={.status.capacity.storage}")

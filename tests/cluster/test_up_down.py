@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from orca.lab.layout import STATE_ROOT, load
 from tests.cluster.conftest import IMAGES
 from tests.support.background import Background
 
@@ -90,9 +92,23 @@ def _mentions_lab(pid: Path) -> bool:
 
 
 def _settled(traces: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Rule counters and packet counts change by themselves; the rules are what counts."""
+    """Rule counters and packet counts change by themselves, and other labs and engines come and go beside this one; the
+    rules are what counts, and what is nobody else's."""
     strip = re.compile(r"\[\d+:\d+\]|^#.*")
-    return {**traces, "iptables": {strip.sub("", line) for line in traces["iptables"]} - {""}}
+    rules = {strip.sub("", line) for line in traces["iptables"]} - {""}
+    others = re.compile("|".join([r"\borca-t-", r"\bont\d+-\d", *_names_of_other_labs()]))
+    return {
+        kind: {line for line in lines if LAB in line or not others.search(line)}
+        for kind, lines in {**traces, "iptables": rules}.items()
+    }
+
+
+def _names_of_other_labs() -> Iterator[str]:
+    """Patterns for what belongs to them."""
+    for record in STATE_ROOT.glob("orca-lab*/lab.json"):
+        lab = load(json.loads(record.read_text())["name"])
+        if lab.name != LAB:
+            yield from (rf"\b{lab.bridge}\b", rf"\b{lab.table}\b", rf"\bol{lab.number}h\d")
 
 
 @pytest.mark.begins(CLONE)

@@ -18,7 +18,8 @@ from tests.cluster.podset import container, inside, waiting
 from tests.support.kubectl import Kubectl, eventually
 
 BUSYBOX = "busybox:latest"
-HOST, VOLUME = "host-1", "orca-test-local"
+HOST, VOLUME = "host-1", f"orca-test-local-{os.getpid()}"
+DIRECTORY = f"/var/tmp/{VOLUME}"
 WITHOUT_NFS = "This host cannot mount NFS: it has no"
 ISCSI = {"targetPortal": "192.0.2.1", "iqn": "iqn.2026-01.example:x", "lun": 0}
 
@@ -210,7 +211,7 @@ NO_FILE = podset.pod(
 
 def bound(kubectl: Kubectl, lab: Lab) -> None:
     """A directory of a host as a PersistentVolume, and a claim that is bound to it, by hand."""
-    orca("lab", "exec", "--name", lab.name, HOST, "--", "mkdir", "-p", "/var/tmp/orca-test-local")
+    orca("lab", "exec", "--name", lab.name, HOST, "--", "mkdir", "-p", DIRECTORY)
     modes = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
     claim = {
         "apiVersion": "v1",
@@ -225,7 +226,7 @@ def bound(kubectl: Kubectl, lab: Lab) -> None:
     spec = {
         **modes,
         "capacity": {"storage": "1Gi"},
-        "local": {"path": "/var/tmp/orca-test-local"},
+        "local": {"path": DIRECTORY},
         "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
         "claimRef": reference,
     }
@@ -247,6 +248,7 @@ def made(admin: Kubectl, lab: Lab) -> Iterator[Kubectl]:
     ) as kubectl:
         yield kubectl
     admin("delete", "pv", VOLUME, "--wait=false")
+    orca("lab", "exec", "--name", lab.name, HOST, "--", "rm", "-r", DIRECTORY)
 
 
 def test_mounts_propagate_as_asked_and_leave_with_the_pod(made: Kubectl, lab: Lab) -> None:
@@ -298,7 +300,7 @@ def test_a_bound_claim_is_mounted(made: Kubectl, lab: Lab) -> None:
     assert inside(made, "claims", "cat /ro/file") == "kept"
     assert "Read-only" in made.try_("exec", "claims", "--", "touch", "/ro/x").err
     made("delete", "pod", "claims", "--timeout=120s")
-    read = orca("lab", "exec", "--name", lab.name, HOST, "--", "cat", "/var/tmp/orca-test-local/file")
+    read = orca("lab", "exec", "--name", lab.name, HOST, "--", "cat", f"{DIRECTORY}/file")
     assert read == "kept\n"
 
 

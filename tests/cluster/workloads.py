@@ -23,7 +23,9 @@ def who_am_i(
         "env": [{"name": "RELEASE", "value": env}],
     }
     if readiness:
-        container["readinessProbe"] = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1}
+        # A machine that is slow for a moment must not take replicas out.
+        probe = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 10}
+        container["readinessProbe"] = probe
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -56,6 +56,13 @@ class Background(Generic[T]):
         self.begin()
         return self._future.result(timeout)
 
+    def wait(self) -> None:
+        """Return when it is over, well or not; at once when it has not begun."""
+        with _lock:
+            begun = self._begun
+        if begun:
+            self._future.exception()
+
     def do(self) -> None:
         """Do it here and now, unless somebody does or has."""
         with _lock:

@@ -112,7 +112,11 @@ class Kubectl:
 
 
 def eventually(check: Callable[[], Any], *, seconds: float = PATIENCE, every: float = 0.2, what: str = "") -> Any:
-    """Call ``check`` until it returns something true without ``AssertionError``; fails with the last problem."""
+    """Call ``check`` until it returns something true; fails with the last problem.
+
+    What it looks for may not be there yet, nor what that is part of: ``AssertionError``, ``LookupError`` and
+    ``ValueError`` (one of none) are waited out, too.
+    """
     deadline = time.monotonic() + seconds
     problem: object = None
     while True:
@@ -121,8 +125,8 @@ def eventually(check: Callable[[], Any], *, seconds: float = PATIENCE, every: fl
             if value:
                 return value
             problem = value
-        except AssertionError as error:
-            problem = error
+        except (AssertionError, LookupError, ValueError) as error:
+            problem = error if isinstance(error, AssertionError) else repr(error)
         if time.monotonic() > deadline:
             raise AssertionError(f"{what or check} not so within {seconds} s; last: {problem}")
         time.sleep(every)

@@ -334,9 +334,14 @@ def test_ephemeral_containers_join_a_running_pod(here: Here) -> None:
     patch = json.dumps({"spec": {"ephemeralContainers": [one]}})
     here.kubectl("patch", "pod", "debugged", "--subresource=ephemeralcontainers", "-p", patch)
     here.seen.when("debugged", lambda pod: "running" in container_of(pod, "debugger")["state"])
-    logs = here.kubectl("logs", "debugged", "-c", "debugger")
-    assert "polo" in logs, logs
-    assert "trap exit TERM" in logs, logs
+
+    def said() -> bool:
+        logs = here.kubectl("logs", "debugged", "-c", "debugger")
+        assert "polo" in logs, logs
+        assert "trap exit TERM" in logs, logs
+        return True
+
+    eventually(said, what="what the debugger prints")
     assert "debugged" in here.kubectl("exec", "debugged", "-c", "debugger", "--", "hostname")
     refused = here.kubectl.try_(
         "patch",

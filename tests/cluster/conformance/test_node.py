@@ -17,6 +17,7 @@ from tests.cluster.podset import pod
 from tests.support.kubectl import Kubectl, eventually
 
 TAINT = "example.com/evict"
+pytestmark = pytest.mark.usefixtures("alone_on_lab")
 
 
 def at(host: str, name: str, *, finalizers: tuple[str, ...] = (), **spec: object) -> Obj:

@@ -21,7 +21,7 @@ from orca.lab.layout import Lab
 from tests.cluster.conformance.history import History, condition, phase, ready, recorded
 from tests.cluster.conformance.runs import apply
 from tests.cluster.podset import container, pod
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, eventually
 from tests.support.patience import PATIENCE
 
 NOTED = [{"name": "PART", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['part']"}}}]
@@ -133,6 +133,7 @@ class Frames:
 async def test_logs_and_commands_come_in_frames(here: Here) -> None:
     """Logs behind an empty frame; who offers another protocol or asks for what is not there is refused."""
     await asyncio.to_thread(here.seen.when, "talks", ready)
+    await asyncio.to_thread(eventually, lambda: here.kubectl("logs", "talks"), what="what it says")
     frames, log = Frames(here.kubectl, "talks"), b"container is alive\n"
     for protocol in ("binary.k8s.io", ""):
         first, *rest = await frames.of("log?container=c", protocol)

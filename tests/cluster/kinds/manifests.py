@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 
 Manifest = dict[str, Any]
 IMAGE = "busybox:1.36"
@@ -102,6 +103,6 @@ def messages(kubectl: Kubectl, reason: str) -> list[str]:
     return [event["message"] for event in sorted(found, key=lambda one: int(one["metadata"]["resourceVersion"]))]
 
 
-def soon(check: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+def soon(check: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """``eventually`` at a pace that leaves the processors to the others."""
     return eventually(check, seconds=seconds, every=0.7, what=what)

@@ -43,7 +43,7 @@ def test_a_drain_moves_pods_as_fast_as_their_budget_allows(kubectl: Kubectl) -> 
         _budget("rigid", maxUnavailable=0),
     )
     for name in ("web", "rigid"):
-        kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s", timeout=100)
+        kubectl("rollout", "status", f"deployment/{name}", "--timeout=120s")
     soon(lambda: _allowed(kubectl, "web") == 1, "one may go")
     assert _allowed(kubectl, "rigid") == 0
     assert {pod["spec"]["nodeName"] for pod in living(kubectl)} == {"host-0"}
@@ -61,10 +61,10 @@ def test_a_drain_moves_pods_as_fast_as_their_budget_allows(kubectl: Kubectl) -> 
         assert "Cannot evict pod as it would violate the pod's disruption budget." in stuck.err
         assert {pod["spec"]["nodeName"] for pod in living(kubectl, "-l", "app=rigid")} == {"host-0"}
 
-        drained = kubectl(*drain, "--pod-selector=app=web", "--timeout=90s", timeout=100)
+        drained = kubectl(*drain, "--pod-selector=app=web", "--timeout=120s")
         assert "node/host-0 drained" in drained
         assert drained.count("evicted") == 2
-        kubectl("rollout", "status", "deployment/web", "--timeout=90s", timeout=100)
+        kubectl("rollout", "status", "deployment/web", "--timeout=120s")
         assert {pod["spec"]["nodeName"] for pod in living(kubectl, "-l", "app=web")} == {"host-1"}
         assert "SchedulingDisabled" in row(kubectl, "node", "host-0")["STATUS"]
     finally:
@@ -120,4 +120,4 @@ def test_a_namespace_goes_with_all_that_is_in_it_and_says_what_holds_it_up(kubec
     )
     assert content["message"] == "Some resources are remaining: configmaps. has 1 resource instances"
     inside("patch", "configmap", "held", "--type=json", "-p", '[{"op":"remove","path":"/metadata/finalizers"}]')
-    kubectl("wait", "--for=delete", what, "--timeout=90s", timeout=100)
+    kubectl("wait", "--for=delete", what, "--timeout=120s")

@@ -35,7 +35,7 @@ def _by_host(kubectl: Kubectl, name: str) -> dict[str, Manifest]:
 @story
 def test_an_update_that_fails_stops_at_one_host_and_mends_itself_when_undone(kubectl: Kubectl) -> None:
     apply(kubectl, _daemons("agent", {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}))
-    kubectl("rollout", "status", "daemonset/agent", "--timeout=90s", timeout=100)
+    kubectl("rollout", "status", "daemonset/agent", "--timeout=120s")
     assert set(_by_host(kubectl, "agent")) == HOSTS, "not where a taint keeps them away"
     shown = row(kubectl, "ds", "agent")
     assert [shown[name] for name in ("DESIRED", "CURRENT", "READY", "UP-TO-DATE", "AVAILABLE")] == ["2"] * 5
@@ -54,7 +54,7 @@ def test_an_update_that_fails_stops_at_one_host_and_mends_itself_when_undone(kub
     assert "1 out of 2 new pods have been updated" in waits.out
 
     assert "rolled back" in kubectl("rollout", "undo", "daemonset/agent")
-    done = kubectl("rollout", "status", "daemonset/agent", "--timeout=90s", timeout=100)
+    done = kubectl("rollout", "status", "daemonset/agent", "--timeout=120s")
     assert 'daemon set "agent" successfully rolled out' in done
     history = kubectl("rollout", "history", "ds/agent").splitlines()
     revisions = [line.split()[0] for line in history if line[:1].isdigit()]
@@ -68,7 +68,7 @@ def test_an_update_that_fails_stops_at_one_host_and_mends_itself_when_undone(kub
 def test_with_surge_the_next_pod_is_ready_before_the_last_one_goes(kubectl: Kubectl) -> None:
     surge = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     apply(kubectl, _daemons("agent", surge), _daemons("hand", {"type": "OnDelete"}, nodeSelector={"stories": "here"}))
-    kubectl("rollout", "status", "daemonset/agent", "--timeout=90s", timeout=100)
+    kubectl("rollout", "status", "daemonset/agent", "--timeout=120s")
     kubectl("set", "env", "daemonset/agent", "RELEASE=two")
 
     def ready() -> int:

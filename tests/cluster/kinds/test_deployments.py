@@ -33,13 +33,13 @@ def test_a_bad_image_is_stuck_while_the_old_pods_serve_and_is_undone(kubectl: Ku
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": "25%"}}
     apply(kubectl, workload("Deployment", "web", replicas=3, strategy=rolling))
     kubectl("annotate", "deployment/web", "kubernetes.io/change-cause=the first")
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s", timeout=100)
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     served = names(living(kubectl))
 
     kubectl("patch", "deployment/web", "-p", '{"spec":{"progressDeadlineSeconds":10}}')
     assert "image updated" in kubectl("set", "image", "deployment/web", "main=busybox:none")
     kubectl("annotate", "deployment/web", "kubernetes.io/change-cause=a mistake", "--overwrite")
-    stuck = kubectl.try_("rollout", "status", "deployment/web", timeout=100)
+    stuck = kubectl.try_("rollout", "status", "deployment/web")
     assert stuck.code == 1
     assert 'deployment "web" exceeded its progress deadline' in stuck.err
     shown = row(kubectl, "deployment", "web")
@@ -62,7 +62,7 @@ def test_a_bad_image_is_stuck_while_the_old_pods_serve_and_is_undone(kubectl: Ku
     assert history[1:] == [["1", "the first"], ["2", "a mistake"]]
     kubectl("patch", "deployment/web", "-p", '{"spec":{"progressDeadlineSeconds":600}}')
     assert "rolled back" in kubectl("rollout", "undo", "deployment/web", "--to-revision=1")
-    done = kubectl("rollout", "status", "deployment/web", "--timeout=90s", timeout=100)
+    done = kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     assert 'deployment "web" successfully rolled out' in done
     assert set(served) <= set(names(living(kubectl))), "they were not touched"
     assert condition(kubectl, "deployment/web", "Progressing")["reason"] == "NewReplicaSetAvailable"
@@ -82,7 +82,7 @@ def test_recreate_ends_all_before_it_begins_anew(kubectl: Kubectl) -> None:
     slow = pod_template("web", "trap 'sleep 3; exit 0' TERM; while :; do sleep 1; done")
     slow["spec"]["terminationGracePeriodSeconds"] = 20
     apply(kubectl, workload("Deployment", "web", slow, replicas=2, strategy={"type": "Recreate"}))
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s", timeout=100)
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     old = set(names(kubectl.items("pods")))
 
     assert "deployment.apps/web paused" in kubectl("rollout", "pause", "deployment/web")
@@ -101,9 +101,9 @@ def test_recreate_ends_all_before_it_begins_anew(kubectl: Kubectl) -> None:
         return len(there - old) == 2
 
     soon(renewed, "two new pods")
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s", timeout=100)
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     assert len(kubectl.items("rs")) == 2, "two changes while it was paused are one revision"
-    told = messages(kubectl, "ScalingReplicaSet")
+    told: list[str] = soon(lambda: len(found := messages(kubectl, "ScalingReplicaSet")) >= 3 and found, "its events")
     assert [message.split(" web-")[0] for message in told] == [
         "Scaled up replica set",
         "Scaled down replica set",
@@ -134,7 +134,7 @@ def test_replica_sets_and_replication_controllers_keep_what_is_theirs(kubectl: K
         assert (shown["DESIRED"], shown["CURRENT"]) == ("2", "2")
     own = names(living(kubectl, "-l", "app=rs"))
     assert "stray" in own, "a pod that fits is adopted"
-    assert len(messages(kubectl, "SuccessfulCreate")) == 3
+    soon(lambda: len(messages(kubectl, "SuccessfulCreate")) == 3, "each that was made is told of")
 
     kubectl("label", "pod", "stray", "app=mine", "--overwrite")
     soon(lambda: len(living(kubectl, "-l", "app=rs")) == 2, "another one in its place")

@@ -139,7 +139,7 @@ def _given_up(kubectl: Kubectl, before: dict[str, str]) -> None:
     soon(lambda: _statuses(kubectl, "web") == ["Running", "Running"], "what was to go is gone")
     # One Job began others when its pods were to go, one when they had failed: to judge them by its policy.
     for name, failed in (("counted", 2), ("spared", 0)):
-        kubectl("wait", "--for=condition=complete", f"job/{name}", "--timeout=90s", timeout=100)
+        kubectl("wait", "--for=condition=complete", f"job/{name}", "--timeout=120s")
         status = kubectl.json("get", "job", name)["status"]
         assert status.get("failed", 0) == failed, f"each lost pod of {name} once, or ignored"
         assert status["succeeded"] == (2 if name == "counted" else 1)

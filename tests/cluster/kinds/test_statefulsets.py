@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.cluster.kinds.manifests import SLEEP, Manifest, apply, living, names, row, soon, template, uid, workload
+from tests.cluster.kinds.manifests import (
+    SLEEP,
+    Manifest,
+    apply,
+    living,
+    messages,
+    names,
+    row,
+    soon,
+    template,
+    uid,
+    workload,
+)
 from tests.cluster.kinds.stories import story
 from tests.support.kubectl import Kubectl
 
@@ -34,7 +46,7 @@ def test_claims_are_kept_or_deleted_as_the_policy_says(kubectl: Kubectl) -> None
     kept = _keeper("kept", 2, scaled="Delete", deleted="Retain")
     apply(kubectl, kept, _keeper("gone", 2, scaled="Retain", deleted="Delete"))
     for name in ("kept", "gone"):
-        kubectl("rollout", "status", f"statefulset/{name}", "--timeout=90s", timeout=100)
+        kubectl("rollout", "status", f"statefulset/{name}", "--timeout=120s")
         assert row(kubectl, "sts", name)["READY"] == "2/2"
 
     def claims() -> list[str]:
@@ -44,7 +56,7 @@ def test_claims_are_kept_or_deleted_as_the_policy_says(kubectl: Kubectl) -> None
     kubectl("scale", "sts/kept", "sts/gone", "--replicas=1")
     soon(lambda: claims() == ["data-gone-0", "data-gone-1", "data-kept-0"], "only one policy deletes when scaled down")
     kubectl("scale", "sts/gone", "--replicas=2")
-    kubectl("rollout", "status", "statefulset/gone", "--timeout=90s", timeout=100)
+    kubectl("rollout", "status", "statefulset/gone", "--timeout=120s")
     assert kubectl("exec", "gone-1", "--", "cat", "/data/visitors").split() == ["gone-1", "gone-1"]
 
     volume = kubectl.json("get", "pvc", "data-kept-0")["spec"]["volumeName"]
@@ -52,7 +64,7 @@ def test_claims_are_kept_or_deleted_as_the_policy_says(kubectl: Kubectl) -> None
     soon(lambda: claims() == ["data-kept-0"], "only one policy deletes with the set")
     soon(lambda: not living(kubectl), "the pods are gone")
     apply(kubectl, _keeper("kept", 1, scaled="Delete", deleted="Retain"))
-    kubectl("rollout", "status", "statefulset/kept", "--timeout=90s", timeout=100)
+    kubectl("rollout", "status", "statefulset/kept", "--timeout=120s")
     assert kubectl.json("get", "pvc", "data-kept-0")["spec"]["volumeName"] == volume
     assert kubectl("exec", "kept-0", "--", "cat", "/data/visitors").split() == ["kept-0", "kept-0"]
 
@@ -104,7 +116,7 @@ def test_a_pod_whose_host_has_no_port_for_it_fails_and_is_made_again(kubectl: Ku
     first = {"apiVersion": "v1", "kind": "Pod", **template("first", nodeName="host-1", container=ports)}
     first["metadata"]["name"] = "first"
     apply(kubectl, first)
-    kubectl("wait", "--for=condition=Ready", "pod/first", "--timeout=90s", timeout=100)
+    kubectl("wait", "--for=condition=Ready", "pod/first", "--timeout=120s")
     apply(kubectl, workload("StatefulSet", "ss", template("ss", nodeName="host-1", container=ports), serviceName="ss"))
     seen: set[str] = set()
 
@@ -113,8 +125,8 @@ def test_a_pod_whose_host_has_no_port_for_it_fails_and_is_made_again(kubectl: Ku
         return len(seen - {""}) > 1
 
     soon(made_again, "another ss-0")
-    rejected = kubectl("get", "events", "--field-selector=reason=NodePorts", "-o", "jsonpath={.items[0].message}")
-    assert rejected == "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    rejected = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    soon(lambda: rejected in messages(kubectl, "NodePorts"), "the event says why")
     kubectl("delete", "pod", "first", "--now")
-    kubectl("rollout", "status", "statefulset/ss", "--timeout=90s", timeout=100)
+    kubectl("rollout", "status", "statefulset/ss", "--timeout=120s")
     assert row(kubectl, "sts", "ss")["READY"] == "1/1"

@@ -84,8 +84,8 @@ def test_cron_jobs_over_clock_changes(alone: Kubectl) -> None:
         job("limited", "sleep 3600", activeDeadlineSeconds=3000),
         workload("Deployment", "web", replicas=1),
     )
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s", timeout=100)
-    kubectl("wait", "--for=condition=complete", "job/old", "--timeout=90s", timeout=100)
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+    kubectl("wait", "--for=condition=complete", "job/old", "--timeout=120s")
     soon(lambda: kubectl.json("get", "job", "limited")["status"].get("ready") == 1, "it works")
     shown = {cell["NAME"]: cell for cell in columns(kubectl, "cronjobs")}
     assert (shown["plain"]["TIMEZONE"], shown["zoned"]["TIMEZONE"]) == ("<none>", "Asia/Kolkata")
