@@ -36,7 +36,8 @@ class ResourceQuota:
 
     async def validate(self, attrs: Attributes) -> None:
         """Refuses a dry run that would not fit; what is written passes :meth:`guard`. Raises ApiError 403."""
-        if attrs.dry_run:
+        if attrs.dry_run and self._concerns(attrs):
+            await self._cluster.fresh()
             self._reserve(attrs)
 
     def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> Awaitable[T]:
