@@ -189,7 +189,8 @@ class App:
             if served.verb != "get":
                 connection.forget_loss(served)
             served.free(self._fairness)
-        if connection.ending or (not http.content.is_eof() and "Expect" in http.headers):
+        body = http.content
+        if connection.ending or (not body.is_eof() and (body.exception() is not None or "Expect" in http.headers)):
             # Who asked first and was refused sends no body, and what comes next could be taken for it.
             response.force_close()
         self._finish(response, served, target, audit_id)

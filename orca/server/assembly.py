@@ -32,6 +32,7 @@ from orca.client.clock import Clock
 from orca.client.events import EventRecorder
 from orca.client.hooks import HookCaller
 from orca.client.keeping import keep_running
+from orca.client.sockets import keep_alive
 from orca.server.aggregation import Aggregator
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import App, Parts
@@ -43,7 +44,7 @@ from orca.server.bootstrap import (
     keep_kubernetes_service,
     persistently,
 )
-from orca.server.connection import KEEPALIVE_SECONDS, LINE_BYTES, LINGER_SECONDS, ConnectionFactory
+from orca.server.connection import FIELD_BYTES, KEEPALIVE_SECONDS, LINE_BYTES, LINGER_SECONDS, ConnectionFactory
 from orca.server.customresources import CustomKinds, DefinitionController
 from orca.server.deadlines import Deadlines
 from orca.server.discovery import Discovery
@@ -76,6 +77,8 @@ HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 3.0
 MOST_DRAIN_SECONDS = 15.0
 DRAIN_STEP = 0.02
+WATCHES_SECONDS = 0.5
+"""For the last words to those who watch; exec, logs and the like have no end of their own."""
 REPAIR_SECONDS = 60.0
 LEAD_SECONDS = 10.0
 """How long the ``kubernetes`` Service may be away or wrong, as upstream's."""
@@ -242,6 +245,7 @@ class ApiServer:
             keepalive_timeout=KEEPALIVE_SECONDS,
             lingering_time=LINGER_SECONDS,
             max_line_size=LINE_BYTES,
+            max_field_size=FIELD_BYTES,
             auto_decompress=False,  # bodies come as they are, as upstream: no bomb can grow
         )
         try:
@@ -259,6 +263,8 @@ class ApiServer:
             if error.errno == errno.EADDRINUSE:
                 raise PortTaken(f"{where} is taken by another program; choose another --secure-port") from error
             raise PortTaken(f"cannot listen on {where}: {error.strerror}") from error
+        for one in self._listener.sockets:
+            keep_alive(one)
         self._keep("presence of this server", self._peers.announce)
         self._keep("other servers", lambda: self._peers.follow(lambda: self._lead_here(facts)))
         self._keep("the kubernetes service", lambda: self._lead(facts))
@@ -278,7 +284,7 @@ class ApiServer:
 
     async def stop(self) -> None:
         """Say that we are not ready, serve on for the delay, refuse new connections, answer what was asked, then close
-        everything: watches and streams at once."""
+        everything: watches in order, streams at once."""
         self.health.stopping = True
         if self.config.shutdown_delay and self._listener is not None:
             await asyncio.sleep(self.config.shutdown_delay)
@@ -291,6 +297,8 @@ class ApiServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._factory is not None:
+            self._store.end_watches()
+            await self._ended(self._factory)
             await self._factory.shutdown(DRAIN_SECONDS)
         await self._splicer.close()
         await self._usage.close()
@@ -304,6 +312,13 @@ class ApiServer:
         """Until all requests but watches and streams have their answers, or would have timed out."""
         waited = 0.0
         while self._metrics.unanswered > 0 and waited < min(self.config.request_timeout or 60.0, MOST_DRAIN_SECONDS):
+            await asyncio.sleep(DRAIN_STEP)
+            waited += DRAIN_STEP
+
+    async def _ended(self, factory: ConnectionFactory) -> None:
+        """Until those who watched have all that they had to be told, or seem to be gone."""
+        waited = 0.0
+        while factory.busy and waited < WATCHES_SECONDS:
             await asyncio.sleep(DRAIN_STEP)
             waited += DRAIN_STEP
 

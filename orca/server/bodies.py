@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import orjson
 import yaml
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 
 from orca.api import schema
 from orca.api.errors import ApiError, bad_request, too_large, unsupported_media_type
@@ -53,7 +54,8 @@ def _is_json(raw: bytes) -> bool:
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
-    """The whole body. Raises ApiError 413 above ``LIMIT`` bytes, 408 when it does not arrive in time."""
+    """The whole body. Raises ApiError 413 above ``LIMIT`` bytes, 408 when it does not arrive in time, 400 when what
+    arrives is no HTTP."""
     content = request.content
     if content.is_eof():  # small bodies come with their head: no timer needed
         whole = content.read_nowait() if request.can_read_body else b""
@@ -78,6 +80,8 @@ async def read_body(request: web.BaseRequest) -> bytes:
                 chunks.append(chunk)
     except TimeoutError:
         raise ApiError(408, "Timeout", "the request body did not arrive in time") from None
+    except PayloadEncodingError as error:
+        raise bad_request(f"the request body is malformed: {str(error.message).splitlines()[0]}") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

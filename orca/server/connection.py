@@ -87,6 +87,8 @@ class Connection(RequestHandler):
         waiter = self._waiter
         if waiter is None or waiter.done() or self._shortcut is None:
             super().data_received(data)
+            if self._messages and self._current_request is not None:
+                self._tell_of_nonsense(self._current_request.content)
         elif self._answered_at_once(data, self._shortcut, waiter):
             return
         # Still waiting for a request although bytes came: half a head.
@@ -100,6 +102,13 @@ class Connection(RequestHandler):
         elif self._half is not None:
             self._half.cancel()
             self._half = None
+
+    def _tell_of_nonsense(self, body: StreamReader) -> None:
+        """What came was no part of the body that is being read: who reads it would wait for the rest of it, as the
+        library only puts what it will answer behind the request that is under way."""
+        last = self._messages[-1][0]
+        if isinstance(last, _ErrInfo) and not body.is_eof() and body.exception() is None:
+            body.set_exception(PayloadEncodingError(last.message or "the body is malformed"))
 
     def _answered_at_once(self, data: bytes, shortcut: Shortcut, waiter: asyncio.Future[None]) -> bool:
         """Take bytes while no request is under way. True when they were one whole request and it is answered; else the
@@ -220,6 +229,16 @@ class Connection(RequestHandler):
         """Whether no further request is taken: the server ends, or this connection does."""
         return self._close or self._force_close
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way, also one that streams."""
+        return self._request_in_progress
+
+    def cut(self) -> None:
+        """End what is under way, whatever it is."""
+        if self._task_handler is not None:
+            self._task_handler.cancel()
+
     def close(self) -> None:
         """As the library: what is under way is answered first. Where nothing is, though, the client learns at once
         that it has to go elsewhere, and not when it has asked."""
@@ -334,6 +353,17 @@ class ConnectionFactory(web.Server):
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         return HttpRequest(message, payload, protocol, writer, task, self._loop)
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests are under way."""
+        return any(cast(Connection, one).busy for one in self.connections)
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """End all connections at once. What was asked for should have been answered before."""
+        for one in self.connections:
+            cast(Connection, one).cut()
+        await super().shutdown(timeout)
 
     def __call__(self) -> Connection:
         return Connection(self, loop=self._loop, shortcut=self._shortcut, **self._kwargs)

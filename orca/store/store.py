@@ -109,10 +109,14 @@ class Store:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self.end_watches()
+        await self._etcd.close()
+
+    def end_watches(self) -> None:
+        """Ends all there are; what is pending can still be read."""
         for bucket in self._cache.buckets.values():
             for watch in bucket.watches():
                 watch.close()
-        await self._etcd.close()
 
     @property
     def ready(self) -> bool:
