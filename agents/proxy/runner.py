@@ -261,24 +261,25 @@ class Proxy:
 
     async def _wait(self) -> None:
         """Until something changed; heals while nothing does."""
+        disturbed = False
         while not self._wake.is_set():
+            # Somebody who insists must not keep both of us busy: a look that is too early is only put off.
+            early = self._healed_at + HEAL_PAUSE_SECONDS - self._clock.monotonic()
             try:
-                async with asyncio.timeout(self._backend.heal_seconds):
+                async with asyncio.timeout(max(early, 0.0) if disturbed else self._backend.heal_seconds):
                     await self._stir.wait()
                 disturbed = not self._wake.is_set()
             except TimeoutError:
                 disturbed = True
             self._stir.clear()
             self._forgetting.bury()
-            if disturbed:
+            if disturbed and self._clock.monotonic() - self._healed_at >= HEAL_PAUSE_SECONDS:
+                disturbed = False
                 await self._heal()
         # Events come in bursts: a Service and its slices, all endpoints of a rollout.
         await self._clock.sleep(COALESCE_SECONDS)
 
     async def _heal(self) -> None:
-        if self._clock.monotonic() - self._healed_at < HEAL_PAUSE_SECONDS:
-            # Somebody who insists must not keep both of us busy; the next look is not far.
-            return
         self._healed_at = self._clock.monotonic()
         if healed := await self._backend.heal():
             log.warning("service rules were changed by somebody else and are put back", count=healed)

@@ -191,9 +191,9 @@ class Changes:
     def close(self) -> None:
         self._socket.close()
 
-    def touched(self, table: str) -> bool:
-        """Whether a table of this name may have changed since the last call."""
-        name = table.encode() + b"\0"
+    def touched(self, *tables: str) -> bool:
+        """Whether a table of one of these names may have changed since the last call."""
+        names = [table.encode() + b"\0" for table in tables]
         touched = False
         while True:
             try:
@@ -203,8 +203,8 @@ class Changes:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                data = name  # More than was kept for us: it may have been in what is lost.
-            touched = touched or name in data
+                data = names[0]  # More than was kept for us: it may have been in what is lost.
+            touched = touched or any(name in data for name in names)
 
 
 def _open() -> socket.socket:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 
+import structlog
+
 from agents.network.iptables import Iptables, IptablesError
+from agents.network.nftables import Changes
 from agents.proxy.backend import BackendError, HostView
+from agents.proxy.iptables import layout
 from agents.proxy.iptables.writer import IptablesWriter
 from agents.proxy.model import Family, ServicePort
+
+log = structlog.get_logger()
 
 HEAL_SECONDS = 2.0
 LEGACY_HEAL_SECONDS = 15.0
@@ -25,6 +33,8 @@ class IptablesBackend:
             tools[6] = iptables.ipv6
         self._writers = {family: IptablesWriter(tool, host, family) for family, tool in tools.items()}
         self._services: set[str] = set()
+        self._legacy = iptables.legacy
+        self._heard: Changes | None = None
         self.heal_seconds = LEGACY_HEAL_SECONDS if iptables.legacy else HEAL_SECONDS
 
     @property
@@ -32,7 +42,22 @@ class IptablesBackend:
         return len(self._services)
 
     def listen(self, wake: Callable[[], None]) -> None:
-        """Only asking tells whether somebody else has changed rules of iptables."""
+        """Tables of nf_tables tell of every change, ours as well: `heal` knows whose it was. Legacy ones tell none."""
+        if self._legacy or self._heard is not None:
+            return
+
+        def look() -> None:
+            # All of it is read here: what stayed would call us again at once.
+            if heard.touched(*layout.TABLES):
+                wake()
+
+        try:
+            heard = Changes()
+        except OSError as error:
+            log.warning("changes of service rules by others are not heard of at once", error=str(error))
+            return
+        self._heard = heard
+        asyncio.get_running_loop().add_reader(heard.fileno(), look)
 
     async def update(self, changed: Mapping[str, tuple[ServicePort, ...]]) -> int:
         count = 0
@@ -79,4 +104,8 @@ class IptablesBackend:
             raise BackendError(str(error)) from error
 
     def close(self) -> None:
-        """Nothing is held open."""
+        if self._heard is not None:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().remove_reader(self._heard.fileno())
+            self._heard.close()
+            self._heard = None

@@ -190,3 +190,18 @@ async def test_what_passed_while_rules_were_missing_begins_anew(monkeypatch: pyt
         host.backend.harm = 3
         host.backend.wake()
         await eventually(lambda: begun == [{"default/web"}] * 2)
+
+
+async def test_who_insists_gets_an_answer_a_moment_later_and_not_at_the_next_regular_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "HEAL_PAUSE_SECONDS", 0.2)
+    async with running(monkeypatch, service(), HINTED, node("a")) as host:
+        host.backend.wake()
+        await eventually(lambda: host.backend.healed == 1)
+        host.backend.wake()
+        await asyncio.sleep(0.02)
+        assert host.backend.healed == 1
+        await eventually(lambda: host.backend.healed == 2)
+        await asyncio.sleep(0.3)
+        assert host.backend.healed == 2, "once is enough"
