@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from agents.pods.conditions import stamped
 from agents.pods.patch import status_patch
 from agents.pods.records import PodRecords
 from orca.api.errors import ApiError, is_conflict, is_not_found
@@ -50,6 +51,7 @@ class StatusReporter:
         self._stored = stored
         self._gone = gone
         self._wanted: Obj | None = None
+        self._wanted_at = clock.now()
         self._dull = False
         self._since = self._due = 0.0
         self._sooner = asyncio.Event()
@@ -59,7 +61,7 @@ class StatusReporter:
 
     def offer(self, status: Obj, *, probing: bool = False) -> None:
         """The status as it should be from now on. ``probing``: the first try of a readiness probe is under way."""
-        self._wanted = status
+        self._wanted, self._wanted_at = status, self._clock.now()
         patch = status_patch(self._current(), self._current().get("status") or {}, status)
         if patch is None:
             return
@@ -117,6 +119,9 @@ class StatusReporter:
         while True:
             pod, wanted = self._current(), self._wanted
             assert wanted is not None
+            # What was decided while the write before this one was under way knew nothing of it.
+            known = (pod.get("status") or {}).get("conditions") or ()
+            wanted = {**wanted, "conditions": stamped(wanted.get("conditions") or (), known, pod, self._wanted_at)}
             patch = status_patch(pod, pod.get("status") or {}, wanted)
             if patch is None:
                 return

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from agents.pods.conditions import condition, stamped
 from agents.pods.reporter import CROWDED_SECONDS, QUIET_SECONDS, StatusReporter
 from orca.api.objects import Obj
+from orca.api.times import format_time
 from orca.client.clock import VirtualClock
 
 
@@ -19,9 +21,13 @@ class Records:
         self.written: list[Obj] = []
         self.pod: Obj = {"metadata": {"name": "p", "namespace": "default", "uid": "u"}, "status": {}}
         self.crowded = False
+        self.open = asyncio.Event()
+        """Writes go through."""
+        self.open.set()
 
     async def write_status(self, pod: Obj, patch: Obj) -> Obj:
         self.written.append(patch["status"])
+        await self.open.wait()
         return {**pod, "status": {**pod["status"], **patch["status"]}}
 
     async def delete(self, pod: Obj) -> None: ...
@@ -39,6 +45,12 @@ def creating() -> Obj:
 
 def running(*, ready: bool) -> Obj:
     return {"phase": "Running", "containerStatuses": [{"state": {"running": {}}, "ready": ready}]}
+
+
+def ready(clock: VirtualClock, records: Records, *, yes: bool) -> Obj:
+    """As a worker decides it, from what the API is known to have."""
+    known = records.pod["status"].get("conditions") or ()
+    return {"phase": "Running", "conditions": stamped([condition("Ready", yes)], known, records.pod, clock.now())}
 
 
 @pytest.fixture
@@ -81,3 +93,32 @@ async def test_creation_is_told_late_in_a_crowd(told: tuple[Records, VirtualCloc
     assert not records.written
     await clock.advance(2)
     assert records.written == [creating()]
+
+
+async def test_what_was_decided_during_a_write_is_stamped_by_what_was_written(
+    told: tuple[Records, VirtualClock, StatusReporter],
+) -> None:
+    """Otherwise a change that the API had not been told of yet would move times, back and forth."""
+    records, clock, reporter = told
+    reporter.offer(ready(clock, records, yes=False))
+    await clock.advance(5)
+    first = format_time(clock.now())
+    records.open.clear()
+    reporter.offer(ready(clock, records, yes=True))
+    await clock.advance(2)
+    reporter.offer(ready(clock, records, yes=True) | {"podIP": "10.0.0.1"})
+    records.open.set()
+    await clock.advance(2)
+    assert records.written[-1] == {"podIP": "10.0.0.1"}, "ready since the first of them"
+    (now,) = records.pod["status"]["conditions"]
+    assert now["lastTransitionTime"] == first
+
+    records.open.clear()
+    reporter.offer(ready(clock, records, yes=False))
+    await clock.advance(2)
+    reporter.offer(ready(clock, records, yes=True) | {"podIP": "10.0.0.2"})
+    second = format_time(clock.now())
+    records.open.set()
+    await clock.advance(2)
+    (now,) = records.pod["status"]["conditions"]
+    assert (now["status"], now["lastTransitionTime"]) == ("True", second), "not the time from before it was unready"
