@@ -145,22 +145,35 @@ MODES: Sequence[tuple[str, Callable[[UserInfo, UserInfo], bool]]] = (
 async def _as(user: UserInfo, wanted: UserInfo, mode: str, check: Check) -> UserInfo:
     """Raises Refused for the first part that ``user`` may not take on."""
     verb, group = (f"impersonate:{mode}", _GROUP_OF_RIGHTS) if mode else ("impersonate", "")
+    version = "v1" if mode else ""
     name, groups = wanted.name, wanted.groups
     account, node = _account(name), _node(name)
     if account is not None:
         groups = groups or (SERVICE_ACCOUNTS, f"{SERVICE_ACCOUNTS}:{account[0]}")
-        await check(user, Action(verb, group, resource="serviceaccounts", namespace=account[0], name=account[1]))
+        await check(
+            user,
+            Action(verb, group, resource="serviceaccounts", namespace=account[0], name=account[1], version=version),
+        )
     elif mode and node:
         groups = (NODES,)
         # Whose token names the node needs no right to that node: the right is one to whichever node it is.
-        await check(user, Action(verb, group, resource="nodes", name="*" if mode == "associated-node" else node))
+        await check(
+            user,
+            Action(verb, group, resource="nodes", name="*" if mode == "associated-node" else node, version=version),
+        )
     else:
-        await check(user, Action(verb, group, resource="users", name=name))
+        await check(user, Action(verb, group, resource="users", name=name, version=version))
     if wanted.uid:
-        await check(user, Action(verb, _GROUP_OF_RIGHTS, resource="uids", name=wanted.uid))
-    await _check_groups(user, wanted.groups, Action(verb, group, resource="groups"), check, narrow=bool(mode))
+        await check(user, Action(verb, _GROUP_OF_RIGHTS, resource="uids", name=wanted.uid, version="v1"))
+    await _check_groups(
+        user, wanted.groups, Action(verb, group, resource="groups", version=version), check, narrow=bool(mode)
+    )
     await _check_extra(
-        user, wanted.extra, Action(verb, _GROUP_OF_RIGHTS, resource="userextras"), check, narrow=bool(mode)
+        user,
+        wanted.extra,
+        Action(verb, _GROUP_OF_RIGHTS, resource="userextras", version="v1"),
+        check,
+        narrow=bool(mode),
     )
     if name == ANONYMOUS:
         groups = groups if UNAUTHENTICATED in groups else (*groups, UNAUTHENTICATED)

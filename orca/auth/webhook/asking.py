@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -123,9 +124,10 @@ class WebhookAuthorizer:
             return None
         until, status = found
         if until <= self._clock.monotonic():
-            del self._kept[key]
+            self._kept.pop(key, None)
             return None
-        self._kept.move_to_end(key)
+        with suppress(KeyError):  # costly expressions ask from threads, and it may have been forgotten just now
+            self._kept.move_to_end(key)
         return decision_of(status)
 
     async def _asked(self, spec: Obj, key: bytes, action: Action) -> Decision:
