@@ -18,6 +18,7 @@ from tests.cluster.packets.connections import Attempt, Servers, has_sctp, make_a
 from tests.cluster.packets.oracle import WAYS, Expected, destination, expected
 from tests.cluster.packets.services import STRAY, TARGET, Case, cases, objects
 from tests.cluster.packets.topology import Place, Topology, made
+from tests.support.patience import PATIENCE
 
 STICKY_REPEATS = 6
 TELLING = 8
@@ -60,7 +61,7 @@ class Hosts:
         for process in self._processes:
             if process.stdin:
                 process.stdin.close()
-            process.wait(10)
+            process.wait(PATIENCE)
 
 
 def rows(
