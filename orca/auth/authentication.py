@@ -54,7 +54,7 @@ class Authenticator:
     ) -> None:
         self._tokens = tuple(tokens)
         self._anonymous = anonymous
-        self._anonymous_paths = frozenset(anonymous_paths)
+        self.anonymous_paths = frozenset(anonymous_paths)
         self.remote = remote
         self._clock = clock or SystemClock()
         self._certificates: dict[bytes, tuple[UserInfo, datetime]] = {}
@@ -73,7 +73,7 @@ class Authenticator:
             return user
         if credentials.peer_cert_der or not self._anonymous:
             raise unauthorized()
-        if self._anonymous_paths and path not in self._anonymous_paths:
+        if self.anonymous_paths and path not in self.anonymous_paths:
             raise unauthorized()
         return _NOBODY
 

@@ -171,10 +171,13 @@ class Gate:
 
     def original(self, request: web.BaseRequest) -> UserInfo:
         """Who sent it, whoever they act as. Raises ApiError 401."""
-        recognised: UserInfo | None = request.get(RECOGNISED)
-        if recognised is not None:
-            return recognised
-        return self._identified(request.headers, connection_of(request).peer_der, request.path)
+        authenticator = self._authenticator
+        if authenticator.remote is not None:
+            recognised: UserInfo | None = request.get(RECOGNISED)
+            if recognised is not None:
+                return recognised
+        path = request.path if authenticator.anonymous_paths else ""
+        return self._identified(request.headers, connection_of(request).peer_der, path)
 
     async def _recognised(self, request: web.BaseRequest) -> UserInfo:
         """:meth:`original`, after asking those elsewhere about a bearer token that nobody knows here."""

@@ -29,7 +29,6 @@ log = structlog.get_logger()
 
 EXCHANGE_SECONDS = 60.0
 """How long new issuers may take to be found."""
-_STEP_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +130,20 @@ class Issuers:
     async def _exchange(self, loaded: Loaded) -> str:
         """Use other issuers. What kept them from it, "" when they are in use."""
         issuers, around = self._made(loaded)
-        for issuer in issuers.values():
-            issuer.start()
-        end = self._clock.monotonic() + EXCHANGE_SECONDS
+        looking = [issuer.start() for issuer in issuers.values()]
+        patience = asyncio.ensure_future(self._clock.sleep(EXCHANGE_SECONDS))
+        all_found = asyncio.gather(*looking)
         try:
-            while away := [issuer.verifier for issuer in issuers.values() if not issuer.verifier.ready]:
-                if self._clock.monotonic() >= end:
-                    await _end(around)
-                    return f"issuers cannot be found: {'; '.join(one.problem for one in away)}"
-                await self._clock.sleep(_STEP_SECONDS)
+            await asyncio.wait((all_found, patience), return_when=asyncio.FIRST_COMPLETED)
+            away = [issuer.verifier.problem for issuer in issuers.values() if not issuer.verifier.ready]
         except asyncio.CancelledError:
             await _end(around)
             raise
+        finally:
+            patience.cancel()
+        if away:
+            await _end(around)
+            return f"issuers cannot be found: {'; '.join(away)}"
         before, gone = self._around, self._issuers.keys() - issuers.keys()
         self._issuers, self._around, self._loaded = issuers, around, loaded
         self.changed()

@@ -135,9 +135,11 @@ class JwtIssuer:
         """Which tokens are its own."""
         return self.verifier.url
 
-    def start(self) -> None:
-        """Begin to look for the issuer."""
-        self._around.keep(asyncio.create_task(self.verifier.find(), name=f"issuer {self.url}"))
+    def start(self) -> asyncio.Task[None]:
+        """Begin to look for the issuer; the task ends when it is found."""
+        task = asyncio.create_task(self.verifier.find(), name=f"issuer {self.url}")
+        self._around.keep(task)
+        return task
 
     async def identify(self, text: str) -> tuple[UserInfo, datetime]:
         """The user, and until when the token says so. Raises TokenRefused."""
