@@ -1,0 +1,122 @@
+"""A watch that cannot be served is closed, or it would fill up with what nobody reads."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+
+from orca.api.builtin import CONFIGMAPS
+from orca.api.errors import ApiError
+from orca.auth import UserInfo
+from orca.client.clock import SystemClock
+from orca.server.crowd import Crowd
+from orca.server.metrics import WatchCounts
+from orca.server.negotiation import PLAIN, YAML, Form
+from orca.server.options import ListOptions
+from orca.server.paths import Target
+from orca.server.request import Request
+from orca.server.watching import serve_watch
+from orca.store import watch as module
+from orca.store.cache import Cache
+from orca.store.entries import Entry, place
+from orca.store.entries import encode as stored
+from orca.store.watch import Watch
+from tests.support.wire import listening, said
+
+SIZE = 1 << 14
+UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache()
+
+
+@pytest.fixture
+async def watch(cache: Cache) -> Watch:
+    """Of all ConfigMaps, begun."""
+
+    async def fresh() -> None:
+        pass
+
+    async def told(revision: int) -> None:
+        pass
+
+    one = Watch(
+        CONFIGMAPS,
+        cache,
+        namespace="",
+        name="",
+        since=None,
+        predicate=None,
+        hint=None,
+        bookmarks=False,
+        initial_end=False,
+        fresh=fresh,
+        told=told,
+    )
+    await one.start()
+    assert cache.bucket(CONFIGMAPS.storage).watches() == [one]
+    return one
+
+
+async def serve(http: web.BaseRequest, watch: Watch, form: Form) -> web.StreamResponse:
+    request = Request(http, "GET", Target("/"), {}, "", UserInfo("u"), "id")
+    options = ListOptions(timeout_seconds=30)
+    return await serve_watch(request, CONFIGMAPS, watch, options, form, "", SystemClock(), WatchCounts(), Crowd())
+
+
+@pytest.mark.parametrize(("asked", "form"), [(b"GET / HTTP/1.1\r\nHost: a\r\n", Form(YAML)), (UPGRADE, PLAIN)])
+async def test_a_watch_that_is_refused_is_closed(cache: Cache, watch: Watch, asked: bytes, form: Form) -> None:
+    """For its form, and for a WebSocket's handshake without a key."""
+    refused: list[int] = []
+
+    async def handler(http: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await serve(http, watch, form)
+        except ApiError as error:
+            refused.append(error.code)
+            return web.Response(status=error.code)
+
+    async with listening(handler) as server:
+        await said(server.port, asked + b"Connection: close\r\n\r\n")
+    assert refused == [406 if form.media == YAML else 400]
+    assert cache.bucket(CONFIGMAPS.storage).watches() == []
+
+
+def _change(cache: Cache, revision: int, size: int) -> None:
+    obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}, "data": "x" * size}
+    entry = Entry("n", "m", revision, None, place(stored(obj), revision))
+    cache.bucket(CONFIGMAPS.storage).record(entry.key, entry, revision, 0.0)
+    cache.revision = revision
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many objects of ``SIZE`` may pile up."""
+    monkeypatch.setattr(module, "BUFFER_BYTES", 64 * SIZE)
+    return 64
+
+
+async def test_who_reads_nothing_keeps_so_many_bytes_and_no_more(cache: Cache, watch: Watch, room: int) -> None:
+    revision = 0
+    while not watch.ended:
+        revision += 1
+        _change(cache, revision, SIZE)
+        assert revision < 2 * room
+    assert watch.overflowed
+    assert revision >= room
+    assert not watch.waits
+
+
+async def test_who_reads_in_time_may_be_told_any_number_of_bytes(cache: Cache, watch: Watch, room: int) -> None:
+    taken, told = 0, 4 * room
+    for revision in range(1, told + 1):
+        _change(cache, revision, SIZE)
+        if revision % (room // 2) == 0:
+            while watch.waits:
+                taken += len(watch.take())
+    assert taken == told
+    for revision in range(told + 1, told + 20 * room):
+        _change(cache, revision, 10)  # many, but small
+    assert not watch.ended
