@@ -20,6 +20,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
+from orca.client.sockets import keep_alive
+
 STRANGER_SECONDS = 30.0
 """From connecting to the first request that is let in; a token may have to be asked for meanwhile."""
 MOST_STRANGERS = 200
@@ -167,6 +169,7 @@ def _listen(address: str | None, port: int) -> list[socket.socket]:
                 raise
     for one in found:
         one.setblocking(False)
+        keep_alive(one)
     return found
 
 
