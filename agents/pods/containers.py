@@ -153,16 +153,25 @@ def api_status(pod: Obj, name: str) -> Obj:
     return {}
 
 
+def present(pod: Obj, name: str, memory: Memory) -> ContainerInfo | None:
+    """The latest attempt of a container, None when the engine has lost it: an earlier one that is still there is not
+    what the API was told of last."""
+    info, last = memory.newest(name), memory.last.get(name)
+    if info is None or (last is not None and last.info.attempt > info.attempt):
+        return None
+    told = int(api_status(pod, name).get("restartCount", 0))
+    return info if info.running or told <= info.attempt else None
+
+
 def next_attempt(pod: Obj, name: str, memory: Memory) -> int:
-    """Number of the next container of that name; continues from the API when the engine has lost them all."""
-    info = memory.newest(name)
+    """Number of the next container of that name; continues from the API when the engine has lost the latest."""
+    info = present(pod, name, memory)
     if info is not None:
         return info.attempt + 1 if ended(info) is not None or info.running else info.attempt
-    if name in memory.last:
-        return memory.last[name].info.attempt + 1
     known = api_status(pod, name)
     was = known.get("containerID") or (known.get("lastState") or {}).get("terminated")
-    return int(known.get("restartCount", 0)) + 1 if was else 0
+    told = int(known.get("restartCount", 0)) + 1 if was else 0
+    return max(told, memory.last[name].info.attempt + 1) if name in memory.last else told
 
 
 def restarts_all(pod: Obj, memory: Memory) -> bool:

@@ -16,6 +16,7 @@ from agents.pods.containers import (
     is_started,
     main_containers,
     may_restart_all,
+    present,
     restarts_all,
     spec_of,
 )
@@ -181,7 +182,7 @@ def pod_phase(pod: Obj, init: Sequence[Obj], main: Sequence[Obj], *, over: bool,
 
 def _main_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: bool) -> Obj:
     status = _container_status(pod, container, memory, decided, lost)
-    info = memory.newest(container["name"])
+    info = present(pod, container["name"], memory)
     if info is not None:
         status["started"] = is_started(container, info, memory)
         status["ready"] = is_ready(container, info, memory)
@@ -192,7 +193,7 @@ def _init_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: 
     if is_sidecar(container):
         return _main_status(pod, container, memory, decided, lost)
     status = _container_status(pod, container, memory, decided, lost)
-    info = memory.newest(container["name"])
+    info = present(pod, container["name"], memory)
     end = ended(info) if info is not None else None
     status["ready"] = end is not None and end.exit_code == 0
     status["started"] = info is not None and info.running and info.id not in memory.hooks
@@ -202,8 +203,7 @@ def _init_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: 
 def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, lost: bool) -> Obj:
     name = container["name"]
     over = decided.life in (Life.FINISHED, Life.RELEASING, Life.GONE)
-    known = memory.containers.get(name) or []
-    info = known[0] if known else None
+    info, last = present(pod, name, memory), memory.last.get(name)
     before = api_status(pod, name)
     status: Obj = {
         "name": name,
@@ -211,7 +211,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
         "imageID": "",
         "ready": False,
         "started": False,
-        "restartCount": info.attempt if info is not None else int(before.get("restartCount", 0)),
+        "restartCount": max(info.attempt if info is not None else 0, int(before.get("restartCount", 0))),
         "state": {},
         "lastState": {},
     }
@@ -220,7 +220,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
             # Already removed: what was written when it ended stays; one that never ended is lost.
             return _kept(before, status)
         status["state"] = {"waiting": _waiting(pod, container, decided)}
-        return status | _left(memory.last.get(name), before)
+        return status | _left(last, before)
     image = memory.image_details.get(info.image_id)
     status["imageID"] = image.pull_id if image is not None else before.get("imageID") or f"docker://{info.image_id}"
     status["containerID"] = f"docker://{info.id}"
@@ -236,7 +236,9 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     known_user = before.get("user") if before.get("containerID") == status["containerID"] else None
     if user := memory.users.get(info.id) or known_user:
         status["user"] = user
-    previous = known[1] if len(known) > 1 else None
+    previous = next(iter(memory.containers[name][1:]), None)
+    if previous is not None and previous.attempt < info.attempt - 1:
+        previous = None  # the one between was removed
     end = ended(info)
     if info.running and info.id in memory.hooks:
         # Upstream, too, calls no container running whose postStart has not ended.
@@ -257,7 +259,7 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     if previous is not None and ended(previous) is not None:
         status["lastState"] = {"terminated": terminated(previous, memory.messages)}
     elif previous is None and info.attempt > 0:
-        status["lastState"] = _of_removed(info, memory.last.get(name), before)
+        status["lastState"] = _of_removed(info, last, before)
     return status
 
 

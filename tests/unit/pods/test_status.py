@@ -284,3 +284,25 @@ def test_a_sidecar_that_runs_keeps_the_pod_running() -> None:
     obj = pod(C, init=[sidecar], restartPolicy="Never")
     memory = up(info(C, "exited"), info(sidecar), life=Life.STOPPING)
     assert status_of(obj, memory)["phase"] == "Running"
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_restart_count_never_falls_when_the_latest_container_was_removed(remembered: bool) -> None:
+    """By somebody with the engine's own tools; an agent that comes later only knows what the API was told."""
+    first, second = info(C, "exited", code=1, finished=1), info(C, "exited", attempt=1, code=3, started=2, finished=3)
+    memory = up(first, second)
+    told = status_of(pod(), memory)["containerStatuses"]
+    assert (told[0]["restartCount"], told[0]["containerID"]) == (1, "docker://c-1")
+    obj = pod(status={"phase": "Running", "containerStatuses": told})
+    if remembered:
+        memory.forget("c-1")
+    else:
+        memory = up(first)
+    (after,) = status_of(obj, memory)["containerStatuses"]
+    assert after["restartCount"] == 1
+    assert after["lastState"]["terminated"]["containerID"] == "docker://c-1"
+    assert StartContainer("c", 2) in decide(obj, memory, 400).actions
+    memory.observe(info(C, attempt=2, started=5))
+    (again,) = status_of(obj, memory)["containerStatuses"]
+    assert again["restartCount"] == 2
+    assert again["lastState"]["terminated"]["containerID"] == "docker://c-1"
