@@ -177,7 +177,7 @@ class ReviewCaller:
 
 
 def _refuse_unsupported(path: Path) -> None:
-    """Raises KubeconfigError for ways to authenticate that would be left out without a word."""
+    """Raises KubeconfigError for ways to get there or to authenticate that would be left out without a word."""
     try:
         parsed = yaml.safe_load(path.read_text()) or {}
     except (OSError, yaml.YAMLError) as error:
@@ -189,3 +189,6 @@ def _refuse_unsupported(path: Path) -> None:
         if strange:
             text = f"user {entry.get('name')!r} has {', '.join(strange)}, which orca does not support here"
             raise KubeconfigError(f"{path}: {text}; use a certificate or a token")
+    for entry in parsed.get("clusters") or ():
+        if ((entry or {}).get("cluster") or {}).get("proxy-url"):
+            raise KubeconfigError(f"{path}: cluster {entry.get('name')!r} has proxy-url, which orca does not support")

@@ -17,6 +17,7 @@ from orca.auth.authorizing import Authorization
 from orca.auth.posting import PostFailed, Try
 from orca.auth.webhook import AuthorizationMetrics, Decisions, Reloads, Settings, WebhookAuthorizer
 from orca.client.clock import VirtualClock
+from orca.client.kubeconfig import KubeconfigError
 from tests.unit.auth.fakes import Reader
 
 ANNA, BERT = UserInfo("anna"), UserInfo("bert")
@@ -257,3 +258,20 @@ def test_what_a_new_content_must_have(tmp_path: Path) -> None:
     (tmp_path / "k").write_text(KUBECONFIG)
     with pytest.raises(ConfigInvalid, match=r"missing required types: \[RBAC\]"):
         parse_config(file(tmp_path / "k", "Webhook"), ["RBAC"])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (("cluster: {server", "cluster: {proxy-url: 'http://p', server"), "proxy-url"),
+        (("context: {cluster: c}", "context: {cluster: c, user: u}"), "there is no user 'u'"),
+        (("current-context: c", "current-context: d"), "there is no context 'd'"),
+        (("{current-context: c", "{users: [{name: u, user: {exec: {command: x}}}], current-context: c"), "has exec"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, change: tuple[str, str], text: str) -> None:
+    kubeconfig = tmp_path / "hook.kubeconfig"
+    kubeconfig.write_text(KUBECONFIG.replace(*change))
+    config = parse_config(file(kubeconfig, "Webhook"))
+    with pytest.raises(KubeconfigError, match=text):
+        Authorization(config, Reader(), VirtualClock(), AuthorizationMetrics(CollectorRegistry()))
