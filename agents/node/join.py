@@ -165,6 +165,9 @@ async def _cluster_info(server: str, trust: ssl.SSLContext | Literal[False]) -> 
             aiohttp.ClientSession(timeout=timeout) as session,
             session.get(server.rstrip("/") + CLUSTER_INFO, ssl=trust) as response,
         ):
+            if response.status == 401:
+                text = f"{server} answers nobody without credentials, and hosts begin with none; let {CLUSTER_INFO}"
+                raise JoinError(f"{text} be asked for anonymously (--anonymous-auth, or conditions of anonymous)")
             if response.status != 200:
                 raise JoinError(f"{server} answered {response.status} for cluster-info: is it an orca server?")
             return ca_of_cluster_info(await response.json())
