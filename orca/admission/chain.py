@@ -106,9 +106,10 @@ class Chain:
 
     A plugin has ``async admit(attrs)``, the first pass, which may change ``attrs.obj`` in place, or ``async
     validate(attrs)``, the second pass, on the final object, which may only refuse; or both. Either raises ApiError to
-    refuse the request. One that has a set of ``kinds`` is asked about these only, one that has ``subresources`` about
-    these only ("" is the object itself). ``asks(attrs)`` says whether the plugin would call somebody outside, ``guard``
-    (of one plugin at most) writes beside the object.
+    refuse the request. One that has a set of ``kinds`` is asked about these only, in the second pass about those it
+    ``validates`` where it has such a set, one that has ``subresources`` about these only ("" is the object itself).
+    ``asks(attrs)`` says whether the plugin would call somebody outside, ``guard`` (of one plugin at most) writes beside
+    the object.
     """
 
     def __init__(self, plugins: Sequence[Any] = ()) -> None:
@@ -136,7 +137,12 @@ class Chain:
             ]
             found = self._of[key, subresource] = (
                 tuple(plugin.admit for plugin in asked if hasattr(plugin, "admit")),
-                tuple(plugin.validate for plugin in asked if hasattr(plugin, "validate")),
+                tuple(
+                    plugin.validate
+                    for plugin in asked
+                    if hasattr(plugin, "validate")
+                    and ((kinds := getattr(plugin, "validates", None)) is None or key in kinds)
+                ),
             )
         return found
 

@@ -25,6 +25,8 @@ KINDS: dict[Resource, str] = {
 class NoEffect:
     """Only warns; refuses and changes nothing."""
 
+    kinds = frozenset(KINDS)
+
     async def validate(self, attrs: Attributes) -> None:
         """Adds to ``attrs.warnings``, once for each text."""
         if attrs.obj is None or attrs.subresource or attrs.operation not in (CREATE, UPDATE):

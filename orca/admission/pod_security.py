@@ -31,6 +31,7 @@ from orca.api.resources import Resource
 PREFIX = "pod-security.kubernetes.io/"
 LEVELS = ("privileged", "baseline", "restricted")
 MODES = ("enforce", "audit", "warn")
+_LEVEL_LABELS = frozenset(PREFIX + mode for mode in MODES)
 _VERSION = re.compile(r"latest|v1\.(0|[1-9][0-9]*)")
 _SPEC_TEMPLATE = ("spec", "template")
 _TEMPLATES: dict[Resource, tuple[str, ...]] = {
@@ -90,7 +91,7 @@ class PodSecurity:
     async def _pod(self, attrs: Attributes, pod: Obj, *, enforce: bool) -> None:
         space = await find(self._cluster, NAMESPACES, "", attrs.namespace)
         labelled = labels(space) if space is not None else {}
-        if not any(PREFIX + mode in labelled for mode in MODES):
+        if _LEVEL_LABELS.isdisjoint(labelled):
             return
         metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
         level, version = policy(labelled, "enforce")

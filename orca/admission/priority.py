@@ -11,6 +11,7 @@ class Priority:
     """As upstream's plugin of this name."""
 
     kinds = frozenset({PODS, PRIORITYCLASSES})
+    validates = frozenset({PRIORITYCLASSES})
     subresources = frozenset({""})
 
     def __init__(self, cluster: Cluster) -> None:

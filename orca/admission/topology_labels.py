@@ -22,10 +22,10 @@ class PodTopologyLabels:
         """Adds labels."""
         if attrs.obj is None:
             return
-        if attrs.of(PODS, CREATE, subresource="binding"):
-            self._label(attrs.obj, (attrs.obj.get("target") or {}).get("name") or "")
-        elif attrs.of(PODS, CREATE):
+        if attrs.of(PODS, CREATE):
             self._label(attrs.obj, (attrs.obj.get("spec") or {}).get("nodeName") or "")
+        elif attrs.of(PODS, CREATE, subresource="binding"):
+            self._label(attrs.obj, (attrs.obj.get("target") or {}).get("name") or "")
 
     def _label(self, obj: Obj, node_name: str) -> None:
         node = self._cluster.peek(NODES, "", node_name) if node_name else None

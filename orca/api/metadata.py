@@ -11,13 +11,15 @@ from orca.api.errors import FieldError
 from orca.api.objects import Obj, ensure_meta, meta
 from orca.api.resources import Resource
 
-SYSTEM_FIELDS = (
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "selfLink",
-    "resourceVersion",
+SYSTEM_FIELDS = frozenset(
+    {
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+    }
 )
 _FOREVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 ANNOTATIONS_LIMIT = 256 * 1024

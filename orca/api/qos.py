@@ -9,9 +9,11 @@ _COMPUTE = ("cpu", "memory")
 
 
 def _amounts(values: Obj | None) -> dict[str, Quantity]:
-    found = {}
+    found: dict[str, Quantity] = {}
+    if not values:
+        return found
     for name in _COMPUTE:
-        text = (values or {}).get(name)
+        text = values.get(name)
         if text is not None:
             try:
                 amount = Quantity.parse(text)
@@ -30,13 +32,14 @@ def qos_class(spec: Obj) -> str:
     """
     own = spec.get("resources")
     parts = [own] if own else []
-    if not _amounts((own or {}).get("requests")) and not _amounts((own or {}).get("limits")):
+    if not own or not (_amounts(own.get("requests")) or _amounts(own.get("limits"))):
         containers = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
         parts = [one.get("resources") or {} for one in containers]
     any_set, guaranteed = False, bool(parts)
     for part in parts:
-        limits = _amounts(part.get("limits"))
-        requests = {**limits, **_amounts(part.get("requests"))}
+        limits, requests = _amounts(part.get("limits")), _amounts(part.get("requests"))
+        if limits:
+            requests = {**limits, **requests}
         any_set = any_set or bool(requests)
         if len(limits) < len(_COMPUTE) or any(requests[name].value != limits[name].value for name in limits):
             guaranteed = False

@@ -157,8 +157,9 @@ def prepare_create(resource: Resource, obj: Obj) -> None:
     """Remove what a client may not set: status, system metadata; start the generation."""
     strategy = of(resource)
     fields = ensure_meta(obj)
-    for field in metadata.SYSTEM_FIELDS:
-        fields.pop(field, None)
+    if not metadata.SYSTEM_FIELDS.isdisjoint(fields):
+        for field in metadata.SYSTEM_FIELDS:
+            fields.pop(field, None)
     if resource.has("status") and resource not in _BORN_WITH_STATUS:
         for field in strategy.status_fields:
             obj.pop(field, None)

@@ -10,17 +10,18 @@ from base64 import b32encode
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _DIGITS = 32
 _AT_ONCE = 256
-_random = ""
-_used = 0
+_ready: list[str] = []
 
 
 def new_uid() -> str:
     """A version 4 UUID as text; as random as ``uuid.uuid4`` and many times as fast: the kernel is asked for many."""
-    global _random, _used
-    if _used == len(_random):
-        _random, _used = os.urandom(_AT_ONCE * _DIGITS // 2).hex(), 0
-    h = _random[_used : _used + _DIGITS]
-    _used += _DIGITS
+    if not _ready:
+        digits = os.urandom(_AT_ONCE * _DIGITS // 2).hex()
+        _ready.extend([_uid(digits[at : at + _DIGITS]) for at in range(0, len(digits), _DIGITS)])
+    return _ready.pop()
+
+
+def _uid(h: str) -> str:
     return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
 
 

@@ -60,7 +60,7 @@ class _Wanted:
             if one.expected is not None:
                 equal = request.compare.add()
                 equal.target, equal.key = rpc.Compare.MOD, one.key
-                equal.mod_revision = revisions.transaction_of(one.expected)
+                equal.mod_revision = revisions.transaction_of(one.expected) if one.expected else 0
             change = request.success.add()
             if one.value is None:
                 change.request_delete_range.key = one.key
@@ -75,7 +75,9 @@ class _Wanted:
 
     def take(self, answer: Any, transaction: int, order: revisions.Order, place: int) -> None:
         """Read the outcome."""
-        if answer.succeeded:
+        if answer.succeeded and len(self.writes) == 1 and self.writes[0].value is not None:
+            found = Transacted(True, order.put(transaction, place), [])
+        elif answer.succeeded:
             first = 0
             for number, (one, response) in enumerate(zip(self.writes, answer.responses, strict=True), place):
                 if one.value is not None:

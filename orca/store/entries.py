@@ -7,6 +7,7 @@ apiVersion, kind and metadata, so that the resourceVersion can be put in place b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from sys import intern
 from typing import Any
 
@@ -17,6 +18,7 @@ from orca.store.dividing import SHELF
 from orca.store.faults import Unreadable
 from orca.store.sharing import POOL
 
+_FIRST = ("apiVersion", "kind", "metadata")
 _METADATA = b'"metadata":{'
 _VERSION = b'"metadata":{"resourceVersion":"'
 
@@ -24,6 +26,8 @@ _VERSION = b'"metadata":{"resourceVersion":"'
 def encode(obj: Obj) -> bytes:
     """The value stored for `obj`: without resourceVersion."""
     metadata = obj["metadata"]
+    if "resourceVersion" not in metadata and tuple(islice(obj, 3)) == _FIRST:
+        return orjson.dumps(obj)
     if "resourceVersion" in metadata:
         metadata = {field: value for field, value in metadata.items() if field != "resourceVersion"}
     head = {"apiVersion": obj.get("apiVersion", ""), "kind": obj.get("kind", ""), "metadata": metadata}

@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
@@ -32,6 +33,14 @@ STALL_SECONDS = 2.0
 WAIT_SECONDS = 10.0
 
 
+class _Own(NamedTuple):
+    """A write of ours that is under way."""
+
+    storage: str
+    value: bytes
+    entry: Entry
+
+
 class Feed:
     """`prefix` is the root of all storage, b"/registry/"."""
 
@@ -45,7 +54,7 @@ class Feed:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._stream: asyncio.Task[None] | None = None
-        self._own: dict[bytes, tuple[bytes, Entry]] = {}
+        self._own: dict[bytes, _Own] = {}
         self._ends: dict[bytes, tuple[Entry, Entry]] = {}
         self._unbounded = 0
         self._lost = False  # etcd has gone back, and what the cache holds is not yet what is left
@@ -59,9 +68,9 @@ class Feed:
 
     # --- own writes --------------------------------------------------------------------------------------------------
 
-    def expect(self, key: bytes, value: bytes, entry: Entry) -> None:
+    def expect(self, key: bytes, storage: str, value: bytes, entry: Entry) -> None:
         """Announces a write about to be made, so that its event need not be parsed; `complete` finishes `entry`."""
-        self._own[key] = (value, entry)
+        self._own[key] = _Own(storage, value, entry)
 
     def settle(self, storage: str, value: bytes, revision: int, fallback: Entry) -> Entry:
         """The entry of an own write that succeeded at `revision`: the very one the cache holds or will hold."""
@@ -72,7 +81,7 @@ class Feed:
 
     def unexpect(self, key: bytes, entry: Entry) -> None:
         """The write was not made."""
-        if key in self._own and self._own[key][1] is entry:
+        if key in self._own and self._own[key].entry is entry:
             del self._own[key]
 
     def expect_end(self, key: bytes, current: Entry, last: Entry) -> None:
@@ -252,6 +261,11 @@ class Feed:
             if seen.revision <= cache.revision:
                 # Only possible in the first batch after resuming within one revision.
                 continue
+            own = self._own.pop(seen.key, None) if seen.value is not None else None
+            if own is not None and own.value == seen.value:
+                entry = complete(own.entry, own.value, seen.revision)
+                cache.buckets[own.storage].record(entry.key, entry, seen.revision, now)
+                continue
             storage, key = self._split(seen.key)
             if not key:
                 continue
@@ -260,15 +274,11 @@ class Feed:
                 last = self._last(seen, bucket.entries.get(key)) if self._ends else None
                 bucket.record(key, None, seen.revision, now, last)
                 continue
-            own = self._own.pop(seen.key, None)
-            if own is not None and own[0] == seen.value:
-                entry = complete(own[1], seen.value, seen.revision)
-            else:
-                try:
-                    entry = _entry(key, seen.value, seen.revision)
-                except Unreadable as error:
-                    self._spoil(bucket, key, error, seen.revision)
-                    continue
+            try:
+                entry = _entry(key, seen.value, seen.revision)
+            except Unreadable as error:
+                self._spoil(bucket, key, error, seen.revision)
+                continue
             bucket.record(key, entry, seen.revision, now)
         self._unbounded += len(batch)
         if self._unbounded >= BOUND_EVERY:

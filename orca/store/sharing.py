@@ -21,6 +21,8 @@ TEXT = 64
 
 _UNIQUE = frozenset({"name", "uid", "resourceVersion"})
 """Texts that would only push others out."""
+_REPEATED = ("labels", "annotations", "ownerReferences", "finalizers")
+"""Parts of metadata that several objects may have alike."""
 
 
 class Pool:
@@ -37,24 +39,39 @@ class Pool:
     def share(self, obj: Obj, *, made: bool = False) -> Obj:
         """`obj`, whose parts are replaced in place by equal ones that exist already.
 
-        ``made`` tells that it was not parsed: the field sets of its managers are shared already.
+        ``made`` tells that it was not parsed: what its metadata got from the server is shared already, times and the
+        field sets of its managers.
         """
         for field, value in obj.items():
-            if value.__class__ is dict:
-                if field == "metadata":
-                    self._metadata(value, made)  # never equal to another's as a whole
-                elif value:
-                    obj[field] = self._part(value)
-            elif value.__class__ is str and len(value) <= TEXT:
+            kind = value.__class__
+            if kind is dict:
+                if field != "metadata":
+                    if value:
+                        obj[field] = self._part(value)
+                elif made:
+                    self._given(value)
+                else:
+                    self._metadata(value)  # never equal to another's as a whole
+            elif kind is str and len(value) <= TEXT:
                 obj[field] = self._text(value)
-            elif value.__class__ is list:
+            elif kind is list:
                 obj[field] = self._part(value)
         return obj
 
-    def _metadata(self, fields: dict[str, Any], made: bool) -> None:
-        owners = () if made else fields.get("managedFields")
+    def _given(self, fields: dict[str, Any]) -> None:
+        """What a client gave of the metadata."""
+        for field in _REPEATED:
+            part = fields.get(field)
+            if part:
+                fields[field] = self._part(part)
+        for field in ("namespace", "generateName", "creationTimestamp"):
+            text = fields.get(field)
+            if text:
+                fields[field] = self._text(text)
+
+    def _metadata(self, fields: dict[str, Any]) -> None:
         self._inside(fields, but="managedFields")
-        for entry in owners or ():
+        for entry in fields.get("managedFields") or ():
             # Times make entries unique. The sets are large and of few kinds, so each is asked for whole first.
             if entry.__class__ is not dict:
                 continue

@@ -232,7 +232,7 @@ class Store:
         key = key_of(resource, space, object_name)
         value = encode(obj)
         entry = Entry(space, object_name, -1, obj, value)
-        self._feed.expect(key, value, entry)
+        self._feed.expect(key, resource.storage, value, entry)
         written: Written | None = None
         try:
             written = await self._commit(resource, Write(key, value, revision), also)

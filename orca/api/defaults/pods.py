@@ -64,7 +64,9 @@ def _probe(probe: Obj) -> None:
 
 def _env(variables: list[Obj]) -> None:
     for variable in variables:
-        source = variable.get("valueFrom")
+        if "valueFrom" not in variable:
+            continue
+        source = variable["valueFrom"]
         if source is not None:
             _field_ref(source.get("fieldRef"))
             _resource_ref(source.get("resourceFieldRef"))

@@ -26,10 +26,12 @@ def _prepare_create(obj: Obj) -> None:
             }
         ]
     obj["status"] = status
-    labels = (obj.get("metadata") or {}).get("labels") or {}
-    _merge_label_keys(spec.get("affinity") or {}, labels)
-    for rule in spec.get("topologySpreadConstraints") or ():
-        _merge(rule, labels)
+    affinity, spreads = spec.get("affinity"), spec.get("topologySpreadConstraints")
+    if affinity or spreads:
+        labels = (obj.get("metadata") or {}).get("labels") or {}
+        _merge_label_keys(affinity or {}, labels)
+        for rule in spreads or ():
+            _merge(rule, labels)
 
 
 def _merge_label_keys(affinity: Obj, labels: Obj) -> None:

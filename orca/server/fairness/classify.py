@@ -6,6 +6,7 @@ Reference: k8s.io/apiserver ``pkg/util/flowcontrol/rule.go`` and ``shuffleshardi
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,14 +127,7 @@ class Times:
         """One more observation."""
         self.count += 1
         self.total += seconds
-        at = 0
-        if seconds > 0:
-            at = 1
-            for bound in _BOUNDS:
-                if seconds <= bound:
-                    break
-                at += 1
-        self.buckets[at] += 1
+        self.buckets[1 + bisect_left(_BOUNDS, seconds) if seconds > 0 else 0] += 1
 
     def cumulative(self) -> list[tuple[str, float]]:
         """(upper bound, how many up to it), as the exposition wants them."""
