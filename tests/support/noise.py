@@ -1,6 +1,7 @@
 """A client that behaves badly, as a process of its own: ``python -m tests.support.noise URL TOKEN CONNECTIONS PATH``.
 
-Every connection asks again as soon as it has its answer. Prints one line with counts by status when it is ended.
+Every connection asks again as soon as it has its answer. Prints a line once there were as many answers as connections,
+and when it is ended one with counts by status and the median of the seconds that answers took.
 """
 
 from __future__ import annotations
@@ -10,11 +11,29 @@ import json
 import signal
 import ssl
 import sys
+import time
 from collections import Counter
+from statistics import median
 from urllib.parse import urlsplit
 
 
-async def _ask(host: str, port: int, token: str, path: str, counts: Counter[str]) -> None:
+class _Heard:
+    """What was answered to all connections."""
+
+    def __init__(self, connections: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self.took: list[float] = []
+        self._connections = connections
+
+    def take(self, status: str, seconds: float) -> None:
+        self.counts[status] += 1
+        if status == "200":
+            self.took.append(seconds)
+            if len(self.took) == self._connections:
+                print("begun", flush=True)
+
+
+async def _ask(host: str, port: int, token: str, path: str, heard: _Heard) -> None:
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     while True:
@@ -25,9 +44,10 @@ async def _ask(host: str, port: int, token: str, path: str, counts: Counter[str]
             continue
         try:
             while True:
+                began = time.perf_counter()
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
                 head = await reader.readuntil(b"\r\n\r\n")
-                counts[head.split(b" ", 2)[1].decode()] += 1
+                heard.take(head.split(b" ", 2)[1].decode(), time.perf_counter() - began)
                 fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
                 left = int(fields.get(b"content-length", b"0"))
                 while left:
@@ -36,22 +56,22 @@ async def _ask(host: str, port: int, token: str, path: str, counts: Counter[str]
                         raise OSError("closed")
                     left -= len(data)
         except (OSError, asyncio.IncompleteReadError):
-            counts["closed"] += 1
+            heard.counts["closed"] += 1
         finally:
             writer.close()
 
 
 async def _main(url: str, token: str, connections: int, path: str) -> None:
     parts = urlsplit(url)
-    counts: Counter[str] = Counter()
+    heard = _Heard(connections)
     tasks = [
-        asyncio.create_task(_ask(parts.hostname or "", parts.port or 443, token, path, counts))
+        asyncio.create_task(_ask(parts.hostname or "", parts.port or 443, token, path, heard))
         for _ in range(connections)
     ]
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await ended.wait()
-    print(json.dumps(counts), flush=True)
+    print(json.dumps({"counts": heard.counts, "seconds": median(heard.took)}), flush=True)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -150,6 +150,7 @@ async def test_scaling_a_stateful_set_is_ordered_and_halts(api: Api, space: str,
         assert order("ADDED") == ["ss-0"]
         await pods.set_ready("ss-0", ready=True)
         await when(api, f"{path}/ss", is_ready("statefulsets", 3))
+        await eventually(lambda: asyncio.sleep(0, order("ADDED")), lambda names: len(names) > 2)
         assert order("ADDED") == ["ss-0", "ss-1", "ss-2"]
         await pods.set_ready("ss-0", "ss-1", "ss-2", ready=False)
         await when(api, f"{path}/ss", lambda s: not s["status"].get("readyReplicas"))
@@ -175,7 +176,7 @@ async def test_ordinals_of_a_stateful_set_start_elsewhere(api: Api, space: str, 
 
 async def test_availability_follows_min_ready_seconds(api: Api, space: str, running: Host) -> None:
     path = collection("statefulsets", space)
-    ok(await api.post(path, body_of("statefulsets", "ss", replicas=2, minReadySeconds=2)), 201)
+    ok(await api.post(path, body_of("statefulsets", "ss", replicas=2, minReadySeconds=3600)), 201)
     first = await when(api, f"{path}/ss", lambda s: s["status"].get("readyReplicas"))
     assert first["status"]["availableReplicas"] == 0
     for seconds, available in ((2, 2), (3600, 0), (0, 2)):

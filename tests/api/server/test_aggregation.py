@@ -13,6 +13,7 @@ import orjson
 import pytest
 from yarl import URL
 
+from tests.api.security.raw import exchange, statuses
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
@@ -204,8 +205,16 @@ async def test_bodies_watches_and_upgrades_pass(ready: World) -> None:
     url = f"{ready.api.url}{ROOT}/namespaces/{ready.space}/pods/p/echo"
     async with session.ws_connect(url, protocols=("v5.channel.k8s.io",)) as socket:
         await socket.send_str("straight")
-        assert await socket.receive_str(timeout=5) == "thgiarts"
+        assert await socket.receive_str(timeout=PATIENCE) == "thgiarts"
         assert socket.protocol == "v5.channel.k8s.io"
+
+
+async def test_half_an_answer_is_cut_when_its_time_is_over(ready: World, server: ServerProcess) -> None:
+    """No other answer follows in its midst."""
+    path = f"{ROOT}/namespaces/{ready.space}/pods/p/stalled?timeout=1s"
+    answer = await exchange(server.port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), ready.api.tls)
+    assert statuses(answer) == [200]
+    assert answer.endswith(b'{"half":\r\n')
 
 
 async def test_discovery_and_schemas_are_merged(ready: World) -> None:

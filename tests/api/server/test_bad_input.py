@@ -248,7 +248,7 @@ async def test_a_half_sent_body_times_out(server: ServerProcess, api: Api) -> No
 
 def test_a_taken_port_is_told(server: ServerProcess, tmp_path: Path) -> None:
     second = ServerProcess(tmp_path, port=server.port)
-    done = subprocess.run(second.command(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(second.command(), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert f"{server.port} is taken by another program; choose another --secure-port" in done.stderr
     assert "Traceback" not in done.stderr

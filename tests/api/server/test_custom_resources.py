@@ -72,7 +72,7 @@ def test_kubectl_works_with_a_custom_kind(kubectl: Kubectl, group: str) -> None:
         watching = kubectl.start("get", f"crontabs.{group}", "--watch", "-o", "name")
         eventually(lambda: kubectl("get", f"crontabs.{group}", "-o", "name"))
         kubectl("delete", "crd", name, "--timeout=120s")
-        assert watching.wait(timeout=20) is not None, "a watch ends with its kind"
+        assert watching.wait(timeout=PATIENCE) is not None, "a watch ends with its kind"
         assert "the server doesn't have a resource type" in kubectl.try_("get", f"crontabs.{group}").err
     finally:
         kubectl("delete", "crd", name, "--ignore-not-found", "--timeout=120s")

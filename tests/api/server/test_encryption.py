@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 
 
 def write(path: Path, *names: str, plain_first: bool = False) -> None:
@@ -82,7 +83,7 @@ def test_a_wrong_file_keeps_the_server_from_starting(tmp_path: Path) -> None:
         "  - resources: [secrets]\n    providers:\n      - kms: {name: vault, endpoint: unix:///run/kms}\n"
     )
     server = ServerProcess(tmp_path, "--no-controllers", f"--encryption-provider-config={file}")
-    done = subprocess.run(server.command(), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(server.command(), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert "resources[0].providers[0].kms: Forbidden: KMS plugins are not supported by orca" in done.stderr
     assert not (server.directory / "data" / "etcd").exists()

@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.server.api import Api
 from tests.api.server.story import PARTIAL, TABLE, ok
+from tests.support.patience import PATIENCE
 
 
 async def test_pretty(api: Api, space: str) -> None:
@@ -103,7 +104,7 @@ async def frames(api: Api, path: str, count: int, **options: Any) -> list[Any]:
         session.ws_connect(api.url + path, **options) as socket,
     ):
         while len(found) < count:
-            message = await socket.receive(timeout=10)
+            message = await socket.receive(timeout=PATIENCE)
             assert message.type is aiohttp.WSMsgType.TEXT, message
             found.append(orjson.loads(message.data))
     return found

@@ -7,6 +7,7 @@ import re
 
 from tests.api.server.manifests import WEB_DEPLOYMENT
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 
 WEB_SERVICE = """
 apiVersion: v1
@@ -127,4 +128,4 @@ def test_delete_waits_for_finalizers(kubectl: Kubectl) -> None:
     eventually(lambda: kubectl.json("get", "configmap", "going")["metadata"].get("deletionTimestamp"))
     assert deleting.poll() is None
     kubectl("patch", "configmap", "going", "-p", '{"metadata":{"finalizers":null}}')
-    assert deleting.wait(timeout=20) == 0
+    assert deleting.wait(timeout=PATIENCE) == 0

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -214,11 +215,11 @@ async def test_a_noisy_client_does_not_starve_heartbeats(busy: ServerProcess, ad
             [sys.executable, "-m", "tests.support.noise", node.url, "noisy", "60", "/api/v1/configmaps"],
             stdout=subprocess.PIPE,
         )
+        assert noise.stdout is not None
         took: list[float] = []
         try:
-            await asyncio.sleep(2)
-            until = time.monotonic() + 5
-            while time.monotonic() < until:
+            assert await asyncio.to_thread(noise.stdout.readline) == b"begun\n"
+            for _ in range(40):
                 began = time.perf_counter()
                 renewed = await node.put(f"{LEASES}/n1", lease)
                 took.append(time.perf_counter() - began)
@@ -228,12 +229,11 @@ async def test_a_noisy_client_does_not_starve_heartbeats(busy: ServerProcess, ad
                 await asyncio.sleep(0.05)
         finally:
             noise.terminate()
-            counts = json.loads(noise.communicate(timeout=PATIENCE)[0])
-    assert counts.get("200", 0) > 5, f"there was no noise: {counts}"
-    print(f"renewals of a lease beside it: median {sorted(took)[len(took) // 2] * 1000:.0f} ms, {len(took)} of them")
-    assert len(took) > 3
-    assert sorted(took)[len(took) // 2] < 1, took
-    assert max(took) < 8, took
+            told = json.loads(noise.communicate(timeout=PATIENCE)[0])
+    print(f"renewals of a lease beside it: median {median(took) * 1000:.0f} ms, lists: {told['seconds'] * 1000:.0f} ms")
+    # Whatever the machine: who asks for little does not stand in the same line.
+    assert median(took) < told["seconds"] / 3, (took, told)
+    assert max(took) < max(8, told["seconds"] * 2), (took, told)
 
 
 async def test_writes_end_at_their_deadline(busy: ServerProcess, admin: Api) -> None:
@@ -423,14 +423,19 @@ async def test_without_fairness_two_counts_limit_requests_and_watches_are_not_am
     server.start()
     try:
         async with Api(server.kubeconfig) as api, Api(server.kubeconfig, token="bob") as bob:
-            path = "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=3"
-            watches = [asyncio.create_task(api.get(path)) for _ in range(5)]
-            await asyncio.sleep(1)
+            path = "/api/v1/namespaces/default/configmaps?watch=1&fieldSelector=metadata.name%3Dnone"
+            begun = [asyncio.Event() for _ in range(5)]
+            watches = [asyncio.create_task(api.events(path, 1, begun=one)) for one in begun]
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.gather(*(one.wait() for one in begun))
             answer = await bob.get("/version")
             assert answer.status == 200, answer.raw
             assert "X-Kubernetes-PF-FlowSchema-UID" not in answer.headers
             assert (await api.get(f"{FLOW}/flowschemas")).status == 200
-            assert {one.status for one in await asyncio.gather(*watches)} == {200}
+            assert not any(one.done() for one in watches)
+            for one in watches:
+                one.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
     finally:
         server.stop()
 

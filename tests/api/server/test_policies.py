@@ -376,7 +376,7 @@ def test_params_of_a_custom_kind_with_rules_of_its_own(kubectl: Kubectl, policie
     name = f"replicalimits.{group}"
     try:
         kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=120s")
-        refused = eventually(lambda: _refused(kubectl, "create", _limit(group, 4, 3)), seconds=20)
+        refused = eventually(lambda: _refused(kubectl, "create", _limit(group, 4, 3)))
         assert 'spec: Invalid value: "object": minReplicas must not exceed maxReplicas' in refused
         kubectl("create", "-f", "-", stdin=_limit(group, 1, 3))
         assert "spec.maxReplicas: Invalid value: " in (_refused(kubectl, "replace", _limit(group, 1, 2)) or "")

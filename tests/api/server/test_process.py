@@ -95,8 +95,10 @@ async def test_a_watch_resumes_over_a_restart(own: ServerProcess) -> None:
 
 async def test_sigterm_ends_watches_and_leaves_nothing(own: ServerProcess) -> None:
     async with Api(own.kubeconfig) as api:
-        watching = asyncio.create_task(api.get("/api/v1/secrets?watch=1"))
-        await asyncio.sleep(0.3)
+        begun = asyncio.Event()
+        watching = asyncio.create_task(api.events("/api/v1/secrets?watch=1", 10_000, begun=begun))
+        async with asyncio.timeout(PATIENCE):
+            await begun.wait()
         etcd = etcd_of(own)
         assert await asyncio.to_thread(own.stop) == 0
         await asyncio.wait([watching], timeout=PATIENCE)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from orca.server.peers import SERVERS
+from orca.store.answers import key_of
 from orca.store.etcd import Etcd
 from tests.api.server.api import Api
 from tests.api.server.definitions import CRDS, crontab, establish
@@ -227,7 +229,7 @@ async def test_a_disruption_budget_is_spent_once(apis: tuple[Api, Api]) -> None:
 def test_a_server_of_another_cluster_is_refused(pair: list[ServerProcess], etcd: PrivateEtcd, tmp_path: Path) -> None:
     def refused(*flags: str) -> str:
         command = ServerProcess(tmp_path, f"--etcd-servers={etcd.endpoint}", *flags).command()
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert ended.returncode == 1
         return ended.stderr.splitlines()[-1]
 
@@ -280,8 +282,14 @@ async def test_the_kubernetes_service_leads_to_the_living(etcd: PrivateEtcd, tmp
                 await until("192.0.2.1", "192.0.2.2", "192.0.2.3")
                 made[0].kill()
                 assert await until("192.0.2.2", "192.0.2.3") < 60
-                made[2].stop()
-                assert await until("192.0.2.2") < 8, "it has said so itself: nothing has to run out"
+                said = key_of(SERVERS, "", f"192.0.2.3:{port}")
+                connection = Etcd(own.endpoint)
+                connection.open()
+                assert (await connection.get(said))[0] is not None
+                await asyncio.to_thread(made[2].stop)
+                assert (await connection.get(said))[0] is None, "it takes back what it said: nothing has to run out"
+                await connection.close()
+                await until("192.0.2.2")
         finally:
             for server in made:
                 if server.process is not None:

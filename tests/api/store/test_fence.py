@@ -13,6 +13,7 @@ from orca.server.peers import begin_term
 from orca.store import Also, Fence, Store, behind
 from tests.api.store.things import config, with_data
 from tests.support.etcd import PrivateEtcd
+from tests.support.patience import PATIENCE
 
 
 async def term(store: Store, holder: str) -> Fence:
@@ -83,7 +84,7 @@ async def test_a_write_of_unknown_outcome_ends_the_term(store: Store, etcd: Priv
         await asyncio.wait({writing})
     finally:
         etcd.thaw()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         assert (await fence.over()).startswith("it is not known what became of a write")
     # From the next term on it is known, and stays as it is.
     fresh = await term(store, "one")
