@@ -81,6 +81,9 @@ class RemoteTokens:
 
     async def aclose(self) -> None:
         """End what runs, and close connections."""
+        for verdicts in (self._verdicts, self._reviews):
+            if verdicts is not None:
+                await verdicts.aclose()
         if self.issuers is not None:
             await self.issuers.aclose()
         if self._webhook is not None:

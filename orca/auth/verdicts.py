@@ -48,6 +48,14 @@ class Verdicts:
         self._secret = os.urandom(32)
         self._kept: dict[bytes, tuple[Verdict, float]] = {}
         self._asked: dict[bytes, asyncio.Task[Verdict]] = {}
+        self._tasks: set[asyncio.Task[Verdict]] = set()
+
+    async def aclose(self) -> None:
+        """End what is being asked; whoever waits for it is cancelled."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def forget(self) -> None:
         """Ask anew about every token."""
@@ -68,11 +76,13 @@ class Verdicts:
         if task is None:
             task = asyncio.create_task(self._ask(token, tuple(audiences)), name="who has a token")
             self._asked[key] = task
+            self._tasks.add(task)
             task.add_done_callback(lambda done: self._answered(key, done))
         # Whoever asked first may go away while others wait.
         return await asyncio.shield(task)
 
     def _answered(self, key: bytes, task: asyncio.Task[Verdict]) -> None:
+        self._tasks.discard(task)
         if self._asked.get(key) is not task:
             return
         del self._asked[key]

@@ -111,7 +111,8 @@ class Issuers:
         try:
             if content is not None:
                 settled = True
-                loaded = load(content, self._disallowed)
+                # Expressions are compiled and certificates read: others are served meanwhile.
+                loaded = await asyncio.to_thread(load, content, self._disallowed)
                 if loaded.anonymous != self._loaded.anonymous:
                     problem = str(FieldError.forbidden("anonymous", "changed from initial configuration file"))
                 else:
@@ -129,10 +130,10 @@ class Issuers:
 
     async def _exchange(self, loaded: Loaded) -> str:
         """Use other issuers. What kept them from it, "" when they are in use."""
-        issuers, around = self._made(loaded)
+        issuers, around = await asyncio.to_thread(self._made, loaded)
         looking = [issuer.start() for issuer in issuers.values()]
         patience = asyncio.ensure_future(self._clock.sleep(EXCHANGE_SECONDS))
-        all_found = asyncio.gather(*looking)
+        all_found = asyncio.gather(*looking, return_exceptions=True)
         try:
             await asyncio.wait((all_found, patience), return_when=asyncio.FIRST_COMPLETED)
             away = [issuer.verifier.problem for issuer in issuers.values() if not issuer.verifier.ready]

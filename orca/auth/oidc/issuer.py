@@ -174,6 +174,8 @@ class JwtIssuer:
     async def _verifier_of(self, url: str) -> Verifier:
         """Of an issuer that a distributed claim comes from: any, as long as its keys say so."""
         found = self._others.get(url)
+        if not url.startswith("https://"):
+            raise TokenRefused(f"issuers are reached by https: {quote(url)}")
         if found is None:
             if len(self._others) >= _MOST_OTHERS:
                 raise TokenRefused(f"too many issuers of distributed claims: {quote(url)}")
