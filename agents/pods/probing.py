@@ -37,18 +37,14 @@ class Probing:
     def begin(self) -> None:
         """Probe the running containers that are to be probed and are not yet."""
         pod, memory = self._subject.pod, self._subject.memory
-        if not memory.wired or is_deleting(pod, memory):
-            return
+        begins = memory.wired and not is_deleting(pod, memory)
         for container in every_container(pod):
             info = memory.newest(container["name"])
-            if (
-                info is not None
-                and info.running
-                and info.id not in self._probes
-                and info.id not in memory.hooks
-                and f"stop:{info.container}" not in memory.in_flight
-                and probe_specs(container)
-            ):
+            if info is None or not info.running or info.id in self._probes or not probe_specs(container):
+                continue
+            if info.id not in memory.probes:
+                self._recall(container, info)
+            if begins and info.id not in memory.hooks and f"stop:{info.container}" not in memory.in_flight:
                 self._begin(container, info)
 
     def idle(self) -> list[str]:
@@ -83,16 +79,22 @@ class Probing:
             self._count,
         )
         self._probes[info.id] = probes
-        known = api_status(self._subject.pod, container["name"])
-        if known.get("containerID") != f"docker://{info.id}":
-            known = {}
-        if known:
-            # An agent that was restarted: what the API was told stays true until a probe says otherwise.
-            memory.probes[info.id] = ProbeResults(
+        known = self._told(info)
+        probes.start(started=bool(known.get("started")), spread=bool(known.get("ready")))
+
+    def _told(self, info: ContainerInfo) -> Obj:
+        """The API's status of just this container, {} when it has none."""
+        known = api_status(self._subject.pod, info.container)
+        return known if known.get("containerID") == f"docker://{info.id}" else {}
+
+    def _recall(self, container: Obj, info: ContainerInfo) -> None:
+        """An agent that was restarted: what the API was told stays true until a probe says otherwise, and to the end
+        of a pod that is being deleted, which is not probed anew."""
+        if known := self._told(info):
+            self._subject.memory.probes[info.id] = ProbeResults(
                 startup=True if known.get("started") and container.get("startupProbe") else None,
                 readiness=True if known.get("ready") and container.get("readinessProbe") else None,
             )
-        probes.start(started=bool(known.get("started")), spread=bool(known.get("ready")))
 
     def _verdict(self, container_id: str, kind: Kind, ok: bool) -> None:
         results = self._subject.memory.probes.get(container_id) or ProbeResults()
