@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orca.lab import host as hosts
-from orca.lab.layout import Lab
+from orca.lab.layout import Lab, LabError
 from orca.lab.services import AGENT, ENGINE, SERVER
 from tests.support.agents import wait_until_followed
 from tests.support.kubectl import Kubectl, eventually
@@ -60,7 +60,10 @@ def check_left_as(before: LabState, lab: Lab, admin: Kubectl) -> LabState:
     seen: list[LabState] = []
 
     def the_same() -> bool:
-        seen.append(look(lab, admin))
+        try:
+            seen.append(look(lab, admin))
+        except LabError as error:
+            raise AssertionError(error) from error  # a service between two lives
         different = seen[-1].differs(before)
         assert not different, "\n".join(f"{name}: {now} (was {was})" for name, (now, was) in different.items())
         return True
