@@ -37,8 +37,8 @@ def kubeconfig(path: Path, authority: Authority, port: int, *, token: str = "") 
 
 
 def webhook(name: str, file: Path, *conditions: str, policy: str = "NoOpinion", **more: Any) -> dict[str, Any]:
-    settings = {
-        "timeout": "1s",
+    settings = {  # a timeout that a busy machine does not reach by itself
+        "timeout": "4s",
         "subjectAccessReviewVersion": "v1",
         "matchConditionSubjectAccessReviewVersion": "v1",
         "failurePolicy": policy,
@@ -163,7 +163,7 @@ async def test_who_is_allowed_by_a_webhook_alone(guarded: Guarded) -> None:
         }
     ]
     assert guarded.last.shown["token"] == "Bearer secret"
-    assert guarded.last.shown["path"] == "/authorize?timeout=1s"
+    assert guarded.last.shown["path"] == "/authorize?timeout=4s"
     assert guarded.last.versions == {"authorization.k8s.io/v1"}
     for _ in range(3):  # the short way, too: it remembers
         assert (await anna.get(f"{OPEN}/one")).status == 200
