@@ -215,6 +215,12 @@ class ServiceAccountTokens:
         found = self.review(token, self._keys.audiences)
         return found[0] if found else None
 
+    def unseen(self, token: str) -> bool:
+        """Whether we made the token, but what it is bound to is not to be seen: another server may have been told of
+        that a moment ago, so that it is worth to look again when the cache has come up with it."""
+        payload = self._payload(token)
+        return payload is not None and self._user(payload) is None
+
     def review(self, token: str, audiences: Sequence[str]) -> tuple[UserInfo, list[str]] | None:
         """(user, the audiences both sides know) of a token meant for any of ``audiences``."""
         payload = self._payload(token)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -184,7 +185,15 @@ class ApiServer:
         if config.audit is not None:
             metrics.add_audit(config.audit)
         self._metrics = metrics
-        gate = Gate(self.authenticator, self.authorizer, front_proxy)
+
+        async def caught_up(token: str) -> bool:
+            if not account_tokens.unseen(token):
+                return False
+            with suppress(ApiError):  # what cannot be found out changes nothing
+                await store.fresh()
+            return True
+
+        gate = Gate(self.authenticator, self.authorizer, front_proxy, caught_up)
         metrics.add_gate(gate, admission)
         self._app = App(
             Parts(

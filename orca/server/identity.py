@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -84,6 +84,10 @@ RECOGNISED = "orca.recognised"
 _MODES = 10_000
 
 
+CaughtUp = Callable[[str], Awaitable[bool]]
+"""(bearer token) -> whether it was refused for what was not to be seen yet, and may be now."""
+
+
 @dataclass(slots=True)
 class GateCounts:
     """How often who asked was known (``anonymous`` among them), and might do what they asked for.
@@ -104,11 +108,16 @@ class Gate:
     """Authentication and authorisation of every request."""
 
     def __init__(
-        self, authenticator: Authenticator, authorizer: Authorizer, front_proxy: FrontProxy | None = None
+        self,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        front_proxy: FrontProxy | None = None,
+        caught_up: CaughtUp | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._front_proxy = front_proxy
+        self._caught_up = caught_up
         self.counts = GateCounts()
         self._modes: dict[str, int] = {}
         """By which mode a user could act as another the last time."""
@@ -120,7 +129,8 @@ class Gate:
         """
         counts = self.counts
         try:
-            user = self.original(request) if self._authenticator.remote is None else await self._recognised(request)
+            remote = self._authenticator.remote
+            user = await (self._seen(request) if remote is None else self._recognised(request))
         except ApiError:
             counts.unknown += 1
             raise
@@ -179,10 +189,20 @@ class Gate:
         path = request.path if authenticator.anonymous_paths else ""
         return self._identified(request.headers, connection_of(request).peer_der, path)
 
+    async def _seen(self, request: web.BaseRequest) -> UserInfo:
+        """:meth:`original`, also with a token for what was made a moment ago."""
+        try:
+            return self.original(request)
+        except ApiError:
+            bearer = credentials_of(request.headers, None).bearer
+            if bearer is None or self._caught_up is None or not await self._caught_up(bearer):
+                raise
+        return self.original(request)
+
     async def _recognised(self, request: web.BaseRequest) -> UserInfo:
         """:meth:`original`, after asking those elsewhere about a bearer token that nobody knows here."""
         try:
-            user = self.original(request)
+            user = await self._seen(request)
         except ApiError:
             bearer = credentials_of(request.headers, None).bearer
             remote = self._authenticator.remote

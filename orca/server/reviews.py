@@ -148,6 +148,8 @@ class Reviews:
         if not token:
             raise bad_request("token is required for TokenReview in authentication")
         wanted = [audience for audience in spec.get("audiences") or () if audience]
+        if self._account_tokens.unseen(token):
+            await self._core.store.fresh()  # what another server was told of a moment ago
         return {**body, "status": await self._review(token, wanted)}
 
     async def _review(self, token: str, wanted: list[str]) -> Obj:

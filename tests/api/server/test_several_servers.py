@@ -47,6 +47,18 @@ async def apis(pair: list[ServerProcess]) -> AsyncIterator[tuple[Api, Api]]:
         yield one, other
 
 
+async def test_a_token_counts_at_once_elsewhere(pair: list[ServerProcess], apis: tuple[Api, Api]) -> None:
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    myself = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    for number in range(10):
+        name = f"caller-{number}"
+        assert (await apis[0].post(accounts, {"metadata": {"name": name}})).status == 201
+        made = await apis[0].post(f"{accounts}/{name}/token", {"spec": {}})
+        headers = {"Authorization": f"Bearer {made.json['status']['token']}"}
+        async with Api(pair[1].kubeconfig, anonymous=True) as caller:
+            assert (await caller.post(myself, {}, **headers)).status == 201
+
+
 async def test_a_read_right_after_a_write_elsewhere_sees_it(apis: tuple[Api, Api]) -> None:
     for number in range(100):
         writer, reader = apis[number % 2], apis[1 - number % 2]
