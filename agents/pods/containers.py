@@ -74,6 +74,11 @@ def ended(info: ContainerInfo) -> Ended | None:
     return None
 
 
+def has_begun(info: ContainerInfo) -> bool:
+    """The container was started, or could not be."""
+    return info.running or ended(info) is not None
+
+
 RESTART_ALL = "RestartAllContainers"
 
 
@@ -155,8 +160,9 @@ def api_status(pod: Obj, name: str) -> Obj:
 
 def present(pod: Obj, name: str, memory: Memory) -> ContainerInfo | None:
     """The latest attempt of a container, None when the engine has lost it: an earlier one that is still there is not
-    what the API was told of last."""
-    info, last = memory.newest(name), memory.last.get(name)
+    what the API was told of last. One that was made and never started is none yet; it is replaced."""
+    known, last = memory.containers.get(name) or (), memory.last.get(name)
+    info = next((one for one in known if has_begun(one)), None)
     if info is None or (last is not None and last.info.attempt > info.attempt):
         return None
     told = int(api_status(pod, name).get("restartCount", 0))

@@ -160,7 +160,7 @@ class Memory:
     stop_until: dict[str, datetime] = field(default_factory=dict)
     """By container id: when the stop that is under way gives it up."""
     last: dict[str, Gone] = field(default_factory=dict)
-    """By name in the spec: the newest one there was, when it was removed."""
+    """By name in the spec: the newest one that was started, when it was removed."""
     users: dict[str, Obj] = field(default_factory=dict)
     """``user`` of the status, by container id."""
     sizing: Sizing = field(default_factory=Sizing)
@@ -231,7 +231,7 @@ class Memory:
             self.sandbox, self.wired, self.rewire = None, False, False
         self.old_sandboxes.pop(container_id, None)
         for container, known in self.containers.items():
-            if known and known[0].id == container_id:
+            if known and known[0].id == container_id and (known[0].state != "created" or known[0].error):
                 self.last[container] = Gone(known[0], self.messages.get(container_id, ""))
             known[:] = [info for info in known if info.id != container_id]
         for by_id in (self.probes, self.messages, self.users, self.sizing.requested, self.stop_until, self.moved):

@@ -236,10 +236,9 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
     known_user = before.get("user") if before.get("containerID") == status["containerID"] else None
     if user := memory.users.get(info.id) or known_user:
         status["user"] = user
-    previous = next(iter(memory.containers[name][1:]), None)
+    previous = next((one for one in memory.containers[name] if one.attempt < info.attempt), None)
     if previous is not None and previous.attempt < info.attempt - 1:
         previous = None  # the one between was removed
-    end = ended(info)
     if info.running and info.id in memory.hooks:
         # Upstream, too, calls no container running whose postStart has not ended.
         status["state"] = {"waiting": _waiting(pod, container, decided)}
@@ -247,15 +246,11 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
         status["state"] = {"waiting": {"reason": "PostStartHookError", "message": memory.failed_hooks[info.id]}}
     elif info.running:
         status["state"] = {"running": {"startedAt": _time(info.started_at)}}
-    elif end is not None and name in decided.waiting:
+    elif name in decided.waiting:
         status["state"] = {"waiting": _as_waiting(decided.waiting[name])}
         previous = info
-    elif end is not None:
-        status["state"] = {"terminated": terminated(info, memory.messages)}
-    elif lost:
-        status["state"] = {"terminated": dict(LOST)}
     else:
-        status["state"] = {"waiting": _waiting(pod, container, decided)}
+        status["state"] = {"terminated": terminated(info, memory.messages)}
     if previous is not None and ended(previous) is not None:
         status["lastState"] = {"terminated": terminated(previous, memory.messages)}
     elif previous is None and info.attempt > 0:
@@ -308,7 +303,6 @@ def _kept(before: Obj, empty: Obj) -> Obj:
 
 def terminated(info: ContainerInfo, messages: Mapping[str, str]) -> Obj:
     """A ``terminated`` state."""
-    end = ended(info)
     assert end is not None, f"{info.name} has not ended"
     state: Obj = {
         "exitCode": end.exit_code,

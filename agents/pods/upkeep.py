@@ -163,6 +163,8 @@ class Upkeep:
         name, memory = container["name"], self._memory
         info = memory.newest(name)
         if self._decision.busy(container):
+            if info is None or not info.running:
+                self._told_failure(name)
             return
         if info is not None and info.running:
             self._check_running(container, info)
@@ -209,8 +211,8 @@ class Upkeep:
     def _start(self, container: Obj) -> None:
         name, memory = container["name"], self._memory
         failure = memory.failures.get(f"start:{name}")
+        self._told_failure(name)
         if failure is not None and failure.retry_at > self._decision.now:
-            self._decision.waiting[name] = Waiting(failure.reason, failure.message)
             self._decision.wake(failure.retry_at)
             return
         if self._lacks_images(container):
@@ -219,6 +221,12 @@ class Upkeep:
             return
         self._starting = True  # one after the other, as the spec's order promises
         self._decision.actions.append(StartContainer(name, next_attempt(self._pod, name, memory)))
+
+    def _told_failure(self, name: str) -> None:
+        """Why the last start failed is shown until one succeeds, also while the next is being tried."""
+        failure = self._memory.failures.get(f"start:{name}")
+        if failure is not None:
+            self._decision.waiting[name] = Waiting(failure.reason, failure.message)
 
     def _lacks_images(self, container: Obj) -> bool:
         """Ask for the container's image and for those it mounts; True while one is not there. Together, but what is

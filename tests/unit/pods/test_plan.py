@@ -153,6 +153,15 @@ def test_an_adopted_crash_loop_goes_on_where_it_was() -> None:
     assert adopted_crash(info(C, attempt=0), at(1)) is None
 
 
+def test_why_a_start_failed_is_told_until_one_succeeds() -> None:
+    memory = up()
+    memory.failures["start:c"] = failed_again(None, "CreateContainerError", "no", T0)
+    for seconds, flying in ((0, False), (1, False), (1, True)):
+        if flying:
+            run(memory, StartContainer("c", 0))
+        assert decide(pod(), memory, seconds).waiting["c"].reason == "CreateContainerError"
+
+
 def test_failures_are_retried_ever_slower() -> None:
     first = failed_again(None, "R", "m", T0)
     second = failed_again(first, "R", "m", T0)

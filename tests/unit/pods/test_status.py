@@ -286,6 +286,19 @@ def test_a_sidecar_that_runs_keeps_the_pod_running() -> None:
     assert status_of(obj, memory)["phase"] == "Running"
 
 
+def test_a_container_that_was_made_and_never_started_is_none() -> None:
+    """An engine that was killed in between leaves it behind; it is replaced, and nothing has run or was lost."""
+    memory = up(info(C, "created"), life=Life.PREPARING)
+    (made,) = status_of(pod(), memory)["containerStatuses"]
+    assert "containerID" not in made
+    obj = pod(status={"phase": "Pending", "containerStatuses": [made]})
+    assert StartContainer("c", 0) in decide(obj, memory).actions
+    memory.forget("c-0")
+    status = status_of(obj, memory)
+    assert (status["phase"], status["containerStatuses"]) == ("Pending", [made])
+    assert StartContainer("c", 0) in decide(obj, memory).actions
+
+
 @pytest.mark.parametrize("remembered", [True, False])
 def test_a_restart_count_never_falls_when_the_latest_container_was_removed(remembered: bool) -> None:
     """By somebody with the engine's own tools; an agent that comes later only knows what the API was told."""
