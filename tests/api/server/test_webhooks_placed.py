@@ -181,6 +181,9 @@ async def test_a_server_starts_while_its_own_writes_are_refused(tmp_path: Path) 
                 "sideEffects": "None",
                 "admissionReviewVersions": ["v1"],
             }
+            async with asyncio.timeout(PATIENCE):
+                while (await api.get(f"{services}/v1.apps")).status != 200:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
             body = {"metadata": {"name": "nobody"}, "webhooks": [hook]}
             assert (await api.post(f"{GROUP}/validatingwebhookconfigurations", body)).status == 201
             for path in (
