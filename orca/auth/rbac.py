@@ -3,12 +3,13 @@
 An index from subject to compiled rules is rebuilt when a role or binding changed; decisions are kept until then.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES
 from orca.api.objects import Obj, labels, name, namespace
-from orca.api.selectors import from_label_selector
+from orca.api.remembering import LONGEST
+from orca.api.selectors import ALL_FIELDS, EVERYTHING, from_label_selector
 from orca.auth.identity import SERVICE_ACCOUNT_PREFIX, Action, Decision, Reader, UserInfo
 
 _REMEMBERED = 50_000
@@ -90,10 +91,21 @@ class Rbac:
         key = (user.name, user.groups, action)
         decision = self._decisions.get(key)
         if decision is None:
-            if len(self._decisions) >= _REMEMBERED:
-                self._decisions.clear()
-            decision = self._decisions[key] = self._decide(user, action)
+            decision = self._decide(user, action)
+            self._remember(user, action, decision)
         return decision
+
+    def _remember(self, user: UserInfo, action: Action, decision: Decision) -> None:
+        """Unless it is about what strangers make up: a path or a name may be as long as a request's line."""
+        if len(action.path) + len(action.name) + len(action.namespace) > LONGEST:
+            return
+        if len(action.group) + len(action.resource) + len(action.subresource) > LONGEST:
+            return
+        if len(self._decisions) >= _REMEMBERED:
+            self._decisions.clear()
+        if action.fields is not ALL_FIELDS or action.labels is not EVERYTHING:
+            action = replace(action, fields=ALL_FIELDS, labels=EVERYTHING)  # nothing of it depends on them
+        self._decisions[user.name, user.groups, action] = decision
 
     def rules_for(self, user: UserInfo, in_namespace: str) -> list[Obj]:
         """The API's rules that apply to a user in a namespace, for SelfSubjectRulesReview."""
