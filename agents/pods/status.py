@@ -303,6 +303,7 @@ def _kept(before: Obj, empty: Obj) -> Obj:
 
 def terminated(info: ContainerInfo, messages: Mapping[str, str]) -> Obj:
     """A ``terminated`` state."""
+    end = ended(info)
     assert end is not None, f"{info.name} has not ended"
     state: Obj = {
         "exitCode": end.exit_code,
