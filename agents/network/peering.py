@@ -67,6 +67,9 @@ class Peering:
                 index = tunnel if route.tunnel else self._interface(route.via)
                 wanted.add(route.cidr)
                 if present.get(route.cidr) != (route.via, index):
+                    if route.tunnel and route.cidr in present and family_of(route.cidr) == 6:
+                        # The far end's address is in the range: IPv6 takes no gateway that is behind another interface.
+                        self.remove_route(route.cidr)
                     self._add_route(route, index)
             except OSError as error:
                 wanted.add(route.cidr)

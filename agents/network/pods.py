@@ -255,6 +255,7 @@ class PodNetwork:
             return
         if ",".join(cidrs) != str(self._allocator) or addresses != self.standing.addresses:
             await self.start(node)
+            await self._apply_routes()
             if stale := self.stale_pods:
                 log.error("pods keep addresses of the node's former range until they are made anew", pods=sorted(stale))
 

@@ -170,6 +170,27 @@ def test_heals_flushed_rules_routes_and_links(lab: NetLab) -> None:
     assert "ORCA-POSTROUTING" in host.run("iptables", "-t", "nat", "-S", "POSTROUTING")
 
 
+def test_a_host_gets_another_address(lab: NetLab) -> None:
+    host, other = lab.hosts
+    pod, still = host.pod("moving"), other.pod("still")
+    pod.serve("tcp:80")
+    still.serve("tcp:80")
+    for before, after in ((host.ip, "172.31.0.77"), ("172.31.0.77", host.ip)):
+        # As of another lease: with the address everything goes that was bound to it.
+        host.run("ip", "addr", "del", f"{before}/24", "dev", "eth0")
+        host.run("ip", "addr", "add", f"{after}/24", "dev", "eth0")
+        host.run("ip", "route", "add", "default", "via", "172.31.0.1")
+        host.ip = after
+        host.start_network()
+        for one in lab.hosts:
+            assert one.call("set_nodes", nodes=[h.node for h in lab.hosts]) == {}
+        host.call("heal")
+        assert pod.ask(still.ip, 80) == [f"still {pod.ip} 80"]
+        assert still.ask(pod.ip, 80) == [f"moving {still.ip} 80"]
+        assert host.ask(still.ip, 80) == [f"still {after} 80"]
+        assert f"10.96.0.0/16 dev orca-svc proto 111 scope link src {after}" in host.run("ip", "route")
+
+
 def test_nodes_off_the_segment_are_named(lab: NetLab) -> None:
     host, other = lab.hosts
     stranger = {**other.node, "metadata": {"name": "stranger"}, "spec": {"podCIDR": "10.244.99.0/24"}}

@@ -245,6 +245,23 @@ def test_udp_clients_with_a_fixed_port_move_to_living_endpoints(cluster: Cluster
     cluster.delete("moving")
 
 
+def test_udp_flows_stay_with_an_endpoint_as_long_as_it_serves(cluster: Cluster) -> None:
+    leaving, staying = cluster.servers[0], cluster.servers[3]
+    cluster.apply(service("ending", "10.96.1.23", DNS), endpoints("ending", [leaving], DNS_TARGET))
+    client = cluster.clients[0]
+    assert who(client.ask("10.96.1.23", 53, kind="udp", source=4466)) == {leaving.name: 1}
+    both = endpoints("ending", [leaving, staying], DNS_TARGET)
+    both["endpoints"][0]["conditions"] = {"ready": False, "serving": True, "terminating": True}
+    cluster.apply(both)
+    assert who(client.ask("10.96.1.23", 53, kind="udp", source=4466)) == {leaving.name: 1}
+    assert who(client.ask("10.96.1.23", 53, kind="udp")) == {staying.name: 1}, "new ones go elsewhere"
+    over = copy.deepcopy(both)
+    over["endpoints"][0]["conditions"]["serving"] = False
+    cluster.apply(over)
+    assert who(client.ask("10.96.1.23", 53, kind="udp", source=4466)) == {staying.name: 1}
+    cluster.delete("ending")
+
+
 def test_ports_of_one_number_with_different_protocols_and_names(cluster: Cluster) -> None:
     one = {"name": "a", "port": 7000, "protocol": "TCP"}
     two = {"name": "b", "port": 7000, "protocol": "UDP"}
@@ -284,6 +301,20 @@ def test_flushed_and_deleted_rules_heal(cluster: Cluster, web: str) -> None:
             assert time.monotonic() < deadline, (commands, cluster.rules(host))
         time.sleep(0.1)
     assert cluster.lab.ask(host.ip, 30080)[0].startswith("host-")
+
+
+def test_who_asked_while_there_were_no_rules_is_answered_when_there_are(cluster: Cluster, web: str) -> None:
+    host, client = cluster.first, cluster.clients[0]
+    host.call("stop_proxy")
+    host.run("nft", "flush", "ruleset")
+    asks = ((client, web, 53, 4455), (cluster.lab, host.ip, 30053, 4456))
+    for asker, address, port, source in asks:
+        # The kernel remembers these flows as untranslated.
+        assert asker.ask(address, port, kind="udp", source=source, timeout=0.4)[0].startswith("!")
+    cluster.start_proxy(host)
+    host.call("heal")
+    for asker, address, port, source in asks:
+        assert asker.ask(address, port, kind="udp", source=source)[0].startswith("host-")
 
 
 def test_own_writes_are_not_taken_for_foreign_ones(cluster: Cluster, web: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.network.routes import BACKEND_TYPE
 from tests.cluster.netlab import Host, NetLab, Pod, ask, start_server
 from tests.support.patience import PATIENCE
 
@@ -168,6 +169,45 @@ def test_lost_entries_of_the_tunnel_are_put_back(lab: NetLab) -> None:
     near.call("heal")
     assert client.ask(server.ip, 80) == [f"healed {client.ip} 80"]
     assert client.ask(server.ip6, 80) == [f"healed {client.ip6} 80"]
+
+
+def test_hosts_go_over_to_the_tunnel_and_back(lab: NetLab) -> None:
+    near, _, neighbour = lab.hosts
+    client, server = near.pod("mover"), _echo(neighbour, "moved")
+    told = [dict(host.annotations) for host in (near, neighbour)]
+    for backend, device in (("vxlan", "orca-vxlan"), ("auto", "eth0")):
+        near.annotations, neighbour.annotations = ({**one, BACKEND_TYPE: backend} for one in told)
+        for host in (near, neighbour):
+            assert host.call("set_nodes", nodes=[one.node for one in lab.hosts]) == {}
+        for route in (
+            near.run("ip", "route", "show", "10.244.3.0/24"),
+            near.run("ip", "-6", "route", "show", "fd10:244:3::/64"),
+        ):
+            assert device in route
+        assert client.ask(server.ip, 80) == [f"moved {client.ip} 80"]
+        assert client.ask(server.ip6, 80) == [f"moved {client.ip6} 80"]
+
+
+def test_a_node_with_other_ranges_leaves_its_former_ends_of_the_tunnel(lab: NetLab) -> None:
+    far, near = lab.hosts[1], lab.hosts[0]
+    former = far.cidrs
+    try:
+        far.cidrs = ["10.244.62.0/24", "fd10:244:62::/64"]
+        far.cidr = far.cidrs[0]
+        far.start_network()
+        for host in (near, far):
+            assert host.call("set_nodes", nodes=[one.node for one in lab.hosts]) == {}
+        far.call("heal")
+        ends = far.run("ip", "-o", "addr", "show", "dev", "orca-vxlan")
+        assert "10.244.62.0/32" in ends
+        assert "10.244.2.0/32" not in ends, "another node may get that range, and it is where packets for it go"
+        assert "fd10:244:2::/128" not in ends
+    finally:
+        far.cidrs, far.cidr = former, former[0]
+        far.start_network()
+        for host in lab.hosts:
+            assert host.call("set_nodes", nodes=[one.node for one in lab.hosts]) == {}
+        far.call("heal")
 
 
 def test_a_removed_node_leaves_nothing(lab: NetLab) -> None:
