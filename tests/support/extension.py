@@ -86,6 +86,8 @@ class Extension:
             return web.json_response({**listed, "items": [node_metrics("one"), node_metrics("two")]})
         if tail[0] == "nodes" and len(tail) == 2:
             return web.json_response(node_metrics(tail[1]))
+        if tail[-1] == "stalled":
+            return await self._stall(request)
         if tail[-1] == "echo":
             return await self._echo(request)
         if request.query.get("watch"):
@@ -101,6 +103,13 @@ class Extension:
             event = {"type": "ADDED", "object": node_metrics(str(number))}
             await response.write(orjson.dumps(event) + b"\n")
             await asyncio.sleep(0.05)
+        return response
+
+    async def _stall(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"half":')
+        await asyncio.Event().wait()
         return response
 
     async def _echo(self, request: web.BaseRequest) -> web.StreamResponse:
