@@ -10,15 +10,22 @@ from pathlib import Path
 _FIRST, _LAST = 12_000, 29_999
 
 
+_chance = random.SystemRandom()  # whatever seed a test, or another run of tests beside this one, has set
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nothing uses now."""
+    """A TCP port on 127.0.0.1 that nothing uses now, and that was not given before: who got that may listen later."""
     while True:
-        port = random.randint(_FIRST, _LAST)
+        port = _chance.randint(_FIRST, _LAST)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
 
 
