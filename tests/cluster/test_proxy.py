@@ -307,6 +307,10 @@ def test_who_asked_while_there_were_no_rules_is_answered_when_there_are(cluster:
     host, client = cluster.first, cluster.clients[0]
     host.call("stop_proxy")
     host.run("nft", "flush", "ruleset")
+    # Somebody else's rules have the kernel go on keeping connections in mind.
+    for what in ("table ip keeping", "chain ip keeping c { type filter hook input priority 0; }"):
+        host.run("nft", "add", what)
+    host.run("nft", "add rule ip keeping c ct state new")
     asks = ((client, web, 53, 4455), (cluster.lab, host.ip, 30053, 4456))
     for asker, address, port, source in asks:
         # The kernel remembers these flows as untranslated.
@@ -315,6 +319,7 @@ def test_who_asked_while_there_were_no_rules_is_answered_when_there_are(cluster:
     host.call("heal")
     for asker, address, port, source in asks:
         assert asker.ask(address, port, kind="udp", source=source)[0].startswith("host-")
+    host.run("nft", "delete", "table", "ip", "keeping")
 
 
 def test_own_writes_are_not_taken_for_foreign_ones(cluster: Cluster, web: str) -> None:
