@@ -41,10 +41,14 @@ class ServerProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         deadline = time.monotonic() + seconds
-        while not self._ready():
-            assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()[-3000:]}"
-            assert time.monotonic() < deadline, f"the server is not ready:\n{self.log.read_text()[-3000:]}"
-            time.sleep(0.05)
+        try:
+            while not self._ready():
+                assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()[-3000:]}"
+                assert time.monotonic() < deadline, f"the server is not ready:\n{self.log.read_text()[-3000:]}"
+                time.sleep(0.05)
+        except BaseException:  # also when the test is broken off: nobody would stop what never was ready
+            self.kill()
+            raise
 
     def _ready(self) -> bool:
         trusting = ssl.create_default_context()
