@@ -160,18 +160,14 @@ class Commits:
         for together in _shared([one for one in waiting if one.wanted()]):
             task = asyncio.create_task(self._commit(together))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._ended)
             if self._patience is None:
                 self._patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._go_on)
 
-    async def _asked(self, request: Any) -> Any:
-        """etcd's answer. Who waits for the next transaction is gathered from here on: whoever learns of an outcome has
-        an answer of his own to make, and etcd would have nothing to do while all of them are made."""
-        try:
-            return await self._send(request)
-        finally:
-            if self._patience is not None:
-                self._go_on()
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._patience is not None:
+            self._go_on()
 
     def _go_on(self) -> None:
         assert self._patience is not None
@@ -203,7 +199,7 @@ class Commits:
         order = revisions.Order()
         if len(together) == 1:
             together[0].fill(request, 0)
-            answer = await self._asked(request)
+            answer = await self._send(request)
             together[0].take(answer, answer.header.revision, order, 0)
             return
         place = 0
@@ -215,7 +211,7 @@ class Commits:
             # Never done, as nothing is compared out here. etcd counts what a transaction would take of its space
             # without looking into others within it: one that seems to take none is let through when none is left.
             request.failure.add().request_put.key = put
-        answer = await self._asked(request)
+        answer = await self._send(request)
         place = 0
         for one, response in zip(together, answer.responses, strict=True):
             one.take(response.response_txn, answer.header.revision, order, place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -359,27 +358,3 @@ async def test_no_more_objects_share_a_lease_than_may_end_at_once() -> None:
     leases = Leases(SimpleNamespace(grant=grant), VirtualClock())  # type: ignore[arg-type]
     given = [await leases.lease(3600) for _ in range(revisions.PLACES + 1)]
     assert given == [1] * revisions.PLACES + [2]
-
-
-async def turns_until(done: Callable[[], bool]) -> int:
-    """How many turns the loop takes until then."""
-    for turn in range(100):
-        if done():
-            return turn
-        await asyncio.sleep(0)
-    raise AssertionError("it never comes")
-
-
-async def test_the_next_transaction_is_gathered_while_outcomes_are_told() -> None:
-    etcd = FakeEtcd()
-    etcd.held.clear()
-    made = Commits(etcd.send)
-    first = asyncio.ensure_future(made.commit([Write(b"/a", b"{}", 0)]))
-    await turns_until(lambda: etcd.asked == 1)
-    second = asyncio.ensure_future(made.commit([Write(b"/b", b"{}", 0)]))
-    await asyncio.sleep(0)
-    etcd.held.set()
-    await turns_until(first.done)
-    turns = await turns_until(lambda: etcd.asked == 2)
-    assert turns <= commits.TURNS, "etcd had nothing to do while answers to the first were made"
-    await second
