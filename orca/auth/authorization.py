@@ -80,6 +80,12 @@ class Member:
     allowed: int = 0
     denied: int = 0
 
+    def decides(self, decision: Decision) -> bool:
+        """Whether a decision of its own is the last word, which counts then."""
+        self.allowed += decision.allowed
+        self.denied += decision.denied and not decision.allowed
+        return decision.allowed or decision.denied
+
 
 class Union:
     """Authorizers in order, which may be replaced at any time by others."""
@@ -103,40 +109,26 @@ class Union:
 
     def at_once(self, user: UserInfo, action: Action) -> Decision | None:
         """The first opinion; None when one has to be waited for before anybody else has an opinion."""
-        reasons = errors = ""
+        others: list[Decision] = []
         for member in self._members:
             decision = member.ask(user, action)
             if decision is None:
                 return None
-            if decision.allowed:
-                member.allowed += 1
+            if member.decides(decision):
                 return decision
-            if decision.denied:
-                member.denied += 1
-                return decision
-            if decision.reason:
-                reasons = f"{reasons}, {decision.reason}" if reasons else decision.reason
-            if decision.error:
-                errors = f"{errors}\n{decision.error}" if errors else decision.error
-        return _without_opinion(reasons, errors)
+            others.append(decision)
+        return _without_opinion(others)
 
     async def authorize(self, user: UserInfo, action: Action) -> Decision:
         """The first opinion; reasons of those without one are joined."""
-        reasons = errors = ""
+        others: list[Decision] = []
         for member in self._members:
             decision = member.ask(user, action) if member.wait is None else await member.wait(user, action)
             assert decision is not None
-            if decision.allowed:
-                member.allowed += 1
+            if member.decides(decision):
                 return decision
-            if decision.denied:
-                member.denied += 1
-                return decision
-            if decision.reason:
-                reasons = f"{reasons}, {decision.reason}" if reasons else decision.reason
-            if decision.error:
-                errors = f"{errors}\n{decision.error}" if errors else decision.error
-        return _without_opinion(reasons, errors)
+            others.append(decision)
+        return _without_opinion(others)
 
     def rules_for(self, user: UserInfo, namespace: str) -> Known:
         """All that any of them would list, each rule once."""
@@ -183,7 +175,10 @@ def _node_rules(user: UserInfo, _namespace: str) -> Known:
     return Known(incomplete=True, error="node authorizer does not support user rule resolution")
 
 
-def _without_opinion(reasons: str, errors: str) -> Decision:
+def _without_opinion(asked: Sequence[Decision]) -> Decision:
+    """What those say together who neither allowed nor denied."""
+    reasons = ", ".join(one.reason for one in asked if one.reason)
+    errors = "\n".join(one.error for one in asked if one.error)
     return Decision(False, reasons, error=errors) if reasons or errors else _NONE
 
 

@@ -7,6 +7,7 @@ write.
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import orjson
 from aiohttp import web
@@ -43,81 +44,67 @@ async def serve_watch(
 ) -> web.StreamResponse:
     """Stream events until ``options.timeout_seconds`` are over, the peer goes away or the store ends the watch. It is
     closed in any case."""
-    try:
-        return await _served(request, resource, watch, options, form, include, clock, counts, crowd)
-    finally:
-        await watch.aclose()
+    async with aclosing(watch):
+        if form.media == YAML:
+            raise ApiError(406, "NotAcceptable", "watches are served as JSON only")
+        if is_websocket(request.http.headers):
 
+            def line(event: Event) -> bytes:
+                made = _line(event, resource, form, include, clock)
+                counts.sent([made])
+                return made
 
-async def _served(
-    request: Request,
-    resource: Resource,
-    watch: AnyWatch,
-    options: ListOptions,
-    form: Form,
-    include: str,
-    clock: Clock,
-    counts: WatchCounts,
-    crowd: Crowd,
-) -> web.StreamResponse:
-    if form.media == YAML:
-        raise ApiError(406, "NotAcceptable", "watches are served as JSON only")
-    if is_websocket(request.http.headers):
-
-        def line(event: Event) -> bytes:
-            made = _line(event, resource, form, include, clock)
-            counts.sent([made])
-            return made
-
-        return await serve_frames(request, watch, options.timeout_seconds, line, _error_line)
-    connection = connection_of(request.http)
-    task = asyncio.current_task()
-    assert task is not None
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
-    chunked = request.http.version >= (1, 1)
-    if chunked:
-        response.enable_chunked_encoding()
-    if resource.warning:
-        response.headers["Warning"] = warning_header(resource.warning)
-    connection.watch_loss(task, task.cancel)
-    try:
-        await response.prepare(request.http)
-        connection.send_head(response)
-        if request.begun is not None:
-            request.begun()
+            return await serve_frames(request, watch, options.timeout_seconds, line, _error_line)
+        connection = connection_of(request.http)
+        task = asyncio.current_task()
+        assert task is not None
+        response = web.StreamResponse(
+            headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+        )
+        chunked = request.http.version >= (1, 1)
+        if chunked:
+            response.enable_chunked_encoding()
+        if resource.warning:
+            response.headers["Warning"] = warning_header(resource.warning)
+        connection.watch_loss(task, task.cancel)
         try:
-            async with asyncio.timeout(options.timeout_seconds):
-                if chunked and not form.kind and isinstance(watch, Watch):
-                    await Member(crowd, watch, connection, counts).follow()
-                else:
-                    while batch := await watch.batch():
-                        lines = [_line(event, resource, form, include, clock) for event in batch]
-                        await response.write(b"".join(lines))
-                        counts.sent(lines)
+            await response.prepare(request.http)
+            connection.send_head(response)
+            if request.begun is not None:
+                request.begun()
+            try:
+                async with asyncio.timeout(options.timeout_seconds):
+                    if chunked and not form.kind and isinstance(watch, Watch):
+                        await Member(crowd, watch, connection, counts).follow()
+                    else:
+                        while batch := await watch.batch():
+                            lines = [_line(event, resource, form, include, clock) for event in batch]
+                            await response.write(b"".join(lines))
+                            counts.sent(lines)
+            except TimeoutError:
+                async with asyncio.timeout(LAST_SECONDS):
+                    await connection.drained()
+                    if watch.bookmarks:
+                        # The last word says how far the watcher is, so that it goes on from there.
+                        watch.mark()
+                        last = [_line(event, resource, form, include, clock) for event in await watch.batch()]
+                        await response.write(b"".join(last))
+                        counts.sent(last)
+            except ApiError as error:
+                async with asyncio.timeout(LAST_SECONDS):
+                    await response.write(_error_line(error))
+            async with asyncio.timeout(LAST_SECONDS):
+                await response.write_eof()
         except TimeoutError:
-            async with asyncio.timeout(LAST_SECONDS):
-                await connection.drained()
-                if watch.bookmarks:
-                    # The last word says how far the watcher is, so that it goes on from there.
-                    watch.mark()
-                    last = [_line(event, resource, form, include, clock) for event in await watch.batch()]
-                    await response.write(b"".join(last))
-                    counts.sent(last)
-        except ApiError as error:
-            async with asyncio.timeout(LAST_SECONDS):
-                await response.write(_error_line(error))
-        async with asyncio.timeout(LAST_SECONDS):
-            await response.write_eof()
-    except TimeoutError:
-        connection.abort()
+            connection.abort()
+            return response
+        except (ConnectionResetError, asyncio.CancelledError):
+            if not request.http.transport or request.http.transport.is_closing():
+                return response  # the peer went away; nothing is left to say
+            raise
+        finally:
+            connection.forget_loss(task)
         return response
-    except (ConnectionResetError, asyncio.CancelledError):
-        if not request.http.transport or request.http.transport.is_closing():
-            return response  # the peer went away; nothing is left to say
-        raise
-    finally:
-        connection.forget_loss(task)
-    return response
 
 
 def _line(event: Event, resource: Resource, form: Form, include: str, clock: Clock) -> bytes:
