@@ -45,6 +45,7 @@ from orca.store import Store
 from orca.store.channels import EtcdTls, EtcdTlsInvalid
 from orca.store.encryption import ConfigFile, ConfigInvalid, SealedEtcd, Transforms, load_config
 from orca.store.etcd import Etcd
+from orca.store.outages import is_away, persistently
 
 log = structlog.get_logger()
 
@@ -228,6 +229,10 @@ def command(verbosity: int, **values: Any) -> None:
         raise
     except (PortTaken, EtcdMissing, WrongCluster) as error:
         raise Unusable(str(error)) from error
+    except ApiError as error:
+        if not is_away(error):
+            raise
+        raise Unusable(f"etcd went away while the server started: {error.message}") from error
     except PermissionError as error:
         raise Unusable(f"{error.strerror}: {error.filename}; run as root or choose another --data-dir") from error
 
@@ -301,9 +306,9 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     except ApiError as error:
         raise Unusable(f"no etcd to store anything in: {error.message}") from error
     if flags.etcd_servers:
-        await expect_keys(store, flags.data_dir / "pki")
-        pki = await certify()
-        await agree(store, pki, flags.service_cidr)
+        await persistently(lambda: expect_keys(store, flags.data_dir / "pki"))
+        pki = ours = await certify()
+        await persistently(lambda: agree(store, ours, flags.service_cidr))
     if flags.encryption_config is not None and transforms is not None and flags.encryption_reload:
         followed = ConfigFile(flags.encryption_config, transforms, store.mend, clock)
         keeping.append(asyncio.create_task(keep_running("encryption configuration", followed.follow, clock)))

@@ -43,7 +43,6 @@ from orca.server.bootstrap import (
     bootstrap,
     keep_extension_authentication,
     keep_kubernetes_service,
-    persistently,
 )
 from orca.server.connection import FIELD_BYTES, KEEPALIVE_SECONDS, LINE_BYTES, LINGER_SECONDS, ConnectionFactory
 from orca.server.customresources import CustomKinds, DefinitionController
@@ -70,6 +69,7 @@ from orca.server.usage import Collector, Pages, UsageKinds
 from orca.server.verbs import Core, Verbs
 from orca.server.verbs.components import statuses
 from orca.store import Store
+from orca.store.outages import persistently
 
 log = structlog.get_logger()
 

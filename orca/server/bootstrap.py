@@ -7,9 +7,8 @@ everything it only reads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from ipaddress import ip_address
-from typing import TypeVar
 
 import orjson
 import structlog
@@ -42,20 +41,18 @@ from orca.server.initial_objects import (
     kubernetes_endpoints,
     kubernetes_service,
 )
+from orca.store.outages import is_away
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
-AWAY_SECONDS = 30.0
-RETRY_SECONDS = 0.5
 NAMESPACE_NAMES = ("kube-system", "kube-public", "kube-node-lease", "default")
 _AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 _POLICY = (CLUSTERROLES, CLUSTERROLEBINDINGS, ROLES, ROLEBINDINGS)
 
 
 async def bootstrap(client: Client, facts: ClusterFacts) -> bool:
-    """Make it so; false when admission refused something, and it has to be tried again. Raises ApiError 503 when the
-    store is away.
+    """Make it so; false when admission refused something, and it has to be tried again. Raises ApiError 503 or 504 when
+    the store is away.
 
     A webhook that cannot be reached must not keep the server from starting: what serves it may need the server.
     """
@@ -71,30 +68,15 @@ async def bootstrap(client: Client, facts: ClusterFacts) -> bool:
 
 
 async def admitted(write: Awaitable[None]) -> bool:
-    """Whether a write of the server's own went through. Raises ApiError 503 when the store is away."""
+    """Whether a write of the server's own went through. Raises ApiError 503, 504 when the store is away."""
     try:
         await write
     except ApiError as error:
-        if error.code == 503:
+        if is_away(error):
             raise
         log.warning("an object every cluster has could not be written", error=str(error))
         return False
     return True
-
-
-async def persistently(step: Callable[[], Awaitable[T]]) -> T:
-    """What ``step`` answers; it is taken again while the store is away, for ``AWAY_SECONDS``: an etcd that begins anew
-    is no reason for a server that begins to end. Raises ApiError 503 after that."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + AWAY_SECONDS
-    while True:
-        try:
-            return await step()
-        except ApiError as error:
-            if error.code != 503 or loop.time() > deadline:
-                raise
-            log.warning("the store is away", error=str(error))
-        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def keep_kubernetes_service(client: Client, facts: ClusterFacts, servers: Sequence[tuple[str, int]]) -> None:

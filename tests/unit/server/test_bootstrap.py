@@ -6,12 +6,10 @@ import orjson
 import pytest
 import yaml
 
-from orca.api import errors
 from orca.api.builtin import CLUSTERROLES, CONFIGMAPS, PRIORITYCLASSES
 from orca.auth.default_roles import cluster_roles
 from orca.auth.pki import ensure_pki, merged_bundle
-from orca.server import bootstrap
-from orca.server.bootstrap import persistently, reconciled
+from orca.server.bootstrap import reconciled
 from orca.server.initial_objects import ClusterFacts, cluster_info, extension_authentication, priority_classes
 from tests.unit.auth.fakes import FixedClock
 
@@ -83,28 +81,3 @@ def test_hosts_that_join_find_the_authority_of_today(authorities):
     assert reconciled(CONFIGMAPS, held, wanted)["data"] == wanted["data"]
     assert reconciled(CONFIGMAPS, {**held, "data": {"kubeconfig": "{"}}, wanted)["data"] == wanted["data"]
     assert yaml.safe_load(wanted["data"]["kubeconfig"])["clusters"][0]["cluster"]["server"] == "https://192.0.2.1:6443"
-
-
-async def test_a_store_that_is_away_for_a_moment_is_waited_for(monkeypatch):
-    monkeypatch.setattr(bootstrap, "RETRY_SECONDS", 0)
-    outcomes = [errors.service_unavailable("etcd: connection refused")] * 3
-
-    async def step():
-        if outcomes:
-            raise outcomes.pop()
-        return "done"
-
-    assert await persistently(step) == "done"
-
-
-@pytest.mark.parametrize("error", [errors.service_unavailable("etcd: connection refused"), errors.internal("broken")])
-async def test_what_stays_or_is_something_else_is_told(monkeypatch, error):
-    monkeypatch.setattr(bootstrap, "RETRY_SECONDS", 0)
-    monkeypatch.setattr(bootstrap, "AWAY_SECONDS", -1)
-
-    async def step():
-        raise error
-
-    with pytest.raises(errors.ApiError) as raised:
-        await persistently(step)
-    assert raised.value is error
