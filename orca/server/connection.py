@@ -19,6 +19,7 @@ from aiohttp.http_writer import HttpVersion11, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
+from orca.server.paths import origin_form
 from orca.server.shortcut import Shortcut
 
 KEEPALIVE_SECONDS = 120.0  # longer than the 90 s of Go clients, so that they close first
@@ -352,6 +353,8 @@ class ConnectionFactory(web.Server):
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
+        if not message.path.startswith("/"):
+            message = message._replace(path=origin_form(message.path))
         return HttpRequest(message, payload, protocol, writer, task, self._loop)
 
     @property

@@ -6,6 +6,7 @@ path (``/healthz``, ``/apis``, ``/openapi/v3``) is a ``Target`` without a resour
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -42,6 +43,19 @@ class Target:
     @property
     def is_object_path(self) -> bool:
         return self.plural != ""
+
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
+
+
+def origin_form(target: str) -> str:
+    """Path and query of a request's target in absolute form (``https://host/path?query``), which every server has to
+    take (RFC 9112, 3.2.2); any other target as it is."""
+    found = _SCHEME.match(target)
+    if found is None:
+        return target
+    rest = target[found.end() :]
+    return rest if rest.startswith("/") else f"/{rest}"
 
 
 def parse_path(path: str, table: ResourceTable) -> Target:

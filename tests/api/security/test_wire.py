@@ -67,3 +67,12 @@ async def test_creates_of_clients_that_go_happen_or_do_not(api: Api, server: Ser
         idle = 'apiserver_current_inflight_requests{request_kind="mutating"} 0.0'
         while idle not in (await api.get("/metrics")).raw.decode():  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("scheme", ["https://", "HTTP://"])
+async def test_targets_in_absolute_form_are_the_same_as_paths(api: Api, server: ServerProcess, scheme: str) -> None:
+    """As proxies, and clients that take the server for one, send them."""
+    head = f"GET {scheme}kubernetes:6443/api/v1/namespaces?limit=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = await exchange(server.port, head.encode(), api.tls)
+    assert statuses(answer) == [200], answer[:300]
+    assert b'"remainingItemCount"' in answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orca.api.builtin import BUILTIN
-from orca.server.paths import parse_path
+from orca.server.paths import origin_form, parse_path
 
 CASES = {
     "/api/v1/pods": ("pods", "", "", "", ""),
@@ -42,3 +42,19 @@ def test_other_paths(path: str) -> None:
 def test_the_deprecated_watch_prefix() -> None:
     target = parse_path("/api/v1/watch/namespaces/a/pods/p", BUILTIN)
     assert (target.watch, target.namespace, target.plural, target.name) == (True, "a", "pods", "p")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("https://host:6443/api/v1/pods?limit=1", "/api/v1/pods?limit=1"),
+        ("http://[fd00::1]/api/http://x/", "/api/http://x/"),
+        ("https://host", "/"),
+        ("https://host?verbose", "/?verbose"),
+        ("//api/v1", "//api/v1"),
+        ("host:443", "host:443"),
+        ("*", "*"),
+    ],
+)
+def test_the_path_of_a_target_in_absolute_form(target: str, path: str) -> None:
+    assert origin_form(target) == path
