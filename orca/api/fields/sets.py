@@ -206,6 +206,44 @@ def members(fields: FieldSet, prefix: Path = ()) -> Iterator[Path]:
             yield from members(node, path)
 
 
+def in_order(fields: FieldSet) -> FieldSet:
+    """The same set as upstream writes it: members before others' names, names by letters, keys by their values.
+
+    Answers ``fields`` itself where it is so already, and shares all parts of it that are.
+    """
+    names = list(fields)
+    wanted = sorted(names, key=place)
+    parts = {name: in_order(node) if (node := fields[name]) else node for name in wanted}
+    if names == wanted and all(parts[name] is fields[name] for name in names):
+        return fields
+    return parts
+
+
+def place(element: str) -> tuple[Any, ...]:
+    """What elements of one node are sorted by: ``PathElement.Less`` of structured-merge-diff."""
+    kind = element[:1]
+    if kind in ("k", "v", "i"):
+        try:
+            value = orjson.loads(element[2:])
+        except orjson.JSONDecodeError:
+            return kind, 0, (), element
+        if isinstance(value, dict):
+            return kind, 0, tuple((name, *_rank(value[name])) for name in sorted(value)), ""
+        return kind, 1, _rank(value), ""
+    return kind, 0, (), element
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Numbers by size, then texts, then truth values, then all others as they are written."""
+    if isinstance(value, bool):
+        return 2, value
+    if isinstance(value, (int, float)):
+        return 0, value
+    if isinstance(value, str):
+        return 1, value
+    return 3, orjson.dumps(value)
+
+
 def is_field_set(value: Any) -> bool:
     """Whether a client's ``fieldsV1`` is a well formed set."""
     if not isinstance(value, dict):

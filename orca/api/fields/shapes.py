@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from orca.api.fields.sets import EMPTY, LEAF, SELF, FieldSet, is_member
+from orca.api.fields.sets import EMPTY, LEAF, SELF, FieldSet, is_member, place
 from orca.api.fields.types import LEAF_NODE, OPEN, Node, remember
 
 Plan = tuple[FieldSet, tuple[tuple[str, Node], ...], dict[Any, FieldSet]]
@@ -170,4 +170,4 @@ _kept: dict[int, FieldSet] = {}
 
 
 def _sorted(fields: FieldSet) -> FieldSet:
-    return dict(sorted(fields.items()))
+    return {element: fields[element] for element in sorted(fields, key=place)}

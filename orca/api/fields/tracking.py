@@ -32,19 +32,19 @@ _interned: dict[int, FieldSet] = {}  # by hash of their JSON
 
 
 def intern(fields: FieldSet) -> FieldSet:
-    """The one set that equals ``fields``, so that objects share it."""
+    """The one set that equals ``fields``, in the order it is shown in, so that objects share it."""
     if not fields:
         return fields
     encoded = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
     if len(encoded) > _LARGE:
-        return fields
+        return sets.in_order(fields)
     key = hash(encoded)
     found = _interned.get(key)
     if found is None:
         if len(_interned) >= _INTERNED:
             _interned.clear()
-        # As it was built: it shares the parts it has in common with others.
-        found = _interned[key] = fields
+        # As it was built where that is in order: it shares the parts it has in common with others.
+        found = _interned[key] = sets.in_order(fields)
     return found if found is fields or found == fields else fields
 
 
@@ -73,7 +73,7 @@ def track_create(resource: Resource, obj: Obj, writer: Writer) -> None:
         for entry in managers.decode(given) or ():
             rest = sets.difference(entry["fieldsV1"], mine)
             if rest:
-                entries.append(managers.with_fields(entry, rest))
+                entries.append(managers.with_fields(entry, intern(rest)))
     if mine:
         entry = managers.make(writer.identity(resource.api_version), resource.api_version, mine, writer.time)
         entries = managers.ordered([*entries, entry]) if entries else [entry]
@@ -91,7 +91,8 @@ def track_update(resource: Resource, new: Obj, old: Obj, writer: Writer, at: At)
         if managers.is_reset(given):
             return
         if given != known:
-            before = managers.decode(given)
+            decoded = managers.decode(given) or ()
+            before = [managers.with_fields(entry, intern(entry["fieldsV1"])) for entry in decoded]
     if not before:
         before = known or []
     if not before:

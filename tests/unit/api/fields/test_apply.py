@@ -42,6 +42,16 @@ def test_creating_by_apply_owns_what_was_said_and_no_defaults() -> None:
     }
 
 
+def test_what_is_owned_is_written_in_upstreams_order_whatever_the_order_it_was_said_in() -> None:
+    said = {"name": "web", "image": "nginx:1", "env": [{"name": "Z"}, {"name": "A"}]}
+    made = apply(None, config(template=pods(said), selector=SELECTOR, replicas=3), "me")
+    (entry,) = made["metadata"]["managedFields"]
+    container = entry["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]['k:{"name":"web"}']
+    assert list(entry["fieldsV1"]["f:spec"]) == ["f:replicas", "f:selector", "f:template"]
+    assert list(container) == [".", "f:env", "f:image", "f:name"]
+    assert list(container["f:env"]) == ['k:{"name":"A"}', 'k:{"name":"Z"}']
+
+
 def test_creating_by_post_owns_defaults_too_and_writes_as_upstream_does() -> None:
     made = create(config(selector=SELECTOR, template=pods({**WEB, "ports": [{"containerPort": 80}]})), "kubectl-create")
     (entry,) = made["metadata"]["managedFields"]

@@ -72,3 +72,20 @@ def test_what_is_no_set() -> None:
     wrong: object
     for wrong in ([], {"f:a": 1}, {"a": {}}, {"k:x": {}}, {'k:["a"]': {}}, {"i:x": {}}):
         assert not sets.is_field_set(wrong), wrong
+
+
+def test_elements_are_written_in_upstreams_order() -> None:
+    ports = ['k:{"port":80}', 'k:{"port":443}', 'k:{"name":"b","port":1}', 'k:{"name":"a","port":2}']
+    mixed = {"f:spec": {"f:ports": dict.fromkeys([*ports, "."], {}), "f:image": {}}, "f:data": {}}
+    assert list(sets.in_order(mixed)) == ["f:data", "f:spec"]
+    assert list(sets.in_order(mixed)["f:spec"]) == ["f:image", "f:ports"]
+    assert list(sets.in_order(mixed)["f:spec"]["f:ports"]) == [".", ports[3], ports[2], ports[0], ports[1]]
+    texts = dict.fromkeys(["v:10", "v:9", 'v:"b"', 'v:"a"', "v:true"], {})
+    assert list(sets.in_order(texts)) == ["v:9", "v:10", 'v:"a"', 'v:"b"', "v:true"]
+
+
+@given(MANY)
+def test_what_is_in_order_is_answered_itself(paths: frozenset[Path]) -> None:
+    fields = sets.in_order(made(paths))
+    assert fields == made(paths)
+    assert sets.in_order(fields) is fields
