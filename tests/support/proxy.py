@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 Address = tuple[str, int]
@@ -12,10 +12,12 @@ _PIECE = 1 << 16
 
 
 class TcpProxy:
-    """Listens on ``port``. ``targets`` may be changed at any time; connections that exist stay where they are."""
+    """Listens on ``port``. ``targets`` may be changed at any time; connections that exist stay where they are.
+    ``asked`` hears of each piece that a client has sent, before it is handed on."""
 
     def __init__(self, targets: Sequence[Address]) -> None:
         self.targets = list(targets)
+        self.asked: Callable[[], None] = lambda: None
         self.port = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -47,12 +49,15 @@ class TcpProxy:
             return
         both = {writer, far_writer}
         self._open |= both
-        await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
+        await asyncio.gather(self._copy(reader, far_writer, self.asked), self._copy(far_reader, writer))
         self._open -= both
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: Callable[[], None] = lambda: None
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_PIECE):
+                heard()
                 writer.write(data)
                 await writer.drain()
         writer.close()
