@@ -322,3 +322,9 @@ def is_already_exists(error: BaseException) -> bool:
 def is_expired(error: BaseException) -> bool:
     """410 of either kind: list again."""
     return isinstance(error, ApiError) and error.code == 410
+
+
+def is_away(error: BaseException) -> bool:
+    """503 or 504: the server, or etcd behind it, was not heard. What became of the request is unknown; it can be asked
+    again."""
+    return isinstance(error, ApiError) and error.code in (503, 504)

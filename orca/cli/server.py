@@ -23,7 +23,7 @@ import uvloop
 import yaml
 
 from orca.api.builtin import EVENTS
-from orca.api.errors import ApiError
+from orca.api.errors import ApiError, is_away
 from orca.api.objects import Obj
 from orca.auth.kubeconfig import write_kubeconfig
 from orca.auth.pki import PkiPaths, ensure_pki
@@ -45,7 +45,7 @@ from orca.store import Store
 from orca.store.channels import EtcdTls, EtcdTlsInvalid
 from orca.store.encryption import ConfigFile, ConfigInvalid, SealedEtcd, Transforms, load_config
 from orca.store.etcd import Etcd
-from orca.store.outages import is_away, persistently
+from orca.store.outages import persistently
 
 log = structlog.get_logger()
 

@@ -26,7 +26,7 @@ from orca.api.builtin import (
     SERVICECIDRS,
     SERVICES,
 )
-from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
+from orca.api.errors import ApiError, is_already_exists, is_away, is_conflict, is_not_found
 from orca.api.objects import Obj, meta, name, namespace
 from orca.api.resources import Resource
 from orca.auth.default_roles import default_policy
@@ -41,7 +41,6 @@ from orca.server.initial_objects import (
     kubernetes_endpoints,
     kubernetes_service,
 )
-from orca.store.outages import is_away
 
 log = structlog.get_logger()
 

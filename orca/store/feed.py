@@ -126,8 +126,10 @@ class Feed:
     # --- following ---------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Reads everything. Raises EtcdError when etcd cannot be reached."""
+        """Reads everything, in place of what an earlier try has read. Raises EtcdError when etcd cannot be reached."""
         found: dict[str, list[Entry]] = {}
+        for bucket in self._cache.buckets.values():
+            bucket.faults.clear()
         revision = 0
         async for pairs, at in self._etcd.pages(self._prefix, self._end):
             revision = at
@@ -140,10 +142,12 @@ class Feed:
                 except Unreadable as error:
                     self._cache.buckets[storage].faults[key] = str(error)
         self._cache.floor = revision
-        for bucket in self._cache.buckets.values():
-            bucket.floor = revision
         for storage, entries in found.items():
             self._cache.buckets[storage].load(entries)
+        for storage, bucket in self._cache.buckets.items():
+            bucket.floor = revision
+            if storage not in found:
+                bucket.load(())
         self._reached(revision)
         await self._recall(revision)
         log.info("loaded", objects=sum(map(len, found.values())), revision=revision, remembered=self._cache.floor)

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import TypeVar
 
 from structlog import get_logger
 
-from orca.api.errors import ApiError
+from orca.api.errors import ApiError, is_away
 
 log = get_logger(__name__)
 T = TypeVar("T")
 
 AWAY_SECONDS = 30.0
 RETRY_SECONDS = 0.5
-
-
-def is_away(error: ApiError) -> bool:
-    """Whether `error` says that etcd was not heard: what was asked is unknown, and can be asked again."""
-    return error.code in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 async def persistently(step: Callable[[], Awaitable[T]]) -> T:

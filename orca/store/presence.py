@@ -26,6 +26,7 @@ class Presence:
         self._value = value
         self._ttl = ttl
         self._lease = 0
+        self._shown = False  # whether the key is known to be there under that lease
 
     def __repr__(self) -> str:
         return f"<Presence {self._key.decode()}>"
@@ -45,10 +46,12 @@ class Presence:
             await self._release()
 
     async def _show(self) -> None:
-        if self._lease and await self._etcd.keep_alive(self._lease):
-            return
-        self._lease = await self._etcd.grant(self._ttl)
-        await self._etcd.transact([Write(self._key, self._value, None, self._lease)])
+        if not self._lease or not await self._etcd.keep_alive(self._lease):
+            self._shown = False
+            self._lease = await self._etcd.grant(self._ttl)
+        if not self._shown:
+            await self._etcd.transact([Write(self._key, self._value, None, self._lease)])
+            self._shown = True
 
     async def _release(self) -> None:
         if not self._lease:

@@ -83,12 +83,9 @@ class Store:
         return f"<Store on {self._etcd}: {self._feed}>"
 
     async def start(self, seconds: float = 30) -> None:
-        """Connects and loads. ApiError 503 when etcd does not answer within `seconds`."""
+        """Connects and loads. ApiError 503 when etcd does not answer within `seconds`, or refuses."""
         try:
             self._etcd.open()
-        except EtcdError as error:
-            raise errors.service_unavailable(str(error)) from error
-        try:
             async with asyncio.timeout(seconds):
                 while True:
                     try:
@@ -97,6 +94,8 @@ class Store:
                     except EtcdUnavailable as error:
                         log.info("waiting for etcd", error=str(error))
                         await self._clock.sleep(0.2)
+        except EtcdError as error:
+            raise errors.service_unavailable(str(error)) from error
         except TimeoutError as error:
             why = self._etcd.trouble or "nothing was heard"
             raise errors.service_unavailable(f"{self._etcd} does not answer: {why}") from error

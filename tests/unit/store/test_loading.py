@@ -1,0 +1,74 @@
+"""What a server knows once it has begun is what etcd holds, however often it had to begin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from orca.api.builtin import CONFIGMAPS, SECRETS
+from orca.api.errors import ApiError
+from orca.client.clock import VirtualClock
+from orca.store import Store
+from orca.store.etcd import Etcd
+from orca.store.outcomes import EtcdError, EtcdUnavailable, KeyValue, Seen
+
+
+def stored(resource: str, name: str) -> KeyValue:
+    value = b'{"apiVersion":"v1","kind":"X","metadata":{"name":"%b","namespace":"default"}}' % name.encode()
+    return KeyValue(f"/registry/core/{resource}/default/{name}".encode(), value, 5)
+
+
+class FakeEtcd(Etcd):
+    """Answers one list after the other; the first time it does not take what shows how far a watch has come."""
+
+    def __init__(self, *lists: list[KeyValue], error: EtcdError | None = None) -> None:
+        super().__init__("127.0.0.1:1")
+        self._lists = list(lists)
+        self._error = error
+
+    def open(self) -> None:
+        pass
+
+    async def pages(
+        self, start: bytes, end: bytes, revision: int = 0, page: int = 0
+    ) -> AsyncIterator[tuple[list[KeyValue], int]]:
+        if self._error is not None:
+            raise self._error
+        yield self._lists.pop(0), 10
+
+    async def tick(self, key: bytes) -> int:
+        if self._lists:
+            raise EtcdUnavailable("etcd: connection reset")
+        raise EtcdError("etcd: no space, so there is no history")
+
+    async def watch(self, *_: object, **__: object) -> AsyncIterator[list[Seen]]:  # type: ignore[override]
+        raise EtcdUnavailable("not here")
+        yield []
+
+    async def revision(self, key: bytes) -> int:
+        return 10
+
+
+async def test_what_went_between_two_tries_is_not_there() -> None:
+    broken = KeyValue(b"/registry/core/secrets/default/broken", b"no json", 5)
+    etcd = FakeEtcd([stored("configmaps", "gone"), broken, stored("secrets", "stays")], [stored("secrets", "stays")])
+    clock = VirtualClock()
+    store = Store(etcd, clock=clock)
+    starting = asyncio.create_task(store.start())
+    await clock.advance(1)
+    await starting
+    try:
+        assert [entry.name for entry in (await store.list(SECRETS, resource_version="0")).entries] == ["stays"]
+        assert not (await store.list(CONFIGMAPS, resource_version="0")).entries
+        assert store.count(CONFIGMAPS) == 0
+    finally:
+        await store.close()
+
+
+async def test_an_etcd_that_refuses_is_told_of() -> None:
+    store = Store(FakeEtcd(error=EtcdError("etcd: PERMISSION_DENIED: etcdserver: permission denied")))
+    with pytest.raises(ApiError, match="permission denied") as raised:
+        await store.start()
+    assert raised.value.code == 503
