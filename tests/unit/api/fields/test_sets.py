@@ -76,11 +76,11 @@ def test_what_is_no_set() -> None:
 
 def test_elements_are_written_in_upstreams_order() -> None:
     ports = ['k:{"port":80}', 'k:{"port":443}', 'k:{"name":"b","port":1}', 'k:{"name":"a","port":2}']
-    mixed = {"f:spec": {"f:ports": dict.fromkeys([*ports, "."], {}), "f:image": {}}, "f:data": {}}
+    mixed: FieldSet = {"f:spec": {"f:ports": {key: {} for key in [*ports, "."]}, "f:image": {}}, "f:data": {}}
     assert list(sets.in_order(mixed)) == ["f:data", "f:spec"]
     assert list(sets.in_order(mixed)["f:spec"]) == ["f:image", "f:ports"]
     assert list(sets.in_order(mixed)["f:spec"]["f:ports"]) == [".", ports[3], ports[2], ports[0], ports[1]]
-    texts = dict.fromkeys(["v:10", "v:9", 'v:"b"', 'v:"a"', "v:true"], {})
+    texts: FieldSet = {key: {} for key in ("v:10", "v:9", 'v:"b"', 'v:"a"', "v:true")}
     assert list(sets.in_order(texts)) == ["v:9", "v:10", 'v:"a"', 'v:"b"', "v:true"]
 
 
