@@ -53,6 +53,7 @@ class Freshness:
         if self._shared:
             if self._latest is None:
                 self._latest = asyncio.ensure_future(self._ask_latest())
+                self._latest.add_done_callback(_heard)
             await asyncio.shield(self._latest)
         await self.catch_up()
 
@@ -94,3 +95,9 @@ class Freshness:
         reached = await asked(self._etcd.revision(TICK))
         if reached < revision:
             raise errors.expired(f"too large resource version: {revision}, current: {reached}")
+
+
+def _heard(asked: asyncio.Future[None]) -> None:
+    """All who waited may have gone: then nobody is to be told of a failure, least of all the log."""
+    if not asked.cancelled():
+        asked.exception()
