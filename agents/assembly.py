@@ -149,7 +149,7 @@ class Agent:
         server = self._options.server
         if self._options.kubeconfig is not None:
             try:
-                server = Kubeconfig(self._options.kubeconfig).load().server
+                server = Kubeconfig(self._options.kubeconfig).server()
             except KubeconfigError as error:
                 log.warning("the kubeconfig cannot be read", error=str(error))
         return urlsplit(server).hostname or ""

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 import structlog
+from multidict import CIMultiDict
 
 from orca.api import errors
 from orca.api.errors import ApiError
@@ -259,13 +260,31 @@ class HttpsClient(Client):
     ) -> aiohttp.ClientResponse:
         """An answer whose body has not been read. Raises ApiError for anything but success; the caller closes it.
         `stream` answers may stay silent for ever."""
-        endpoint = self._current()
+        endpoint = await self._current()
+        try:
+            return await self._asked(endpoint, method, path, query, data, content_type, stream)
+        except ApiError as error:
+            if error.code != 401 or not self._may_be_renewed(endpoint):
+                raise
+        return await self._asked(await self._current(), method, path, query, data, content_type, stream)
+
+    async def _asked(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        path: str,
+        query: dict[str, str] | None,
+        data: bytes | None,
+        content_type: str,
+        stream: bool,
+    ) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, socket_factory=_socket, keepalive_timeout=90),
                 auto_decompress=True,
             )
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self._agent}
+        headers = CIMultiDict(endpoint.headers)
+        headers.update({"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self._agent})
         if data is not None:
             headers["Content-Type"] = content_type
         if endpoint.token:
@@ -290,19 +309,32 @@ class HttpsClient(Client):
         except _BROKEN as error:
             raise self._unreachable(error) from error
 
-    def _current(self) -> Endpoint:
-        """The endpoint, read anew when its files have changed."""
+    async def _current(self) -> Endpoint:
+        """The endpoint, read anew when its files have changed or its program's answer is over."""
         elapsed = self._clock.monotonic()
         if not isinstance(self._source, Endpoint) and elapsed - self._checked >= RELOAD_CHECK_SECONDS:
             self._checked = elapsed
             if self._source.changed():
                 try:
-                    self._endpoint = self._source.load()
+                    if isinstance(self._source, Kubeconfig) and self._source.runs_program:
+                        self._endpoint = await asyncio.to_thread(self._source.load)
+                    else:
+                        self._endpoint = self._source.load()
                     log.info("credentials read anew", path=str(self._source.path))
                 except KubeconfigError as error:
                     # Half written, most likely: go on with what works.
                     log.warning("credentials not usable, keeping the old ones", error=str(error))
         return self._endpoint
+
+    def _may_be_renewed(self, refused: Endpoint) -> bool:
+        """Whether the server, which took none of our credentials, may take what the user's program says next."""
+        source = self._source
+        if not isinstance(source, Kubeconfig) or not source.runs_program:
+            return False
+        if self._endpoint is refused:
+            source.refused()
+            self._checked = -RELOAD_CHECK_SECONDS
+        return True
 
     def _unreachable(self, error: BaseException) -> ApiError:
         return Unreachable(f"{self.server} cannot be reached: {error or type(error).__name__}")

@@ -1,6 +1,8 @@
 """What a kubeconfig says about reaching a server: address, trust, and who we are.
 
-Files it refers to are watched by modification time, so renewed certificates and tokens are used without a restart.
+Files it refers to are watched by modification time, so renewed certificates and tokens are used without a restart; a
+program it refers to (`exec`) is run again when what it printed is over. What cannot be done is refused by name: whoever
+is left out without a word acts as somebody else.
 """
 
 from __future__ import annotations
@@ -12,8 +14,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
+
+from orca.client.execplugin import Credential, ExecPlugin, PluginFailed, plugin_of
+
+_NONE = Credential()
+_EXTENSION = "client.authentication.k8s.io/exec"
+_TOLD = ("server", "tls-server-name", "insecure-skip-tls-verify")
+"""What a program that asks for it is told of the cluster, besides its CA and the extension."""
 
 
 class KubeconfigError(ValueError):
@@ -28,6 +38,8 @@ class Endpoint:
     ssl: ssl.SSLContext | None
     token: str = ""
     server_name: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    """What further goes with each request: who is meant (impersonation)."""
 
 
 class Kubeconfig:
@@ -38,40 +50,114 @@ class Kubeconfig:
         self._context = context
         self._files: list[Path] = [self.path]
         self._stamp: tuple[tuple[int, int], ...] = ()
+        self._user = ""
+        self._plugin: ExecPlugin | None = None
+        self._credential = _NONE
 
     def load(self) -> Endpoint:
         """Reads everything anew. Raises KubeconfigError."""
         self._files = [self.path]
-        try:
-            parsed = yaml.safe_load(self.path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise KubeconfigError(f"{self.path}: {error}") from error
-        context = self._named(parsed, "contexts", "context", self._context or parsed.get("current-context") or "")
-        cluster = self._named(parsed, "clusters", "cluster", context.get("cluster") or "")
-        user = self._named(parsed, "users", "user", context.get("user") or "") if context.get("user") else {}
+        parsed = self._parsed()
+        cluster, user = self._chosen(parsed)
         server = str(cluster.get("server") or "").rstrip("/")
         if not server:
-            raise KubeconfigError(f"{self.path}: cluster {context.get('cluster')!r} has no server")
+            raise KubeconfigError(f"{self.path}: the cluster has no server")
+        headers = self._refused_or_meant(cluster, user)
         token = str(user.get("token") or "")
         if user.get("tokenFile"):
-            token = self._follow(user["tokenFile"]).read_text().strip()
-        trust = self._trust(cluster, user) if server.startswith("https:") else None
-        endpoint = Endpoint(server, trust, token, str(cluster.get("tls-server-name") or ""))
-        self._stamp = self._stamps()
-        return endpoint
+            try:
+                token = self._follow(user["tokenFile"]).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise KubeconfigError(f"{self.path}: {error}") from error
+        self._plugin, printed = None, _NONE
+        if user.get("exec"):
+            printed = self._run(user, cluster)
+            token = token or printed.token
+        trust = self._trust(cluster, user, printed) if server.startswith("https:") else None
+        self._stamp, self._credential = self._stamps(), printed
+        return Endpoint(server, trust, token, str(cluster.get("tls-server-name") or ""), headers)
+
+    def server(self) -> str:
+        """The server's URL, whoever we are. Raises KubeconfigError."""
+        return str(self._chosen(self._parsed())[0].get("server") or "").rstrip("/")
 
     def namespace(self) -> str:
         """The namespace that the context names, else "default". Raises KubeconfigError."""
-        try:
-            parsed = yaml.safe_load(self.path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise KubeconfigError(f"{self.path}: {error}") from error
+        parsed = self._parsed()
         wanted = self._context or parsed.get("current-context") or ""
         return str(self._named(parsed, "contexts", "context", wanted).get("namespace") or "default")
 
+    @property
+    def runs_program(self) -> bool:
+        """Whether `load` may have to wait for a program of the user's."""
+        return self._plugin is not None
+
+    def refused(self) -> None:
+        """The server took none of our credentials (401): what a program printed is over."""
+        if self._plugin is not None:
+            self._plugin.refused(self._credential)
+
     def changed(self) -> bool:
-        """Whether any file read by the last `load` is another one now."""
+        """Whether any file read by the last `load` is another one now, or what a program printed is over."""
+        if self._plugin is not None and self._plugin.is_over(self._credential):
+            return True
         return self._stamps() != self._stamp
+
+    def _parsed(self) -> dict[str, Any]:
+        try:
+            parsed = yaml.safe_load(self.path.read_text()) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise KubeconfigError(f"{self.path}: {error}") from error
+        if not isinstance(parsed, dict):
+            raise KubeconfigError(f"{self.path}: is no kubeconfig")
+        return parsed
+
+    def _chosen(self, parsed: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The context's cluster and user."""
+        context = self._named(parsed, "contexts", "context", self._context or parsed.get("current-context") or "")
+        cluster = self._named(parsed, "clusters", "cluster", context.get("cluster") or "")
+        self._user = str(context.get("user") or "")
+        return cluster, self._named(parsed, "users", "user", self._user) if self._user else {}
+
+    def _refused_or_meant(self, cluster: dict[str, Any], user: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+        """The headers that say who is meant. Raises KubeconfigError for what we could only leave out."""
+        for section, where, fields in (
+            (user, f"user {self._user!r}", ("auth-provider", "username", "password")),
+            (cluster, "the cluster", ("proxy-url",)),
+        ):
+            for field in fields:
+                if section.get(field):
+                    raise KubeconfigError(f"{self.path}: {where} has {field}, which orca does not support")
+        groups, extra = user.get("as-groups") or (), user.get("as-user-extra") or {}
+        if not user.get("as"):
+            if user.get("as-uid") or groups or extra:
+                text = f"requesting uid, groups or user-extra for {self._user} without impersonating a user"
+                raise KubeconfigError(f"{self.path}: {text}")
+            return ()
+        headers = [("Impersonate-User", str(user["as"]))]
+        if user.get("as-uid"):
+            headers.append(("Impersonate-Uid", str(user["as-uid"])))
+        headers += [("Impersonate-Group", str(one)) for one in groups]
+        for key, values in extra.items():
+            headers += [(f"Impersonate-Extra-{quote(str(key), safe='')}", str(one)) for one in values]
+        return tuple(headers)
+
+    def _run(self, user: dict[str, Any], cluster: dict[str, Any]) -> Credential:
+        try:
+            authority = self._content(cluster, "certificate-authority")
+        except (OSError, ValueError) as error:
+            raise KubeconfigError(f"{self.path}: {error}") from error
+        told = {field: cluster[field] for field in _TOLD if cluster.get(field)}
+        if authority:
+            told["certificate-authority-data"] = base64.b64encode(authority).decode()
+        for one in cluster.get("extensions") or ():
+            if one.get("name") == _EXTENSION:
+                told["config"] = one.get("extension")
+        try:
+            self._plugin = plugin_of(user["exec"], told, self._user, self.path.parent.absolute())
+            return self._plugin.credential()
+        except PluginFailed as error:
+            raise KubeconfigError(f"{self.path}: {error}") from error
 
     def _named(self, parsed: dict[str, Any], plural: str, singular: str, wanted: str) -> dict[str, Any]:
         for entry in parsed.get(plural) or []:
@@ -84,7 +170,7 @@ class Kubeconfig:
         self._files.append(path)
         return path
 
-    def _trust(self, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
+    def _trust(self, cluster: dict[str, Any], user: dict[str, Any], printed: Credential) -> ssl.SSLContext:
         try:
             authority = self._content(cluster, "certificate-authority")
             if cluster.get("insecure-skip-tls-verify"):
@@ -95,6 +181,8 @@ class Kubeconfig:
                 context = ssl.create_default_context(cadata=authority.decode() if authority else None)
             certificate = self._content(user, "client-certificate")
             private_key = self._content(user, "client-key")
+            if not certificate and printed.certificate:  # what the file says goes first, as in client-go
+                certificate, private_key = printed.certificate.encode(), printed.key.encode()
             if certificate:
                 use_certificate(context, certificate, private_key)
         except (OSError, ssl.SSLError, ValueError) as error:

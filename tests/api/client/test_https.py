@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
+import yaml
 
-from orca.api.builtin import CONFIGMAPS, SERVICEACCOUNTS
+from orca.api.builtin import CONFIGMAPS, SELFSUBJECTREVIEWS, SERVICEACCOUNTS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.client.base import Client
@@ -46,6 +49,31 @@ async def test_nobody_there_is_one_kind_of_error() -> None:
         await client.get(CONFIGMAPS, "any", "default")
     assert caught.value.code == 503
     await client.aclose()
+
+
+async def test_a_program_is_asked_again_when_the_server_refuses_its_token(
+    server: ServerProcess, client: HttpsClient, tmp_path: Path
+) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}}
+    await client.create(SERVICEACCOUNTS, account, "default")
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = (await client.create_sub(SERVICEACCOUNTS, "robot", "default", "token", request))["status"]["token"]
+    login, config = tmp_path / "login", yaml.safe_load(server.kubeconfig.read_text())
+    version = "client.authentication.k8s.io/v1"
+    config["users"][0]["user"] = {"exec": {"apiVersion": version, "command": "./login", "interactiveMode": "Never"}}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+
+    def gives(token: str) -> None:
+        printed = {"kind": "ExecCredential", "apiVersion": version, "status": {"token": token}}
+        login.write_text(f"#!/bin/sh\necho '{json.dumps(printed)}'\n")
+        login.chmod(0o755)
+
+    gives("stale")
+    robot = HttpsClient.from_kubeconfig(tmp_path / "kubeconfig")
+    gives(token)
+    found = await asyncio.gather(*(robot.create(SELFSUBJECTREVIEWS, {}) for _ in range(5)))
+    await robot.aclose()
+    assert {one["status"]["userInfo"]["username"] for one in found} == {"system:serviceaccount:default:robot"}
 
 
 async def test_a_watch_of_a_client_that_was_closed_is_the_same_kind_of_error(client: HttpsClient) -> None:
