@@ -12,10 +12,10 @@ from tests.api.server.process import ServerProcess
 from tests.support.etcd import PrivateEtcd, private_etcd
 from tests.support.proxy import TcpProxy, tcp_proxy
 
-OUTAGES = 10
-UP_SECONDS = (0.05, 0.5)
+OUTAGES = 4
+UP_SECONDS = (0.3, 0.9)
 DOWN_SECONDS = (0.05, 0.6)
-CUTS = 20
+CUTS = 12
 MOST_PIECES = 40
 """A server sends etcd some hundred in all before it is ready."""
 STARTS = ("the first server of a cluster", "one that was there before")
