@@ -105,6 +105,8 @@ class ListOptions:
                 problems += self._check_match()
         if problems:
             raise invalid_kind(_META, "ListOptions", "", problems)
+        if self.continue_ and self.resource_version not in ("", "0") and not self.watch:
+            raise bad_request("specifying resource version is not allowed when using continue")
 
     def _check_watch_match(self) -> Iterator[FieldError]:
         if self.send_initial_events is None:

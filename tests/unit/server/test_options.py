@@ -52,3 +52,13 @@ def test_delete_options() -> None:
     ):
         with pytest.raises(ApiError):
             DeleteOptions.from_body(wrong)
+
+
+def test_a_list_goes_on_in_the_state_it_began_in() -> None:
+    assert ListOptions.from_query({"continue": "c", "resourceVersion": "0"}).continue_ == "c"
+    with pytest.raises(ApiError) as refused:
+        ListOptions.from_query({"continue": "c", "resourceVersion": "7"})
+    assert (refused.value.code, refused.value.message) == (
+        400,
+        "specifying resource version is not allowed when using continue",
+    )
