@@ -1,4 +1,5 @@
-"""A resized pod's allotment in its directory, for the agent that comes after this one."""
+"""A resized pod's allotment in its directory, and which of its containers were stopped to be made anew, for the agent
+that comes after this one."""
 
 from __future__ import annotations
 
@@ -19,10 +20,15 @@ _ONE_BY_ONE = ThreadPoolExecutor(1, "allotments")
 
 
 def load(directory: Path) -> Sizing | None:
-    """What was saved of the pod whose directory it is; None when it was never resized here."""
+    """What was saved of the pod whose directory it is; None when there is nothing."""
     try:
         found = read_object(directory / _FILE)
-        return Sizing(dict(found["allotted"]), dict(found["requested"]), restarting=set(found["restarting"]))
+        return Sizing(
+            dict(found["allotted"]),
+            dict(found["requested"]),
+            restarting=set(found["restarting"]),
+            replaced=set(found.get("replaced", ())),
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -40,5 +46,10 @@ async def save(directory: Path, text: str) -> None:
 
 def text_of(sizing: Sizing) -> str:
     """The part of a pod's sizing that is to outlive the agent."""
-    kept = {"allotted": sizing.allotted, "requested": sizing.requested, "restarting": sorted(sizing.restarting)}
+    kept = {
+        "allotted": sizing.allotted,
+        "requested": sizing.requested,
+        "restarting": sorted(sizing.restarting),
+        "replaced": sorted(sizing.replaced),
+    }
     return json.dumps(kept)

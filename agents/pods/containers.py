@@ -122,6 +122,11 @@ def is_changed(container: Obj, info: ContainerInfo) -> bool:
     return label is not None and label != container_hash(container)
 
 
+def asked_for_again(info: ContainerInfo, memory: Memory) -> bool:
+    """This host has stopped the container to make it anew, whatever its restart policy says."""
+    return info.id in memory.sizing.restarting or info.id in memory.sizing.replaced
+
+
 def is_started(container: Obj, info: ContainerInfo, memory: Memory) -> bool:
     """``status.containerStatuses[].started``: runs, postStart ended, startup probe succeeded."""
     if not info.running or info.id in memory.hooks or info.id in memory.failed_hooks:

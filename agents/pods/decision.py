@@ -25,9 +25,18 @@ class Decision:
         """Why containers are not there yet, by name."""
         self.wake_at: datetime | None = None
 
-    def stop(self, info: ContainerInfo, grace: float, why: str, deadline: datetime, *, resized: bool = False) -> None:
+    def stop(
+        self,
+        info: ContainerInfo,
+        grace: float,
+        why: str,
+        deadline: datetime,
+        *,
+        resized: bool = False,
+        replaced: bool = False,
+    ) -> None:
         """End a container within ``grace`` seconds; it is killed when one that was told to end is there past
-        ``deadline``. ``why`` is the text of its event."""
+        ``deadline``. ``why`` is the text of its event, ``resized`` and ``replaced`` are as in ``StopContainer``."""
         memory, name = self.memory, info.container
         if f"stop:{name}" not in memory.in_flight:
             if f"prestop:{info.id}" in memory.in_flight and self.now < deadline:
@@ -37,7 +46,7 @@ class Decision:
             begun = f"start:{name}" not in memory.in_flight or info.id in memory.hooks
             if begun and self.may_retry(f"stop:{name}"):
                 hook = info.id not in memory.pre_stopped and f"prestop:{info.id}" not in memory.in_flight
-                self.actions.append(StopContainer(name, info.id, grace, why, resized, hook))
+                self.actions.append(StopContainer(name, info.id, grace, why, resized, replaced, hook))
             return
         # The stop under way may have been given a longer grace than is left now; else the engine kills in time.
         until = memory.stop_until.get(info.id)

@@ -240,6 +240,7 @@ class Memory:
         for ids in (self.hooks, self.pre_stopped):
             ids.discard(container_id)
         self.sizing.restarting.discard(container_id)
+        self.sizing.replaced.discard(container_id)
 
     def newest(self, name: str) -> ContainerInfo | None:
         """The latest attempt of a container."""

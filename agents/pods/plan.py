@@ -9,9 +9,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from agents.pods.containers import (
+    asked_for_again,
     ended,
     init_containers,
-    is_changed,
     is_sidecar,
     main_containers,
     may_restart,
@@ -107,9 +107,7 @@ class _Planner:
         for container in main_containers(self.pod):
             info = self.memory.newest(container["name"])
             end = ended(info) if info is not None else None
-            if info is None or end is None or self._decision.busy(container) or is_changed(container, info):
-                return False
-            if info.id in self.memory.sizing.restarting:
+            if info is None or end is None or self._decision.busy(container) or asked_for_again(info, self.memory):
                 return False
             if may_restart(container, policy_of(self.pod, container, init=False), end):
                 return False

@@ -50,6 +50,8 @@ class Sizing:
     """The allotment is not on disk yet: nothing may be applied before it is."""
     restarting: set[str] = field(default_factory=set)
     """Ids of containers that were stopped to be made anew with other sizes."""
+    replaced: set[str] = field(default_factory=set)
+    """Likewise because their definition has changed: another image."""
     cpus: Mapping[str, str] = field(default_factory=dict)
     """Cpus that containers are to run on, by name, where the host hands them out; a missing one may run on all."""
     exclusive: frozenset[str] = frozenset()

@@ -91,6 +91,8 @@ class StopContainer(Action):
     why: str
     resized: bool = False
     """To be made anew with other sizes, whatever its restart policy says."""
+    replaced: bool = False
+    """Likewise as another definition says."""
     hook: bool = True
     """Run preStop first, and say that the container is ended; False when both is done already."""
 

@@ -44,11 +44,13 @@ class Stopper:
     async def stop(self, action: steps.StopContainer) -> None:
         """Returns when it has ended. Raises ``RuntimeFailure``."""
         container = find_container(self._subject.pod, action.container) or {"name": action.container}
-        if action.resized:
+        if action.resized or action.replaced:
             # An agent that comes meanwhile must not take it for one that ended by itself.
-            self._subject.memory.sizing.restarting.add(action.id)
+            sizing = self._subject.memory.sizing
+            stopped = sizing.restarting if action.resized else sizing.replaced
+            stopped.add(action.id)
             if not await save_sizes(self._subject, self._tools):
-                self._subject.memory.sizing.restarting.discard(action.id)
+                stopped.discard(action.id)
                 self._subject.failed(action.key, "", "allocation cannot be saved")
                 return
         await self._end(container, action)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from agents.pods.containers import (
     Ended,
+    asked_for_again,
     asking_for_all,
     ended,
     ephemeral_containers,
@@ -167,23 +168,25 @@ class Upkeep:
                 self._told_failure(name)
             return
         if info is not None and info.running:
-            self._check_running(container, info)
+            self._check_running(container, info, policy)
             return
         end = ended(info) if info is not None else None
-        resized = info is not None and info.id in memory.sizing.restarting
-        if info is not None and end is not None and not fresh and not is_changed(container, info) and not resized:
+        again = info is not None and asked_for_again(info, memory)
+        if info is not None and end is not None and not fresh and not again:
             if not may_restart(container, policy, end):
                 return
             if self._backs_off(container, end):
                 return
         self._start(container)
 
-    def _check_running(self, container: Obj, info: ContainerInfo) -> None:
+    def _check_running(self, container: Obj, info: ContainerInfo, policy: str) -> None:
         name = container["name"]
         grace = grace_of(self._pod, self._memory)
         results = self._memory.probes.get(info.id)
-        resized = False
+        resized = replaced = False
         if is_changed(container, info):
+            # One that ended by itself is none of it: whether it comes again, its policy says.
+            replaced = policy != "Always"
             why = f"Container {name} definition changed, will be restarted"
         elif info.id in self._memory.failed_hooks:
             why = "FailedPostStartHook"
@@ -201,7 +204,8 @@ class Upkeep:
             why, resized = f"Container {name} resize requires restart", True
         else:
             return
-        self._decision.stop(info, grace, why, self._decision.now + timedelta(seconds=grace), resized=resized)
+        deadline = self._decision.now + timedelta(seconds=grace)
+        self._decision.stop(info, grace, why, deadline, resized=resized, replaced=replaced)
 
     def _and_then(self, container: Obj) -> str:
         """Upstream's words for what follows a failed probe; it looks at policies, not at rules."""

@@ -184,7 +184,18 @@ def test_a_changed_image_makes_a_new_container() -> None:
         StopContainer("c", "c-0", 30, "Container c definition changed, will be restarted"),
     )
     ended = up(info(C, "exited", finished=1))
-    assert decide(pod(newer, restartPolicy="Never"), ended, 2).actions == (StartContainer("c", 1),)
+    assert decide(pod(newer), ended, 2).actions == (StartContainer("c", 1),)
+
+
+def test_a_container_that_is_not_to_run_again_is_replaced_only_while_it_runs() -> None:
+    obj, memory = pod({**C, "image": "app:2"}, SIDE, restartPolicy="Never"), up(info(C), info(SIDE))
+    [stop] = decide(obj, memory).actions
+    assert isinstance(stop, StopContainer)
+    assert stop.replaced
+    memory.observe(info(C, "exited", finished=1))
+    assert not decide(obj, memory, 2).actions, "it ended by itself"
+    memory.sizing.replaced.add("c-0")
+    assert decide(obj, memory, 2).actions == (StartContainer("c", 1),)
 
 
 # Init containers and sidecars
