@@ -34,9 +34,8 @@ def condition(kind: str, status: bool, reason: str = "", message: str = "") -> O
     return made
 
 
-def initialized(pod: Obj, statuses: Sequence[Obj], phase: str, *, begun: bool, existing: Iterable[Obj] = ()) -> Obj:
-    """``Initialized``; ``statuses`` are those of init containers, ``begun`` that a main container was started. What was
-    true of ``existing`` stays true, also when init containers run again."""
+def initialized(pod: Obj, statuses: Sequence[Obj], phase: str, *, begun: bool) -> Obj:
+    """``Initialized``; ``statuses`` are those of init containers, ``begun`` that a main container was started."""
     if phase == "Succeeded":
         return condition("Initialized", True, "PodCompleted")
     if begun:
@@ -51,7 +50,7 @@ def initialized(pod: Obj, statuses: Sequence[Obj], phase: str, *, begun: bool, e
         for status in statuses
         if not (status.get("started") if status["name"] in sidecars else status.get("ready"))
     ]
-    if not incomplete or any(item.get("type") == "Initialized" and item.get("status") == "True" for item in existing):
+    if not incomplete:
         return condition("Initialized", True)
     return condition("Initialized", False, "ContainersNotInitialized", _named("incomplete", incomplete))
 
@@ -114,12 +113,15 @@ def of_resize(sizing: Sizing) -> list[Obj]:
 
 
 def stamped(wanted: Sequence[Obj], existing: Sequence[Obj], pod: Obj, now: datetime) -> list[Obj]:
-    """With ``lastTransitionTime`` kept while the status stays, and ``observedGeneration`` where none is told."""
+    """With ``lastTransitionTime`` kept while the status stays, and ``observedGeneration`` where none is told. A pod
+    once told to be initialized stays it, also when init containers run again."""
     before = {item.get("type"): item for item in existing}
     generation = meta(pod).get("generation")
     result = []
-    for item in wanted:
-        old = before.get(item["type"])
+    for decided in wanted:
+        old = before.get(decided["type"])
+        stays = decided["type"] == "Initialized" and old is not None and old.get("status") == "True"
+        item = condition("Initialized", True) if stays and decided["status"] != "True" else decided
         same = old is not None and old.get("status") == item["status"] and old.get("lastTransitionTime")
         made = {**item, "lastProbeTime": None, "lastTransitionTime": same or format_time(now)}
         if generation:

@@ -102,7 +102,7 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     wired = not over and memory.sandbox is not None and memory.sandbox.running and memory.wired
     wanted = [
         conditions.condition("PodReadyToStartContainers", wired),
-        conditions.initialized(pod, init, phase, begun=begun, existing=existing),
+        conditions.initialized(pod, init, phase, begun=begun),
         conditions.ready(pod, of_containers, existing),
         of_containers,
         conditions.condition("PodScheduled", True),

@@ -122,3 +122,19 @@ async def test_what_was_decided_during_a_write_is_stamped_by_what_was_written(
     await clock.advance(2)
     (now,) = records.pod["status"]["conditions"]
     assert (now["status"], now["lastTransitionTime"]) == ("True", second), "not the time from before it was unready"
+
+
+async def test_a_pod_that_was_initialized_stays_it_whatever_was_decided_during_the_write(
+    told: tuple[Records, VirtualClock, StatusReporter],
+) -> None:
+    records, clock, reporter = told
+    records.open.clear()
+    for yes in (True, False):
+        conditions = stamped([condition("Initialized", yes)], (), records.pod, clock.now())
+        reporter.offer(
+            {"phase": "Pending", "conditions": conditions, "containerStatuses": [{"state": {"running": {}}}]}
+        )
+        await clock.advance(2)
+    records.open.set()
+    await clock.advance(2)
+    assert [one["status"] for one in records.pod["status"]["conditions"]] == ["True"]
