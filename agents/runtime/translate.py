@@ -232,6 +232,9 @@ def container_info(raw: Json) -> ContainerInfo:
     running = state["Running"]
     status: State = "running" if running else ("created" if state["Status"] == "created" else "exited")
     started, finished = _when(state["StartedAt"]), _when(state["FinishedAt"])
+    if started is not None and finished is not None and not running:
+        # The engine stamps the start when its runtime has told of it: one that ends at once has ended before.
+        finished = max(started, finished)
     host = raw.get("HostConfig") or {}
     return ContainerInfo(
         id=raw["Id"],

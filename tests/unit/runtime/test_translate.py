@@ -90,6 +90,8 @@ def test_a_container_as_inspected() -> None:
     info = container_info(raw)
     assert (info.name, info.state, info.exit_code, info.finished_at) == ("k8s_c", "exited", 3, None)
     assert info.started_at is not None
+    at_once = raw | {"State": raw["State"] | {"FinishedAt": "2026-01-01T00:00:00.9Z"}}  # type: ignore[operator]
+    assert container_info(at_once).finished_at == info.started_at, "stamped before its start"
 
 
 @pytest.mark.parametrize(
