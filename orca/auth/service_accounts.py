@@ -48,8 +48,9 @@ class Keys:
     audiences: tuple[str, ...] = (ISSUER,)
 
     @classmethod
-    def load(cls, private: Path, further: Sequence[Path] = ()) -> "Keys":
-        """From PEM files; ``further`` are public keys of earlier signers. Raises OSError, ValueError."""
+    def load(cls, private: Path, further: Sequence[Path] = (), audiences: tuple[str, ...] = ()) -> "Keys":
+        """From PEM files; ``further`` are public keys of earlier signers. ``audiences`` are this API's names, the
+        issuer if there are none. Raises OSError, ValueError."""
         key = serialization.load_pem_private_key(private.read_bytes(), None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError(f"{private} is no RSA key")
@@ -58,7 +59,7 @@ class Keys:
             other = serialization.load_pem_public_key(path.read_bytes())
             if isinstance(other, rsa.RSAPublicKey):
                 public[key_id_of(other)] = other
-        return cls(key, public, key_id_of(key.public_key()), ISSUER, (ISSUER,))
+        return cls(key, public, key_id_of(key.public_key()), ISSUER, audiences or (ISSUER,))
 
     def jwks(self) -> Obj:
         """The public keys as served at ``/openid/v1/jwks``."""
@@ -100,8 +101,8 @@ class TokenIssuer:
         spec = dict(body.get("spec") or {})
         seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)
         spec["expirationSeconds"] = seconds
-        audiences = [a for a in spec.get("audiences") or () if a] or list(self.keys.audiences)
-        spec["audiences"] = audiences
+        asked = [a for a in spec.get("audiences") or () if a]
+        audiences = spec["audiences"] = asked or list(self.keys.audiences)
         problems = _duration_problems(seconds)
         if problems:
             raise invalid_kind("authentication.k8s.io", "TokenRequest", name(body), problems)
@@ -110,8 +111,8 @@ class TokenIssuer:
             "serviceaccount": {"name": name(account), "uid": uid(account)},
         }
         reference = spec.get("boundObjectRef")
-        if reference:
-            self._bind(claims, account, reference)
+        if reference and self._bind(claims, account, reference).get("type") == SECRET_TYPE and not asked:
+            audiences = []  # as tokens in Secrets always were: for this API, whatever it is called
         now = self.clock.now()
         ends = now + timedelta(seconds=seconds)
         token = self._sign(claims, account, audiences, now, ends)
@@ -130,7 +131,7 @@ class TokenIssuer:
     def _sign(self, claims: Obj, account: Obj, audiences: list[str], now: datetime, ends: datetime) -> str:
         issued = int(now.timestamp())
         payload = {
-            "aud": audiences,
+            **({"aud": audiences} if audiences else {}),
             "exp": int(ends.timestamp()),
             "iat": issued,
             "iss": self.keys.issuer,
@@ -141,7 +142,8 @@ class TokenIssuer:
         }
         return jwt.encode(payload, self.keys.private, algorithm="RS256", headers={"kid": self.keys.key_id})
 
-    def _bind(self, claims: Obj, account: Obj, reference: Obj) -> None:
+    def _bind(self, claims: Obj, account: Obj, reference: Obj) -> Obj:
+        """Adds to the claims what the token is bound to, and returns that."""
         kind, who = reference.get("kind") or "", reference.get("name") or ""
         resource = _BOUND.get(kind)
         if resource is None:
@@ -157,6 +159,7 @@ class TokenIssuer:
         if resource is PODS:
             self._bind_pod(claims, account, found)
         claims[kind.lower()] = {"name": who, "uid": uid(found)}
+        return found
 
     def _bind_pod(self, claims: Obj, account: Obj, pod: Obj) -> None:
         spec = pod.get("spec") or {}
@@ -228,6 +231,8 @@ class ServiceAccountTokens:
             return None
         said = payload.get("aud")
         meant = [said] if isinstance(said, str) else list(said or ())
+        if said is None and (payload.get(_CLAIM) or {}).get("secret"):
+            meant = list(self._keys.audiences)
         common = [audience for audience in audiences if audience in meant]
         now = self._clock.now().timestamp()
         if not common or now >= payload["exp"] or now + 60 < payload.get("nbf", 0):

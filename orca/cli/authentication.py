@@ -39,6 +39,10 @@ def _claims(_context: click.Context, _parameter: click.Parameter, value: tuple[s
     return found
 
 
+def _audiences(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(one.strip() for each in value for one in each.split(",") if one.strip())
+
+
 def _algorithms(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
     found = tuple(one.strip() for one in value.split(",") if one.strip())
     for one in found:
@@ -60,6 +64,14 @@ _OPTIONS = (
         type=_file,
         default=None,
         help="AuthenticationConfiguration: issuers of JWTs, what may be asked for anonymously; used anew on change.",
+    ),
+    click.option(
+        "--api-audiences",
+        multiple=True,
+        callback=_audiences,
+        help="Names of this API, comma separated: tokens of service accounts must be meant for one, and are for all of "
+        "them when they are asked for without.",
+        show_default="the issuer of those tokens",
     ),
     click.option("--oidc-issuer-url", default="", help="The OpenID issuer whose ID tokens are accepted; https."),
     click.option("--oidc-client-id", default="", help="The client that those tokens must be for."),
@@ -116,13 +128,15 @@ class Authentication:
 
     tokens: tuple[StaticTokens, ...]
     anonymous: Anonymous
+    audiences: tuple[str, ...]
+    """Of this API; its tokens' issuer when empty."""
     remote: RemoteConfig | None
 
     @classmethod
     def taken_from(cls, values: dict[str, Any], context: click.Context) -> Authentication:
         """Takes its values out of those of a command. Raises click.ClickException for what cannot be used."""
         token_file, anonymous = values.pop("token_auth_file"), values.pop("anonymous_auth")
-        path = values.pop("authentication_config")
+        path, audiences = values.pop("authentication_config"), values.pop("api_audiences")
         webhook_file, version, seconds = (values.pop(f"webhook_{one}") for one in ("file", "version", "seconds"))
         oidc = {key: values.pop(key) for key in list(values) if key.startswith(_OIDC)}
         told = any(_given(context, key) for key in oidc)
@@ -147,7 +161,7 @@ class Authentication:
                 raise click.UsageError(str(FieldError.forbidden("anonymous", text)))
             allowed = loaded.anonymous
         if loaded is None and webhook_file is None:
-            return cls(tokens=tokens, anonymous=allowed, remote=None)
+            return cls(tokens=tokens, anonymous=allowed, audiences=audiences, remote=None)
         remote = RemoteConfig(
             loaded=loaded,
             path=path,
@@ -156,7 +170,7 @@ class Authentication:
             webhook_version=version,
             webhook_seconds=seconds,
         )
-        return cls(tokens=tokens, anonymous=allowed, remote=remote)
+        return cls(tokens=tokens, anonymous=allowed, audiences=audiences, remote=remote)
 
 
 def _given(context: click.Context, key: str) -> bool:

@@ -376,6 +376,7 @@ def _config(flags: Flags, audit: Audit | None) -> ServerConfig:
         token_methods=flags.authentication.tokens,
         anonymous=flags.authentication.anonymous.enabled,
         anonymous_paths=flags.authentication.anonymous.paths,
+        api_audiences=flags.authentication.audiences,
         remote=flags.authentication.remote,
         request_timeout=flags.operation.request_timeout,
         min_request_timeout=flags.operation.min_request_timeout,

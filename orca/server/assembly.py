@@ -114,6 +114,8 @@ class ServerConfig:
     anonymous: bool = True
     anonymous_paths: tuple[str, ...] = ()
     """What alone may be asked for without credentials; all when empty."""
+    api_audiences: tuple[str, ...] = ()
+    """For whom tokens of service accounts must be meant; for their issuer when empty."""
     remote: RemoteConfig | None = None
     """Others who know whose a bearer token is."""
     configz: Mapping[str, Obj] = field(default_factory=dict)
@@ -148,7 +150,7 @@ class ApiServer:
         self._kinds = CustomKinds(store, self.table, self.hooks)
         self._definitions = DefinitionController(store, self._kinds, self.client, clock)
         self._kinds.subscribe(self._definitions.notice)
-        keys = Keys.load(pki.service_account_key)
+        keys = Keys.load(pki.service_account_key, audiences=config.api_audiences)
         account_tokens = ServiceAccountTokens(keys, store, clock)
         self._legacy_tokens = LegacyTokens(self.client, clock)
         account_tokens.used = self._legacy_tokens.note

@@ -153,11 +153,11 @@ class Reviews:
         return {**body, "status": await self._review(token, wanted)}
 
     async def _review(self, token: str, wanted: list[str]) -> Obj:
+        found = self._account_tokens.review(token, wanted or self._issuer.keys.audiences)
+        if found is not None:
+            user, audiences = found
+            return {"authenticated": True, "user": authenticated(user).to_api(), "audiences": audiences}
         if wanted:
-            found = self._account_tokens.review(token, wanted)
-            if found is not None:
-                user, audiences = found
-                return {"authenticated": True, "user": authenticated(user).to_api(), "audiences": audiences}
             # Tokens that name no audience are meant for this server.
             ours = [audience for audience in wanted if audience in self._issuer.keys.audiences]
             other = self._authenticator.by_token(token) if ours else None

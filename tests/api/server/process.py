@@ -75,6 +75,11 @@ class ServerProcess:
         """SIGTERM; the exit code."""
         assert self.process is not None
         self.process.terminate()
+        return self.ended()
+
+    def ended(self) -> int:
+        """The exit code, once there is one, of a server that was told to end."""
+        assert self.process is not None
         code = self.process.wait(timeout=PATIENCE)
         self.process = None
         return code

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import jwt
 import pytest
 
 from tests.api.security.raw import exchange, statuses
@@ -56,6 +57,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         f"--audit-policy-file={policy}",
         f"--audit-log-path={directory / 'audit.log'}",
         "--event-ttl=90s",
+        "--api-audiences=busy,https://busy.example.com",
     )
     process.start()
     yield process
@@ -369,6 +371,38 @@ async def test_events_are_one_store_and_live_as_long_as_they_are_told(busy: Serv
     assert all(name in table for name in ("etcd-0", "scheduler", "controller-manager"))
 
 
+async def test_tokens_are_for_the_audiences_of_this_api(busy: ServerProcess, admin: Api) -> None:
+    space = "/api/v1/namespaces/default"
+    await admin.post(f"{space}/serviceaccounts", {"metadata": {"name": "robot"}})
+    kept = {"name": "kept", "annotations": {"kubernetes.io/service-account.name": "robot"}}
+    await admin.post(f"{space}/secrets", {"metadata": kept, "type": "kubernetes.io/service-account-token"})
+
+    async def ask(**spec: Any) -> tuple[list[str], str]:
+        made = await admin.post(f"{space}/serviceaccounts/robot/token", {"spec": spec})
+        assert made.status == 201, made.raw
+        return made.json["spec"]["audiences"], made.json["status"]["token"]
+
+    async def review(token: str, *audiences: str) -> Any:
+        spec = {"token": token, "audiences": list(audiences)}
+        return (await admin.post("/apis/authentication.k8s.io/v1/tokenreviews", {"spec": spec})).json["status"]
+
+    both = ["busy", "https://busy.example.com"]
+    audiences, token = await ask()
+    assert audiences == both
+    assert (await review(token))["audiences"] == both
+    _, one = await ask(audiences=["busy", "vault"])
+    assert (await review(one))["audiences"] == ["busy"]
+    _, elsewhere = await ask(audiences=["https://kubernetes.default.svc.cluster.local"])
+    assert not (await review(elsewhere)).get("authenticated")
+    # What a Secret keeps for years is for this API, whatever its names become.
+    secret = {"apiVersion": "v1", "kind": "Secret", "name": "kept"}
+    _, forever = await ask(boundObjectRef=secret)
+    assert "aud" not in jwt.decode(forever, options={"verify_signature": False})
+    for known, status in ((token, 200), (one, 200), (forever, 200), (elsewhere, 401)):
+        async with Api(busy.kubeconfig, token=known) as robot:
+            assert (await robot.get("/version")).status == status
+
+
 async def test_health_checks_one_by_one(busy: ServerProcess, admin: Api) -> None:
     verbose = (await admin.get("/readyz?verbose&exclude=etcd&exclude=nothing")).raw.decode().splitlines()
     assert verbose[0] == "[+]ping ok"
@@ -406,7 +440,8 @@ async def test_an_orderly_end_answers_and_logs_what_was_asked(tmp_path: Path) ->
         assert (await api.get("/livez")).status == 200
         last = await api.get("/api/v1/namespaces/default")
         assert last.status == 200
-    assert server.stop() == 0
+    # Not told again: what comes when its event loop has ended kills it.
+    assert server.ended() == 0
     assert logged(server, auditID=last.headers["Audit-Id"], stage="ResponseComplete")
 
 

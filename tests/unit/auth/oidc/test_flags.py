@@ -45,6 +45,11 @@ def test_nobody_else_is_asked_unless_told():
     assert (found.tokens, found.anonymous, found.remote) == ((), Anonymous(enabled=True), None)
 
 
+def test_audiences_of_the_api():
+    assert given().audiences == ()
+    assert given("--api-audiences=a, b,", "--api-audiences=c").audiences == ("a", "b", "c")
+
+
 def test_an_issuer():
     remote = given(*ISSUER).remote
     (one,) = remote.loaded.config.jwt
