@@ -138,7 +138,8 @@ class ServedWatch:
         self._inner = inner
         self._resource = resource
         self._predicate = predicate
-        self._selected: set[str] = set()
+        self._selected: dict[str, Entry] = {}
+        """The last state that was selected of each object, by key: the one that is in the cache, while it is."""
         self._taken: list[Event] = []
         """Taken from the inner watch and not yet handed on: being interrupted must not lose them."""
 
@@ -150,7 +151,7 @@ class ServedWatch:
         assert self._predicate is not None
         for entry in await serve_all(self._resource, entries):
             if self._predicate(entry.obj):
-                self._selected.add(entry.key)
+                self._selected[entry.key] = entry
 
     async def batch(self) -> list[Event]:
         """All pending events, at least one; [] once the watch has ended. ApiError 410, 500."""
@@ -182,22 +183,24 @@ class ServedWatch:
             if entry is None:
                 found.append(event)
                 continue
-            kind = event.type if self._predicate is None else self._selection(event.type, entry)
+            kind, entry = (event.type, entry) if self._predicate is None else self._selection(event.type, entry)
             if kind == event.type and entry is event.entry:
                 found.append(event)
             elif kind:
                 found.append(Event(kind, entry))
         return found
 
-    def _selection(self, kind: str, entry: Entry) -> str:
-        """What an event means to the selector; "" for nothing."""
+    def _selection(self, kind: str, entry: Entry) -> tuple[str, Entry]:
+        """What an event means to the selector ("" for nothing), and the state that shows it."""
         assert self._predicate is not None
-        was = entry.key in self._selected
+        was = self._selected.pop(entry.key, None)
         if kind != "DELETED" and self._predicate(entry.obj):
-            self._selected.add(entry.key)
-            return "MODIFIED" if was else "ADDED"
-        self._selected.discard(entry.key)
-        return "DELETED" if was else ""
+            self._selected[entry.key] = entry
+            return "ADDED" if was is None else "MODIFIED", entry
+        if was is None:
+            return "", entry
+        # As upstream, what is not selected any more is shown as it last was, under the revision of the change.
+        return "DELETED", entry if kind == "DELETED" else _as_of(was, entry.revision)
 
     def close(self) -> None:
         """End it; what is pending can still be read."""
@@ -205,6 +208,13 @@ class ServedWatch:
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _as_of(entry: Entry, revision: int) -> Entry:
+    """The state of an entry, however it was made, under another revision."""
+    metadata = {**entry.obj["metadata"], "resourceVersion": str(revision)}
+    obj = {**entry.obj, "metadata": metadata}
+    return Entry(entry.namespace, entry.name, revision, obj, orjson.dumps(obj))
 
 
 class Expired:

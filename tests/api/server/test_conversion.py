@@ -131,10 +131,17 @@ async def selected_by_a_converted_field(api: Api, old: str, new: str) -> None:
     since = listed["metadata"]["resourceVersion"]
     watching = asyncio.create_task(api.events(f"{new}?watch=1&resourceVersion={since}&fieldSelector=host%3Dn", 3))
     await asyncio.sleep(0.2)
+    versions = []
     for name, address in (("a", "other:1"), ("n1", "n:99"), ("n1", "gone:1"), ("a", "n:1")):
-        assert (await api.patch(f"{old}/{name}", {"hostPort": address})).status == 200
-    seen = [(event["type"], event["object"]["metadata"]["name"]) for event in await watching]
+        written = await api.patch(f"{old}/{name}", {"hostPort": address})
+        assert written.status == 200
+        versions.append(written.json["metadata"]["resourceVersion"])
+    events = await watching
+    seen = [(event["type"], event["object"]["metadata"]["name"]) for event in events]
     assert seen == [("MODIFIED", "n1"), ("DELETED", "n1"), ("ADDED", "a")]
+    # What is not selected any more is shown as it last was, under the version of the change.
+    last = events[1]["object"]
+    assert (last["host"], last["port"], last["metadata"]["resourceVersion"]) == ("n", "99", versions[2])
 
 
 async def test_objects_stored_in_an_older_version_are_served_and_migrated_by_writing(
