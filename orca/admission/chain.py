@@ -13,7 +13,7 @@ from orca.auth.identity import UserInfo
 from orca.store.together import Also
 
 T = TypeVar("T")
-CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+CREATE, UPDATE, DELETE = "CREATE", "UPDATE", "DELETE"
 
 
 @dataclass(slots=True)

@@ -14,7 +14,6 @@ from orca.auth.nodes import NodeAuthorizer
 from orca.auth.rbac import Rbac
 
 MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook")
-LOCAL_MODES = MODES[:-1]
 
 
 class Rules(Protocol):

@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "lab": ("orca.cli.lab", "command", "Run a cluster of many hosts on this machine."),
     "ingress": ("orca.cli.ingress", "command", "Run the ingress controller, in a pod with nginx."),
     "kubeconfig": ("orca.cli.kubeconfig", "command", "Print the admin kubeconfig."),
-    "token": ("orca.cli.token", "command", "Make and list join tokens for hosts."),
+    "token": ("orca.cli.token", "command", "Make, list and delete join tokens for hosts."),
     "trace": ("orca.cli.trace", "command", "Say why a pod does not reach a Service, or that it does."),
     "validate": ("orca.cli.validate", "command", "Check manifests against the Kubernetes schema."),
     "timeline": ("orca.cli.timeline", "command", "Tell what happened to a workload and its pods, in order."),

@@ -35,7 +35,6 @@ class Structural:
     nullable: bool = False
     preserve: bool = False
     embedded: bool = False
-    int_or_string: bool = False
     list_type: str = ""
     list_keys: tuple[str, ...] = ()
     properties: dict[str, Structural] = field(default_factory=dict)
@@ -82,7 +81,6 @@ def parse(schema: Obj) -> Structural:
         nullable=bool(schema.get("nullable")),
         preserve=bool(schema.get(PRESERVE)),
         embedded=bool(schema.get(EMBEDDED)),
-        int_or_string=bool(schema.get(INT_OR_STRING)),
         list_type=schema.get(LIST_TYPE) or "",
         list_keys=tuple(schema.get(LIST_KEYS) or ()),
         properties={name: parse(inner) for name, inner in (schema.get("properties") or {}).items()},

@@ -87,10 +87,6 @@ class Anonymous:
     enabled: bool = False
     paths: tuple[str, ...] = ()
 
-    def admits(self, path: str) -> bool:
-        """Whether a request for ``path`` may go without credentials."""
-        return self.enabled and (not self.paths or path in self.paths)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticationConfiguration:

@@ -146,12 +146,10 @@ class Stats:
     level: str
     dispatched: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
-    executing: int = 0
     queued: int = 0
     waited: Times = field(default_factory=Times)
     """Only of requests that did wait; all others waited for 0 seconds."""
     refused_after: Times = field(default_factory=Times)
-    executed: Times = field(default_factory=Times)
 
 
 class Flow:
