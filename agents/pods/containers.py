@@ -163,6 +163,16 @@ def api_status(pod: Obj, name: str) -> Obj:
     return {}
 
 
+def told_message(pod: Obj, info: ContainerInfo) -> str:
+    """The last words of a container as the API has them, "" for none."""
+    known = api_status(pod, info.container)
+    for state in ("state", "lastState"):
+        told = (known.get(state) or {}).get("terminated") or {}
+        if told.get("containerID") == f"docker://{info.id}":
+            return str(told.get("message") or "")
+    return ""
+
+
 def present(pod: Obj, name: str, memory: Memory) -> ContainerInfo | None:
     """The latest attempt of a container, None when the engine has lost it: an earlier one that is still there is not
     what the API was told of last. One that was made and never started is none yet; it is replaced."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.pods.containers import told_message
 from agents.pods.messages import read_message
 from agents.pods.paths import pod_files
 from agents.pods.subject import Subject
@@ -33,7 +34,9 @@ class Observer:
         memory = self._subject.memory
         if info.state == "exited" and not info.is_sandbox and info.id not in memory.messages:
             path = pod_files(self._tools.config, info.pod_uid).termination(info.container, info.attempt)
-            memory.messages[info.id] = await read_message(info, path, self._tools.runtime)
+            # The file may have gone with the pod's other files, before an agent that was killed could end the rest.
+            message = await read_message(info, path, self._tools.runtime)
+            memory.messages[info.id] = message or told_message(self._subject.pod, info)
         if not info.is_sandbox and info.image_id not in memory.image_details:
             try:
                 memory.image_details[info.image_id] = await self._tools.runtime.images.inspect(info.image_id)

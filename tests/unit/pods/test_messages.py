@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from agents.pods.messages import MESSAGE_LIMIT, read_message
+from agents.pods.observer import Observer
 from agents.runtime.model import TERMINATION_POLICY
-from tests.unit.pods.build import info
+from tests.unit.pods.build import info, pod, spec_container, up
 
 
 class Log:
@@ -49,3 +52,16 @@ async def test_a_log_that_does_not_answer_is_said(tmp_path: Path) -> None:
     failed = info(exit_code=1, labels={TERMINATION_POLICY: "FallbackToLogsOnError"})
     told = await read_message(failed, tmp_path / "none", Log())
     assert told == "Error on reading termination message from logs: timed out"
+
+
+async def test_what_the_api_has_been_told_stays_when_the_file_is_gone(tmp_path: Path) -> None:
+    """An agent that is killed between a pod's files and its object leaves them to the next one."""
+    container = spec_container("c")
+    ended = info(container, "exited", code=3, finished=1)
+    told = {"name": "c", "state": {"terminated": {"containerID": f"docker://{ended.id}", "message": "sorry"}}}
+    obj, memory = {**pod(container), "status": {"containerStatuses": [told]}}, up()
+    memory.image_details[ended.image_id] = SimpleNamespace()  # type: ignore[assignment]
+    subject: Any = SimpleNamespace(pod=obj, memory=memory)
+    tools: Any = SimpleNamespace(runtime=Log(), config=SimpleNamespace(root=tmp_path))
+    await Observer(subject, tools).take_in(ended)
+    assert memory.messages == {ended.id: "sorry"}
