@@ -21,7 +21,7 @@ from agents.pods.containers import (
     spec_of,
 )
 from agents.pods.deletion import is_deleting
-from agents.pods.lifecycle import Life
+from agents.pods.lifecycle import RISING, Life
 from agents.pods.memory import LONG_AGO, Gone, Memory
 from agents.pods.resources import qos_class
 from agents.pods.sizes import in_force
@@ -115,6 +115,14 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
     _shorten_messages(pod, status)
     status["conditions"] = conditions.stamped(wanted, existing, pod, now)
     return status
+
+
+def lacks_addresses(memory: Memory) -> bool:
+    """Containers run, and the addresses of their pod are not known yet: an agent before this one has died before it
+    told of them. They come in a moment, with the next attach, unless that fails."""
+    sandbox = memory.sandbox
+    attaching = memory.life in RISING and sandbox is not None and sandbox.running and "network" not in memory.failures
+    return attaching and not memory.ips and any(info.running for info in memory.all_containers())
 
 
 def _has_run(pod: Obj, name: str, memory: Memory) -> bool:

@@ -25,7 +25,7 @@ from agents.pods.probing import Probing
 from agents.pods.reporter import StatusReporter
 from agents.pods.sizes import in_progress, not_yet_again
 from agents.pods.sizing import Progress, Sizing
-from agents.pods.status import build_status
+from agents.pods.status import build_status, lacks_addresses
 from agents.pods.steps import Action, Plan
 from agents.pods.subject import Subject
 from agents.pods.tools import Tools
@@ -242,7 +242,7 @@ class PodWorker:
         self._probing.begin()
         for container_id in self._probing.idle():
             self._spawn(f"probes:{container_id}", self._probing.stop(container_id))
-        if not self.memory.removed and not self.memory.deleted:
+        if not self.memory.removed and not self.memory.deleted and not lacks_addresses(self.memory):
             status = build_status(self.pod, self.memory, decided, now, self._tools.config.host_ips)
             self._reporter.offer(status, probing=self._probing.is_first_asked(now))
         self._arm(decided.wake_at)

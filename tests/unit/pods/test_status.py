@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from agents.pods.lifecycle import Life
-from agents.pods.memory import Memory, ProbeResults
+from agents.pods.memory import Failure, Memory, ProbeResults
 from agents.pods.patch import status_patch
 from agents.pods.reporter import is_dull
-from agents.pods.status import build_status
+from agents.pods.status import build_status, lacks_addresses
 from agents.pods.steps import Plan, StartContainer, Waiting
 from orca.api.objects import Obj
 from tests.unit.pods.build import IMAGE, T0, at, decide, deleting, info, pod, spec_container, up
@@ -319,3 +319,14 @@ def test_a_restart_count_never_falls_when_the_latest_container_was_removed(remem
     (again,) = status_of(obj, memory)["containerStatuses"]
     assert again["restartCount"] == 2
     assert again["lastState"]["terminated"]["containerID"] == "docker://c-1"
+
+
+def test_a_pod_that_runs_is_told_of_with_its_addresses() -> None:
+    """A new agent that adopts one of which the agent before it had told nothing attaches it again first."""
+    memory = up(info(C))
+    assert not lacks_addresses(memory)
+    memory.ips, memory.wired = (), False
+    assert lacks_addresses(memory)
+    memory.failures["network"] = Failure("", "no room", at(5), 1)
+    assert not lacks_addresses(memory), "they may never come"
+    assert not lacks_addresses(Memory(life=Life.PREPARING, sandbox=info())), "nothing runs yet"
