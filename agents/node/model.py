@@ -112,13 +112,9 @@ def status(options: NodeOptions, facts: HostFacts, observed: Observation, *, pre
             *({"type": "InternalIP", "address": address} for address in options.addresses),
             {"type": "Hostname", "address": options.name},
         ],
-        "capacity": {**_extended(previous, "capacity"), **capacity(options, facts)},
-        "allocatable": {
-            # What somebody advertises as capacity can be asked for, as with the kubelet.
-            **_extended(previous, "capacity"),
-            **_extended(previous, "allocatable"),
-            **allocatable(options, facts),
-        },
+        "capacity": {**_extended(previous), **capacity(options, facts)},
+        # What somebody advertises as capacity can be asked for, and nothing else, as with the kubelet.
+        "allocatable": {**_extended(previous), **allocatable(options, facts)},
         "conditions": conditions(previous.get("conditions") or [], observed, now),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": options.port}},
         "images": [
@@ -152,9 +148,9 @@ def _handlers(options: NodeOptions, observed: Observation, previous: Obj) -> lis
     return [{"name": name, "features": features} for name in ("", *known)]
 
 
-def _extended(previous: Obj, part: str) -> dict[str, str]:
-    """Extended resources (``example.com/dongle``) that others have put into the status: theirs to change."""
-    return {name: amount for name, amount in (previous.get(part) or {}).items() if "/" in name}
+def _extended(previous: Obj) -> dict[str, str]:
+    """Extended resources (``example.com/dongle``) that others have put into the capacity: theirs to change."""
+    return {name: amount for name, amount in (previous.get("capacity") or {}).items() if "/" in name}
 
 
 def capacity(options: NodeOptions, facts: HostFacts) -> dict[str, str]:

@@ -132,7 +132,7 @@ class NodeReporter:
         if not (changed or overdue):
             return
         self._written = await self._client.patch(
-            NODES, self._options.name, {"status": _replacing(wanted)}, kind="strategic", subresource="status"
+            NODES, self._options.name, {"status": _replacing(wanted, previous)}, kind="strategic", subresource="status"
         )
         self._tell_changes(previous, wanted)
         self._written_at = now
@@ -246,7 +246,11 @@ def _differs(wanted: Obj, previous: Obj) -> bool:
     return comparable(wanted) != comparable(previous)
 
 
-def _replacing(status: Obj) -> Obj:
+def _replacing(status: Obj, previous: Obj) -> Obj:
     """The status as a patch. Addresses merge by their type, of which a host of both families has one twice: the whole
-    list is replaced, as kubelets have it done."""
-    return {**status, "addresses": [*status.get("addresses", ()), {"$patch": "replace"}]}
+    list is replaced, as kubelets have it done. What can no longer be asked for is taken away by name."""
+    return {
+        **status,
+        "addresses": [*status.get("addresses", ()), {"$patch": "replace"}],
+        "allocatable": {**dict.fromkeys(previous.get("allocatable") or {}), **status.get("allocatable", {})},
+    }

@@ -109,6 +109,12 @@ def test_extended_resources_of_others_stay() -> None:
     assert again["capacity"]["example.com/dongle"] == "4"
     assert again["allocatable"]["example.com/dongle"] == "4"
     assert model.status(OPTIONS, FACTS, observation(), previous=again, now=NOW) == again
+    again["capacity"]["example.com/dongle"] = "2"
+    fewer = model.status(OPTIONS, FACTS, observation(), previous=again, now=NOW)
+    assert fewer["allocatable"]["example.com/dongle"] == "2"
+    del again["capacity"]["example.com/dongle"]
+    none = model.status(OPTIONS, FACTS, observation(), previous=again, now=NOW)
+    assert "example.com/dongle" not in none["allocatable"]
 
 
 def test_this_host_can_be_read(tmp_path: Path) -> None:
@@ -218,6 +224,19 @@ async def test_a_host_that_gets_another_address_says_so(host: Host) -> None:
     assert told()[:-1] == ["172.30.0.99"], "one that reaches nobody keeps what it had"
     chosen = OwnAddresses("192.0.2.9,fd00::9", lambda: "192.0.2.1", find=lambda server: "172.30.0.99")
     assert await chosen.look() == ("192.0.2.9", "fd00::9"), "what the flag says counts"
+
+
+async def test_an_extended_resource_can_be_asked_for_until_it_is_taken_away(host: Host) -> None:
+    def left() -> str:
+        return str(host.client.objects(NODES)[0]["status"]["allocatable"].get("example.com/dongle"))
+
+    await host.reporter.report()
+    for amount in ("4", "2", None):
+        change = {"status": {"capacity": {"example.com/dongle": amount}}}
+        await host.client.patch(NODES, OPTIONS.name, change, kind="strategic", subresource="status")
+        await host.reporter.report()
+        assert left() == str(amount)
+        assert left() == str(host.client.objects(NODES)[0]["status"]["capacity"].get("example.com/dongle"))
 
 
 async def test_changes_are_told_in_events_as_the_kubelet_tells_them(host: Host) -> None:
