@@ -30,7 +30,7 @@ from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.authentication import Authentication, authentication_options
 from orca.cli.authorization import Authorizing, authorization_options
 from orca.cli.etcd import EtcdChild, EtcdMissing
-from orca.cli.flags import Duration
+from orca.cli.flags import Duration, certificates, ip_address
 from orca.cli.leading import Election, Work, election_options, lead_when_elected
 from orca.cli.logs import set_up_logging
 from orca.cli.memory import bound_heap, give_back, keep_giving_back
@@ -84,19 +84,8 @@ class Flags:
     election: Election
 
 
-def _cidrs(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def _ranges(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     """One range, or one of each address family: the first is the cluster's preferred."""
-    try:
-        found = [ipaddress.ip_network(part.strip()) for part in value.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    if len(found) > 2 or len({one.version for one in found}) != len(found):
-        raise click.BadParameter(f"{value!r} must be one range, or one of IPv4 and one of IPv6")
-    return ",".join(map(str, found))
-
-
-def _pod_ranges(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """One range, or one of each family."""
     try:
         found = [ipaddress.ip_network(one.strip()) for one in value.split(",")]
     except ValueError as error:
@@ -104,6 +93,18 @@ def _pod_ranges(_context: click.Context, _parameter: click.Parameter, value: str
     if len({network.version for network in found}) != len(found):
         raise click.BadParameter(f"{value!r}: one IPv4 and one IPv6 range at most")
     return ",".join(map(str, found))
+
+
+def refuse_overlap(cluster_cidr: str, service_cidr: str) -> None:
+    """Hosts keep what goes to a range of Services to themselves: pods there could not be reached.
+
+    Raises click.UsageError.
+    """
+    for pods in map(ipaddress.ip_network, cluster_cidr.split(",")):
+        for services in map(ipaddress.ip_network, service_cidr.split(",")):
+            if pods.version == services.version and pods.overlaps(services):
+                text = f"--cluster-cidr {pods} and --service-cluster-ip-range {services} overlap"
+                raise click.UsageError(f"{text}; pods and Services need ranges of their own")
 
 
 def _mask_sizes(cluster_cidr: str, both: int | None, ipv4: int | None, ipv6: int | None) -> tuple[int, int]:
@@ -143,13 +144,17 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option("--bind-address", default="0.0.0.0", help="Address to listen on.")
 @click.option("--secure-port", type=click.IntRange(1, 65535), default=6443, help="Port to listen on.")
 @click.option(
-    "--advertise-address", default="", help="Address clients and hosts reach this server at.", show_default="guessed"
+    "--advertise-address",
+    default="",
+    callback=ip_address,
+    help="Address clients and hosts reach this server at.",
+    show_default="guessed",
 )
 @click.option(
     "--tls-san", multiple=True, help="A further name or address of the server, as of a load balancer; may be repeated."
 )
 @click.option(
-    "--service-cluster-ip-range", "service_cidr", default="10.96.0.0/16", callback=_cidrs, help="Service addresses."
+    "--service-cluster-ip-range", "service_cidr", default="10.96.0.0/16", callback=_ranges, help="Service addresses."
 )
 @click.option(
     "--service-node-port-range",
@@ -159,7 +164,7 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
     help="Ports of NodePort Services.",
 )
 @click.option(
-    "--cluster-cidr", default="10.244.0.0/16", callback=_pod_ranges, help="Pod addresses: a range, or one a family."
+    "--cluster-cidr", default="10.244.0.0/16", callback=_ranges, help="Pod addresses: a range, or one a family."
 )
 @click.option("--node-cidr-mask-size", type=int, default=None, help="Prefix of a node's part of --cluster-cidr.")
 @click.option(
@@ -169,7 +174,13 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
     "--node-cidr-mask-size-ipv6", type=int, default=None, show_default="64", help="The same of a dual-stack cluster."
 )
 @authentication_options
-@click.option("--client-ca-file", type=_path, default=None, help="A further CA whose client certificates are accepted.")
+@click.option(
+    "--client-ca-file",
+    type=_path,
+    default=None,
+    callback=certificates,
+    help="A further CA whose client certificates are accepted.",
+)
 @click.option(
     "--encryption-provider-config",
     "encryption_config",
@@ -215,6 +226,7 @@ def command(verbosity: int, **values: Any) -> None:
     operation = Operation.taken_from(values)
     election = Election.taken_from(values)
     masks = (values.pop(f"node_cidr_mask_size{suffix}") for suffix in ("", "_ipv4", "_ipv6"))
+    refuse_overlap(values["cluster_cidr"], values["service_cidr"])
     values["node_cidr_mask_sizes"] = _mask_sizes(values["cluster_cidr"], *masks)
     flags = Flags(
         authentication=authentication,

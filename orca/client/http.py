@@ -7,6 +7,7 @@ timeout on a silent watch: TCP keep-alive finds a peer that is gone in about 25 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections import deque
 from collections.abc import AsyncIterator
@@ -337,7 +338,19 @@ class HttpsClient(Client):
         return True
 
     def _unreachable(self, error: BaseException) -> ApiError:
-        return Unreachable(f"{self.server} cannot be reached: {error or type(error).__name__}")
+        return Unreachable(f"{self.server} cannot be reached: {_reason(error) or type(error).__name__}")
+
+
+def _reason(error: BaseException) -> str:
+    """Without the host, which is told already, and the TLS context's address in memory, which tells nobody anything."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        found = error.os_error
+        if isinstance(found, ConnectionError) and found.errno is not None:
+            return os.strerror(found.errno)
+        return found.strerror or str(found)
+    return str(error)
 
 
 class _HttpWatch(WatchStream):

@@ -163,6 +163,9 @@ class Kubeconfig:
         for entry in parsed.get(plural) or []:
             if entry.get("name") == wanted:
                 return entry.get(singular) or {}
+        if not wanted:
+            told = "there is no current-context" if singular == "context" else f"the context names no {singular}"
+            raise KubeconfigError(f"{self.path}: {told}")
         raise KubeconfigError(f"{self.path}: there is no {singular} {wanted!r}")
 
     def _follow(self, name: str) -> Path:

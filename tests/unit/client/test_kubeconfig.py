@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from orca.api.builtin import NODES
+from orca.api.errors import ApiError
+from orca.client.http import HttpsClient
 from orca.client.kubeconfig import Kubeconfig, KubeconfigError
 from tests.support.tls import Authority
 
@@ -167,3 +171,29 @@ def test_what_would_be_left_out_is_refused_by_name(
 ) -> None:
     with pytest.raises(KubeconfigError, match=said):
         written(tmp_path, user, **cluster).load()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({}, "there is no current-context"),
+        ({"current-context": "c"}, "there is no context 'c'"),
+        ({"current-context": "c", "contexts": [{"name": "c", "context": {}}]}, "the context names no cluster"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, content: dict[str, Any], said: str) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(KubeconfigError, match=f"^{path}: {said}$"):
+        Kubeconfig(path).load()
+
+
+async def test_a_server_that_is_not_there_is_told_of_in_words(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        server = f"https://127.0.0.1:{nobody.getsockname()[1]}"
+        written(tmp_path, {"token": "t"}, server=server)
+        client = HttpsClient.from_kubeconfig(tmp_path / "kubeconfig")
+        with pytest.raises(ApiError, match=f"^{server} cannot be reached: Connection refused$"):
+            await client.get(NODES, "a")
+        await client.aclose()
