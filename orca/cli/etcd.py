@@ -22,12 +22,26 @@ _PEER_SOCKET = "peer.sock:0"
 _PR_SET_PDEATHSIG = 1
 _QUOTA_BYTES = 8 << 30
 START_SECONDS = 30.0
-RESTART_SECONDS = 0.2
+"""After which it takes long."""
+RESTART_SECONDS = (0.2, 5.0)
+"""Before one that died is started again: the first time, and at most."""
+STEADY_SECONDS = 10.0
+"""One that lived so long did not die of what killed the one before: a full disk ends each as soon as it writes."""
 STOP_SECONDS = 5.0
 
 
 class EtcdMissing(Exception):
     """No etcd program on this machine."""
+
+
+class EtcdEnded(Exception):
+    """It ended while it started; the message says where to look."""
+
+
+def pause_before(lived: float, last: float) -> float:
+    """Seconds until one that lived so long is started again; ``last`` is the pause before it, 0 when there was none."""
+    first, most = RESTART_SECONDS
+    return first if lived >= STEADY_SECONDS or not last else min(2 * last, most)
 
 
 class EtcdChild:
@@ -36,6 +50,22 @@ class EtcdChild:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._process: asyncio.subprocess.Process | None = None
+        self._began = 0.0
+        self._pause = 0.0
+        self._died: int | None = None
+
+    @property
+    def age(self) -> float:
+        """For how many seconds the one that runs now has done so; 0 when none does."""
+        running = self._process is not None and self._process.returncode is None
+        return asyncio.get_running_loop().time() - self._began if running else 0.0
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it, as far as that is known here."""
+        if self._died is None or self.age >= STEADY_SECONDS:
+            return ""
+        return f"etcd ends again and again (code {self._died}); its own words are above, its data in {self._directory}"
 
     @property
     def endpoint(self) -> str:
@@ -43,7 +73,7 @@ class EtcdChild:
         return f"unix:{self._directory.absolute() / _SOCKET}"
 
     async def start(self) -> None:
-        """Start it and wait for its socket. Raises EtcdMissing, RuntimeError when it ends at once."""
+        """Start it and wait for its socket, as long as it lives. Raises EtcdMissing, EtcdEnded."""
         program = shutil.which("etcd")
         if program is None:
             raise EtcdMissing(
@@ -77,22 +107,30 @@ class EtcdChild:
             stdin=asyncio.subprocess.DEVNULL,
             preexec_fn=_die_with_parent,
         )
-        async with asyncio.timeout(START_SECONDS):
-            while not (self._directory / _SOCKET).exists():
-                if self._process.returncode is not None:
-                    raise RuntimeError(f"etcd ended with code {self._process.returncode} while starting")
-                await asyncio.sleep(0.02)
+        self._began = asyncio.get_running_loop().time()
+        late = START_SECONDS
+        while not (self._directory / _SOCKET).exists():
+            if self._process.returncode is not None:
+                raise EtcdEnded(
+                    f"etcd ended with code {self._process.returncode} while it started; its own words are above, its "
+                    f"data in {self._directory}"
+                )
+            if self.age > late:
+                late *= 2
+                log.warning("etcd takes long to start", seconds=round(self.age))
+            await asyncio.sleep(0.02)
 
     async def keep_running(self) -> None:
         """Start it again whenever it dies; until cancelled."""
         while True:
             assert self._process is not None
-            code = await self._process.wait()
-            log.warning("etcd died, starting it again", code=code)
-            await asyncio.sleep(RESTART_SECONDS)
+            self._died = await self._process.wait()
+            self._pause = pause_before(asyncio.get_running_loop().time() - self._began, self._pause)
+            log.warning("etcd died, starting it again", code=self._died, seconds=self._pause)
+            await asyncio.sleep(self._pause)
             try:
                 await self.start()
-            except (RuntimeError, TimeoutError, OSError) as error:
+            except (EtcdEnded, OSError) as error:
                 log.error("etcd does not start", error=str(error))
 
     async def stop(self) -> None:

@@ -50,6 +50,34 @@ def certificates(_context: click.Context, _parameter: click.Parameter, value: Pa
     return value
 
 
+class Recalled(click.Command):
+    """A command that knows what was said on its command line, as it was said."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises click.UsageError."""
+        ctx.meta[__name__], _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        return super().parse_args(ctx, args)
+
+
+def flags_in_force(context: click.Context) -> dict[str, str]:
+    """Every flag of a ``Recalled`` command without its dashes, and its value as Go programs print theirs."""
+    said: dict[str, Any] = context.meta.get(__name__, {})
+    found = {}
+    for parameter in context.command.params:
+        if isinstance(parameter, click.Option) and parameter.name is not None:
+            value = said.get(parameter.name, parameter.get_default(context))
+            found[parameter.opts[0].lstrip("-")] = _printed(value, parameter.multiple)
+    return found
+
+
+def _printed(value: Any, multiple: bool) -> str:
+    if multiple:
+        return f"[{','.join(map(str, value)) if isinstance(value, list | tuple) else ''}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float | Path) else ""  # nothing said, and no default
+
+
 def with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     """The command with all of these flags, which its help shows in their order."""
     for option in reversed(options):

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ from orca.auth.kubeconfig import write_kubeconfig
 from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.authentication import Authentication, authentication_options
 from orca.cli.authorization import Authorizing, authorization_options
-from orca.cli.etcd import EtcdChild, EtcdMissing
-from orca.cli.flags import Duration, certificates, ip_address
+from orca.cli.etcd import START_SECONDS, EtcdChild, EtcdEnded, EtcdMissing
+from orca.cli.flags import Duration, Recalled, certificates, flags_in_force, ip_address
 from orca.cli.leading import Election, Work, election_options, lead_when_elected
 from orca.cli.logs import set_up_logging
 from orca.cli.memory import bound_heap, give_back, keep_giving_back
@@ -82,6 +82,8 @@ class Flags:
     authorizing: Authorizing
     operation: Operation
     election: Election
+    shown: Mapping[str, str]
+    """All flags as `/flagz` tells them."""
 
 
 def _ranges(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -133,7 +135,7 @@ def _port_range(_context: click.Context, _parameter: click.Parameter, value: str
 _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
-@click.command("server", context_settings={"show_default": True})
+@click.command("server", cls=Recalled, context_settings={"show_default": True})
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path("/var/lib/orca"), help="State: etcd, pki.")
 @click.option(
     "--etcd-servers", default="", help="An etcd cluster to use, comma separated; without one, a child process."
@@ -233,13 +235,14 @@ def command(verbosity: int, **values: Any) -> None:
         authorizing=authorizing,
         operation=operation,
         election=election,
+        shown=flags_in_force(click.get_current_context()),
         **{**values, "advertise_address": values["advertise_address"] or guess_address()},
     )
     try:
         uvloop.run(_run(flags))
     except click.ClickException:
         raise
-    except (PortTaken, EtcdMissing, WrongCluster) as error:
+    except (PortTaken, EtcdMissing, EtcdEnded, WrongCluster) as error:
         raise Unusable(str(error)) from error
     except ApiError as error:
         if not is_away(error):
@@ -247,6 +250,10 @@ def command(verbosity: int, **values: Any) -> None:
         raise Unusable(f"etcd went away while the server started: {error.message}") from error
     except PermissionError as error:
         raise Unusable(f"{error.strerror}: {error.filename}; run as root or choose another --data-dir") from error
+    except OSError as error:
+        if not error.filename:
+            raise
+        raise Unusable(f"{error.strerror}: {error.filename}") from error
 
 
 def guess_address() -> str:
@@ -297,8 +304,8 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
 
     endpoint: str | list[str] = [one.strip() for one in flags.etcd_servers.split(",") if one.strip()]
     keeping: list[asyncio.Task[None]] = []
-    if not endpoint:
-        etcd = EtcdChild(flags.data_dir / "etcd")
+    etcd = EtcdChild(flags.data_dir / "etcd") if not endpoint else None
+    if etcd is not None:
         stack.push_async_callback(etcd.stop)
         # In this order: etcd is forked before there is a thread, and starts while keys are made.
         _, pki = await asyncio.gather(etcd.start(), certify())
@@ -313,10 +320,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         connection, clock=clock, shared=bool(flags.etcd_servers), lifetimes={EVENTS: int(flags.operation.event_ttl)}
     )
     stack.push_async_callback(store.close)
-    try:
-        await store.start()
-    except ApiError as error:
-        raise Unusable(f"no etcd to store anything in: {error.message}") from error
+    await _begin(store, etcd)
     if flags.etcd_servers:
         await persistently(lambda: expect_keys(store, flags.data_dir / "pki"))
         pki = ours = await certify()
@@ -352,6 +356,20 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         clock=clock,
         election=flags.election,
     )
+
+
+async def _begin(store: Store, etcd: EtcdChild | None) -> None:
+    """Load what is stored. An etcd of our own is waited for as long as it lives: a large one on a slow disk may take
+    minutes to read its data, and would have to begin anew with every server that gives up. Raises Unusable."""
+    while True:
+        try:
+            await store.start(START_SECONDS)
+            return
+        except ApiError as error:
+            trouble = etcd.trouble if etcd is not None else ""
+            if etcd is None or trouble or etcd.age < START_SECONDS:
+                raise Unusable(f"no etcd to store anything in: {trouble or error.message}") from error
+            log.warning("etcd takes long to read its data", seconds=round(etcd.age))
 
 
 def _etcd_tls(flags: Flags) -> EtcdTls | None:
@@ -395,6 +413,7 @@ def _config(flags: Flags, audit: Audit | None) -> ServerConfig:
         fairness=flags.operation.fairness,
         audit=audit,
         shutdown_delay=flags.operation.shutdown_delay_duration,
+        flags=flags.shown,
         configz={"componentconfig": _scheduler_config(flags.scheduler_config)} if flags.controllers else {},
     )
 

@@ -85,7 +85,10 @@ class Etcd:
         return f"<Etcd {','.join(self.addresses)}>"
 
     def open(self) -> None:
-        """Makes the channels; they connect when first used. Raises EtcdError for what is no address."""
+        """Makes the channels; they connect when first used. Again is harmless. Raises EtcdError for what is no
+        address."""
+        if self._members is not None:
+            return
         try:
             self._members = Members(self.addresses, self._tls)
         except ValueError as error:
