@@ -37,7 +37,11 @@ def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media
     if media == MERGE_PATCH:
         return merge_patch(obj, patch)
     if media == STRATEGIC_PATCH and not resource.custom:
-        return strategic_merge(definition, obj, patch)
+        patched = strategic_merge(definition, obj, patch)
+        # What such a patch is merged into stays of its kind, whatever the patch calls itself: clients send a scale's
+        # under the kind that is scaled (apiserver's smpPatcher). JSON and merge patches are read as what they say.
+        own = {key: obj[key] for key in ("apiVersion", "kind") if key in obj and isinstance(patched.get(key), str)}
+        return {**patched, **own}
     accepted = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH) if resource.custom else ACCEPTED
     raise unsupported_media_type(accepted)
 

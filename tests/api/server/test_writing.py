@@ -111,6 +111,24 @@ async def test_scale(api: Api, space: str) -> None:
     assert refused.failure[:2] == (422, "Invalid")
 
 
+async def test_strategic_patches_go_by_the_kind_that_is_patched(api: Api, space: str) -> None:
+    """Ansible's k8s_scale and others send what they scale, not a Scale; such patches say nothing about their kind."""
+    path = f"/apis/apps/v1/namespaces/{space}/deployments"
+    await api.post(path, DEPLOYMENT)
+    named = {"kind": "Deployment", "metadata": {"name": "d", "namespace": space}, "spec": {"replicas": 3}}
+    scaled = await api.patch(f"{path}/d/scale", named, "strategic")
+    assert scaled.status == 200, scaled.raw
+    assert (scaled.json["kind"], scaled.json["spec"]) == ("Scale", {"replicas": 3})
+    other = {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"a": "b"}}}
+    patched = await api.patch(f"{path}/d", other, "strategic")
+    assert patched.status == 200, patched.raw
+    assert (patched.json["apiVersion"], patched.json["kind"]) == ("apps/v1", "Deployment")
+    assert patched.json["metadata"]["labels"] == {"a": "b"}
+    assert (await api.patch(f"{path}/d/scale", named, "merge")).status == 400
+    assert (await api.patch(f"{path}/d", other, "merge")).status == 422
+    assert (await api.patch(f"{path}/d", {"kind": 5}, "strategic")).status == 422
+
+
 async def test_a_put_creates_where_the_kind_allows(api: Api, space: str) -> None:
     lease = {"metadata": {"name": "l"}, "spec": {"holderIdentity": "me"}}
     path = f"/apis/coordination.k8s.io/v1/namespaces/{space}/leases/l"
