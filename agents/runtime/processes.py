@@ -22,8 +22,10 @@ RUNTIME_SECONDS = 10.0
 """How long the runtime may take to become that program: a host under load takes seconds."""
 _GLANCE_SECONDS = 0.005
 _TICKS = os.sysconf("SC_CLK_TCK")
-_START_TIME = 22 - 3
-"""Where ``/proc/PID/stat`` has the start time, counted from behind the name (proc_pid_stat(5) counts from 1)."""
+_FLAGS, _START_TIME = 9 - 3, 22 - 3
+"""Where ``/proc/PID/stat`` has them, counted from behind the name (proc_pid_stat(5) counts from 1)."""
+_NOTHING_EXECUTED = 0x40
+"""The flag of a process that was forked and has not become another program since (the kernel's PF_FORKNOEXEC)."""
 
 
 def signal_number(name: str) -> int | None:
@@ -43,13 +45,17 @@ def signal_number(name: str) -> int | None:
 
 def age_of(directory: Path) -> float:
     """Seconds since the process was made whose directory in /proc it is; endless when it has ended."""
+    fields = _fields(directory)
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START_TIME]) / _TICKS if fields else math.inf
+
+
+def _fields(directory: Path) -> list[str]:
+    """Of ``/proc/PID/stat``, from behind the name on; none when the process has ended."""
     try:
         fields = (directory / "stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return math.inf
-    if fields[0] == "Z":
-        return math.inf
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START_TIME]) / _TICKS
+        return []
+    return [] if fields[0] == "Z" else fields
 
 
 class MainProcess:
@@ -82,11 +88,11 @@ class MainProcess:
     async def began(self, number: int) -> None:
         """Wait until the container's own program runs and has made up its mind about signal ``number``.
 
-        In the moment after a start the process is still the runtime's (``runc:[2:INIT]``), which would answer a stop
-        signal itself, with exit code 2. Then it is the program's, but without its signal handlers yet; and the kernel
-        drops what the first process of a PID namespace does not handle (pid_namespaces(7)): such a container would
-        live on until its grace period is over. Bounded by ``RUNTIME_SECONDS`` for the one, and for the other by
-        ``BEGIN_SECONDS`` after the program's start.
+        In the moment after a start the process is still the runtime's (runc calls it ``runc:[2:INIT]``, crun ``crun``),
+        which would answer a stop signal itself, with exit code 2. Then it is the program's, but without its signal
+        handlers yet; and the kernel drops what the first process of a PID namespace does not handle
+        (pid_namespaces(7)): such a container would live on until its grace period is over. Bounded by
+        ``RUNTIME_SECONDS`` for the one, and for the other by ``BEGIN_SECONDS`` after the program's start.
         """
         left = BEGIN_SECONDS - age_of(self._directory)
         for _ in range(round(RUNTIME_SECONDS / _GLANCE_SECONDS)):
@@ -99,10 +105,8 @@ class MainProcess:
             await asyncio.sleep(_GLANCE_SECONDS)
 
     def _is_runtime(self) -> bool:
-        try:
-            return (self._directory / "comm").read_bytes().startswith(b"runc:[")
-        except OSError:
-            return False
+        fields = _fields(self._directory)
+        return bool(fields) and bool(int(fields[_FLAGS]) & _NOTHING_EXECUTED)
 
     def _would_miss(self, number: int) -> bool:
         """Whether the kernel would drop the signal: sent to PID 1, which neither catches nor blocks nor ignores it."""

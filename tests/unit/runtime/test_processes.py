@@ -75,14 +75,23 @@ async def test_a_process_that_ends_is_noticed_without_being_asked(tmp_path: Path
         assert await process.ended(10)  # asked again, when it is gone
 
 
-def begun(proc: Path, pid: int, *, comm: str, caught: int = 0, nspid: str = "77\t1", age: float = 0.0) -> None:
+def begun(
+    proc: Path,
+    pid: int,
+    *,
+    runtime: bool = False,
+    caught: int = 0,
+    nspid: str = "77\t1",
+    age: float = 0.0,
+    state: str = "S",
+) -> None:
     """Files of a process of that age, in seconds, that handles the signals of the mask ``caught``."""
     directory = proc / str(pid)
-    (directory / "comm").write_text(comm + "\n")
+    flags = 0x400140 if runtime else 0x400100  # as seen of runc and crun, and of what they became
     started = round((time.clock_gettime(time.CLOCK_BOOTTIME) - age) * os.sysconf("SC_CLK_TCK"))
-    (directory / "stat").write_text(f"{pid} (a) b)) S " + "0 " * 18 + f"{started} 0 0\n")
+    (directory / "stat").write_text(f"{pid} (a) b)) {state} " + "0 " * 5 + f"{flags} " + "0 " * 12 + f"{started} 0 0\n")
     masks = f"SigBlk:\t{0:016x}\nSigIgn:\t{0:016x}\nSigCgt:\t{caught:016x}\n"
-    (directory / "status").write_text(f"Name:\t{comm}\nNSpid:\t{nspid}\n{masks}")
+    (directory / "status").write_text(f"Name:\ta\nNSpid:\t{nspid}\n{masks}")
 
 
 TERM = 1 << (signal.SIGTERM - 1)
@@ -97,33 +106,33 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("patient")
 async def test_a_stop_signal_waits_for_the_program_and_its_handler(tmp_path: Path, child: int) -> None:
     proc = cgroup(tmp_path, child, "3:cpu:/kubepods/podx/abc123\n")
-    begun(proc, child, comm="runc:[2:INIT]", caught=TERM)
+    begun(proc, child, runtime=True, caught=TERM)
     process = MainProcess.of("abc123", child, proc)
     assert process is not None
     with process:
         waiting = asyncio.create_task(process.began(signal.SIGTERM))
         await asyncio.sleep(0.02)
         assert not waiting.done(), "the runtime would take the signal"
-        begun(proc, child, comm="nginx")
+        begun(proc, child)
         await asyncio.sleep(0.02)
         assert not waiting.done(), "nobody would take the signal"
-        begun(proc, child, comm="nginx", caught=TERM)
+        begun(proc, child, caught=TERM)
         await asyncio.wait_for(waiting, 10)
 
 
 async def test_a_runtime_that_takes_its_time_is_waited_for_however_old_it_is(tmp_path: Path, child: int) -> None:
     proc = cgroup(tmp_path, child, "0::/abc123\n")
-    begun(proc, child, comm="runc:[2:INIT]", age=5.0)
+    begun(proc, child, runtime=True, age=5.0)
     process = MainProcess.of("abc123", child, proc)
     assert process is not None
     with process:
         waiting = asyncio.create_task(process.began(signal.SIGTERM))
         await asyncio.sleep(0.02)
         assert not waiting.done(), "the runtime would take the signal"
-        begun(proc, child, comm="nginx", age=5.0)
+        begun(proc, child, age=5.0)
         await asyncio.sleep(0.02)
         assert not waiting.done(), "the program has just begun"
-        begun(proc, child, comm="nginx", caught=TERM)
+        begun(proc, child, caught=TERM)
         await asyncio.wait_for(waiting, 10)
 
 
@@ -134,14 +143,15 @@ async def test_a_runtime_that_takes_its_time_is_waited_for_however_old_it_is(tmp
         (signal.SIGKILL, {}),
         (signal.SIGTERM, {"nspid": "77\t8"}),
         (signal.SIGTERM, {"age": 3600.0}),
+        (signal.SIGTERM, {"runtime": True, "state": "Z", "caught": TERM}),
     ],
-    ids=["cannot be caught", "not the first process of its namespace", "has had its time"],
+    ids=["cannot be caught", "not the first process of its namespace", "has had its time", "ended before it began"],
 )
 async def test_nothing_is_waited_for_that_would_change_nothing(
     tmp_path: Path, child: int, number: int, files: dict[str, Any]
 ) -> None:
     proc = cgroup(tmp_path, child, "0::/abc123\n")
-    begun(proc, child, comm="sleep", **files)
+    begun(proc, child, **files)
     process = MainProcess.of("abc123", child, proc)
     assert process is not None
     with process:
