@@ -55,6 +55,7 @@ from orca.server.responses import ANSWERING, error_response, value_response, war
 from orca.server.shortcut import Shortcut
 from orca.server.splice import CONNECT_SUBRESOURCES, Splicer
 from orca.server.verbs import Verbs
+from orca.server.zpages import ZPages
 
 log = structlog.get_logger()
 _TARGETS = 2048
@@ -64,6 +65,8 @@ _LONGEST = 1024
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _WIDE = frozenset({"list", "watch", "deletecollection"})
+PAGES = ("/configz", "/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version")
+"""What can be read about the server itself."""
 ANYBODY = UserInfo("")
 """Before it is known who asks."""
 
@@ -119,6 +122,7 @@ class Parts:
     clock: Clock
     well_known: dict[str, Obj]  # path -> document: OpenID discovery of ServiceAccount tokens
     configz: Mapping[str, Obj]  # component -> its configuration, for whoever may read /configz
+    zpages: ZPages
     deadlines: Deadlines
     fairness: Fairness | None = None
     in_flight: InFlight = field(default_factory=lambda: InFlight(0, 0))  # what limits requests without fairness
@@ -409,6 +413,9 @@ class App:
             return await parts.metrics.respond()
         if path == "/metrics/slis":
             return await slis(parts.health)
+        page = parts.zpages.respond(path, headers.get("Accept", ""))
+        if page is not None:
+            return page
         if path.startswith(DEBUG) and parts.fairness is not None:
             text = dump(parts.fairness, path[len(DEBUG) :])
             if text is not None:
@@ -419,8 +426,7 @@ class App:
 
     def _paths(self) -> list[str]:
         groups = self._parts.aggregator.groups(self._parts.table.groups())
-        found = ["/api", "/apis", "/configz", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
-        found += ["/openapi/v2", "/openapi/v3"]
+        found = ["/api", "/apis", *PAGES, "/openapi/v2", "/openapi/v3"]
         for group, versions in groups.items():
             root = f"/apis/{group}" if group else "/api"
             found += [root, *(f"{root}/{version}" for version in versions)]

@@ -36,7 +36,7 @@ from orca.client.keeping import keep_running
 from orca.client.sockets import keep_alive
 from orca.server.aggregation import Aggregator
 from orca.server.allocation import ServiceAllocator
-from orca.server.app import App, Parts
+from orca.server.app import PAGES, App, Parts
 from orca.server.audit import Audit
 from orca.server.bootstrap import (
     admitted,
@@ -68,6 +68,7 @@ from orca.server.splice import Splicer
 from orca.server.usage import Collector, Pages, UsageKinds
 from orca.server.verbs import Core, Verbs
 from orca.server.verbs.components import statuses
+from orca.server.zpages import ZPages
 from orca.store import Store
 from orca.store.outages import persistently
 
@@ -120,6 +121,8 @@ class ServerConfig:
     """Others who know whose a bearer token is."""
     configz: Mapping[str, Obj] = field(default_factory=dict)
     """What `/configz` shows: configurations of components in this process, by name."""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    """What `/flagz` shows: all flags, without their dashes, with the values that hold."""
 
 
 class ApiServer:
@@ -209,6 +212,7 @@ class ApiServer:
                 metrics=metrics,
                 splicer=self._splicer,
                 clock=clock,
+                zpages=ZPages(config.flags, PAGES, clock),
                 deadlines=self._deadlines,
                 fairness=fairness,
                 in_flight=InFlight(config.fairness.reading, config.fairness.writing),

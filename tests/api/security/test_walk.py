@@ -260,7 +260,7 @@ async def test_paths_that_are_no_resource(anonymous: Api, connect: Connect, api:
     for path in ("/.well-known/openid-configuration", "/openid/v1/jwks"):
         assert (await account.get(path)).status == 200, path
     watcher = await connect("mona", ["system:monitoring"])
-    for path in ("/metrics", "/healthz/etcd", "/livez/etcd", "/readyz/etcd"):
+    for path in ("/metrics", "/healthz/etcd", "/livez/etcd", "/readyz/etcd", "/statusz", "/flagz"):
         assert (await watcher.get(path)).status == 200, path
 
 

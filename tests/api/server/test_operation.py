@@ -14,6 +14,7 @@ from typing import Any
 
 import jwt
 import pytest
+import yaml
 
 from tests.api.security.raw import exchange, statuses
 from tests.api.server.api import Api
@@ -401,6 +402,18 @@ async def test_tokens_are_for_the_audiences_of_this_api(busy: ServerProcess, adm
     for known, status in ((token, 200), (one, 200), (forever, 200), (elsewhere, 401)):
         async with Api(busy.kubeconfig, token=known) as robot:
             assert (await robot.get("/version")).status == status
+
+
+async def test_a_server_tells_of_its_version_and_its_flags(busy: ServerProcess, admin: Api) -> None:
+    kubectl = Kubectl(kubectls.current(), busy.kubeconfig)
+    assert "Emulation version: 1.36\n" in kubectl("get", "--raw", "/statusz")
+    told = kubectl("get", "--raw", "/flagz").splitlines()
+    assert {"event-ttl=90s", "controllers=false", "tls-san=[]", "bind-address=127.0.0.1"} <= set(told)
+    exact = "application/yaml;v=v1beta1;g=config.k8s.io;as=Flagz"
+    flags = yaml.safe_load((await admin.get("/flagz", Accept=exact)).raw)
+    assert flags["flags"]["secure-port"] == str(busy.port)
+    assert (await admin.get("/flagz", Accept="application/json")).status == 406
+    assert {"/statusz", "/flagz"} <= set((await admin.get("/")).json["paths"])
 
 
 async def test_health_checks_one_by_one(busy: ServerProcess, admin: Api) -> None:
