@@ -324,8 +324,13 @@ class CacheView:
         self._used.pop(resource, None)
         self._caches.drop(resource)
 
-    async def synced(self) -> None:
+    async def synced(self, *, custom: bool = True) -> None:
         """Returns once every cache used here has its first list: a resource that cannot be read holds up only those
-        who need it."""
+        who need it. Without ``custom`` those of custom kinds are not waited for."""
         for cache in list(self._used.values()):
-            await cache.informer.synced()
+            if custom or not cache.resource.custom:
+                await cache.informer.synced()
+
+    def missing(self) -> list[str]:
+        """The resources whose caches have no first list yet, as group resources."""
+        return sorted(one.resource.group_resource for one in self._used.values() if not one.informer.is_synced)

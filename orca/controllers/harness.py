@@ -58,6 +58,8 @@ class BaseController(ABC):
     """What the manager runs: all that has keys is a `Controller`, what only looks now and then implements `run`."""
 
     name: str
+    patience = inf
+    """Seconds for which it waits at its start for custom kinds that cannot be read: their webhooks are not ours."""
 
     def __init__(self, context: Context) -> None:
         self.context = context

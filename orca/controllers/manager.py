@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from math import inf
 
 import structlog
 
@@ -117,7 +118,7 @@ async def run_all(client: Client, *, clock: Clock, config: ControllersConfig) ->
 
 async def _keep_running(controller: BaseController, clock: Clock) -> None:
     pause = FIRST_RESTART
-    await controller.caches.synced()
+    await _filled(controller, clock)
     while True:
         started = clock.monotonic()
         try:
@@ -129,3 +130,24 @@ async def _keep_running(controller: BaseController, clock: Clock) -> None:
             pause = FIRST_RESTART
         await clock.sleep(pause)
         pause = min(pause * 2, LAST_RESTART)
+
+
+async def _filled(controller: BaseController, clock: Clock) -> None:
+    """Returns when all caches it uses have their first list; custom kinds are waited for as long as it has patience."""
+    if controller.patience == inf:
+        await controller.caches.synced()
+        return
+
+    async def enough() -> None:
+        await clock.sleep(controller.patience)
+        await controller.caches.synced(custom=False)
+
+    waits = {asyncio.create_task(controller.caches.synced()), asyncio.create_task(enough())}
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    missing = controller.caches.missing()
+    if missing:
+        log.warning("controller starts without what cannot be read", controller=controller.name, resources=missing)

@@ -1,12 +1,13 @@
 """Controllers beside each other: one that crashes or cannot read does not hold up the others."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from orca.api.builtin import DEPLOYMENTS, EVENTS, FLOWSCHEMAS
+from orca.api.builtin import BUILTIN, CONFIGMAPS, DEPLOYMENTS, EVENTS, FLOWSCHEMAS, SECRETS
 from orca.api.errors import forbidden, internal, service_unavailable
-from orca.api.objects import Obj
+from orca.api.objects import Obj, name
 from orca.client.clock import VirtualClock
 from orca.client.fake import FakeClient
 from orca.controllers import ControllersConfig, harness, run_all
@@ -47,6 +48,44 @@ async def test_a_resource_that_cannot_be_read_holds_up_only_its_controllers() ->
         cluster.api.seed(DEPLOYMENTS, deployment(2))
         await cluster.settle(5)
         assert len(cluster.pods()) == 2
+
+
+async def test_a_custom_kind_that_cannot_be_read_keeps_nothing_else_from_being_collected() -> None:
+    cluster, table = Cluster(), BUILTIN.copy()
+    widgets = replace(
+        CONFIGMAPS, group="example.com", version="v1", plural="widgets", kind="Widget", storage="/w", custom=True
+    )
+    table.add(widgets)
+    broken = {SECRETS, widgets}
+
+    def refuse(verb: str, resource: object, *_: object) -> None:
+        if verb == "list" and resource in broken:
+            raise internal("conversion webhook failed")
+
+    cluster.api.intercepts.append(refuse)
+    async with running(cluster=cluster, config=ControllersConfig(table=table)):
+        cluster.api.seed(CONFIGMAPS, orphan("left"))
+        await cluster.settle(60)
+        assert "left" in names(cluster), "what is not custom is waited for"
+        broken.remove(SECRETS)
+        await cluster.settle(10)
+        assert "left" not in names(cluster)
+        broken.clear()
+        cluster.api.seed(widgets, {**orphan("widget"), "apiVersion": "example.com/v1", "kind": "Widget"})
+        await cluster.settle(10)
+        assert cluster.api.objects(widgets) == [], "it is collected as soon as it can be read"
+
+
+def orphan(called: str) -> Obj:
+    """A ConfigMap whose owner is gone."""
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "gone", "uid": "gone"}
+    metadata = {"name": called, "namespace": "default", "uid": called, "ownerReferences": [owner]}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+def names(cluster: Cluster) -> set[str]:
+    """Of the ConfigMaps there are."""
+    return {name(found) for found in cluster.api.objects(CONFIGMAPS)}
 
 
 async def test_an_unexpected_error_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
