@@ -7,13 +7,11 @@ Order of life: identity (join) → Node object and heartbeat → network, once t
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
-import yaml
 
 from agents import mounts
 from agents.explain import TracePages
@@ -22,7 +20,7 @@ from agents.images.keeping import ImageKeeping
 from agents.networking import Networking
 from agents.node import facts
 from agents.node.addresses import OwnAddresses
-from agents.node.join import JoinError, join
+from agents.node.join import JoinError, ca_of_kubeconfig, join
 from agents.node.keyring import CLIENT, Keyring
 from agents.node.lease import LeaseHeart
 from agents.node.logind import Logind
@@ -119,7 +117,7 @@ class Agent:
         """The kubeconfig given, or the one that joining gives; joins until it works."""
         options = self._options
         if options.kubeconfig is not None:
-            ca = await asyncio.to_thread(_ca_of, options.kubeconfig)
+            ca = await asyncio.to_thread(ca_of_kubeconfig, options.kubeconfig)
             self._keyring.write(self._keyring.ca, ca)
             return options.kubeconfig
         failure = ""
@@ -369,6 +367,7 @@ class Agent:
             },
             shutdown=lambda: shutdown.times,
             evictions=lambda: pressure.eviction.evictions,
+            claims=pressure.collector.claims,
             debugging=TracePages(
                 pods,
                 root=options.root,
@@ -397,15 +396,3 @@ async def _runtimes(runtime: Runtime) -> tuple[str, ...]:
 
 async def _images(catalogue: Catalogue) -> list[Image]:
     return [Image((*image.digests, *image.tags), image.size) for image in await catalogue.images()]
-
-
-def _ca_of(kubeconfig: Path) -> bytes:
-    """The CA in a kubeconfig, by which the agent's server knows the API server. Raises JoinError."""
-    parsed = yaml.safe_load(kubeconfig.read_text()) or {}
-    for entry in parsed.get("clusters") or []:
-        cluster = entry.get("cluster") or {}
-        if cluster.get("certificate-authority-data"):
-            return base64.b64decode(cluster["certificate-authority-data"])
-        if cluster.get("certificate-authority"):
-            return (kubeconfig.parent / cluster["certificate-authority"]).read_bytes()
-    raise JoinError(f"{kubeconfig} names no CA")

@@ -21,14 +21,15 @@ from agents.config import Configuration, ConfigurationError, load, override
 from agents.config.model import Taint
 from agents.logging import configure
 from agents.network import NetworkBackend, NetworkOptions, NetworkPlugin
-from agents.network.ranges import split
+from agents.network.ranges import family_of, split
 from agents.node.join import JoinError, JoinToken
 from agents.node.model import parse_labels, parse_taint
-from agents.options import AgentOptions
+from agents.options import AgentOptions, version
 from agents.process import AnotherAgent, become, check_host, take_alone
 from agents.proxy import HostView, ProxyModeError, check_mode, mode_problem
 from agents.proxy.backend import PRIMARY
 from agents.server.tls import unknown_suites
+from orca.api.names import ip_address
 from orca.client.clock import SystemClock
 
 
@@ -61,6 +62,22 @@ def _ranges(context: click.Context, parameter: click.Parameter, text: str) -> st
         return ",".join(split(text).ordered)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _addresses(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    for one in found:
+        if ip_address(one):
+            raise click.BadParameter(f"{one!r} is not an IP address")
+    if len({family_of(one) for one in found}) != len(found):
+        raise click.BadParameter(f"{text!r}: one IPv4 and one IPv6 address at most")
+    return ",".join(found)
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(version())
+        context.exit()
 
 
 def _networks(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
@@ -108,7 +125,12 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
     help="Directory of drop-ins (*.conf) that are laid over --config in the order of their names.",
 )
 @click.option("--hostname-override", default="", help="Name of the node; the host's name otherwise.")
-@click.option("--node-ip", default="", help="Address of the node; otherwise the one it reaches the server from.")
+@click.option(
+    "--node-ip",
+    default="",
+    callback=_addresses,
+    help="Address of the node, or one of each family, comma separated; otherwise the one it reaches the server from.",
+)
 @click.option(
     "--root-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -143,7 +165,7 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
 @click.option("--ipvs-strict-arp", is_flag=True, help="Answer ARP only for addresses of the device that was asked.")
 @click.option("--ipvs-exclude-cidrs", default="", callback=_networks, help="IPVS rules in these networks are not ours.")
 @click.option("--cluster-dns", default="10.96.0.10", show_default=True, help="Address of the cluster's DNS.")
-@click.option("--cluster-domain", default="cluster.local", show_default=True)
+@click.option("--cluster-domain", default="cluster.local", show_default=True, help="Domain of the cluster's names.")
 @click.option(
     "--cluster-cidr",
     default="10.244.0.0/16",
@@ -178,13 +200,22 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
     show_default=True,
     help="Where CNI plugins are, separated by commas.",
 )
-@click.option("--service-cluster-ip-range", default="10.96.0.0/16", show_default=True, help="Addresses of services.")
+@click.option(
+    "--service-cluster-ip-range",
+    default="10.96.0.0/16",
+    callback=_ranges,
+    show_default=True,
+    help="Addresses of services.",
+)
 @click.option("--register-with-taints", default="", callback=_taints, help="key[=value]:effect, separated by commas.")
 @click.option("--node-labels", default="", callback=_labels, help="key=value, separated by commas.")
-@click.option("--max-pods", default=110, show_default=True)
+@click.option("--max-pods", default=110, show_default=True, help="Pods that the node takes.")
 @click.option("--port", default=10250, show_default=True, help="Port of the agent's server.")
 @click.option("--cleanup", is_flag=True, help="Remove what the agent made on this host (pods, rules, mounts), and end.")
 @click.option("--v", "verbosity", default=0, show_default=True, help="Log level; 4 and more is for debugging.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
 @click.pass_context
 def main(
     context: click.Context,
@@ -328,7 +359,7 @@ async def _run(options: AgentOptions) -> None:
     loop.add_signal_handler(signal.SIGUSR1, agent.host_goes_down)
     try:
         await running
-    except ConfigurationError as error:
+    except (ConfigurationError, JoinError) as error:
         raise click.ClickException(str(error)) from error
     except asyncio.CancelledError:
         structlog.get_logger().info("the agent ends; containers go on")

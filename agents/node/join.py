@@ -53,6 +53,8 @@ class JoinToken:
     @classmethod
     def parse(cls, text: str) -> JoinToken:
         """Raises JoinError for anything else than `<id>.<secret>.<hash>`."""
+        if not text.strip():
+            raise JoinError("this host has not joined before; give --token, as `orca token create` prints it")
         match = TOKEN.fullmatch(text.strip())
         if match is None:
             raise JoinError("the join token must look like <id>.<secret>.<sha256 of the CA>; see: orca token create")
@@ -178,6 +180,21 @@ async def _cluster_info(server: str, trust: ssl.SSLContext | Literal[False]) -> 
         raise JoinError(f"cannot reach {server}: {reason}") from error
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise JoinError(f"{server} does not answer as it should: {error or type(error).__name__}") from error
+
+
+def ca_of_kubeconfig(kubeconfig: Path) -> bytes:
+    """The CA in a kubeconfig, by which the agent's server knows the API server. Raises JoinError."""
+    try:
+        parsed = yaml.safe_load(kubeconfig.read_text()) or {}
+        for entry in parsed.get("clusters") or []:
+            cluster = entry.get("cluster") or {}
+            if cluster.get("certificate-authority-data"):
+                return base64.b64decode(cluster["certificate-authority-data"])
+            if cluster.get("certificate-authority"):
+                return (kubeconfig.parent / cluster["certificate-authority"]).read_bytes()
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:  # AttributeError: a list where a map belongs
+        raise JoinError(f"--kubeconfig {kubeconfig}: {error}") from error
+    raise JoinError(f"--kubeconfig {kubeconfig} names no CA")
 
 
 def ca_of_cluster_info(config_map: dict[str, Any]) -> bytes:

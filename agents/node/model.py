@@ -13,6 +13,8 @@ from datetime import datetime
 from agents.node.facts import HostFacts
 from agents.resources.amounts import Amounts
 from agents.resources.reservations import Reservations
+from orca.api.names import label_value, qualified_name
+from orca.api.nodelabels import KUBELET_LABELS, KUBELET_PREFIXES, ROLE, is_foreign
 from orca.api.objects import Obj
 from orca.api.times import format_time
 
@@ -268,13 +270,20 @@ def parse_taint(text: str) -> tuple[str, str, str]:
 
 
 def parse_labels(text: str) -> dict[str, str]:
-    """`key=value,key=value`; raises ValueError."""
+    """`key=value,key=value`; raises ValueError, as a kubelet for labels that are wrong or not for nodes to set."""
     labels = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not key:
             raise ValueError(f"invalid label {part!r}: want <key>=<value>")
+        if problems := qualified_name(key) + label_value(value):
+            raise ValueError(f"invalid label {part!r}: {problems[0]}")
         labels[key] = value
+    if foreign := sorted(key for key in labels if is_foreign(key) and not key.startswith(ROLE)):
+        raise ValueError(
+            f"unknown 'kubernetes.io' or 'k8s.io' labels: {', '.join(foreign)}; nodes may have those below "
+            f"{', '.join(KUBELET_PREFIXES)} and {', '.join(sorted(KUBELET_LABELS))}"
+        )
     return labels
 
 

@@ -26,30 +26,14 @@ from orca.api.builtin import (
     SERVICEACCOUNTS,
 )
 from orca.api.finalizers import VOLUME_CONTENT
+from orca.api.nodelabels import ROLE, is_foreign
 from orca.api.objects import Obj, annotations, finalizers, labels, meta, namespace, owner_references, uid
 from orca.auth.authorization import Authorizer
 from orca.auth.identity import Action, node_of
 from orca.auth.nodes import references
 
 _VOLATILE = frozenset({"finalizers", "managedFields", "resourceVersion", "generation"})
-_ROLE = "node-role.kubernetes.io/"
 _RESERVED = "node-restriction.kubernetes.io"
-_KUBELET_PREFIXES = ("kubelet.kubernetes.io", "node.kubernetes.io")
-_KUBELET_LABELS = frozenset(
-    {
-        "kubernetes.io/hostname",
-        "kubernetes.io/arch",
-        "kubernetes.io/os",
-        "beta.kubernetes.io/instance-type",
-        "beta.kubernetes.io/arch",
-        "beta.kubernetes.io/os",
-        "node.kubernetes.io/instance-type",
-        "failure-domain.beta.kubernetes.io/region",
-        "failure-domain.beta.kubernetes.io/zone",
-        "topology.kubernetes.io/region",
-        "topology.kubernetes.io/zone",
-    }
-)
 
 
 class NodeRestriction:
@@ -233,8 +217,8 @@ def _node(node: str, attrs: Attributes) -> None:
     if reserved:
         raise attrs.forbidden(f'node "{node}" is not allowed to modify labels: {", ".join(reserved)}')
     # Unlike upstream, a node may name its role when it joins (nothing else labels a server's host), never later.
-    role = _ROLE if attrs.operation == CREATE else "\0"
-    unknown = sorted(key for key in changed if _is_foreign(key) and not key.startswith(role))
+    role = ROLE if attrs.operation == CREATE else "\0"
+    unknown = sorted(key for key in changed if is_foreign(key) and not key.startswith(role))
     if unknown:
         verb = "set" if attrs.operation == CREATE else "modify"
         listed = ", ".join(unknown)
@@ -248,12 +232,3 @@ def _changed(old: dict[str, str], new: dict[str, str]) -> set[str]:
 def _is_reserved(key: str) -> bool:
     prefix = key.partition("/")[0] if "/" in key else ""
     return prefix == _RESERVED or prefix.endswith("." + _RESERVED)
-
-
-def _is_foreign(key: str) -> bool:
-    """A label of Kubernetes' own name space that is not for nodes to set."""
-    prefix = key.partition("/")[0] if "/" in key else ""
-    ours = any(prefix == domain or prefix.endswith("." + domain) for domain in ("kubernetes.io", "k8s.io"))
-    if not ours or key in _KUBELET_LABELS:
-        return False
-    return not any(prefix == allowed or prefix.endswith("." + allowed) for allowed in _KUBELET_PREFIXES)

@@ -199,3 +199,20 @@ def test_the_agent_ends_with_the_name_of_a_field_it_does_not_know(tmp_path: Path
     result = CliRunner().invoke(main, ["--config", str(path), "--kubeconfig", "/none"])
     assert result.exit_code == 1
     assert 'unknown field "maxPod"' in result.output
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--node-ip=web"], "'--node-ip': 'web' is not an IP address"),
+        (["--node-ip=10.0.0.1,10.0.0.2"], "one IPv4 and one IPv6 address at most"),
+        (["--service-cluster-ip-range=web"], "'--service-cluster-ip-range': 'web' does not appear to be"),
+        (["--cluster-dns=web"], 'clusterDNS: "web" is not an IP address'),
+        (["--node-labels=a b=c"], "'--node-labels': invalid label 'a b=c': name part must consist of"),
+        (["--node-labels=kubernetes.io/zone=c"], "unknown 'kubernetes.io' or 'k8s.io' labels: kubernetes.io/zone;"),
+    ],
+)
+def test_the_agent_ends_with_the_name_of_a_flag_that_is_wrong(flags: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, ["--kubeconfig", "/none", *flags])
+    assert result.exit_code in (1, 2)
+    assert said in " ".join(result.output.split())

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agents.node import certificates, keys
-from agents.node.join import JoinError, JoinToken, ca_of_cluster_info
+from agents.node.join import JoinError, JoinToken, ca_of_cluster_info, ca_of_kubeconfig
 from agents.node.keyring import CLIENT, SERVING, Keyring
 from agents.node.requesting import Prepared
 from agents.node.signing import CertificateRefused, Rotation
@@ -139,3 +139,13 @@ def test_the_ca_is_found_in_both_forms_of_cluster_info() -> None:
     assert list(certificates.certificates_by_key(pem).values()) == [pem]
     with pytest.raises(JoinError):
         ca_of_cluster_info({"data": {}})
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "kind: Config", "clusters: [{cluster: {certificate-authority: none}}]"])
+def test_a_kubeconfig_without_a_ca_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "kubeconfig"
+    with pytest.raises(JoinError, match=str(path)):
+        ca_of_kubeconfig(path)
+    path.write_text(content)
+    with pytest.raises(JoinError, match=str(path)):
+        ca_of_kubeconfig(path)
