@@ -10,13 +10,13 @@ from pathlib import Path
 
 import structlog
 
-from agents.node import facts, model
+from agents.node import csinode, facts, model
 from agents.node.addresses import OwnAddresses
 from agents.node.model import Image, NodeOptions, Observation
 from agents.node.transitions import cordoning, reboot, transitions
 from orca.api.builtin import NODES
 from orca.api.errors import ApiError, is_already_exists, is_not_found
-from orca.api.objects import Obj
+from orca.api.objects import Obj, uid
 from orca.client.base import Client
 from orca.client.clock import Clock, rest
 
@@ -81,6 +81,7 @@ class NodeReporter:
         self._unknown_since: float | None = None
         self._written: Obj | None = None
         self._written_at: datetime | None = None
+        self._introduced = ""  # the uid of the Node that has its CSINode
         self._poked = asyncio.Event()
         self.registered = asyncio.Event()
         self.engine = ""
@@ -102,10 +103,23 @@ class NodeReporter:
             try:
                 await self.report()
                 pause = self._update_seconds
+                await self._introduce()
             except ApiError as error:
                 log.warning("cannot report the node's status", node=self._options.name, error=error.message)
                 pause = RETRY_SECONDS
             await self._pause(pause)
+
+    async def _introduce(self) -> None:
+        """See that the Node has its CSINode. What goes wrong with that, as in somebody's webhook, keeps no node from
+        being ready; it is tried again at the next look."""
+        node = self._written
+        if node is None or uid(node) == self._introduced:
+            return
+        try:
+            await csinode.ensure(self._client, node)
+            self._introduced = uid(node)
+        except ApiError as error:
+            log.warning("the CSINode could not be made", node=self._options.name, error=error.message)
 
     async def report(self) -> None:
         """One look, and a write when it is needed. Raises ApiError."""

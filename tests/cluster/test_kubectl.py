@@ -44,6 +44,8 @@ def test_get_nodes_wide(any_kubectl: Kubectl) -> None:
         assert row[1] == "Ready"
         assert row[4].startswith("v1.36.")
         assert row[-1].startswith("docker://")
+    drivers = [line.split()[:2] for line in any_kubectl("get", "csinodes", "--no-headers").splitlines()]
+    assert sorted(drivers) == [["host-0", "0"], ["host-1", "0"], ["host-2", "0"]]
 
 
 def test_get_all_in_all_namespaces(web: Kubectl) -> None:

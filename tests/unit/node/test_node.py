@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from agents.node import model
+from agents.node import csinode, model
 from agents.node.addresses import OwnAddresses
 from agents.node.facts import HostFacts, most_processes, read_facts
 from agents.node.model import Image, NodeOptions, Observation
 from agents.node.status import NodeReporter
-from orca.api.builtin import NODES
+from orca.api.builtin import CSINODES, NODES
+from orca.api.errors import ApiError
+from orca.api.resources import Resource
 from orca.client.clock import VirtualClock
 from orca.client.fake import FakeClient
 
@@ -347,6 +349,31 @@ async def test_a_node_that_was_removed_registers_again(host: Host) -> None:
     await host.client.delete(NODES, "host-1")
     await host.clock.advance(310)
     assert [node["metadata"]["name"] for node in host.client.objects(NODES)] == ["host-1"]
+    running.cancel()
+
+
+async def test_a_node_has_a_csinode_of_its_own_whoever_refuses_it_at_first(host: Host) -> None:
+    refused = ["no"]
+
+    def refuses(verb: str, resource: Resource, key: str, subresource: str) -> None:
+        if refused and resource is CSINODES:
+            raise ApiError(500, "InternalError", refused.pop())
+
+    host.client.intercepts.append(refuses)
+    running = asyncio.create_task(host.reporter.run())
+    await host.clock.advance(1)
+    assert host.ready()[0] == "True"
+    assert not host.client.objects(CSINODES)
+    await host.clock.advance(15)
+    (first,) = host.client.objects(CSINODES)
+    assert first["spec"] == {"drivers": []}
+    assert first["metadata"]["annotations"][csinode.MIGRATED].startswith("kubernetes.io/aws-ebs,")
+    # What a Node of before has left is taken over, before it is collected.
+    await host.client.delete(NODES, "host-1")
+    await host.clock.advance(30)
+    (node,), (second,) = host.client.objects(NODES), host.client.objects(CSINODES)
+    assert [one["uid"] for one in second["metadata"]["ownerReferences"]] == [node["metadata"]["uid"]]
+    assert node["metadata"]["uid"] != first["metadata"]["ownerReferences"][0]["uid"]
     running.cancel()
 
 
