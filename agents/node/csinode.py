@@ -1,5 +1,7 @@
-"""The CSINode that stands beside a host's Node. It names the CSI drivers of the host: none, as pods mount no such volumes
-here; who asks it (schedulers, autoscalers, installers of drivers) wants to see it all the same.
+"""The CSINode that stands beside a host's Node.
+
+It names the CSI drivers of the host: none, as pods mount no such volumes here. Whoever asks for it (autoscalers,
+installers of drivers) wants to see it all the same.
 
 Reference: k8s.io/kubernetes ``pkg/volume/csi/nodeinfomanager``.
 """
