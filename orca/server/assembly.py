@@ -15,7 +15,7 @@ import structlog
 from orca.admission import default_chain
 from orca.admission.webhooks import Calling, WebhookMetrics
 from orca.api.builtin import BUILTIN, COMPONENTSTATUSES, NODEMETRICS, PODMETRICS
-from orca.api.errors import ApiError
+from orca.api.errors import ApiError, is_away
 from orca.api.objects import Obj
 from orca.auth import Authenticator, Authorizer, UserInfo
 from orca.auth.authentication import TokenMethod
@@ -344,9 +344,10 @@ class ApiServer:
                 await self.services.repair(self._tell_of_repair)
                 await keep_extension_authentication(self.client, facts)
                 self._complete = self._complete or await bootstrap(self.client, facts)
-            except Exception:
+            except Exception as error:
                 # Whatever it was, the next round tries again.
-                log.warning("what every cluster has could not be checked", exc_info=True)
+                told = not is_away(error)
+                log.warning("what every cluster has could not be checked", error=str(error), exc_info=told)
 
     def _tell_of_repair(self, finding: Finding) -> None:
         component = "portallocator" if finding.resource is NODE_PORTS else "ipallocator"

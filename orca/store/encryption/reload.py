@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from orca.api.errors import ApiError
 from orca.client.clock import Clock
 from orca.store.encryption.config import ConfigInvalid, parse_config
 from orca.store.encryption.transform import Transforms
@@ -30,7 +31,8 @@ def _read(path: Path) -> bytes:
 
 
 class ConfigFile:
-    """Follows a file. A version that is invalid changes nothing and is told in the log."""
+    """Follows a file. A version that is invalid changes nothing and is told in the log. ``changed`` is called after the
+    others, again while it raises ApiError."""
 
     def __init__(
         self, path: Path, transforms: Transforms, changed: Callable[[], Awaitable[None]], clock: Clock
@@ -68,7 +70,14 @@ class ConfigFile:
         self._transforms.replace(rules)
         self.succeeded += 1
         log.info("encryption configuration reloaded", file=str(self._path))
-        await self._changed()
+        while True:
+            try:
+                await self._changed()
+                return
+            except ApiError as error:
+                # Else what could not be read would stay so until the file changes again.
+                log.warning("what the configuration changes could not be read yet", error=str(error))
+            await self._clock.sleep(POLL_SECONDS)
 
     def _content(self) -> bytes:
         try:

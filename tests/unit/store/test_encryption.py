@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from pathlib import Path
 
 import pytest
 import yaml
 
-from orca.store.encryption import ConfigInvalid, Transforms, parse_config
+from orca.api import errors
+from orca.client.clock import VirtualClock
+from orca.store.encryption import ConfigFile, ConfigInvalid, Transforms, parse_config
 from orca.store.entries import place
 from orca.store.faults import Fault, Unreadable
 
@@ -172,3 +176,21 @@ def test_wrong_keys_are_explained_without_showing_them(key: dict, said: str) -> 
         parse_config(file((["secrets"], [{"secretbox": {"keys": [key]}}])))
     assert said in str(told.value)
     assert not key.get("secret") or key["secret"] not in str(told.value)
+
+
+async def test_what_new_keys_open_is_read_once_etcd_is_back(tmp_path: Path) -> None:
+    clock, asked = VirtualClock(), 0
+
+    async def mend() -> None:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise errors.service_unavailable("etcd: connection refused")
+
+    path = tmp_path / "config"
+    path.write_text(file((["secrets"], [keys("secretbox", "k1")])))
+    followed = ConfigFile(path, transforms((["secrets"], [{"identity": {}}])), mend, clock)
+    taking = asyncio.create_task(followed.take(path.read_bytes()))
+    await clock.advance(60)
+    await asyncio.wait_for(taking, 1)
+    assert asked == 3
