@@ -7,7 +7,8 @@ can serve. Any path answers 200 when there is one and 503 when not. Reference: k
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -16,6 +17,9 @@ from aiohttp import web
 
 from agents.proxy.model import served
 from orca.api.objects import Obj
+from orca.client.clock import Clock, SystemClock
+
+RETRY_SECONDS = 10.0
 
 log = structlog.get_logger()
 
@@ -46,30 +50,57 @@ def health_of(service: Obj | None, slices: Iterable[Obj], node_name: str) -> Hea
 
 
 class HealthPorts:
-    """One listener a Service that has such a port. A port that is taken is logged and tried at the next change."""
+    """One listener a Service that has such a port. A port that is taken is tried again every ``RETRY_SECONDS``."""
 
-    def __init__(self, host: str | None = None) -> None:
+    def __init__(self, host: str | None = None, clock: Clock | None = None) -> None:
         """``host``: None for all addresses of both families."""
         self._host = host
+        self._clock = clock or SystemClock()
         self._known: dict[str, Health] = {}
         self._runners: dict[str, tuple[int, web.ServerRunner]] = {}
+        self._taken: dict[str, int] = {}
+        """Services without their listener, and the port that was tried in vain."""
+        self._turn = asyncio.Lock()
+        self._retrying: asyncio.Task[None] | None = None
 
-    async def update(self, service: str, health: Health | None) -> None:
-        """Serve what there is now about "namespace/name", or nothing any more."""
-        if health is None:
-            self._known.pop(service, None)
-            await self._stop(service)
-            return
-        self._known[service] = health
-        listening = self._runners.get(service)
-        if listening is not None and listening[0] != health.port:
-            await self._stop(service)
-        if service not in self._runners:
-            await self._start(service, health.port)
+    async def update(self, changes: Mapping[str, Health | None]) -> None:
+        """Serve what there is now about each "namespace/name", or nothing any more. Ports may go from one to
+        another."""
+        async with self._turn:
+            for service, health in changes.items():
+                if health is None:
+                    self._known.pop(service, None)
+                else:
+                    self._known[service] = health
+                listening = self._runners.get(service)
+                if listening is not None and (health is None or listening[0] != health.port):
+                    await self._stop(service)
+            await self._start_missing({*changes, *self._taken})
+        if self._taken and self._retrying is None:
+            self._retrying = asyncio.create_task(self._retry(), name="health check ports that were taken")
 
     async def close(self) -> None:
+        """Serve nothing any more."""
+        if self._retrying is not None:
+            self._retrying.cancel()
+            await asyncio.gather(self._retrying, return_exceptions=True)
         for service in list(self._runners):
             await self._stop(service)
+
+    async def _retry(self) -> None:
+        while self._taken:
+            await self._clock.sleep(RETRY_SECONDS)
+            async with self._turn:
+                await self._start_missing(set(self._taken))
+        self._retrying = None
+
+    async def _start_missing(self, services: Iterable[str]) -> None:
+        for service in services:
+            health = self._known.get(service)
+            if health is None:
+                self._taken.pop(service, None)
+            elif service not in self._runners:
+                await self._start(service, health.port)
 
     async def _start(self, service: str, port: int) -> None:
         async def answer(_: web.BaseRequest) -> web.Response:
@@ -81,8 +112,12 @@ class HealthPorts:
             await web.TCPSite(runner, self._host, port).start()
         except OSError as error:
             await runner.cleanup()
-            log.error("the health check port of a service is not served", service=service, port=port, error=str(error))
+            if self._taken.get(service) != port:
+                self._taken[service] = port
+                log.error("a service's health check port is not served", service=service, port=port, error=str(error))
             return
+        if self._taken.pop(service, None) is not None:
+            log.info("a service's health check port is served now", service=service, port=port)
         self._runners[service] = port, runner
 
     async def _stop(self, service: str) -> None:

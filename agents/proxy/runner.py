@@ -68,7 +68,7 @@ class Proxy:
         self._iptables = iptables or Iptables()
         self._backend = make_backend(mode, self._iptables, self._host)
         self._forgetting = Forgetting(self._clock)
-        self._health = HealthPorts()
+        self._health = HealthPorts(clock=self._clock)
         self._slices_of: dict[str, dict[str, Obj]] = {}
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
@@ -322,9 +322,11 @@ class Proxy:
             self._busy = False
 
     async def _tell_health(self, services: Iterable[str]) -> None:
+        told = {}
         for service in services:
             slices = self._slices_of.get(service, {}).values()
-            await self._health.update(service, health_of(self._services.get(service), slices, self._node_name))
+            told[service] = health_of(self._services.get(service), slices, self._node_name)
+        await self._health.update(told)
 
     def _model(self, service_key: str) -> tuple[ServicePort, ...]:
         service = self._services.get(service_key)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
 import aiohttp
 
-from agents.proxy.health import Health, HealthPorts, health_of
+from agents.proxy.health import RETRY_SECONDS, Health, HealthPorts, health_of
 from orca.api.objects import Obj
+from orca.client.clock import VirtualClock
+from tests.support.patience import PATIENCE
 
 
 def service(**spec: Any) -> Obj:
@@ -48,16 +51,16 @@ async def test_the_port_answers_as_long_as_the_service_has_it() -> None:
     ports, number = HealthPorts("127.0.0.1"), free_port()
     url = f"http://127.0.0.1:{number}/healthz"
     async with aiohttp.ClientSession() as session:
-        await ports.update("ns/web", Health(number, 2))
+        await ports.update({"ns/web": Health(number, 2)})
         async with session.get(url) as answer:
             assert answer.status == 200
             assert answer.headers["X-Load-Balancing-Endpoint-Weight"] == "2"
             told = {"service": {"namespace": "ns", "name": "web"}, "localEndpoints": 2, "serviceProxyHealthy": True}
             assert await answer.json() == told
-        await ports.update("ns/web", Health(number, 0))
+        await ports.update({"ns/web": Health(number, 0)})
         async with session.get(url) as answer:
             assert answer.status == 503
-        await ports.update("ns/web", None)
+        await ports.update({"ns/web": None})
         try:
             async with session.get(url):
                 raise AssertionError("the port still answers")
@@ -65,10 +68,49 @@ async def test_the_port_answers_as_long_as_the_service_has_it() -> None:
             pass
 
 
-async def test_a_port_that_is_taken_does_no_harm() -> None:
+async def told(port: int) -> str:
+    """Which Service answers at a port; "" when none does."""
+    async with aiohttp.ClientSession() as session:
+        try:
+            async with session.get(f"http://127.0.0.1:{port}/") as answer:
+                return str((await answer.json())["service"]["name"])
+        except aiohttp.ClientConnectionError:
+            return ""
+
+
+async def test_ports_may_be_swapped_and_go_to_a_service_that_comes() -> None:
+    one, other, third = free_port(), free_port(), free_port()
+    ports = HealthPorts("127.0.0.1", VirtualClock())
+    await ports.update({"ns/a": Health(one, 1), "ns/b": Health(other, 1)})
+    await ports.update({"ns/a": Health(other, 1), "ns/b": Health(one, 1)})
+    assert (await told(one), await told(other)) == ("b", "a")
+    await ports.update({"ns/c": Health(one, 1), "ns/b": None, "ns/a": Health(third, 1)})
+    assert (await told(one), await told(other), await told(third)) == ("c", "", "a")
+    await ports.close()
+
+
+async def test_a_port_that_is_taken_is_served_when_it_is_free() -> None:
+    clock = VirtualClock()
+    ports = HealthPorts("127.0.0.1", clock)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        ports = HealthPorts("127.0.0.1")
-        await ports.update("ns/web", Health(int(other.getsockname()[1]), 1))
-        await ports.close()
+        number = int(other.getsockname()[1])
+        await ports.update({"ns/web": Health(number, 1)})
+        await clock.advance(RETRY_SECONDS)
+    await clock.advance(RETRY_SECONDS)
+    async with asyncio.timeout(PATIENCE):
+        while await told(number) != "web":
+            await clock.advance(RETRY_SECONDS)
+    await ports.close()
+
+
+async def test_a_port_that_stays_taken_does_no_harm() -> None:
+    ports = HealthPorts("127.0.0.1", VirtualClock())
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        number = int(other.getsockname()[1])
+        await ports.update({"ns/web": Health(number, 1)})
+        await ports.update({"ns/web": None})
+    await ports.close()
