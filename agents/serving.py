@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -17,6 +17,7 @@ from agents.runtime import Runtime
 from agents.server.app import AgentServer
 from agents.server.auth import Guard, TlsSettings
 from agents.server.pages import NodePages
+from agents.stats.claims import ClaimUse
 from orca.client.base import Client
 from orca.client.clock import Clock
 
@@ -45,6 +46,7 @@ class Serving:
         pages: Mapping[str, Page],
         shutdown: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
         evictions: Callable[[], Mapping[str, int]] = dict,
+        claims: Callable[[], Awaitable[Sequence[ClaimUse]]] | None = None,
         debugging: Iterable[web.RouteDef] = (),
     ) -> None:
         """``names``: what the serving certificate is to be good for. ``pages``: more GETs by path. ``debugging``: more
@@ -61,6 +63,7 @@ class Serving:
             shutdown=shutdown,
             certificates=self._lifetimes,
             evictions=evictions,
+            claims=claims,
         )
         guard = Guard(
             client,

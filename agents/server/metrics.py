@@ -20,6 +20,7 @@ from agents.pods.ports import PodView
 from agents.runtime.image_tally import PULL_BUCKETS, ImageTally
 from agents.runtime.tally import BUCKETS, OperationTally
 from agents.static.starts import START_BUCKETS, Starts
+from agents.stats.claims import ClaimUse
 from orca.api.podphase import is_finished
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -46,6 +47,7 @@ class Facts:
     """`client` and `serving` -> seconds that their certificates are good for."""
     evictions: Mapping[str, int] = field(default_factory=dict)
     """Signal -> pods evicted for it."""
+    claims: Sequence[ClaimUse] = ()
 
 
 def families(facts: Facts) -> Iterator[Metric]:
@@ -60,6 +62,7 @@ def families(facts: Facts) -> Iterator[Metric]:
     for signal, count in facts.evictions.items():
         evictions.add_sample("kubelet_evictions", {"eviction_signal": signal}, count)
     yield evictions
+    yield from _of_claims(facts.claims)
     yield from _of_server(facts)
     yield from _of_process(facts.started_at)
 
@@ -185,6 +188,24 @@ def _of_starts(starts: Starts, tally: OperationTally) -> Iterator[Metric]:
         total, errors = (counts.total, counts.errors) if counts else (0, 0)
         yield CounterMetricFamily(metric, text, value=total - errors)
         yield CounterMetricFamily(f"{metric}_errors", f"{text}, but failed", value=errors)
+
+
+def _of_claims(uses: Iterable[ClaimUse]) -> Iterator[Metric]:
+    """As ``pkg/kubelet/metrics/collectors/volume_stats.go``: once for a claim, however many pods have mounted it."""
+    claims = {(use.namespace, use.claim): use.filesystem for use in uses}
+    for metric, text, field_name in (
+        ("capacity_bytes", "Capacity in bytes of the volume", "capacity"),
+        ("available_bytes", "Number of available bytes in the volume", "available"),
+        ("used_bytes", "Number of used bytes in the volume", "used"),
+        ("inodes", "Maximum number of inodes in the volume", "inodes"),
+        ("inodes_free", "Number of free inodes in the volume", "inodes_free"),
+        ("inodes_used", "Number of used inodes in the volume", "inodes_used"),
+    ):
+        labels = ["namespace", "persistentvolumeclaim"]
+        family = GaugeMetricFamily(f"kubelet_volume_stats_{metric}", text, labels=labels)
+        for claim, filesystem in sorted(claims.items()):
+            family.add_metric(claim, getattr(filesystem, field_name) or 0)
+        yield family
 
 
 def _of_server(facts: Facts) -> Iterator[Metric]:

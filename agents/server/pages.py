@@ -7,7 +7,7 @@ import html
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from agents.pods.ports import PodView
 from agents.runtime import Runtime
 from agents.runtime.errors import RuntimeFailure
 from agents.static.starts import Starts
+from agents.stats.claims import ClaimUse
 from orca.api.objects import Obj, meta
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Pods(Protocol):
 
 
 class NodePages:
-    """`shutdown`, `certificates` and `evictions` answer what `server.metrics.Facts` says of them."""
+    """`shutdown`, `certificates`, `evictions` and `claims` answer what `server.metrics.Facts` says of them."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class NodePages:
         shutdown: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
         certificates: Callable[[], Mapping[str, float]] = dict,
         evictions: Callable[[], Mapping[str, int]] = dict,
+        claims: Callable[[], Awaitable[Sequence[ClaimUse]]] | None = None,
         system_logs: Path = SYSTEM_LOGS,
     ) -> None:
         self._configuration = configuration
@@ -71,6 +73,7 @@ class NodePages:
         self._shutdown = shutdown
         self._certificates = certificates
         self._evictions = evictions
+        self._claims = claims
         self._system_logs = system_logs
         self._started_at = time.time()
         self.requests: Counter[tuple[str, str, str]] = Counter()
@@ -147,6 +150,7 @@ class NodePages:
             self._shutdown(),
             self._certificates(),
             dict(self._evictions()),
+            await self._claims() if self._claims is not None else (),
         )
         body = await asyncio.to_thread(generate_latest, _Registry(facts, families))  # type: ignore[arg-type]
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

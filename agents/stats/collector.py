@@ -18,6 +18,7 @@ from agents.pods.ports import Tenant
 from agents.resources.usage import Hierarchy, find_hierarchy
 from agents.runtime.errors import RuntimeFailure
 from agents.stats import host
+from agents.stats.claims import ClaimMeter, ClaimUse, by_volume
 from agents.stats.disk import NOTHING, Counted, Ledger, count_files, count_logs, filesystem
 from agents.stats.groups import Group, Labels, group_of
 from agents.stats.meter import FRESH_SECONDS, Meter, bare
@@ -82,6 +83,7 @@ class Collector:
             proc=proc,
         )
         self._ledger = ledger or Ledger()
+        self._claims = ClaimMeter()
         self._layers: dict[str, tuple[float, Counted]] = {}
         self._using = asyncio.Lock()
         self._counting = asyncio.Lock()
@@ -106,10 +108,15 @@ class Collector:
         else:
             node = await self._with_images(await self.node())
             used = await self.use_of(tenants, network=True)
-            summary = Summary(node, await self.with_disk(used, tenants, max_age=self._disk_age))
+            counted = await self.with_disk(used, tenants, max_age=self._disk_age)
+            summary = Summary(node, tuple(_with_claims(counted, await self.claims())))
         await self.forget()
         self._kept[str(only_cpu_and_memory)] = (now, summary)
         return summary
+
+    async def claims(self) -> list[ClaimUse]:
+        """How full the volumes of claims are that pods have mounted here."""
+        return await self._claims.measure(self._tenants(), self._clock.now()) if self._disk_age >= 0 else []
 
     async def node(self) -> NodeStats:
         """The host, with its file systems and process ids."""
@@ -287,3 +294,11 @@ class Collector:
             pids_max=most,
             pids_running=running,
         )
+
+
+def _with_claims(pods: Sequence[PodStats], uses: Sequence[ClaimUse]) -> Iterator[PodStats]:
+    of_pods = by_volume(uses)
+    for pod in pods:
+        own = of_pods.get(pod.uid, {})
+        volumes = {**pod.volumes, **{name: use.filesystem for name, use in own.items()}}
+        yield replace(pod, volumes=volumes, claims={name: use.claim for name, use in own.items()})

@@ -115,6 +115,8 @@ class PodStats:
     network: Network | None = None
     volumes: Mapping[str, Filesystem] = field(default_factory=dict)
     """By name in the pod's spec."""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """Those of ``volumes`` that a claim stands for -> its name."""
     ephemeral: Filesystem | None = None
     """Container layers (on the node's file system), logs, emptyDirs on disk and ``/etc/hosts`` together."""
     processes: int | None = None

@@ -65,11 +65,18 @@ def _pod(pod: PodStats, *, brief: bool) -> Obj:
     if pod.network is not None:
         document["network"] = _network(pod.network)
     if pod.volumes:
-        document["volume"] = [{**_filesystem(one), "name": name} for name, one in pod.volumes.items()]
+        document["volume"] = [_volume(pod, name, one) for name, one in pod.volumes.items()]
     if pod.ephemeral is not None:
         document["ephemeral-storage"] = _filesystem(pod.ephemeral)
     if pod.processes is not None:
         document["process_stats"] = {"process_count": pod.processes}
+    return document
+
+
+def _volume(pod: PodStats, name: str, filesystem: Filesystem) -> Obj:
+    document = {**_filesystem(filesystem), "name": name}
+    if name in pod.claims:
+        document["pvcRef"] = {"name": pod.claims[name], "namespace": pod.namespace}
     return document
 
 

@@ -15,7 +15,7 @@ from agents.pods.admission import selects
 from agents.pods.ports import Mounted
 from agents.threads import to_the_end
 from agents.volumes import host_path, provisioned
-from agents.volumes.errors import VolumeError
+from agents.volumes.errors import MountFailed, VolumeError
 from agents.volumes.nfs import Nfs
 from agents.volumes.ownership import give_to_group
 from agents.volumes.plugin import Places, fs_group, only_on_mismatch
@@ -54,7 +54,11 @@ class Claims:
         except VolumeError as error:
             raise VolumeError(f"error processing PVC {space}/{claim_name}: {error}") from error
         self._check_node(volume)
-        return await self._mount(pod, volume, read_only=bool(source.get("readOnly")))
+        try:
+            return await self._mount(pod, volume, read_only=bool(source.get("readOnly")))
+        except (VolumeError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise MountFailed(f'MountVolume.SetUp failed for volume "{name(volume)}" : {reason}') from error
 
     async def make_own(self, pod: Obj, volume_name: str) -> Mounted:
         """The volume of a claim that was made for this pod alone (``ephemeral``)."""
@@ -72,7 +76,7 @@ class Claims:
         node = self._node()
         if required and node is not None and not selects(required, node):
             text = "no matching NodeSelectorTerms"
-            raise VolumeError(f'NodeAffinity check failed for volume "{name(volume)}" : {text}')
+            raise MountFailed(f'MountVolume.NodeAffinity check failed for volume "{name(volume)}" : {text}')
 
     async def _get(self, resource: Resource, object_name: str, space: str) -> Obj:
         try:

@@ -28,7 +28,7 @@ from agents.threads import to_the_end
 from agents.volumes import removal, staging
 from agents.volumes.claims import Claims, OwnClaims
 from agents.volumes.empty_dir import EmptyDir
-from agents.volumes.errors import VolumeError
+from agents.volumes.errors import MountFailed, VolumeError
 from agents.volumes.from_api import DIRECTORIES, FilesFromApi
 from agents.volumes.host_path import HostPath
 from agents.volumes.image import ImageVolume
@@ -260,6 +260,8 @@ class VolumeManager:
             raise VolumeError(f'volume "{name}" is of type {kind or "unknown"}, which this host does not support')
         try:
             return await plugin.make(pod, name, volume[kind])
+        except MountFailed:
+            raise
         except (VolumeError, OSError, ApiError) as error:
             reason = str(error) or type(error).__name__
             raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {reason}') from error

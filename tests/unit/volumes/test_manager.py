@@ -333,7 +333,7 @@ def persistent(**spec: Any) -> Obj:
         ({}, {"claimRef": None}, "it has a nil pv.Spec.ClaimRef"),
         ({}, {"volumeMode": "Block"}, "is a block device"),
         ({}, {"csi": {"driver": "x"}}, 'PersistentVolume "pv" is of type csi, which this host does not support'),
-        ({}, {"local": {"path": "/no"}}, 'path "/no" does not exist'),
+        ({}, {"local": {"path": "/no"}}, 'MountVolume.SetUp failed for volume "pv" : path "/no" does not exist'),
         ({}, {"hostPath": {"path": "/"}, "mountOptions": ["ro"]}, "Mount options are not supported"),
     ],
 )
@@ -365,7 +365,8 @@ async def test_a_volume_of_another_host_is_not_mounted(room: Room) -> None:
     room.client.seed(PERSISTENTVOLUMES, persistent(hostPath={"path": "/tmp"}, nodeAffinity=affinity))
     claimed = pod({"name": "v", "persistentVolumeClaim": {"claimName": "data"}})
     room.node = {"metadata": {"name": "here", "labels": {"kubernetes.io/hostname": "here"}}}
-    with pytest.raises(VolumeError, match='NodeAffinity check failed for volume "pv" : no matching NodeSelectorTerms'):
+    text = '^MountVolume.NodeAffinity check failed for volume "pv" : no matching NodeSelectorTerms$'
+    with pytest.raises(VolumeError, match=text):
         await room.manager.prepare(claimed)
     room.node["metadata"]["labels"]["kubernetes.io/hostname"] = "there"
     assert (await room.paths(claimed))["v"] == Path("/tmp")
