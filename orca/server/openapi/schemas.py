@@ -17,6 +17,7 @@ INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 V2_PREFIX = "#/definitions/"
 V3_PREFIX = "#/components/schemas/"
+_GVK = "x-kubernetes-group-version-kind"
 _DROPPED = frozenset({"$schema", "$id", "additionalProperties"})
 
 
@@ -53,7 +54,11 @@ def v2_definition(name: str) -> Obj:
         }
     if name == QUANTITY:
         return {"description": SCHEMA.definition(name).get("description", ""), "type": "string"}
-    return _convert(SCHEMA.definition(name), _v2_reference, keep_alternatives=False)
+    schema = SCHEMA.definition(name)
+    if _GVK in schema and schema.get("x-kubernetes-preserve-unknown-fields"):
+        # A kind that may hold anything says nothing else: old kubectls would take what is said for all there is.
+        return {"type": "object", _GVK: schema[_GVK]}
+    return _convert(schema, _v2_reference, keep_alternatives=False)
 
 
 def v3_definition(name: str) -> Obj:
@@ -120,6 +125,6 @@ def _convert(schema: Obj, reference: Callable[[Obj], Obj], *, keep_alternatives:
     # apiVersion and kind carry one-value enums in the data; upstream's documents do not.
     for name in ("apiVersion", "kind"):
         field = made.get("properties", {}).get(name)
-        if field is not None and "x-kubernetes-group-version-kind" in made:
+        if field is not None and _GVK in made:
             field.pop("enum", None)
     return made

@@ -135,6 +135,11 @@ async def test_kubectl_knows_a_custom_kind(
             await asyncio.to_thread(kubectl, command, "-f", "-", stdin=text)
             await asyncio.to_thread(kubectl, "delete", "foos", "test")
         assert re.search(explained, await asyncio.to_thread(kubectl, "explain", "foos"))
+        if schema is OPEN:
+            # As upstream: not even metadata, which old kubectls would take for all there may be.
+            kinds = [{"group": "publish.example.com", "kind": "Foo", "version": "v1"}]
+            published = (await definitions_of(api))["com.example.publish.v1.Foo"]
+            assert published == {"type": "object", "x-kubernetes-group-version-kind": kinds}
         if schema is not FOO:
             return
         for command in ("create", "apply"):
