@@ -103,24 +103,15 @@ class Nft:
     def listen(self, wake: Callable[[], None]) -> None:
         if self._heard is not None:
             return
-
-        def look() -> None:
-            # All of it is read here: what stayed would call us again at once.
-            if heard.touched(_NAME):
-                wake()
-
         try:
-            heard = Changes()
+            self._heard = Changes()
         except OSError as error:
             log.warning("changes of policies' rules by others are not heard of at once", error=str(error))
             return
-        self._heard = heard
-        asyncio.get_running_loop().add_reader(heard.fileno(), look)
+        self._heard.call(wake, _NAME)
 
     def close(self) -> None:
         if self._heard is not None:
-            with contextlib.suppress(RuntimeError):
-                asyncio.get_running_loop().remove_reader(self._heard.fileno())
             self._heard.close()
             self._heard = None
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from agents.network.nftables.attributes import attributes, each_attribute, text
 from agents.network.nftables.wire import DUMP, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETTABLE, HEADER, Batch, message
@@ -183,12 +184,28 @@ class Changes:
         if but_by:
             _drop_own(self._socket, but_by)
         self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def fileno(self) -> int:
         """Readable when there are any."""
         return self._socket.fileno()
 
+    def call(self, wake: Callable[[], None], *tables: str) -> None:
+        """From now on have ``wake`` called, in the running event loop, when a table of one of these names may have
+        changed."""
+
+        def look() -> None:
+            # All of it is read here: what stayed would call us again at once.
+            if self.touched(*tables):
+                wake()
+
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self.fileno(), look)
+
     def close(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self.fileno())
+        self._loop = None
         self._socket.close()
 
     def touched(self, *tables: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -45,19 +43,12 @@ class IptablesBackend:
         """Tables of nf_tables tell of every change, ours as well: `heal` knows whose it was. Legacy ones tell none."""
         if self._legacy or self._heard is not None:
             return
-
-        def look() -> None:
-            # All of it is read here: what stayed would call us again at once.
-            if heard.touched(*layout.TABLES):
-                wake()
-
         try:
-            heard = Changes()
+            self._heard = Changes()
         except OSError as error:
             log.warning("changes of service rules by others are not heard of at once", error=str(error))
             return
-        self._heard = heard
-        asyncio.get_running_loop().add_reader(heard.fileno(), look)
+        self._heard.call(wake, *layout.TABLES)
 
     async def update(self, changed: Mapping[str, tuple[ServicePort, ...]]) -> int:
         count = 0
@@ -105,7 +96,5 @@ class IptablesBackend:
 
     def close(self) -> None:
         if self._heard is not None:
-            with contextlib.suppress(RuntimeError):
-                asyncio.get_running_loop().remove_reader(self._heard.fileno())
             self._heard.close()
             self._heard = None
