@@ -108,7 +108,10 @@ def status(name: str) -> None:
 @named
 @click.argument("archives", nargs=-1, required=True)
 def load_image(name: str, archives: tuple[str, ...]) -> None:
-    """Put images into every host: docker archives, or names that scripts/build-images makes."""
+    """Put images into every host.
+
+    ARCHIVES are files as `docker save` writes them, or names of images that scripts/build-images makes.
+    """
     lab = load(name)
     made = {tag: recipe for recipe in images.RECIPES for tag in (recipe.name, *recipe.tags)}
     for wanted in archives:
@@ -125,7 +128,10 @@ def load_image(name: str, archives: tuple[str, ...]) -> None:
 @click.argument("host")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(name: str, host: str, argv: tuple[str, ...]) -> None:
-    """Run a program on a host: orca lab exec host-1 -- docker ps."""
+    """Run a program on a host.
+
+    For example: orca lab exec host-1 -- docker ps
+    """
     prefix = hosts.enter(load(name).host(host))
     sys.stdout.flush()
     os.execvp(prefix[0], [*prefix, *argv])
@@ -135,16 +141,17 @@ def exec_(name: str, host: str, argv: tuple[str, ...]) -> None:
 @named
 @click.argument("offset")
 def clock(name: str, offset: str) -> None:
-    """Set the server's wall clock: OFFSET is how far from this machine's, as 1h30m, 0 or (after --) -90s.
+    """Set the server's wall clock.
 
-    The first time the server is started anew for it.
+    OFFSET is how far from this machine's, as 1h30m, 0 or (after --) -90s. The first time the server
+    is started anew for it.
     """
     clocks.set_clock(load(name), offset)
     click.echo(f"clock {offset}: done")
 
 
-def _fault(verb: str, action: Callable[..., None], argument: str, text: str) -> None:
-    @command.command(verb, help=text)
+def _fault(verb: str, action: Callable[..., None], argument: str, text: str, in_short: str = "") -> None:
+    @command.command(verb, help=text, short_help=in_short or text)
     @named
     @click.argument("target", metavar=argument)
     def fault(name: str, target: str) -> None:
@@ -159,6 +166,7 @@ _fault(
     faults.kill,
     "TARGET",
     "Cut a HOST's power, or SIGKILL a process: server, etcd, agent/HOST, engine/HOST.",
+    "Cut a host's power, or kill one process of it.",
 )
 _fault("partition", faults.partition, "HOST", "Pull a host's network cable.")
 _fault("heal", faults.heal, "HOST", "Plug a host's network cable in again.")

@@ -37,8 +37,8 @@ def _since(_context: click.Context, _parameter: click.Parameter, text: str) -> d
 def command(target: str, config: Kubeconfig, namespace: str, since: datetime | None, output: str) -> None:
     """Tell what happened to TARGET and all that it owns, in order: made, scheduled, pulled, started, probed, killed.
 
-    TARGET is a pod's name, or KIND/NAME of a pod, deployment, statefulset, daemonset, job, cronjob or replicaset.
-    What is gone is known from events, which are kept for an hour.
+    TARGET is a pod's name, or KIND/NAME of a pod, deployment, statefulset, daemonset, job, cronjob, replicaset or
+    replicationcontroller. What is gone is known from events, which are kept for an hour.
     """
     try:
         entries = asyncio.run(_entries(config, target, namespace or config.namespace(), since))
@@ -47,7 +47,7 @@ def command(target: str, config: Kubeconfig, namespace: str, since: datetime | N
     if output == "json":
         click.echo(as_json(entries).decode())
     else:
-        show(Console(), entries)
+        show(Console(), entries, since=since)
 
 
 async def _entries(config: Kubeconfig, target: str, space: str, since: datetime | None) -> list[Entry]:

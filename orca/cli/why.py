@@ -32,8 +32,9 @@ def command(context_of_click: click.Context, target: str, config: Kubeconfig, na
     """Say why TARGET does not run: every node with every rule that keeps it away and by how much, the smallest change
     that would let it run, or what it waits for: a volume, an image, an init container, a crash's back-off, a probe.
 
-    TARGET is a pod's name, or KIND/NAME of a pod, deployment, statefulset, daemonset, job, cronjob or replicaset.
-    Ends with 0 when nothing is in the way, 1 when something is, 2 when it could not be found out.
+    TARGET is a pod's name, or KIND/NAME of a pod, deployment, statefulset, daemonset, job, cronjob, replicaset or
+    replicationcontroller. Ends with 0 when nothing is in the way, 1 when something is, 2 when it could not be found
+    out.
     """
     try:
         told = asyncio.run(explain(config, target, namespace or config.namespace()))

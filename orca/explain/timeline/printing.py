@@ -14,10 +14,12 @@ from orca.api.durations import format_duration
 from orca.explain.timeline.story import Entry
 
 
-def show(console: Console, entries: Sequence[Entry]) -> None:
-    """Time of day, time since the beginning, whom it is about, what happened."""
+def show(console: Console, entries: Sequence[Entry], *, since: datetime | None = None) -> None:
+    """Time of day, time since the beginning, whom it is about, what happened. ``since``: nobody asked for what was
+    before."""
     if not entries:
-        console.print("nothing is known of it (events are kept for an hour)")
+        of_when = f"of its time since {since:%H:%M:%S} UTC" if since else "of it"
+        console.print(f"nothing is known {of_when} (events are kept for an hour)")
         return
     began, day = entries[0].at, None
     width = min(max(len(entry.about) for entry in entries), 48)
@@ -25,11 +27,11 @@ def show(console: Console, entries: Sequence[Entry]) -> None:
         if entry.at.date() != day:
             day = entry.at.date()
             console.print(Text(f"{day:%Y-%m-%d} (UTC)", style="dim"))
-        since = format_duration(int((entry.at - began).total_seconds()))
+        elapsed = format_duration(int((entry.at - began).total_seconds()))
         style = "yellow" if entry.warning else ""
         line = Text.assemble(
             f"{entry.at:%H:%M:%S} ",
-            (f"{'+' + since:>9}  ", "dim"),
+            (f"{'+' + elapsed:>9}  ", "dim"),
             f"{entry.about:<{width}}  ",
             (entry.what, f"bold {style}".strip()),
             (f"  {entry.says}" if entry.says else "", style),

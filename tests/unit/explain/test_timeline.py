@@ -123,3 +123,5 @@ def test_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
     assert orjson.loads(as_json(entries))[0]["what"] == "created"
     show(Console(), [])
     assert "nothing is known of it" in capsys.readouterr().out
+    show(Console(), [], since=datetime(2026, 1, 1, 0, 0, 6, tzinfo=UTC))
+    assert "nothing is known of its time since 00:00:06 UTC" in capsys.readouterr().out

@@ -8,7 +8,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from orca.cli import main
 from orca.cli.server import command, refuse_overlap
+from orca.server.health import version_info
 
 
 def refusal(*flags: str) -> str:
@@ -34,3 +36,8 @@ def test_pods_and_services_have_ranges_of_their_own() -> None:
     refuse_overlap("10.244.0.0/16,fd00:10:244::/56", "10.96.0.0/16,fd00:96::/108")
     with pytest.raises(click.UsageError, match=r"--cluster-cidr 10\.0\.0\.0/8 .* 10\.96\.0\.0/16 overlap"):
         refuse_overlap("10.0.0.0/8", "10.96.0.0/16")
+
+
+def test_the_version_is_asked_for_as_of_other_programs() -> None:
+    done = CliRunner().invoke(main, ["--version"])
+    assert (done.exit_code, done.output.strip()) == (0, version_info()["gitVersion"])
