@@ -40,7 +40,7 @@ def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media
         patched = strategic_merge(definition, obj, patch)
         # What such a patch is merged into stays of its kind, whatever the patch calls itself: clients send a scale's
         # under the kind that is scaled (apiserver's smpPatcher). JSON and merge patches are read as what they say.
-        own = {key: obj[key] for key in ("apiVersion", "kind") if key in obj and isinstance(patched.get(key), str)}
+        own: Obj = {key: obj[key] for key in ("apiVersion", "kind") if key in obj and isinstance(patched.get(key), str)}
         return {**patched, **own}
     accepted = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH) if resource.custom else ACCEPTED
     raise unsupported_media_type(accepted)
