@@ -10,6 +10,7 @@ from orca.auth.oidc.configured import Issuers, Loaded
 from orca.auth.oidc.metrics import JwtMetrics
 from orca.auth.oidc.tokens import ALGORITHMS, TokenRefused
 from orca.auth.posting import ReviewCaller
+from orca.auth.tokencache import TokenCacheStats
 from orca.auth.tokenreview import TokenReviewer
 from orca.auth.verdicts import Verdict, Verdicts
 from orca.client.clock import Clock
@@ -41,11 +42,12 @@ class RemoteTokens:
         own: Sequence[str],
         webhook_seconds: float,
         clock: Clock,
+        stats: TokenCacheStats | None = None,
     ) -> None:
         self.issuers = issuers
         self._webhook = webhook
         self._own = tuple(own)
-        self._verdicts = Verdicts(self._ask, good=GOOD_SECONDS, bad=0.0, clock=clock)
+        self._verdicts = Verdicts(self._ask, good=GOOD_SECONDS, bad=0.0, clock=clock, stats=stats)
         self._reviews: Verdicts | None = None
         if webhook is not None:
             self._reviews = Verdicts(webhook.ask, good=webhook_seconds, bad=webhook_seconds, clock=clock)
@@ -54,7 +56,14 @@ class RemoteTokens:
 
     @classmethod
     def of(
-        cls, config: RemoteConfig, *, own: Sequence[str], issuer: str, metrics: JwtMetrics | None, clock: Clock
+        cls,
+        config: RemoteConfig,
+        *,
+        own: Sequence[str],
+        issuer: str,
+        metrics: JwtMetrics | None,
+        clock: Clock,
+        stats: TokenCacheStats | None = None,
     ) -> RemoteTokens:
         """What ``config`` describes; ``issuer`` is this server's own, which no other may be."""
         issuers = webhook = None
@@ -69,7 +78,7 @@ class RemoteTokens:
             )
         if config.webhook is not None:
             webhook = TokenReviewer(config.webhook, version=config.webhook_version, own=own)
-        return cls(issuers, webhook, own=own, webhook_seconds=config.webhook_seconds, clock=clock)
+        return cls(issuers, webhook, own=own, webhook_seconds=config.webhook_seconds, clock=clock, stats=stats)
 
     def known(self, token: str) -> Verdict | None:
         """What was said of a token for this server a moment ago."""

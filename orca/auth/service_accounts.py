@@ -23,6 +23,7 @@ from orca.api.objects import Obj, labels, meta, name, namespace, uid
 from orca.api.resources import Resource
 from orca.api.times import format_time, parse_time
 from orca.auth.identity import SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, Reader, UserInfo
+from orca.auth.tokencache import TokenCacheStats
 from orca.client.clock import Clock, SystemClock
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -205,10 +206,13 @@ def _duration_problems(seconds: Any) -> list[FieldError]:
 class ServiceAccountTokens:
     """Verifies tokens; the signature once, what they are bound to every time."""
 
-    def __init__(self, keys: Keys, reader: Reader, clock: Clock | None = None) -> None:
+    def __init__(
+        self, keys: Keys, reader: Reader, clock: Clock | None = None, stats: TokenCacheStats | None = None
+    ) -> None:
         self._keys = keys
         self._reader = reader
         self._clock = clock or SystemClock()
+        self._stats = stats or TokenCacheStats()
         self._verified: dict[str, Obj] = {}
         self.used: Callable[[Obj], None] = lambda _: None
         """Hears of each Secret whose token was shown."""
@@ -243,15 +247,28 @@ class ServiceAccountTokens:
     def _payload(self, token: str) -> Obj | None:
         found = self._verified.get(token)
         if found is not None:
+            self._stats.hits += 1
             return found
         if token.count(".") != 2:
             return None
+        began = self._clock.monotonic()
+        found = self._verify(token)
+        self._stats.fetched(self._clock.monotonic() - began, found is not None)
+        if found is None:
+            return None
+        if len(self._verified) >= _REMEMBERED:
+            self._verified.clear()
+        self._verified[token] = found
+        return found
+
+    def _verify(self, token: str) -> Obj | None:
+        """The claims of a token that one of our keys has signed."""
         try:
             key = self._keys.public.get(jwt.get_unverified_header(token).get("kid") or "")
             if key is None:
                 return None
             # Times are judged on every use, by our clock.
-            found = jwt.decode(
+            found: Obj = jwt.decode(
                 token,
                 key,
                 algorithms=["RS256"],
@@ -266,12 +283,7 @@ class ServiceAccountTokens:
             )
         except jwt.PyJWTError:
             return None
-        if not _sound(found):
-            return None
-        if len(self._verified) >= _REMEMBERED:
-            self._verified.clear()
-        self._verified[token] = found
-        return found
+        return found if _sound(found) else None
 
     def _user(self, payload: Obj) -> UserInfo | None:
         claims = payload.get(_CLAIM) or {}

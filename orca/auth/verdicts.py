@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from orca.auth.identity import UserInfo
+from orca.auth.tokencache import TokenCacheStats
 from orca.client.clock import Clock
 
 REMEMBERED = 4096
@@ -40,11 +41,14 @@ Ask = Callable[[str, tuple[str, ...]], Coroutine[Any, Any, Verdict]]
 class Verdicts:
     """``good`` and ``bad``: seconds that verdicts with a user, and without one, are kept; errors never are."""
 
-    def __init__(self, ask: Ask, *, good: float, bad: float, clock: Clock) -> None:
+    def __init__(
+        self, ask: Ask, *, good: float, bad: float, clock: Clock, stats: TokenCacheStats | None = None
+    ) -> None:
         self._ask = ask
         self._good = good
         self._bad = bad
         self._clock = clock
+        self._stats = stats or TokenCacheStats()
         self._secret = os.urandom(32)
         self._kept: dict[bytes, tuple[Verdict, float]] = {}
         self._asked: dict[bytes, asyncio.Task[Verdict]] = {}
@@ -64,22 +68,47 @@ class Verdicts:
 
     def known(self, token: str, audiences: Sequence[str]) -> Verdict | None:
         """The verdict on a token, when it is still good."""
-        return self._look(self._key(token, audiences))
+        found = self._look(self._key(token, audiences))
+        if found is not None:
+            self._stats.hits += 1
+        return found
 
     async def of(self, token: str, audiences: Sequence[str]) -> Verdict:
         """The verdict on a token, asked for if it is not known."""
         key = self._key(token, audiences)
         found = self._look(key)
         if found is not None:
+            self._stats.hits += 1
             return found
         task = self._asked.get(key)
-        if task is None:
-            task = asyncio.create_task(self._ask(token, tuple(audiences)), name="who has a token")
-            self._asked[key] = task
-            self._tasks.add(task)
-            task.add_done_callback(lambda done: self._answered(key, done))
+        if task is not None:
+            return await self._waited(task)
+        task = asyncio.create_task(self._fetch(token, tuple(audiences)), name="who has a token")
+        self._asked[key] = task
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._answered(key, done))
         # Whoever asked first may go away while others wait.
         return await asyncio.shield(task)
+
+    async def _fetch(self, token: str, audiences: tuple[str, ...]) -> Verdict:
+        stats, began, good = self._stats, self._clock.monotonic(), False
+        stats.fetching += 1
+        try:
+            verdict = await self._ask(token, audiences)
+            good = not verdict.error
+            return verdict
+        finally:
+            stats.fetching -= 1
+            stats.fetched(self._clock.monotonic() - began, good)
+
+    async def _waited(self, task: asyncio.Task[Verdict]) -> Verdict:
+        stats, began = self._stats, self._clock.monotonic()
+        stats.waiting += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            stats.waiting -= 1
+            stats.missed(self._clock.monotonic() - began)
 
     def _answered(self, key: bytes, task: asyncio.Task[Verdict]) -> None:
         self._tasks.discard(task)

@@ -28,6 +28,7 @@ from orca.auth.oidc import JwtMetrics
 from orca.auth.pki import PkiPaths
 from orca.auth.remote import RemoteConfig, RemoteTokens
 from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
+from orca.auth.tokencache import TokenCacheStats
 from orca.auth.webhook import AuthorizationMetrics, Decisions, Reloads
 from orca.client.clock import Clock
 from orca.client.events import EventRecorder
@@ -154,7 +155,9 @@ class ApiServer:
         self._definitions = DefinitionController(store, self._kinds, self.client, clock)
         self._kinds.subscribe(self._definitions.notice)
         keys = Keys.load(pki.service_account_key, audiences=config.api_audiences)
-        account_tokens = ServiceAccountTokens(keys, store, clock)
+        self._token_cache = TokenCacheStats()
+        metrics.add(self._token_cache)
+        account_tokens = ServiceAccountTokens(keys, store, clock, self._token_cache)
         self._legacy_tokens = LegacyTokens(self.client, clock)
         account_tokens.used = self._legacy_tokens.note
         methods = [*config.token_methods, account_tokens, BootstrapTokens(store, clock)]
@@ -292,7 +295,14 @@ class ApiServer:
         if config is None:
             return None
         told = JwtMetrics(metrics.registry, server_identity()) if config.loaded is not None else None
-        return RemoteTokens.of(config, own=keys.audiences, issuer=keys.issuer, metrics=told, clock=self._clock)
+        return RemoteTokens.of(
+            config,
+            own=keys.audiences,
+            issuer=keys.issuer,
+            metrics=told,
+            clock=self._clock,
+            stats=self._token_cache,
+        )
 
     def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(keep_running(name, work, self._clock), name=name))

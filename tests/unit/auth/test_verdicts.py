@@ -8,6 +8,7 @@ import pytest
 from orca.api.errors import ApiError
 from orca.auth import Authenticator, Credentials, UserInfo
 from orca.auth.remote import RemoteTokens
+from orca.auth.tokencache import TokenCacheStats
 from orca.auth.tokenreview import judged
 from orca.auth.verdicts import Verdict, Verdicts
 from orca.client.clock import VirtualClock
@@ -51,6 +52,33 @@ async def test_users_are_remembered_for_a_while():
     assert made.known("t", OURS) is None
     await made.of("t", OURS)
     assert len(others.asked) == 2
+
+
+async def test_what_became_of_questions_is_counted():
+    others, clock, stats = Others(), VirtualClock(), TokenCacheStats()
+    others.says = {"t": ANNA, "broken": Verdict(None, error="no such host")}
+    others.slow = asyncio.Event()
+    made = Verdicts(others.ask, good=10.0, bad=0.0, clock=clock, stats=stats)
+
+    def told():
+        samples = [sample for metric in stats.collect() for sample in metric.samples]
+        return {
+            (one.name.removeprefix("authentication_token_cache_"), *one.labels.values()): one.value for one in samples
+        }
+
+    asking = [asyncio.create_task(made.of("t", OURS)) for _ in range(3)]
+    await clock.advance(0.3)
+    assert (told()["active_fetch_count", "in_flight"], told()["active_fetch_count", "blocked"]) == (1, 2)
+    others.slow.set()
+    await asyncio.gather(*asking)
+    await made.of("broken", OURS)
+    assert made.known("t", OURS)
+    assert await made.of("t", OURS) == ANNA
+    assert (told()["request_total", "hit"], told()["request_total", "miss"]) == (2, 4)
+    assert (told()["fetch_total", "ok"], told()["fetch_total", "error"]) == (1, 1)
+    assert (told()["active_fetch_count", "in_flight"], told()["active_fetch_count", "blocked"]) == (0, 0)
+    assert told()["request_duration_seconds_bucket", "miss", "0.25"] == 1
+    assert told()["request_duration_seconds_bucket", "miss", "0.5"] == 4
 
 
 async def test_nothing_is_remembered_beyond_the_end_of_a_token():

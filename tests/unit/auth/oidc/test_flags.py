@@ -131,4 +131,4 @@ def test_a_webhook(tmp_path, user, told):
 
 def test_a_webhook_that_is_nowhere(tmp_path):
     (tmp_path / "k").write_text("clusters: []")
-    assert "there is no context ''" in refusal(f"--authentication-token-webhook-config-file={tmp_path / 'k'}")
+    assert "there is no current-context" in refusal(f"--authentication-token-webhook-config-file={tmp_path / 'k'}")
