@@ -5,6 +5,7 @@ from orca.admission.chain import Chain, Cluster
 from orca.admission.claim_resize import PersistentVolumeClaimResize
 from orca.admission.default_classes import DefaultIngressClass, DefaultStorageClass
 from orca.admission.default_toleration_seconds import DefaultTolerationSeconds
+from orca.admission.first_look import FirstLook
 from orca.admission.limit_ranger import LimitRanger
 from orca.admission.namespace_lifecycle import NamespaceLifecycle
 from orca.admission.no_effect import NoEffect
@@ -43,11 +44,12 @@ def default_chain(
             ValidatingPolicies(policies),
             ValidatingWebhooks(webhooks),
         )
+    first = FirstLook(cluster, clock)
     guarded = (CertificateApproval(authorizer), RbacEscalation(cluster, authorizer)) if authorizer else ()
     return Chain(
         [
             NamespaceLifecycle(cluster, clock),
-            LimitRanger(cluster),
+            LimitRanger(cluster, first),
             ServiceAccount(cluster, clock),
             NodeRestriction(cluster, authorizer),
             TaintNodesByCondition(),
@@ -66,6 +68,6 @@ def default_chain(
             # What is not ours comes late, so that it sees what the others made of the object.
             *outside,
             # Last: it keeps account of what is written.
-            ResourceQuota(cluster),
+            ResourceQuota(cluster, first),
         ]
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster
+from orca.admission.first_look import FirstLook
 from orca.api.builtin import LIMITRANGES, PERSISTENTVOLUMECLAIMS, PODS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
@@ -23,11 +24,14 @@ class LimitRanger:
     kinds = frozenset({PODS, PERSISTENTVOLUMECLAIMS})
     subresources = frozenset({"", "resize"})
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, first: FirstLook | None = None) -> None:
         self._cluster = cluster
+        self._first = first or FirstLook(cluster)
 
     async def admit(self, attrs: Attributes) -> None:
         """Fills requests and limits of the containers of pods that are new or resized."""
+        if self._first.due(attrs.namespace) and not self._cluster.peek_list(LIMITRANGES, attrs.namespace):
+            await self._first.take(attrs.namespace)
         if not _sized(attrs) or attrs.obj is None:
             return
         told: list[str] = []

@@ -12,6 +12,7 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster
+from orca.admission.first_look import FirstLook
 from orca.api.builtin import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES
 from orca.api.errors import conflict
 from orca.api.objects import Obj, name, namespace
@@ -29,20 +30,33 @@ T = TypeVar("T")
 class ResourceQuota:
     """As upstream's plugin of this name, except that deletions count at once, without waiting for the controller."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, first: FirstLook | None = None) -> None:
         self._cluster = cluster
+        self._first = first or FirstLook(cluster)
         # Within one process writers take turns: racing each other, most would only have to try again.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def validate(self, attrs: Attributes) -> None:
         """Refuses a dry run that would not fit; what is written passes :meth:`guard`. Raises ApiError 403."""
-        if attrs.dry_run and self._concerns(attrs):
+        if attrs.dry_run and (self._concerns(attrs) or self._may_have_missed(attrs)):
             await self._cluster.fresh()
             self._reserve(attrs)
 
     def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> Awaitable[T]:
         """Write together with the quotas' new status. Raises ApiError 403; 409 when others are always faster."""
-        return self._in_turn(attrs, write) if self._concerns(attrs) else write(())
+        if self._concerns(attrs):
+            return self._in_turn(attrs, write)
+        return self._after_a_look(attrs, write) if self._may_have_missed(attrs) else write(())
+
+    def _may_have_missed(self, attrs: Attributes) -> bool:
+        """Whether there may be a quota that this server has not heard of."""
+        if not _may_take(attrs) or not self._first.due(attrs.namespace):
+            return False
+        return not self._cluster.peek_list(RESOURCEQUOTAS, attrs.namespace)
+
+    async def _after_a_look(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> T:
+        await self._first.take(attrs.namespace)
+        return await (self._in_turn(attrs, write) if self._concerns(attrs) else write(()))
 
     async def _in_turn(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> T:
         turn = self._turns.get(attrs.namespace)

@@ -5,11 +5,14 @@ import asyncio
 import pytest
 
 from orca.admission import Attributes
+from orca.admission.first_look import BELIEVED_SECONDS, FirstLook
+from orca.admission.limit_ranger import LimitRanger
 from orca.admission.resource_quota import ResourceQuota
-from orca.api.builtin import CONFIGMAPS, EVENTS, PODS, RESOURCEQUOTAS, SERVICES
+from orca.api.builtin import CONFIGMAPS, EVENTS, LIMITRANGES, PODS, RESOURCEQUOTAS, SERVICES
 from orca.api.errors import ApiError
 from orca.api.quota.amounts import pod_total
 from orca.auth import UserInfo
+from orca.client.clock import VirtualClock
 from orca.store import Raced
 from tests.unit.auth.fakes import Reader, made
 
@@ -17,8 +20,13 @@ from tests.unit.auth.fakes import Reader, made
 class World(Reader):
     """A store whose writes are compared as etcd's are."""
 
+    looks = 0
+    late = None
+
     async def fresh(self):
-        pass
+        self.looks += 1
+        if self.late is not None:
+            self.late()
 
     def put(self, resource, obj):
         obj["metadata"]["resourceVersion"] = str(self.revision + 1)
@@ -177,3 +185,30 @@ def test_a_pod_needs_its_worst_moment():
     requests, limits = pod_total({"spec": spec})
     assert str(requests["cpu"]) == "2050m"
     assert limits == {}
+
+
+async def test_a_quota_that_another_server_was_told_of_counts_for_the_first_write(world):
+    reader, _ = world
+    reader.late = lambda: quota(reader, {"pods": "0"})
+    with pytest.raises(ApiError, match="exceeded quota"):
+        await attempt(world, pod("a"))
+
+
+async def test_a_namespace_without_quotas_is_believed_in_for_a_while():
+    reader, clock = World(), VirtualClock()
+    world = reader, ResourceQuota(reader, FirstLook(reader, clock))
+    for who in "abc":
+        await attempt(world, pod(who))
+    assert reader.looks == 1
+    await clock.advance(BELIEVED_SECONDS)
+    await attempt(world, pod("d"))
+    assert reader.looks == 2
+
+
+async def test_limits_that_another_server_was_told_of_hold_for_the_first_pod():
+    reader = World()
+    limits = [{"type": "Container", "default": {"cpu": "1"}}]
+    reader.late = lambda: reader.put(LIMITRANGES, made("v1", "LimitRange", "l", "d", spec={"limits": limits}))
+    given = pod("a")
+    await LimitRanger(reader).admit(Attributes("CREATE", PODS, "d", "a", given, None, UserInfo("a")))
+    assert given["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1"}

@@ -25,6 +25,9 @@ class Reader:
         self.revision += 1
         self.changed[resource] = self.revision
 
+    async def fresh(self):
+        pass
+
     def peek(self, resource, space, who):
         return self.objects.get(resource, {}).get((space, who))
 
