@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from agents.config import Configuration
 from agents.pods import PodManager
 from agents.pods.ports import PodView, Tenant
+from agents.static.ends import Ends
 from agents.static.feed import PodFeed
 from agents.static.sources import FileSource, Source, UrlSource
 from agents.static.starts import Starts
@@ -74,6 +75,7 @@ class RunningPods:
         self._nodes = nodes
         self._recorder = recorder
         self._starts = Starts()
+        self._ends = Ends()
         self._feed: PodFeed | None = None
         self.manager: PodManager | None = None
 
@@ -119,6 +121,11 @@ class RunningPods:
         return self._starts
 
     @property
+    def ends(self) -> Ends:
+        """How containers ended."""
+        return self._ends
+
+    @property
     def mirrors(self) -> int:
         """Mirror pods that there should be."""
         return len(self._feed.static) if self._feed is not None else 0
@@ -139,6 +146,7 @@ class RunningPods:
             vacated=self._vacated,
             running=lambda: [uid(view.pod) for view in self.list()],
             starts=self._starts,
+            ends=self._ends,
         )
         self.manager = self._make(feed)
         async with asyncio.TaskGroup() as group:

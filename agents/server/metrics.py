@@ -19,6 +19,7 @@ from agents.origin import is_static
 from agents.pods.ports import PodView
 from agents.runtime.image_tally import PULL_BUCKETS, ImageTally
 from agents.runtime.tally import BUCKETS, OperationTally
+from agents.static.ends import Ends
 from agents.static.starts import START_BUCKETS, Starts
 from agents.stats.claims import ClaimUse
 from orca.api.podphase import is_finished
@@ -48,6 +49,7 @@ class Facts:
     evictions: Mapping[str, int] = field(default_factory=dict)
     """Signal -> pods evicted for it."""
     claims: Sequence[ClaimUse] = ()
+    ends: Ends = field(default_factory=Ends)
 
 
 def families(facts: Facts) -> Iterator[Metric]:
@@ -62,6 +64,7 @@ def families(facts: Facts) -> Iterator[Metric]:
     for signal, count in facts.evictions.items():
         evictions.add_sample("kubelet_evictions", {"eviction_signal": signal}, count)
     yield evictions
+    yield _of_ends(facts.ends)
     yield from _of_claims(facts.claims)
     yield from _of_server(facts)
     yield from _of_process(facts.started_at)
@@ -188,6 +191,17 @@ def _of_starts(starts: Starts, tally: OperationTally) -> Iterator[Metric]:
         total, errors = (counts.total, counts.errors) if counts else (0, 0)
         yield CounterMetricFamily(metric, text, value=total - errors)
         yield CounterMetricFamily(f"{metric}_errors", f"{text}, but failed", value=errors)
+
+
+def _of_ends(ends: Ends) -> Metric:
+    family = CounterMetricFamily(
+        "kubelet_terminated_containers",
+        "Cumulative number of containers that have terminated",
+        labels=["container_type", "exit_code", "reason"],
+    )
+    for labels, count in sorted(ends.counts.items()):
+        family.add_metric(labels, count)
+    return family
 
 
 def _of_claims(uses: Iterable[ClaimUse]) -> Iterator[Metric]:

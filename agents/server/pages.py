@@ -20,6 +20,7 @@ from agents.logging import set_verbosity
 from agents.pods.ports import PodView
 from agents.runtime import Runtime
 from agents.runtime.errors import RuntimeFailure
+from agents.static.ends import Ends
 from agents.static.starts import Starts
 from agents.stats.claims import ClaimUse
 from orca.api.objects import Obj, meta
@@ -43,6 +44,9 @@ class Pods(Protocol):
 
     @property
     def starts(self) -> Starts: ...
+
+    @property
+    def ends(self) -> Ends: ...
 
     @property
     def mirrors(self) -> int: ...
@@ -151,6 +155,7 @@ class NodePages:
             self._certificates(),
             dict(self._evictions()),
             await self._claims() if self._claims is not None else (),
+            self._pods.ends,
         )
         body = await asyncio.to_thread(generate_latest, _Registry(facts, families))  # type: ignore[arg-type]
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -19,6 +19,7 @@ import structlog
 from agents.durable import read_object, write_file
 from agents.origin import SEEN, SOURCE, is_mirror, is_static, mirrored
 from agents.pods.records import ApiRecords
+from agents.static.ends import Ends
 from agents.static.mirrors import MirrorKeeper
 from agents.static.sources import Source
 from agents.static.starts import Starts
@@ -56,11 +57,13 @@ class PodFeed:
         vacated: Callable[[str, str], Awaitable[None]],
         running: Callable[[], Iterable[str]],
         starts: Starts | None = None,
+        ends: Ends | None = None,
     ) -> None:
         """``known`` returns when pods of the API may start (Services are known); ``vacated`` when no pod of that key
         but the one of that uid runs here; ``running`` tells the uids of all pods of which something runs."""
         self._clock = clock
         self._starts = starts or Starts()
+        self._ends = ends if ends is not None else Ends()
         self._first_seen: dict[str, float] = {}
         """Uid -> when a pod that does not run yet was handed on, in monotonic seconds."""
         self._sources = sources
@@ -290,11 +293,14 @@ class PodFeed:
     async def write_status(self, pod: Obj, patch: Obj) -> Obj:
         self._note_status(pod, patch["status"].get("phase"))
         if not is_static(pod):
-            return await self._records.write_status(pod, patch)
+            stored = await self._records.write_status(pod, patch)
+            self._ends.count(pod.get("status") or {}, stored.get("status") or {})
+            return stored
         told: Obj = {**pod, "status": patched(pod.get("status") or {}, patch["status"])}
         shown = self._shown.get(key(pod))
         if shown is not None and uid(shown) == uid(pod):
             self._shown[key(pod)] = told
+        self._ends.count(pod.get("status") or {}, told["status"])
         self._mirrors.poke()
         return told
 

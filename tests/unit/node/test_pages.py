@@ -21,6 +21,7 @@ from agents.runtime.model import ExecResult
 from agents.server.app import AgentServer
 from agents.server.auth import Guard
 from agents.server.pages import NodePages
+from agents.static.ends import Ends
 from agents.static.starts import Starts
 from orca.client.clock import VirtualClock
 
@@ -39,6 +40,9 @@ class Pods:
     def __init__(self) -> None:
         self.starts = Starts()
         self.starts.count(0.7)
+        self.ends = Ends()
+        ended = {"terminated": {"containerID": "c", "exitCode": 139, "reason": "Error"}}
+        self.ends.count({}, {"containerStatuses": [{"name": "c", "state": ended}]})
         refs = {"main": ContainerRefs("c1", running=True), "ended": ContainerRefs("c2")}
         self.view = PodView(POD, refs, pause_pid=7)
 
@@ -134,6 +138,7 @@ async def test_metrics_have_the_names_that_people_graph(serve: Serve) -> None:
         'kubelet_running_containers{container_state="exited"} 1.0',
         'kubelet_active_pods{static=""} 1.0',
         "kubelet_mirror_pods 1.0",
+        'kubelet_terminated_containers_total{container_type="container",exit_code="139",reason="Error"} 1.0',
         'kubelet_pod_start_duration_seconds_bucket{le="0.5"} 0.0',
         'kubelet_pod_start_duration_seconds_bucket{le="1"} 1.0',
         "kubelet_pod_start_duration_seconds_sum 0.7",
