@@ -206,7 +206,10 @@ class Memory:
                 self.moved[info.id] = self.moved.get(info.id, timedelta()) + by
 
     def observe(self, info: ContainerInfo) -> None:
-        """Take in the state of a container; an older attempt never replaces a newer one."""
+        """Take in the state of a container; an older attempt never replaces a newer one, nor an older state the end."""
+        known_as = self.find(info.id)
+        if known_as is not None and _is_overtaken(info, known_as):
+            return
         if info.is_sandbox:
             current = self.sandbox
             if current is None or current.id == info.id:
@@ -232,7 +235,10 @@ class Memory:
         self.old_sandboxes.pop(container_id, None)
         for container, known in self.containers.items():
             if known and known[0].id == container_id and (known[0].state != "created" or known[0].error):
-                self.last[container] = Gone(known[0], self.messages.get(container_id, ""))
+                before = self.last.get(container)
+                # Who removes all that have ended may take older ones after the newest.
+                if before is None or before.info.attempt <= known[0].attempt:
+                    self.last[container] = Gone(known[0], self.messages.get(container_id, ""))
             known[:] = [info for info in known if info.id != container_id]
         for by_id in (self.probes, self.messages, self.users, self.sizing.requested, self.stop_until, self.moved):
             by_id.pop(container_id, None)
@@ -261,6 +267,11 @@ class Memory:
     def busy(self, prefix: str) -> bool:
         """True while an action whose key starts so runs."""
         return any(key.startswith(prefix) for key in self.in_flight)
+
+
+def _is_overtaken(info: ContainerInfo, known: ContainerInfo) -> bool:
+    """What the engine answered before the container ended, and was heard after that."""
+    return known.state == "exited" and info.running and (info.started_at or LONG_AGO) <= (known.started_at or LONG_AGO)
 
 
 def container_hash(container: Obj) -> str:

@@ -268,9 +268,11 @@ def _container_status(pod: Obj, container: Obj, memory: Memory, decided: Plan, l
 
 def _of_removed(info: ContainerInfo, last: Gone | None, before: Obj) -> Obj:
     """``lastState`` where the attempt before was removed: by a restart of all containers, or by somebody else."""
-    if last is not None and last.info.attempt < info.attempt and ended(last.info) is not None:
+    told = int(before.get("restartCount", 0))
+    newest = last is not None and min(told, info.attempt - 1) <= last.info.attempt < info.attempt
+    if last is not None and newest and ended(last.info) is not None:
         return {"terminated": terminated(last.info, {last.info.id: last.message})}
-    if int(before.get("restartCount", 0)) == info.attempt:
+    if told == info.attempt:
         return before.get("lastState") or {}
     state: Obj = _left(None, before).get("lastState") or {}
     return state
@@ -279,6 +281,8 @@ def _of_removed(info: ContainerInfo, last: Gone | None, before: Obj) -> Obj:
 def _left(last: Gone | None, before: Obj) -> Obj:
     """What stays to be told of a container that is there no more, while its successor is on its way."""
     state: Obj | None
+    if last is not None and last.info.attempt < int(before.get("restartCount", 0)):
+        last = None  # an agent before this one has told of a newer one
     if last is not None and ended(last.info) is not None:
         state = terminated(last.info, {last.info.id: last.message})
     elif (before.get("state") or {}).get("terminated"):

@@ -330,3 +330,30 @@ def test_a_pod_that_runs_is_told_of_with_its_addresses() -> None:
     memory.failures["network"] = Failure("", "no room", at(5), 1)
     assert not lacks_addresses(memory), "they may never come"
     assert not lacks_addresses(Memory(life=Life.PREPARING, sandbox=info())), "nothing runs yet"
+
+
+@pytest.mark.parametrize("adopted", [False, True], ids=["by this agent", "by the agent before"])
+def test_attempts_that_somebody_removed_are_told_of_by_the_newest(adopted: bool) -> None:
+    """As `docker container prune` does with a pod that waits for its next restart."""
+    first, second = (info(C, "exited", attempt=number, code=number, finished=number) for number in (1, 2))
+    obj, memory = pod(C), up(first, second)
+    waiting = {"c": Waiting("CrashLoopBackOff", "")}
+    obj["status"] = status_of(obj, memory, waiting=waiting)
+    if adopted:
+        memory = up(first)
+    for gone in ([] if adopted else [second]) + [first]:
+        memory.forget(gone.id)
+        [told] = status_of(obj, memory, waiting=waiting)["containerStatuses"]
+        assert (told["restartCount"], told["lastState"]["terminated"]["exitCode"]) == (2, 2)
+    assert decide(obj, memory).actions == (StartContainer("c", 3),)
+    memory.observe(info(C, attempt=3))
+    [told] = status_of(obj, memory)["containerStatuses"]
+    assert (told["restartCount"], told["lastState"]["terminated"]["exitCode"]) == (3, 2)
+
+
+def test_an_answer_that_comes_late_does_not_bring_an_ended_container_back() -> None:
+    memory = up(info(C, started=1), info(C, "exited", started=1, finished=2))
+    memory.observe(info(C, started=1))
+    assert "terminated" in status_of(pod(C), memory)["containerStatuses"][0]["state"]
+    memory.observe(info(C, started=3))
+    assert "running" in status_of(pod(C), memory)["containerStatuses"][0]["state"], "started by somebody else"
