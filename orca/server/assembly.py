@@ -182,6 +182,7 @@ class ApiServer:
         self.core.computed[NODEMETRICS.group_resource] = kinds.nodes
         self.core.computed[PODMETRICS.group_resource] = kinds.pods
         self.aggregator = Aggregator(store, self.client, self.table, pki.front_proxy_client, clock, metrics.registry)
+        self.health.add("poststarthook/apiservice-discovery-controller", self.aggregator.discovered, ready_only=True)
         self.pages = Pages(self.verbs, self.aggregator)
         front_proxy = FrontProxy(pki.front_proxy_ca.cert.read_bytes(), FRONT_PROXIES, clock)
         self.tls = self._serving_tls()

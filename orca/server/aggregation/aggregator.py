@@ -67,6 +67,11 @@ class Aggregator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._forwarder.close()
 
+    async def discovered(self) -> None:
+        """A health check. Raises OSError while discovery lacks what other servers may have."""
+        if not self._availability.complete:
+            raise OSError("not all servers of aggregated APIs were asked yet")
+
     # -- requests
 
     def remote(self, group: str, version: str) -> Obj | None:

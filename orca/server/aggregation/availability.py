@@ -58,6 +58,16 @@ class Availability:
         self._wakes: dict[str, asyncio.Event] = {}
         self._watching: list[asyncio.Task[None]] = []
         self._known: dict[GroupVersion, RemoteVersion] = {}
+        self._unasked: set[str] = set()
+        self._complete = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every server that had a group version at the start was asked what is in it, be it in vain. Before
+        that, discovery leaves out what other servers of this cluster tell of."""
+        if not self._complete:
+            self._complete = self._services.is_synced and not self._unasked
+        return self._complete
 
     @property
     def versions(self) -> list[RemoteVersion]:
@@ -87,6 +97,8 @@ class Availability:
             self._forget(group_version(service))
         elif group_version(service) not in self._known:
             self._learn(service, (), fresh=False)
+            if not self._complete:
+                self._unasked.add(key)
         self._watch_endpoints()
         if key in self._wakes:
             self._wakes[key].set()
@@ -98,6 +110,7 @@ class Availability:
     def _gone(self, service: Obj) -> None:
         key = name(service)
         self._wakes.pop(key, None)
+        self._unasked.discard(key)
         task = self._tasks.pop(key, None)
         if task is not None:
             task.cancel()
@@ -135,7 +148,10 @@ class Availability:
             service = self._services.get(key)
             if service is None:
                 return
-            verdict = await self._check(service)
+            try:
+                verdict = await self._check(service)
+            finally:
+                self._unasked.discard(key)
             if self._metrics is not None and verdict is not LOCAL:
                 self._metrics.checked(key, verdict)
             wrote = await self._tell(key, verdict)

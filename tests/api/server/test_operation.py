@@ -424,6 +424,7 @@ async def test_health_checks_one_by_one(busy: ServerProcess, admin: Api) -> None
     assert verbose[0] == "[+]ping ok"
     assert "[+]etcd excluded: ok" in verbose
     assert "[+]informer-sync ok" in verbose
+    assert "[+]poststarthook/apiservice-discovery-controller ok" in verbose
     assert "[+]shutdown ok" in verbose
     assert 'warn: some health checks cannot be excluded: no matches for "nothing"' in verbose
     assert verbose[-1] == "readyz check passed"

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from multidict import CIMultiDict
 
-from orca.api.builtin import BUILTIN
+from orca.api.builtin import APISERVICES, BUILTIN
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.auth.front_proxy import FrontProxy, named_user
 from orca.auth.identity import UserInfo
+from orca.client.clock import VirtualClock
+from orca.client.fake import FakeClient
 from orca.server.aggregation.apiservices import PRIORITIES, version_order
-from orca.server.aggregation.backend import identity_headers
+from orca.server.aggregation.availability import Availability
+from orca.server.aggregation.backend import Backends, Reply, Unreachable, identity_headers
 from orca.server.aggregation.conditions import LOCAL, Verdict, check_service, with_condition
 from orca.server.aggregation.merging import RemoteVersion, aggregated_resources, merged_groups
 from orca.server.aggregation.openapi import merge_swagger
@@ -48,6 +52,51 @@ def piece(*, ready: bool = True, port: str = "https") -> Obj:
 def test_what_a_service_lacks(service: Obj | None, slices: list[Obj], reason: str | None) -> None:
     found = check_service(WHERE, service, slices)
     assert (found.reason if found else None) == reason
+
+
+class OneBackend:
+    """Stands for all servers of aggregated APIs: each answers when it is let."""
+
+    def __init__(self) -> None:
+        self.resolver = self
+        self.let = asyncio.Event()
+
+    def service(self, _space: str, _name: str) -> Obj:
+        return SERVICE
+
+    def slices(self, _space: str, _name: str) -> list[Obj]:
+        return [piece()]
+
+    async def get(self, service: Obj, path: str, _seconds: float) -> Reply:
+        await self.let.wait()
+        if "broken" in path:
+            raise Unreachable("nobody there")
+        return Reply(200, b'{"kind": "APIResourceList", "groupVersion": "x/v1", "resources": []}')
+
+
+async def test_discovery_is_complete_once_every_server_was_asked() -> None:
+    clock = VirtualClock()
+    client, backend = FakeClient(clock=clock), OneBackend()
+    for group in ("broken", "x"):
+        spec = {"group": group, "version": "v1", "service": WHERE}
+        await client.create(APISERVICES, {"metadata": {"name": f"v1.{group}"}, "spec": spec})
+    await client.create(APISERVICES, {"metadata": {"name": "v1.apps"}, "spec": {"group": "apps", "version": "v1"}})
+    one = Availability(client, cast(Backends, backend), clock, lambda: None)
+    assert not one.complete
+    running = asyncio.create_task(one.run())
+    await clock.settle()
+    assert not one.complete
+    backend.let.set()
+    await clock.settle()
+    assert one.complete
+    # Who comes later finds a server that is ready.
+    backend.let.clear()
+    late = {"group": "late", "version": "v1", "service": WHERE}
+    await client.create(APISERVICES, {"metadata": {"name": "v1.late"}, "spec": late})
+    await clock.settle()
+    assert one.complete
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 def test_a_condition_changes_its_time_only_with_its_status() -> None:
