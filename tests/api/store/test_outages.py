@@ -110,6 +110,30 @@ async def test_a_stalled_etcd_times_out_and_recovers(store: Store, etcd: Private
     assert (await store.get(CONFIGMAPS, "default", "after")).name == "after"
 
 
+async def test_an_etcd_that_is_slow_to_greet_is_waited_for(etcd: PrivateEtcd) -> None:
+    """One on a busy host, or far away: who hangs up on it and comes again is never greeted."""
+    host, _, port = etcd.endpoint.partition(":")
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1.5)
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer), return_exceptions=True)
+
+    way = await asyncio.start_server(connected, "127.0.0.1", 0)
+    store = Store(f"127.0.0.1:{way.sockets[0].getsockname()[1]}")
+    try:
+        await store.start()
+        await store.create(CONFIGMAPS, config("far"))
+    finally:
+        await store.close()
+        way.close()
+
+
 async def test_compacted_while_cut_off_lists_anew_and_tells_the_difference(store: Store, etcd: PrivateEtcd) -> None:
     for name in ("kept", "changed", "removed"):
         await store.create(CONFIGMAPS, config(name))
