@@ -62,6 +62,29 @@ async def test_a_deployment_takes_over_replica_sets_and_counts_on(api: Api, spac
     assert owner(taken) == made["metadata"]["uid"]
 
 
+async def test_a_rollback_by_go_types_returns_to_the_replica_set_that_was(api: Api, space: str, running: Host) -> None:
+    """Manifests say ``tty: false`` and the like; kubectl's types do not, and it rolls back to what they hold."""
+    sets, path = collection("replicasets", space), collection("deployments", space)
+    body = body_of("deployments", "web", replicas=0)
+    said = body["spec"]["template"]["spec"]
+    said["hostNetwork"], said["containers"][0]["tty"], said["containers"][0]["stdin"] = False, False, False
+    ok(await api.post(path, body), 201)
+    first = await eventually(lambda: api.get(sets), lambda found: len(found.json["items"]) == 1)
+    ok(await api.patch(f"{path}/web", variable("2"), "strategic"))
+    await eventually(lambda: api.get(sets), lambda found: len(found.json["items"]) == 2)
+    (old,) = first.json["items"]
+    template = old["spec"]["template"]
+    template["metadata"]["labels"].pop("pod-template-hash")
+    template["spec"].pop("hostNetwork", None)
+    for field in ("tty", "stdin"):
+        template["spec"]["containers"][0].pop(field, None)
+    ok(await api.patch(f"{path}/web", [{"op": "replace", "path": "/spec/template", "value": template}], "json"))
+    await when(api, f"{path}/web", lambda d: d["metadata"]["annotations"][REVISION] == "3")
+    found = {one["metadata"]["name"]: one for one in ok(await api.get(sets))["items"]}
+    assert len(found) == 2
+    assert found[old["metadata"]["name"]]["metadata"]["annotations"][REVISION] == "3"
+
+
 async def test_orphans_of_a_deployment_are_adopted_by_the_next(api: Api, space: str, running: Host) -> None:
     sets, path, pods = collection("replicasets", space), collection("deployments", space), Pods(api, space)
     body = body_of("deployments", "web")

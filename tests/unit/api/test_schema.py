@@ -2,6 +2,7 @@
 
 import pytest
 
+from orca.api import zeros
 from orca.api.builtin import BUILTIN, CONTROLLERREVISIONS, DEPLOYMENTS, PODS, ROLES, SECRETS
 from orca.api.errors import ApiError
 from orca.api.schema import SCHEMA, decode, duplicate_fields
@@ -38,6 +39,40 @@ def test_nulls_are_absent():
     body = {"metadata": {"name": "a", "creationTimestamp": None}, "spec": {"containers": [None]}, "status": None}
     decoded, _ = decode(PODS, body, refuse_unknown=True)
     assert decoded == {"metadata": {"name": "a"}, "spec": {"containers": [{}]}}
+
+
+def test_zeros_that_upstream_does_not_encode_are_absent():
+    container = {
+        "name": "a",
+        "tty": False,
+        "env": [{"name": "E", "value": ""}],
+        "ports": [{"containerPort": 0, "hostPort": 0}],
+        "readinessProbe": {"initialDelaySeconds": 0, "terminationGracePeriodSeconds": 0},
+        "securityContext": {"privileged": False, "runAsUser": 0},
+    }
+    pod = {"hostNetwork": False, "nodeName": "", "automountServiceAccountToken": False, "containers": [container]}
+    body = {"spec": {"replicas": 0, "minReadySeconds": 0, "paused": False, "template": {"spec": pod}}}
+    decoded, _ = decode(DEPLOYMENTS, body, refuse_unknown=True)
+    left = {
+        "name": "a",
+        "env": [{"name": "E"}],
+        "ports": [{"containerPort": 0}],
+        "readinessProbe": {"terminationGracePeriodSeconds": 0},
+        "securityContext": {"privileged": False, "runAsUser": 0},
+    }
+    template = {"spec": {"automountServiceAccountToken": False, "containers": [left]}}
+    assert decoded == {"spec": {"replicas": 0, "template": template}}
+    assert "cannot unmarshal number" in refused(PODS, {"spec": {"hostNetwork": 0}})
+    assert "cannot unmarshal bool" in refused(PODS, {"spec": {"nodeName": False}})
+
+
+def test_fields_whose_zeros_are_left_out_may_be_absent():
+    kinds = {name: body for name, body in SCHEMA.definitions.items() if name.startswith("io.k8s.api.")}
+    for name, fields in zeros.OMITTED.items():
+        of_the_name = [body for full, body in kinds.items() if full.rpartition(".")[2] == name]
+        assert of_the_name, name
+        for body in of_the_name:
+            assert fields <= body["properties"].keys() - set(body.get("required", ())), name
 
 
 def test_unknown_fields_are_named_with_their_path():
