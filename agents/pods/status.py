@@ -273,7 +273,9 @@ def _of_removed(info: ContainerInfo, last: Gone | None, before: Obj) -> Obj:
     if last is not None and newest and ended(last.info) is not None:
         return {"terminated": terminated(last.info, {last.info.id: last.message})}
     if told == info.attempt:
-        return before.get("lastState") or {}
+        kept: Obj = before.get("lastState") or {}
+        # While a container waits to be restarted, it is its own end that stands there.
+        return {} if (kept.get("terminated") or {}).get("containerID") == f"docker://{info.id}" else kept
     state: Obj = _left(None, before).get("lastState") or {}
     return state
 

@@ -357,3 +357,13 @@ def test_an_answer_that_comes_late_does_not_bring_an_ended_container_back() -> N
     assert "terminated" in status_of(pod(C), memory)["containerStatuses"][0]["state"]
     memory.observe(info(C, started=3))
     assert "running" in status_of(pod(C), memory)["containerStatuses"][0]["state"], "started by somebody else"
+
+
+def test_no_container_is_told_to_be_the_one_before_itself() -> None:
+    """When its wait for the next restart is cut short, and the one before it was removed while no agent ran."""
+    second = info(C, "exited", attempt=2, code=2, finished=2)
+    obj = pod(C)
+    obj["status"] = status_of(obj, up(second), waiting={"c": Waiting("CrashLoopBackOff", "")})
+    assert obj["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 2
+    [told] = status_of(obj, up(second))["containerStatuses"]
+    assert (told["state"]["terminated"]["exitCode"], told["lastState"]) == (2, {})
