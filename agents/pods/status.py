@@ -10,6 +10,7 @@ from agents.pods.containers import (
     api_status,
     ended,
     ephemeral_containers,
+    has_begun,
     init_containers,
     is_ready,
     is_sidecar,
@@ -118,11 +119,11 @@ def build_status(pod: Obj, memory: Memory, decided: Plan, now: datetime, host_ip
 
 
 def lacks_addresses(memory: Memory) -> bool:
-    """Containers run, and the addresses of their pod are not known yet: an agent before this one has died before it
-    told of them. They come in a moment, with the next attach, unless that fails."""
+    """Containers run or have run, and the addresses of their pod are not known yet: an agent before this one has died
+    before it told of them. They come in a moment, with the next attach, unless that fails."""
     sandbox = memory.sandbox
     attaching = memory.life in RISING and sandbox is not None and sandbox.running and "network" not in memory.failures
-    return attaching and not memory.ips and any(info.running for info in memory.all_containers())
+    return attaching and not memory.ips and any(has_begun(info) for info in memory.all_containers())
 
 
 def _has_run(pod: Obj, name: str, memory: Memory) -> bool:

@@ -327,6 +327,8 @@ def test_a_pod_that_runs_is_told_of_with_its_addresses() -> None:
     assert not lacks_addresses(memory)
     memory.ips, memory.wired = (), False
     assert lacks_addresses(memory)
+    memory.observe(info(C, "exited", finished=1))
+    assert lacks_addresses(memory), "nor of how they ended"
     memory.failures["network"] = Failure("", "no room", at(5), 1)
     assert not lacks_addresses(memory), "they may never come"
     assert not lacks_addresses(Memory(life=Life.PREPARING, sandbox=info())), "nothing runs yet"
