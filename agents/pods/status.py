@@ -122,7 +122,8 @@ def lacks_addresses(memory: Memory) -> bool:
     """Containers run or have run, and the addresses of their pod are not known yet: an agent before this one has died
     before it told of them. They come in a moment, with the next attach, unless that fails."""
     sandbox = memory.sandbox
-    attaching = memory.life in RISING and sandbox is not None and sandbox.running and "network" not in memory.failures
+    attached = memory.wired or sandbox is None or not sandbox.running
+    attaching = memory.life in RISING and not attached and "network" not in memory.failures
     return attaching and not memory.ips and any(has_begun(info) for info in memory.all_containers())
 
 
