@@ -34,9 +34,14 @@ from tests.bench import fanout, floors, load
 from tests.bench.processes import cpu_seconds, resident_mb
 from tests.support.ports import free_port
 
-MANY_CREATES = "CREATE, 64 at a time"
-PEER = {"GET": 3070.0, "LIST 500": 80.0, "LIST 5000": 11.0, "CREATE": 1160.0, MANY_CREATES: 1160.0}
-BY_ETCD = frozenset({"CREATE", MANY_CREATES})
+CREATE = "CREATE"
+MANY = ", 64 at a time"
+ALONE = ", without controllers"
+CREATES = (CREATE, CREATE + MANY, CREATE + ALONE, CREATE + MANY + ALONE)
+"""kube-apiserver has neither controllers nor a scheduler in its process: without them is like beside like, with them is
+what users run."""
+PEER = {"GET": 3070.0, "LIST 500": 80.0, "LIST 5000": 11.0, **dict.fromkeys(CREATES, 1160.0)}
+BY_ETCD = frozenset(CREATES)
 """What is scaled with the etcd floor; the rest is HTTP and scaled with that one."""
 PEER_RESIDENT_MB = 600.0
 STORED = 6000
@@ -160,7 +165,18 @@ class Bench:
         finally:
             await client.aclose()
 
-    async def _run(self, client: HttpsClient, many: int) -> None:
+    async def alone(self) -> None:
+        """Creates on a server of its own."""
+        client = HttpsClient.from_kubeconfig(self.kubeconfig)
+        try:
+            await self._begin(client)
+            await self.create("", 0, 500)
+            await self.create(CREATE + ALONE, 500, 2500)
+            await self.create(CREATE + MANY + ALONE, 2500, 5000, connections=64)
+        finally:
+            await client.aclose()
+
+    async def _begin(self, client: HttpsClient) -> None:
         await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         try:
             account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
@@ -168,10 +184,13 @@ class Bench:
         except ApiError as error:
             if not is_already_exists(error):  # its controller was faster
                 raise
+
+    async def _run(self, client: HttpsClient, many: int) -> None:
+        await self._begin(client)
         await self.create("CREATE, first 500", 0, 500)
         await self.list("LIST 500", 200)
-        await self.create("CREATE", 500, 2500)
-        await self.create(MANY_CREATES, 2500, 5000, connections=64)
+        await self.create(CREATE, 500, 2500)
+        await self.create(CREATE + MANY, 2500, 5000, connections=64)
         await self.list("LIST 5000", 30)
         await self.create("", 5000, STORED)
         self.note(f"resident with {STORED} pods", f"of kube-apiserver's {PEER_RESIDENT_MB:.0f} MB", after=12)
@@ -249,6 +268,21 @@ CAPTION = (
 )
 
 
+def alone(bench: Bench, directory: Path) -> None:
+    """Adds to `bench` what a server without controllers does."""
+    directory.mkdir()
+    server = Server(str(directory), "--no-controllers")
+    try:
+        server.start()
+        time.sleep(3)
+        other = Bench(server.pid, server.kubeconfig)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(other.alone())
+        bench.rows += other.rows
+    finally:
+        server.stop()
+
+
 def measure_floors(directory: Path) -> tuple[floors.Floor, floors.Floor]:
     """http, etcd."""
     return floors.http(directory), floors.etcd()
@@ -286,6 +320,7 @@ def command(many: int, events: int, watchers: int) -> None:
                 runner.run(bench.watch(events, watchers, RATE))
         finally:
             server.stop()
+        alone(bench, Path(directory, "alone"))
         http_after, etcd_after = measure_floors(Path(directory))
     columns = ("operation", "rate", "p50 ms", "p99 ms", "CPU µs", "kube-apiserver", "ratio", "scaled", "failed")
     table = Table(*columns, caption=CAPTION)
