@@ -69,6 +69,7 @@ class HttpsClient(Client):
         self._checked = self._clock.monotonic()
         self._session: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(parallel)
+        self._reading = asyncio.Lock()
 
     @classmethod
     def from_kubeconfig(
@@ -265,9 +266,9 @@ class HttpsClient(Client):
         try:
             return await self._asked(endpoint, method, path, query, data, content_type, stream)
         except ApiError as error:
-            if error.code != 401 or not self._may_be_renewed(endpoint):
+            if error.code != 401 or not self._runs_program:
                 raise
-        return await self._asked(await self._current(), method, path, query, data, content_type, stream)
+        return await self._asked(await self._current(refused=endpoint), method, path, query, data, content_type, stream)
 
     async def _asked(
         self,
@@ -310,32 +311,35 @@ class HttpsClient(Client):
         except _BROKEN as error:
             raise self._unreachable(error) from error
 
-    async def _current(self) -> Endpoint:
-        """The endpoint, read anew when its files have changed or its program's answer is over."""
-        elapsed = self._clock.monotonic()
-        if not isinstance(self._source, Endpoint) and elapsed - self._checked >= RELOAD_CHECK_SECONDS:
+    async def _current(self, refused: Endpoint | None = None) -> Endpoint:
+        """The endpoint, read anew when its files have changed, its program's answer is over, or it is the one that a
+        server has `refused`. Who comes while that happens waits for it."""
+        source = self._source
+        if isinstance(source, Endpoint):
+            return source
+        async with self._reading:
+            elapsed = self._clock.monotonic()
+            if refused is not None and refused is self._endpoint and isinstance(source, Kubeconfig):
+                await asyncio.to_thread(source.refused)  # another client may just wait for the program
+            elif elapsed - self._checked < RELOAD_CHECK_SECONDS:
+                return self._endpoint
             self._checked = elapsed
-            if self._source.changed():
+            if source.changed():
                 try:
-                    if isinstance(self._source, Kubeconfig) and self._source.runs_program:
-                        self._endpoint = await asyncio.to_thread(self._source.load)
+                    if self._runs_program:
+                        self._endpoint = await asyncio.to_thread(source.load)
                     else:
-                        self._endpoint = self._source.load()
-                    log.info("credentials read anew", path=str(self._source.path))
+                        self._endpoint = source.load()
+                    log.info("credentials read anew", path=str(source.path))
                 except KubeconfigError as error:
                     # Half written, most likely: go on with what works.
                     log.warning("credentials not usable, keeping the old ones", error=str(error))
-        return self._endpoint
+            return self._endpoint
 
-    def _may_be_renewed(self, refused: Endpoint) -> bool:
-        """Whether the server, which took none of our credentials, may take what the user's program says next."""
-        source = self._source
-        if not isinstance(source, Kubeconfig) or not source.runs_program:
-            return False
-        if self._endpoint is refused:
-            source.refused()
-            self._checked = -RELOAD_CHECK_SECONDS
-        return True
+    @property
+    def _runs_program(self) -> bool:
+        """Whether a server that took none of our credentials may take what the user's program says next."""
+        return isinstance(self._source, Kubeconfig) and self._source.runs_program
 
     def _unreachable(self, error: BaseException) -> ApiError:
         return Unreachable(f"{self.server} cannot be reached: {_reason(error) or type(error).__name__}")

@@ -63,14 +63,14 @@ async def test_a_program_is_asked_again_when_the_server_refuses_its_token(
     config["users"][0]["user"] = {"exec": {"apiVersion": version, "command": "./login", "interactiveMode": "Never"}}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
 
-    def gives(token: str) -> None:
+    def gives(token: str, after: float = 0) -> None:
         printed = {"kind": "ExecCredential", "apiVersion": version, "status": {"token": token}}
-        login.write_text(f"#!/bin/sh\necho '{json.dumps(printed)}'\n")
+        login.write_text(f"#!/bin/sh\nsleep {after}\necho '{json.dumps(printed)}'\n")
         login.chmod(0o755)
 
     gives("stale")
     robot = HttpsClient.from_kubeconfig(tmp_path / "kubeconfig")
-    gives(token)
+    gives(token, after=0.3)  # others are refused while one waits for it
     found = await asyncio.gather(*(robot.create(SELFSUBJECTREVIEWS, {}) for _ in range(5)))
     await robot.aclose()
     assert {one["status"]["userInfo"]["username"] for one in found} == {"system:serviceaccount:default:robot"}
