@@ -69,12 +69,13 @@ class Kubeconfig:
                 token = self._follow(user["tokenFile"]).read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise KubeconfigError(f"{self.path}: {error}") from error
-        self._plugin, printed = None, _NONE
+        plugin, printed = None, _NONE
         if user.get("exec"):
-            printed = self._run(user, cluster)
+            plugin, printed = self._run(user, cluster)
             token = token or printed.token
         trust = self._trust(cluster, user, printed) if server.startswith("https:") else None
-        self._stamp, self._credential = self._stamps(), printed
+        # Last, as others may look at them meanwhile from another thread.
+        self._stamp, self._plugin, self._credential = self._stamps(), plugin, printed
         return Endpoint(server, trust, token, str(cluster.get("tls-server-name") or ""), headers)
 
     def server(self) -> str:
@@ -142,7 +143,7 @@ class Kubeconfig:
             headers += [(f"Impersonate-Extra-{quote(str(key), safe='')}", str(one)) for one in values]
         return tuple(headers)
 
-    def _run(self, user: dict[str, Any], cluster: dict[str, Any]) -> Credential:
+    def _run(self, user: dict[str, Any], cluster: dict[str, Any]) -> tuple[ExecPlugin, Credential]:
         try:
             authority = self._content(cluster, "certificate-authority")
         except (OSError, ValueError) as error:
@@ -154,8 +155,8 @@ class Kubeconfig:
             if one.get("name") == _EXTENSION:
                 told["config"] = one.get("extension")
         try:
-            self._plugin = plugin_of(user["exec"], told, self._user, self.path.parent.absolute())
-            return self._plugin.credential()
+            plugin = plugin_of(user["exec"], told, self._user, self.path.parent.absolute())
+            return plugin, plugin.credential()
         except PluginFailed as error:
             raise KubeconfigError(f"{self.path}: {error}") from error
 
