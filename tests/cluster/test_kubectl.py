@@ -44,8 +44,12 @@ def test_get_nodes_wide(any_kubectl: Kubectl) -> None:
         assert row[1] == "Ready"
         assert row[4].startswith("v1.36.")
         assert row[-1].startswith("docker://")
-    drivers = [line.split()[:2] for line in any_kubectl("get", "csinodes", "--no-headers").splitlines()]
-    assert sorted(drivers) == [["host-0", "0"], ["host-1", "0"], ["host-2", "0"]]
+
+    def drivers() -> bool:
+        found = [line.split()[:2] for line in any_kubectl("get", "csinodes", "--no-headers").splitlines()]
+        return sorted(found) == [["host-0", "0"], ["host-1", "0"], ["host-2", "0"]]
+
+    eventually(drivers, what="each host has its CSINode")  # a Node made anew gets its own a moment later
 
 
 def test_get_all_in_all_namespaces(web: Kubectl) -> None:

@@ -69,9 +69,13 @@ def test_a_claim_of_the_default_class_lives_with_its_host(kubectl: Kubectl, lab:
     assert kubectl("get", "pod", "reader", "-o", "jsonpath={.spec.nodeName}") == node, "where the volume is"
     eventually(lambda: kubectl("logs", "reader") == "kept\n", what="what was written is there")
     used = f'kubelet_volume_stats_used_bytes{{namespace="{kubectl.namespace}",persistentvolumeclaim="data"}}'
-    told = kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/metrics")
-    assert used in told, "how full it is"
-    assert 'kubelet_terminated_containers_total{container_type="container",exit_code="0",reason="Completed"}' in told
+    ended = 'kubelet_terminated_containers_total{container_type="container",exit_code="0",reason="Completed"}'
+
+    def told() -> bool:
+        metrics = kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/metrics")
+        return used in metrics and ended in metrics
+
+    eventually(told, what="how full it is, and how containers ended")
 
     kubectl("patch", "pvc", "data", "-p", '{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}')
     grown = ("get", "pvc", "data", "-o", "jsonpath={.status.capacity.storage}")
