@@ -13,6 +13,8 @@ import yaml
 
 from orca.api.builtin import NODES
 from orca.api.errors import ApiError
+from orca.client import kubeconfig
+from orca.client.execplugin import plugin_of
 from orca.client.http import HttpsClient
 from orca.client.kubeconfig import Kubeconfig, KubeconfigError
 from tests.support.tls import Authority
@@ -81,6 +83,23 @@ def test_a_program_is_run_again_when_its_answer_is_over_or_refused(tmp_path: Pat
     assert config.changed()
     program(tmp_path, token="t3")
     assert config.load().token == "t3"
+
+
+def test_a_program_is_known_as_one_also_while_it_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another request may be refused just then, and must not take the file for one without a program."""
+    config = written(tmp_path, {"exec": program(tmp_path, token="t")})
+    config.load()
+    known: list[bool] = []
+
+    def asked(*of: Any) -> Any:
+        known.append(config.runs_program)
+        return plugin_of(*of)
+
+    monkeypatch.setattr(kubeconfig, "plugin_of", asked)
+    config.load()
+    assert known == [True]
 
 
 def test_a_program_is_told_of_its_cluster_when_it_wants_to_know(tmp_path: Path) -> None:
