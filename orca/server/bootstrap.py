@@ -45,6 +45,8 @@ from orca.server.initial_objects import (
 log = structlog.get_logger()
 
 NAMESPACE_NAMES = ("kube-system", "kube-public", "kube-node-lease", "default")
+CONFLICTS = 10
+"""How often somebody else may be faster."""
 _AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 _POLICY = (CLUSTERROLES, CLUSTERROLEBINDINGS, ROLES, ROLEBINDINGS)
 
@@ -106,15 +108,18 @@ async def _find(client: Client, resource: Resource, obj: Obj) -> Obj | None:
 
 
 async def _ensure(client: Client, resource: Resource, obj: Obj) -> None:
-    present = await _find(client, resource, obj)
-    try:
-        if present is None:
-            await client.create(resource, obj)
-        elif (new := reconciled(resource, present, obj)) is not None:
-            await client.update(resource, new)
-    except ApiError as error:
-        if not is_already_exists(error) and not is_conflict(error):  # another server of this cluster starts as well
-            raise
+    for last in (*(False,) * (CONFLICTS - 1), True):
+        present = await _find(client, resource, obj)
+        try:
+            if present is None:
+                await client.create(resource, obj)
+            elif (new := reconciled(resource, present, obj)) is not None:
+                await client.update(resource, new)
+            return
+        except ApiError as error:
+            # Another server of this cluster starts as well, or a controller was faster: what is there now counts.
+            if last or not (is_already_exists(error) or is_conflict(error)):
+                raise
 
 
 async def _ensure_same(client: Client, resource: Resource, obj: Obj, fields: tuple[str, ...]) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import structlog
 
-from orca.api.errors import ApiError, is_already_exists, is_not_found
+from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.auth.pki import PkiPaths
 from orca.server.identifiers import new_uid
-from orca.store import Fence, Store
+from orca.store import Entry, Fence, Store
 
 log = structlog.get_logger()
 
@@ -105,16 +105,23 @@ async def agree(store: Store, pki: PkiPaths, service_cidr: str) -> None:
         "serviceAccountKey": _digest(pki.service_account_public),
         "serviceCIDR": service_cidr,
     }
-    theirs = await _identity(store)
-    if theirs is None:
+    while True:
+        recorded = await _identity(store)
         try:
-            await store.create(CLUSTERS, _object(CLUSTERS, _IDENTITY, ours))
+            if recorded is None:
+                await store.create(CLUSTERS, _object(CLUSTERS, _IDENTITY, ours))
+            elif _fits(recorded.obj["spec"], ours, pki):
+                # The cluster gets its second family, and every other server the same flag when it is started again.
+                await store.replace(CLUSTERS, recorded, {**recorded.obj, "spec": recorded.obj["spec"] | ours})
             return
         except ApiError as error:
-            if not is_already_exists(error):
+            # Another server that starts as well was faster: what it has recorded counts.
+            if not is_already_exists(error) and not is_conflict(error):
                 raise
-        theirs = await _identity(store) or ours
-    directory = pki.ca.cert.parent
+
+
+def _fits(theirs: Obj, ours: Obj, pki: PkiPaths) -> bool:
+    """Whether a server with `ours` belongs to the cluster and adds a family to it. Raises WrongCluster."""
     for what, path in (
         ("ca", pki.ca.cert),
         ("frontProxyCA", pki.front_proxy_ca.cert),
@@ -122,34 +129,29 @@ async def agree(store: Store, pki: PkiPaths, service_cidr: str) -> None:
     ):
         if theirs.get(what) != ours[what]:
             raise WrongCluster(
-                f"{path} is not that of the cluster in this etcd; {_copy(directory)}. If you have replaced the "
+                f"{path} is not that of the cluster in this etcd; {_copy(path.parent)}. If you have replaced the "
                 f"cluster's keys on purpose, stop all servers and delete {CLUSTERS.storage}/{_IDENTITY} from etcd"
             )
-    if service_cidr.startswith(f"{theirs.get('serviceCIDR')},"):
-        # The cluster gets its second family, and every other server the same flag when it is started again.
-        current = await store.get(CLUSTERS, "", _IDENTITY)
-        await store.replace(
-            CLUSTERS, current, {**current.obj, "spec": {**current.obj["spec"], "serviceCIDR": service_cidr}}
-        )
-    elif theirs.get("serviceCIDR") != service_cidr:
+    held, wanted = str(theirs.get("serviceCIDR")), str(ours["serviceCIDR"])
+    if held != wanted and not wanted.startswith(f"{held},"):
         raise WrongCluster(
-            f"--service-cluster-ip-range is {service_cidr}, but {theirs.get('serviceCIDR')} on the other servers of "
-            "this cluster; give all of them the same"
+            f"--service-cluster-ip-range is {wanted}, but {held} on the other servers of this cluster; give all of "
+            "them the same"
         )
+    return held != wanted
 
 
 def _copy(directory: Path) -> str:
     return f"copy {', '.join(_KEY_FILES)} from another server's directory to {directory} and start again"
 
 
-async def _identity(store: Store) -> Obj | None:
+async def _identity(store: Store) -> Entry | None:
     try:
-        spec: Obj = (await store.get(CLUSTERS, "", _IDENTITY)).obj["spec"]
+        return await store.get(CLUSTERS, "", _IDENTITY)
     except ApiError as error:
         if is_not_found(error):
             return None
         raise
-    return spec
 
 
 def _object(resource: Resource, name: str, spec: Obj) -> Obj:

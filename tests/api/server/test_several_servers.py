@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orca.server.peers import SERVERS
+from orca.auth.pki import ensure_pki
+from orca.server.peers import CLUSTERS, SERVERS, WrongCluster, agree
+from orca.store import Store
 from orca.store.answers import key_of
 from orca.store.etcd import Etcd
 from tests.api.server.api import Api
@@ -256,6 +258,25 @@ def test_a_server_of_another_cluster_is_refused(pair: list[ServerProcess], etcd:
         (tmp_path / "data" / "pki" / name).unlink()
     assert "lacks sa.key" in refused()
     (tmp_path / "data" / "pki" / "sa.key").write_bytes((pair[0].directory / "data/pki/ca.key").read_bytes())
+
+
+async def test_servers_that_add_the_second_family_at_the_same_moment(tmp_path: Path) -> None:
+    both = "10.96.0.0/16,fd00:96::/108"
+    pki = ensure_pki(tmp_path, ("127.0.0.1",))
+    async with private_etcd() as own:
+        stores = [Store(own.endpoint, shared=True) for _ in range(4)]
+        try:
+            for store in stores:
+                await store.start()
+            await asyncio.gather(*(agree(store, pki, "10.96.0.0/16") for store in stores))
+            await asyncio.gather(*(agree(store, pki, both) for store in stores))
+            held = (await stores[0].get(CLUSTERS, "", "identity")).obj
+            assert held["spec"]["serviceCIDR"] == both
+            with pytest.raises(WrongCluster, match=r"10\.96\.0\.0/16,fd00:96::/108 on the other servers"):
+                await agree(stores[0], pki, "10.96.0.0/16")
+        finally:
+            for store in stores:
+                await store.close()
 
 
 async def test_the_kubernetes_service_leads_to_the_living(etcd: PrivateEtcd, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import orjson
 import pytest
 import yaml
 
-from orca.api.builtin import CLUSTERROLES, CONFIGMAPS, PRIORITYCLASSES
+from orca.api.builtin import CLUSTERROLES, CONFIGMAPS, PRIORITYCLASSES, SERVICECIDRS
 from orca.auth.default_roles import cluster_roles
 from orca.auth.pki import ensure_pki, merged_bundle
-from orca.server.bootstrap import reconciled
+from orca.client.fake import FakeClient
+from orca.server.bootstrap import bootstrap, reconciled
 from orca.server.initial_objects import ClusterFacts, cluster_info, extension_authentication, priority_classes
 from tests.unit.auth.fakes import FixedClock
 
@@ -81,3 +82,26 @@ def test_hosts_that_join_find_the_authority_of_today(authorities):
     assert reconciled(CONFIGMAPS, held, wanted)["data"] == wanted["data"]
     assert reconciled(CONFIGMAPS, {**held, "data": {"kubeconfig": "{"}}, wanted)["data"] == wanted["data"]
     assert yaml.safe_load(wanted["data"]["kubeconfig"])["clusters"][0]["cluster"]["server"] == "https://192.0.2.1:6443"
+
+
+class _Overtaken(FakeClient):
+    """Somebody writes the range right before its first update here."""
+
+    overtaken = False
+
+    async def update(self, resource, obj, *, subresource=""):
+        if resource is SERVICECIDRS and not self.overtaken:
+            self.overtaken = True
+            held = await self.get(resource, obj["metadata"]["name"])
+            await super().update(resource, {**held, "metadata": {**held["metadata"], "labels": {"theirs": "1"}}})
+        return await super().update(resource, obj, subresource=subresource)
+
+
+async def test_a_second_family_is_added_though_somebody_writes_the_range_in_that_moment():
+    client = _Overtaken()
+    await bootstrap(client, facts("ca", ""))
+    grown = ClusterFacts("192.0.2.1", 6443, "10.96.0.1", "10.96.0.0/16,fd00:96::/108", "ca")
+    assert await bootstrap(client, grown)
+    (held,) = client.objects(SERVICECIDRS)
+    assert held["spec"]["cidrs"] == ["10.96.0.0/16", "fd00:96::/108"]
+    assert held["metadata"]["labels"] == {"theirs": "1"}
