@@ -42,7 +42,7 @@ from orca.server.fairness.inflight import InFlight
 from orca.server.fairness.levels import Waiting
 from orca.server.health import Health, version_info
 from orca.server.identifiers import new_uid
-from orca.server.identity import Gate, object_action, path_action, verb_of
+from orca.server.identity import Gate, acts_as_another, object_action, path_action, verb_of
 from orca.server.metrics import Gauge, Metrics
 from orca.server.metrics.registry import slis
 from orca.server.negotiation import PLAIN, Form, negotiate
@@ -165,7 +165,7 @@ class App:
             response = await self._serve(request, served, task, connection)
         except ApiError as error:
             if served.record is None and self._audit is not None and error.code == 401:
-                served.record = await self._audit.begin(http, target, served.verb.lower(), audit_id, None)
+                await self._audit.strangers(http, target, served.verb.lower(), audit_id, error)
             response = self._refused(http, error, served)
         except asyncio.CancelledError:
             if not self._deadlines.expired(task):
@@ -212,10 +212,17 @@ class App:
         if verb != "get":
             # When nobody is left to answer, it need not wait any longer; to get one object it does not wait at all.
             connection.watch_loss(served, task.cancel)
-        acting = await self._parts.gate.user(http, lambda: self._asked(request, verb))
-        request.user = acting.user
-        if self._audit is not None:
-            served.record = request.record = await self._begin_record(self._audit, request, verb, acting.constraint)
+        gate, audit = self._parts.gate, self._audit
+        user = request.user = await gate.user(http)
+        if audit is not None:
+            # Before anybody acts as another: what is logged does not depend on whom they want to be.
+            served.record = await audit.begin(http, target, verb.lower(), request.audit_id, user)
+            request.record = served.record
+        if acts_as_another(http.headers):
+            acting = await gate.acting(user, http.headers, lambda: self._asked(request, verb))
+            request.user = acting.user
+            if served.record is not None:
+                served.record.acts_as(acting)
         if target.subresource in CONNECT_SUBRESOURCES and target.resource is not None:
             served.stream(self._deadlines, connection)
         else:
@@ -257,13 +264,6 @@ class App:
             target = replace(target, subresource=target.subresource.split("/")[0])  # as in _aggregated
         fields, labels = request.query.get("fieldSelector", ""), request.query.get("labelSelector", "")
         return object_action(verb, target, fields, labels)
-
-    async def _begin_record(self, audit: Audit, request: Request, verb: str, constraint: str) -> Record | None:
-        http, user, acting = request.http, request.user, None
-        original = self._parts.gate.original(http)
-        if original != user:
-            user, acting = original, user
-        return await audit.begin(http, request.target, verb.lower(), request.audit_id, user, acting, constraint)
 
     async def _admit(self, request: Request, served: Served) -> None:
         """A seat, at once or after waiting for it. Raises ApiError 429."""

@@ -79,8 +79,6 @@ def verb_of(method: str, target: Target, *, watching: bool) -> str:
 
 
 _ANONYMOUS = (UNAUTHENTICATED,)
-RECOGNISED = "orca.recognised"
-"""Where a request keeps who sent it, once others may have been asked."""
 _MODES = 10_000
 
 
@@ -122,10 +120,10 @@ class Gate:
         self._modes: dict[str, int] = {}
         """By which mode a user could act as another the last time."""
 
-    async def user(self, request: web.BaseRequest, asked: Callable[[], Action]) -> Acting:
-        """Who asks for what ``asked`` tells: no credentials are the anonymous user.
+    async def user(self, request: web.BaseRequest) -> UserInfo:
+        """Who sent it, whoever they act as: no credentials are the anonymous user.
 
-        Raises ApiError 401 for credentials nobody vouches for, Refused (403) for who may not act as another.
+        Raises ApiError 401 for credentials nobody vouches for.
         """
         counts = self.counts
         try:
@@ -137,9 +135,17 @@ class Gate:
         counts.known += 1
         if user.groups == _ANONYMOUS:
             counts.anonymous += 1
-        wanted = wanted_user(request.headers) if _acts_as_another(request.headers) else None
+        return user
+
+    async def acting(self, user: UserInfo, headers: CIMultiDictProxy[str], asked: Callable[[], Action]) -> Acting:
+        """Whom ``user`` acts as in a request for what ``asked`` tells.
+
+        Raises ApiError 400 for headers that say nothing, Refused (403) for who may not act as another.
+        """
+        wanted = wanted_user(headers)
         if wanted is None:
             return Acting(user)
+        counts = self.counts
         try:
             acting, mode = await impersonated(user, wanted, asked(), self._may, self._modes.get(user.name, 0))
         except ApiError:
@@ -156,7 +162,7 @@ class Gate:
     ) -> UserInfo | None:
         """Who asks, when that is known and they may. None when there is more to say: then nothing is counted, and
         ``user`` and ``check_object`` are to be asked."""
-        if _acts_as_another(headers):
+        if acts_as_another(headers):
             return None
         try:
             user = self._identified(headers, peer_der, target.path)
@@ -179,28 +185,23 @@ class Gate:
         if user.groups == _ANONYMOUS:
             self.counts.anonymous -= 1
 
-    def original(self, request: web.BaseRequest) -> UserInfo:
-        """Who sent it, whoever they act as. Raises ApiError 401."""
-        authenticator = self._authenticator
-        if authenticator.remote is not None:
-            recognised: UserInfo | None = request.get(RECOGNISED)
-            if recognised is not None:
-                return recognised
-        path = request.path if authenticator.anonymous_paths else ""
+    def _original(self, request: web.BaseRequest) -> UserInfo:
+        """As far as it is known here. Raises ApiError 401."""
+        path = request.path if self._authenticator.anonymous_paths else ""
         return self._identified(request.headers, connection_of(request).peer_der, path)
 
     async def _seen(self, request: web.BaseRequest) -> UserInfo:
-        """:meth:`original`, also with a token for what was made a moment ago."""
+        """:meth:`_original`, also with a token for what was made a moment ago."""
         try:
-            return self.original(request)
+            return self._original(request)
         except ApiError:
             bearer = credentials_of(request.headers, None).bearer
             if bearer is None or self._caught_up is None or not await self._caught_up(bearer):
                 raise
-        return self.original(request)
+        return self._original(request)
 
     async def _recognised(self, request: web.BaseRequest) -> UserInfo:
-        """:meth:`original`, after asking those elsewhere about a bearer token that nobody knows here."""
+        """:meth:`_original`, after asking those elsewhere about a bearer token that nobody knows here."""
         try:
             user = await self._seen(request)
         except ApiError:
@@ -214,8 +215,6 @@ class Gate:
                     log.warning("unable to authenticate the request", error=verdict.error)
                 raise
             user = authenticated(verdict.user)
-        # What they said may be forgotten before this request ends.
-        request[RECOGNISED] = user
         return user
 
     def _identified(self, headers: CIMultiDictProxy[str], peer_der: bytes | None, path: str) -> UserInfo:
@@ -282,7 +281,8 @@ def path_action(method: str, path: str) -> Action:
     return Action(verb="get" if method == "HEAD" else method.lower(), path=path)
 
 
-def _acts_as_another(headers: CIMultiDictProxy[str]) -> bool:
+def acts_as_another(headers: CIMultiDictProxy[str]) -> bool:
+    """Whether a request may want that: it has a header by which it is said."""
     for key in headers:  # noqa: SIM110 - a generator costs as much as all else here
         if key[0] in "iI" and key[:12].lower() == "impersonate-":
             return True

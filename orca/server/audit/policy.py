@@ -104,7 +104,7 @@ class _Rule:
         if target.subresource:
             wanted.add(f"*/{target.subresource}")
         for group, resources, object_names in self.resources:
-            if group != target.group:
+            if group not in ("*", target.group):
                 continue
             if not resources:
                 return True
@@ -226,7 +226,7 @@ def _check_rule(rule: Any, path: str) -> Iterator[FieldError]:
             continue
         yield from _shape(one, _RESOURCE_FIELDS, f"{at}.")
         group = one.get("group")
-        if isinstance(group, str) and group:
+        if isinstance(group, str) and group not in ("", "*"):
             for why in names.dns1123_subdomain(group):
                 yield FieldError.invalid(f"{at}.group", group, why)
         if one.get("resourceNames") and not one.get("resources"):

@@ -16,10 +16,13 @@ from orca.api.times import format_micro
 from orca.auth.identity import UserInfo, header_text
 from orca.server.audit.log import AuditLog
 from orca.server.audit.policy import Level, Policy, Verdict
+from orca.server.connection import connection_of
+from orca.server.impersonation import Acting
 from orca.server.paths import Target
 
 _PATCHES = "patch.webhook.admission.k8s.io/"
 """Annotations that show content, and so need level Request."""
+_NOTHING_SHOWN = "Authentication failed, no credentials provided"
 
 
 class Audit:
@@ -36,24 +39,33 @@ class Audit:
         target: Target,
         verb: str,
         audit_id: str,
-        user: UserInfo | None,
-        impersonated: UserInfo | None = None,
-        constraint: str = "",
+        user: UserInfo,
     ) -> Record | None:
-        """The record of a request, None when the policy does not want one. ``user`` None could not be authenticated;
-        ``constraint`` is the narrower right than ``impersonate`` that let them act as another."""
-        # Rules are about who acts, which is the one who is impersonated.
-        verdict = self.policy.verdict(impersonated or user or UserInfo(""), verb, target)
+        """The record of a request, None when the policy does not want one. Rules are about ``user``, who sent it, and
+        not about whom they act as: by that name nobody leaves the log."""
+        record = await self._record(http, target, verb, audit_id, user)
+        if record is not None:
+            record.stage("RequestReceived")
+        return record
+
+    async def strangers(self, http: web.BaseRequest, target: Target, verb: str, audit_id: str, error: ApiError) -> None:
+        """The one event of a request whose credentials nobody vouched for."""
+        record = await self._record(http, target, verb, audit_id, None)
+        if record is not None:
+            record.unknown(_attempted(http), error.code)
+
+    async def _record(
+        self, http: web.BaseRequest, target: Target, verb: str, audit_id: str, user: UserInfo | None
+    ) -> Record | None:
+        verdict = self.policy.verdict(user or UserInfo(""), verb, target)
         self.by_level[verdict.level.name] += 1
         if verdict.level is Level.NONE:
             return None
         if self.log.full:
             await self.log.drained()
-        head = _head(http, target, verb, audit_id, user, impersonated)
-        if constraint:
-            head["authenticationMetadata"] = {"impersonationConstraint": constraint}
-        record = Record(self.log, verdict, head)
-        record.stage("RequestReceived")
+        record = Record(self.log, verdict, _head(http, target, verb, audit_id, user))
+        if target.resource is not None and target.resource.warning:
+            record.annotations["k8s.io/deprecated"] = "true"
         return record
 
 
@@ -63,7 +75,6 @@ def _head(
     verb: str,
     audit_id: str,
     user: UserInfo | None,
-    impersonated: UserInfo | None,
 ) -> Obj:
     event: Obj = {
         "auditID": audit_id,
@@ -71,8 +82,6 @@ def _head(
         "verb": verb,
         "user": user.to_api() if user is not None else {},
     }
-    if impersonated is not None:
-        event["impersonatedUser"] = impersonated.to_api()
     event["sourceIPs"] = _addresses(http)
     agent = http.headers.get("User-Agent")
     if agent:
@@ -89,6 +98,17 @@ def _head(
         event["objectRef"] = {key: value for key, value in reference.items() if value}
     event["requestReceivedTimestamp"] = format_micro(datetime.now(UTC))
     return event
+
+
+def _attempted(http: web.BaseRequest) -> str:
+    """Which credentials were shown, in upstream's words."""
+    shown = []
+    sort = http.headers.get("Authorization", "").strip().partition(" ")[0].lower()
+    if sort in ("basic", "bearer"):
+        shown.append(sort)
+    if connection_of(http).peer_der is not None:
+        shown.append("x509")
+    return f"Authentication failed, attempted: {', '.join(shown)}" if shown else _NOTHING_SHOWN
 
 
 def _addresses(http: web.BaseRequest) -> list[str]:
@@ -117,6 +137,17 @@ class Record:
     def level(self) -> Level:
         """How much is wanted."""
         return self._verdict.level
+
+    def acts_as(self, acting: Acting) -> None:
+        """They may, for the rest of the request."""
+        self._head["impersonatedUser"] = acting.user.to_api()
+        if acting.constraint:
+            self._head["authenticationMetadata"] = {"impersonationConstraint": acting.constraint}
+
+    def unknown(self, why: str, code: int) -> None:
+        """Nobody knows who sent it."""
+        self._answer = {"metadata": {}, "message": why, "code": code}
+        self.stage("ResponseStarted")
 
     def authorized(self, decision: str, reason: str) -> None:
         """``decision`` is "allow" or "forbid"."""

@@ -31,6 +31,8 @@ kind: Policy
 omitManagedFields: true
 rules:
   - level: None
+    users: [quiet]
+  - level: None
     nonResourceURLs: ["/readyz*", "/livez*", "/api*", "/openapi*", "/version"]
   - level: Metadata
     resources: [{group: "", resources: [secrets]}]
@@ -49,7 +51,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with an audit log, static tokens and short deadlines for those who ask for them."""
     directory = tmp_path_factory.mktemp("operation")
     tokens, policy = directory / "tokens", directory / "policy.yaml"
-    tokens.write_text('noisy,noisy,1,"noise"\nnode,system:node:n1,2,"system:nodes"\nbob,bob,3,""\n')
+    tokens.write_text('noisy,noisy,1,"noise"\nnode,system:node:n1,2,"system:nodes"\nbob,bob,3,""\nquiet,quiet,4,""\n')
     policy.write_text(POLICY)
     process = ServerProcess(
         directory,
@@ -140,6 +142,8 @@ async def test_secrets_and_refusals_in_the_audit_log(busy: ServerProcess, admin:
     assert event["annotations"]["authorization.k8s.io/decision"] == "forbid"
     [event] = eventually(lambda: [e for e in logged(busy, ref={"name": "s"}) if e["responseStatus"]["code"] == 401])
     assert event["user"] == {}
+    assert event["stage"] == "ResponseStarted"
+    assert event["responseStatus"]["message"] == "Authentication failed, attempted: bearer"
     assert "hunter2" not in (busy.directory / "audit.log").read_text()
     assert not logged(busy, requestURI="/version")
 
@@ -157,6 +161,32 @@ async def test_impersonation_lists_and_watches_in_the_audit_log(busy: ServerProc
     await admin.get("/api/v1/configmaps?watch=1&timeoutSeconds=1")
     stages = eventually(lambda: [e["stage"] for e in logged(busy, verb="watch")][2:] and logged(busy, verb="watch"))
     assert [e["stage"] for e in stages] == ["RequestReceived", "ResponseStarted", "ResponseComplete"]
+
+
+async def test_nobody_leaves_the_audit_log_as_somebody_else(busy: ServerProcess, admin: Api) -> None:
+    path = "/api/v1/namespaces/default/configmaps"
+    quiet = await admin.get(path, Impersonate_User="quiet")  # whose own requests are not logged
+    [received, complete] = eventually(
+        lambda: logged(busy, auditID=quiet.headers["Audit-Id"])[1:] and logged(busy, auditID=quiet.headers["Audit-Id"])
+    )
+    assert "impersonatedUser" not in received  # they might not be allowed to
+    assert complete["impersonatedUser"]["username"] == "quiet"
+    async with Api(busy.kubeconfig, token="bob") as bob:
+        refused = await bob.get(path, Impersonate_User="kubernetes-admin")
+        assert refused.status == 403
+        unclear = await bob.get(path, Impersonate_Group="system:masters")
+        assert unclear.status == 400
+    for answer in (refused, unclear):
+        audit_id = answer.headers["Audit-Id"]
+        event = eventually(lambda one=audit_id: logged(busy, auditID=one, stage="ResponseComplete"))[0]
+        assert event["user"]["username"] == "bob"
+        assert event["responseStatus"]["code"] == answer.status
+        assert "impersonatedUser" not in event
+    async with Api(busy.kubeconfig, token="quiet") as quiet_one:
+        unseen = await quiet_one.get(path, Impersonate_User="bob")
+        last = await admin.get(path)
+    eventually(lambda: logged(busy, auditID=last.headers["Audit-Id"]))
+    assert not logged(busy, auditID=unseen.headers["Audit-Id"])
 
 
 async def test_requests_carry_their_flow_and_objects_are_kept(busy: ServerProcess, admin: Api) -> None:

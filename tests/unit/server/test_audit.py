@@ -52,6 +52,19 @@ def test_the_first_rule_that_matches_decides() -> None:
     assert level(made, "get", "/api/v1/namespaces/a/configmaps/two") is Level.NONE
 
 
+def test_a_rule_may_be_about_all_groups() -> None:
+    made = policy(
+        {"level": "None", "resources": [{"group": "*", "resources": ["*/status"]}]},
+        {"level": "Metadata", "resources": [{"group": "*", "resources": ["deployments", "pods"]}]},
+    )
+    assert level(made, "update", "/apis/apps/v1/namespaces/a/deployments/d/status") is Level.NONE
+    assert level(made, "get", "/apis/apps/v1/namespaces/a/deployments/d") is Level.Metadata
+    assert level(made, "get", "/api/v1/namespaces/a/pods/p") is Level.Metadata
+    assert level(made, "get", "/api/v1/namespaces/a/configmaps/c") is Level.NONE
+    with pytest.raises(PolicyInvalid, match=r"resources\[0\].group"):
+        policy({"level": "None", "resources": [{"group": "*.k8s.io"}]})
+
+
 def test_a_rule_about_cluster_scope_names_the_empty_namespace() -> None:
     made = policy({"level": "Metadata", "namespaces": [""]})
     assert level(made, "list", "/api/v1/nodes") is Level.Metadata
