@@ -48,6 +48,8 @@ _NOT_CONNECTED = (
     "Connection refused",
     "connections to all backends failing",
     "connection attempt timed out",
+    "errors resolving",
+    "DNS resolution failed",
 )
 """What gRPC says when it has no connection on which a request could have been sent."""
 _UNANSWERED = frozenset(

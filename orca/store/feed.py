@@ -22,6 +22,7 @@ from orca.store.entries import Change, Entry, place
 from orca.store.etcd import Etcd, end_of
 from orca.store.faults import Unreadable
 from orca.store.outcomes import EtcdCompacted, EtcdError, EtcdUnavailable, KeyValue, Seen
+from orca.store.seldom import Seldom
 
 log = structlog.get_logger()
 
@@ -218,7 +219,7 @@ class Feed:
 
     async def run(self) -> None:
         """Follows until cancelled."""
-        pause = 0.05
+        pause, interrupted = 0.05, Seldom(self._clock.monotonic)
         while True:
             self._stream = asyncio.ensure_future(self._follow())
             try:
@@ -234,7 +235,7 @@ class Feed:
                     # Our own fault, and nobody knows how much of a batch was taken. Standing still would be worse.
                     log.error("could not take what etcd told, listing anew", exc_info=error)
                     await self._try_resync()
-                else:
+                elif interrupted.due():
                     log.warning("watch of etcd interrupted", error=str(error))
             await self._clock.sleep(pause)
 

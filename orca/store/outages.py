@@ -9,6 +9,7 @@ from typing import TypeVar
 from structlog import get_logger
 
 from orca.api.errors import ApiError, is_away
+from orca.store.seldom import Seldom
 
 log = get_logger(__name__)
 T = TypeVar("T")
@@ -21,12 +22,13 @@ async def persistently(step: Callable[[], Awaitable[T]]) -> T:
     """What ``step`` answers; it is taken again while etcd is away, for ``AWAY_SECONDS``, so it must bear being taken
     twice. Raises ApiError 503 or 504 after that."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + AWAY_SECONDS
+    deadline, away = loop.time() + AWAY_SECONDS, Seldom(loop.time)
     while True:
         try:
             return await step()
         except ApiError as error:
             if not is_away(error) or loop.time() > deadline:
                 raise
-            log.warning("the store is away", error=str(error))
+            if away.due():
+                log.warning("the store is away", error=str(error))
         await asyncio.sleep(RETRY_SECONDS)

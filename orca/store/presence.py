@@ -9,6 +9,7 @@ import structlog
 from orca.client.clock import Clock
 from orca.store.etcd import Etcd
 from orca.store.outcomes import EtcdError, Write
+from orca.store.seldom import Seldom
 
 log = structlog.get_logger()
 
@@ -27,6 +28,7 @@ class Presence:
         self._ttl = ttl
         self._lease = 0
         self._shown = False  # whether the key is known to be there under that lease
+        self._trouble = Seldom(clock.monotonic)
 
     def __repr__(self) -> str:
         return f"<Presence {self._key.decode()}>"
@@ -39,7 +41,8 @@ class Presence:
                     await self._show()
                     pause = self._ttl / 3
                 except EtcdError as error:
-                    log.warning("could not show that this server lives", error=str(error))
+                    if self._trouble.due():
+                        log.warning("could not show that this server lives", error=str(error))
                     pause = RETRY_SECONDS
                 await self._clock.sleep(pause)
         finally:

@@ -43,6 +43,7 @@ from orca.store.outcomes import EtcdError, EtcdUnavailable, Write, Written
 from orca.store.paging import decode as decode_position
 from orca.store.past import page_at
 from orca.store.presence import Presence
+from orca.store.seldom import Seldom
 from orca.store.timing import Times
 from orca.store.together import Also, Raced
 from orca.store.watch import Watch
@@ -84,6 +85,7 @@ class Store:
 
     async def start(self, seconds: float = 30) -> None:
         """Connects and loads. ApiError 503 when etcd does not answer within `seconds`, or refuses."""
+        waiting = Seldom(self._clock.monotonic)
         try:
             self._etcd.open()
             async with asyncio.timeout(seconds):
@@ -92,7 +94,8 @@ class Store:
                         await self._feed.load()
                         break
                     except EtcdUnavailable as error:
-                        log.info("waiting for etcd", error=str(error))
+                        if waiting.due():
+                            log.info("waiting for etcd", error=str(error))
                         await self._clock.sleep(0.2)
         except EtcdError as error:
             raise errors.service_unavailable(str(error)) from error

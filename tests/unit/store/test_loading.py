@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from orca.api.builtin import CONFIGMAPS, SECRETS
 from orca.api.errors import ApiError
@@ -72,3 +73,22 @@ async def test_an_etcd_that_refuses_is_told_of() -> None:
     with pytest.raises(ApiError, match="permission denied") as raised:
         await store.start()
     assert raised.value.code == 503
+
+
+async def test_an_etcd_that_is_away_fills_no_log() -> None:
+    store = Store(FakeEtcd(error=EtcdUnavailable("etcd: connection refused")), clock=(clock := VirtualClock()))
+    with capture_logs() as told:
+        starting = asyncio.create_task(store.start())
+        await clock.advance(11)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+    assert [one["event"] for one in told] == ["waiting for etcd"] * 3
+
+
+async def test_a_watch_that_cannot_be_opened_fills_no_log() -> None:
+    store = Store(FakeEtcd([]), clock=(clock := VirtualClock()))
+    with capture_logs() as told:
+        await store.start()
+        await clock.advance(11)
+    await store.close()
+    assert [one["event"] for one in told].count("watch of etcd interrupted") == 3
