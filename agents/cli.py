@@ -29,7 +29,7 @@ from agents.process import AnotherAgent, become, check_host, take_alone
 from agents.proxy import HostView, ProxyModeError, check_mode, mode_problem
 from agents.proxy.backend import PRIMARY
 from agents.server.tls import unknown_suites
-from orca.api.names import ip_address
+from orca.api.names import dns1123_subdomain, ip_address, label_value
 from orca.client.clock import SystemClock
 
 
@@ -91,6 +91,23 @@ def _node_port_addresses(context: click.Context, parameter: click.Parameter, tex
     if text.strip() == PRIMARY:
         return (PRIMARY,)
     return _networks(context, parameter, text)
+
+
+def _domain(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    if problems := dns1123_subdomain(text):
+        raise click.BadParameter(f"{text!r} is no domain like cluster.local: {problems[0]}")
+    return text
+
+
+def _node_name(given: str) -> str:
+    """As a kubelet makes it of the flag or the host's name. Raises click.UsageError for what no node can be called."""
+    name = (given or socket.gethostname()).strip().lower()
+    if problems := dns1123_subdomain(name) or label_value(name):
+        if given:
+            raise click.UsageError(f"--hostname-override: {given!r} cannot be the name of a node: {problems[0]}")
+        text = f"the name of this host, {name!r}, cannot be that of a node: {problems[0]}"
+        raise click.UsageError(f"{text}; give the node another name by --hostname-override")
+    return name
 
 
 def _labels(context: click.Context, parameter: click.Parameter, text: str) -> dict[str, str]:
@@ -165,7 +182,13 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
 @click.option("--ipvs-strict-arp", is_flag=True, help="Answer ARP only for addresses of the device that was asked.")
 @click.option("--ipvs-exclude-cidrs", default="", callback=_networks, help="IPVS rules in these networks are not ours.")
 @click.option("--cluster-dns", default="10.96.0.10", show_default=True, help="Address of the cluster's DNS.")
-@click.option("--cluster-domain", default="cluster.local", show_default=True, help="Domain of the cluster's names.")
+@click.option(
+    "--cluster-domain",
+    default="cluster.local",
+    callback=_domain,
+    show_default=True,
+    help="Domain of the cluster's names.",
+)
 @click.option(
     "--cluster-cidr",
     default="10.244.0.0/16",
@@ -255,6 +278,8 @@ def main(
     """Run this host as a node of an orca cluster, until SIGTERM. Containers go on without the agent."""
     if kubeconfig is None and not server and not cleanup:
         raise click.UsageError("give --server and --token, or --kubeconfig")
+    # What was made here can be taken away whatever this host is called.
+    node_name = (hostname_override or socket.gethostname()).lower() if cleanup else _node_name(hostname_override)
     try:
         configuration = _configuration(load(config_file, config_dir), context)
         if unknown := unknown_suites(configuration.tls_cipher_suites):
@@ -279,7 +304,6 @@ def main(
     if not cleanup and (problem := mode_problem(proxy_mode, services)):
         raise click.ClickException(problem)
     configure(max(verbosity, configuration.logging.verbosity), form=configuration.logging.format)
-    node_name = (hostname_override or socket.gethostname()).lower()
     docker_socket = configuration.container_runtime_endpoint.removeprefix("unix://")
     network = NetworkOptions(
         NetworkPlugin(network_plugin),

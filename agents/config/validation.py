@@ -14,7 +14,7 @@ from agents.config.model import Configuration
 from agents.images.access import pattern_problem
 from agents.sysctls import problem_with_patterns
 from orca.api.durations import parse_duration
-from orca.api.names import ip_address
+from orca.api.names import dns1123_subdomain, ip_address
 from orca.api.quantity import Quantity
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -237,6 +237,8 @@ def _others(one: Configuration) -> Iterator[str]:
     for address in one.cluster_dns:
         if ip_address(address):
             yield f"clusterDNS: {_quoted([address])} is not an IP address"
+    if one.cluster_domain and (problems := dns1123_subdomain(one.cluster_domain)):
+        yield f"clusterDomain: {_quoted([one.cluster_domain])} is no domain like cluster.local: {problems[0]}"
     for taint in one.register_with_taints:
         if not taint.key or taint.effect not in EFFECTS:
             yield f"registerWithTaints: needs a key and one of the effects {_quoted(EFFECTS)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,48 @@ def ip_address(_context: click.Context, _parameter: click.Parameter, value: str)
     if value and names.ip_address(value):
         raise click.BadParameter(f"{value!r} is not an IP address")
     return value
+
+
+def host_names(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """A callback: what a certificate may name, addresses as they are written most shortly. Raises
+    click.BadParameter."""
+    return tuple(map(_host_name, values))
+
+
+def _host_name(value: str) -> str:
+    if not names.ip_address(value):
+        return str(ipaddress.ip_address(value))
+    if names.dns1123_subdomain(value.lower()) and names.wildcard_subdomain(value.lower()):
+        text = f"{value!r} is neither a DNS name nor an IP address; without scheme and port, and once a flag"
+        raise click.BadParameter(text)
+    return value
+
+
+def etcd_members(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """A callback: members of an etcd cluster, comma separated, or nothing. Raises click.BadParameter."""
+    found = [one.strip() for one in value.split(",") if one.strip()]
+    if value and not found:
+        raise click.BadParameter(f"{value!r} names no member of an etcd cluster")
+    for one in found:
+        if problem := _member_problem(one):
+            raise click.BadParameter(f"{one!r} {problem}; name members like https://10.0.0.1:2379")
+    return ",".join(found)
+
+
+def _member_problem(member: str) -> str:
+    scheme, _, place = member.rpartition("://")
+    if scheme not in ("", "http", "https"):
+        return f"has the scheme {scheme}, which is none of etcd over the network"
+    host, colon, port = place.rstrip("/").rpartition(":")
+    if not colon or "]" in port:
+        return "names no port"
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        return f"has {port!r} for a port"
+    if host.startswith("[") and host.endswith("]"):
+        return f"has {host!r}, which is no IPv6 address" if names.ip_address(host[1:-1]) or ":" not in host else ""
+    if not names.ip_address(host) or not names.dns1123_subdomain_with_underscore(host.lower()):
+        return "has an IPv6 address without brackets" if ":" in host else ""
+    return f"has {host!r}, which is no name of a host"
 
 
 def certificates(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:

@@ -30,7 +30,7 @@ from orca.auth.pki import PkiPaths, ensure_pki
 from orca.cli.authentication import Authentication, authentication_options
 from orca.cli.authorization import Authorizing, authorization_options
 from orca.cli.etcd import START_SECONDS, EtcdChild, EtcdEnded, EtcdMissing
-from orca.cli.flags import Duration, Recalled, certificates, flags_in_force, ip_address
+from orca.cli.flags import Duration, Recalled, certificates, etcd_members, flags_in_force, host_names, ip_address
 from orca.cli.leading import Election, Work, election_options, lead_when_elected
 from orca.cli.logs import set_up_logging
 from orca.cli.memory import bound_heap, give_back, keep_giving_back
@@ -138,12 +138,15 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.command("server", cls=Recalled, context_settings={"show_default": True})
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path("/var/lib/orca"), help="State: etcd, pki.")
 @click.option(
-    "--etcd-servers", default="", help="An etcd cluster to use, comma separated; without one, a child process."
+    "--etcd-servers",
+    default="",
+    callback=etcd_members,
+    help="An etcd cluster to use, comma separated; without one, a child process.",
 )
 @click.option("--etcd-cafile", type=_path, default=None, help="The CA that signs the certificates of etcd's servers.")
 @click.option("--etcd-certfile", type=_path, default=None, help="The certificate to show to etcd.")
 @click.option("--etcd-keyfile", type=_path, default=None, help="Its key.")
-@click.option("--bind-address", default="0.0.0.0", help="Address to listen on.")
+@click.option("--bind-address", default="0.0.0.0", callback=ip_address, help="Address to listen on.")
 @click.option("--secure-port", type=click.IntRange(1, 65535), default=6443, help="Port to listen on.")
 @click.option(
     "--advertise-address",
@@ -153,7 +156,10 @@ _path = click.Path(path_type=Path, dir_okay=False, exists=True)
     show_default="guessed",
 )
 @click.option(
-    "--tls-san", multiple=True, help="A further name or address of the server, as of a load balancer; may be repeated."
+    "--tls-san",
+    multiple=True,
+    callback=host_names,
+    help="A further name or address of the server, as of a load balancer; may be repeated.",
 )
 @click.option(
     "--service-cluster-ip-range", "service_cidr", default="10.96.0.0/16", callback=_ranges, help="Service addresses."
@@ -302,7 +308,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     def certify() -> Awaitable[PkiPaths]:
         return asyncio.to_thread(ensure_pki, flags.data_dir / "pki", names, clock=clock)
 
-    endpoint: str | list[str] = [one.strip() for one in flags.etcd_servers.split(",") if one.strip()]
+    endpoint: str | list[str] = flags.etcd_servers.split(",") if flags.etcd_servers else []
     keeping: list[asyncio.Task[None]] = []
     etcd = EtcdChild(flags.data_dir / "etcd") if not endpoint else None
     if etcd is not None:

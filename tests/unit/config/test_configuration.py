@@ -201,6 +201,15 @@ def test_the_agent_ends_with_the_name_of_a_field_it_does_not_know(tmp_path: Path
     assert 'unknown field "maxPod"' in result.output
 
 
+def test_a_host_whose_name_no_node_can_have_is_told_the_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "My_Host")
+    result = CliRunner().invoke(main, ["--kubeconfig", "/none"])
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert "the name of this host, 'my_host', cannot be that of a node" in said
+    assert said.endswith("give the node another name by --hostname-override")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -208,6 +217,10 @@ def test_the_agent_ends_with_the_name_of_a_field_it_does_not_know(tmp_path: Path
         (["--node-ip=10.0.0.1,10.0.0.2"], "one IPv4 and one IPv6 address at most"),
         (["--service-cluster-ip-range=web"], "'--service-cluster-ip-range': 'web' does not appear to be"),
         (["--cluster-dns=web"], 'clusterDNS: "web" is not an IP address'),
+        (["--cluster-domain=cluster.local."], "'--cluster-domain': 'cluster.local.' is no domain like cluster.local"),
+        (["--cluster-domain="], "'--cluster-domain': '' is no domain like cluster.local"),
+        (["--hostname-override=my_host"], "--hostname-override: 'my_host' cannot be the name of a node: a lowercase"),
+        ([f"--hostname-override={'a' * 64}"], "cannot be the name of a node: must be no more than 63 bytes"),
         (["--node-labels=a b=c"], "'--node-labels': invalid label 'a b=c': name part must consist of"),
         (["--node-labels=kubernetes.io/zone=c"], "unknown 'kubernetes.io' or 'k8s.io' labels: kubernetes.io/zone;"),
     ],

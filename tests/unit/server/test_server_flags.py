@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from orca.cli import main
+from orca.cli.flags import etcd_members, host_names
 from orca.cli.server import command, refuse_overlap
 from orca.server.health import version_info
 
@@ -20,9 +21,10 @@ def refusal(*flags: str) -> str:
     return done.output.splitlines()[-1]
 
 
-def test_a_name_is_no_address_to_advertise() -> None:
-    said = refusal("--advertise-address=orca.example.com")
-    assert said == "Error: Invalid value for '--advertise-address': 'orca.example.com' is not an IP address"
+@pytest.mark.parametrize("flag", ["--advertise-address", "--bind-address"])
+def test_a_name_is_no_address(flag: str) -> None:
+    said = refusal(f"{flag}=orca.example.com")
+    assert said == f"Error: Invalid value for '{flag}': 'orca.example.com' is not an IP address"
 
 
 def test_a_file_without_certificates_is_no_client_ca(tmp_path: Path) -> None:
@@ -30,6 +32,49 @@ def test_a_file_without_certificates_is_no_client_ca(tmp_path: Path) -> None:
     path.write_text("no certificate")
     said = refusal(f"--client-ca-file={path}")
     assert said.startswith(f"Error: Invalid value for '--client-ca-file': {path}: no certificates in PEM can be read: ")
+
+
+@pytest.mark.parametrize(
+    "name", ["https://lb.example.com", "lb.example.com:6443", "lb_1", "10.0.0.1,10.0.0.2", "fd00::1%eth0", "", "ü", "*"]
+)
+def test_a_certificate_names_hosts_only(name: str) -> None:
+    said = refusal(f"--tls-san={name}")
+    assert said.startswith(f"Error: Invalid value for '--tls-san': {name!r} is neither a DNS name nor an IP address")
+
+
+def test_addresses_of_a_certificate_are_written_as_it_shows_them() -> None:
+    context, parameter = click.Context(command), command.params[0]
+    given = ("LB.example.com", "*.example.com", "FD00:0::1", "10.0.0.1")
+    assert host_names(context, parameter, given) == ("LB.example.com", "*.example.com", "fd00::1", "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ("bogus", "'bogus' names no port"),
+        ("https://10.0.0.1", "'https://10.0.0.1' names no port"),
+        ("https://10.0.0.1:2379,https://[fd00::1]", "'https://[fd00::1]' names no port"),
+        ("10.0.0.1:http", "'10.0.0.1:http' has 'http' for a port"),
+        ("10.0.0.1:70000", "'10.0.0.1:70000' has '70000' for a port"),
+        ("ftp://10.0.0.1:2379", "'ftp://10.0.0.1:2379' has the scheme ftp, which is none of etcd over the network"),
+        ("fd00::1:2379", "'fd00::1:2379' has an IPv6 address without brackets"),
+        ("[fd00]:2379", "'[fd00]:2379' has '[fd00]', which is no IPv6 address"),
+        ("a b:2379", "'a b:2379' has 'a b', which is no name of a host"),
+        (":2379", "':2379' has '', which is no name of a host"),
+    ],
+)
+def test_members_of_etcd_have_a_host_and_a_port(members: str, said: str) -> None:
+    assert refusal(f"--etcd-servers={members}") == (
+        f"Error: Invalid value for '--etcd-servers': {said}; name members like https://10.0.0.1:2379"
+    )
+
+
+def test_members_of_etcd_as_people_write_them() -> None:
+    context, parameter = click.Context(command), command.params[0]
+    given = "https://etcd_1:2379/, http://[fd00::1]:2379,10.0.0.1:2379,"
+    assert etcd_members(context, parameter, given) == "https://etcd_1:2379/,http://[fd00::1]:2379,10.0.0.1:2379"
+    assert etcd_members(context, parameter, "") == ""
+    assert "names no member" in refusal("--etcd-servers=,")
 
 
 def test_pods_and_services_have_ranges_of_their_own() -> None:
