@@ -23,6 +23,7 @@ from orca.api.cel.program import Program, compile
 from orca.api.cel.schemas import MAX_REQUEST, Declared, declare_schema, with_root_fields
 from orca.api.cel.types import BOOL, STRING, optional_of
 from orca.api.cel.values import Optional, freeze
+from orca.api.customresources import values
 from orca.api.errors import FieldError
 from orca.api.objects import Obj
 
@@ -327,11 +328,13 @@ class _Evaluation:
             if node.additional is not None:
                 for key, value in new.items():
                     was = before.get(key)
-                    self.visit(node.additional, f"{path}[{key}]", value, was, _same(value, was, unchanged))
+                    self.visit(
+                        node.additional, f"{path}[{key}]", value, was, _same(node.additional, value, was, unchanged)
+                    )
             for key, inner in node.properties.items():
                 if key in new:
                     value, was = new[key], before.get(key)
-                    self.visit(inner, f"{path}.{key}" if path else key, value, was, _same(value, was, unchanged))
+                    self.visit(inner, f"{path}.{key}" if path else key, value, was, _same(inner, value, was, unchanged))
 
     def _items(
         self, node: _Node, inner: _Node, path: str, new: list[Any], old: Any, unchanged: Callable[[], bool]
@@ -342,7 +345,7 @@ class _Evaluation:
             known = {_identity(one, keys): one for one in old}
         for index, value in enumerate(new):
             was = known.get(_identity(value, keys)) if known else None
-            self.visit(inner, f"{path}[{index}]", value, was, _same(value, was, unchanged))
+            self.visit(inner, f"{path}[{index}]", value, was, _same(inner, value, was, unchanged))
 
     def _rules(self, node: _Node, path: str, new: Any, old: Any, unchanged: Callable[[], bool]) -> None:
         declared = node.declared
@@ -422,8 +425,8 @@ def _identity(element: Any, keys: Any) -> Any:
     return tuple(freeze(element.get(key)) for key in keys) if isinstance(element, dict) else ()
 
 
-def _same(new: Any, old: Any, parent: Callable[[], bool]) -> Callable[[], bool]:
-    return lambda: (old is not None and new == old) or parent()
+def _same(node: _Node, new: Any, old: Any, parent: Callable[[], bool]) -> Callable[[], bool]:
+    return lambda: (old is not None and values.unchanged(new, old, node.schema)) or parent()
 
 
 def _joined(path: str, place: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from orca.api.customresources import defaulting, embedded, gate, lists, pruning, structural, values
+from orca.api.customresources import defaulting, embedded, gate, lists, numbers, pruning, scale, structural, values
 from orca.api.customresources.structural import Structural
 from orca.api.errors import ApiError, FieldError
 from orca.api.objects import Obj, thaw
@@ -17,11 +17,12 @@ from orca.api.schema import undecodable
 
 if TYPE_CHECKING:
     from orca.api.cel.rules import Rules
+    from orca.api.strategy import ScalePaths
 
 Hook = Callable[[list[Obj], str], Awaitable[list[Obj]]]
 """(objects, wanted apiVersion) -> the objects in that version. Raises ApiError."""
 
-_BLOCKING = frozenset({"Required", "TooLong", "TooMany", "TypeInvalid"})
+_BLOCKING = frozenset({"NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid"})
 _NOT_CHECKED = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
     "validation"
@@ -30,16 +31,23 @@ _NOT_CHECKED = (
 
 class CustomKind:
     """``load`` gives the version's ``openAPIV3Schema``; ``hook`` converts between versions, None: they differ in name
-    only. ``terminating`` kinds take no new objects."""
+    only. ``terminating`` kinds take no new objects. ``scale`` says what their Scale is read from."""
 
     def __init__(
-        self, row: Resource, load: Callable[[], Obj], *, hook: Hook | None = None, terminating: bool = False
+        self,
+        row: Resource,
+        load: Callable[[], Obj],
+        *,
+        hook: Hook | None = None,
+        terminating: bool = False,
+        scale: ScalePaths | None = None,
     ) -> None:
         self.row = row
         self.api_version = row.api_version
         self.hook = hook
         self._load = load
         self._terminating = terminating
+        self._scale = scale
         self._head = b'{"apiVersion":%b,' % orjson.dumps(row.api_version)
 
     def __repr__(self) -> str:
@@ -81,6 +89,7 @@ class CustomKind:
 
     def decode(self, obj: Obj) -> list[str]:
         """Remove what the kind does not know, in place; the paths of it. Raises ApiError 400."""
+        numbers.settle(obj)
         problem, unknown = embedded.settle_metadata(obj)
         if problem:
             raise undecodable(self.row, problem)
@@ -99,14 +108,17 @@ class CustomKind:
     def validate_create(self, obj: Obj) -> list[FieldError]:
         """Errors of a new object."""
         found = self._check(obj, values.ABSENT)
+        if self._scale is not None:
+            found += scale.check(obj, self._scale)
         found += embedded.check(obj, self.tree)
         found += lists.check(obj, self.tree)
         return found + self._rules(obj, None, found)
 
     def validate_update(self, new: Obj, old: Obj, subresource: str) -> list[FieldError]:
         """Errors of a changed object; what was wrong and did not change is tolerated."""
-        del subresource
         found = self._check(new, old)
+        if self._scale is not None:
+            found += scale.check(new, self._scale, subresource)
         found += embedded.check(new, self.tree)
         repeated = lists.check(new, self.tree)
         if repeated and not lists.check(old, self.tree):

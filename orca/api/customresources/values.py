@@ -30,7 +30,7 @@ def check(value: Any, schema: Obj, path: str = "", old: Any = ABSENT) -> list[Fi
 
 
 def _check(value: Any, schema: Obj, path: str, old: Any) -> Iterator[FieldError]:
-    if old is not ABSENT and same(value, old):
+    if old is not ABSENT and unchanged(value, old, schema):
         return
     yield from _type(value, schema, path)
     if value is None:
@@ -59,6 +59,28 @@ def same(left: Any, right: Any) -> bool:
             right, option=orjson.OPT_SORT_KEYS
         )
     return bool(left == right)
+
+
+def unchanged(value: Any, old: Any, schema: Obj) -> bool:
+    """Whether this part of an object is as it was; items of lists of type map are recognized by their keys, in
+    whatever order they stand."""
+    if same(value, old):
+        return True
+    if isinstance(value, dict) and isinstance(old, dict):
+        if value.keys() != old.keys() or schema.get(MAP_TYPE) == "atomic":
+            return False
+        members, additional = schema.get("properties") or {}, schema.get("additionalProperties")
+        return all(_unchanged_below(one, old[name], members.get(name, additional)) for name, one in value.items())
+    if not isinstance(value, list) or not isinstance(old, list) or len(value) != len(old):
+        return False
+    before = _by_keys(old, schema)
+    return bool(before) and all(
+        _unchanged_below(one, before.get(_keys(one, schema), ABSENT), schema.get("items")) for one in value
+    )
+
+
+def _unchanged_below(value: Any, old: Any, schema: Any) -> bool:
+    return unchanged(value, old, schema) if isinstance(schema, dict) else same(value, old)
 
 
 def _types(schema: Obj) -> list[str]:

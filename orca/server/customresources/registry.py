@@ -116,8 +116,9 @@ class CustomKinds:
             schema: Obj = orjson.loads(raw)["spec"]["versions"][index].get("schema") or {}
             return schema.get("openAPIV3Schema") or {}
 
-        kind = CustomKind(row, load, hook=hook, terminating=is_terminating(obj))
         told = version.get("subresources") or {}
+        scale = _scale(told.get("scale"))
+        kind = CustomKind(row, load, hook=hook, terminating=is_terminating(obj), scale=scale)
         strategy.put(
             row,
             Strategy(
@@ -128,7 +129,7 @@ class CustomKinds:
                 status_fields=("status",) if told.get("status") is not None else (),
                 decode=kind.decode,
                 refuse_create=kind.refuse_create,
-                scale=_scale(told.get("scale")),
+                scale=scale,
                 versions=kind,
             ),
         )

@@ -25,11 +25,18 @@ from orca.store import Entry
 _SHARED_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
-def scale_of(resource: Resource, obj: Obj) -> Obj:
-    """The Scale of an object. Raises ApiError 500 for a custom one that does not say how many replicas it wants."""
+_UNSET = -(2**31)
+"""The replicas of a custom object that names none, for who is about to change that."""
+
+
+def scale_of(resource: Resource, obj: Obj, unset: int | None = None) -> Obj:
+    """The Scale of an object. A custom one that does not say how many replicas it wants has ``unset``; without that,
+    raises ApiError 500."""
     paths = strategy.of(resource).scale
     if paths is not None:
         replicas = at(obj, paths.spec)
+        if replicas is None:
+            replicas = unset
         if replicas is None:
             raise internal(f'the spec replicas field ".{".".join(paths.spec)}" does not exist')
         status: Obj = {"replicas": at(obj, paths.status) or 0}
@@ -83,6 +90,9 @@ def _with_scale(resource: Resource, obj: Obj, scale: Obj) -> Obj:
         problem = FieldError.invalid("metadata.name", fields["name"], "field is immutable")
         raise invalid_kind("autoscaling", "Scale", name(obj), [problem])
     replicas = (scale.get("spec") or {}).get("replicas", 0)
+    paths = strategy.of(resource).scale
+    if paths is not None and replicas == _UNSET:
+        raise bad_request(f'the spec replicas field ".{".".join(paths.spec)}" cannot be empty')
     if replicas < 0:
         problem = FieldError.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise invalid_kind("autoscaling", "Scale", name(obj), [problem])
@@ -100,7 +110,7 @@ def _with_scale(resource: Resource, obj: Obj, scale: Obj) -> Obj:
 def _projection(resource: Resource) -> Projection:
     """Admission sees Scales, as the client sent and will get them."""
     return Projection(
-        "scale", lambda obj: scale_of(resource, obj), lambda obj, scale: _with_scale(resource, obj, scale)
+        "scale", lambda obj: scale_of(resource, obj, _UNSET), lambda obj, scale: _with_scale(resource, obj, scale)
     )
 
 
@@ -136,7 +146,8 @@ async def patch_scale(
     encoded = orjson.dumps(body)
 
     def candidate(current: Entry) -> Obj:
-        scale = apply_patch(resource, SCALE.definition, scale_of(resource, current.obj), orjson.loads(encoded), media)
+        before = scale_of(resource, current.obj, _UNSET)
+        scale = apply_patch(resource, SCALE.definition, before, orjson.loads(encoded), media)
         call.options.warnings.clear()
         scale = accept(resource, scale, call.options, subresource=SCALE)
         return _with_scale(resource, copy_entry(current), scale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from orca.api.customresources.rows import definition_name
 from orca.api.customresources.structural import rooted
 from orca.api.errors import ApiError
 from orca.api.resources import Resource
+from orca.api.strategy import ScalePaths
 
 OPEN = "x-kubernetes-preserve-unknown-fields"
 EMBEDDED = "x-kubernetes-embedded-resource"
@@ -251,8 +253,58 @@ def test_what_was_wrong_and_did_not_change_is_tolerated() -> None:
     assert [error.field for error in widget.validate_create(old)] == ["spec.a", "spec.list[0].v"]
 
 
+def test_a_list_of_type_map_is_unchanged_in_any_order() -> None:
+    keyed = {
+        "type": "array",
+        "maxItems": 1,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["k"],
+        "items": {
+            "type": "object",
+            "required": ["k"],
+            "properties": {"k": {"type": "string"}, "v": {"type": "string"}},
+        },
+        "x-kubernetes-validations": [{"rule": "self.all(one, one.k == 'z')", "message": "only z"}],
+    }
+    widget = kind(spec(list=keyed, other={"type": "string"}))
+    old = obj(list=[{"k": "x", "v": "1"}, {"k": "y", "v": "2"}])
+    assert not widget.validate_update(obj(list=[{"k": "y", "v": "2"}, {"k": "x", "v": "1"}], other="new"), old, "")
+    for changed in ([{"k": "y", "v": "1"}, {"k": "x", "v": "1"}], [{"k": "y", "v": "2"}, {"k": "w", "v": "1"}]):
+        assert [error.field for error in widget.validate_update(obj(list=changed), old, "")] == ["spec.list", "<nil>"]
+
+
+def test_numbers_are_told_as_go_tells_them() -> None:
+    widget = kind(spec(n={"type": "integer"}, some={"type": "array", "items": {"type": "number"}}))
+    made = obj(n=1.0, some=[2.0, 2.5, 1e300])
+    widget.decode(made)
+    assert orjson.dumps(made["spec"]) == b'{"n":1,"some":[2,2.5,1e+300]}'
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"spec": {"n": -1}}, [".spec.n: Invalid value: -1: should be a non-negative integer"]),
+        ({"spec": {"n": 2**31}}, [".spec.n: Invalid value: 2147483648: should be less than or equal to 2147483647"]),
+        ({"spec": {"n": "3"}}, [".spec.n: Invalid value: 0: .spec.n accessor error: 3 is of the type string, expected int64"]),  # noqa: E501
+        ({"spec": 3}, [".spec.n: Invalid value: 0: .spec.n accessor error: 3 is of the type int64, expected map[string]interface{}"]),  # noqa: E501
+        ({"status": {"n": -1}}, [".status.n: Invalid value: -1: should be a non-negative integer"]),
+        ({"status": {"of": 5}}, ['.status.of: Invalid value: "": .status.of accessor error: 5 is of the type int64, expected string']),  # noqa: E501
+        ({"spec": {"n": 3}, "status": {"n": 0, "of": "a=b"}}, []),
+        ({}, []),
+    ],
+)  # fmt: skip
+def test_what_a_scale_is_read_from_is_judged(fields: dict[str, Any], told: list[str]) -> None:
+    paths = ScalePaths(("spec", "n"), ("status", "n"), ("status", "of"))
+    open_kind = CustomKind(kind({}).row, lambda: {"type": "object", OPEN: True}, scale=paths)
+    made = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, **fields}
+    assert [str(error) for error in open_kind.validate_create(made)] == told
+    assert [str(error) for error in open_kind.validate_update(made, obj(), "")] == told
+    of_status = [one for one in told if one.startswith(".status")]
+    assert [str(error) for error in open_kind.validate_update(made, obj(), "status")] == of_status
+
+
 def test_cel_rules_judge_and_wait_for_values_in_order() -> None:
-    schema = spec(low={"type": "integer"}, high={"type": "integer"})
+    schema = spec(low={"type": "integer"}, high={"type": "integer"}, mode={"type": "string", "enum": ["a"]})
     schema["properties"]["spec"]["x-kubernetes-validations"] = [
         {"rule": "self.low <= self.high", "message": "low is above high"},
         {"rule": "self.low >= oldSelf.low", "message": "low may not sink"},
@@ -264,8 +316,9 @@ def test_cel_rules_judge_and_wait_for_values_in_order() -> None:
     assert [str(e) for e in widget.validate_update(obj(low=1, high=3), obj(low=2, high=3), "")] == [
         'spec: Invalid value: "object": low may not sink'
     ]
-    blocked = [str(e) for e in widget.validate_create(obj(low="x", high=1))]
-    assert blocked[1].startswith("<nil>: Invalid value: null: some validation rules were not checked")
+    for wrong in (obj(low="x", high=1), obj(low=2, high=1, mode="b")):
+        blocked = [str(e) for e in widget.validate_create(wrong)]
+        assert blocked[1].startswith("<nil>: Invalid value: null: some validation rules were not checked")
 
 
 _FILLED = spec(
