@@ -297,7 +297,7 @@ _SUPPORTED = {
 
 
 def supported_fields(resource: Resource) -> dict[str, Getter]:
-    """Field path -> how to read it, of a kind; every kind has ``metadata.name`` and ``metadata.namespace``."""
+    """Field path -> how to read it, of a kind; every kind has ``metadata.name``, most ``metadata.namespace``."""
     if resource.custom:
         return _OF_ROWS.get((resource.group, resource.version, resource.plural), _METADATA)
     return _SUPPORTED.get((resource.group, resource.plural), _METADATA)
@@ -306,7 +306,8 @@ def supported_fields(resource: Resource) -> dict[str, Getter]:
 def put_fields(resource: Resource, paths: Mapping[str, tuple[str, ...]]) -> None:
     """Set the fields of a custom kind that selectors know: field -> steps to it."""
     own = {field: _path(*steps) for field, steps in paths.items()}
-    _OF_ROWS[resource.group, resource.version, resource.plural] = {**_METADATA, **own}
+    general = _METADATA if resource.namespaced else {"metadata.name": _METADATA["metadata.name"]}
+    _OF_ROWS[resource.group, resource.version, resource.plural] = {**general, **own}
 
 
 def drop_fields(resource: Resource) -> None:

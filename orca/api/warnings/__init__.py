@@ -7,15 +7,34 @@ The answer of a create or update carries each text as a ``Warning:`` header, wor
 
 from __future__ import annotations
 
-from orca.api.objects import Obj
+from orca.api.names import qualified_name
+from orca.api.objects import Obj, finalizers
 from orca.api.resources import Resource
 from orca.api.warnings import kinds, workloads
 from orca.api.warnings.registry import WARNINGS, find
 
 __all__ = ["WARNINGS", "kinds", "on_write", "workloads"]
 
+_PLAIN_FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
+_UNQUALIFIED = (
+    "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer "
+    "writers"
+)
+
 
 def on_write(resource: Resource, new: Obj, old: Obj | None) -> list[str]:
     """Texts about a checked object; ``old`` is None for a create."""
-    rule = None if resource.custom else find(resource.group, resource.kind)
+    if resource.custom:
+        return _finalizers(new, old)
+    rule = find(resource.group, resource.kind)
     return list(rule(new, old)) if rule else []
+
+
+def _finalizers(new: Obj, old: Obj | None) -> list[str]:
+    """Of a custom object: those of built-in kinds are refused for the same."""
+    told: list[str] = []
+    for one in sorted(set(finalizers(new)) - set(finalizers(old or {}))):
+        told += (f'metadata.finalizers: "{one}": {problem}' for problem in qualified_name(one))
+        if "/" not in one and one not in _PLAIN_FINALIZERS:
+            told.append(f'metadata.finalizers: "{one}": {_UNQUALIFIED}')
+    return told

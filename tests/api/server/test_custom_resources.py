@@ -104,6 +104,7 @@ async def test_invalid_objects_are_told_with_causes(api: Api, space: str, served
     assert [(cause["reason"], cause["field"]) for cause in details["causes"]] == [
         ("FieldValueInvalid", "spec.cronSpec"),
         ("FieldValueTypeInvalid", "spec.replicas"),
+        ("FieldValueInvalid", ".spec.replicas"),
         ("FieldValueInvalid", "<nil>"),
     ]
     ruled = await api.post(path, one(served, image="none"))
@@ -125,7 +126,10 @@ async def test_status_and_spec_are_kept_apart_and_generations_count(api: Api, sp
     assert spec.json["metadata"]["generation"] == 2
     scale = (await api.get(f"{path}/a/scale")).json
     assert (scale["spec"], scale["status"]) == ({"replicas": 2}, {"replicas": 2, "selector": "a=b"})
-    fields = spec.json["metadata"]
+    negative = await api.patch(f"{path}/a/status", {"status": {"replicas": -2}})
+    assert negative.failure[2].endswith(": .status.replicas: Invalid value: -2: should be a non-negative integer")
+    await api.patch(f"{path}/a", [{"op": "remove", "path": "/spec/replicas"}], "json")
+    fields = (await api.get(f"{path}/a")).json["metadata"]
     del fields["resourceVersion"]
     unpinned = await api.put(f"{path}/a", {**spec.json, "metadata": fields})
     assert unpinned.status == 422
@@ -134,6 +138,35 @@ async def test_status_and_spec_are_kept_apart_and_generations_count(api: Api, sp
     assert (
         await api.patch(f"{path}/a", [{"op": "replace", "path": "/spec/replicas", "value": 5}], "json")
     ).status == 200
+
+
+async def test_replicas_that_nobody_named_are_set_through_scale(api: Api, space: str, group: str) -> None:
+    definition = crontab(group)
+    del definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["replicas"]
+    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["x-kubernetes-preserve-unknown-fields"] = True
+    async with defined(api, definition):
+        path = f"/apis/{group}/v1/namespaces/{space}/crontabs"
+        await api.post(path, one(group))
+        missing = 'Internal error occurred: the spec replicas field ".spec.replicas" does not exist'
+        assert (await api.get(f"{path}/a/scale")).failure[::2] == (500, missing)
+        empty = await api.patch(f"{path}/a/scale", {"metadata": {"labels": {"a": "b"}}})
+        assert empty.failure[::2] == (400, 'the spec replicas field ".spec.replicas" cannot be empty')
+        assert (await api.patch(f"{path}/a/scale", {"spec": {"replicas": 3}})).json["spec"] == {"replicas": 3}
+        assert (await api.get(f"{path}/a")).json["spec"]["replicas"] == 3
+
+
+async def test_finalizers_without_a_domain_are_warned_of_once(api: Api, space: str, served: str) -> None:
+    path = f"/apis/{served}/v1/namespaces/{space}/crontabs"
+    body = one(served)
+    body["metadata"]["finalizers"] = ["cleanup", "orphan", "example.com/cleanup"]
+    made = await api.post(f"{path}?dryRun=All", body)
+    (warning,) = made.headers.getall("Warning")
+    assert warning.startswith('299 - "metadata.finalizers: \\"cleanup\\": prefer a domain-qualified finalizer name')
+    await api.post(path, body)
+    kept = await api.patch(f"{path}/a", {"spec": {"replicas": 2}})
+    assert "Warning" not in kept.headers
+    await api.patch(f"{path}/a", {"metadata": {"finalizers": None}})
 
 
 async def test_lists_are_paged_selected_and_shown_as_tables(api: Api, space: str, served: str) -> None:

@@ -10,11 +10,14 @@ from orca.api.errors import ApiError
 from orca.api.resources import Resource
 from orca.api.selectors import (
     NOTHING,
+    drop_fields,
     field_matches,
     from_label_selector,
     from_map,
     parse_field_selector,
     parse_label_selector,
+    put_fields,
+    supported_fields,
 )
 
 WEB = {"app": "web", "tier": "front", "weight": "5"}
@@ -194,3 +197,12 @@ def test_each_kind_selects_by_its_own_fields(row: Resource, field: str, known: b
         return
     with pytest.raises(ApiError, match=f"field label not supported: {field}"):
         parse_field_selector(f"{field}=x", row)
+
+
+def test_custom_kinds_in_no_namespace_are_not_selected_by_one() -> None:
+    for namespaced in (True, False):
+        row = Resource("e.com", "v1", "things", "thing", "Thing", namespaced, "d", "/r", custom=True)
+        put_fields(row, {"spec.color": ("spec", "color")})
+        assert ("metadata.namespace" in supported_fields(row)) is namespaced
+        assert {"metadata.name", "spec.color"} <= set(supported_fields(row))
+        drop_fields(row)
