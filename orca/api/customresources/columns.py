@@ -17,6 +17,7 @@ from orca.api.printing.columns import AGE_TEXT, NAME, Cell, Cells, Printer, name
 from orca.api.printing.duration import since
 from orca.api.times import parse_time
 
+_GO_ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
 _AGE: Obj = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": AGE_TEXT}
 
 
@@ -60,7 +61,8 @@ def _string(value: Any, now: datetime) -> Cell:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (dict, list)):
-        return orjson.dumps(value).decode()
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        return text.translate(_GO_ESCAPES)
     return str(value)
 
 

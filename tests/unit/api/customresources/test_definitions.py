@@ -301,10 +301,12 @@ def test_columns_show_values_by_their_type() -> None:
         {"name": "Wrong", "type": "integer", "jsonPath": ".spec.hosts"},
         {"name": "Hosts", "type": "string", "jsonPath": ".spec.hosts"},
         {"name": "None", "type": "string", "jsonPath": ".spec.none"},
+        {"name": "Map", "type": "string", "jsonPath": ".map"},
     ]
     used = columns.printer(told)
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert used.render(OBJ, now) == ["a", 3, "3", True, "60m", None, '["h1","h2"]', None]
+    obj = {**OBJ, "map": {"b": "<", "a": 1}}
+    assert used.render(obj, now) == ["a", 3, "3", True, "60m", None, '["h1","h2"]', None, '{"a":1,"b":"\\u003c"}']
     assert used.definitions[2]["priority"] == 1
     assert columns.printer([]).render(OBJ, now) == ["a", "0s"]
 
