@@ -23,6 +23,24 @@ def exempt(resource: Resource) -> bool:
     return resource.group == ADMISSION_GROUP
 
 
+_UNSTORED_REVIEWS = frozenset(
+    {
+        ("authentication.k8s.io", "selfsubjectreviews"),
+        ("authentication.k8s.io", "tokenreviews"),
+        ("authorization.k8s.io", "localsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectrulesreviews"),
+        ("authorization.k8s.io", "subjectaccessreviews"),
+    }
+)
+
+
+def exempt_from_policies(resource: Resource) -> bool:
+    """What policies do not judge: besides, questions who somebody is and what he may, without which nothing works.
+    Webhooks are asked about those."""
+    return exempt(resource) or (resource.group, resource.plural) in _UNSTORED_REVIEWS
+
+
 def namespace_of(attrs: Attributes) -> str:
     """The namespace as admission means it: a Namespace is in itself."""
     return attrs.name if attrs.resource is NAMESPACES else attrs.namespace

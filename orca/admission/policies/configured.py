@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orca.admission.chain import Attributes, Cluster
-from orca.admission.matching import Rule, exempt, matching_row, namespace_selected, object_selected, request_name
+from orca.admission.matching import (
+    Rule,
+    exempt_from_policies,
+    matching_row,
+    namespace_selected,
+    object_selected,
+    request_name,
+)
 from orca.api.objects import Obj, name
 from orca.api.resources import Resource, ResourceTable
 from orca.api.selectors import Selector, from_label_selector
@@ -160,7 +167,7 @@ class ConfiguredPolicies:
         if found is None:
             found = self._candidates[key] = (
                 ()
-                if exempt(attrs.resource)
+                if exempt_from_policies(attrs.resource)
                 else tuple(policy for policy in self._bound if policy.match.may_concern(*key, self._table))
             )
         return found

@@ -241,15 +241,20 @@ async def test_compile_errors_are_refused(api: Api, expression: str, text: str) 
     assert text in cause["message"]
 
 
-async def test_policies_do_not_judge_policies(api: Api) -> None:
-    everything = {"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}
-    rule = {**everything, "apiGroups": ["admissionregistration.k8s.io"]}
+async def test_policies_judge_neither_policies_nor_reviews(api: Api) -> None:
+    groups = ["admissionregistration.k8s.io", "authentication.k8s.io", "authorization.k8s.io"]
+    rule = {"operations": ["*"], "apiGroups": groups, "apiVersions": ["*"], "resources": ["*"]}
     spec = {"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "false"}]}
     path, bindings = f"{_GROUP}/validatingadmissionpolicies", f"{_GROUP}/validatingadmissionpolicybindings"
     made = await api.post(path, {"metadata": {"name": "lock.example.com"}, "spec": spec})
     assert made.status == 201, made.raw
     bound = {"policyName": "lock.example.com", "validationActions": ["Deny"]}
     assert (await api.post(bindings, {"metadata": {"name": "lock"}, "spec": bound})).status == 201
+    whoami = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    assert (await api.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", whoami)).status == 201
+    asked = {"resourceAttributes": {"verb": "get", "resource": "pods"}}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": asked}
+    assert (await api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)).status == 201
     assert (await api.delete(f"{bindings}/lock")).status == 200
     assert (await api.delete(f"{path}/lock.example.com")).status == 200
 
