@@ -375,10 +375,12 @@ _KEPT = frozenset(
         ("EndpointSlice", "endpoints"),
         ("EndpointSlice", "ports"),
         ("HPAScalingRules", "policies"),
+        ("ObjectMeta", "managedFields"),
         ("Role", "rules"),
     }
 )
-"""Optional lists that upstream shows also when they are empty; of policies an empty list is refused, none is not."""
+"""Optional lists that upstream shows also when they are empty; of policies an empty list is refused, none is not; one
+of managers asks to forget all of them, none to keep them."""
 
 
 def drop_unset(definition: str, obj: Obj) -> Obj:

@@ -141,9 +141,15 @@ def _lists(node: Node, old: list[Any], new: list[Any]) -> Sides:
         others = before.get(element)
         if others is None:
             plus[element] = added(item, values[0]) if len(values) == 1 else LEAF
-        elif len(values) > 1 or len(others) > 1:
-            if values != others:
+        elif len(values) > 1 and len(others) > 1:
+            if not same(values, others):
                 changed[element] = LEAF
+        elif len(values) > 1:
+            plus[element] = LEAF
+            minus[element] = added(item, others[0])
+        elif len(others) > 1:
+            plus[element] = added(item, values[0])
+            minus[element] = LEAF
         elif not same(others[0], values[0]):
             more, other, less = _differ(item, others[0], values[0], EMPTY)
             if more is not None:

@@ -29,7 +29,7 @@ def identity(entry: Entry) -> Identity:
     """Whose entry it is."""
     operation = entry["operation"]
     version = "" if operation == APPLY else entry.get("apiVersion", "")
-    return operation, entry.get("manager", ""), version, entry.get("subresource", "")
+    return operation, entry.get("manager", ""), version, entry.get("subresource") or ""
 
 
 def make(who: Identity, api_version: str, fields: FieldSet, time: str | None) -> Entry:
@@ -69,7 +69,7 @@ def ordered(entries: list[Entry]) -> list[Entry]:
 
 
 def decode(entries: Any) -> list[Entry] | None:
-    """Entries a client or the store gave; None when they cannot be understood."""
+    """Entries a client or the store gave; None when they cannot be understood. Of one owner's the last one counts."""
     if not entries:
         return []
     if not isinstance(entries, list):
@@ -81,7 +81,16 @@ def decode(entries: Any) -> list[Entry] | None:
             return None
         if not all(isinstance(entry.get(name) or "", str) for name in ("manager", "apiVersion", "subresource", "time")):
             return None
-    return [entry if entry.get("fieldsV1") is not None else {**entry, "fieldsV1": {}} for entry in entries]
+    return list({identity(entry): _whole(entry) for entry in entries}.values())
+
+
+def _whole(entry: Entry) -> Entry:
+    """An entry of a client as it is stored: with a set, and without a subresource that is none."""
+    if entry.get("fieldsV1") is None:
+        entry = {**entry, "fieldsV1": {}}
+    if entry.get("subresource", True):
+        return entry
+    return {name: value for name, value in entry.items() if name != "subresource"}
 
 
 def is_reset(entries: Any) -> bool:

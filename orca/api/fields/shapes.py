@@ -85,7 +85,8 @@ def _items(node: Node, value: list[Any], own: str) -> FieldSet:
         made: FieldSet = {own: LEAF} if own else {}
         for element, sub in zip(elements, subs, strict=True):
             if element is not None:
-                made.setdefault(element, sub)
+                # Of what is there twice nobody owns the parts.
+                made[element] = LEAF if element in made else sub
         # The parts are kept with it, also those of items that do not count: identities must stay theirs.
         found = (_sorted(made), subs)
         remember(node.plans, key, found)

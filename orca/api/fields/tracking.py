@@ -92,7 +92,7 @@ def track_update(resource: Resource, new: Obj, old: Obj, writer: Writer, at: At)
             return
         if given != known:
             decoded = managers.decode(given) or ()
-            before = [managers.with_fields(entry, intern(entry["fieldsV1"])) for entry in decoded]
+            before = managers.ordered([managers.with_fields(one, intern(one["fieldsV1"])) for one in decoded])
     if not before:
         before = known or []
     if not before:

@@ -64,8 +64,13 @@ class Core:
         """The newest object in the version ``resource`` serves. Raises ApiError 404."""
         return await serving.serve(resource, await self.store.get(resource, space, object_name))
 
-    async def write_new(self, resource: Resource, obj: Obj, also: Sequence[Also] = ()) -> Entry:
-        """Store a new object. Raises ApiError 409 AlreadyExists, 413, Raced."""
+    async def write_new(
+        self, resource: Resource, obj: Obj, also: Sequence[Also] = (), *, applied: bool = False
+    ) -> Entry:
+        """Store a new object.
+
+        Raises ApiError 409 AlreadyExists, 413 (one that is ``applied`` has to fit with its managers), Raced.
+        """
         if resource is SERVICES:
             also = [*also, *self.services.claims(obj, None)]
         plain = serving.is_plain(resource)
@@ -73,17 +78,19 @@ class Core:
         try:
             entry = await self.store.create(resource, made, also=also)
         except ApiError as error:
-            entry = await self.store.create(resource, _smaller(made, error), also=also)
+            entry = await self.store.create(resource, _smaller(made, error, applied), also=also)
         if not plain:
             serving.written(resource, entry)
         if decides(resource):
             await in_effect(self.store, entry)
         return entry if plain else await serving.serve(resource, entry)
 
-    async def replace(self, resource: Resource, current: Entry, new: Obj, also: Sequence[Also] = ()) -> Entry:
+    async def replace(
+        self, resource: Resource, current: Entry, new: Obj, also: Sequence[Also] = (), *, applied: bool = False
+    ) -> Entry:
         """Store ``new``, which differs, in place of ``current``.
 
-        Raises ApiError 413, and 409 when that is not the newest state any more.
+        Raises ApiError 413 as ``write_new`` does, and 409 when that is not the newest state any more.
         """
         plain = serving.is_plain(resource)
         made = new if plain else await serving.to_stored(resource, new)
@@ -92,7 +99,7 @@ class Core:
         try:
             entry = await self.store.replace(resource, current, made, also=also)
         except ApiError as error:
-            entry = await self.store.replace(resource, current, _smaller(made, error), also=also)
+            entry = await self.store.replace(resource, current, _smaller(made, error, applied), also=also)
         if not plain:
             serving.written(resource, entry)
         if decides(resource):
@@ -152,11 +159,11 @@ def without_managers(obj: Obj) -> Obj:
     return {**obj, "metadata": {field: value for field, value in known.items() if field != "managedFields"}}
 
 
-def _smaller(obj: Obj, error: ApiError) -> Obj:
+def _smaller(obj: Obj, error: ApiError, applied: bool) -> Obj:
     """``obj``, which could not be stored, without its managedFields where it was too large with them: it is worth more
-    than knowing who owns it. Raises ``error`` where that does not help."""
+    than knowing who owns it, except to who applies. Raises ``error`` where that does not help."""
     smaller = without_managers(obj)
-    if error.code != 413 or smaller is obj:
+    if error.code != 413 or smaller is obj or applied:
         raise error
     return smaller
 

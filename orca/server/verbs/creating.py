@@ -74,15 +74,16 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
     if refuse is not None:
         refuse()
     settle_identity(resource, obj, space)
-    fields = ensure_meta(obj)
     strategy.apply_defaults(resource, obj)
     if not applied:
+        ownership.single_owners(call, obj)
         ownership.created(core, call, resource, obj)
+    fields = ensure_meta(obj)
     for attempt in range(_NAME_ATTEMPTS):
         stem = fields.get("generateName") or ""
         generated = bool(stem) and not fields.get("name")
         try:
-            return await _create_once(core, call, resource, space, obj, generated)
+            return await _create_once(core, call, resource, space, obj, generated, applied)
         except ApiError as error:
             if not generated or not is_already_exists(error):
                 raise
@@ -103,12 +104,14 @@ async def composed(core: Core, call: Call, resource: Resource, space: str, obj: 
     return attributes
 
 
-async def _create_once(core: Core, call: Call, resource: Resource, space: str, obj: Obj, generated: bool) -> Entry:
+async def _create_once(
+    core: Core, call: Call, resource: Resource, space: str, obj: Obj, generated: bool, applied: bool
+) -> Entry:
     attributes = await _completed(core, call, resource, space, obj, generated)
     assert attributes.obj is not None
     if resource is SERVICES:
-        return await _create_service(core, call, attributes.obj, attributes)
-    return await _finish(core, call, resource, attributes.obj, attributes)
+        return await _create_service(core, call, attributes.obj, attributes, applied)
+    return await _finish(core, call, resource, attributes.obj, attributes, applied)
 
 
 async def _completed(core: Core, call: Call, resource: Resource, space: str, obj: Obj, generated: bool) -> Attributes:
@@ -119,6 +122,7 @@ async def _completed(core: Core, call: Call, resource: Resource, space: str, obj
     assert attributes.obj is not None
     ownership.guard(call, obj, attributes.obj)
     obj = attributes.obj
+    ownership.single_owners(call, obj, admitted=True)
     fields = ensure_meta(obj)
     if generated and not fields.get("name"):
         fields["name"] = generated_name(fields.get("generateName") or "")
@@ -134,7 +138,7 @@ async def _completed(core: Core, call: Call, resource: Resource, space: str, obj
     return attributes
 
 
-async def _create_service(core: Core, call: Call, wanted: Obj, attributes: Attributes) -> Entry:
+async def _create_service(core: Core, call: Call, wanted: Obj, attributes: Attributes, applied: bool) -> Entry:
     """Another server may have handed out the same address or port: then others are chosen, or what was asked for by
     name is refused. What one has given back is free everywhere."""
     await core.store.fresh()
@@ -142,7 +146,7 @@ async def _create_service(core: Core, call: Call, wanted: Obj, attributes: Attri
         obj = attributes.obj = thaw(wanted)
         try:
             with core.services.assigned(obj, None):
-                return await _finish(core, call, SERVICES, obj, attributes)
+                return await _finish(core, call, SERVICES, obj, attributes, applied)
         except Raced as error:
             raced = error
             await asyncio.sleep(0.001 * min(attempt, 10))
@@ -173,12 +177,12 @@ async def _judge(core: Core, call: Call, resource: Resource, obj: Obj, attribute
     await core.admission.validate(attributes)
 
 
-async def _finish(core: Core, call: Call, resource: Resource, obj: Obj, attributes: Attributes) -> Entry:
+async def _finish(core: Core, call: Call, resource: Resource, obj: Obj, attributes: Attributes, applied: bool) -> Entry:
     await _judge(core, call, resource, obj, attributes)
     if call.dry_run:
         await _must_be_absent(core, resource, obj)
         return unstored(obj)
-    return await core.admission.guard(attributes, lambda also: core.write_new(resource, obj, also))
+    return await core.admission.guard(attributes, lambda also: core.write_new(resource, obj, also, applied=applied))
 
 
 async def _must_be_absent(core: Core, resource: Resource, obj: Obj) -> None:

@@ -1,4 +1,5 @@
-"""``metadata.managedFields`` on its way through the verbs: who writes, through which door, at what time."""
+"""``metadata.managedFields`` on its way through the verbs: who writes, through which door, at what time. And
+``metadata.ownerReferences``, of which each is kept once."""
 
 from __future__ import annotations
 
@@ -15,6 +16,30 @@ _INVALID = (
     ".metadata.managedFields: some managedFields entries were invalid after mutating admission, "
     "this could mean one of the webhooks is misbehaving; the previous ones were restored: "
 )
+
+_TWICE = (
+    ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, "
+    "and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+)
+
+
+def single_owners(call: Call, obj: Obj, *, admitted: bool = False) -> None:
+    """Leave out owner references that say the same as one before, in place, and warn of them. Patches and what
+    admission makes are ``admitted``."""
+    said = meta(obj).get("ownerReferences")
+    if not said or len(said) == 1:
+        return
+    kept: list[Obj] = []
+    twice: list[str] = []
+    for reference in said:
+        if reference in kept:
+            twice.append(reference.get("uid", ""))
+        else:
+            kept.append(reference)
+    if twice:
+        obj["metadata"] = {**meta(obj), "ownerReferences": kept}
+        when = " after mutating admission happens" if admitted else ""
+        call.options.warnings.append(_TWICE.format(when=when, uids=", ".join(twice)))
 
 
 def writer(core: Core, call: Call, resource: Resource, subresource: str = "") -> fields.Writer:
@@ -67,7 +92,9 @@ def guard(call: Call, before: Obj, after: Obj) -> None:
     if now is was:
         return
     problem = managers.problems(now)
-    if problem:
+    if now == []:
+        after["metadata"] = {name: value for name, value in meta(after).items() if name != "managedFields"}
+    elif problem:
         call.options.warnings.append(_INVALID + problem)
         after["metadata"] = {**meta(after)}
         if was is None:

@@ -75,6 +75,7 @@ async def update(
     Raises ApiError 400, 404, 409 Conflict, 422.
     """
     settle_identity(resource, body, space, object_name)
+    ownership.single_owners(call, body)
     version = version_of(body)
 
     def candidate(_: Entry) -> Obj:
@@ -157,6 +158,7 @@ async def _modify_once(
     if projection is not None:
         seen, seen_old, door = projection.of(new), projection.of(old), projection.subresource
     if not applied:
+        ownership.single_owners(call, new, admitted=True)
         ownership.updated(core, call, resource, new, old, door)
     attributes = core.attributes(
         call, "UPDATE", resource, current.namespace, current.name, seen, seen_old, subresource=door
@@ -166,12 +168,13 @@ async def _modify_once(
     if projection is None:
         ownership.guard(call, new, attributes.obj)
     new = attributes.obj if projection is None else projection.merged(new, attributes.obj)
+    ownership.single_owners(call, new, admitted=True)
     # After admission, which may not change through one door what belongs to the other (spec, status) either.
     strategy.prepare_update(resource, new, old, subresource)
     if resource is SERVICES and not subresource:
         with core.services.assigned(new, old):
-            return await _finish(core, call, resource, current, new, subresource, attributes)
-    return await _finish(core, call, resource, current, new, subresource, attributes)
+            return await _finish(core, call, resource, current, new, subresource, attributes, applied)
+    return await _finish(core, call, resource, current, new, subresource, attributes, applied)
 
 
 async def _finish(
@@ -182,6 +185,7 @@ async def _finish(
     new: Obj,
     subresource: str,
     attributes: Attributes,
+    applied: bool,
 ) -> Entry:
     old = current.obj
     problems = await judged(resource, lambda: strategy.validate_update(resource, new, old, subresource))
@@ -198,7 +202,9 @@ async def _finish(
             return unstored(new, current.revision) if call.dry_run else await core.remove(resource, current)
         if call.dry_run:
             return unstored(new, current.revision)
-        return await core.admission.guard(attributes, lambda also: core.replace(resource, current, new, also))
+        return await core.admission.guard(
+            attributes, lambda also: core.replace(resource, current, new, also, applied=applied)
+        )
     except ApiError as error:
         if is_conflict(error):
             raise _LostRace from error
