@@ -12,7 +12,6 @@ from orca.controllers.claims import owner_reference
 from orca.controllers.deployment.revisions import template_hash
 
 HASH_LABEL = "controller-revision-hash"
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 def data_of(owner: Obj) -> Obj:

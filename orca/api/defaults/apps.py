@@ -6,6 +6,8 @@ from orca.api.defaults.pods import claim_spec, template
 from orca.api.defaults.registry import Obj, defaults, part, put, put_text
 
 HISTORY = 10
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+"""An annotation that counts a DaemonSet's templates. Every version shows it, and only a create listens to it."""
 
 
 @defaults("apps", "Deployment")
@@ -47,6 +49,7 @@ def replication_controller(obj: Obj) -> None:
 @defaults("apps", "DaemonSet")
 def daemon_set(obj: Obj) -> None:
     """Defaults of a DaemonSet."""
+    put(part(part(obj, "metadata"), "annotations"), **{TEMPLATE_GENERATION: "0"})
     spec = part(obj, "spec")
     put(spec, revisionHistoryLimit=HISTORY)
     strategy = part(spec, "updateStrategy")

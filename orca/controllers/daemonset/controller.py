@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from orca.api.builtin import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
+from orca.api.defaults.apps import TEMPLATE_GENERATION
 from orca.api.objects import Obj, annotations, is_terminating, key, labels, meta, uid
 from orca.api.selectors import Selector, from_label_selector
 from orca.controllers import controllerrevisions, podstate
@@ -129,7 +130,7 @@ class DaemonSetController(Controller):
             pod["spec"] = aimed_at(pod["spec"], next(remaining))
             found = pod["metadata"].setdefault("labels", {})
             found[HASH_LABEL] = revision
-            generation = annotations(daemonset).get(controllerrevisions.TEMPLATE_GENERATION)
+            generation = annotations(daemonset).get(TEMPLATE_GENERATION)
             if generation:
                 found[GENERATION_LABEL] = generation
             await self._control.create(daemonset, pod)

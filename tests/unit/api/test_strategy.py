@@ -7,6 +7,7 @@ import pytest
 from orca.api import strategy
 from orca.api.builtin import (
     CONFIGMAPS,
+    DAEMONSETS,
     DEPLOYMENTS,
     INGRESSES,
     NODES,
@@ -14,6 +15,7 @@ from orca.api.builtin import (
     REPLICASETS,
     STATEFULSETS,
 )
+from orca.api.errors import ApiError
 from orca.api.objects import meta
 from orca.api.resources import Resource, Subresource
 
@@ -162,3 +164,29 @@ def test_a_status_is_there_before_anybody_wrote_one(row, status):
     new = {"metadata": {"name": "a"}, "spec": {}}
     strategy.prepare_update(row, new, obj, "status")
     assert new["status"] == status
+
+
+def test_templates_of_daemonsets_are_counted_in_an_annotation():
+    counted = "deprecated.daemonset.template.generation"
+
+    def count(obj):
+        return meta(obj)["annotations"][counted]
+
+    made = {"metadata": {"name": "a"}, "spec": {"template": {"spec": {}}}}
+    strategy.apply_defaults(DAEMONSETS, made)
+    assert count(made) == "0"
+    strategy.prepare_create(DAEMONSETS, made)
+    assert count(made) == "1"
+    given = {"metadata": {"annotations": {counted: "5", "own": "x"}}, "spec": {"template": {"spec": {}}}}
+    strategy.prepare_create(DAEMONSETS, given)
+    assert meta(given)["annotations"] == {counted: "5", "own": "x"}
+    for template, subresource, expected in (
+        (made["spec"]["template"], "", "1"),
+        ({"spec": {"hostNetwork": True}}, "", "2"),
+        ({"spec": {"hostNetwork": True}}, "status", "1"),
+    ):
+        new = {"metadata": {"name": "a", "annotations": {counted: "7"}}, "spec": {"template": template}}
+        strategy.prepare_update(DAEMONSETS, new, made, subresource)
+        assert count(new) == expected
+    with pytest.raises(ApiError, match="invalid syntax"):
+        strategy.prepare_create(DAEMONSETS, {"metadata": {"annotations": {counted: "x"}}, "spec": {}})
