@@ -14,6 +14,7 @@ from orca.api.errors import not_acceptable
 JSON = "application/json"
 YAML = "application/yaml"
 SERVED = (JSON, YAML)
+_TRANSFORMING = {"as", "g", "v"}
 _TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
 
@@ -74,10 +75,9 @@ def negotiate(accept: str, *, tables: bool = True) -> Form:
             media = wanted.media
         else:
             continue
-        kind = wanted.parameters.get("as", "")
-        if not kind:
+        if not _TRANSFORMING & wanted.parameters.keys():
             return Form(media)
-        version = wanted.parameters.get("v", "")
+        kind, version = wanted.parameters.get("as", ""), wanted.parameters.get("v", "")
         if kind == "Table" and not tables:
             continue
         if kind in _TRANSFORMS and wanted.parameters.get("g") == "meta.k8s.io" and version in ("v1", "v1beta1"):

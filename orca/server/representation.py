@@ -20,7 +20,8 @@ INCLUDE_OBJECT = ("", "None", "Metadata", "Object")
 def check_include(include: str) -> str:
     """The value of ``includeObject``. Raises ApiError 400."""
     if include not in INCLUDE_OBJECT:
-        raise bad_request(f'unrecognized includeObject value: "{include}"')
+        text = "must be 'Metadata', 'Object', 'None', or empty"
+        raise bad_request(f'includeObject: Invalid value: "{include}": {text}')
     return include
 
 

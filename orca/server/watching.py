@@ -12,13 +12,13 @@ from contextlib import aclosing
 import orjson
 from aiohttp import web
 
-from orca.api.errors import ApiError
+from orca.api.errors import ApiError, not_acceptable
 from orca.api.resources import Resource
 from orca.client.clock import Clock
 from orca.server.connection import connection_of
 from orca.server.crowd import Crowd, Member
 from orca.server.metrics import WatchCounts
-from orca.server.negotiation import YAML, Form
+from orca.server.negotiation import JSON, YAML, Form
 from orca.server.options import ListOptions
 from orca.server.representation import transform
 from orca.server.request import Request
@@ -46,11 +46,12 @@ async def serve_watch(
     closed in any case."""
     async with aclosing(watch):
         if form.media == YAML:
-            raise ApiError(406, "NotAcceptable", "watches are served as JSON only")
+            raise not_acceptable((f"{JSON};stream=watch",))
+        encode = Lines(resource, form, include, clock)
         if is_websocket(request.http.headers):
 
             def line(event: Event) -> bytes:
-                made = _line(event, resource, form, include, clock)
+                made = encode(event)
                 counts.sent([made])
                 return made
 
@@ -78,7 +79,7 @@ async def serve_watch(
                         await Member(crowd, watch, connection, counts).follow()
                     else:
                         while batch := await watch.batch():
-                            lines = [_line(event, resource, form, include, clock) for event in batch]
+                            lines = [encode(event) for event in batch]
                             await response.write(b"".join(lines))
                             counts.sent(lines)
             except TimeoutError:
@@ -87,7 +88,7 @@ async def serve_watch(
                     if watch.bookmarks:
                         # The last word says how far the watcher is, so that it goes on from there.
                         watch.mark()
-                        last = [_line(event, resource, form, include, clock) for event in await watch.batch()]
+                        last = [encode(event) for event in await watch.batch()]
                         await response.write(b"".join(last))
                         counts.sent(last)
             except ApiError as error:
@@ -107,21 +108,37 @@ async def serve_watch(
         return response
 
 
-def _line(event: Event, resource: Resource, form: Form, include: str, clock: Clock) -> bytes:
-    if not form.kind:
-        return event.line
-    obj = event.entry.obj
-    if event.type == "BOOKMARK":
-        obj = {
-            **obj,
-            "kind": "PartialObjectMetadata" if form.kind != "Table" else "Table",
-            "apiVersion": f"meta.k8s.io/{form.version}",
-        }
-        if form.kind == "Table":
-            obj = {**obj, "columnDefinitions": None, "rows": []}
-    else:
-        obj = transform(resource, obj, form, include, clock.now())
-    return orjson.dumps({"type": event.type, "object": obj}, option=orjson.OPT_APPEND_NEWLINE)
+class Lines:
+    """Events of one watch in the form that was negotiated. Only the first Table says what its columns are."""
+
+    def __init__(self, resource: Resource, form: Form, include: str, clock: Clock) -> None:
+        self._resource = resource
+        self._form = form
+        self._include = include
+        self._clock = clock
+        self._titled = False
+
+    def __call__(self, event: Event) -> bytes:
+        """One line."""
+        form = self._form
+        if not form.kind:
+            return event.line
+        obj = event.entry.obj
+        if event.type == "BOOKMARK":
+            obj = {
+                **obj,
+                "kind": "PartialObjectMetadata" if form.kind != "Table" else "Table",
+                "apiVersion": f"meta.k8s.io/{form.version}",
+            }
+            if form.kind == "Table":
+                obj = {**obj, "columnDefinitions": None, "rows": []}
+        else:
+            obj = transform(self._resource, obj, form, self._include, self._clock.now())
+            if form.kind == "Table":
+                if self._titled:
+                    obj["columnDefinitions"] = None
+                self._titled = True
+        return orjson.dumps({"type": event.type, "object": obj}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _error_line(error: ApiError) -> bytes:

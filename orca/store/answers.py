@@ -88,5 +88,6 @@ def revision_of(text: str) -> int:
     if not text:
         return 0
     if not text.isascii() or not text.isdigit() or len(text) > _VERSION_DIGITS:
-        raise errors.bad_request(f'invalid resource version "{text}"')
+        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise errors.bad_request(f'resourceVersion: Invalid value: "{text}": {why}')
     return int(text)

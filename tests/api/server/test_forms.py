@@ -55,6 +55,7 @@ async def test_big_answers_are_packed_for_who_can_unpack(api: Api, space: str) -
         ("application/cbor", 406),
         ("text/html", 406),
         ("application/json;as=Table;v=v1;g=other.example.com", 406),
+        ("application/json;v=v1;g=meta.k8s.io", 406),
         ("application/vnd.kubernetes.protobuf, application/json", 200),
         ("application/json;as=Table;v=v9;g=meta.k8s.io, application/json", 200),
         ("text/html, */*;q=0.1", 200),
@@ -85,7 +86,32 @@ async def test_tables_include_what_is_wanted(api: Api, space: str) -> None:
         table = ok(await api.get(f"{where}?includeObject=Object", Accept=TABLE))
         assert table["rows"][-1]["object"] == made
         wrong = await api.get(f"{where}?includeObject=Everything", Accept=TABLE)
-        assert wrong.failure[:2] == (400, "BadRequest")
+        text = "must be 'Metadata', 'Object', 'None', or empty"
+        assert wrong.failure == (400, "BadRequest", f'includeObject: Invalid value: "Everything": {text}')
+
+
+@pytest.mark.parametrize("accept", [TABLE, TABLE.replace("v=v1;", "v=v1beta1;")])
+async def test_only_the_first_table_of_a_watch_has_columns(api: Api, space: str, accept: str) -> None:
+    path = f"/api/v1/namespaces/{space}/configmaps"
+    for name in ("a", "b"):
+        ok(await api.post(path, {"metadata": {"name": name}}), 201)
+    first, second = (event["object"] for event in await api.events(f"{path}?watch=1", 2, Accept=accept))
+    assert [column["name"] for column in first["columnDefinitions"]] == ["Name", "Data", "Age"]
+    assert second["columnDefinitions"] is None
+    assert [len(table["rows"][0]["cells"]) for table in (first, second)] == [3, 3]
+
+
+async def test_watches_are_json(api: Api, space: str) -> None:
+    path = f"/api/v1/namespaces/{space}/configmaps?watch=1"
+    refused = await api.get(path, Accept="application/yaml;as=Table;v=v1;g=meta.k8s.io")
+    assert refused.status == 406
+    assert b"only the following media types are accepted: application/json;stream=watch" in refused.raw
+
+
+async def test_a_version_that_is_no_number(api: Api, space: str) -> None:
+    refused = await api.get(f"/api/v1/namespaces/{space}/configmaps?resourceVersion=some")
+    why = 'strconv.ParseUint: parsing "some": invalid syntax'
+    assert refused.failure == (400, "BadRequest", f'resourceVersion: Invalid value: "some": {why}')
 
 
 async def test_the_state_a_watch_begins_with_comes_in_no_tables(api: Api, space: str) -> None:
