@@ -40,7 +40,7 @@ from orca.server.fairness.dumps import dump
 from orca.server.fairness.fairness import seats_of
 from orca.server.fairness.inflight import InFlight
 from orca.server.fairness.levels import Waiting
-from orca.server.health import Health, version_info
+from orca.server.health import PROBES, Health, version_info
 from orca.server.identifiers import new_uid
 from orca.server.identity import Gate, acts_as_another, object_action, path_action, verb_of
 from orca.server.metrics import Gauge, Metrics
@@ -218,6 +218,8 @@ class App:
             # Before anybody acts as another: what is logged does not depend on whom they want to be.
             served.record = await audit.begin(http, target, verb.lower(), request.audit_id, user)
             request.record = served.record
+            if served.record is not None:
+                served.record.annotations.update(gate.notes(http.headers))
         if acts_as_another(http.headers):
             acting = await gate.acting(user, http.headers, lambda: self._asked(request, verb))
             request.user = acting.user
@@ -393,7 +395,7 @@ class App:
             raise method_not_allowed()
         root = path.split("/")[1]
         headers = request.http.headers
-        if root in ("healthz", "livez", "readyz"):
+        if root in PROBES:
             return await parts.health.respond(path, request.query)
         if root in ("api", "apis"):
             return parts.discovery.respond(path, headers.get("Accept", ""), headers.get("If-None-Match", ""))
@@ -427,6 +429,7 @@ class App:
     def _paths(self) -> list[str]:
         groups = self._parts.aggregator.groups(self._parts.table.groups())
         found = ["/api", "/apis", *PAGES, "/openapi/v2", "/openapi/v3"]
+        found += [f"/{probe}/{name}" for probe in PROBES for name in self._parts.health.names(probe)]
         for group, versions in groups.items():
             root = f"/apis/{group}" if group else "/api"
             found += [root, *(f"{root}/{version}" for version in versions)]

@@ -35,6 +35,7 @@ from orca.client.events import EventRecorder
 from orca.client.hooks import HookCaller
 from orca.client.keeping import keep_running
 from orca.client.sockets import keep_alive
+from orca.server import poststart
 from orca.server.aggregation import Aggregator
 from orca.server.allocation import ServiceAllocator
 from orca.server.app import PAGES, App, Parts
@@ -52,11 +53,12 @@ from orca.server.discovery import Discovery
 from orca.server.fairness import Fairness, FairnessConfig
 from orca.server.fairness.inflight import InFlight
 from orca.server.fairness.upkeep import Upkeep
-from orca.server.health import Health
+from orca.server.health import Health, log_is_open
 from orca.server.holdings import NODE_PORTS
 from orca.server.hosts import Hosts
 from orca.server.identifiers import server_identity
 from orca.server.identity import Gate
+from orca.server.identityleases import IdentityLease
 from orca.server.initial_objects import ClusterFacts
 from orca.server.legacytokens import LegacyTokens
 from orca.server.local import LocalClient
@@ -159,6 +161,7 @@ class ApiServer:
         metrics.add(self._token_cache)
         account_tokens = ServiceAccountTokens(keys, store, clock, self._token_cache)
         self._legacy_tokens = LegacyTokens(self.client, clock)
+        self._identity = IdentityLease(self.client.named("kube-apiserver"), clock)
         account_tokens.used = self._legacy_tokens.note
         methods = [*config.token_methods, account_tokens, BootstrapTokens(store, clock)]
         self._remote_tokens = self._remote(config.remote, keys, metrics)
@@ -173,8 +176,11 @@ class ApiServer:
         reviews = Reviews(self.core, self.authenticator, self.authorizer, issuer, account_tokens)
         self.core.virtual.update(reviews.handlers)
         self.health = Health()
+        self.health.add("log", log_is_open)
         self.health.add("etcd", store.ping)
+        self.health.add("etcd-readiness", store.ping, ready_only=True)
         self.health.add("informer-sync", self._synced, ready_only=True)
+        self.health.expect(poststart.hooks(fair=config.fairness.enabled))
         hosts = Hosts(store, self._agent_tls())
         self._splicer = Splicer(hosts, admission)
         self._usage = Collector(hosts, clock)
@@ -182,7 +188,9 @@ class ApiServer:
         self.core.computed[NODEMETRICS.group_resource] = kinds.nodes
         self.core.computed[PODMETRICS.group_resource] = kinds.pods
         self.aggregator = Aggregator(store, self.client, self.table, pki.front_proxy_client, clock, metrics.registry)
-        self.health.add("poststarthook/apiservice-discovery-controller", self.aggregator.discovered, ready_only=True)
+        self.health.add(poststart.DISCOVERED, self.aggregator.discovered, ready_only=True)
+        self.health.add(poststart.REGISTERED, self.aggregator.registered)
+        self.health.add("shutdown", self.health.not_stopping, ready_only=True)
         self.pages = Pages(self.verbs, self.aggregator)
         front_proxy = FrontProxy(pki.front_proxy_ca.cert.read_bytes(), FRONT_PROXIES, clock)
         self.tls = self._serving_tls()
@@ -234,16 +242,22 @@ class ApiServer:
 
     async def start(self) -> None:
         """Bootstrap, then listen. Raises PortTaken, ApiError 503 when the store stays away."""
-        facts = self._facts()
+        facts, done = self._facts(), self.health.finish
+        done(*poststart.LOADED)
         self._kinds.start()
         self._keep("custom resource definitions", self._definitions.run)
+        done(*poststart.CUSTOM_KINDS)
         await persistently(self.services.repair)
+        done(*poststart.ADDRESSES)
         self._complete = await persistently(lambda: bootstrap(self.client, facts))
+        done(*poststart.INITIAL_OBJECTS)
         await persistently(lambda: admitted(self._lead_here(facts)))
+        done(*poststart.SERVICE)
         if (upkeep := self._upkeep) is not None:
             await persistently(lambda: admitted(upkeep.ensure()))
             upkeep.load()
             self._keep("priority and fairness", upkeep.run)
+        done(*(poststart.COUNTS if upkeep is None else poststart.FAIRNESS))
         if self.config.audit is not None:
             self._keep("audit log", self.config.audit.log.run)
         if self.config.authorization_file is not None:
@@ -288,8 +302,13 @@ class ApiServer:
         self._keep("other servers", lambda: self._peers.follow(lambda: self._lead_here(facts)))
         self._keep("the kubernetes service", lambda: self._lead(facts))
         self._keep("what every cluster has", lambda: self._repair(facts))
+        self._keep("lease of this server", self._identity.run)
+        self._keep("leases of servers that are gone", self._identity.collect)
+        done(*poststart.IDENTITY)
         self._keep("use of tokens", self._legacy_tokens.run)
+        done(*poststart.TOKENS)
         self.aggregator.start()
+        done(*poststart.AGGREGATED)
         log.info("serving", address=self.config.bind_address, port=self.config.port)
 
     def _remote(self, config: RemoteConfig | None, keys: Keys, metrics: Metrics) -> RemoteTokens | None:
@@ -322,6 +341,7 @@ class ApiServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._identity.end()
         if self._factory is not None:
             self._store.end_watches()
             await self._ended(self._factory)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Awaitable, Callable, Mapping
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version as package_version
 
 import structlog
@@ -17,6 +19,7 @@ from orca.server.revision import revision
 log = structlog.get_logger()
 
 KUBERNETES_VERSION = "v1.36.0"
+PROBES = ("healthz", "livez", "readyz")
 Check = Callable[[], Awaitable[None]]
 """Raises when something is wrong."""
 
@@ -48,25 +51,55 @@ def version_info() -> Obj:
     }
 
 
+async def log_is_open() -> None:
+    """A check. Raises OSError when nobody could be told anything."""
+    if sys.stderr is None or sys.stderr.closed:
+        raise OSError("the log is closed")
+
+
 class Health:
-    """Named checks. ``ready`` checks count for ``/readyz`` only. ``results`` tells how they went, by (probe, name)."""
+    """Named checks, in the order in which they were added. ``results`` tells how they went, by (probe, name)."""
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
-        self._ready: dict[str, Check] = {"shutdown": self._not_stopping}
+        self._ready_only: set[str] = set()
+        self._unfinished: set[str] = set()
         self.stopping = False
         self.results: dict[tuple[str, str], tuple[bool, int, int]] = {}
 
     def add(self, name: str, check: Check, *, ready_only: bool = False) -> None:
-        """Add a check; it runs at every request."""
-        (self._ready if ready_only else self._checks)[name] = check
+        """Add a check, which runs at every request; for ``/readyz`` only, if so said. One of that name gives way."""
+        self._checks[name] = check
+        if ready_only:
+            self._ready_only.add(name)
 
-    async def _not_stopping(self) -> None:
+    def expect(self, hooks: Iterable[str]) -> None:
+        """Add checks that fail until the server has done at its start what they stand for: see ``finish``."""
+        for hook in hooks:
+            self._unfinished.add(hook)
+            self.add(hook, partial(self._finished, hook))
+
+    def finish(self, *hooks: str) -> None:
+        """That much of the start is done."""
+        self._unfinished.difference_update(hooks)
+
+    async def _finished(self, hook: str) -> None:
+        if hook in self._unfinished:
+            raise OSError("not finished")
+
+    async def not_stopping(self) -> None:
+        """A check. Raises OSError once the server is about to end."""
         if self.stopping:
             raise OSError("process is shutting down")
 
+    def names(self, probe: str) -> list[str]:
+        """Of all that may be asked of a probe alone."""
+        return ["ping", *self._of(probe)]
+
     def _of(self, probe: str) -> dict[str, Check]:
-        return {**self._checks, **self._ready} if probe == "readyz" else dict(self._checks)
+        if probe == "readyz":
+            return dict(self._checks)
+        return {name: check for name, check in self._checks.items() if name not in self._ready_only}
 
     async def _run(self, probe: str, name: str, check: Check) -> str:
         """What is wrong, "" when nothing is."""
@@ -81,7 +114,7 @@ class Health:
 
     async def run_all(self) -> None:
         """Every check of every probe once, for ``results``."""
-        for probe in ("healthz", "livez", "readyz"):
+        for probe in PROBES:
             self.results.setdefault((probe, "ping"), (True, 1, 0))
             for name, check in self._of(probe).items():
                 await self._run(probe, name, check)
@@ -93,7 +126,8 @@ class Health:
         if single:
             return await self._respond_single(probe, single, checks)
         excluded = set(every(query, "exclude"))
-        lines, failed = ["[+]ping excluded: ok" if "ping" in excluded else "[+]ping ok"], []
+        lines = ["[+]ping excluded: ok" if "ping" in excluded else "[+]ping ok"]
+        failed: dict[str, str] = {}
         unknown = sorted(excluded - {"ping", *checks})
         for name, check in checks.items():
             if name in excluded:
@@ -101,15 +135,17 @@ class Health:
                 continue
             problem = await self._run(probe, name, check)
             if problem:
-                failed.append(name)
+                failed[name] = problem
                 lines.append(f"[-]{name} failed: reason withheld")
-                log.warning("a health check failed", probe=probe, check=name, error=problem)
             else:
                 lines.append(f"[+]{name} ok")
         if unknown:
-            named = ", ".join(f'"{name}"' for name in unknown)
+            named = ",".join(f'"{name}"' for name in unknown)
             lines.append(f"warn: some health checks cannot be excluded: no matches for {named}")
         if failed:
+            # Who waits for the start to be done asks often.
+            tell = log.debug if failed.keys() <= self._unfinished else log.warning
+            tell("health checks failed", probe=probe, checks=failed)
             return _text("\n".join([*lines, f"{probe} check failed"]) + "\n", 500)
         if "verbose" in query:
             return _text("\n".join([*lines, f"{probe} check passed"]) + "\n")
@@ -123,7 +159,7 @@ class Health:
         problem = await self._run(probe, name, checks[name])
         if problem:
             log.warning("a health check failed", probe=probe, check=name, error=problem)
-            return _text("internal server error: reason withheld\n", 500)
+            return _text(f"internal server error: {problem}\n", 500)
         return _text("ok")
 
 

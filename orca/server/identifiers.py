@@ -26,6 +26,7 @@ def _uid(h: str) -> str:
 
 
 def server_identity() -> str:
-    """As kube-apiserver calls itself: made of the host's name, the same after a restart."""
-    digest = hashlib.sha256(socket.gethostname().encode()).digest()
+    """As kube-apiserver calls itself: made of the host's name and its own, the same after a restart."""
+    parts = (socket.gethostname().encode(), b"kube-apiserver")
+    digest = hashlib.sha256(b"".join(len(part).to_bytes(2, "big") + part for part in parts)).digest()
     return f"apiserver-{b32encode(digest[:16]).decode().rstrip('=').lower()}"

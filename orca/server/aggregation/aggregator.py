@@ -72,6 +72,11 @@ class Aggregator:
         if not self._availability.complete:
             raise OSError("not all servers of aggregated APIs were asked yet")
 
+    async def registered(self) -> None:
+        """A health check. Raises OSError while APIServices of what is served here were not looked after yet."""
+        if not self._registration.tried:
+            raise OSError("not all APIServices of this server are registered yet")
+
     # -- requests
 
     def remote(self, group: str, version: str) -> Obj | None:

@@ -66,6 +66,8 @@ class Registration:
         self._present = Informer(client, APISERVICES, clock=clock)
         self._changed = asyncio.Event()
         self._changed.set()
+        self.tried = False
+        """Whether all that is served here was registered, be it in vain: an admission webhook may be in the way."""
         table.subscribe(self._row_changed)
 
     def _row_changed(self, _what: str, _row: Resource) -> None:
@@ -80,7 +82,9 @@ class Registration:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                if not await self._sync():
+                done = await self._sync()
+                self.tried = True
+                if not done:
                     await self._clock.sleep(_RETRY_SECONDS)
                     self._changed.set()
         finally:

@@ -16,6 +16,7 @@ import jwt
 import pytest
 import yaml
 
+from orca.server.identifiers import server_identity
 from tests.api.security.raw import exchange, statuses
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
@@ -458,10 +459,33 @@ async def test_health_checks_one_by_one(busy: ServerProcess, admin: Api) -> None
     assert "[+]shutdown ok" in verbose
     assert 'warn: some health checks cannot be excluded: no matches for "nothing"' in verbose
     assert verbose[-1] == "readyz check passed"
+    hooks = [line.removeprefix("[+]").removesuffix(" ok") for line in verbose if "poststarthook" in line]
+    assert len(hooks) == 27
+    for hook in (
+        "rbac/bootstrap-roles",
+        "priority-and-fairness-filter",
+        "start-kube-apiserver-identity-lease-controller",
+    ):
+        assert f"poststarthook/{hook}" in hooks
+        assert (await admin.get(f"/readyz/poststarthook/{hook}")).raw == b"ok"
     assert (await admin.get("/livez/etcd")).raw == b"ok"
     assert (await admin.get("/livez/shutdown")).status == 404
+    assert {"/livez/poststarthook/rbac/bootstrap-roles", "/readyz/shutdown"} <= set(
+        (await admin.get("/")).json["paths"]
+    )
     kubectl = Kubectl(kubectls.current(), busy.kubeconfig)
     assert "livez check passed" in kubectl("get", "--raw", "/livez?verbose")
+
+
+async def test_a_server_shows_itself_by_a_lease(busy: ServerProcess, admin: Api) -> None:
+    path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+    chosen = f"{path}?labelSelector=apiserver.kubernetes.io/identity%3Dkube-apiserver"
+    async with asyncio.timeout(PATIENCE):
+        while not (found := (await admin.get(chosen)).json["items"]):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+    [lease] = found
+    assert lease["metadata"]["name"] == server_identity()
+    assert lease["spec"]["holderIdentity"].startswith(f"{server_identity()}_")
 
 
 async def test_an_orderly_end_answers_and_logs_what_was_asked(tmp_path: Path) -> None:
