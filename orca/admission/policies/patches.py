@@ -19,13 +19,14 @@ from orca.api.fields.merging import merge, problems
 from orca.api.fields.types import Node, root
 from orca.api.objects import Obj
 from orca.api.patching import json_patch
+from orca.api.patching.failures import TestFailed, reason
 from orca.api.resources import Resource
 
 
 def patched(mutation: Mutation, attrs: Attributes, row: Resource, before: Obj, value: Any) -> Obj:
     """``before`` after the mutation whose expression gave ``value``. Raises Failed, ApiError."""
     if not mutation.applies:
-        return _json_patched(before, value)
+        return json_patched(before, value)
     sub = attrs.resource.subresource(attrs.subresource)
     own = before.get("kind") != attrs.resource.kind
     return applied(root(row, sub.definition if own and sub is not None else ""), before, value)
@@ -87,12 +88,15 @@ def check_names(value: Any, expected: str) -> None:
                 check_names(inner, inner.cel_type)
 
 
-def _json_patched(before: Obj, value: Any) -> Obj:
+def json_patched(before: Obj, value: Any) -> Obj:
+    """``before`` after a JSON patch; itself when a test of the patch says no. Raises Failed."""
     operations = to_json(value)
     try:
         return json_patch(before, operations)
+    except TestFailed:
+        return before  # as upstream: none of the patch is applied, and that is no failure
     except ApiError as error:
-        raise Failed(f"JSON Patch: {error.message}") from error
+        raise Failed(f"JSON Patch: {reason(error)}") from error
 
 
 def to_json(value: Any) -> Any:

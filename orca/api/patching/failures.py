@@ -11,6 +11,22 @@ def unappliable(why: str) -> ApiError:
     return ApiError(422, "Invalid", message, {"causes": [{"message": why, "field": "patch"}]})
 
 
+class TestFailed(ApiError):
+    """A patch's own test of the object said no; :func:`unappliable` besides."""
+
+    __test__ = False  # for pytest
+
+    def __init__(self, why: str) -> None:
+        refusal = unappliable(why)
+        super().__init__(refusal.code, refusal.reason, refusal.message, refusal.details)
+
+
+def reason(error: ApiError) -> str:
+    """Why a patch does not fit: the cause of an :func:`unappliable`, else the error's message."""
+    causes = (error.details or {}).get("causes") or [{}]
+    return causes[0].get("message") or error.message
+
+
 def as_go(value: Any) -> str:
     """A JSON value as Go's ``%v`` prints it."""
     if isinstance(value, dict):

@@ -6,7 +6,7 @@ import orjson
 
 from orca.api.errors import ApiError, bad_request
 from orca.api.objects import Obj, thaw
-from orca.api.patching.failures import unappliable
+from orca.api.patching.failures import TestFailed, unappliable
 
 MAX_OPERATIONS = 10_000
 MAX_COPIED = 3 * 1024 * 1024  # bytes, by all copy operations of a patch
@@ -155,14 +155,15 @@ def _remove(root: list[Any], path: str, verb: str) -> Any:
 
 def _test(root: list[Any], path: str, value: Any) -> None:
     try:
-        found = _get(root, path, "test")
+        holder, step = _parent(root, path, "test")
+        # As upstream: what is not there is null.
+        found = holder.get(step) if isinstance(holder, dict) else _child(holder, step, path, "test")
     except ApiError:
-        # As upstream: testing for null succeeds where there is nothing.
         if value is None:
             return
         raise
     if not _same(found, value):
-        raise unappliable(f"testing value {path} failed: test failed")
+        raise TestFailed(f"testing value {path} failed: test failed")
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from orca.admission.policies.compiled import Compiled
 from orca.admission.policies.mutating import Failed
-from orca.admission.policies.patches import applied, to_json
+from orca.admission.policies.patches import applied, json_patched, to_json
 from orca.admission.policies.validating import evaluate
 from orca.api.builtin import PODS
 from orca.api.cel import DYN, Budget, Environment, compile
@@ -80,6 +80,16 @@ def test_what_cannot_be_applied(expression: str, text: str) -> None:
     with pytest.raises(Failed) as caught:
         apply(expression)
     assert text in str(caught.value)
+
+
+def test_a_json_patch_whose_test_fails_changes_nothing() -> None:
+    before: Obj = {"kind": "ConfigMap", "metadata": {"name": "a"}}
+    add = {"op": "add", "path": "/data", "value": {"a": "b"}}
+    for test in ({"path": "/metadata/name", "value": "b"}, {"path": "/metadata/nothing", "value": "b"}):
+        assert json_patched(before, [{"op": "test", **test}, add]) is before
+    bad = {"op": "replace", "path": "/nothing/x", "value": 1}
+    with pytest.raises(Failed, match=r"JSON Patch: replace operation does not apply: doc is missing path.*/nothing/x"):
+        json_patched(before, [bad])
 
 
 def test_results_are_copies() -> None:
