@@ -280,6 +280,7 @@ class Repeated(list[str]):
     def __init__(self) -> None:
         super().__init__()
         self._at: list[int] = []
+        self._paths: list[str] = []
         self._first: dict[str, int] = {}
         self._members = 0
 
@@ -290,11 +291,18 @@ class Repeated(list[str]):
         if again:
             self.append(f'duplicate field "{path}"')
             self._at.append(self._members)
+            self._paths.append(path)
 
     def among(self, unknown: Sequence[str]) -> list[str]:
-        """These and texts about ``unknown`` fields as a reader of the document meets them."""
-        places = [(self._first.get(text.partition('"')[2][:-1], 0), text) for text in unknown]
-        return [text for _, text in sorted([*places, *zip(self._at, self, strict=True)], key=lambda one: one[0])]
+        """These and texts about ``unknown`` fields as a reader of the document meets them, who does not look into what
+        is unknown, nor cares how often it occurs."""
+        paths = [text.partition('"')[2][:-1] for text in unknown]
+        places = [(self._first.get(path, 0), text) for path, text in zip(paths, unknown, strict=True)]
+        hidden = tuple(f"{path}{end}" for path in paths for end in ".[")
+        for at, path, text in zip(self._at, self._paths, self, strict=True):
+            if path not in paths and not path.startswith(hidden):
+                places.append((at, text))
+        return [text for _, text in sorted(places, key=lambda one: one[0])]
 
 
 class _Members(list[tuple[str, Any]]):

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import orjson
@@ -245,7 +246,9 @@ def _json_value(value: Any, budget: list[int]) -> Any:
     if budget[0] < 0:
         raise bad_request("error converting YAML to JSON: yaml: document contains excessive aliasing")
     if isinstance(value, dict):
-        return {_json_key(key): _json_value(item, budget) for key, item in value.items()}
+        # Sorted as upstream's way to JSON leaves them, so that they are spoken of in the same order.
+        items = sorted(((_json_key(key), item) for key, item in value.items()), key=itemgetter(0))
+        return {key: _json_value(item, budget) for key, item in items}
     if isinstance(value, list | tuple):
         return [_json_value(item, budget) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
@@ -278,6 +281,24 @@ def duplicate_fields(raw: bytes, media: str, decoded: Any) -> list[str]:
     found: list[str] = []
     _decode_yaml(raw, found)
     return ["\n  ".join(("yaml: unmarshal errors:", *found))] if found else []
+
+
+_OPERATION = frozenset({"op", "path", "from", "value"})
+
+
+def patch_problems(raw: bytes, decoded: Any) -> list[str]:
+    """Texts about members that occur twice in a patch; of operations (a JSON patch) also about those they have not."""
+    repeated = duplicate_fields(raw, JSON_MEDIA, decoded)
+    if not isinstance(decoded, list):
+        return list(repeated)
+    unknown = [
+        f'unknown field "[{index}].{name}"'
+        for index, operation in enumerate(decoded)
+        if isinstance(operation, dict) and not operation.keys() <= _OPERATION
+        for name in operation.keys() - _OPERATION
+    ]
+    found = repeated.among(unknown) if isinstance(repeated, schema.Repeated) else unknown
+    return [f"json patch {text}" for text in found]
 
 
 def _spaced_colon(raw: bytes) -> bool:

@@ -245,7 +245,7 @@ class ObjectHandlers:
         return self._warned(self._entry(request, resource, written.entry, status=status, form=form), call)
 
     async def _patch_body(self, request: Request) -> tuple[Any, str, list[str]]:
-        """The patch, its media type, and texts about repeated keys of an applied configuration."""
+        """The patch, its media type, and texts about what is repeated in it or means nothing there."""
         media = bodies.media_of(request.http)
         if media not in patch_media.ACCEPTED:
             raise unsupported_media_type(patch_media.ACCEPTED)
@@ -256,10 +256,12 @@ class ObjectHandlers:
             obj, form = bodies.decode_configuration(raw)
             return obj, bodies.repeated_keys(raw, form, obj) if strict else []
 
-        if media == patch_media.APPLY_PATCH:
-            body, duplicates = await bodies.apart(raw, media, configuration)
-        else:
-            body, duplicates = bodies.decode(raw, bodies.JSON_MEDIA), []
+        def patch() -> tuple[Any, list[str]]:
+            obj = bodies.decode(raw, bodies.JSON_MEDIA)
+            return obj, bodies.patch_problems(raw, obj) if strict else []
+
+        applies = media == patch_media.APPLY_PATCH
+        body, duplicates = await bodies.apart(raw, media, configuration if applies else patch)
         if request.record is not None:
             request.record.take_request(body)
         return body, media, duplicates
@@ -276,7 +278,7 @@ class ObjectHandlers:
             status = 201 if written.created else 200
             return self._warned(self._entry(request, resource, written.entry, status=status, form=form), call)
         entry = await self._verbs.patch(
-            call, resource, target.name, target.namespace, body, media, subresource=subresource
+            call, resource, target.name, target.namespace, body, media, duplicates, subresource=subresource
         )
         return self._warned(self._entry(request, resource, entry, form=form), call)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from orca.api import strategy
 from orca.api.errors import bad_request
@@ -10,6 +10,18 @@ from orca.api.objects import Obj, ensure_meta
 from orca.api.resources import Resource, Subresource
 from orca.api.schema import Repeated, decode, undecodable
 from orca.server.options import WriteOptions
+
+_YAML = ("yaml: unmarshal errors:\n", "error converting YAML to JSON: yaml: unmarshal errors:\n")
+
+
+def as_warnings(problems: Sequence[str]) -> Iterator[str]:
+    """One text for each line of YAML that repeats a key; all others as they are."""
+    for problem in problems:
+        start = next((start for start in _YAML if problem.startswith(start)), "")
+        if start:
+            yield from (line.strip() for line in problem.removeprefix(start).split("\n"))
+        else:
+            yield problem
 
 
 def check_kind(obj: Obj, api_version: str, kind: str) -> None:
@@ -68,5 +80,5 @@ def accept(
         return obj
     if options.field_validation == "Strict":
         raise undecodable(resource, "strict decoding error: " + ", ".join(problems))
-    options.warnings.extend(problems)
+    options.warnings.extend(as_warnings(problems))
     return obj

@@ -15,6 +15,7 @@ from orca.api.errors import ApiError, FieldError, bad_request, conflict, invalid
 from orca.api.objects import Obj, ensure_meta, meta, thaw
 from orca.api.resources import Resource
 from orca.server.verbs import ownership
+from orca.server.verbs.accept import as_warnings
 from orca.server.verbs.core import Call, Core
 from orca.server.verbs.creating import create, settle_identity
 from orca.server.verbs.patches import accept_patched
@@ -53,7 +54,7 @@ def warn(call: Call, duplicates: Sequence[str]) -> None:
     """Begin an attempt: warn of repeated keys, and forget what earlier attempts warned of."""
     call.options.warnings.clear()
     if call.options.field_validation == "Warn":
-        call.options.warnings.extend(_TOLD + text for text in duplicates)
+        call.options.warnings.extend(as_warnings(duplicates))
 
 
 async def apply(

@@ -120,6 +120,7 @@ class Verbs:
         space: str,
         body: Any,
         media: str,
+        problems: Sequence[str] = (),
         *,
         subresource: str = "",
     ) -> Entry:
@@ -127,7 +128,9 @@ class Verbs:
         check_options(call, applies=False)
         if not resource.namespaced:
             space = ""
-        return await patch(self.core, call, resource, space, object_name, body, media, subresource=subresource)
+        return await patch(
+            self.core, call, resource, space, object_name, body, media, problems, subresource=subresource
+        )
 
     async def apply(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -46,12 +47,12 @@ def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media
     raise unsupported_media_type(accepted)
 
 
-def accept_patched(resource: Resource, patched: Any, options: WriteOptions) -> Obj:
+def accept_patched(resource: Resource, patched: Any, options: WriteOptions, problems: Sequence[str] = ()) -> Obj:
     """The result must still be an object of its kind, with fields of the right types. Raises ApiError 422."""
     if not isinstance(patched, dict):
         raise bad_request("the patched value is not an object")
     try:
-        return accept(resource, patched, options)
+        return accept(resource, patched, options, duplicates=problems)
     except ApiError as problem:
         if "strict decoding error" in problem.message:
             raise
@@ -68,10 +69,12 @@ async def patch(
     object_name: str,
     body: Any,
     media: str,
+    problems: Sequence[str] = (),
     *,
     subresource: str = "",
 ) -> Entry:
-    """Patch an object or its status. Raises ApiError 400, 404, 409, 415, 422."""
+    """Patch an object or its status; ``problems`` are texts about the patch itself. Raises ApiError 400, 404, 409, 415,
+    422."""
     if media not in PLAIN:
         raise unsupported_media_type(ACCEPTED)
     encoded = orjson.dumps(body)
@@ -83,6 +86,6 @@ async def patch(
         # The loop keeps them up; copying and checking them would cost more than all the rest of many objects.
         copied = copy_entry(current) if about_managers else thaw(without_managers(current.obj))
         patched = apply_patch(resource, resource.definition, copied, orjson.loads(encoded), media)
-        return accept_patched(resource, patched, call.options)
+        return accept_patched(resource, patched, call.options, problems)
 
     return await modify(core, call, resource, space, object_name, candidate, subresource=subresource)
