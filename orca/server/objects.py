@@ -16,6 +16,7 @@ from orca.client.clock import Clock
 from orca.server import bodies, patch_media, protobuf
 from orca.server.crowd import Crowd
 from orca.server.identity import Gate
+from orca.server.lists import PIECE, ListBody, send_pieces
 from orca.server.metrics import Metrics
 from orca.server.negotiation import Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
@@ -23,13 +24,10 @@ from orca.server.representation import check_include, transform, transform_list
 from orca.server.request import Request
 from orca.server.responses import (
     GZIP_FROM,
-    PIECE,
-    ListBody,
     encoded_response,
     json_response,
     pack,
     pack_list,
-    send_pieces,
     value_response,
     warning_headers,
 )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -18,16 +16,12 @@ from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.server.negotiation import YAML, Form
 from orca.server.whole import WholeResponse
-from orca.store import Entry
 
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
 THREAD_FROM = 1024 * 1024  # bytes; about ten milliseconds of packing
-PIECE = 256 * 1024  # bytes of a list written at a time
 ANSWERING = web.RequestKey("orca.answering", bool)
 """Set on a request whose answer is on its way: no other can be given any more."""
-_LIST_END = b"]}\n"
 _JSON_HEADERS = {"Content-Type": "application/json"}
-
 
 _WARNINGS_MOST = 4096
 _WARNING_HEADERS = 64  # Python's own client refuses answers with more than 100 headers
@@ -86,75 +80,6 @@ def _packed(response: web.Response, body: bytes) -> None:
     response.body = body
     response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
-
-
-class ListBody:
-    """A List around objects that are encoded already: its size without making it, then pieces of about ``PIECE``."""
-
-    def __init__(
-        self,
-        api_version: str,
-        kind: str,
-        entries: Sequence[Entry],
-        *,
-        revision: int,
-        continue_: str,
-        remaining: int | None,
-    ) -> None:
-        metadata: Obj = {"resourceVersion": str(revision)}
-        if continue_:
-            metadata["continue"] = continue_
-            if remaining is not None:
-                metadata["remainingItemCount"] = remaining
-        self._head = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
-            kind.encode(),
-            api_version.encode(),
-            orjson.dumps(metadata),
-        )
-        self._entries = entries
-        self._ends = list(accumulate([entry.size for entry in entries]))  # bytes up to the end of each, without commas
-        objects = self._ends[-1] + len(entries) - 1 if entries else 0
-        self.size = len(self._head) + objects + len(_LIST_END)
-
-    def __repr__(self) -> str:
-        return f"<ListBody of {len(self._entries)}, {self.size} bytes>"
-
-    def pieces(self) -> Iterator[bytes]:
-        """The body, a piece at a time: a list of all pods is many megabytes, and several may be asked for at once."""
-        entries, ends = self._entries, self._ends
-        first, done = 0, 0
-        held = [self._head]
-        while first < len(entries):
-            last = bisect_left(ends, done + PIECE, first, len(entries) - 1) + 1
-            for entry in entries[first:last]:
-                held += entry.parts
-                held.append(b",")
-            if last == len(entries):
-                held[-1] = _LIST_END
-            yield b"".join(held)
-            held = []
-            first, done = last, ends[last - 1]
-        if not entries:
-            yield self._head + _LIST_END
-
-    def whole(self) -> bytes:
-        """The body."""
-        return b"".join(self.pieces())
-
-
-async def send_pieces(http: web.BaseRequest, body: ListBody, audit_id: str, warning: str = "") -> web.StreamResponse:
-    """A long JSON answer, made and written as fast as the client takes it."""
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private", "Audit-Id": audit_id}
-    if warning:
-        headers["Warning"] = warning_header(warning)
-    response = web.StreamResponse(headers=headers)
-    response.content_length = body.size
-    http[ANSWERING] = True
-    await response.prepare(http)
-    for piece in body.pieces():
-        await response.write(piece)
-    await response.write_eof()
-    return response
 
 
 def error_response(error: ApiError, form: Form) -> web.Response:

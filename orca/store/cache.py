@@ -1,16 +1,16 @@
 """The watch cache: what is, and what happened lately, per storage prefix. Pure memory, no I/O, no clock of its own.
 
 Invariants of a bucket, all kept by `Bucket.record`:
-- `order` holds exactly the keys of `entries`, sorted;
+- `order` holds exactly the keys of `entries`, sorted, and `ordered` the entries in that order;
 - every change with `floor` < revision <= now is in `ring`, so any state since `floor` can be rebuilt by undoing;
 - every index that has been asked for once holds exactly the current entries.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -55,6 +55,10 @@ INDEXERS: dict[str, Callable[[Obj], tuple[str, ...]]] = {
 }
 
 
+def _is_in(namespace: str, entry: Entry) -> bool:
+    return not namespace or entry.namespace == namespace
+
+
 class Bucket:
     """All objects under one storage prefix, e.g. /registry/core/pods."""
 
@@ -62,6 +66,7 @@ class Bucket:
         self.storage = storage
         self.entries: dict[str, Entry] = {}
         self.order: list[str] = []
+        self.ordered: list[Entry] = []
         self.floor = floor
         self.ring: deque[Change] = deque()
         self.faults: dict[str, str] = {}  # key -> why what is stored there cannot be read
@@ -82,6 +87,7 @@ class Bucket:
         """The first content; `entries` in any order."""
         self.entries = {entry.key: entry for entry in entries}
         self.order = sorted(self.entries)
+        self.ordered = [self.entries[key] for key in self.order]
 
     def record(
         self, key: str, entry: Entry | None, revision: int, now: float, last: Entry | None = None
@@ -95,12 +101,9 @@ class Bucket:
         if entry is None:
             if previous is None:
                 return None
-            del self.entries[key]
-            del self.order[bisect_left(self.order, key)]
+            self._drop(key)
         else:
-            if previous is None:
-                insort(self.order, key)
-            self.entries[key] = entry
+            self._put(key, entry, previous is None)
         self._reindex(key, previous, entry)
         change = Change(revision, entry, previous, now, last)
         self.ring.append(change)
@@ -121,19 +124,31 @@ class Bucket:
         """What is stored at `key` since `revision` cannot be read. Watches end: they could not tell what happened, and
         whoever lists anew is told why not."""
         self.faults[key] = why
-        previous = self.entries.pop(key, None)
+        previous = self.entries.get(key)
         if previous is not None:
-            del self.order[bisect_left(self.order, key)]
+            self._drop(key)
             self._reindex(key, previous, None)
         self._break_off(revision)
 
     def mend(self, entry: Entry, revision: int) -> None:
         """A stored object has become readable; `revision` is that of the cache."""
         del self.faults[entry.key]
-        insort(self.order, entry.key)
-        self.entries[entry.key] = entry
+        self._put(entry.key, entry, True)
         self._reindex(entry.key, None, entry)
         self._break_off(revision)
+
+    def _put(self, key: str, entry: Entry, new: bool) -> None:
+        at = bisect_left(self.order, key)
+        if new:
+            self.order.insert(at, key)
+            self.ordered.insert(at, entry)
+        else:
+            self.ordered[at] = entry
+        self.entries[key] = entry
+
+    def _drop(self, key: str) -> None:
+        at = bisect_left(self.order, key)
+        del self.entries[key], self.order[at], self.ordered[at]
 
     def _break_off(self, revision: int) -> None:
         self.forget(revision)
@@ -192,18 +207,16 @@ class Bucket:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def select(self, namespace: str = "", start: str = "", hint: Hint | None = None) -> Iterator[Entry]:
-        """Current entries in key order, from key `start` on."""
+    def select(
+        self, namespace: str = "", start: str = "", hint: Hint | None = None, most: int | None = None
+    ) -> Sequence[Entry]:
+        """Current entries in key order, from key `start` on, of which there may be no more than `most`."""
         if hint is not None:
             found = self._index(hint[0]).get(hint[1], {})
-            for key in sorted(found):
-                if key >= start and (not namespace or found[key].namespace == namespace):
-                    yield found[key]
-            return
-        keys: Iterable[str] = self.order
-        if namespace or start:
-            keys = map(self.order.__getitem__, range(*self._range(namespace, start)))
-        yield from map(self.entries.__getitem__, keys)
+            held = [found[key] for key in sorted(found) if key >= start and _is_in(namespace, found[key])]
+            return held[:most]
+        first, last = self._range(namespace, start)
+        return self.ordered[first : last if most is None else min(last, first + most)]
 
     def count(self, namespace: str = "", start: str = "") -> int:
         """How many current entries there are from key `start` on, of all namespaces for ""."""

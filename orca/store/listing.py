@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
+from itertools import islice
 
 from orca.store.cache import Bucket, Predicate
 from orca.store.entries import Entry, Page
@@ -30,24 +31,20 @@ def undone(
 
 
 def page_of(
-    entries: Iterator[Entry], left: Left | None, predicate: Predicate | None, limit: int, revision: int
+    entries: Iterable[Entry], left: Left | None, predicate: Predicate | None, limit: int, revision: int
 ) -> Page:
     """The first `limit` of `entries` that `predicate` selects, or all for 0."""
+    chosen = iter(entries) if predicate is None else (entry for entry in entries if predicate(entry.obj))
     if not limit:
-        found = list(entries) if predicate is None else [entry for entry in entries if predicate(entry.obj)]
+        return Page(list(chosen), revision)
+    found = list(islice(chosen, limit))
+    if next(chosen, None) is None:
         return Page(found, revision)
-    found = []
-    for entry in entries:
-        if predicate is not None and not predicate(entry.obj):
-            continue
-        if len(found) == limit:
-            start = f"{found[-1].key}\0"
-            remaining = None
-            if predicate is None:
-                remaining = left(start) if left is not None else 1 + sum(1 for _ in entries)
-            return Page(found, revision, encode(Position(revision, start)), remaining)
-        found.append(entry)
-    return Page(found, revision)
+    start = f"{found[-1].key}\0"
+    remaining = None
+    if predicate is None:
+        remaining = left(start) if left is not None else 1 + sum(1 for _ in chosen)
+    return Page(found, revision, encode(Position(revision, start)), remaining)
 
 
 def _within(entry: Entry, namespace: str, start: str) -> bool:

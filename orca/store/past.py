@@ -41,4 +41,4 @@ async def page_at(
         raise too_old(revision, start, paging=paging) from error
     except EtcdError as error:
         raise as_api_error(error) from error
-    return page_of(iter(found), (lambda _: total - wanted) if wanted else None, predicate, limit, revision)
+    return page_of(found, (lambda _: total - wanted) if wanted else None, predicate, limit, revision)

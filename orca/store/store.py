@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -380,7 +380,8 @@ class Store:
             if differs:
                 return page_of(*undone(bucket, namespace, start, differs), predicate, limit, exact)
             revision = exact
-        entries = bucket.select(namespace, start, hint)
+        most = limit + 1 if limit and predicate is None else None
+        entries = bucket.select(namespace, start, hint, most)
         left = None if hint is not None else partial(bucket.count, namespace)
         return page_of(entries, left, predicate, limit, revision)
 
@@ -425,7 +426,7 @@ class Store:
         # Every write asks for quotas and the like, of which there mostly are none.
         return [entry.obj for entry in bucket.select(namespace, hint=hint)] if bucket.entries else []
 
-    def entries(self, resource: Resource) -> Iterator[Entry]:
+    def entries(self, resource: Resource) -> Sequence[Entry]:
         """Like `peek_list`, unparsed."""
         return self._cache.buckets[resource.storage].select()
 

@@ -48,3 +48,37 @@ def test_pages_of_the_past_are_one_snapshot(before, between, limit, space):
         change(next(rounds, []))
     assert found == wanted
     assert bucket.count(space) == len(shown(bucket.select(space)))
+
+
+@given(steps=STEPS, space=st.sampled_from(["", "a", "b", "b0"]), start=st.sampled_from(["", *NAMES]))
+def test_what_is_selected_is_in_order_whatever_happened_before(steps, space, start):
+    bucket, there = Bucket("/registry/core/things", 0), {}
+    bucket.load([entry("b/q", 1), entry("a/t", 1)])
+    there = {"b/q": 1, "a/t": 1}
+    for revision, (key, put) in enumerate(steps, 2):
+        if put and revision % 7 == 0 and key in there:  # what is stored there cannot be read, until it can
+            bucket.spoil(key, "damaged", revision)
+            assert key not in [one.key for one in bucket.select()]
+            bucket.mend(entry(key, revision), revision)
+        else:
+            bucket.record(key, entry(key, revision) if put else None, revision, 0.0)
+        there.pop(key, None)
+        if put:
+            there[key] = revision
+    wanted = sorted(
+        (key, revision)
+        for key, revision in there.items()
+        if key >= start and (not space or key.startswith(f"{space}/"))
+    )
+    assert shown(bucket.select(space, start)) == wanted
+    assert shown(bucket.select(space, start, most=2)) == wanted[:2]
+    assert shown(bucket.select(space, start, ("owner", "nobody"))) == []
+
+
+@given(st.integers(0, 6), st.integers(0, 4), st.booleans())
+def test_a_page_ends_where_its_limit_says(many, limit, selecting):
+    entries = [entry(f"a/{letter}", 1) for letter in "pqrstu"[:many]]
+    page = page_of(entries, None, (lambda _: True) if selecting else None, limit, 1)
+    assert page.entries == (entries[:limit] if limit else entries)
+    assert bool(page.continue_) == (0 < limit < many)
+    assert page.remaining == (many - limit if page.continue_ and not selecting else None)

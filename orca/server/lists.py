@@ -1,0 +1,97 @@
+"""Lists of objects that are encoded already, made and sent a piece at a time."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from operator import attrgetter
+
+import orjson
+from aiohttp import web
+
+from orca.api.objects import Obj
+from orca.server.connection import connection_of
+from orca.server.responses import ANSWERING, warning_header
+from orca.store import Entry
+
+PIECE = 6 * 16 * 1024
+"""Bytes written at a time: as many as fill records of TLS, and few enough to stay in a core's cache on their way."""
+_LIST_END = b"]}\n"
+_SIZE: attrgetter[int] = attrgetter("size")
+_PARTS: attrgetter[tuple[bytes, ...]] = attrgetter("parts")
+
+
+class ListBody:
+    """A List around objects that are encoded already: its size without making it, then pieces of about ``PIECE``."""
+
+    def __init__(
+        self,
+        api_version: str,
+        kind: str,
+        entries: Sequence[Entry],
+        *,
+        revision: int,
+        continue_: str,
+        remaining: int | None,
+    ) -> None:
+        metadata: Obj = {"resourceVersion": str(revision)}
+        if continue_:
+            metadata["continue"] = continue_
+            if remaining is not None:
+                metadata["remainingItemCount"] = remaining
+        self._head = b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[' % (
+            kind.encode(),
+            api_version.encode(),
+            orjson.dumps(metadata),
+        )
+        self._entries = entries
+        self._ends = list(accumulate(map(_SIZE, entries)))  # bytes up to the end of each, without commas
+        objects = self._ends[-1] + len(entries) - 1 if entries else 0
+        self.size = len(self._head) + objects + len(_LIST_END)
+
+    def __repr__(self) -> str:
+        return f"<ListBody of {len(self._entries)}, {self.size} bytes>"
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body, a piece at a time: a list of all pods is many megabytes, and several may be asked for at once."""
+        entries, ends = self._entries, self._ends
+        first, done = 0, 0
+        held = [self._head]
+        while first < len(entries):
+            last = max(first + 1, bisect_right(ends, done + PIECE, first))
+            # What they point to is all over the memory, so it is fetched by one look at all of them.
+            for parts in list(map(_PARTS, entries[first:last])):
+                held += parts
+                held.append(b",")
+            if last == len(entries):
+                held[-1] = _LIST_END
+            yield b"".join(held)
+            held = []
+            first, done = last, ends[last - 1]
+        if not entries:
+            yield self._head + _LIST_END
+
+    def whole(self) -> bytes:
+        """The body."""
+        return b"".join(self.pieces())
+
+
+async def send_pieces(http: web.BaseRequest, body: ListBody, audit_id: str, warning: str = "") -> web.StreamResponse:
+    """A long JSON answer, made and written as fast as the client takes it."""
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private", "Audit-Id": audit_id}
+    if warning:
+        headers["Warning"] = warning_header(warning)
+    response = web.StreamResponse(headers=headers)
+    response.content_length = body.size
+    http[ANSWERING] = True
+    await response.prepare(http)
+    connection = connection_of(http)
+    pieces = body.pieces()
+    await response.write(next(pieces))  # the library sends the head with it
+    for piece in pieces:
+        connection.write(piece)
+        if connection.writing_paused:
+            await connection.drained()
+    await response.write_eof()
+    return response
