@@ -14,6 +14,9 @@ from orca.api.errors import bad_request
 from orca.api.objects import Obj, meta
 from orca.api.resources import Resource
 
+Judge = Callable[[Mapping[str, str]], bool]
+"""Labels -> whether they are selected."""
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -41,6 +44,20 @@ class Requirement:
             return False
         return left > right if self.operator == "gt" else left < right
 
+    def judge(self) -> Judge:
+        """``matches``, decided once for many."""
+        key, values = self.key, self.values
+        match self.operator:
+            case "in":
+                return lambda labels: labels.get(key) in values
+            case "notin":
+                return lambda labels: labels.get(key) not in values
+            case "exists":
+                return lambda labels: labels.get(key) is not None
+            case "!":
+                return lambda labels: labels.get(key) is None
+        return self.matches
+
     def __str__(self) -> str:
         listed = ",".join(sorted(self.values))
         match self.operator:
@@ -67,6 +84,15 @@ class Selector:
         if self.nothing:
             return False
         return all(requirement.matches(labels) for requirement in self.requirements)
+
+    def judge(self) -> Judge:
+        """``matches``, decided once for many."""
+        if self.nothing or not self.requirements:
+            return self.matches
+        first, *others = [requirement.judge() for requirement in self.requirements]
+        if not others:
+            return first
+        return lambda labels: first(labels) and all(judge(labels) for judge in others)
 
     @property
     def empty(self) -> bool:
@@ -203,6 +229,9 @@ Getter = Callable[[Obj], str]
 
 
 def _path(*steps: str, default: str = "") -> Getter:
+    if len(steps) == 2:
+        return _inner(*steps, default=default)
+
     def get(obj: Obj) -> str:
         value: Any = obj
         for step in steps:
@@ -210,6 +239,19 @@ def _path(*steps: str, default: str = "") -> Getter:
                 return default
             value = value.get(step)
         return text_of(value, default)
+
+    return get
+
+
+def _inner(outer: str, field: str, default: str) -> Getter:
+    """Most fields that selectors know lie just inside of one."""
+
+    def get(obj: Obj) -> str:
+        holder = obj.get(outer)
+        if not isinstance(holder, dict):
+            return default
+        value = holder.get(field)
+        return value if value.__class__ is str else text_of(value, default)
 
     return get
 
@@ -325,3 +367,13 @@ def field_matches(resource: Resource, obj: Obj, selector: FieldSelector) -> bool
         if getter is None or (getter(obj) == requirement.value) != requirement.equal:
             return False
     return True
+
+
+def field_judge(resource: Resource, selector: FieldSelector) -> Callable[[Obj], bool]:
+    """``field_matches``, decided once for many objects."""
+    fields = supported_fields(resource)
+    known = [(fields.get(one.path), one.value, one.equal) for one in selector.requirements]
+    if not resource.custom and len(known) == 1 and known[0][0] is not None:  # a custom kind's fields may change
+        getter, value, equal = known[0][0], known[0][1], known[0][2]
+        return (lambda obj: getter(obj) == value) if equal else (lambda obj: getter(obj) != value)
+    return lambda obj: field_matches(resource, obj, selector)

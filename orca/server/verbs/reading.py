@@ -9,7 +9,7 @@ from orca.api import strategy
 from orca.api.errors import ApiError, FieldError, invalid_kind, is_not_found
 from orca.api.objects import Obj, labels
 from orca.api.resources import Resource
-from orca.api.selectors import FieldSelector, Selector, field_matches, parse_field_selector, parse_label_selector
+from orca.api.selectors import FieldSelector, Selector, field_judge, parse_field_selector, parse_label_selector
 from orca.server.options import ListOptions
 from orca.server.verbs.core import Core
 from orca.server.verbs.serving import AnyWatch, ServedWatch, is_plain, serve, serve_all
@@ -45,11 +45,12 @@ def select(resource: Resource, label_text: str, field_text: str) -> Selection:
     fields = parse_field_selector(field_text, resource) if field_text else FieldSelector()
     if wanted.empty and fields.empty:
         return Selection(wanted, fields, None)
+    chosen, found = wanted.judge(), field_judge(resource, fields)
     if fields.empty:
-        return Selection(wanted, fields, lambda obj: wanted.matches(labels(obj)))
+        return Selection(wanted, fields, lambda obj: chosen(labels(obj)))
     if wanted.empty:
-        return Selection(wanted, fields, lambda obj: field_matches(resource, obj, fields))
-    return Selection(wanted, fields, lambda obj: wanted.matches(labels(obj)) and field_matches(resource, obj, fields))
+        return Selection(wanted, fields, found)
+    return Selection(wanted, fields, lambda obj: chosen(labels(obj)) and found(obj))
 
 
 async def list_page(core: Core, resource: Resource, space: str, options: ListOptions) -> Page:

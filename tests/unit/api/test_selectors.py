@@ -11,6 +11,7 @@ from orca.api.resources import Resource
 from orca.api.selectors import (
     NOTHING,
     drop_fields,
+    field_judge,
     field_matches,
     from_label_selector,
     from_map,
@@ -47,7 +48,9 @@ WEB = {"app": "web", "tier": "front", "weight": "5"}
     ],
 )
 def test_label_selectors(text, matches):
-    assert parse_label_selector(text).matches(WEB) is matches
+    selector = parse_label_selector(text)
+    assert selector.matches(WEB) is matches
+    assert selector.judge()(WEB) is matches
 
 
 @pytest.mark.parametrize("text", ["=a", "a=b,", ",a=b", "a in b", "a in (b", "a b", "a=b=c", "a>x", "-a=b", "a=b c"])
@@ -66,6 +69,7 @@ def test_a_printed_selector_means_the_same(wanted, labels):
     assert selector.matches(labels) == all(labels.get(k) == v for k, v in wanted.items())
     assert parse_label_selector(str(selector)) == selector
     assert selector.exact() == wanted
+    assert selector.judge()(labels) == selector.matches(labels)
 
 
 def test_selectors_of_objects():
@@ -99,7 +103,9 @@ POD = {
     ],
 )
 def test_field_selectors_of_pods(text, matches):
-    assert field_matches(PODS, POD, parse_field_selector(text, PODS)) is matches
+    selector = parse_field_selector(text, PODS)
+    assert field_matches(PODS, POD, selector) is matches
+    assert field_judge(PODS, selector)(POD) is matches
 
 
 def test_unsupported_fields_are_refused():
@@ -119,6 +125,13 @@ def test_absent_booleans_are_false():
     assert field_matches(NODES, {"metadata": {}}, parse_field_selector("spec.unschedulable=false", NODES))
     cordoned = {"spec": {"unschedulable": True}}
     assert field_matches(NODES, cordoned, parse_field_selector("spec.unschedulable=true", NODES))
+    assert field_judge(NODES, parse_field_selector("spec.unschedulable=true", NODES))(cordoned)
+    assert field_judge(NODES, parse_field_selector("spec.unschedulable=false", NODES))({"spec": None})
+
+
+def test_what_selects_nothing_judges_so():
+    assert not NOTHING.judge()(WEB)
+    assert from_map({}).judge()(WEB) is False
 
 
 def test_exact_fields_and_escapes():
