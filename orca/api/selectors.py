@@ -7,6 +7,7 @@ those of upstream's field label conversions.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from orca.api import label_syntax
@@ -89,10 +90,7 @@ class Selector:
         """``matches``, decided once for many."""
         if self.nothing or not self.requirements:
             return self.matches
-        first, *others = [requirement.judge() for requirement in self.requirements]
-        if not others:
-            return first
-        return lambda labels: first(labels) and all(judge(labels) for judge in others)
+        return reduce(_both, [requirement.judge() for requirement in self.requirements])
 
     @property
     def empty(self) -> bool:
@@ -105,6 +103,10 @@ class Selector:
 
     def __str__(self) -> str:
         return "<nothing>" if self.nothing else ",".join(str(requirement) for requirement in self.requirements)
+
+
+def _both(one: Judge, other: Judge) -> Judge:
+    return lambda labels: one(labels) and other(labels)
 
 
 EVERYTHING = Selector()
