@@ -210,6 +210,13 @@ def conflict(resource: Resource, name: str, why: str = CONFLICT_TEXT) -> ApiErro
     return ApiError(409, "Conflict", text, _details(resource, name))
 
 
+def conflict_kind(group: str, kind: str, name: str, why: str) -> ApiError:
+    """:func:`conflict` for bodies that are no resource of their own."""
+    details: Obj = {"name": name, **({"group": group} if group else {}), "kind": kind}
+    shown = f"{kind}.{group}" if group else kind
+    return ApiError(409, "Conflict", f"Operation cannot be fulfilled on {shown} {quote(name)}: {why}", details)
+
+
 def invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> ApiError:
     """422 with one cause a field error."""
     return invalid_kind(resource.group, resource.kind, name, errors)

@@ -20,6 +20,8 @@ from orca.auth.verdicts import Verdict
 from orca.client.clock import Clock, SystemClock
 
 _REMEMBERED = 4096
+_UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
+"""The part of a certificate's subject that is the user's uid, CNCF's own."""
 _NOBODY = UserInfo(ANONYMOUS, groups=(UNAUTHENTICATED,))
 
 
@@ -108,14 +110,19 @@ def authenticated(user: UserInfo) -> UserInfo:
 
 
 def _certificate_user(der: bytes) -> tuple[UserInfo, datetime] | None:
+    """None for one that names nobody, or not clearly."""
     certificate = x509.load_der_x509_certificate(der)
     names = [str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if not names or not names[0]:
         return None
     groups = tuple(str(part.value) for part in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+    uids = [part.value for part in certificate.subject.get_attributes_for_oid(_UID)]
+    if len(uids) > 1 or not all(isinstance(one, str) and one for one in uids):
+        return None
     serial = f"X509SHA256={certificate.fingerprint(hashes.SHA256()).hex()}"
     extra = {"authentication.kubernetes.io/credential-id": (serial,)}
-    return authenticated(UserInfo(names[0], groups=groups, extra=extra)), certificate.not_valid_after_utc
+    uid = str(uids[0]) if uids else ""
+    return authenticated(UserInfo(names[0], uid, groups, extra)), certificate.not_valid_after_utc
 
 
 class StaticTokens:

@@ -60,25 +60,25 @@ class RemoteTokens:
         config: RemoteConfig,
         *,
         own: Sequence[str],
-        issuer: str,
+        issuers: Sequence[str],
         metrics: JwtMetrics | None,
         clock: Clock,
         stats: TokenCacheStats | None = None,
     ) -> RemoteTokens:
-        """What ``config`` describes; ``issuer`` is this server's own, which no other may be."""
-        issuers = webhook = None
+        """What ``config`` describes; ``issuers`` are this server's own, which no other may be."""
+        others = webhook = None
         if config.loaded is not None:
-            issuers = Issuers(
+            others = Issuers(
                 config.loaded,
                 clock=clock,
                 path=config.path,
-                disallowed=(issuer,),
+                disallowed=tuple(issuers),
                 algorithms=config.algorithms,
                 metrics=metrics,
             )
         if config.webhook is not None:
             webhook = TokenReviewer(config.webhook, version=config.webhook_version, own=own)
-        return cls(issuers, webhook, own=own, webhook_seconds=config.webhook_seconds, clock=clock, stats=stats)
+        return cls(others, webhook, own=own, webhook_seconds=config.webhook_seconds, clock=clock, stats=stats)
 
     def known(self, token: str) -> Verdict | None:
         """What was said of a token for this server a moment ago."""

@@ -1,55 +1,66 @@
 """ServiceAccount tokens: JWTs bound to an account and, usually, to a pod, secret or node that must still exist.
 
-Reference: k8s.io/kubernetes ``pkg/serviceaccount`` and ``pkg/registry/core/serviceaccount/storage/token.go``.
+Reference: k8s.io/kubernetes ``pkg/serviceaccount``. They are made in :mod:`orca.auth.token_requests`.
 """
 
 import base64
 import hashlib
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.metrics_core import Metric
 
 from orca.api.builtin import NODES, PODS, SECRETS, SERVICEACCOUNTS
-from orca.api.errors import ApiError, FieldError, conflict, invalid_kind, not_found
 from orca.api.legacytokens import INVALID_SINCE, SECRET_TYPE
-from orca.api.objects import Obj, labels, meta, name, namespace, uid
+from orca.api.objects import Obj, labels, meta, uid
 from orca.api.resources import Resource
-from orca.api.times import format_time, parse_time
+from orca.api.times import parse_time
 from orca.auth.identity import SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, Reader, UserInfo
 from orca.auth.tokencache import TokenCacheStats
 from orca.client.clock import Clock, SystemClock
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
-MIN_SECONDS = 600
-MAX_SECONDS = 1 << 32
-DEFAULT_SECONDS = 3600
 _REMEMBERED = 4096
 # A pod that is being deleted keeps its identity until the grace is over, and a little longer.
 _LINGER = timedelta(seconds=60)
-_CLAIM = "kubernetes.io"
-_EXTRA = "authentication.kubernetes.io/"
-_BOUND = {"Pod": PODS, "Secret": SECRETS, "Node": NODES}
+CLAIM = "kubernetes.io"
+"""The claim that has what only this API understands."""
+EXTRA = "authentication.kubernetes.io/"
+_LEGACY = "authentication.k8s.io/legacy-token"
+_STALE = "authentication.k8s.io/stale-token"
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The signing key, all keys that verify (by key id), and the issuer."""
+    """The signing key, all keys that verify (by key id), and the issuers: the first one's tokens are made, all of
+    theirs are taken."""
 
     private: rsa.RSAPrivateKey
     public: dict[str, rsa.RSAPublicKey]
     key_id: str
-    issuer: str = ISSUER
+    issuers: tuple[str, ...] = (ISSUER,)
     audiences: tuple[str, ...] = (ISSUER,)
 
+    @property
+    def issuer(self) -> str:
+        """Whose tokens are made."""
+        return self.issuers[0]
+
     @classmethod
-    def load(cls, private: Path, further: Sequence[Path] = (), audiences: tuple[str, ...] = ()) -> "Keys":
+    def load(
+        cls,
+        private: Path,
+        further: Sequence[Path] = (),
+        audiences: tuple[str, ...] = (),
+        issuers: tuple[str, ...] = (ISSUER,),
+    ) -> "Keys":
         """From PEM files; ``further`` are public keys of earlier signers. ``audiences`` are this API's names, the
         issuer if there are none. Raises OSError, ValueError."""
         key = serialization.load_pem_private_key(private.read_bytes(), None)
@@ -60,7 +71,7 @@ class Keys:
             other = serialization.load_pem_public_key(path.read_bytes())
             if isinstance(other, rsa.RSAPublicKey):
                 public[key_id_of(other)] = other
-        return cls(key, public, key_id_of(key.public_key()), ISSUER, audiences or (ISSUER,))
+        return cls(key, public, key_id_of(key.public_key()), issuers, audiences or issuers[:1])
 
     def jwks(self) -> Obj:
         """The public keys as served at ``/openid/v1/jwks``."""
@@ -89,95 +100,9 @@ def key_id_of(key: rsa.RSAPublicKey) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(info).digest()).rstrip(b"=").decode()
 
 
-@dataclass(slots=True)
-class TokenIssuer:
-    """Answers the ``token`` subresource of ServiceAccounts."""
-
-    keys: Keys
-    reader: Reader
-    clock: Clock = field(default_factory=SystemClock)
-
-    def request(self, account: Obj, body: Obj) -> Obj:
-        """The ``TokenRequest`` with its status. Raises ApiError 404, 409, 422."""
-        spec = dict(body.get("spec") or {})
-        seconds = spec.get("expirationSeconds", DEFAULT_SECONDS)
-        spec["expirationSeconds"] = seconds
-        asked = [a for a in spec.get("audiences") or () if a]
-        audiences = spec["audiences"] = asked or list(self.keys.audiences)
-        problems = _duration_problems(seconds)
-        if problems:
-            raise invalid_kind("authentication.k8s.io", "TokenRequest", name(body), problems)
-        claims: Obj = {
-            "namespace": namespace(account),
-            "serviceaccount": {"name": name(account), "uid": uid(account)},
-        }
-        reference = spec.get("boundObjectRef")
-        if reference and self._bind(claims, account, reference).get("type") == SECRET_TYPE and not asked:
-            audiences = []  # as tokens in Secrets always were: for this API, whatever it is called
-        now = self.clock.now()
-        ends = now + timedelta(seconds=seconds)
-        token = self._sign(claims, account, audiences, now, ends)
-        return {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "metadata": {
-                "name": name(account),
-                "namespace": namespace(account),
-                "creationTimestamp": format_time(now),
-            },
-            "spec": spec,
-            "status": {"token": token, "expirationTimestamp": format_time(ends)},
-        }
-
-    def _sign(self, claims: Obj, account: Obj, audiences: list[str], now: datetime, ends: datetime) -> str:
-        issued = int(now.timestamp())
-        payload = {
-            **({"aud": audiences} if audiences else {}),
-            "exp": int(ends.timestamp()),
-            "iat": issued,
-            "iss": self.keys.issuer,
-            "jti": str(uuid.uuid4()),
-            _CLAIM: claims,
-            "nbf": issued,
-            "sub": f"{SERVICE_ACCOUNT_PREFIX}{namespace(account)}:{name(account)}",
-        }
-        return jwt.encode(payload, self.keys.private, algorithm="RS256", headers={"kid": self.keys.key_id})
-
-    def _bind(self, claims: Obj, account: Obj, reference: Obj) -> Obj:
-        """Adds to the claims what the token is bound to, and returns that."""
-        kind, who = reference.get("kind") or "", reference.get("name") or ""
-        resource = _BOUND.get(kind)
-        if resource is None:
-            known = f"cannot bind token for serviceaccount {name(account)!r} to object type {kind}"
-            raise ApiError(400, "BadRequest", known)
-        space = "" if resource is NODES else namespace(account)
-        found = self.reader.peek(resource, space, who)
-        if found is None:
-            raise not_found(resource, who)
-        wanted = reference.get("uid")
-        if wanted and wanted != uid(found):
-            raise _uid_conflict(resource, who, wanted, uid(found))
-        if resource is PODS:
-            self._bind_pod(claims, account, found)
-        claims[kind.lower()] = {"name": who, "uid": uid(found)}
-        return found
-
-    def _bind_pod(self, claims: Obj, account: Obj, pod: Obj) -> None:
-        spec = pod.get("spec") or {}
-        if (spec.get("serviceAccountName") or "") != name(account):
-            text = (
-                f'cannot bind token for serviceaccount "{name(account)}" to pod running with different serviceaccount'
-            )
-            raise ApiError(400, "BadRequest", text)
-        node_name = spec.get("nodeName")
-        if node_name:
-            node = self.reader.peek(NODES, "", node_name)
-            claims["node"] = {"name": node_name, **({"uid": uid(node)} if node else {})}
-
-
 def _sound(payload: Obj) -> bool:
     """Whether claims have the types we make: whoever holds the key may still write nonsense."""
-    claims = payload.get(_CLAIM) or {}
+    claims = payload.get(CLAIM) or {}
     if not isinstance(claims, dict):
         return False
     times = (payload["exp"], payload.get("nbf", 0))
@@ -185,22 +110,23 @@ def _sound(payload: Obj) -> bool:
     return all(isinstance(one, int | float) for one in times) and all(isinstance(one, dict) for one in bound)
 
 
-def _uid_conflict(resource: Resource, who: str, wanted: str, found: str) -> ApiError:
-    return conflict(
-        resource,
-        who,
-        f"the UID in the bound object reference ({wanted}) does not match the UID in record. "
-        f"The object might have been deleted and then recreated ({found})",
-    )
+class TokenCounts:
+    """How often tokens were taken: extended ones before and after the pod should have had another, and those of
+    Secrets. Names as in k8s.io/kubernetes ``pkg/serviceaccount/metrics.go``."""
 
+    def __init__(self) -> None:
+        self.valid = self.stale = self.manual = self.generated = 0
 
-def _duration_problems(seconds: Any) -> list[FieldError]:
-    path = "spec.expirationSeconds"
-    if seconds < MIN_SECONDS:
-        return [FieldError.invalid(path, seconds, "may not specify a duration less than 10 minutes")]
-    if seconds > MAX_SECONDS:
-        return [FieldError.invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")]
-    return []
+    def collect(self) -> Iterator[Metric]:
+        """All of it as metrics."""
+        for stem, text, count in (
+            ("valid_tokens", "Extended tokens that were used in time.", self.valid),
+            ("stale_tokens", "Extended tokens that were used after they should have been exchanged.", self.stale),
+            ("legacy_tokens", "Tokens of Secrets that were used.", self.manual + self.generated),
+            ("legacy_manual_token_uses", "Of those, tokens of Secrets that somebody made.", self.manual),
+            ("legacy_auto_token_uses", "Of those, tokens of Secrets made for an account.", self.generated),
+        ):
+            yield CounterMetricFamily(f"serviceaccount_{stem}", text, value=count)
 
 
 class ServiceAccountTokens:
@@ -214,13 +140,63 @@ class ServiceAccountTokens:
         self._clock = clock or SystemClock()
         self._stats = stats or TokenCacheStats()
         self._verified: dict[str, Obj] = {}
+        self.counts = TokenCounts()
         self.used: Callable[[Obj], None] = lambda _: None
         """Hears of each Secret whose token was shown."""
 
     def identify(self, token: str) -> UserInfo | None:
         """A token for this API server."""
         found = self.review(token, self._keys.audiences)
-        return found[0] if found else None
+        if found is None:
+            return None
+        self._count(token)
+        return found[0]
+
+    def notes(self, token: str) -> Obj:
+        """What the audit log says of a token that was taken: that it should have been exchanged, or is of a Secret."""
+        payload = self._verified.get(token)
+        if payload is None:
+            return {}
+        claims = payload.get(CLAIM) or {}
+        late = self._late(claims)
+        if late is not None and late > 0:
+            return {_STALE: f"subject: {payload['sub']}, seconds after warning threshold: {int(late)}"}
+        secret = self._legacy(claims)
+        if secret:
+            sort = "autogenerated" if self._generated(claims, secret) else "manual"
+            return {_LEGACY: payload["sub"], f"{_LEGACY}-{sort}-secret": secret}
+        return {}
+
+    def _count(self, token: str) -> None:
+        claims = self._verified[token].get(CLAIM) or {}
+        late = self._late(claims)
+        if late is not None:
+            if late > 0:
+                self.counts.stale += 1
+            else:
+                self.counts.valid += 1
+        elif secret := self._legacy(claims):
+            if self._generated(claims, secret):
+                self.counts.generated += 1
+            else:
+                self.counts.manual += 1
+
+    def _late(self, claims: Obj) -> float | None:
+        """For how many seconds its pod should have had another one, where that was told."""
+        after = claims.get("warnafter")
+        return self._clock.now().timestamp() - after if isinstance(after, int | float) and after else None
+
+    def _legacy(self, claims: Obj) -> str:
+        """The name of the Secret that has it."""
+        who = (claims.get("secret") or {}).get("name") or ""
+        secret = self._reader.peek(SECRETS, claims.get("namespace") or "", who) if who else None
+        return who if secret is not None and secret.get("type") == SECRET_TYPE else ""
+
+    def _generated(self, claims: Obj, secret: str) -> bool:
+        """Whether it was made for its account, not by somebody."""
+        who = (claims.get("serviceaccount") or {}).get("name") or ""
+        account = self._reader.peek(SERVICEACCOUNTS, claims.get("namespace") or "", who) or {}
+        return any(one.get("name") == secret for one in account.get("secrets") or ())
 
     def unseen(self, token: str) -> bool:
         """Whether we made the token, but what it is bound to is not to be seen: another server may have been told of
@@ -235,7 +211,7 @@ class ServiceAccountTokens:
             return None
         said = payload.get("aud")
         meant = [said] if isinstance(said, str) else list(said or ())
-        if said is None and (payload.get(_CLAIM) or {}).get("secret"):
+        if said is None and (payload.get(CLAIM) or {}).get("secret"):
             meant = list(self._keys.audiences)
         common = [audience for audience in audiences if audience in meant]
         now = self._clock.now().timestamp()
@@ -272,7 +248,7 @@ class ServiceAccountTokens:
                 token,
                 key,
                 algorithms=["RS256"],
-                issuer=self._keys.issuer,
+                issuer=self._keys.issuers,
                 options={
                     "verify_exp": False,
                     "verify_nbf": False,
@@ -286,14 +262,14 @@ class ServiceAccountTokens:
         return found if _sound(found) else None
 
     def _user(self, payload: Obj) -> UserInfo | None:
-        claims = payload.get(_CLAIM) or {}
+        claims = payload.get(CLAIM) or {}
         space, account = claims.get("namespace") or "", claims.get("serviceaccount") or {}
         who = account.get("name") or ""
         if payload["sub"] != f"{SERVICE_ACCOUNT_PREFIX}{space}:{who}":
             return None
         if not self._lives(SERVICEACCOUNTS, space, account):
             return None
-        extra = {f"{_EXTRA}credential-id": (f"JTI={payload['jti']}",)} if payload.get("jti") else {}
+        extra = {f"{EXTRA}credential-id": (f"JTI={payload['jti']}",)} if payload.get("jti") else {}
         for kind, resource in (("secret", SECRETS), ("pod", PODS), ("node", NODES)):
             bound = claims.get(kind)
             if not bound:
@@ -309,9 +285,9 @@ class ServiceAccountTokens:
                     if labels(secret).get(INVALID_SINCE):
                         return None  # nobody used it for a year
             else:
-                extra[f"{_EXTRA}{kind}-name"] = (bound.get("name") or "",)
+                extra[f"{EXTRA}{kind}-name"] = (bound.get("name") or "",)
                 if bound.get("uid"):
-                    extra[f"{_EXTRA}{kind}-uid"] = (bound["uid"],)
+                    extra[f"{EXTRA}{kind}-uid"] = (bound["uid"],)
         groups = (SERVICE_ACCOUNTS, f"{SERVICE_ACCOUNTS}:{space}")
         return UserInfo(payload["sub"], account.get("uid") or "", groups, extra)
 

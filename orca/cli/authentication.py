@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
@@ -21,6 +22,7 @@ from orca.auth.oidc.tokens import ALGORITHMS
 from orca.auth.posting import ReviewCaller
 from orca.auth.remote import RemoteConfig
 from orca.auth.service_accounts import ISSUER
+from orca.auth.token_requests import MAX_SECONDS, Lifetimes, TokenSettings
 from orca.auth.tokenreview import VERSIONS
 from orca.cli.flags import Command, Duration, with_options
 from orca.client.kubeconfig import Kubeconfig, KubeconfigError
@@ -41,6 +43,36 @@ def _claims(_context: click.Context, _parameter: click.Parameter, value: tuple[s
 
 def _audiences(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(one.strip() for each in value for one in each.split(",") if one.strip())
+
+
+def _issuers(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        if not one:
+            raise click.BadParameter("an issuer needs a name")
+        if ":" in one and not _url(one):
+            raise click.BadParameter(f"{one!r} contains a colon and is no URL")
+    return tuple(dict.fromkeys(value)) or (ISSUER,)
+
+
+def _https(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value and not _url(value).startswith("https:"):
+        raise click.BadParameter(f"{value!r} is no https URL")
+    return value
+
+
+def _url(text: str) -> str:
+    """What it means, "" for what is no URL."""
+    try:
+        parts = urlsplit(text)
+        return text if parts.scheme and (parts.hostname or parts.path) and parts.port != 0 else ""
+    except ValueError:
+        return ""
+
+
+def _longest(_context: click.Context, _parameter: click.Parameter, value: float) -> int:
+    if value and not 3600 <= value <= MAX_SECONDS:
+        raise click.BadParameter("must be between 1 hour and 2^32 seconds")
+    return int(value)
 
 
 def _algorithms(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -72,6 +104,35 @@ _OPTIONS = (
         help="Names of this API, comma separated: tokens of service accounts must be meant for one, and are for all of "
         "them when they are asked for without.",
         show_default="the issuer of those tokens",
+    ),
+    click.option(
+        "--service-account-issuer",
+        "service_account_issuers",
+        multiple=True,
+        callback=_issuers,
+        help="Who the tokens of service accounts are from; an https address, where others look for the keys. May be "
+        "repeated: tokens of all are accepted, new ones are the first's.",
+        show_default=ISSUER,
+    ),
+    click.option(
+        "--service-account-jwks-uri",
+        default="",
+        callback=_https,
+        help="Where the issuer's discovery document says that the keys are; https.",
+        show_default="this server",
+    ),
+    click.option(
+        "--service-account-max-token-expiration",
+        type=Duration(),
+        default="0s",
+        callback=_longest,
+        help="How long such tokens may live; 0: as long as they are asked for.",
+    ),
+    click.option(
+        "--service-account-extend-token-expiration",
+        type=bool,
+        default=True,
+        help="Let tokens that admission mounts into pods live for a year, for programs that read them once.",
     ),
     click.option("--oidc-issuer-url", default="", help="The OpenID issuer whose ID tokens are accepted; https."),
     click.option("--oidc-client-id", default="", help="The client that those tokens must be for."),
@@ -130,6 +191,7 @@ class Authentication:
     anonymous: Anonymous
     audiences: tuple[str, ...]
     """Of this API; its tokens' issuer when empty."""
+    account_tokens: TokenSettings
     remote: RemoteConfig | None
 
     @classmethod
@@ -138,6 +200,15 @@ class Authentication:
         token_file, anonymous = values.pop("token_auth_file"), values.pop("anonymous_auth")
         path, audiences = values.pop("authentication_config"), values.pop("api_audiences")
         webhook_file, version, seconds = (values.pop(f"webhook_{one}") for one in ("file", "version", "seconds"))
+        account_tokens = TokenSettings(
+            issuers=values.pop("service_account_issuers"),
+            jwks_uri=values.pop("service_account_jwks_uri"),
+            lifetimes=Lifetimes(
+                longest=values.pop("service_account_max_token_expiration"),
+                extended=values.pop("service_account_extend_token_expiration"),
+            ),
+        )
+        issuers = account_tokens.issuers
         oidc = {key: values.pop(key) for key in list(values) if key.startswith(_OIDC)}
         told = any(_given(context, key) for key in oidc)
         try:
@@ -147,7 +218,7 @@ class Authentication:
         if path is not None and told:
             raise click.UsageError("authentication-config file and oidc-* flags are mutually exclusive")
         try:
-            loaded = _file_loaded(path) if path is not None else _flags_loaded(oidc) if told else None
+            loaded = _file_loaded(path, issuers) if path is not None else _flags_loaded(oidc, issuers) if told else None
         except ConfigInvalid as error:
             where = f"--authentication-config {path}: " if path is not None else ""
             raise click.ClickException(f"{where}invalid authentication configuration: {error}") from error
@@ -161,7 +232,9 @@ class Authentication:
                 raise click.UsageError(str(FieldError.forbidden("anonymous", text)))
             allowed = loaded.anonymous
         if loaded is None and webhook_file is None:
-            return cls(tokens=tokens, anonymous=allowed, audiences=audiences, remote=None)
+            return cls(
+                tokens=tokens, anonymous=allowed, audiences=audiences, account_tokens=account_tokens, remote=None
+            )
         remote = RemoteConfig(
             loaded=loaded,
             path=path,
@@ -170,22 +243,22 @@ class Authentication:
             webhook_version=version,
             webhook_seconds=seconds,
         )
-        return cls(tokens=tokens, anonymous=allowed, audiences=audiences, remote=remote)
+        return cls(tokens=tokens, anonymous=allowed, audiences=audiences, account_tokens=account_tokens, remote=remote)
 
 
 def _given(context: click.Context, key: str) -> bool:
     return context.get_parameter_source(key) not in (None, ParameterSource.DEFAULT)
 
 
-def _file_loaded(path: Path) -> Loaded:
+def _file_loaded(path: Path, own: tuple[str, ...]) -> Loaded:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigInvalid(str(error.strerror)) from error
-    return load(content, (ISSUER,))
+    return load(content, own)
 
 
-def _flags_loaded(oidc: dict[str, Any]) -> Loaded:
+def _flags_loaded(oidc: dict[str, Any], own: tuple[str, ...]) -> Loaded:
     """What the flags say, as a file would."""
     url, client = oidc["oidc_issuer_url"], oidc["oidc_client_id"]
     if not url or not client:
@@ -208,7 +281,7 @@ def _flags_loaded(oidc: dict[str, Any]) -> Loaded:
             ClaimRule(claim=key, required_value=value) for key, value in oidc["oidc_required_claims"].items()
         ),
     )
-    return checked(AuthenticationConfiguration(jwt=(one,)), (ISSUER,))
+    return checked(AuthenticationConfiguration(jwt=(one,)), own)
 
 
 def _caller(path: Path | None) -> ReviewCaller | None:

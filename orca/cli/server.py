@@ -413,6 +413,7 @@ def _config(flags: Flags, audit: Audit | None) -> ServerConfig:
         anonymous=flags.authentication.anonymous.enabled,
         anonymous_paths=flags.authentication.anonymous.paths,
         api_audiences=flags.authentication.audiences,
+        account_tokens=flags.authentication.account_tokens,
         remote=flags.authentication.remote,
         request_timeout=flags.operation.request_timeout,
         min_request_timeout=flags.operation.min_request_timeout,

@@ -27,7 +27,8 @@ from orca.auth.identity import AUTHENTICATED, MASTERS
 from orca.auth.oidc import JwtMetrics
 from orca.auth.pki import PkiPaths
 from orca.auth.remote import RemoteConfig, RemoteTokens
-from orca.auth.service_accounts import Keys, ServiceAccountTokens, TokenIssuer
+from orca.auth.service_accounts import Keys, ServiceAccountTokens
+from orca.auth.token_requests import TokenIssuer, TokenSettings
 from orca.auth.tokencache import TokenCacheStats
 from orca.auth.webhook import AuthorizationMetrics, Decisions, Reloads
 from orca.client.clock import Clock
@@ -120,6 +121,7 @@ class ServerConfig:
     """What alone may be asked for without credentials; all when empty."""
     api_audiences: tuple[str, ...] = ()
     """For whom tokens of service accounts must be meant; for their issuer when empty."""
+    account_tokens: TokenSettings = field(default_factory=TokenSettings)
     remote: RemoteConfig | None = None
     """Others who know whose a bearer token is."""
     configz: Mapping[str, Obj] = field(default_factory=dict)
@@ -156,10 +158,12 @@ class ApiServer:
         self._kinds = CustomKinds(store, self.table, self.hooks)
         self._definitions = DefinitionController(store, self._kinds, self.client, clock)
         self._kinds.subscribe(self._definitions.notice)
-        keys = Keys.load(pki.service_account_key, audiences=config.api_audiences)
+        tokens = config.account_tokens
+        keys = Keys.load(pki.service_account_key, audiences=config.api_audiences, issuers=tokens.issuers)
         self._token_cache = TokenCacheStats()
         metrics.add(self._token_cache)
         account_tokens = ServiceAccountTokens(keys, store, clock, self._token_cache)
+        metrics.add(account_tokens.counts)
         self._legacy_tokens = LegacyTokens(self.client, clock)
         self._identity = IdentityLease(self.client.named("kube-apiserver"), clock)
         account_tokens.used = self._legacy_tokens.note
@@ -172,7 +176,7 @@ class ApiServer:
             remote=self._remote_tokens,
             clock=clock,
         )
-        issuer = TokenIssuer(keys, store, clock)
+        issuer = TokenIssuer(keys, store, clock, tokens.lifetimes)
         reviews = Reviews(self.core, self.authenticator, self.authorizer, issuer, account_tokens)
         self.core.virtual.update(reviews.handlers)
         self.health = Health()
@@ -210,7 +214,7 @@ class ApiServer:
                 await store.fresh()
             return True
 
-        gate = Gate(self.authenticator, self.authorizer, front_proxy, caught_up)
+        gate = Gate(self.authenticator, self.authorizer, front_proxy, caught_up, account_tokens.notes)
         metrics.add_gate(gate, admission)
         self._app = App(
             Parts(
@@ -231,10 +235,7 @@ class ApiServer:
                 audit=config.audit,
                 watch_seconds=config.min_request_timeout,
                 configz=config.configz,
-                well_known={
-                    "/openid/v1/jwks": keys.jwks(),
-                    "/.well-known/openid-configuration": keys.discovery(f"{self._facts().url}/openid/v1/jwks"),
-                },
+                well_known=_well_known(keys, tokens.jwks_uri or f"{self._facts().url}/openid/v1/jwks"),
             )
         )
         self._factory: ConnectionFactory | None = None
@@ -318,7 +319,7 @@ class ApiServer:
         return RemoteTokens.of(
             config,
             own=keys.audiences,
-            issuer=keys.issuer,
+            issuers=keys.issuers,
             metrics=told,
             clock=self._clock,
             stats=self._token_cache,
@@ -432,3 +433,11 @@ class ApiServer:
         context.load_cert_chain(self._pki.kubelet_client.cert, self._pki.kubelet_client.key)
         context.load_verify_locations(self._pki.ca.cert)
         return context
+
+
+def _well_known(keys: Keys, jwks_uri: str) -> dict[str, Obj]:
+    """What verifies tokens of service accounts without asking here; nothing for issuers that are no https address, as
+    upstream."""
+    if not keys.issuer.startswith("https://"):
+        return {}
+    return {"/openid/v1/jwks": keys.jwks(), "/.well-known/openid-configuration": keys.discovery(jwks_uri)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -82,6 +82,8 @@ _ANONYMOUS = (UNAUTHENTICATED,)
 _MODES = 10_000
 
 
+Notes = Callable[[str], Mapping[str, str]]
+"""(bearer token) -> what the audit log says of it"""
 CaughtUp = Callable[[str], Awaitable[bool]]
 """(bearer token) -> whether it was refused for what was not to be seen yet, and may be now."""
 
@@ -111,11 +113,13 @@ class Gate:
         authorizer: Authorizer,
         front_proxy: FrontProxy | None = None,
         caught_up: CaughtUp | None = None,
+        notes: Notes | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._front_proxy = front_proxy
         self._caught_up = caught_up
+        self._notes = notes
         self.counts = GateCounts()
         self._modes: dict[str, int] = {}
         """By which mode a user could act as another the last time."""
@@ -136,6 +140,11 @@ class Gate:
         if user.groups == _ANONYMOUS:
             counts.anonymous += 1
         return user
+
+    def notes(self, headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
+        """What the audit log is to say of the credentials that were taken."""
+        bearer = credentials_of(headers, None).bearer if self._notes is not None else None
+        return self._notes(bearer) if self._notes is not None and bearer is not None else {}
 
     async def acting(self, user: UserInfo, headers: CIMultiDictProxy[str], asked: Callable[[], Action]) -> Acting:
         """Whom ``user`` acts as in a request for what ``asked`` tells.

@@ -32,7 +32,8 @@ from orca.api.times import format_time
 from orca.auth import Action, Authenticator, Authorizer, UserInfo
 from orca.auth.authentication import authenticated
 from orca.auth.identity import service_account_of
-from orca.auth.service_accounts import ServiceAccountTokens, TokenIssuer
+from orca.auth.service_accounts import ServiceAccountTokens
+from orca.auth.token_requests import TokenIssuer, Told
 from orca.auth.verdicts import Verdict
 from orca.server.verbs.core import Call, Core, VirtualHandler
 from orca.server.verbs.pods import bind
@@ -186,7 +187,8 @@ class Reviews:
         if call.dry_run:
             return body
         await self._core.store.fresh()
-        return self._issuer.request(account.obj, body)
+        told = Told(call.options.warnings, call.audit_annotations)
+        return self._issuer.request(account.obj, body, told)
 
 
 def _invalid(resource: Resource, problem: FieldError) -> ApiError:

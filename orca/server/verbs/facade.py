@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from orca.api.builtin import BINDINGS, NAMESPACES, PODS
-from orca.api.errors import method_not_allowed, no_such_page, not_found
-from orca.api.objects import Obj, meta
+from orca.api.errors import FieldError, invalid_kind, method_not_allowed, no_such_page, not_found
+from orca.api.objects import Obj, ensure_meta, meta
 from orca.api.resources import Resource
 from orca.api.selectors import EVERYTHING
 from orca.server.options import DeleteOptions, ListOptions
@@ -229,5 +230,15 @@ class Verbs:
         handler = self.core.virtual.get(f"{resource.group_resource}/{subresource}")
         if handler is None:
             raise method_not_allowed()
-        settle_identity(resource, obj, space, object_name)
+        settle_identity(resource, obj, space)
+        said = ensure_meta(obj).get("name") or object_name
+        if said != object_name:
+            text = f"must match the {_in_words(resource.kind)} name if specified"
+            raise invalid_kind(sub.group, sub.kind, object_name, [FieldError.invalid("metadata.name", said, text)])
+        obj["metadata"]["name"] = object_name
         return await handler(call, await self._admitted(call, resource, space, obj, subresource))
+
+
+def _in_words(kind: str) -> str:
+    """ServiceAccount is a service account."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", " ", kind).lower()

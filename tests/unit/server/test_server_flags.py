@@ -86,3 +86,16 @@ def test_pods_and_services_have_ranges_of_their_own() -> None:
 def test_the_version_is_asked_for_as_of_other_programs() -> None:
     done = CliRunner().invoke(main, ["--version"])
     assert (done.exit_code, done.output.strip()) == (0, version_info()["gitVersion"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--service-account-jwks-uri=http://keys.example.com", "'http://keys.example.com' is no https URL"),
+        ("--service-account-max-token-expiration=59m", "must be between 1 hour and 2^32 seconds"),
+        ("--service-account-issuer=https://[::1", "'https://[::1' contains a colon and is no URL"),
+        ("--service-account-issuer=", "an issuer needs a name"),
+    ],
+)
+def test_tokens_of_service_accounts_are_made_as_somebody_can_mean_it(flag: str, said: str) -> None:
+    assert refusal(flag).startswith(f"Error: Invalid value for '{flag.partition('=')[0]}': {said}")
