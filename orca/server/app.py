@@ -92,7 +92,8 @@ class Served:
     def free(self, fairness: Fairness | None) -> None:
         """Give back the seats; again is harmless."""
         if self.seats and fairness is not None and self.flow is not None:
-            fairness.leave(self.flow, self.seats, self.waiting, self.entered or self.started)
+            began = self.entered or self.started
+            fairness.leave(self.flow, self.seats, self.waiting, began, watch=self.verb == "watch")
             self.seats = 0
 
     def stream(self, deadlines: Deadlines, connection: Connection) -> None:

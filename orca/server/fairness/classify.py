@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,11 +146,33 @@ class Stats:
     schema: str
     level: str
     dispatched: int = 0
+    beside: int = 0
+    """Seats taken now beside the one that each request has."""
     rejected: dict[str, int] = field(default_factory=dict)
     queued: int = 0
+    queued_seats: int = 0
+    passed_over: int = 0
+    """How often the first of a queue found no room, of requests that wait no more."""
+    wide: Counter[int] = field(default_factory=Counter)
+    """Requests that came for so many seats; all others came for one."""
+    lengths: Counter[int] = field(default_factory=Counter)
+    """Requests that made their queue so long."""
+    served: Times = field(default_factory=Times)
+    begun: Times = field(default_factory=Times)
+    """How long requests took, and watches until they had begun."""
     waited: Times = field(default_factory=Times)
     """Only of requests that did wait; all others waited for 0 seconds."""
     refused_after: Times = field(default_factory=Times)
+
+    @property
+    def came(self) -> int:
+        """All requests so far, let in or not."""
+        return self.dispatched + self.queued + sum(self.rejected.values())
+
+    @property
+    def running(self) -> int:
+        """Requests being served now."""
+        return self.dispatched - self.served.count - self.begun.count
 
 
 class Flow:

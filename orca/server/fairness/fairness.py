@@ -47,6 +47,8 @@ class Fairness:
         self.levels: dict[str, Level] = {}
         self.schemas: list[Schema] = []
         self.stats: dict[tuple[str, str], Stats] = {}
+        self.fair_fraction = 0.0
+        """The multiple of their targets that levels got when seats were last shared out."""
         self._flows: dict[tuple[object, ...], Flow] = {}
         self._by_hash: dict[tuple[str, str], Flow] = {}
         self.configure((), ())
@@ -74,6 +76,10 @@ class Fairness:
         fresh: dict[str, Level] = {}
         for name, obj in wanted.items():
             level = fresh[name] = self.levels.get(name) or Level(name)
+            if name in self.levels:
+                level.account(now)
+            else:
+                level.demand.begin(now)
             level.configure(obj)
             level.allot(self.total, shares)
             if level.waiting:
@@ -87,7 +93,7 @@ class Fairness:
         """Moves limits between levels every ten seconds; until cancelled."""
         while True:
             await asyncio.sleep(BORROW_SECONDS)
-            borrow(list(self.levels.values()), self.total, perf_counter())
+            self.fair_fraction = borrow(list(self.levels.values()), self.total, perf_counter())
 
     # --- classification ----------------------------------------------------------------------------------------------
 
@@ -145,8 +151,13 @@ class Fairness:
 
     def enter(self, flow: Flow, seats: int, now: float) -> bool:
         """Begin at once; False when ``wait`` has to be called instead. ``now`` in ``perf_counter`` seconds."""
+        stats = flow.stats
+        if seats > 1:
+            stats.wide[seats] += 1
         if self.turns.has_room(now) and flow.level.enter(seats, now):
-            flow.stats.dispatched += 1
+            stats.dispatched += 1
+            if seats > 1:
+                stats.beside += seats - 1
             return True
         return False
 
@@ -162,9 +173,10 @@ class Fairness:
                 # A level that is exempt has its schemas apart: probes do not stand behind an administrator's lists.
                 await self.turns.wait(flow.schema.name if level.exempt else level)
         except BaseException:
-            self.leave(flow, seats, waiting, perf_counter())
+            level.leave(seats, perf_counter(), waiting.queue if waiting is not None else None)
             raise
         stats.dispatched += 1
+        stats.beside += seats - 1
         stats.waited.add(perf_counter() - arrived)
         return waiting
 
@@ -183,6 +195,9 @@ class Fairness:
         if granted.done():
             return waiting
         stats.queued += 1
+        stats.queued_seats += seats
+        if waiting.queue is not None:
+            stats.lengths[len(waiting.queue.waiting)] += 1
         try:
             async with asyncio.timeout(self.config.queue_seconds):
                 await granted
@@ -195,6 +210,8 @@ class Fairness:
             raise
         finally:
             stats.queued -= 1
+            stats.queued_seats -= seats
+            stats.passed_over += waiting.passed_over
         return waiting
 
     def _unqueue(self, level: Level, waiting: Waiting, granted: asyncio.Future[None], seats: int) -> None:
@@ -213,9 +230,13 @@ class Fairness:
         patience = 1 + min(flow.level.waiting // max(flow.level.limit, 1), 31)
         return too_many_requests(REFUSAL, patience)
 
-    def leave(self, flow: Flow, seats: int, waiting: Waiting | None, began: float) -> None:
+    def leave(self, flow: Flow, seats: int, waiting: Waiting | None, began: float, *, watch: bool = False) -> None:
         """The request is done, or (a watch) has begun: its seats are free again."""
         now = perf_counter()
+        stats = flow.stats
+        (stats.begun if watch else stats.served).add(now - began)
+        if seats > 1:
+            stats.beside -= seats - 1
         flow.level.leave(seats, now, waiting.queue if waiting is not None else None, now - began)
 
     # --- for people --------------------------------------------------------------------------------------------------

@@ -12,15 +12,18 @@ from collections import deque
 from collections.abc import Callable
 
 from orca.api.objects import Obj
+from orca.server.fairness.demand import Demand
 
 ESTIMATE = 0.003
 """Seconds a request is assumed to take until it is known better."""
+Want = tuple[float, float, float]
+"""Target, lower and upper bound of a level's seats."""
 
 
 class Waiting:
     """A request in a queue. ``grant`` is called when its turn has come."""
 
-    __slots__ = ("arrived", "grant", "label", "queue", "seats")
+    __slots__ = ("arrived", "grant", "label", "passed_over", "queue", "seats")
 
     def __init__(self, seats: int, arrived: float, grant: Callable[[], None], label: object) -> None:
         self.seats = seats
@@ -28,6 +31,7 @@ class Waiting:
         self.grant = grant
         self.label = label
         self.queue: Queue | None = None
+        self.passed_over = 0  # how often it was its turn, and there was no room
 
 
 class Queue:
@@ -66,6 +70,9 @@ class Level:
         self.waiting_seats = 0
         self.queues: list[Queue] = []
         self.demand = Demand()
+        self.dispatched_at = 0.0
+        self.last_served = 0.0
+        """Virtual times: when a request was last let in from a queue, and when it would have been in its queue."""
         self._r = 0.0
         self._r_at = 0.0
 
@@ -97,13 +104,28 @@ class Level:
         self.most = total if self.exempt else self.nominal + borrowing
         self.limit = min(max(self.limit or self.nominal, self.least), self.most)
 
+    @property
+    def capacity(self) -> int:
+        """How many requests its queues hold."""
+        return self.queue_count * self.queue_length
+
+    @property
+    def progress(self) -> float:
+        """Virtual time when it was last looked at."""
+        return self._r
+
+    def account(self, now: float) -> None:
+        """What was until now is reckoned with the limits that it had."""
+        self.demand.note(self.executing, self.running, self.waiting_seats, self.waiting, now)
+        self.demand.fold(self.nominal, self.nominal if self.exempt else self.limit, self.capacity)
+
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def enter(self, seats: int, now: float) -> bool:
         """Take seats at once; False when it has to wait (or to go)."""
         if not self.exempt and (self.waiting or not self.fits(seats)):
             return False
-        self.demand.note(self.executing + self.waiting_seats, now)
+        self.demand.note(self.executing, self.running, self.waiting_seats, self.waiting, now)
         self.executing += seats
         self.running += 1
         return True
@@ -116,7 +138,7 @@ class Level:
 
     def leave(self, seats: int, now: float, waited_in: Queue | None = None, took: float = 0.0) -> None:
         """Give the seats back after ``took`` seconds, and let others have them."""
-        self.demand.note(self.executing + self.waiting_seats, now)
+        self.demand.note(self.executing, self.running, self.waiting_seats, self.waiting, now)
         self.executing -= seats
         self.running -= 1
         if waited_in is not None:
@@ -134,7 +156,7 @@ class Level:
         queue = min((queues[card] for card in hand), key=lambda one: one.seats)
         if len(queue.waiting) >= self.queue_length:
             return False
-        self.demand.note(self.executing + self.waiting_seats, now)
+        self.demand.note(self.executing, self.running, self.waiting_seats, self.waiting, now)
         if not queue.waiting and not queue.executing:
             queue.next_r = self._r
         queue.waiting.append(waiting)
@@ -149,7 +171,7 @@ class Level:
         """It does not wait any longer."""
         queue = waiting.queue
         assert queue is not None
-        self.demand.note(self.executing + self.waiting_seats, now)
+        self.demand.note(self.executing, self.running, self.waiting_seats, self.waiting, now)
         queue.waiting.remove(waiting)
         self._left(queue, waiting)
         self.dispatch(now)
@@ -164,10 +186,12 @@ class Level:
             )
             first = queue.waiting[0]
             if not self.exempt and not self.fits(first.seats):
+                first.passed_over += 1
                 return
             queue.waiting.popleft()
             self._left(queue, first)
             queue.executing += 1
+            self.dispatched_at, self.last_served = self._r, queue.next_r
             queue.next_r += ESTIMATE * first.seats
             self.executing += first.seats
             self.running += 1
@@ -187,77 +211,50 @@ class Level:
         self._r_at = now
 
 
-class Demand:
-    """How many seats were wanted over time, for lending and borrowing."""
-
-    __slots__ = ("_area", "_area2", "_at", "_since", "high", "smoothed")
-
-    def __init__(self) -> None:
-        self._area = self._area2 = 0.0
-        self._at = self._since = 0.0
-        self.high = 0
-        self.smoothed = 0.0
-
-    def note(self, seats: int, now: float) -> None:
-        """Until now it were ``seats``."""
-        passed = now - self._at
-        self._at = now
-        if seats:
-            self._area += seats * passed
-            self._area2 += seats * seats * passed
-            if seats > self.high:
-                self.high = seats
-
-    def close(self, seats: int, now: float) -> float:
-        """Ends a period, which begins anew; answers the envelope (average and standard deviation) of the old one."""
-        self.note(seats, now)
-        length = now - self._since
-        average = self._area / length if length > 0 else 0.0
-        deviation = math.sqrt(max(self._area2 / length - average * average, 0.0)) if length > 0 else 0.0
-        envelope = average + deviation
-        self.smoothed = max(envelope, _SMOOTHING * self.smoothed + (1 - _SMOOTHING) * envelope)
-        self._area = self._area2 = 0.0
-        self._since = now
-        self.high = 0
-        return envelope
-
-
-_SMOOTHING = 0.977
-"""Of upstream: at one period of ten seconds, half of an old demand is forgotten after five minutes."""
-
-
-def borrow(levels: list[Level], total: int, now: float) -> None:
-    """Shares the seats anew by what was demanded lately, within what each may lend and borrow."""
-    limited = [level for level in levels if not level.exempt]
-    wants: list[tuple[float, float, float]] = []
-    for level in limited:
-        high = max(level.demand.high, level.executing + level.waiting_seats)
-        level.demand.close(level.executing + level.waiting_seats, now)
-        lower = max(level.least, min(level.nominal, high))
-        wants.append((max(lower, level.demand.smoothed), lower, level.most))
-    for level, seats in zip(limited, share_out(wants, total), strict=True):
+def borrow(levels: list[Level], total: int, now: float) -> float:
+    """Shares the seats anew by what was demanded lately, within what each may lend and borrow. The multiple of the
+    targets that the levels got."""
+    limited: list[Level] = []
+    wants: list[Want] = []
+    for level in levels:
+        level.account(now)
+        demand = level.demand
+        demand.close(level.executing + level.waiting_seats)
+        lower = max(level.least, min(level.nominal, demand.high))
+        demand.target = max(lower, demand.smoothed)
+        if not level.exempt:
+            limited.append(level)
+            wants.append((demand.target, lower, level.most))
+    factor = fair_fraction(wants, total)
+    for level, seats in zip(limited, share_out(wants, factor), strict=True):
         level.limit = seats
         if level.waiting:
             level.dispatch(now)
+    return factor
 
 
-def share_out(wants: list[tuple[float, float, float]], total: int) -> list[int]:
-    """(target, lower, upper) each: the same multiple of the targets, within the bounds, that uses up ``total``."""
+def share_out(wants: list[Want], factor: float) -> list[int]:
+    """The same multiple of the targets, within the bounds."""
+    return [round(seats) for seats in _shared(wants, factor)]
 
-    def at(factor: float) -> list[float]:
-        return [min(max(factor * max(target, 1e-6), lower), upper) for target, lower, upper in wants]
 
+def _shared(wants: list[Want], factor: float) -> list[float]:
+    return [min(max(factor * max(target, 1e-6), lower), upper) for target, lower, upper in wants]
+
+
+def fair_fraction(wants: list[Want], total: int) -> float:
+    """The multiple of the targets that uses up ``total``."""
     if sum(lower for _, lower, _ in wants) >= total:
-        return [round(lower) for _, lower, _ in wants]
+        return 0.0
     if sum(upper for _, _, upper in wants) <= total:
-        return [round(upper) for _, _, upper in wants]
+        return max((upper / max(target, 1e-6) for target, _, upper in wants), default=0.0)
     low, high = 0.0, 1.0
-    while sum(at(high)) < total and high < 1e12:
+    while sum(_shared(wants, high)) < total and high < 1e12:
         high *= 2
     for _ in range(60):
         middle = (low + high) / 2
-        if sum(at(middle)) < total:
+        if sum(_shared(wants, middle)) < total:
             low = middle
         else:
             high = middle
-    return [round(seats) for seats in at(high)]
+    return high

@@ -15,9 +15,10 @@ from orca.auth import UserInfo
 from orca.server.fairness import Fairness, FairnessConfig, Level
 from orca.server.fairness.classify import deal
 from orca.server.fairness.defaults import MANDATORY, SUGGESTED
+from orca.server.fairness.demand import Demand
 from orca.server.fairness.dumps import dump
 from orca.server.fairness.fairness import seats_of
-from orca.server.fairness.levels import Waiting, borrow, share_out
+from orca.server.fairness.levels import Waiting, borrow, fair_fraction, share_out
 from orca.server.fairness.turns import Turns
 from orca.server.paths import parse_path
 
@@ -227,10 +228,12 @@ def test_hands_are_different_cards_and_flows_differ() -> None:
 def test_idle_levels_lend_and_busy_ones_borrow() -> None:
     made = fairness()
     busy, idle = made.levels["workload-high"], made.levels["workload-low"]
-    assert busy.enter(90, 0.0)
-    for _ in range(60):
-        busy.demand.note(300, 10.0)
-    borrow(list(made.levels.values()), made.total, 10.0)
+    now = perf_counter()
+    assert busy.enter(90, now)
+    busy.demand.note(90, 1, 210, 210, now + 10)
+    factor = borrow(list(made.levels.values()), made.total, now + 10)
+    assert factor > 0
+    assert (round(busy.demand.average), busy.demand.high) == (300, 300)
     assert busy.limit > busy.nominal
     assert idle.limit < idle.nominal
     assert idle.limit >= idle.least
@@ -238,9 +241,36 @@ def test_idle_levels_lend_and_busy_ones_borrow() -> None:
 
 
 def test_sharing_out_keeps_the_bounds() -> None:
-    assert share_out([(100, 10, 100), (1, 10, 50)], 60) == [50, 10]
-    assert share_out([(1, 40, 50), (1, 40, 50)], 60) == [40, 40]
-    assert share_out([(1, 1, 5), (1, 1, 5)], 60) == [5, 5]
+    def shared(*wants: tuple[float, float, float]) -> list[int]:
+        return share_out(list(wants), fair_fraction(list(wants), 60))
+
+    assert shared((100, 10, 100), (1, 10, 50)) == [50, 10]
+    assert shared((1, 40, 50), (1, 40, 50)) == [40, 40]
+    assert shared((1, 1, 5), (1, 1, 5)) == [5, 5]
+    assert shared() == []
+
+
+def test_time_is_shared_out_by_how_much_was_used() -> None:
+    demand = Demand()
+    demand.begin(10.0)
+    demand.note(0, 0, 0, 0, 14.0)
+    demand.note(10, 5, 0, 0, 15.0)
+    demand.note(20, 20, 20, 10, 16.0)
+    demand.fold(nominal=20, limit=20, capacity=40)
+    seconds = 10**9
+    seated = dict(demand.seated.cumulative())
+    assert (seated["0"], seated["0.5"], seated["+Inf"]) == (4 * seconds, 5 * seconds, 6 * seconds)
+    demanded = dict(demand.demanded.cumulative())
+    assert (demanded["0.2"], demanded["0.6"], demanded["1.7"], demanded["2"]) == tuple(
+        number * seconds for number in (4, 5, 5, 6)
+    )
+    assert dict(demand.requested.cumulative())["0.25"] == 5 * seconds
+    assert dict(demand.waited.cumulative())["0.1"] == 5 * seconds
+    assert demand.seated.total == 1.5 * seconds
+    demand.close(wanted=3)
+    assert (demand.high, round(demand.average, 3), round(demand.deviation, 2)) == (40, 8.333, 14.62)
+    demand.close(wanted=3)
+    assert (demand.high, demand.average) == (3, 0.0), "a period without time has no average"
 
 
 @pytest.mark.parametrize(
@@ -295,6 +325,14 @@ async def test_waiting_ends_with_a_seat_a_refusal_or_the_clients_patience() -> N
     waiting = await fourth
     made.leave(flow, 1, waiting, perf_counter())
     assert (flow.level.executing, flow.level.running, flow.level.waiting) == (0, 0, 0)
+    stats = flow.stats
+    assert (stats.came, stats.running, stats.served.count, stats.begun.count) == (5, 0, 2, 0)
+    assert (stats.queued, stats.queued_seats, stats.beside) == (0, 0, 0)
+    assert (stats.lengths, stats.passed_over >= 3) == ({1: 3}, True)
+    assert made.enter(flow, 4, perf_counter())
+    assert (stats.running, stats.beside, stats.wide) == (1, 3, {4: 1})
+    made.leave(flow, 4, None, perf_counter(), watch=True)
+    assert (stats.running, stats.beside, stats.begun.count) == (0, 0, 1)
     assert (dump(made, "dump_priority_levels") or "").count("\n") == 1 + len(made.levels)
     assert dump(made, "dump_nothing") is None
 
