@@ -231,7 +231,8 @@ def invalid_kind(group: str, kind: str, name: str, errors: Sequence[FieldError])
         details["name"] = name
     if group:
         details["group"] = group
-    details["kind"] = kind
+    if kind:
+        details["kind"] = kind
     details["causes"] = [{"reason": e.reason, "message": e.body, "field": e.field} for e in errors]
     shown = f"{kind}.{group}" if group else kind
     return ApiError(422, "Invalid", f"{shown} {quote(name)} is invalid: {listed}", details)

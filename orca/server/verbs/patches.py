@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
-from orca.api.errors import ApiError, FieldError, bad_request, invalid, unsupported_media_type
+from orca.api.errors import ApiError, FieldError, bad_request, invalid_kind, unsupported_media_type
 from orca.api.objects import Obj, thaw
 from orca.api.patching import json_patch, merge_patch, strategic_merge
 from orca.api.resources import Resource
@@ -47,18 +47,37 @@ def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media
     raise unsupported_media_type(accepted)
 
 
-def accept_patched(resource: Resource, patched: Any, options: WriteOptions, problems: Sequence[str] = ()) -> Obj:
-    """The result must still be an object of its kind, with fields of the right types. Raises ApiError 422."""
+def accept_patched(
+    resource: Resource,
+    patched: Any,
+    options: WriteOptions,
+    problems: Sequence[str] = (),
+    shown: Callable[[Any], str] = lambda _: "",
+) -> Obj:
+    """The result must still be an object of its kind, with fields of the right types, and without ``problems`` where
+    the options are strict. Raises ApiError 422, which names no kind, with what is ``shown`` of the result."""
     if not isinstance(patched, dict):
         raise bad_request("the patched value is not an object")
     try:
         return accept(resource, patched, options, duplicates=problems)
     except ApiError as problem:
-        if "strict decoding error" in problem.message:
-            raise
-        metadata = patched.get("metadata")
-        name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
-        raise invalid(resource, name, [FieldError.invalid("patch", "", problem.message)]) from None
+        why = problem.message.partition(f" cannot be handled as a {resource.kind}: ")[2] or problem.message
+        raise invalid_kind("", "", "", [FieldError.invalid("patch", shown(patched), why)]) from None
+
+
+def _as_json(patched: Any) -> str:
+    return orjson.dumps(patched).decode()
+
+
+def _as_go(value: Any) -> str:
+    """What Go's ``%+v`` makes of it."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{name}:{_as_go(value[name])}" for name in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(_as_go, value)) + "]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 async def patch(
@@ -79,6 +98,8 @@ async def patch(
         raise unsupported_media_type(ACCEPTED)
     encoded = orjson.dumps(body)
     about_managers = b"managedFields" in encoded
+    # As upstream, a strategic patch is shown itself, of others what they make of the object.
+    shown = (lambda _: _as_go(body)) if media == STRATEGIC_PATCH else _as_json
 
     def candidate(current: Entry) -> Obj:
         call.options.warnings.clear()
@@ -86,6 +107,6 @@ async def patch(
         # The loop keeps them up; copying and checking them would cost more than all the rest of many objects.
         copied = copy_entry(current) if about_managers else thaw(without_managers(current.obj))
         patched = apply_patch(resource, resource.definition, copied, orjson.loads(encoded), media)
-        return accept_patched(resource, patched, call.options, problems)
+        return accept_patched(resource, patched, call.options, problems, shown)
 
     return await modify(core, call, resource, space, object_name, candidate, subresource=subresource)

@@ -116,8 +116,31 @@ async def test_what_is_unknown_or_said_twice(
     ignored = await told("Ignore")
     assert (ignored.status in (200, 201), warnings(ignored)) == (True, [])
     refused = (await told("Strict")).failure
-    assert refused[:2] == (400, "BadRequest")
+    plain = method == "PATCH" and texts != "applied"
+    assert refused[:2] == ((422, "Invalid") if plain else (400, "BadRequest"))
     lines = [text for text in TEXTS[texts] if text.startswith("line")]
     rest = [text for text in TEXTS[texts] if not text.startswith("line")]
     whole = ["\n  ".join(["yaml: unmarshal errors:", *lines]), *rest] if lines else rest
     assert refused[2].endswith(": " + ", ".join(whole))
+
+
+async def test_patches_that_make_no_object_of_the_kind(api: Api, space: str) -> None:
+    path = f"/api/v1/namespaces/{space}/configmaps"
+    ok(await api.post(path, {"metadata": {"name": "c"}, "data": {"a": "1"}}), 201)
+    why = "json: cannot unmarshal number into Go struct field ConfigMap.data"
+    for kind, patch, shown in (
+        ("merge", {"data": {"b": 1}}, '\\"b\\":1'),
+        ("json", [{"op": "add", "path": "/data/b", "value": 1}], '\\"b\\":1'),
+        ("strategic", {"data": {"b": 1, "a": None}}, "map[data:map[a:<nil> b:1]]"),
+    ):
+        refused = await api.patch(f"{path}/c", patch, kind)
+        code, reason, message = refused.failure
+        assert (code, reason) == (422, "Invalid")
+        assert message.startswith(' "" is invalid: patch: Invalid value: "')
+        assert shown in message
+        assert why in message
+        assert "kind" not in refused.json["details"]
+    assert (
+        'Invalid value: "map[data:map[a:[true 1 x]]]"'
+        in (await api.patch(f"{path}/c", {"data": {"a": [True, 1, "x"]}}, "strategic")).failure[2]
+    )
