@@ -17,6 +17,7 @@ from orca.admission.webhooks.configured import ConfiguredHooks, Hook
 from orca.api.builtin import MUTATINGWEBHOOKCONFIGURATIONS
 from orca.api.errors import ApiError, internal, quote
 from orca.api.patching import json_patch
+from orca.api.patching.failures import reason
 from orca.api.resources import Resource
 
 _NAME = "MutatingAdmissionWebhook"
@@ -86,7 +87,7 @@ class MutatingWebhooks:
             differs = await take_over(attrs, row, before, made, self._shared.convert)
         except ApiError as error:
             # The client did nothing wrong: whatever is the matter, the hook is to blame.
-            raise internal(error.message) from error
+            raise internal(reason(error)) from error
         if differs:
             views.changed()
         return differs

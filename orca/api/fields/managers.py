@@ -99,7 +99,7 @@ def is_reset(entries: Any) -> bool:
 
 
 def problems(entries: Any) -> str:
-    """Why entries cannot be stored; "" when they can. Reference: ``ValidateManagedFields``."""
+    """Why entries cannot be stored; "" when they can. Reference: ``ValidateManagedFields``, ``DecodeManagedFields``."""
     if entries is not None and not isinstance(entries, list):
         return "metadata.managedFields: Invalid value: must be a list"
     for index, entry in enumerate(entries or ()):
@@ -114,6 +114,12 @@ def problems(entries: Any) -> str:
             return f"{path}.manager: Too long: may not be more than {_MAX_NAME} bytes"
         if len(entry.get("subresource") or "") > _MAX_SUBRESOURCE:
             return f"{path}.subresource: Too long: may not be more than {_MAX_SUBRESOURCE} bytes"
+        if not entry.get("apiVersion"):
+            return "apiVersion must not be empty"
+        if not entry.get("fieldsType"):
+            return f"missing fieldsType in managed fields entry {index}"
+        if decode([entry]) is None:
+            return f"error decoding versioned set of managed fields entry {index}"
     return ""
 
 

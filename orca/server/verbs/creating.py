@@ -122,6 +122,7 @@ async def _completed(core: Core, call: Call, resource: Resource, space: str, obj
     assert attributes.obj is not None
     ownership.guard(call, obj, attributes.obj)
     obj = attributes.obj
+    settle_identity(resource, obj, space)  # whatever hooks made of it, it is written where the request was sent
     ownership.single_owners(call, obj, admitted=True)
     fields = ensure_meta(obj)
     if generated and not fields.get("name"):

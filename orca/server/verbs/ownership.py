@@ -13,8 +13,8 @@ from orca.api.times import format_time
 from orca.server.verbs.core import Call, Core
 
 _INVALID = (
-    ".metadata.managedFields: some managedFields entries were invalid after mutating admission, "
-    "this could mean one of the webhooks is misbehaving; the previous ones were restored: "
+    ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating "
+    "admission controller; please fix your requests: "
 )
 
 _TWICE = (
@@ -101,3 +101,5 @@ def guard(call: Call, before: Obj, after: Obj) -> None:
             after["metadata"].pop("managedFields", None)
         else:
             after["metadata"]["managedFields"] = was
+    elif now:
+        after["metadata"] = {**meta(after), "managedFields": managers.decode(now)}

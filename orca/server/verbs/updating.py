@@ -168,6 +168,7 @@ async def _modify_once(
     if projection is None:
         ownership.guard(call, new, attributes.obj)
     new = attributes.obj if projection is None else projection.merged(new, attributes.obj)
+    settle_identity(resource, new, current.namespace)
     ownership.single_owners(call, new, admitted=True)
     # After admission, which may not change through one door what belongs to the other (spec, status) either.
     strategy.prepare_update(resource, new, old, subresource)
@@ -199,7 +200,9 @@ async def _finish(
         return current
     try:
         if _last_finalizer_left(resource, new):
-            return unstored(new, current.revision) if call.dry_run else await core.remove(resource, current)
+            if not call.dry_run:
+                await core.remove(resource, current)
+            return unstored(new, current.revision)  # clients expect what they sent
         if call.dry_run:
             return unstored(new, current.revision)
         return await core.admission.guard(

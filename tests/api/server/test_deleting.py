@@ -57,7 +57,9 @@ async def test_finalizers_hold_an_object(api: Api, space: str) -> None:
     assert added.failure[:2] == (422, "Invalid")
     events = await api.get(f"{path}/c")
     since = events.json["metadata"]["resourceVersion"]
-    assert (await api.patch(f"{path}/c", {"metadata": {"finalizers": None}})).status == 200
+    let_go = await api.patch(f"{path}/c", {"metadata": {"finalizers": None}})
+    assert let_go.status == 200
+    assert "finalizers" not in let_go.json["metadata"]
     assert (await api.get(f"{path}/c")).status == 404
     seen = await api.events(f"{path}?watch=1&resourceVersion={since}", 1)
     assert seen[0]["type"] == "DELETED"

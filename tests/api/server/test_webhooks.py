@@ -120,6 +120,50 @@ async def test_hooks_are_asked_again_when_a_later_one_changed_the_object(world: 
     assert len(world.hooks.requests("/late")) == 1
 
 
+async def test_owners_of_fields_survive_a_hook_that_spoils_them(world: World) -> None:
+    first = "/metadata/managedFields/0"
+    world.hooks.decide["/spoil"] = lambda request: patched(
+        *({"op": "remove", "path": f"{first}/{name}"} for name in ("apiVersion", "fieldsV1", "fieldsType"))
+    )
+    await world.create("spoilt")
+    await world.configure("Mutating", world.hook("/spoil", rules=[RULE | {"operations": ["CREATE", "UPDATE"]}]))
+    path = f"/api/v1/namespaces/{world.space}/configmaps"
+    for answer in (
+        await world.create("new"),
+        await world.api.patch(f"{path}/spoilt", [], "json"),
+        await world.api.patch(f"{path}/spoilt", {"data": {"b": "2"}}),
+    ):
+        (warning,) = answer.headers.getall("Warning")
+        assert warning.startswith('299 - ".metadata.managedFields was in an invalid state after admission; ')
+        assert warning.endswith(': apiVersion must not be empty"')
+        assert all(entry["fieldsV1"] for entry in answer.json["metadata"]["managedFields"])
+    bare = [{"op": "remove", "path": f"{first}/fieldsV1"}]
+    world.hooks.decide["/spoil"] = lambda request: patched(*bare)
+    emptied = await world.api.patch(f"{path}/spoilt", {"data": {"c": "3"}})
+    assert "Warning" not in emptied.headers
+    assert emptied.json["metadata"]["managedFields"][0]["fieldsV1"] == {}
+
+
+async def test_a_hook_moves_nothing_to_another_namespace(world: World) -> None:
+    world.hooks.decide["/move"] = lambda request: patched(
+        {"op": "replace", "path": "/metadata/namespace", "value": "default"}
+    )
+    await world.create("here")
+    await world.configure("Mutating", world.hook("/move", rules=[RULE | {"operations": ["CREATE", "UPDATE"]}]))
+    moved = await world.create("moved")
+    text = "the namespace of the provided object does not match the namespace sent on the request"
+    assert moved.failure == (400, "BadRequest", text)
+    path = f"/api/v1/namespaces/{world.space}/configmaps/here"
+    assert (await world.api.patch(path, {"data": {"b": "2"}})).failure == (400, "BadRequest", text)
+
+
+async def test_a_patch_that_does_not_fit_is_told(world: World) -> None:
+    world.hooks.decide["/misfit"] = lambda request: patched({"op": "replace", "path": "/nothing/x", "value": 1})
+    await world.configure("Mutating", world.hook("/misfit"))
+    text = "Internal error occurred: replace operation does not apply: doc is missing path"
+    assert (await world.create()).failure[2].startswith(text)
+
+
 async def test_warnings_reach_the_client(world: World) -> None:
     world.hooks.decide["/warn"] = lambda request: {"warnings": ["mind the gap"]}
     await world.configure("Validating", world.hook("/warn", rules=[RULE | {"operations": ["*"]}]))
