@@ -35,7 +35,7 @@ EXPRESSION_LIMIT, SCHEMA_LIMIT = 10_000_000, 100_000_000
 """What the estimated cost of one rule, and of all rules of a schema, may be."""
 
 _SHRINK = "adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)"
-_REASONS = ("FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired", "FieldValueDuplicate")
+_REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
 _NO_FURTHER = "no further validation rules will be run"
 _OUT_OF_BUDGET = f"validation failed due to running out of cost budget, {_NO_FURTHER}"
 _NOT_SUPPORTED = "call arguments did not match a supported operator, function or macro signature for rule"
