@@ -56,18 +56,25 @@ CHANGE_BYTES = 400
 
 class Entry:
     """One object at one revision. `raw` is its JSON with resourceVersion, kept as `parts` and `size` bytes long; `obj`
-    (frozen) is parsed when needed."""
+    (frozen) is parsed when needed.
 
-    __slots__ = ("_obj", "name", "namespace", "parts", "revision", "size", "views")
+    One that is about to be written has revision -1 and the bytes that are stored; `complete` makes it readable.
+    """
+
+    __slots__ = ("_made", "_obj", "name", "namespace", "parts", "revision", "size", "views")
 
     def __init__(self, namespace: str, name: str, revision: int, obj: Obj | None, raw: bytes) -> None:
         self.namespace = intern(namespace)
         self.name = name
         self.revision = revision
-        # An entry that is about to be written gets other bytes at once.
-        self.parts = SHELF.divide(raw) if revision >= 0 else (raw,)
         self.size = len(raw)
-        self._obj = obj
+        if revision >= 0:
+            self.parts = SHELF.divide(raw)
+            self._obj, self._made = obj, None
+        else:
+            # What was made lacks the revision and is given it when first asked for, as for many objects nobody does.
+            self.parts = (raw,)
+            self._obj, self._made = None, obj
         self.views: tuple[Any, ...] = ()
         """What readers made of it to serve it in other versions; theirs to keep, gone with the entry."""
 
@@ -79,16 +86,18 @@ class Entry:
         parts = self.parts
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    @raw.setter
-    def raw(self, raw: bytes) -> None:
-        self.parts = SHELF.divide(raw)
-        self.size = len(raw)
-
     @property
     def obj(self) -> Obj:
         found = self._obj
         if found is None:
-            found = self._obj = POOL.share(orjson.loads(self.raw))
+            made = self._made
+            if made is None:
+                found = POOL.share(orjson.loads(self.raw))
+            else:
+                metadata = {**made["metadata"], "resourceVersion": str(self.revision)}
+                found = POOL.share({**made, "metadata": metadata}, made=True)
+                self._made = None
+            self._obj = found
         return found
 
     @property
@@ -96,15 +105,21 @@ class Entry:
         """ "namespace/name" or "name"."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
-    def give_version(self) -> None:
-        """Puts the revision into an object that was built before it was known; only before anyone has seen it."""
-        if self._obj is not None:
-            metadata = {**self._obj["metadata"], "resourceVersion": str(self.revision)}
-            self._obj = POOL.share({**self._obj, "metadata": metadata}, made=True)
+    def complete(self, revision: int, value: bytes) -> None:
+        """What was about to be written, is: `value`, at `revision`. Only before anyone has seen the entry."""
+        raw = place(value, revision)
+        self.revision = revision
+        self.parts = SHELF.divide(raw)
+        self.size = len(raw)
+
+    def forget_made(self) -> None:
+        """Drops what nobody has asked for since it was written: parsed, an object takes several times the room of its
+        bytes."""
+        self._made = None
 
     def forget_parsed(self) -> None:
-        """For states that are over: parsed, an object takes several times the room of its bytes."""
-        self._obj = None
+        """For states that are over."""
+        self._obj = self._made = None
 
     def at(self, revision: int) -> Entry:
         """The same state under another revision, as a deletion shows it."""
@@ -147,6 +162,8 @@ class Change:
     def cool(self) -> None:
         """Drops what can be made again: most watchers have long had this."""
         self._events = None
+        if self.entry is not None:
+            self.entry.forget_made()
         for one in (self.previous, self.last):
             if one is not None:
                 one.forget_parsed()

@@ -382,9 +382,7 @@ def complete(entry: Entry, value: bytes, revision: int) -> Entry:
         # It has become the state after an equal write of somebody else, and readers hold it.
         return Entry(entry.namespace, entry.name, revision, None, place(value, revision))
     if entry.revision != revision:
-        entry.revision = revision
-        entry.raw = place(value, revision)
-        entry.give_version()
+        entry.complete(revision, value)
     return entry
 
 

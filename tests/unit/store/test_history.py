@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from orca.store import cache
 from orca.store.cache import RING_LEAST, RING_SECONDS, Bucket, Cache
 from orca.store.entries import Change, Entry
@@ -64,3 +66,16 @@ def test_an_entry_that_readers_hold_is_never_made_another() -> None:
     second = complete(entry, value, 6)
     assert (entry.revision, second.revision) == (5, 6)
     assert b'"resourceVersion":"5"' in entry.raw
+
+
+def test_what_was_made_for_a_write_is_kept_only_for_those_who_ask() -> None:
+    value = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"one"}}'
+    made = orjson.loads(value)
+    expected = {**made, "metadata": {"name": "one", "resourceVersion": "5"}}
+    asked, unasked = (complete(Entry("", "one", -1, made, value), value, 5) for _ in range(2))
+    assert asked.obj == expected
+    for entry in (asked, unasked):
+        Change(5, entry, None).cool()
+    assert (asked._obj, unasked._obj, unasked._made) == (expected, None, None)
+    assert unasked.obj == expected
+    assert made["metadata"] == {"name": "one"}
