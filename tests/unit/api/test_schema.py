@@ -1,8 +1,12 @@
 """Bodies are decoded as upstream does: same texts, same tolerance."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
+import orjson
 import pytest
 
-from orca.api import zeros
+from orca.api import definitions, zeros
 from orca.api.builtin import BUILTIN, CONTROLLERREVISIONS, DEPLOYMENTS, PODS, ROLES, SECRETS
 from orca.api.errors import ApiError
 from orca.api.schema import SCHEMA, decode, duplicate_fields
@@ -21,6 +25,28 @@ def test_every_row_has_a_definition_of_its_kind():
     for row in BUILTIN:
         kinds = SCHEMA.definition(row.definition)["x-kubernetes-group-version-kind"]
         assert {"group": row.group, "version": row.version, "kind": row.kind} in kinds
+
+
+def test_equal_parts_of_definitions_are_there_once():
+    """They are three megabytes otherwise."""
+    seen = {}
+
+    def walk(value):
+        if isinstance(value, (dict, list)) and value:
+            # Members in their order, as documents show them.
+            assert seen.setdefault(orjson.dumps(value), value) is value
+            for inner in value.values() if isinstance(value, dict) else value:
+                walk(inner)
+
+    for definition in dict(definitions.read()).values():
+        walk(definition)
+
+
+def test_definitions_are_what_the_package_says():
+    folder = Path(find_spec("kubernetes_validate").origin).parent
+    said = orjson.loads(next(folder.glob("**/v1.36.0-local/_definitions.json")).read_bytes())["$defs"]
+    read = definitions.read()
+    assert orjson.dumps({name: read[name] for name in said}) == orjson.dumps(said)
 
 
 def test_every_definition_compiles():
