@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 from aiohttp import web
 
+from orca.api.objects import Obj
 from orca.auth import UserInfo
 from orca.server.forwarding import Forwarder
-from orca.server.hosts import Destination
+from orca.server.hosts import Destination, Hosts
 from orca.server.paths import Target
 from orca.server.request import Request, parse_query
 from orca.server.tunnel import Endpoint
+from orca.store import Store
 from tests.support.wire import Listening, dialled, listening, said
 
 
@@ -141,3 +145,18 @@ async def test_who_goes_takes_the_request_behind_along() -> None:
             while any(one.connected for one in behind.connections):  # noqa: ASYNC110 - over two connections
                 await asyncio.sleep(0.001)
         await forwarder.close()
+
+
+async def test_who_asks_for_no_certificate_reads_no_authorities() -> None:
+    """Those of a host are a megabyte, and a tenth of a second of the server's start."""
+
+    class Nodes:
+        async def fresh(self) -> None: ...
+
+        def peek(self, *_: object) -> Obj:
+            return {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}}
+
+    hosts = Hosts(cast(Store, Nodes()), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    tls = (await hosts.node_destination("https:node:8443")).endpoint.tls
+    assert tls is not None
+    assert (tls.verify_mode, tls.check_hostname, tls.get_ca_certs()) == (ssl.CERT_NONE, False, [])
