@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_writer import HttpVersion11
 
 from orca.api.builtin import SCALE
 from orca.api.errors import ApiError, bad_request, method_not_allowed, no_such_page, unsupported_media_type
@@ -16,7 +17,7 @@ from orca.client.clock import Clock
 from orca.server import bodies, patch_media, protobuf
 from orca.server.crowd import Crowd
 from orca.server.identity import Gate
-from orca.server.lists import PIECE, ListBody, send_pieces
+from orca.server.lists import PIECE, ListBody, send_packed, send_pieces
 from orca.server.metrics import Metrics
 from orca.server.negotiation import Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
@@ -24,6 +25,7 @@ from orca.server.representation import check_include, transform, transform_list
 from orca.server.request import Request
 from orca.server.responses import (
     GZIP_FROM,
+    THREAD_FROM,
     encoded_response,
     json_response,
     pack,
@@ -137,8 +139,11 @@ class ObjectHandlers:
                 continue_=page.continue_,
                 remaining=page.remaining,
             )
-            if body.size > PIECE and "gzip" not in request.accept_encoding and request.record is None:
-                return await send_pieces(request.http, body, request.audit_id, resource.warning)
+            if request.record is None and body.size > PIECE:
+                if "gzip" not in request.accept_encoding:
+                    return await send_pieces(request.http, body, request.audit_id, resource.warning)
+                if body.size >= THREAD_FROM and request.http.version >= HttpVersion11:
+                    return await send_packed(request.http, body, request.audit_id, resource.warning)
             return await pack_list(json_response(body.whole()), request.accept_encoding)
         metadata: Obj = {"resourceVersion": str(page.revision)}
         if page.continue_:

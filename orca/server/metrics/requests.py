@@ -165,4 +165,6 @@ class Requests:
 def _size(answer: web.StreamResponse) -> int | None:
     # A property that parses headers would cost more than all the rest here.
     body = answer.body if isinstance(answer, web.Response) else None
-    return len(body) if isinstance(body, bytes) else answer.content_length
+    if isinstance(body, bytes):
+        return len(body)
+    return answer.content_length or answer.body_length

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from orca.api.builtin import BUILTIN
+from orca.server.responses import THREAD_FROM
 from tests.api.server.api import Api
 from tests.support.patience import PATIENCE
 
@@ -133,6 +134,31 @@ async def test_gzip_for_big_answers_only(api: Api, space: str) -> None:
     assert len(orjson.loads(gzip.decompress(packed.raw))["items"]) == 4
     assert "Content-Encoding" not in (await api.get(path, Accept_Encoding="identity")).headers
     assert "Content-Encoding" not in (await api.get(f"{path}/big0", Accept_Encoding="gzip")).headers
+
+
+async def listed(api: Api) -> float:
+    """Of how many lists of ConfigMaps the size is counted."""
+    lines = (await api.get("/metrics")).raw.decode().splitlines()
+    counts = [line for line in lines if line.startswith("apiserver_response_sizes_count{")]
+    return sum(float(line.rpartition(" ")[2]) for line in counts if '"configmaps"' in line and '"LIST"' in line)
+
+
+async def test_a_long_list_is_the_same_in_pieces_and_compressed(api: Api, space: str) -> None:
+    path = f"/api/v1/namespaces/{space}/configmaps"
+    for number in range(12):
+        text = "".join(f"{number * at:x}" for at in range(30_000))
+        await api.post(path, {"metadata": {"name": f"big{number}"}, "data": {"text": text}})
+    before = await listed(api)
+    plain = await api.get(path, Accept_Encoding="identity")
+    assert int(plain.headers["Content-Length"]) == len(plain.raw) > THREAD_FROM
+    assert [one["metadata"]["name"] for one in plain.json["items"]] == sorted(f"big{number}" for number in range(12))
+    packed = await api.get(path, Accept_Encoding="gzip")
+    assert packed.headers["Transfer-Encoding"] == "chunked"  # made as far as it was sent, so nobody knew its length
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.raw) == plain.raw
+    assert len(packed.raw) < len(plain.raw) * 0.7
+    assert packed.headers["Audit-Id"]
+    assert await listed(api) == before + 2
 
 
 async def test_pretty_and_audit_id(api: Api) -> None:
