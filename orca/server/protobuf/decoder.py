@@ -28,7 +28,7 @@ Wire = tuple[int, int, Any]
 def decode_body(raw: bytes, definition: str) -> Obj:
     """The object in ``raw``, expected to be a ``definition``.
 
-    Raises ApiError 400 for broken bytes, 415 for messages and fields that are not in the table.
+    Raises ApiError 400 for broken bytes, 415 for messages that are not in the table and fields that it may lack.
     """
     if not raw.startswith(_MAGIC):
         raise bad_request("the body of the request is not in the protobuf form of Kubernetes")
@@ -94,8 +94,11 @@ def _message(name: str, raw: bytes, depth: int) -> Obj:
         raise ValueError("message is nested too deep")
     made: Obj = {}
     for number, _, value in _fields(raw):
-        field = table.get(number)
+        field = table.fields.get(number)
         if field is None:
+            # As Go's decoder: what is gone (old clients still send the empty ``clusterName``) or is yet to come.
+            if table.whole or number < table.last:
+                continue
             text = f"field {number} of {name} is not known here; send application/json instead"
             raise ApiError(415, "UnsupportedMediaType", text)
         if field.mapped:

@@ -22,7 +22,16 @@ class Field:
     inline: bool
 
 
-Message = dict[int, Field]
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Fields by number. ``whole``: the schema has no others; of what is not whole the numbers of some are missing."""
+
+    fields: dict[int, Field]
+    whole: bool
+    last: int
+
+
+_MORE = "…"
 _FLAGS = "*%?^"
 _PREFIXES = (
     "io.k8s.api.",
@@ -41,11 +50,12 @@ def _lines() -> dict[str, str]:
 
 @cache
 def message(name: str) -> Message | None:
-    """The fields of a message by number; None for one that is not in the table."""
+    """A message; None for one that is not in the table."""
     line = _lines().get(name)
     if line is None:
         return None
-    return dict(_field(text) for text in line.split())
+    fields = dict(_field(text) for text in line.split() if text != _MORE)
+    return Message(fields, not line.endswith(_MORE), max(fields, default=0))
 
 
 def _field(text: str) -> tuple[int, Field]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -72,9 +73,14 @@ def test_a_pod() -> None:
     }
 
 
-def test_what_is_not_known_is_refused() -> None:
+def test_fields_of_other_versions_are_passed_over() -> None:
+    old = field(1, field(1, b"web") + field(15, b""))  # clusterName, until v1.23
+    assert decode_body(envelope("Pod", old + field(99, b"x")), POD)["metadata"] == {"name": "web"}
+
+
+def test_what_may_be_lost_is_refused() -> None:
     with pytest.raises(ApiError) as caught:
-        decode_body(envelope("Pod", field(99, b"x")), POD)
+        decode_body(envelope("Pod", field(2, field(99, b"x"))), POD)
     assert caught.value.code == 415
     with pytest.raises(ApiError) as caught:
         decode_body(envelope("X", b""), "com.example.v1.X")
@@ -107,7 +113,7 @@ def test_the_table_agrees_with_the_schema() -> None:
         if definition is None:
             continue
         properties = definition.get("properties", {})
-        for one in fields.values():
+        for one in fields.fields.values():
             if one.inline:
                 continue
             schema = properties.get(one.name)
@@ -117,7 +123,16 @@ def test_the_table_agrees_with_the_schema() -> None:
                 wrong.append(f"{name}.{one.name} has another shape")
             elif one.kind in SCALARS and not (one.repeated or one.mapped) and SCALARS[one.kind] not in schema["type"]:
                 wrong.append(f"{name}.{one.name} has another type")
+        if fields.whole != (set(properties) - {"apiVersion", "kind"} <= set(_names(name))):
+            wrong.append(f"{name}: whether it is whole")
     assert wrong == []
+
+
+def _names(name: str) -> Iterator[str]:
+    known = message(name)
+    assert known is not None
+    for one in known.fields.values():
+        yield from _names(one.kind) if one.inline else (one.name,)
 
 
 def test_all_kinds_have_their_message() -> None:
