@@ -328,6 +328,7 @@ class Agent:
                 cpus=cpus,
                 objection=lambda pod: shutdown.objection(pod) or pressure.eviction.objection(pod),
                 images=images.services,
+                pulled=feed.pulled,
             )
 
         pods = self._pods = RunningPods(

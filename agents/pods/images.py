@@ -214,6 +214,8 @@ async def _pull(subject: Subject, tools: Tools, need: Need, logins: Sequence[Log
     except BaseException:
         await asyncio.shield(services.records.failed(image))
         raise
+    finally:
+        tools.pulled(uid(subject.pod), began, clock.monotonic())
     await asyncio.shield(services.records.pulled(image, info.id, login.source if login else None))
     waited = clock.monotonic() - began
     tools.runtime.images.tally.pulled(waited, info.size)

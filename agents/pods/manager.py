@@ -60,12 +60,13 @@ class PodManager:
         cpus: CpuHandout | None = None,
         images: ImageServices | None = None,
         objection: Callable[[Obj], Doom | None] = lambda pod: None,
+        pulled: Callable[[str, float, float], None] = lambda pod_uid, began, ended: None,
     ) -> None:
         """``traffic`` is asked before a deleted pod's containers get their signal; ``services`` and ``node`` answer
         from caches of the caller; ``pods`` is an informer of this node's pods, or another source of them, that the
         caller runs; ``records`` is told what became of them, the API by default. Without ``cgroups`` containers are
         where the engine puts them, without ``cpus`` they share all cpus. ``objection`` is asked what the node's state
-        says against a new pod."""
+        says against a new pod, ``pulled`` told of each pull."""
         clock = clock or SystemClock()
         if cgroups is None:
             cgroups = Cgroups(Settings(config.cgroup_parent, by_quality=False, kill_together=False), clock=clock)
@@ -98,6 +99,7 @@ class PodManager:
             cgroups=cgroups,
             cpus=cpus,
             freed=lambda pod_uid: self._workers.freed(pod_uid),
+            pulled=pulled,
         )
         self._workers = PodWorkers(self._tools, self.pods, objection)
         self.evict, self.stopped = self._workers.evict, self._workers.stopped

@@ -46,6 +46,8 @@ class Tools:
     """Who has cpus alone; None where all share all."""
     freed: Callable[[str], None]
     """Told the uid of a pod that holds nothing of this host any more."""
+    pulled: Callable[[str, float, float], None]
+    """Told the uid of a pod, and when a pull of an image of it began and ended, in monotonic seconds."""
     tally: Tally = field(default_factory=Tally)
 
     def place(self, pod_ips: tuple[str, ...]) -> Place:

@@ -177,12 +177,35 @@ def _of_images(tally: ImageTally) -> Iterator[Metric]:
 
 
 def _of_starts(starts: Starts, tally: OperationTally) -> Iterator[Metric]:
-    yield HistogramMetricFamily(
-        "kubelet_pod_start_duration_seconds",
-        "Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run",
-        buckets=_cumulative(START_BUCKETS, starts.buckets),
-        sum_value=starts.seconds,
-    )
+    for metric, text, took in (
+        ("", "from kubelet seeing a pod for the first time to the pod starting to run", starts),
+        (
+            "sli_",
+            "to start a pod, excluding time to pull images and run init containers, measured from pod creation "
+            "timestamp to when all its containers are reported as started and observed via watch",
+            starts.own,
+        ),
+        (
+            "total_",
+            "to start a pod since creation, including time to pull images and run init containers, measured from pod "
+            "creation timestamp to when all its containers are reported as started and observed via watch",
+            starts.total,
+        ),
+    ):
+        yield HistogramMetricFamily(
+            f"kubelet_pod_start_{metric}duration_seconds",
+            f"Duration in seconds {text}",
+            buckets=_cumulative(START_BUCKETS, took.buckets),
+            sum_value=took.seconds,
+        )
+    if starts.first_network is not None:
+        yield GaugeMetricFamily(
+            "kubelet_first_network_pod_start_sli_duration_seconds",
+            "Duration in seconds to start the first network pod, excluding time to pull images and run init "
+            "containers, measured from pod creation timestamp to when all its containers are reported as started and "
+            "observed via watch",
+            value=starts.first_network,
+        )
     for metric, text, operation in (
         ("kubelet_started_pods", "Cumulative number of pods started", "run_podsandbox"),
         ("kubelet_started_containers", "Cumulative number of containers started", "create_container"),

@@ -20,6 +20,7 @@ from agents.durable import read_object, write_file
 from agents.origin import SEEN, SOURCE, is_mirror, is_static, mirrored
 from agents.pods.records import ApiRecords
 from agents.static.ends import Ends
+from agents.static.latency import Latency
 from agents.static.mirrors import MirrorKeeper
 from agents.static.sources import Source
 from agents.static.starts import Starts
@@ -71,6 +72,10 @@ class PodFeed:
         self._known = known
         self._vacated = vacated
         self.api = Informer(client, PODS, fields=f"spec.nodeName={node_name}", clock=clock)
+        self._latency = Latency(self._starts)
+        self.api.on_add(self._watched)
+        self.api.on_update(lambda _, new: self._watched(new))
+        self.api.on_delete(self._latency.forget)
         self._records = ApiRecords(client)
         self._client = client
         self._mirrors = MirrorKeeper(
@@ -144,6 +149,14 @@ class PodFeed:
             seen = self._first_seen.pop(uid(pod), None)
             if seen is not None and phase == "Running":
                 self._starts.count(self._clock.monotonic() - seen)
+
+    def _watched(self, pod: Obj) -> None:
+        if not is_mirror(pod):
+            self._latency.seen(pod, self._clock.now())
+
+    def pulled(self, pod_uid: str, began: float, ended: float) -> None:
+        """An image of a pod was pulled in that time, in monotonic seconds."""
+        self._latency.pulled(pod_uid, began, ended)
 
     def on_update(self, handler: Callable[[Obj, Obj], None]) -> None:
         self._updated.append(handler)

@@ -1,4 +1,4 @@
-"""How long pods took from being seen here to running. Pure counting."""
+"""How long pods took until they ran. Pure counting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ START_BUCKETS = (*_SECONDS, *(minutes * 60 for minutes in _MINUTES))
 
 
 @dataclass(slots=True)
-class Starts:
+class Seconds:
     """``buckets`` has one more than `START_BUCKETS`: longer than all."""
 
     seconds: float = 0.0
@@ -22,3 +22,14 @@ class Starts:
         """One pod that runs now for the first time."""
         self.seconds += seconds
         self.buckets[bisect_left(START_BUCKETS, seconds)] += 1
+
+
+@dataclass(slots=True)
+class Starts(Seconds):
+    """Itself from being handed on here to running; ``total`` from creation to being seen to run, ``own`` that without
+    pulls and init containers."""
+
+    total: Seconds = field(default_factory=Seconds)
+    own: Seconds = field(default_factory=Seconds)
+    first_network: float | None = None
+    """``own`` of the first pod that is not on the host's network."""

@@ -40,6 +40,9 @@ class Pods:
     def __init__(self) -> None:
         self.starts = Starts()
         self.starts.count(0.7)
+        self.starts.own.count(1.5)
+        self.starts.total.count(3.0)
+        self.starts.first_network = 1.5
         self.ends = Ends()
         ended = {"terminated": {"containerID": "c", "exitCode": 139, "reason": "Error"}}
         self.ends.count({}, {"containerStatuses": [{"name": "c", "state": ended}]})
@@ -140,6 +143,9 @@ async def test_metrics_have_the_names_that_people_graph(serve: Serve) -> None:
         "kubelet_mirror_pods 1.0",
         'kubelet_terminated_containers_total{container_type="container",exit_code="139",reason="Error"} 1.0',
         'kubelet_pod_start_duration_seconds_bucket{le="0.5"} 0.0',
+        'kubelet_pod_start_sli_duration_seconds_bucket{le="2"} 1.0',
+        "kubelet_pod_start_total_duration_seconds_sum 3.0",
+        "kubelet_first_network_pod_start_sli_duration_seconds 1.5",
         'kubelet_pod_start_duration_seconds_bucket{le="1"} 1.0',
         "kubelet_pod_start_duration_seconds_sum 0.7",
         'kubelet_http_requests_total{long_running="false",method="GET",path="pods",server_type="readwrite"} 1.0',

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from agents.pods.images import format_took, pull_policy
+from agents.pods.images import ensure_image, format_took, pull_policy
 from agents.pods.memory import Failure
 from agents.pods.plan import plan
 from agents.pods.pulls import FailedPull, failed_again
 from agents.pods.steps import EnsureImage, EnsureVolume, StartContainer
+from agents.runtime.errors import PullFailed
+from agents.runtime.image_tally import ImageTally
+from agents.runtime.model import ImageInfo
+from orca.client.clock import VirtualClock
 from tests.unit.pods.build import at, decide, pod, run, spec_container, up
 
 BAD = spec_container(image="bad:1")
@@ -111,3 +118,41 @@ def test_a_container_waits_for_the_images_it_mounts() -> None:
     assert decide(mounting, memory, 1).waiting["c"].reason == "ErrImagePull"
     memory.pulls.volumes.add("data")
     assert StartContainer("c", 0) in decide(mounting, memory, 1).actions
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_it_is_told_how_long_a_pull_took(works: bool) -> None:
+    clock = VirtualClock()
+    told: list[tuple[str, float, float]] = []
+
+    async def nothing(*_: Any) -> Any:
+        return ([], []) if _ and isinstance(_[0], dict) else None
+
+    async def pull(*_: Any, **__: Any) -> float:
+        await clock.advance(7)
+        if not works:
+            raise PullFailed("no")
+        return 7.0
+
+    async def inspect(_: str) -> ImageInfo:
+        return ImageInfo("sha256:1", (), (), 1)
+
+    memory = SimpleNamespace(pulls=SimpleNamespace(failed={}, progress={}), images={}, image_details={})
+    subject: Any = SimpleNamespace(
+        pod=pod(BAD), memory=memory, clock=clock, tell=lambda *_, **__: None, succeeded=lambda _: None
+    )
+    tools: Any = SimpleNamespace(
+        runtime=SimpleNamespace(images=SimpleNamespace(tally=ImageTally(), inspect=inspect)),
+        images=SimpleNamespace(
+            records=SimpleNamespace(pulling=nothing, pulled=nothing, failed=nothing),
+            puller=SimpleNamespace(pull=pull),
+            node_logins=list,
+        ),
+        sources=SimpleNamespace(pull_secrets=nothing),
+        clock=clock,
+        pulled=lambda pod_uid, began, ended: told.append((pod_uid, began, ended)),
+    )
+    subject.pod["spec"]["containers"][0]["imagePullPolicy"] = "Always"
+    await ensure_image(subject, tools, "c")
+    [(pod_uid, start, end)] = told
+    assert (pod_uid, end - start) == (subject.pod["metadata"]["uid"], 7.0)

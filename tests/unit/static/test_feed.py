@@ -12,6 +12,7 @@ import pytest
 from agents.origin import HASH, MIRROR, SOURCE
 from agents.static.feed import PodFeed
 from agents.static.sources import Source
+from agents.static.starts import Starts
 from orca.api.builtin import NODES, PODS
 from orca.api.errors import ApiError
 from orca.api.objects import Obj, key, meta, uid
@@ -67,6 +68,7 @@ class Host:
         self.sources = {name: Hand(self.clock, name) for name in sources or ("file",)}
         self.root = root
         self.heard: list[str] = []
+        self.starts = Starts()
         self.services = asyncio.Event()
         self.services.set()
         self.running: dict[str, str] = {}
@@ -85,6 +87,7 @@ class Host:
             known=self.services.wait,
             vacated=self._vacated,
             running=lambda: list(self.running),
+            starts=self.starts,
         )
 
     async def _vacated(self, object_key: str, pod_uid: str) -> None:
@@ -319,3 +322,18 @@ async def test_orphans_of_other_times_are_removed(tmp_path: Path) -> None:
         await host.clock.advance(5)
         assert await host.mirrors() == {}
         assert host.heard == []
+
+
+async def test_pods_of_the_api_are_timed_from_their_creation_and_pulls_are_taken_off(host: Host) -> None:
+    started = {"state": {"running": {"startedAt": "2026-01-01T00:00:07Z"}}}
+    async with running(host):
+        made = await host.client.create(PODS, of_api("web"), "default")
+        await host.clock.advance(8)
+        host.feed.pulled(uid(made), 1.0, 4.0)
+        status = {"phase": "Running", "startTime": "2026-01-01T00:00:01Z", "containerStatuses": [started]}
+        await host.client.patch(PODS, "web", {"status": status}, "default", subresource="status")
+        await host.clock.settle()
+        assert (host.starts.total.seconds, host.starts.own.seconds) == (8.0, 5.0)
+        await host.client.delete(PODS, "web", "default", grace_seconds=0)
+        await host.clock.settle()
+        assert repr(host.feed._latency) == "<Latency of 0 pods>"
