@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from orca.api.builtin import EVENTS, PODS
 from orca.api.errors import ApiError
@@ -45,8 +45,7 @@ class ObjectList:
         return len(self.items)
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
+class WatchEvent(NamedTuple):
     """`type` is ADDED, MODIFIED, DELETED or BOOKMARK (`obj` then carries only kind and metadata.resourceVersion)."""
 
     type: str

@@ -27,6 +27,8 @@ Predicate = Callable[[Obj], bool]
 Hint = tuple[str, str]
 """(name of an indexer, value): narrows a list or watch; the predicate still decides."""
 
+_ALL: Hint = ("", "")
+"""Where watches are found that want everything."""
 RING_LEAST = 256
 RING_MOST = 10_000
 RING_SECONDS = 300.0
@@ -117,7 +119,7 @@ class Bucket:
                 # One that fails must not keep what happened from all the others.
                 log.exception("a listener failed", storage=self.storage, key=key, revision=revision)
         if self._watches:
-            self._tell(change)
+            self._tell(key, change)
         return change
 
     def spoil(self, key: str, why: str, revision: int) -> None:
@@ -288,14 +290,16 @@ class Bucket:
     def watches(self) -> list[Watch]:
         return [watch for group in self._watches.values() for watch in group]
 
-    def _tell(self, change: Change) -> None:
+    def _tell(self, key: str, change: Change) -> None:
         shown = change.entry or change.previous
         assert shown is not None
-        channels: set[Hint] = {("", ""), ("namespace", shown.namespace), ("name", shown.key)}
-        for name in self._hints:
-            for state in (change.entry, change.previous):
-                if state is not None:
-                    channels.update((name, value) for value in INDEXERS[name](state.obj))
+        channels: Iterable[Hint] = (_ALL, ("namespace", shown.namespace), ("name", key))
+        if self._hints:
+            channels = {*channels}
+            for name in self._hints:
+                for state in (change.entry, change.previous):
+                    if state is not None:
+                        channels.update((name, value) for value in INDEXERS[name](state.obj))
         for channel in channels:
             group = self._watches.get(channel)
             if group:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
-from orca.api.objects import Obj, finalizers, is_terminating, name, namespace, owner_references, uid
+from orca.api.objects import Obj, meta, owner_references
 from orca.api.resources import Resource
 
 FOREGROUND = "foregroundDeletion"
@@ -22,9 +23,8 @@ class Owner:
     blocks: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What is remembered of an object."""
+class Node(NamedTuple):
+    """What is remembered of an object; one is made of every object that comes."""
 
     uid: str
     resource: Resource
@@ -59,14 +59,15 @@ def owners_of(obj: Obj) -> tuple[Owner, ...]:
 
 def node_of(resource: Resource, obj: Obj) -> Node:
     """What the graph keeps of `obj`."""
-    holders = finalizers(obj)
+    metadata = meta(obj)
+    holders = metadata.get("finalizers") or ()
     return Node(
-        uid(obj),
+        metadata.get("uid") or "",
         resource,
-        namespace(obj),
-        name(obj),
-        owners_of(obj) if owner_references(obj) else (),
-        is_terminating(obj),
+        metadata.get("namespace") or "",
+        metadata.get("name") or "",
+        owners_of(obj) if metadata.get("ownerReferences") else (),
+        bool(metadata.get("deletionTimestamp")),
         FOREGROUND in holders,
         ORPHAN in holders,
     )
