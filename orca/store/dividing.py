@@ -1,26 +1,37 @@
 """Bytes that many objects have in common, kept once.
 
 What managers own (``fieldsV1``) is close to half of an object's encoding, and the same for all that one manager makes.
-An encoding is cut there and the parts are joined when it is asked for. Where it is cut decides only how much is shared:
-joined, the parts are always the same bytes.
+Of the rest, pods of one template have their specs in common, but for the node and the random name of the volume with
+their token. An encoding is cut there and the parts are joined when it is asked for. Where it is cut decides only how
+much is shared: joined, the parts are always the same bytes.
 """
 
 from __future__ import annotations
 
 _FIELDS = b'"fieldsV1":{'
+_SPEC = b',"spec":{'
+_STATUS = b',"status":{'
+_NODE = b',"nodeName":"'
+_TOKEN_VOLUME = b"kube-api-access-"
+_RANDOM = 5
+"""Bytes of that volume's name which are random."""
 _SHARED_FROM = 256
 """Bytes; a shorter part is not worth an object of its own."""
 _PARTS = 512
 """Parts remembered in each of two generations; there are about as many as managers times kinds."""
+_SPECS = 256
+"""The same of specs, which are remembered apart: those that are like no other would push the parts of managers out."""
 _LONGEST = 16 * 1024
 """Bytes of a part. Longer ones are few, and would be kept here after their objects are gone."""
 
 
-class Shelf:
-    """Parts seen lately."""
+class _Seen:
+    """Parts seen lately, in two generations: the older one goes when the younger is full."""
 
-    def __init__(self, parts: int = _PARTS) -> None:
-        self._limit = parts
+    __slots__ = ("_limit", "_old", "_young")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
 
@@ -34,13 +45,19 @@ class Shelf:
             self._young[found] = found
         return found
 
+
+class Shelf:
+    """Divides encodings, and remembers the parts that others may have, too."""
+
+    def __init__(self, parts: int = _PARTS, specs: int = _SPECS) -> None:
+        self._owned = _Seen(parts)
+        self._specs = _Seen(specs)
+
     def divide(self, raw: bytes) -> tuple[bytes, ...]:
         """The parts of an encoding, at least one."""
-        at = raw.find(_FIELDS)
-        if at < 0:
-            return (raw,)
         parts: list[bytes] = []
         done = 0
+        at = raw.find(_FIELDS)
         while at >= 0:
             # The end of the list of managers, or of this one's entry in it.
             last = raw.find(b"}]", at)
@@ -49,10 +66,31 @@ class Shelf:
             following = raw.find(b"},{", at, last)
             end = (following if following >= 0 else last) + 1
             if _SHARED_FROM <= end - at <= _LONGEST:
-                parts += (raw[done:at], self.share(raw[at:end]))
+                parts += (raw[done:at], self._owned.share(raw[at:end]))
                 done = end
             at = raw.find(_FIELDS, end)
+        at = raw.find(_SPEC, done)
+        if at >= 0:
+            done = self._divide_spec(raw, at, done, parts)
         return (*parts, raw[done:]) if parts else (raw,)
+
+    def _divide_spec(self, raw: bytes, at: int, done: int, parts: list[bytes]) -> int:
+        """Adds the parts up to where a spec differs for good, of the spec that begins at ``at``; ``done`` bytes are in
+        ``parts`` already. How many are then."""
+        end = raw.find(_STATUS, at)
+        if end < 0:
+            end = len(raw) - 1
+        node = raw.find(_NODE, at, end)
+        if node >= 0:
+            end = node
+        while at < end:
+            volume = raw.find(_TOKEN_VOLUME, at, end)
+            stop = end if volume < 0 else volume + len(_TOKEN_VOLUME)
+            if _SHARED_FROM <= stop - at <= _LONGEST:
+                parts += (raw[done:at], self._specs.share(raw[at:stop]))
+                done = stop
+            at = stop + _RANDOM
+        return done
 
 
 SHELF = Shelf()
