@@ -25,6 +25,7 @@ from orca.api.builtin import (
     RESOURCESLICES,
     SERVICEACCOUNTS,
 )
+from orca.api.errors import not_found
 from orca.api.finalizers import VOLUME_CONTENT
 from orca.api.nodelabels import ROLE, is_foreign
 from orca.api.objects import Obj, annotations, finalizers, labels, meta, namespace, owner_references, uid
@@ -179,6 +180,7 @@ def _mirror_pod(cluster: Cluster, node: str, attrs: Attributes, pod: Obj) -> Non
         raise attrs.forbidden(f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods')
     if _place(pod) != node:
         raise attrs.forbidden(f'node "{node}" can only create pods with spec.nodeName set to itself')
+    _owned(cluster, node, attrs, pod)
     if spec.get("serviceAccountName"):
         raise attrs.forbidden(f'node "{node}" can not create pods that reference a service account')
     for kind in ("secrets", "configmaps", "persistentvolumeclaims"):
@@ -188,15 +190,25 @@ def _mirror_pod(cluster: Cluster, node: str, attrs: Attributes, pod: Obj) -> Non
         raise attrs.forbidden(f'node "{node}" can not create pods that reference projected volumes')
     if spec.get("resourceClaims") or any(_claims(pod)):
         raise attrs.forbidden(f'node "{node}" can not create pods that reference resourceclaims')
+
+
+def _owned(cluster: Cluster, node: str, attrs: Attributes, pod: Obj) -> None:
+    """A mirror pod goes when its node does, and nobody else's end takes it along."""
+    owners = owner_references(pod)
+    if len(owners) > 1:
+        raise attrs.forbidden(f'node "{node}" can only create pods with a single owner reference set to itself')
+    owner = owners[0] if owners else {}
+    if (owner.get("apiVersion"), owner.get("kind"), owner.get("name")) != ("v1", "Node", node):
+        raise attrs.forbidden(f'node "{node}" can only create pods with an owner reference set to itself')
+    if not owner.get("controller"):
+        raise attrs.forbidden(f'node "{node}" can only create pods with a controller owner reference set to itself')
+    if owner.get("blockOwnerDeletion"):
+        raise attrs.forbidden(f'node "{node}" must not set blockOwnerDeletion on an owner reference')
     own = cluster.peek(NODES, "", node)
-    for owner in owner_references(pod):
-        if (
-            owner.get("kind") != "Node"
-            or owner.get("name") != node
-            or (own is not None and owner.get("uid") != uid(own))
-        ):
-            text = f'node "{node}" can only create pods with an owner reference set to itself'
-            raise attrs.forbidden(text)
+    if own is None:
+        raise not_found(NODES, node)
+    if owner.get("uid") != uid(own):
+        raise attrs.forbidden(f"node {node} UID mismatch: expected {owner.get('uid')} got {uid(own)}")
 
 
 def _node(node: str, attrs: Attributes) -> None:

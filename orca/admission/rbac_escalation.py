@@ -3,6 +3,8 @@
 Upstream checks this in the storage of the RBAC kinds ("policy based"); here it is a plugin like others.
 """
 
+from collections.abc import Sequence
+
 from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster, find
 from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES
 from orca.api.errors import not_found
@@ -14,6 +16,10 @@ from orca.auth.identity import MASTERS, Action
 from orca.auth.rbac import Rbac, effective_rules
 
 _GROUP = "rbac.authorization.k8s.io"
+_EVERYTHING: Sequence[Obj] = (
+    {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+    {"nonResourceURLs": ["*"], "verbs": ["*"]},
+)
 
 
 class RbacEscalation:
@@ -43,10 +49,10 @@ class RbacEscalation:
             return
         if await self._may(attrs, "escalate", attrs.resource, name(role)):
             return
-        if role.get("aggregationRule") and role.get("aggregationRule") != old.get("aggregationRule"):
-            # What it will take in is anybody's guess, so only who holds everything may say so.
-            self._refuse_beyond(attrs, [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}])
         self._refuse_beyond(attrs, role.get("rules") or [])
+        # What such a role will take in is anybody's guess, so only who holds everything may say so, or change one.
+        if (role.get("aggregationRule") or old.get("aggregationRule")) and self._missing(attrs, _EVERYTHING):
+            raise attrs.forbidden("must have cluster-admin privileges to use the aggregationRule")
 
     async def _binding(self, attrs: Attributes, binding: Obj) -> None:
         old = attrs.old or {}
@@ -69,8 +75,11 @@ class RbacEscalation:
         action = Action(verb, _GROUP, resource.plural, "", wanted, attrs.namespace)
         return (await self._authorizer.authorize(attrs.user, action)).allowed
 
+    def _missing(self, attrs: Attributes, rules: Sequence[Obj]) -> list[Obj]:
+        return uncovered(self._rbac.rules_for(attrs.user, attrs.namespace), rules)
+
     def _refuse_beyond(self, attrs: Attributes, rules: list[Obj]) -> None:
-        missing = uncovered(self._rbac.rules_for(attrs.user, attrs.namespace), rules)
+        missing = self._missing(attrs, rules)
         if missing:
             groups = " ".join(f'"{group}"' for group in attrs.user.groups)
             raise attrs.forbidden(

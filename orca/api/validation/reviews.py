@@ -47,23 +47,36 @@ def _selector(selector: Obj | None, path: str, out: Errors) -> None:
             out.append(FieldError.invalid(f"{where}.operator", operator, "not a valid selector operator"))
 
 
-@on_create(_AUTHORIZATION, "SubjectAccessReview")
-def subject_access_review(obj: Obj) -> Errors:
-    """May someone do something."""
-    out: Errors = []
-    spec = obj.get("spec") or {}
+def _unnamed(obj: Obj, out: Errors, text: str = "must be empty", *, ignored: tuple[str, ...] = ()) -> None:
+    """Answers are no objects, so what would identify them means nothing."""
+    metadata = obj.get("metadata") or {}
+    if any(value for field, value in metadata.items() if field not in ("managedFields", *ignored)):
+        out.append(FieldError.invalid("metadata", metadata, text))
+
+
+def _about_somebody(spec: Obj, out: Errors) -> None:
     _attributes(spec, out)
     if not spec.get("user") and not spec.get("groups"):
         text = "at least one of user or group must be specified"
         out.append(FieldError.invalid("spec.user", spec.get("user") or "", text))
+
+
+@on_create(_AUTHORIZATION, "SubjectAccessReview")
+def subject_access_review(obj: Obj) -> Errors:
+    """May someone do something."""
+    out: Errors = []
+    _about_somebody(obj.get("spec") or {}, out)
+    _unnamed(obj, out)
     return out
 
 
 @on_create(_AUTHORIZATION, "LocalSubjectAccessReview")
 def local_subject_access_review(obj: Obj) -> Errors:
     """May someone do something in this namespace."""
-    out = subject_access_review(obj)
+    out: Errors = []
     spec = obj.get("spec") or {}
+    _about_somebody(spec, out)
+    _unnamed(obj, out, "must be empty except for namespace", ignored=("namespace",))
     space = (spec.get("resourceAttributes") or {}).get("namespace") or ""
     if space != (obj["metadata"].get("namespace") or ""):
         text = "must match metadata.namespace"
@@ -79,6 +92,7 @@ def self_subject_access_review(obj: Obj) -> Errors:
     """May I do something."""
     out: Errors = []
     _attributes(obj.get("spec") or {}, out)
+    _unnamed(obj, out)
     return out
 
 

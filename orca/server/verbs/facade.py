@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from orca.api import strategy
 from orca.api.builtin import BINDINGS, NAMESPACES, PODS
-from orca.api.errors import FieldError, invalid_kind, method_not_allowed, no_such_page, not_found
+from orca.api.errors import FieldError, invalid, invalid_kind, method_not_allowed, no_such_page, not_found
 from orca.api.objects import Obj, ensure_meta, meta
 from orca.api.resources import Resource
 from orca.api.selectors import EVERYTHING
@@ -91,8 +92,12 @@ class Verbs:
             call, "CREATE", resource, space, meta(obj).get("name") or "", obj, None, subresource=subresource
         )
         await self.core.admission.admit(attributes)
+        body = attributes.obj or obj
+        rule = strategy.of(resource).validate_create if resource.virtual else None
+        if rule is not None and (problems := rule(body)):
+            raise invalid(resource, "", problems)
         await self.core.admission.validate(attributes)
-        return attributes.obj or obj
+        return body
 
     async def update(
         self,

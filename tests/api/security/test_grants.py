@@ -101,6 +101,41 @@ async def test_aggregated_roles(api: Api, connect: Connect, space: str) -> None:
     assert (await vera.get(path)).status == 403
 
 
+async def test_access_reviews_are_questions_one_can_understand(api: Api, space: str) -> None:
+    pods = {"verb": "list", "resource": "pods", "namespace": space}
+    path = {"verb": "get", "path": "/version"}
+    unclear = {"fieldSelector": {"requirements": [{"key": "", "operator": "In"}]}}
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("subject", {"spec": {"user": "eve"}}, "spec.resourceAttributes"),
+        (
+            "subject",
+            {"spec": {"user": "eve", "resourceAttributes": pods, "nonResourceAttributes": path}},
+            "spec.nonResourceAttributes",
+        ),
+        ("subject", {"spec": {"resourceAttributes": pods}}, "spec.user"),
+        ("subject", {"metadata": {"name": "x"}, "spec": {"user": "eve", "resourceAttributes": pods}}, "metadata"),
+        (
+            "subject",
+            {"spec": {"user": "eve", "resourceAttributes": {**pods, **unclear}}},
+            "spec.resourceAttributes.fieldSelector.requirements[0].key",
+        ),
+        ("selfsubject", {"spec": {}}, "spec.resourceAttributes"),
+        ("selfsubject", {"metadata": {"labels": {"a": "b"}}, "spec": {"resourceAttributes": pods}}, "metadata"),
+    ]
+    for sort, body, field in cases:
+        answer = await api.post(f"/apis/authorization.k8s.io/v1/{sort}accessreviews", body)
+        assert answer.failure[:2] == (422, "Invalid"), answer.raw
+        assert field in [cause["field"] for cause in answer.json["details"]["causes"]]
+    local = f"/apis/authorization.k8s.io/v1/namespaces/{space}/localsubjectaccessreviews"
+    asked = {"spec": {"user": "eve", "resourceAttributes": {**pods, "namespace": "other"}}}
+    assert "must match metadata.namespace" in (await api.post(local, asked)).failure[2]
+    asked = {"spec": {"user": "eve", "nonResourceAttributes": path}}
+    assert "disallowed on this kind of request" in (await api.post(local, asked)).failure[2]
+    assert (await api.post(local, {"spec": {"user": "eve", "resourceAttributes": pods}})).json["status"] == {
+        "allowed": False
+    }
+
+
 async def test_approving_and_signing(api: Api, connect: Connect, space: str) -> None:
     signer = "kubernetes.io/kube-apiserver-client"
     spec = {"signerName": signer, "request": encoded(signing_request("eve")), "usages": ["client auth"]}

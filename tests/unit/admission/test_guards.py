@@ -95,6 +95,18 @@ def test_roles_that_aggregate_each_other():
     assert {rule["verbs"][0] for rule in effective_rules(roles["r0"], roles)} == {f"v{n}" for n in range(50)}
 
 
+async def test_who_aggregates_holds_everything(world):
+    reader, plugin = world
+    rule = {"clusterRoleSelectors": [{"matchLabels": {"x": "y"}}]}
+    gathering = made(f"{RBAC}/v1", "ClusterRole", "r", aggregationRule=rule)
+    said = "must have cluster-admin privileges to use the aggregationRule"
+    assert (await refused(plugin, CLUSTERROLES, gathering, space="")).endswith(said)
+    bare = made(f"{RBAC}/v1", "ClusterRole", "r")
+    assert (await refused(plugin, CLUSTERROLES, bare, space="", old=gathering)).endswith(said)
+    reader.put(CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "anna", "cluster-admin"))
+    await attempt(plugin, CLUSTERROLES, gathering, space="")
+
+
 async def test_an_admin_grants_what_admins_hold(world):
     _, plugin = world
     await attempt(plugin, ROLES, made(f"{RBAC}/v1", "Role", "r", "d", rules=[PODS]))

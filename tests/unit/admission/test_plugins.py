@@ -275,7 +275,22 @@ async def test_nodes_create_mirror_pods_only(cluster):
     await refused(403, cluster, PODS, pod(nodeName="n1"), user=NODE)
     mirror = pod(nodeName="n1")
     mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "hash"}
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "uid-n1", "controller": True}
+    mirror["metadata"]["ownerReferences"] = [owner]
+    await refused(404, cluster, PODS, mirror, user=NODE)
+    cluster.put(NODES, made("v1", "Node", "n1"))
     assert "volumes" not in (await run(cluster, PODS, mirror, user=NODE))["spec"]
+    for owners, said in (
+        ([], "can only create pods with an owner reference set to itself"),
+        ([owner, owner], "can only create pods with a single owner reference set to itself"),
+        ([{**owner, "name": "n2"}], "can only create pods with an owner reference set to itself"),
+        ([{**owner, "apiVersion": "v2"}], "can only create pods with an owner reference set to itself"),
+        ([{**owner, "controller": False}], "can only create pods with a controller owner reference set to itself"),
+        ([{**owner, "blockOwnerDeletion": True}], "must not set blockOwnerDeletion on an owner reference"),
+        ([{**owner, "uid": "other"}], "UID mismatch: expected other got uid-n1"),
+    ):
+        mirror["metadata"]["ownerReferences"] = owners
+        assert said in (await refused(403, cluster, PODS, mirror, user=NODE)).message
 
 
 async def test_nodes_ask_for_tokens_of_their_pods(cluster):

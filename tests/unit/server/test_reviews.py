@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from orca.api.builtin import SUBJECTACCESSREVIEWS
 from orca.api.objects import Obj
 from orca.api.selectors import EVERYTHING, parse_label_selector
 from orca.server.reviews import _action
@@ -27,5 +26,5 @@ def test_a_label_selector_narrows_what_is_asked(asked: Obj | None, text: str) ->
     attributes: Obj = {"verb": "list", "resource": "persistentvolumes"}
     if asked is not None:
         attributes["labelSelector"] = asked
-    found = _action({"resourceAttributes": attributes}, SUBJECTACCESSREVIEWS).labels
+    found = _action({"resourceAttributes": attributes}).labels
     assert found == (parse_label_selector(text) if text else EVERYTHING)
