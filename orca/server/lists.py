@@ -19,6 +19,8 @@ from orca.store import Entry
 
 PIECE = 6 * 16 * 1024
 """Bytes written at a time: as many as fill records of TLS, and few enough to stay in a core's cache on their way."""
+WHOLE = 256 * 1024
+"""Bytes up to which a list leaves as other answers do: in pieces its head would cost more than the memory is worth."""
 _BATCH = 10
 """Pieces compressed at a time: some milliseconds of a thread, beside which handing them over is nothing."""
 _GZIP = 16 + zlib.MAX_WBITS
@@ -28,7 +30,7 @@ _PARTS: attrgetter[tuple[bytes, ...]] = attrgetter("parts")
 
 
 class ListBody:
-    """A List around objects that are encoded already: its size without making it, then pieces of about ``PIECE``."""
+    """A List around objects that are encoded already: its size without making it, then pieces of it."""
 
     def __init__(
         self,
@@ -58,13 +60,13 @@ class ListBody:
     def __repr__(self) -> str:
         return f"<ListBody of {len(self._entries)}, {self.size} bytes>"
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self, about: int = PIECE) -> Iterator[bytes]:
         """The body, a piece at a time: a list of all pods is many megabytes, and several may be asked for at once."""
         entries, ends = self._entries, self._ends
         first, done = 0, 0
         held = [self._head]
         while first < len(entries):
-            last = max(first + 1, bisect_right(ends, done + PIECE, first))
+            last = max(first + 1, bisect_right(ends, done + about, first))
             # What they point to is all over the memory, so it is fetched by one look at all of them.
             for parts in list(map(_PARTS, entries[first:last])):
                 held += parts
@@ -79,7 +81,7 @@ class ListBody:
 
     def whole(self) -> bytes:
         """The body."""
-        return b"".join(self.pieces())
+        return next(self.pieces(self.size))
 
 
 async def send_pieces(http: web.BaseRequest, body: ListBody, audit_id: str, warning: str = "") -> web.StreamResponse:

@@ -17,7 +17,7 @@ from orca.client.clock import Clock
 from orca.server import bodies, patch_media, protobuf
 from orca.server.crowd import Crowd
 from orca.server.identity import Gate
-from orca.server.lists import PIECE, ListBody, send_packed, send_pieces
+from orca.server.lists import WHOLE, ListBody, send_packed, send_pieces
 from orca.server.metrics import Metrics
 from orca.server.negotiation import Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
@@ -139,7 +139,7 @@ class ObjectHandlers:
                 continue_=page.continue_,
                 remaining=page.remaining,
             )
-            if request.record is None and body.size > PIECE:
+            if request.record is None and body.size > WHOLE:
                 if "gzip" not in request.accept_encoding:
                     return await send_pieces(request.http, body, request.audit_id, resource.warning)
                 if body.size >= THREAD_FROM and request.http.version >= HttpVersion11:
