@@ -28,19 +28,25 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--context", default="", help="Context of the kubeconfig.")
     @functools.wraps(command)
     def wrapped(*args: Any, kubeconfig: Path | None, context: str, **kwargs: Any) -> Any:
-        return command(*args, config=Kubeconfig(kubeconfig_path(kubeconfig), context), **kwargs)
+        return command(*args, config=Kubeconfig(kubeconfig_files(kubeconfig), context), **kwargs)
 
     return wrapped
 
 
-def kubeconfig_path(given: Path | None) -> Path:
+def kubeconfig_files(given: Path | None) -> Path | list[Path]:
     """As kubectl looks for it; then where the server has put the administrator's."""
     if given is not None:
         return given
-    if named := os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]:
-        return Path(named)
+    if named := files_of_environment():
+        return named
     own = Path.home() / ".kube" / "config"
     return own if own.exists() or not ADMIN.exists() else ADMIN
+
+
+def files_of_environment() -> list[Path]:
+    """What ``$KUBECONFIG`` names, each once."""
+    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)
+    return [Path(one) for one in dict.fromkeys(named) if one]
 
 
 @asynccontextmanager

@@ -29,8 +29,9 @@ from orca.auth.bootstrap_tokens import (
     token_secret,
 )
 from orca.auth.pki import spki_hash
+from orca.cli.cluster import ADMIN, files_of_environment, opened
 from orca.client.http import HttpsClient
-from orca.client.kubeconfig import KubeconfigError
+from orca.client.kubeconfig import Kubeconfig, KubeconfigError
 
 T = TypeVar("T")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -53,16 +54,11 @@ def _ttl(_context: click.Context, _parameter: click.Parameter, value: str) -> ti
         raise click.BadParameter(str(error)) from error
 
 
-def _run(kubeconfig: Path, work: Callable[[HttpsClient], Awaitable[T]]) -> T:
+def _run(config: Kubeconfig, work: Callable[[HttpsClient], Awaitable[T]]) -> T:
     async def with_client() -> T:
-        client = HttpsClient.from_kubeconfig(kubeconfig)
-        try:
+        async with opened(config, "orca") as client:
             return await work(client)
-        finally:
-            await client.aclose()
 
-    if not kubeconfig.exists():
-        raise click.ClickException(f"{kubeconfig} does not exist: run this on the server's host, or give --kubeconfig")
     try:
         return asyncio.run(with_client())
     except (ApiError, KubeconfigError) as error:
@@ -73,22 +69,23 @@ def _run(kubeconfig: Path, work: Callable[[HttpsClient], Awaitable[T]]) -> T:
 @click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path),
-    default=Path("/etc/orca/kubeconfig"),
-    show_default=True,
-    envvar="KUBECONFIG",
-    help="An administrator's kubeconfig.",
+    default=None,
+    help=f"An administrator's kubeconfig. Otherwise $KUBECONFIG, {ADMIN}.",
 )
 @click.pass_context
-def command(context: click.Context, kubeconfig: Path) -> None:
+def command(context: click.Context, kubeconfig: Path | None) -> None:
     """Make, list and delete join tokens for hosts."""
-    context.obj = kubeconfig
+    named = kubeconfig or files_of_environment() or ADMIN
+    if isinstance(named, Path) and not named.exists():
+        raise click.ClickException(f"{named} does not exist: run this on the server's host, or give --kubeconfig")
+    context.obj = Kubeconfig(named)
 
 
 @command.command("create")
 @click.option("--ttl", callback=_ttl, default="24h", show_default=True, help="How long it works; 0: for ever.")
 @click.option("--description", default="", help="What it is for.")
 @click.pass_obj
-def create(kubeconfig: Path, ttl: timedelta | None, description: str) -> None:
+def create(config: Kubeconfig, ttl: timedelta | None, description: str) -> None:
     """Make a token and print it, alone on one line."""
 
     async def work(client: HttpsClient) -> str:
@@ -99,19 +96,19 @@ def create(kubeconfig: Path, ttl: timedelta | None, description: str) -> None:
         await client.create(SECRETS, body, NAMESPACE)
         return join_string(token_id, secret, spki_hash(ca))
 
-    click.echo(_run(kubeconfig, work))
+    click.echo(_run(config, work))
 
 
 @command.command("list")
 @click.pass_obj
-def list_tokens(kubeconfig: Path) -> None:
+def list_tokens(config: Kubeconfig) -> None:
     """Show all tokens, without their secrets."""
 
     async def work(client: HttpsClient) -> list[Obj]:
         found = await client.list(SECRETS, NAMESPACE, fields=f"type={SECRET_TYPE}")
         return found.items
 
-    rows = _run(kubeconfig, work)
+    rows = _run(config, work)
     table = Table("ID", "EXPIRES", "DESCRIPTION", box=None, pad_edge=False)
     for secret in rows:
         table.add_row(name(secret).removeprefix(PREFIX), _expiry(secret), secret_field(secret, "description"))
@@ -121,14 +118,14 @@ def list_tokens(kubeconfig: Path) -> None:
 @command.command("delete")
 @click.argument("ids", nargs=-1, required=True)
 @click.pass_obj
-def delete(kubeconfig: Path, ids: tuple[str, ...]) -> None:
+def delete(config: Kubeconfig, ids: tuple[str, ...]) -> None:
     """Delete tokens by id (whole tokens will do)."""
 
     async def work(client: HttpsClient) -> None:
         for token in ids:
             await client.delete(SECRETS, PREFIX + token.partition(".")[0], NAMESPACE)
 
-    _run(kubeconfig, work)
+    _run(config, work)
 
 
 async def _cluster_ca(client: HttpsClient) -> bytes:

@@ -11,23 +11,18 @@ import base64
 import os
 import ssl
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import yaml
-
 from orca.client.execplugin import Credential, ExecPlugin, PluginFailed, plugin_of
+from orca.client.kubeconfigfiles import KubeconfigError, Merged, Section
 
 _NONE = Credential()
 _EXTENSION = "client.authentication.k8s.io/exec"
 _TOLD = ("server", "tls-server-name", "insecure-skip-tls-verify")
 """What a program that asks for it is told of the cluster, besides its CA and the extension."""
-
-
-class KubeconfigError(ValueError):
-    """The file cannot be used; the message says why and names the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,50 +38,57 @@ class Endpoint:
 
 
 class Kubeconfig:
-    """One context of a kubeconfig file (the current one unless named)."""
+    """One context of a kubeconfig (the current one unless named), which may be several files."""
 
-    def __init__(self, path: str | Path, context: str = "") -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path | Sequence[Path], context: str = "") -> None:
+        """Several paths are merged, as far as there are such files."""
+        self._needed = isinstance(path, str | Path)
+        self._paths = (Path(path),) if isinstance(path, str | Path) else tuple(path)
         self._context = context
-        self._files: list[Path] = [self.path]
+        self._files: list[Path] = list(self._paths)
         self._stamp: tuple[tuple[int, int], ...] = ()
         self._user = ""
         self._plugin: ExecPlugin | None = None
         self._credential = _NONE
 
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self._paths[0]
+
     def load(self) -> Endpoint:
         """Reads everything anew. Raises KubeconfigError."""
-        self._files = [self.path]
         parsed = self._parsed()
+        self._files = parsed.files
         cluster, user = self._chosen(parsed)
-        server = str(cluster.get("server") or "").rstrip("/")
+        server = str(cluster.fields.get("server") or "").rstrip("/")
         if not server:
-            raise KubeconfigError(f"{self.path}: the cluster has no server")
+            raise KubeconfigError(f"{cluster.file}: the cluster has no server")
         headers = self._refused_or_meant(cluster, user)
-        token = str(user.get("token") or "")
-        if user.get("tokenFile"):
+        token = str(user.fields.get("token") or "")
+        if user.fields.get("tokenFile"):
             try:
-                token = self._follow(user["tokenFile"]).read_text().strip()
+                token = self._follow(user, "tokenFile").read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise KubeconfigError(f"{self.path}: {error}") from error
+                raise KubeconfigError(f"{user.file}: {error}") from error
         plugin, printed = None, _NONE
-        if user.get("exec"):
+        if user.fields.get("exec"):
             plugin, printed = self._run(user, cluster)
             token = token or printed.token
         trust = self._trust(cluster, user, printed) if server.startswith("https:") else None
         # Last, as others may look at them meanwhile from another thread.
         self._stamp, self._plugin, self._credential = self._stamps(), plugin, printed
-        return Endpoint(server, trust, token, str(cluster.get("tls-server-name") or ""), headers)
+        return Endpoint(server, trust, token, str(cluster.fields.get("tls-server-name") or ""), headers)
 
     def server(self) -> str:
         """The server's URL, whoever we are. Raises KubeconfigError."""
-        return str(self._chosen(self._parsed())[0].get("server") or "").rstrip("/")
+        return str(self._chosen(self._parsed())[0].fields.get("server") or "").rstrip("/")
 
     def namespace(self) -> str:
         """The namespace that the context names, else "default". Raises KubeconfigError."""
         parsed = self._parsed()
-        wanted = self._context or parsed.get("current-context") or ""
-        return str(self._named(parsed, "contexts", "context", wanted).get("namespace") or "default")
+        context = parsed.section("context", self._context or parsed.current)
+        return str(context.fields.get("namespace") or "default")
 
     @property
     def runs_program(self) -> bool:
@@ -104,85 +106,73 @@ class Kubeconfig:
             return True
         return self._stamps() != self._stamp
 
-    def _parsed(self) -> dict[str, Any]:
-        try:
-            parsed = yaml.safe_load(self.path.read_text()) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise KubeconfigError(f"{self.path}: {error}") from error
-        if not isinstance(parsed, dict):
-            raise KubeconfigError(f"{self.path}: is no kubeconfig")
-        return parsed
+    def _parsed(self) -> Merged:
+        return Merged(self._paths, needed=self._needed)
 
-    def _chosen(self, parsed: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _chosen(self, parsed: Merged) -> tuple[Section, Section]:
         """The context's cluster and user."""
-        context = self._named(parsed, "contexts", "context", self._context or parsed.get("current-context") or "")
-        cluster = self._named(parsed, "clusters", "cluster", context.get("cluster") or "")
-        self._user = str(context.get("user") or "")
-        return cluster, self._named(parsed, "users", "user", self._user) if self._user else {}
+        context = parsed.section("context", self._context or parsed.current)
+        cluster = parsed.section("cluster", str(context.fields.get("cluster") or ""))
+        self._user = str(context.fields.get("user") or "")
+        return cluster, parsed.section("user", self._user) if self._user else Section({}, context.file)
 
-    def _refused_or_meant(self, cluster: dict[str, Any], user: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    def _refused_or_meant(self, cluster: Section, user: Section) -> tuple[tuple[str, str], ...]:
         """The headers that say who is meant. Raises KubeconfigError for what we could only leave out."""
         for section, where, fields in (
             (user, f"user {self._user!r}", ("auth-provider", "username", "password")),
             (cluster, "the cluster", ("proxy-url",)),
         ):
             for field in fields:
-                if section.get(field):
-                    raise KubeconfigError(f"{self.path}: {where} has {field}, which orca does not support")
-        groups, extra = user.get("as-groups") or (), user.get("as-user-extra") or {}
-        if not user.get("as"):
-            if user.get("as-uid") or groups or extra:
+                if section.fields.get(field):
+                    raise KubeconfigError(f"{section.file}: {where} has {field}, which orca does not support")
+        said = user.fields
+        groups, extra = said.get("as-groups") or (), said.get("as-user-extra") or {}
+        if not said.get("as"):
+            if said.get("as-uid") or groups or extra:
                 text = f"requesting uid, groups or user-extra for {self._user} without impersonating a user"
-                raise KubeconfigError(f"{self.path}: {text}")
+                raise KubeconfigError(f"{user.file}: {text}")
             return ()
-        headers = [("Impersonate-User", str(user["as"]))]
-        if user.get("as-uid"):
-            headers.append(("Impersonate-Uid", str(user["as-uid"])))
+        headers = [("Impersonate-User", str(said["as"]))]
+        if said.get("as-uid"):
+            headers.append(("Impersonate-Uid", str(said["as-uid"])))
         headers += [("Impersonate-Group", str(one)) for one in groups]
         for key, values in extra.items():
             headers += [(f"Impersonate-Extra-{quote(str(key), safe='')}", str(one)) for one in values]
         return tuple(headers)
 
-    def _run(self, user: dict[str, Any], cluster: dict[str, Any]) -> tuple[ExecPlugin, Credential]:
+    def _run(self, user: Section, cluster: Section) -> tuple[ExecPlugin, Credential]:
         try:
             authority = self._content(cluster, "certificate-authority")
         except (OSError, ValueError) as error:
-            raise KubeconfigError(f"{self.path}: {error}") from error
-        told = {field: cluster[field] for field in _TOLD if cluster.get(field)}
+            raise KubeconfigError(f"{cluster.file}: {error}") from error
+        told = {field: cluster.fields[field] for field in _TOLD if cluster.fields.get(field)}
         if authority:
             told["certificate-authority-data"] = base64.b64encode(authority).decode()
-        for one in cluster.get("extensions") or ():
+        for one in cluster.fields.get("extensions") or ():
             if one.get("name") == _EXTENSION:
                 told["config"] = one.get("extension")
         try:
-            plugin = plugin_of(user["exec"], told, self._user, self.path.parent.absolute())
+            plugin = plugin_of(user.fields["exec"], told, self._user, user.file.parent.absolute())
             return plugin, plugin.credential()
         except PluginFailed as error:
-            raise KubeconfigError(f"{self.path}: {error}") from error
+            raise KubeconfigError(f"{user.file}: {error}") from error
 
-    def _named(self, parsed: dict[str, Any], plural: str, singular: str, wanted: str) -> dict[str, Any]:
-        for entry in parsed.get(plural) or []:
-            if entry.get("name") == wanted:
-                return entry.get(singular) or {}
-        if not wanted:
-            told = "there is no current-context" if singular == "context" else f"the context names no {singular}"
-            raise KubeconfigError(f"{self.path}: {told}")
-        raise KubeconfigError(f"{self.path}: there is no {singular} {wanted!r}")
-
-    def _follow(self, name: str) -> Path:
-        path = self.path.parent / name
+    def _follow(self, section: Section, field: str) -> Path:
+        path = section.file.parent / section.fields[field]
         self._files.append(path)
         return path
 
-    def _trust(self, cluster: dict[str, Any], user: dict[str, Any], printed: Credential) -> ssl.SSLContext:
+    def _trust(self, cluster: Section, user: Section, printed: Credential) -> ssl.SSLContext:
+        reading = cluster.file
         try:
             authority = self._content(cluster, "certificate-authority")
-            if cluster.get("insecure-skip-tls-verify"):
+            if cluster.fields.get("insecure-skip-tls-verify"):
                 context = ssl.create_default_context()
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
             else:
                 context = ssl.create_default_context(cadata=authority.decode() if authority else None)
+            reading = user.file
             certificate = self._content(user, "client-certificate")
             private_key = self._content(user, "client-key")
             if not certificate and printed.certificate:  # what the file says goes first, as in client-go
@@ -190,14 +180,14 @@ class Kubeconfig:
             if certificate:
                 use_certificate(context, certificate, private_key)
         except (OSError, ssl.SSLError, ValueError) as error:
-            raise KubeconfigError(f"{self.path}: {error}") from error
+            raise KubeconfigError(f"{reading}: {error}") from error
         return context
 
-    def _content(self, section: dict[str, Any], field: str) -> bytes:
-        if section.get(f"{field}-data"):
-            return base64.b64decode(section[f"{field}-data"])
-        if section.get(field):
-            return self._follow(section[field]).read_bytes()
+    def _content(self, section: Section, field: str) -> bytes:
+        if section.fields.get(f"{field}-data"):
+            return base64.b64decode(section.fields[f"{field}-data"])
+        if section.fields.get(field):
+            return self._follow(section, field).read_bytes()
         return b""
 
     def _stamps(self) -> tuple[tuple[int, int], ...]:
