@@ -67,9 +67,16 @@ class _Connection(asyncio.BufferedProtocol):
         return await self.waiting
 
 
-def request(method: str, path: str, host: str, body: bytes = b"", content_type: str = "application/json") -> bytes:
+def request(
+    method: str,
+    path: str,
+    host: str,
+    body: bytes = b"",
+    content_type: str = "application/json",
+    accept: str = "application/json",
+) -> bytes:
     """An HTTP/1.1 request as bytes."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n"
     if body:
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body
@@ -103,6 +110,55 @@ class Pool:
             connection.transport.close()
 
 
+class Load:
+    """Open connections that requests are sent over as fast as they are answered."""
+
+    def __init__(self, connections: list[_Connection]) -> None:
+        self._connections = connections
+
+    @classmethod
+    async def open(cls, address: tuple[str, int], tls: ssl.SSLContext, connections: int) -> Load:
+        loop = asyncio.get_running_loop()
+        return cls(
+            [
+                (await loop.create_connection(_Connection, *address, ssl=tls, server_hostname=""))[1]
+                for _ in range(connections)
+            ]
+        )
+
+    def close(self) -> None:
+        for connection in self._connections:
+            assert connection.transport is not None
+            connection.transport.close()
+
+    async def run(self, make: Callable[[int], bytes], requests: int) -> Figures:
+        """Send ``make(0) … make(requests-1)``."""
+        numbers = iter(range(requests))
+        latencies: list[float] = []
+        failed = 0
+
+        async def work(connection: _Connection) -> None:
+            nonlocal failed
+            for number in numbers:
+                began = time.perf_counter()
+                status = await connection.ask(make(number))
+                latencies.append(time.perf_counter() - began)
+                failed += not 200 <= status < 300
+
+        before = sum(connection.received for connection in self._connections)
+        began = time.perf_counter()
+        await asyncio.gather(*(work(connection) for connection in self._connections))
+        took = time.perf_counter() - began
+        latencies.sort()
+        return Figures(
+            rate=requests / took,
+            p50=1000 * latencies[len(latencies) // 2],
+            p99=1000 * latencies[int(len(latencies) * 0.99)],
+            received=sum(connection.received for connection in self._connections) - before,
+            failed=failed,
+        )
+
+
 async def run(
     address: tuple[str, int],
     tls: ssl.SSLContext,
@@ -111,35 +167,9 @@ async def run(
     requests: int,
     connections: int,
 ) -> Figures:
-    """Send ``make(0) … make(requests-1)`` over that many connections as fast as they are answered."""
-    loop = asyncio.get_running_loop()
-    open_ = [
-        (await loop.create_connection(_Connection, *address, ssl=tls, server_hostname=""))[1]
-        for _ in range(connections)
-    ]
-    numbers = iter(range(requests))
-    latencies: list[float] = []
-    failed = 0
-
-    async def work(connection: _Connection) -> None:
-        nonlocal failed
-        for number in numbers:
-            began = time.perf_counter()
-            status = await connection.ask(make(number))
-            latencies.append(time.perf_counter() - began)
-            failed += not 200 <= status < 300
-
-    began = time.perf_counter()
-    await asyncio.gather(*(work(connection) for connection in open_))
-    took = time.perf_counter() - began
-    for connection in open_:
-        assert connection.transport is not None
-        connection.transport.close()
-    latencies.sort()
-    return Figures(
-        rate=requests / took,
-        p50=1000 * latencies[len(latencies) // 2],
-        p99=1000 * latencies[int(len(latencies) * 0.99)],
-        received=sum(connection.received for connection in open_),
-        failed=failed,
-    )
+    """Send ``make(0) … make(requests-1)`` over that many new connections as fast as they are answered."""
+    load = await Load.open(address, tls, connections)
+    try:
+        return await load.run(make, requests)
+    finally:
+        load.close()
