@@ -8,7 +8,6 @@ begin; a request is charged an estimate when it is dispatched, and the differenc
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 
 from orca.api.objects import Obj
@@ -41,7 +40,7 @@ class Queue:
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.waiting: deque[Waiting] = deque()
+        self.waiting: list[Waiting] = []  # some dozens at most; a deque of its own would cost each 600 bytes
         self.seats = 0  # of those that wait
         self.executing = 0
         self.next_r = 0.0
@@ -188,7 +187,7 @@ class Level:
             if not self.exempt and not self.fits(first.seats):
                 first.passed_over += 1
                 return
-            queue.waiting.popleft()
+            del queue.waiting[0]
             self._left(queue, first)
             queue.executing += 1
             self.dispatched_at, self.last_served = self._r, queue.next_r
