@@ -31,7 +31,7 @@ from orca.auth.identity import header_text
 from orca.client.clock import Clock
 from orca.server.aggregation import Aggregator
 from orca.server.audit import Audit, Record
-from orca.server.connection import Connection, connection_of
+from orca.server.connection import TOLD, Connection, connection_of
 from orca.server.deadlines import Deadlines
 from orca.server.discovery import Discovery
 from orca.server.fairness import Fairness, Flow
@@ -64,11 +64,24 @@ _LONGEST = 1024
 """Characters of such a path. Anybody can make up longer ones, and none of them is asked for again."""
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_STREAMED = frozenset({"list", "watch"})
+"""Verbs whose answers may begin before they are whole."""
 _WIDE = frozenset({"list", "watch", "deletecollection"})
 PAGES = ("/configz", "/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version")
 """What can be read about the server itself."""
 ANYBODY = UserInfo("")
 """Before it is known who asks."""
+
+
+def _told(audit_id: str, flow: Flow | None) -> dict[str, str]:
+    """Headers by which an answer can be found in the audit log, and why it waited."""
+    if flow is None:
+        return {"Audit-Id": audit_id}
+    return {
+        "Audit-Id": audit_id,
+        "X-Kubernetes-PF-FlowSchema-UID": flow.schema.uid,
+        "X-Kubernetes-PF-PriorityLevel-UID": flow.level.uid,
+    }
 
 
 def _plain(path: str) -> str:
@@ -232,8 +245,12 @@ class App:
             if request.query and "timeout" in request.query and verb != "watch":
                 self._deadlines.shorten(task, request.query)
             await self._admit(request, served)
+        if verb in _STREAMED or target.subresource or target.resource is None:
+            http[TOLD] = _told(request.audit_id, served.flow)
         if verb == "watch" or target.subresource in CONNECT_SUBRESOURCES:
             request.begun = lambda: self._begun(served, connection)
+            if served.record is not None:
+                served.record.lasts = True
         if target.is_object_path:
             return await self._object(request, verb)
         return await self._path(request)
@@ -242,17 +259,13 @@ class App:
         """Headers that every answer has, the audit record, and the metrics."""
         if not response.prepared:
             headers = response.headers
-            headers["Audit-Id"] = audit_id
+            headers.update(_told(audit_id, served.flow))
             if "Cache-Control" not in headers:
                 headers["Cache-Control"] = "no-cache, private"
             if target.resource is not None and target.resource.warning:
                 headers.add("Warning", warning_header(target.resource.warning))
-            if served.flow is not None:
-                headers["X-Kubernetes-PF-FlowSchema-UID"] = served.flow.schema.uid
-                headers["X-Kubernetes-PF-PriorityLevel-UID"] = served.flow.level.uid
         if served.record is not None:
-            served.record.take_response(response)
-            served.record.stage("ResponseComplete")
+            served.record.end(response)
         elapsed = time.perf_counter() - served.started
         self._parts.metrics.observe(served.verb, target, response.status, elapsed, response)
 
@@ -292,7 +305,7 @@ class App:
         served.free(self._fairness)
         served.stream(self._deadlines, connection)
         if served.record is not None:
-            served.record.stage("ResponseStarted")
+            served.record.begun(200)
 
     def _refused(self, http: web.BaseRequest, error: ApiError, served: Served) -> web.Response:
         if served.record is not None:
@@ -350,8 +363,6 @@ class App:
         self._parts.metrics.running(verb, target)
         try:
             if connecting:
-                if request.record is not None:
-                    request.record.stage("ResponseStarted")
                 return await self._parts.splicer.connect(request)
             return await self._objects.handle(request, verb)
         finally:

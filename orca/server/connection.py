@@ -330,12 +330,19 @@ def _goes_on(message: RawRequestMessage) -> bool:
     return not message.should_close and not message.upgrade and message.version == HttpVersion11
 
 
+TOLD = "orca.told"
+"""Where a request keeps headers that its answer has, too, should that begin before all of it is known."""
+
+
 class HttpRequest(web.BaseRequest):
     """A request whose answers do not tell which software made them."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        headers = response.headers
         # The library puts it in just before; no client needs it, and it costs bytes on every answer.
-        response.headers.pop("Server", None)
+        headers.pop("Server", None)
+        for key, value in self.get(TOLD, {}).items():
+            headers.setdefault(key, value)
 
 
 class ConnectionFactory(web.Server):

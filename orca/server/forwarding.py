@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
 
 import aiohttp
 from aiohttp import web
@@ -82,7 +83,8 @@ class Forwarder:
         kept = [*_with(forwarded(request), headers), ("Connection", "Upgrade"), ("Upgrade", theirs["Upgrade"])]
         if request.method == "POST":
             kept.append(("Content-Length", "0"))
-        return await splice(connection_of(request.http), endpoint, request.method, path, kept)
+        begun = partial(request.answering, 101)
+        return await splice(connection_of(request.http), endpoint, request.method, path, kept, begun)
 
     async def forward(
         self,
@@ -144,6 +146,7 @@ class Forwarder:
                     response.content_length = length
                 request.http[ANSWERING] = True
                 await response.prepare(request.http)
+                request.answering(answer.status)
                 if head:
                     await response.write(head)
                 async for chunk in answer.content.iter_any():

@@ -48,6 +48,11 @@ class Request:
     record: Record | None = None
     """What the audit log will say; None when it says nothing about this request."""
 
+    def answering(self, status: int) -> None:
+        """An answer that may last has begun."""
+        if self.record is not None and self.record.lasts:
+            self.record.begun(status)
+
     @property
     def form(self) -> Form:
         """The negotiated form of the answer. Raises ApiError 406."""

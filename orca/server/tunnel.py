@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -117,9 +117,14 @@ class SplicedResponse(web.StreamResponse):
 
 
 async def splice(
-    connection: Connection, endpoint: Endpoint, method: str, path: str, headers: Iterable[tuple[str, str]]
+    connection: Connection,
+    endpoint: Endpoint,
+    method: str,
+    path: str,
+    headers: Iterable[tuple[str, str]],
+    begun: Callable[[], None],
 ) -> web.StreamResponse:
-    """Upgrade towards ``endpoint`` and splice until either side closes.
+    """Upgrade towards ``endpoint`` and splice until either side closes; ``begun`` is called when that begins.
 
     A peer that refuses to upgrade has its answer passed on. Raises ApiError 502/500 when it cannot be reached.
     """
@@ -149,6 +154,7 @@ async def splice(
         upstream.buffer.clear()
         upstream.client = client
         connection.go_raw(downstream)
+        begun()
         lost, gone = asyncio.ensure_future(upstream.lost.wait()), asyncio.ensure_future(downstream.gone.wait())
         try:
             await asyncio.wait((lost, gone), return_when=asyncio.FIRST_COMPLETED)

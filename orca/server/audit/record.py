@@ -131,6 +131,9 @@ class Record:
         self._request: Any = None
         self._answer: Obj | None = None
         self._response: Any = None
+        self._begun = False
+        self.lasts = False
+        """Whether its answer may begin long before its end (watches, streams, proxies), which is logged then."""
         self.annotations: dict[str, str] = {}
 
     @property
@@ -174,13 +177,26 @@ class Record:
             if metadata.get(field) and field not in reference:
                 reference[field] = metadata[field]
 
+    def begun(self, code: int) -> None:
+        """The answer has begun; again is harmless."""
+        if not self._begun:
+            self._begun = True
+            self._answer = self._answer or {"metadata": {}, "code": code}
+            self.stage("ResponseStarted")
+
+    def end(self, response: web.StreamResponse) -> None:
+        """All is over, and this was answered."""
+        if self.lasts:
+            self.begun(response.status)
+        self._take_response(response)
+        self.stage("ResponseComplete")
+
     def take_error(self, error: ApiError) -> None:
         """The request failed."""
         status = error.status()
         self._answer = {key: value for key, value in status.items() if key not in ("kind", "apiVersion")}
 
-    def take_response(self, response: web.StreamResponse) -> None:
-        """What was answered."""
+    def _take_response(self, response: web.StreamResponse) -> None:
         if self._answer is None:
             self._answer = {"metadata": {}, "code": response.status}
         if self.level < Level.RequestResponse or not isinstance(response, web.Response):

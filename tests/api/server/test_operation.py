@@ -41,7 +41,7 @@ rules:
   - level: RequestResponse
     resources: [{group: "", resources: [configmaps]}]
   - level: Request
-    resources: [{group: "", resources: [serviceaccounts]}]
+    resources: [{group: "", resources: [serviceaccounts, pods/exec]}]
     omitStages: [RequestReceived]
   - level: None
 """
@@ -159,9 +159,25 @@ async def test_impersonation_lists_and_watches_in_the_audit_log(busy: ServerProc
     listed = await admin.get("/api/v1/configmaps")
     event = eventually(lambda: logged(busy, auditID=listed.headers["Audit-Id"], stage="ResponseComplete"))[0]
     assert event["responseObject"]["kind"] == "ConfigMapList"
-    await admin.get("/api/v1/configmaps?watch=1&timeoutSeconds=1")
-    stages = eventually(lambda: [e["stage"] for e in logged(busy, verb="watch")][2:] and logged(busy, verb="watch"))
+    watched = await admin.get("/api/v1/configmaps?watch=1&timeoutSeconds=1")
+    assert watched.headers["X-Kubernetes-PF-FlowSchema-UID"]
+    audit_id = watched.headers["Audit-Id"]
+    stages = eventually(lambda: logged(busy, auditID=audit_id)[2:] and logged(busy, auditID=audit_id))
     assert [e["stage"] for e in stages] == ["RequestReceived", "ResponseStarted", "ResponseComplete"]
+
+
+async def test_streams_that_never_begin_are_logged_so(busy: ServerProcess, admin: Api) -> None:
+    await admin.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    pod = {"metadata": {"name": "nowhere"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    assert (await admin.post("/api/v1/namespaces/default/pods", pod)).status == 201
+    failed = await admin.get("/api/v1/namespaces/default/pods/nowhere/exec?command=x")
+    assert failed.status == 400
+    audit_id = failed.headers["Audit-Id"]
+    events = eventually(lambda: logged(busy, auditID=audit_id)[1:] and logged(busy, auditID=audit_id))
+    assert [(event["stage"], event["responseStatus"]["code"]) for event in events] == [
+        ("ResponseStarted", 400),
+        ("ResponseComplete", 400),
+    ]
 
 
 async def test_nobody_leaves_the_audit_log_as_somebody_else(busy: ServerProcess, admin: Api) -> None:
