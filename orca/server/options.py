@@ -16,16 +16,13 @@ from orca.api.objects import Obj
 
 FIELD_VALIDATIONS = ("Ignore", "Warn", "Strict")
 PROPAGATIONS = ("Orphan", "Background", "Foreground")
-_TRUE = ("1", "t", "T", "true", "True", "TRUE", "")
 _META = "meta.k8s.io"
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:
-    """A boolean parameter. Present without a value means true, absent means false, as upstream converts it."""
+    """A boolean parameter, as upstream converts it: absent, 0 and false mean false, all else true, also no value."""
     value = query.get(name)
-    if value is None:
-        return False
-    return value in _TRUE
+    return value is not None and value != "0" and value.lower() != "false"
 
 
 def every(query: Mapping[str, str], name: str) -> list[str]:

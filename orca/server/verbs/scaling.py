@@ -19,7 +19,7 @@ from orca.server.verbs.accept import accept
 from orca.server.verbs.applying import check_options, configuration, warn
 from orca.server.verbs.core import Call, Core, copy_entry, version_of
 from orca.server.verbs.patches import apply_patch
-from orca.server.verbs.updating import Projection, modify
+from orca.server.verbs.updating import Projection, check_identity, modify
 from orca.store import Entry
 
 _SHARED_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -130,6 +130,7 @@ async def update_scale(
 ) -> Obj:
     """Set the replicas. Raises ApiError 400, 404, 409, 422."""
     scale = accept(resource, body, call.options, subresource=SCALE, duplicates=duplicates)
+    check_identity(resource, scale, space, object_name)
 
     def candidate(current: Entry) -> Obj:
         return _with_scale(resource, copy_entry(current), scale)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from orca.admission import Attributes
 from orca.api import strategy
 from orca.api.builtin import NAMESPACES, SERVICES
-from orca.api.errors import ApiError, FieldError, conflict, invalid, is_conflict, is_not_found
+from orca.api.errors import ApiError, FieldError, bad_request, conflict, invalid, is_conflict, is_not_found
 from orca.api.fields import revert_times
 from orca.api.objects import Obj, ensure_meta, finalizers, meta, thaw
 from orca.api.resources import Resource
@@ -74,6 +74,8 @@ async def update(
 
     Raises ApiError 400, 404, 409 Conflict, 422.
     """
+    if not call.trusted:
+        check_identity(resource, body, space, object_name)
     settle_identity(resource, body, space, object_name)
     ownership.single_owners(call, body)
     version = version_of(body)
@@ -95,6 +97,20 @@ async def update(
         if call.authorize_create is not None:
             await call.authorize_create()
         return Written(await create(core, call, resource, space, body), created=True)
+
+
+def check_identity(resource: Resource, body: Obj, space: str, object_name: str) -> None:
+    """Raises ApiError 400 for a body without a name, or of another name or namespace than the path's."""
+    fields = meta(body)
+    if not fields.get("name"):
+        why = f"the name of the object ({object_name} based on URL) was undeterminable: name must be provided"
+        raise bad_request(why)
+    if fields["name"] != object_name:
+        text = f"the name of the object ({fields['name']}) does not match the name on the URL ({object_name})"
+        raise bad_request(text)
+    said = fields.get("namespace")
+    if said and said != space and resource.namespaced:
+        raise bad_request(f"the namespace of the object ({said}) does not match the namespace on the request ({space})")
 
 
 def _needs_version(resource: Resource) -> bool:

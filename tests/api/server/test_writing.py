@@ -168,3 +168,21 @@ async def test_the_kubernetes_service_is_there(api: Api) -> None:
     assert service["spec"]["clusterIP"] == "10.96.0.1"
     info = (await api.get("/api/v1/namespaces/kube-public/configmaps/cluster-info")).json
     assert "certificate-authority-data" in info["data"]["kubeconfig"]
+
+
+async def test_a_replacement_says_what_it_replaces(api: Api, space: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{space}/deployments"
+    assert (await api.post(path, DEPLOYMENT)).status == 201
+    undetermined = "the name of the object (d based on URL) was undeterminable: name must be provided"
+    other = "the name of the object (e) does not match the name on the URL (d)"
+    elsewhere = f"the namespace of the object (default) does not match the namespace on the request ({space})"
+    scale = {"kind": "Scale", "apiVersion": "autoscaling/v1", "spec": {"replicas": 1}}
+    for door, body in (("", DEPLOYMENT), ("/status", DEPLOYMENT), ("/scale", scale)):
+        for metadata, text in (
+            ({}, undetermined),
+            ({"name": "e"}, other),
+            ({"name": "d", "namespace": "default"}, elsewhere),
+        ):
+            refused = await api.put(f"{path}/d{door}", {**body, "metadata": metadata})
+            assert refused.failure == (400, "BadRequest", text), door
+        assert (await api.put(f"{path}/d{door}", {**body, "metadata": {"name": "d"}})).status == 200

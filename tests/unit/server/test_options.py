@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orca.api.errors import ApiError
-from orca.server.options import DeleteOptions, ListOptions, WriteOptions
+from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
 from orca.server.request import parse_query
 
 
@@ -62,3 +62,13 @@ def test_a_list_goes_on_in_the_state_it_began_in() -> None:
         400,
         "specifying resource version is not allowed when using continue",
     )
+
+
+@pytest.mark.parametrize("query", ["watch", "watch=", "watch=1", "watch=true", "watch=yes", "watch=no"])
+def test_whatever_else_is_said_is_true(query: str) -> None:
+    assert flag(parse_query(query), "watch")
+
+
+@pytest.mark.parametrize("query", ["", "watch=0", "watch=false", "watch=FALSE"])
+def test_0_and_false_are_false(query: str) -> None:
+    assert not flag(parse_query(query), "watch")
