@@ -31,7 +31,7 @@ async def convert_version(source: Resource, target: Resource, obj: Obj) -> Obj:
     else:
         made = convert(obj, target.api_version)
     wanted = strategy.of(target).versions if target.custom else None
-    return wanted.settle(made) if wanted is not None else made
+    return wanted.converted(made) if wanted is not None else made
 
 
 class Views:

@@ -92,7 +92,16 @@ class Versions(Protocol):
         """Whether a stored object is of the row's version."""
 
     def settle(self, obj: Obj) -> Obj:
-        """An object of the row's version as it is served; itself where that is the same."""
+        """A stored object, of the row's version or renamed to it, as it is served; itself where that is the same."""
+
+    def read(self, obj: Obj) -> Obj:
+        """A stored object as its own version has it, before it is converted."""
+
+    def converted(self, obj: Obj) -> Obj:
+        """A converted object as the row's version has it."""
+
+    def to_stored(self, obj: Obj, api_version: str) -> Obj:
+        """An object that was converted to ``api_version``, as that one has it."""
 
 
 @dataclass(slots=True)

@@ -31,7 +31,8 @@ _NOT_CHECKED = (
 
 class CustomKind:
     """``load`` gives the version's ``openAPIV3Schema``; ``hook`` converts between versions, None: they differ in name
-    only. ``terminating`` kinds take no new objects. ``scale`` says what their Scale is read from."""
+    only. ``terminating`` kinds take no new objects. ``scale`` says what their Scale is read from, ``others`` gives the
+    definition's further versions by apiVersion, also those that are not served."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class CustomKind:
         hook: Hook | None = None,
         terminating: bool = False,
         scale: ScalePaths | None = None,
+        others: Callable[[str], CustomKind | None] = lambda _: None,
     ) -> None:
         self.row = row
         self.api_version = row.api_version
@@ -48,6 +50,8 @@ class CustomKind:
         self._load = load
         self._terminating = terminating
         self._scale = scale
+        self._others = others
+        self._known: dict[str, CustomKind | None] = {}
         self._head = b'{"apiVersion":%b,' % orjson.dumps(row.api_version)
 
     def __repr__(self) -> str:
@@ -145,14 +149,45 @@ class CustomKind:
         return raw.startswith(self._head)
 
     def settle(self, obj: Obj) -> Obj:
-        """An object of this version, or of any when versions differ in name only, as it is served: without what the
-        schema does not know, with its defaults. Itself when that changes nothing."""
-        if obj.get("apiVersion") != self.row.api_version:
-            obj = {**obj, "apiVersion": self.row.api_version}
-        if self._shape.is_valid(obj) and not self.tree.embeds and defaulting.is_complete(obj, self.tree):
+        """A stored object as it is served: without what the schema does not know, with defaults. Itself when that
+        changes nothing. One of another version, when versions differ in name only, has that one's defaults, unless
+        the definition does not know it any more."""
+        version = self._other(obj.get("apiVersion") or "")
+        if version is None or version is self:
+            return self._in_shape(self._renamed(obj), defaults=True)
+        return self.converted(version.settle(obj))
+
+    def read(self, obj: Obj) -> Obj:
+        """A stored object as its own version has it, of which alone upstream fills in defaults."""
+        version = self._other(obj.get("apiVersion") or "")
+        return obj if version is None else version.settle(obj)
+
+    def converted(self, obj: Obj) -> Obj:
+        """An object of another version, or what a webhook made of it, as this one has it."""
+        return self._in_shape(self._renamed(obj), defaults=False)
+
+    def to_stored(self, obj: Obj, api_version: str) -> Obj:
+        """An object that was converted to the version it is to be stored in, as that one has it."""
+        version = self._other(api_version)
+        return obj if version is None else version.converted(obj)
+
+    def _renamed(self, obj: Obj) -> Obj:
+        return obj if obj.get("apiVersion") == self.api_version else {**obj, "apiVersion": self.api_version}
+
+    def _other(self, api_version: str) -> CustomKind | None:
+        if api_version == self.api_version:
+            return self
+        if api_version not in self._known:
+            self._known[api_version] = self._others(api_version)
+        return self._known[api_version]
+
+    def _in_shape(self, obj: Obj, *, defaults: bool) -> Obj:
+        complete = not defaults or defaulting.is_complete(obj, self.tree)
+        if complete and not self.tree.embeds and self._shape.is_valid(obj):
             return obj
         made = thaw(obj)
-        defaulting.fill(made, self.tree)
+        if defaults:
+            defaulting.fill(made, self.tree)
         if not self._shape.is_valid(made):
             pruning.prune(made, self.tree)
             pruning.drop_nulls(made, self.tree)

@@ -40,6 +40,10 @@ def rows_of(obj: Obj) -> list[Served]:
     versions = spec["versions"]
     stored = next(version["name"] for version in versions if version.get("storage"))
     shared = [names, spec["scope"], stored, spec.get("conversion"), is_terminating(obj)]
+    if len(versions) > 1:
+        # Objects are read in the version they are stored in.
+        schemas = {version["name"]: version.get("schema") for version in versions}
+        shared.append(hashlib.sha256(orjson.dumps(schemas)).hexdigest())
     found = []
     for index, version in enumerate(versions):
         if not version.get("served"):

@@ -7,6 +7,7 @@ finds its kind served. Schemas stay encoded until the first object of their kind
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import orjson
 import structlog
@@ -110,15 +111,21 @@ class CustomKinds:
         hook = None
         if conversion.get("strategy") == "Webhook":
             hook = Converter(self._caller, conversion.get("webhook") or {})
-        index = served.index
+        places = {f"{row.group}/{one['name']}": place for place, one in enumerate(obj["spec"]["versions"])}
 
-        def load() -> Obj:
-            schema: Obj = orjson.loads(raw)["spec"]["versions"][index].get("schema") or {}
+        def load(place: int = served.index) -> Obj:
+            schema: Obj = orjson.loads(raw)["spec"]["versions"][place].get("schema") or {}
             return schema.get("openAPIV3Schema") or {}
+
+        def other(api_version: str) -> CustomKind | None:
+            place = places.get(api_version)
+            if place is None:
+                return None
+            return CustomKind(replace(row, version=api_version.rpartition("/")[2]), lambda: load(place))
 
         told = version.get("subresources") or {}
         scale = _scale(told.get("scale"))
-        kind = CustomKind(row, load, hook=hook, terminating=is_terminating(obj), scale=scale)
+        kind = CustomKind(row, load, hook=hook, terminating=is_terminating(obj), scale=scale, others=other)
         strategy.put(
             row,
             Strategy(

@@ -119,6 +119,8 @@ class Core:
         gone = await self.store.remove(resource, stored, last=last, also=also)
         if decides(resource):
             await in_effect(self.store, gone)
+        if resource.custom and last is None and current is not stored:
+            return serving.as_of(current, gone.revision)  # it is gone: no webhook may fail now
         return await serving.serve(resource, gone)
 
     def attributes(

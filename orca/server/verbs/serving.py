@@ -96,9 +96,10 @@ async def serve_all(resource: Resource, entries: Sequence[Entry]) -> list[Entry]
         versions = strategy.of(resource).versions
         assert versions is not None
         assert versions.hook is not None
-        made = await versions.hook([entries[index].obj for index in missing], resource.api_version)
+        stored = [versions.read(entries[index].obj) for index in missing]
+        made = await versions.hook(stored, resource.api_version)
         for index, obj in zip(missing, made, strict=True):
-            found[index] = _keep(versions, entries[index], versions.settle(obj))
+            found[index] = _keep(versions, entries[index], versions.converted(obj))
     return [entry for entry in found if entry is not None]
 
 
@@ -108,8 +109,10 @@ async def to_stored(resource: Resource, obj: Obj) -> Obj:
         return obj
     versions = strategy.of(resource).versions if resource.custom else None
     if versions is not None and versions.hook is not None:
-        return (await versions.hook([obj], resource.stored_as))[0]
-    return convert(obj, resource.stored_as)
+        made = (await versions.hook([obj], resource.stored_as))[0]
+    else:
+        made = convert(obj, resource.stored_as)
+    return made if versions is None else versions.to_stored(made, resource.stored_as)
 
 
 def _kept(owner: Versions | Resource, entry: Entry) -> Entry | None:
@@ -200,7 +203,7 @@ class ServedWatch:
         if was is None:
             return "", entry
         # As upstream, what is not selected any more is shown as it last was, under the revision of the change.
-        return "DELETED", entry if kind == "DELETED" else _as_of(was, entry.revision)
+        return "DELETED", entry if kind == "DELETED" else as_of(was, entry.revision)
 
     def close(self) -> None:
         """End it; what is pending can still be read."""
@@ -210,7 +213,7 @@ class ServedWatch:
         await self._inner.aclose()
 
 
-def _as_of(entry: Entry, revision: int) -> Entry:
+def as_of(entry: Entry, revision: int) -> Entry:
     """The state of an entry, however it was made, under another revision."""
     metadata = {**entry.obj["metadata"], "resourceVersion": str(revision)}
     obj = {**entry.obj, "metadata": metadata}

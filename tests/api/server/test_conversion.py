@@ -118,8 +118,13 @@ async def test_versions_are_converted_by_a_webhook(api: Api, space: str, group: 
             assert failed.status == 500
             assert failed.json["message"] == f"conversion webhook for {group}/v1beta1, Kind=Endpoint failed: no idea"
             assert (await api.get(f"{old}/z")).status == 200
+            assert (await api.delete(f"{new}/z")).status == 500
+            assert (await api.get(f"{old}/z")).status == 200, "a deletion that fails leaves what it is of"
             hook.broken = ""
             assert (await api.get(f"{new}/z")).json["host"] == "z"
+            hook.broken = "once more"
+            assert (await api.delete(f"{new}/z")).status == 200
+            assert (await api.get(f"{old}/z")).status == 404
         finally:
             await remove(api, f"endpoints.{group}")
 
@@ -142,6 +147,35 @@ async def selected_by_a_converted_field(api: Api, old: str, new: str) -> None:
     # What is not selected any more is shown as it last was, under the version of the change.
     last = events[1]["object"]
     assert (last["host"], last["port"], last["metadata"]["resourceVersion"]) == ("n", "99", versions[2])
+
+
+async def test_defaults_are_those_of_the_version_asked_in_and_of_the_stored_one(
+    api: Api, space: str, group: str
+) -> None:
+    definition = versioned(group, {"strategy": "None"})
+    for version in definition["spec"]["versions"]:
+        version.pop("selectableFields", None)
+        fields: Any = {name: {"type": "boolean"} for name in ("v1", "v1beta1")}
+        fields[version["name"]]["default"] = True
+        own = {"only": {"type": "string"}} if version["name"] == "v1" else {}
+        version["schema"]["openAPIV3Schema"]["properties"] = {"of": {"type": "object", "properties": fields}, **own}
+    await establish(api, definition)
+    old, new = (f"/apis/{group}/{name}/namespaces/{space}/endpoints" for name in ("v1beta1", "v1"))
+    try:
+        made = (await api.post(old, {"metadata": {"name": "a"}, "of": {}})).json
+        assert made["of"] == {"v1beta1": True}
+        assert (await api.get(f"{new}/a")).json["of"] == {"v1beta1": True}
+        made = (await api.post(new, {"metadata": {"name": "b"}, "of": {}, "only": "here"})).json
+        assert made["of"] == {"v1": True, "v1beta1": True}
+        assert "only" not in made, "what the stored version does not know is lost"
+        # The stored version's default is not stored: it goes with its schema.
+        current = (await api.get(f"{CRDS}/endpoints.{group}")).json
+        schema = current["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        del schema["properties"]["of"]["properties"]["v1beta1"]["default"]
+        assert (await api.put(f"{CRDS}/endpoints.{group}", current)).status == 200
+        assert [(await api.get(f"{path}/b")).json["of"] for path in (old, new)] == [{"v1": True}, {"v1": True}]
+    finally:
+        await remove(api, f"endpoints.{group}")
 
 
 async def test_objects_stored_in_an_older_version_are_served_and_migrated_by_writing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -202,6 +203,26 @@ def test_a_stored_object_is_served_pruned_and_with_defaults_and_itself_when_noth
     assert served["spec"] == {"replicas": 1}
     assert old["spec"] == {"gone": 1}, "what is stored is frozen"
     assert widget.settle(served) is served
+
+
+def test_an_object_of_another_version_has_the_defaults_of_that_one() -> None:
+    def version(*fields: str, default: str) -> CustomKind:
+        return kind(
+            spec(**{name: {"type": "integer", **({"default": 1} if name == default else {})} for name in fields})
+        )
+
+    stored = version("old", "both", default="both")
+    served = CustomKind(
+        replace(stored.row, version="v2"),
+        lambda: spec(new={"type": "integer", "default": 2}, both={"type": "integer"}),
+        others={"example.com/v1": stored}.get,
+    )
+    assert served.settle(obj(old=3)) == {**obj(both=1), "apiVersion": "example.com/v2"}
+    assert served.read(obj(old=3)) == obj(old=3, both=1)
+    assert served.converted(obj(new=5, gone=6)) == {**obj(new=5), "apiVersion": "example.com/v2"}
+    assert served.to_stored(obj(old=5, new=6), "example.com/v1") == obj(old=5)
+    unknown = {**obj(), "apiVersion": "example.com/v0"}
+    assert served.settle(unknown) == {**obj(new=2), "apiVersion": "example.com/v2"}
 
 
 def test_sets_and_maps_hold_nothing_twice() -> None:
