@@ -30,6 +30,8 @@ HISTORY = 5_000
 """How many transactions before the start are read back, so that watches resume across a restart of the server."""
 BOUND_EVERY = 100
 """Events after which the size of the remembered history is looked at."""
+RECALL_SECONDS = 20.0
+"""How long that may take; without, watches from before the start list anew."""
 STALL_SECONDS = 2.0
 WAIT_SECONDS = 10.0
 
@@ -126,13 +128,15 @@ class Feed:
 
     # --- following ---------------------------------------------------------------------------------------------------
 
-    async def load(self) -> None:
-        """Reads everything, in place of what an earlier try has read. Raises EtcdError when etcd cannot be reached."""
+    async def load(self, heard: Callable[[], None] = lambda: None) -> None:
+        """Reads everything, in place of what an earlier try has read; `heard` is called whenever some of it has come.
+        Raises EtcdError when etcd cannot be reached."""
         found: dict[str, list[Entry]] = {}
         for bucket in self._cache.buckets.values():
             bucket.faults.clear()
         revision = 0
         async for pairs, at in self._etcd.pages(self._prefix, self._end):
+            heard()
             revision = at
             for pair in pairs:
                 storage, key = self._split(pair.key)
@@ -150,6 +154,7 @@ class Feed:
             if storage not in found:
                 bucket.load(())
         self._reached(revision)
+        heard()
         await self._recall(revision)
         log.info("loaded", objects=sum(map(len, found.values())), revision=revision, remembered=self._cache.floor)
 
@@ -166,7 +171,7 @@ class Feed:
         since = max(revision + 1 - HISTORY * revisions.PLACES, 1)
         while since <= revision:
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(RECALL_SECONDS):
                     changes = await self._history(since, revision, caught_up)
             except EtcdCompacted as error:
                 since = max(error.oldest, since + 1) if error.oldest else revision + 1

@@ -84,14 +84,15 @@ class Store:
         return f"<Store on {self._etcd}: {self._feed}>"
 
     async def start(self, seconds: float = 30) -> None:
-        """Connects and loads. ApiError 503 when etcd does not answer within `seconds`, or refuses."""
-        waiting = Seldom(self._clock.monotonic)
+        """Connects and loads. ApiError 503 when etcd is silent for `seconds`, or refuses."""
+        waiting, loop = Seldom(self._clock.monotonic), asyncio.get_running_loop()
         try:
             self._etcd.open()
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as patience:
                 while True:
                     try:
-                        await self._feed.load()
+                        # However long all of it takes: who gives up has to begin again.
+                        await self._feed.load(lambda: patience.reschedule(loop.time() + seconds))
                         break
                     except EtcdUnavailable as error:
                         if waiting.due():

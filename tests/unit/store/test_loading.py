@@ -52,6 +52,40 @@ class FakeEtcd(Etcd):
         return 10
 
 
+class SlowEtcd(FakeEtcd):
+    """Answers each list after a moment, and tells nothing of what was before."""
+
+    async def pages(
+        self, start: bytes, end: bytes, revision: int = 0, page: int = 0
+    ) -> AsyncIterator[tuple[list[KeyValue], int]]:
+        while self._lists:
+            await asyncio.sleep(0.1)
+            yield self._lists.pop(0), 10
+        if self._error is not None:
+            await asyncio.sleep(60)
+
+    async def tick(self, key: bytes) -> int:
+        return 10
+
+    async def watch(self, *_: object, **__: object) -> AsyncIterator[list[Seen]]:  # type: ignore[override]
+        await asyncio.sleep(60)
+        yield []
+
+
+async def test_much_to_read_is_read_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orca.store.feed.RECALL_SECONDS", 0.1)
+    store = Store(SlowEtcd(*([stored("secrets", f"s{number}")] for number in range(8))))
+    await store.start(0.5)
+    assert store.count(SECRETS) == 8
+    await store.close()
+
+
+async def test_silence_amid_a_list_is_not_waited_for_without_end() -> None:
+    store = Store(SlowEtcd([stored("secrets", "one")], error=EtcdUnavailable("etcd: silent")))
+    with pytest.raises(ApiError, match="does not answer"):
+        await store.start(0.3)
+
+
 async def test_what_went_between_two_tries_is_not_there() -> None:
     broken = KeyValue(b"/registry/core/secrets/default/broken", b"no json", 5)
     etcd = FakeEtcd([stored("configmaps", "gone"), broken, stored("secrets", "stays")], [stored("secrets", "stays")])
