@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,7 +63,30 @@ def accept_patched(
         return accept(resource, patched, options, duplicates=problems)
     except ApiError as problem:
         why = problem.message.partition(f" cannot be handled as a {resource.kind}: ")[2] or problem.message
+        if shown is not _as_json:
+            why = _RESTORING.sub(_unrestored, why)
         raise invalid_kind("", "", "", [FieldError.invalid("patch", shown(patched), why)]) from None
+
+
+_RESTORING = re.compile(r"json: cannot unmarshal (string|number|bool|array|object)\b.* into Go .* of type (\S+)$")
+_SIMPLE = frozenset({"string", "bool", "int32", "int64", "float64"})
+_KINDS = {"array": "slice", "object": "map", "number": "int64"}
+
+
+def _unrestored(found: re.Match[str]) -> str:
+    """The same in the words of upstream's way from a strategic patch's map to an object, which is no JSON."""
+    kind, wanted = _KINDS.get(found[1], found[1]), found[2]
+    if wanted.startswith("map["):
+        return f"cannot restore map from {kind}"
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {kind}"
+    if wanted not in _SIMPLE:
+        return f"cannot restore struct from: {kind}"
+    return (
+        f"cannot convert {kind} to {wanted}"
+        if (kind, wanted) == ("int64", "string")
+        else f"unrecognized type: {wanted}"
+    )
 
 
 def _as_json(patched: Any) -> str:
