@@ -1,6 +1,5 @@
 """What to do next about one Deployment. Pure: everything it needs is given, everything it wants is in the Plan."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -88,21 +87,27 @@ class _Planner:
         return self.plan
 
     @cached_property
-    def _available(self) -> dict[str, int]:
-        """Available pods by their set's uid, as they are now."""
-        wait = self.deployment["spec"].get("minReadySeconds") or 0
-        found: Counter[str] = Counter()
+    def _active(self) -> dict[str, list[Obj]]:
+        """Active pods by their set's uid."""
+        found: dict[str, list[Obj]] = {}
         for pod in self.pods:
             owner = controller_of(pod)
-            if owner is not None and podstate.is_active(pod) and podstate.available_in(pod, wait, self.now) == 0:
-                found[owner["uid"]] += 1
+            if owner is not None and podstate.is_active(pod):
+                found.setdefault(owner["uid"], []).append(pod)
         return found
+
+    def _available(self, replicaset: Obj) -> int:
+        """A set's available pods as they are now, by its own minReadySeconds: one that was adopted has others than the
+        Deployment."""
+        wait = replicaset["spec"].get("minReadySeconds") or 0
+        active = self._active.get(replicaset["metadata"]["uid"], ())
+        return sum(podstate.available_in(pod, wait, self.now) == 0 for pod in active)
 
     def _member(self, replicaset: Obj) -> Member:
         """A set in numbers. What its status says of pods may be old, when for a while nobody led who would have
         written it: nothing is given up for the sake of pods that are gone."""
         member = revisions.member_of(replicaset)
-        there = self._available.get(member.uid, 0)
+        there = self._available(replicaset)
         if there >= member.available:
             return member
         self.plan.after = LOOK_AGAIN

@@ -10,7 +10,7 @@ from orca.api.objects import Obj, annotations, name, uid
 from orca.controllers import conditions
 from orca.controllers.deployment import revisions, sizes, status
 from orca.controllers.deployment.plan import plan
-from tests.unit.controllers.support import NOW, deployment, pod, template
+from tests.unit.controllers.support import NOW, deployment, pod, replicaset, template
 
 
 class World:
@@ -164,6 +164,27 @@ def test_nothing_is_given_up_for_pods_that_only_an_old_status_tells_of() -> None
     assert not any(scaled.after < scaled.before for scaled in lost.update)
     assert lost.after == 1
     assert any(scaled.after < scaled.before for scaled in plan(world.deployment, sets, there, world.now).update)
+
+
+def test_an_adopted_set_waits_for_its_pods_as_it_did_before() -> None:
+    """Upstream's conformance test of a rollover: what was there before the Deployment has no minReadySeconds."""
+    world = World(deployment(1, minReadySeconds=10, strategy={"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}))
+    before = replicaset(1, template=template("nginx:0"))
+    before["metadata"] |= {"name": "before", "uid": "uid-before", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    world.sets["before"] = before
+    world.run_pods({})
+    world.step()
+    world.run_pods({"nginx:1": False})
+    world.deployment["spec"]["template"] = template("nginx:2")
+    world.step()
+    world.run_pods({"nginx:1": False})
+    world.step()
+    sizes_of = {
+        found["spec"]["template"]["spec"]["containers"][0]["image"]: found["spec"]["replicas"]
+        for found in world.sets.values()
+    }
+    assert sizes_of["nginx:0"] == 1
+    assert sizes_of["nginx:1"] == 0
 
 
 def test_hashes_are_stable_and_collisions_give_others() -> None:
