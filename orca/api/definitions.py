@@ -24,16 +24,20 @@ def read() -> dict[str, Obj]:
     raw = Path(package.origin).with_name(_FOLDER).joinpath(_FILE).read_bytes()
     known: dict[str, Obj] = orjson.loads(raw)["$defs"] | metricsapi.DEFINITIONS
     seen: dict[Any, Any] = {}
-    return {name: _once(definition, seen) for name, definition in known.items()}
+    for name, definition in known.items():
+        known[name] = _once(definition, seen)
+    return known
 
 
 def _once(value: Any, seen: dict[Any, Any]) -> Any:
-    """An equal value that was seen before, or this one, made of such."""
+    """An equal value that was seen before, or this one, whose parts become such: in place, for what was read takes
+    twice the room of what is kept."""
     if value.__class__ is dict:
-        made: Any = {key: _once(inner, seen) for key, inner in value.items()}
+        for key, inner in value.items():
+            value[key] = _once(inner, seen)
         # What it is made of is there once, and stays: equal parts are the same.
-        return seen.setdefault((*made, *map(id, made.values())), made)
+        return seen.setdefault((*value, *map(id, value.values())), value)
     if value.__class__ is list:
-        made = [_once(inner, seen) for inner in value]
-        return seen.setdefault((list, *map(id, made)), made)
+        value[:] = [_once(inner, seen) for inner in value]
+        return seen.setdefault((list, *map(id, value)), value)
     return seen.setdefault((value.__class__, value), value)
