@@ -40,8 +40,8 @@ class Resource:
     ``definition`` is the schema's key. ``storage`` is the etcd prefix: equal for rows that are versions of one thing,
     whose stored version is ``stored_as`` (an apiVersion). ``virtual`` rows are answered, never stored. ``ttl`` is in
     seconds. ``warning`` is what every answer warns of (deprecated versions); ``fingerprint`` changes with everything
-    that is known of a custom kind. Equality is (group, version, plural, storage), so a row replaced by an update of its
-    CRD stays equal.
+    that is known of a custom kind, which is ``terminating`` while its definition is. Equality is (group, version,
+    plural, storage), so a row replaced by an update of its CRD stays equal.
     """
 
     group: str
@@ -63,6 +63,7 @@ class Resource:
     custom: bool = False
     warning: str = ""
     fingerprint: str = ""
+    terminating: bool = False
     api_version: str = field(init=False)
     group_resource: str = field(init=False)
     _key: tuple[str, str, str, str] = field(init=False, repr=False)

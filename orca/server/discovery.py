@@ -139,9 +139,17 @@ class Discovery:
         return shown
 
 
+_GROWING = ("create", "patch", "update")
+
+
 def _group(name: str, versions: Sequence[str]) -> Obj:
     shown = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
     return {"name": name, "versions": shown, "preferredVersion": shown[0]}
+
+
+def _verbs(row: Resource) -> list[str]:
+    """Of a kind that is going, what makes it fewer and what reads; as upstream, others are not shown, but served."""
+    return [verb for verb in row.verbs if not row.terminating or verb not in _GROWING]
 
 
 def _legacy_rows(row: Resource) -> list[Obj]:
@@ -150,7 +158,7 @@ def _legacy_rows(row: Resource) -> list[Obj]:
         "singularName": row.singular,
         "namespaced": row.namespaced,
         "kind": row.kind,
-        "verbs": list(row.verbs),
+        "verbs": _verbs(row),
     }
     if row.short_names:
         main["shortNames"] = list(row.short_names)
@@ -177,7 +185,7 @@ def _aggregated_row(row: Resource) -> Obj:
         "responseKind": {"group": row.group, "version": row.version, "kind": row.kind},
         "scope": "Namespaced" if row.namespaced else "Cluster",
         "singularResource": row.singular,
-        "verbs": list(row.verbs),
+        "verbs": _verbs(row),
     }
     if row.short_names:
         entry["shortNames"] = list(row.short_names)

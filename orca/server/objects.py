@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.http_writer import HttpVersion11
 
 from orca.api.builtin import SCALE
-from orca.api.errors import ApiError, bad_request, method_not_allowed, no_such_page, unsupported_media_type
+from orca.api.errors import ApiError, bad_request, method_not_allowed, no_such_page, not_found, unsupported_media_type
 from orca.api.fields import manager_of
 from orca.api.objects import Obj
 from orca.api.resources import Resource, Subresource
@@ -74,7 +74,7 @@ class ObjectHandlers:
         if target.subresource:
             sub = resource.subresource(target.subresource)
             if sub is None:
-                raise no_such_page()
+                raise not_found(resource, target.name) if resource.custom else no_such_page()
             if verb not in sub.verbs:
                 raise method_not_allowed()
             return await self._subresource(request, resource, sub, verb)
@@ -82,7 +82,8 @@ class ObjectHandlers:
         if verb not in resource.verbs or (needs_name and not target.name) or (verb == "create" and target.name):
             raise method_not_allowed()
         if resource.namespaced and not target.within and verb not in ("list", "watch"):
-            raise method_not_allowed()  # of all namespaces together one can only be told
+            # Of all namespaces together one can only be told.
+            raise no_such_page() if resource.custom else method_not_allowed()
         match verb:
             case "get":
                 return await self._get(request, resource)

@@ -68,6 +68,7 @@ def rows_of(obj: Obj) -> list[Served]:
             custom=True,
             fingerprint=hashlib.sha256(orjson.dumps([*shared, version, warning])).hexdigest(),
             warning=warning,
+            terminating=is_terminating(obj),
         )
         found.append(Served(row, index, version))
     return sorted(found, key=lambda served: version_order(served.row.version))

@@ -156,6 +156,17 @@ async def test_replicas_that_nobody_named_are_set_through_scale(api: Api, space:
         assert (await api.get(f"{path}/a")).json["spec"]["replicas"] == 3
 
 
+async def test_paths_that_a_definition_does_not_serve_are_not_found(api: Api, space: str, served: str) -> None:
+    path = f"/apis/{served}/v1/namespaces/{space}/crontabs"
+    await api.post(path, one(served))
+    missing = (404, "NotFound", f'crontabs.{served} "a" not found')
+    assert (await api.get(f"{path}/a/nothing")).failure == missing
+    nowhere = (404, "NotFound", "the server could not find the requested resource")
+    assert (await api.post(f"/apis/{served}/v1/crontabs", one(served))).failure == nowhere
+    assert (await api.delete(f"/apis/{served}/v1/crontabs")).failure == nowhere
+    assert (await api.get(f"/apis/{served}/v1/crontabs?fieldSelector=metadata.namespace%3D{space}")).status == 200
+
+
 async def test_finalizers_without_a_domain_are_warned_of_once(api: Api, space: str, served: str) -> None:
     path = f"/apis/{served}/v1/namespaces/{space}/crontabs"
     body = one(served)
@@ -308,6 +319,8 @@ async def test_objects_go_before_their_definition_and_finalizers_are_honoured(
         "MethodNotAllowed",
         "create not allowed while custom resource definition is terminating",
     )
+    (told, *_) = (await api.get(f"/apis/{served}/v1")).json["resources"]
+    assert sorted(told["verbs"]) == ["delete", "deletecollection", "get", "list", "watch"]
     assert (await api.patch(f"{path}/held", {"metadata": {"finalizers": None}})).status == 200
     async with asyncio.timeout(PATIENCE):
         while (await api.get(f"{CRDS}/crontabs.{served}")).status != 404:  # noqa: ASYNC110 - another process
