@@ -134,7 +134,7 @@ class WriteOptions:
     """What create, update and patch take. ``warnings`` collects what the answer's Warning headers will say."""
 
     dry_run: bool = False
-    field_validation: str = "Warn"
+    field_validation: str = ""  # not said: "Warn"
     field_manager: str = ""
     force: bool | None = None  # None: not said
     warnings: list[str] = field(default_factory=list)
@@ -146,8 +146,8 @@ class WriteOptions:
             return cls()
         problems: list[FieldError] = []
         dry_run = _dry_run(every(query, "dryRun"), problems)
-        validation = query.get("fieldValidation", "") or "Warn"
-        if validation not in FIELD_VALIDATIONS:
+        validation = query.get("fieldValidation", "")
+        if validation and validation not in FIELD_VALIDATIONS:
             problems.append(FieldError.not_supported("fieldValidation", validation, ("", *FIELD_VALIDATIONS)))
         manager = query.get("fieldManager", "")
         if len(manager) > 128:
@@ -165,7 +165,8 @@ class WriteOptions:
             made["dryRun"] = ["All"]
         if self.field_manager:
             made["fieldManager"] = self.field_manager
-        made["fieldValidation"] = self.field_validation
+        if self.field_validation:
+            made["fieldValidation"] = self.field_validation
         return made
 
 

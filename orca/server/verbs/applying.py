@@ -53,7 +53,7 @@ def configuration(call: Call, body: Any, duplicates: Sequence[str]) -> Obj:
 def warn(call: Call, duplicates: Sequence[str]) -> None:
     """Begin an attempt: warn of repeated keys, and forget what earlier attempts warned of."""
     call.options.warnings.clear()
-    if call.options.field_validation == "Warn":
+    if call.options.field_validation != "Ignore":
         call.options.warnings.extend(as_warnings(duplicates))
 
 

@@ -34,6 +34,9 @@ def test_contradictions_are_refused(text: str) -> None:
 def test_write_options() -> None:
     options = WriteOptions.from_query(parse_query("dryRun=All&fieldValidation=Strict&fieldManager=me"), "CreateOptions")
     assert (options.dry_run, options.field_validation, options.field_manager) == (True, "Strict", "me")
+    assert options.to_api("CreateOptions")["fieldValidation"] == "Strict"
+    unsaid = WriteOptions.from_query(parse_query("fieldManager=me"), "CreateOptions").to_api("CreateOptions")
+    assert unsaid == {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "me"}
     for text in ("dryRun=Some", "fieldValidation=Maybe", f"fieldManager={'x' * 129}"):
         with pytest.raises(ApiError):
             WriteOptions.from_query(parse_query(text), "CreateOptions")
