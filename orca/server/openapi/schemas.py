@@ -88,7 +88,15 @@ def _plainer(schema: Obj) -> Obj:
         hidden = {"nullable", "type", "items", "properties", "additionalProperties", "required"}
         return {key: value for key, value in schema.items() if key not in hidden}
     if schema.get("x-kubernetes-preserve-unknown-fields"):
-        return {key: value for key, value in schema.items() if key not in ("items", "properties")}
+        # Old kubectls take an object without properties for one of values that are never null, and know no array
+        # without items: without a type they look no further.
+        hidden = {"items", "properties"} | ({"type"} if schema.get("type") in ("object", "array") else set())
+        return {key: value for key, value in schema.items() if key not in hidden}
+    nullable = {name for name, item in schema.get("properties", {}).items() if item.get("nullable")}
+    if nullable.intersection(schema.get("required", ())):
+        required = [name for name in schema["required"] if name not in nullable]
+        rest = {key: value for key, value in schema.items() if key != "required"}
+        return {**rest, "required": required} if required else rest
     return schema
 
 

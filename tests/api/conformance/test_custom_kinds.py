@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import re
 from collections.abc import AsyncIterator
@@ -108,6 +109,19 @@ async def definitions_of(api: Api) -> dict[str, Any]:
 
 
 # -- OpenAPI as kubectl uses it
+
+
+async def test_old_kubectls_are_told_of_no_type_where_anything_may_be(api: Api) -> None:
+    """kubectl 1.20 refuses null in what it takes for a map, and knows no array without items."""
+    schema = copy.deepcopy(NESTED)
+    schema["properties"]["list"] = {"type": "array", "items": OPEN, "x-kubernetes-preserve-unknown-fields": True}
+    schema["properties"]["note"] = {"type": "string", "nullable": True}
+    schema["required"] = ["spec", "note"]
+    async with defined(api, definition("Bare", "publish.example.com", ("v1", schema))):
+        told = (await definitions_of(api))["com.example.publish.v1.Bare"]
+    for name in ("spec", "list", "note"):
+        assert not {"type", "items", "properties"} & told["properties"][name].keys(), name
+    assert told["required"] == ["spec"]
 
 
 @pytest.mark.parametrize(
