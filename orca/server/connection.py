@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -20,7 +20,9 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
 from orca.server.paths import origin_form
-from orca.server.shortcut import Shortcut
+
+if TYPE_CHECKING:
+    from orca.server.shortcut import Shortcut
 
 KEEPALIVE_SECONDS = 120.0  # longer than the 90 s of Go clients, so that they close first
 LINGER_SECONDS = 1.0  # how long what is left of a refused body is still read, so that the client sees the answer

@@ -167,17 +167,17 @@ class Gate:
         return acting
 
     def admitted(
-        self, headers: CIMultiDictProxy[str], peer_der: bytes | None, verb: str, target: Target
+        self, headers: CIMultiDictProxy[str], peer_der: bytes | None, action: Action, path: str
     ) -> UserInfo | None:
         """Who asks, when that is known and they may. None when there is more to say: then nothing is counted, and
         ``user`` and ``check_object`` are to be asked."""
         if acts_as_another(headers):
             return None
         try:
-            user = self._identified(headers, peer_der, target.path)
+            user = self._identified(headers, peer_der, path)
         except ApiError:
             return None
-        decision = self._authorizer.at_once(user, _action(verb, target, target.name, ALL_FIELDS))
+        decision = self._authorizer.at_once(user, action)
         if decision is None or not decision.allowed:
             return None
         counts = self.counts

@@ -7,6 +7,7 @@ store as the long one, and whatever it cannot answer with 200 at once takes the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,12 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http_parser import RawRequestMessage
 
 from orca.api.errors import ApiError
+from orca.api.resources import Resource
+from orca.auth import Action
 from orca.server.fairness import Flow
 from orca.server.identifiers import new_uid
+from orca.server.identity import object_action
+from orca.server.metrics import Kind
 from orca.server.negotiation import JSON, negotiate
 from orca.server.paths import Target
 from orca.server.request import for_people
@@ -25,6 +30,20 @@ from orca.server.verbs.serving import ready
 if TYPE_CHECKING:
     from orca.server.app import Parts
 
+_WAYS = 2048
+"""Paths whose way is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What a path means, worked out once: where its object is, what is asked for, and where that is counted."""
+
+    target: Target
+    resource: Resource
+    space: str
+    action: Action
+    counted: Kind
+
 
 class Shortcut:
     """``targets`` are the paths whose meaning is known, as the application keeps them."""
@@ -32,6 +51,8 @@ class Shortcut:
     def __init__(self, parts: Parts, targets: dict[str, Target]) -> None:
         self._parts = parts
         self._targets = targets
+        self._ways: dict[str, _Way] = {}
+        parts.table.subscribe(lambda _what, _row: self._ways.clear())
         self._open = parts.audit is None and parts.fairness is not None
 
     def answer(self, message: RawRequestMessage, peer_der: bytes | None) -> bytes | None:
@@ -39,14 +60,13 @@ class Shortcut:
         verified client certificate."""
         if message.method != "GET" or not self._open:
             return None
-        target = self._targets.get(message.path)
-        if target is None or not _is_plain_get(target):
+        way = self._ways.get(message.path) or self._way(message.path)
+        if way is None:
             return None
         headers = message.headers
         if "Audit-ID" in headers or for_people(headers.get("User-Agent", "")):
             return None
-        parts, resource = self._parts, target.resource
-        assert resource is not None
+        parts, target, resource = self._parts, way.target, way.resource
         fairness = parts.fairness
         assert fairness is not None
         try:
@@ -55,14 +75,13 @@ class Shortcut:
                 return None
             if target.group and parts.aggregator.remote(target.group, target.version) is not None:
                 return None
-            space = target.namespace if resource.namespaced else ""
-            held = parts.verbs.core.store.held(resource, space, target.name)
+            held = parts.verbs.core.store.held(resource, way.space, target.name)
             entry = ready(resource, held) if held is not None else None
         except ApiError:
             return None
         if entry is None or entry.size >= GZIP_FROM:
             return None
-        user = parts.gate.admitted(headers, peer_der, "get", target)
+        user = parts.gate.admitted(headers, peer_der, way.action, target.path)
         if user is None:
             return None
         began = perf_counter()
@@ -70,17 +89,25 @@ class Shortcut:
         if not fairness.enter(flow, 1, began):
             parts.gate.take_back(user)
             return None
-        raw = entry.raw
-        answer = b"%b%b\r\nDate: %b\r\nContent-Length: %d\r\n\r\n%b" % (
-            _head(flow),
-            new_uid().encode(),
-            rfc822_formatted_time().encode(),
-            len(raw),
-            raw,
-        )
+        size = entry.size
+        told = f"{new_uid()}\r\nDate: {rfc822_formatted_time()}\r\nContent-Length: {size}\r\n\r\n"
+        answer = b"".join((_head(flow), told.encode(), *entry.parts))
         fairness.leave(flow, 1, None, began)
-        parts.metrics.observe("get", target, 200, perf_counter() - began, len(raw))
+        way.counted.count(200, perf_counter() - began, size)
         return answer
+
+    def _way(self, path: str) -> _Way | None:
+        target = self._targets.get(path)
+        if target is None or target.resource is None or not _is_plain_get(target):
+            return None
+        resource = target.resource
+        space = target.namespace if resource.namespaced else ""
+        counted = self._parts.metrics.kind("get", target)
+        way = _Way(target, resource, space, object_action("get", target), counted)
+        if len(self._ways) >= _WAYS:
+            self._ways.clear()
+        self._ways[path] = way
+        return way
 
 
 def _is_plain_get(target: Target) -> bool:

@@ -5,6 +5,6 @@ Numbers that change with every request are plain attributes here; they become me
 
 from orca.server.metrics.cells import Gauge, Histogram
 from orca.server.metrics.registry import Metrics
-from orca.server.metrics.requests import WatchCounts
+from orca.server.metrics.requests import Kind, WatchCounts
 
-__all__ = ["Gauge", "Histogram", "Metrics", "WatchCounts"]
+__all__ = ["Gauge", "Histogram", "Kind", "Metrics", "WatchCounts"]

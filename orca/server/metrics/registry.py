@@ -40,7 +40,7 @@ class Metrics:
         GCCollector(registry=self.registry)
         self._requests = Requests()
         self.reading, self.mutating = self._requests.reading, self._requests.mutating
-        self.observe = self._requests.observe
+        self.observe, self.kind = self._requests.observe, self._requests.kind
         self._storage = Storage(table, store)
         for collector in (self._requests, self._storage, _Build(), Queues()):
             self.registry.register(collector)

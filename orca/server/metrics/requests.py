@@ -28,7 +28,7 @@ _SIZED = frozenset({"GET", "LIST"})
 _LABELS = ("verb", "group", "version", "resource", "subresource", "scope", "component")
 
 
-class _Kind:
+class Kind:
     """All requests of one verb on one kind of target."""
 
     __slots__ = ("aborted", "codes", "labels", "running", "seconds", "sizes")
@@ -40,6 +40,13 @@ class _Kind:
         self.sizes = Histogram(SIZES)
         self.running = Gauge()
         self.aborted = 0
+
+    def count(self, code: int, seconds: float, size: int | None) -> None:
+        """One more was answered."""
+        self.codes[code] = self.codes.get(code, 0) + 1
+        self.seconds.observe(seconds)
+        if size is not None:
+            self.sizes.observe(size)
 
 
 class WatchCounts:
@@ -66,11 +73,10 @@ class Requests:
 
     def __init__(self) -> None:
         self.reading, self.mutating = Gauge(), Gauge()
-        self._kinds: dict[tuple[str, Target | None], _Kind] = {}
-        self._by_target: dict[tuple[str, str, str, str, str, str], _Kind] = {}
+        self._by_target: dict[tuple[str, str, str, str, str, str], Kind] = {}
         self._watches: dict[tuple[str, str, str], WatchCounts] = {}
 
-    def kind(self, verb: str, target: Target) -> _Kind:
+    def kind(self, verb: str, target: Target) -> Kind:
         """Where requests of a verb on a target are counted."""
         # What is not served has no labels of its own, or a scanner could fill the memory with them.
         if verb not in _KNOWN:
@@ -88,18 +94,14 @@ class Requests:
             shown = _VERBS.get(verb, verb.upper())
             if served and target.subresource in _STREAMED:
                 shown = "CONNECT"
-            found = self._by_target[key] = _Kind((shown, *key[1:], "apiserver"))
+            found = self._by_target[key] = Kind((shown, *key[1:], "apiserver"))
         return found
 
     def observe(self, verb: str, target: Target, code: int, seconds: float, answer: web.StreamResponse | int) -> None:
         """Count one answered request; ``answer`` may be the size of its body."""
         kind = self.kind(verb, target)
-        kind.codes[code] = kind.codes.get(code, 0) + 1
-        kind.seconds.observe(seconds)
-        if kind.labels[0] in _SIZED:
-            size = answer if isinstance(answer, int) else _size(answer)
-            if size is not None:
-                kind.sizes.observe(size)
+        sized = kind.labels[0] in _SIZED
+        kind.count(code, seconds, (answer if isinstance(answer, int) else _size(answer)) if sized else None)
 
     def watch_counts(self, resource: Resource) -> WatchCounts:
         """Where events of a kind are counted."""

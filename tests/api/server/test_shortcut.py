@@ -13,6 +13,7 @@ import pytest
 
 from tests.api.security.raw import connection, statuses
 from tests.api.server.api import Answer, Api
+from tests.api.server.definitions import CRDS, crontab, defined
 from tests.api.server.process import ServerProcess
 from tests.support.patience import PATIENCE
 
@@ -83,6 +84,29 @@ async def test_what_others_may_not_see_is_refused(api: Api, anonymous: Api, path
     assert (await anonymous.get(path)).status == 200
     await api.delete(f"{group}/{space}/rolebindings/seer")
     assert (await anonymous.get(path)).status == 403
+
+
+async def test_a_version_that_is_served_no_more_is_gone_for_whoever_asked_before(api: Api, space: str) -> None:
+    definition = crontab("short.example.com")
+    versions = definition["spec"]["versions"]
+    versions.append({**versions[0], "name": "v2", "storage": False})
+    async with defined(api, definition):
+        many = f"/apis/short.example.com/v1/namespaces/{space}/crontabs"
+        body = {"apiVersion": "short.example.com/v1", "kind": "CronTab", "metadata": {"name": "one"}}
+        assert (await api.post(many, {**body, "spec": {"cronSpec": "* * * * *", "image": "x"}})).status == 201
+        path = f"{many.replace('/v1/', '/v2/')}/one"
+        for _ in range(50):
+            answer = await api.get(path)
+            if went_short(answer):
+                break
+        assert went_short(answer)
+        assert answer.json["apiVersion"] == "short.example.com/v2"
+        changed = [versions[0], {**versions[1], "served": False}]
+        put = await api.patch(f"{CRDS}/crontabs.short.example.com", {"spec": {"versions": changed}})
+        assert put.status == 200, put.raw
+        async with asyncio.timeout(PATIENCE):
+            while (await api.get(path)).status != 404:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
 
 
 async def test_all_are_counted_once(api: Api, path: str) -> None:
