@@ -72,7 +72,7 @@ class Entry:
             self.parts = SHELF.divide(raw)
             self._obj, self._made = obj, None
         else:
-            # What was made lacks the revision and is given it when first asked for, as for many objects nobody does.
+            # Parts of what was made are looked for in others when it is first asked for, as for many nobody does.
             self.parts = (raw,)
             self._obj, self._made = None, obj
         self.views: tuple[Any, ...] = ()
@@ -91,13 +91,8 @@ class Entry:
         found = self._obj
         if found is None:
             made = self._made
-            if made is None:
-                found = POOL.share(orjson.loads(self.raw))
-            else:
-                metadata = {**made["metadata"], "resourceVersion": str(self.revision)}
-                found = POOL.share({**made, "metadata": metadata}, made=True)
-                self._made = None
-            self._obj = found
+            found = POOL.share(orjson.loads(self.raw)) if made is None else POOL.share(made, made=True)
+            self._obj, self._made = found, None
         return found
 
     @property
@@ -111,6 +106,9 @@ class Entry:
         self.revision = revision
         self.parts = SHELF.divide(raw)
         self.size = len(raw)
+        made = self._made
+        if made is not None:
+            self._made = {**made, "metadata": {**made["metadata"], "resourceVersion": str(revision)}}
 
     def forget_made(self) -> None:
         """Drops what nobody has asked for since it was written: parsed, an object takes several times the room of its
