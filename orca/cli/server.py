@@ -331,6 +331,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         await persistently(lambda: expect_keys(store, flags.data_dir / "pki"))
         pki = ours = await certify()
         await persistently(lambda: agree(store, ours, flags.service_cidr))
+    followed = None
     if flags.encryption_config is not None and transforms is not None and flags.encryption_reload:
         followed = ConfigFile(flags.encryption_config, transforms, store.mend, clock)
         keeping.append(asyncio.create_task(keep_running("encryption configuration", followed.follow, clock)))
@@ -340,6 +341,8 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     except KubeconfigError as error:
         raise Unusable(str(error)) from error
     stack.push_async_callback(server.stop)
+    if followed is not None:
+        followed.tell(server.reloads("encryption"))
     await server.start()
     url = f"https://{_bracketed(flags.advertise_address)}:{flags.secure_port}"
     write_kubeconfig(flags.kubeconfig, server=url, ca=pki.ca.cert.read_bytes(), pair=pki.admin, user="admin")

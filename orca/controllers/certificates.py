@@ -80,7 +80,7 @@ def unsignable(signer: str, request: Request, usages: Sequence[str]) -> str | No
     asked = set(usages)
     auth = "server auth" if signer == NODE_SERVING else "client auth"
     if not {auth} <= asked <= {auth, "digital signature", "key encipherment"}:
-        return f"usages did not match {sorted({auth, 'digital signature', 'key encipherment'})}"
+        return f"usages did not match [{' '.join(sorted({auth, 'digital signature', 'key encipherment'}))}]"
     if signer == CLIENT:
         return None
     if request.organizations != (NODES_GROUP,):

@@ -263,7 +263,7 @@ class ApiServer:
             self._keep("audit log", self.config.audit.log.run)
         if self.config.authorization_file is not None:
             path, content = self.config.authorization_file
-            reloads = Reloads(self._metrics.registry, server_identity())
+            reloads = self.reloads("authorization")
             self._keep("authorization configuration", lambda: self._authorization.follow(path, content, reloads))
         self._keep("request deadlines", self._deadlines.sweep)
         issuers = self._remote_tokens.issuers if self._remote_tokens is not None else None
@@ -311,6 +311,10 @@ class ApiServer:
         self.aggregator.start()
         done(*poststart.AGGREGATED)
         log.info("serving", address=self.config.bind_address, port=self.config.port)
+
+    def reloads(self, what: str) -> Reloads:
+        """Metrics of new contents of a configuration's file."""
+        return Reloads(self._metrics.registry, server_identity(), what)
 
     def _remote(self, config: RemoteConfig | None, keys: Keys, metrics: Metrics) -> RemoteTokens | None:
         if config is None:

@@ -13,6 +13,7 @@ from orca.api.warnings.registry import warns
 
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 _BETA_MOUNT = "volume.beta.kubernetes.io/mount-options"
+_MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
 _GONE_VOLUMES = {
     "photonPersistentDisk": "deprecated in v1.11, non-functional in v1.16+",
     "scaleIO": "deprecated in v1.16, non-functional in v1.22+",
@@ -162,6 +163,15 @@ def ingress(new: Obj, old: Obj | None) -> Iterator[str]:
     """The annotation that was there before ``ingressClassName``."""
     if old is None and "kubernetes.io/ingress.class" in (meta(new).get("annotations") or {}):
         yield "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
+
+
+@warns("", "ServiceAccount")
+def service_account(new: Obj, old: Obj | None) -> Iterator[str]:
+    """The annotation that keeps pods from Secrets their account does not list."""
+    before = (meta(old).get("annotations") or {}) if old is not None else {}
+    if _MOUNTABLE in (meta(new).get("annotations") or {}) and _MOUNTABLE not in before:
+        text = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+        yield f"metadata.annotations[{_MOUNTABLE}]: {text}"
 
 
 @warns("networking.k8s.io", "NetworkPolicy")

@@ -92,26 +92,26 @@ class Decisions:
 
 
 class Reloads:
-    """New contents of the configuration's file. ``server`` identifies this server among others, by a digest."""
+    """New contents of a configuration's file. ``server`` identifies this server among others, by a digest."""
 
-    def __init__(self, registry: CollectorRegistry, server: str) -> None:
+    def __init__(self, registry: CollectorRegistry, server: str, what: str = "authorization") -> None:
         self._server = _digest(server.encode())
-        stem = "apiserver_authorization_config_controller"
+        stem = f"apiserver_{what}_config_controller"
         self._reloads = Counter(
             f"{stem}_automatic_reloads",
-            "Automatic reloads of authorization configuration split by status and apiserver identity.",
+            f"Automatic reloads of {what} configuration split by status and apiserver identity.",
             ("status", "apiserver_id_hash"),
             registry=registry,
         )
         self._at = Gauge(
             f"{stem}_automatic_reload_last_timestamp_seconds",
-            "Timestamp of the last automatic reload of authorization configuration.",
+            f"Timestamp of the last automatic reload of {what} configuration.",
             ("status", "apiserver_id_hash"),
             registry=registry,
         )
         self._info = Gauge(
             f"{stem}_last_config_info",
-            "The authorization configuration in use.",
+            f"The {what} configuration in use.",
             ("apiserver_id_hash", "hash"),
             registry=registry,
         )

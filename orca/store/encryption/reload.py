@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -30,9 +31,22 @@ def _read(path: Path) -> bytes:
         raise ConfigInvalid(f"{error.strerror}") from error
 
 
+class Heard(Protocol):
+    """Who is told of contents of the file."""
+
+    def in_use(self, content: bytes) -> None:
+        """The file has this content."""
+
+    def succeeded(self, content: bytes) -> None:
+        """A new content is in use."""
+
+    def failed(self) -> None:
+        """A new content cannot be used."""
+
+
 class ConfigFile:
     """Follows a file. A version that is invalid changes nothing and is told in the log. ``changed`` is called after the
-    others, again while it raises ApiError."""
+    others, again while it raises ApiError; ``tell`` names somebody who hears of all versions."""
 
     def __init__(
         self, path: Path, transforms: Transforms, changed: Callable[[], Awaitable[None]], clock: Clock
@@ -41,12 +55,20 @@ class ConfigFile:
         self._transforms = transforms
         self._changed = changed
         self._clock = clock
-        self.succeeded = 0
-        self.failed = 0
+        self._heard: Heard | None = None
+        self._seen: bytes | None = None
+
+    def tell(self, heard: Heard) -> None:
+        """From now on; of the content in use at once."""
+        self._heard = heard
+        if self._seen is not None:
+            heard.in_use(self._seen)
 
     async def follow(self) -> None:
         """Until cancelled."""
-        seen = await asyncio.to_thread(self._content)
+        seen = self._seen = await asyncio.to_thread(self._content)
+        if self._heard is not None:
+            self._heard.in_use(seen)
         while True:
             await self._clock.sleep(POLL_SECONDS)
             content = await asyncio.to_thread(self._content)
@@ -60,7 +82,8 @@ class ConfigFile:
         try:
             rules = parse_config(content)
         except ConfigInvalid as error:
-            self.failed += 1
+            if self._heard is not None:
+                self._heard.failed()
             log.error(
                 "the encryption configuration is invalid, keeping the one in use",
                 file=str(self._path),
@@ -68,7 +91,9 @@ class ConfigFile:
             )
             return
         self._transforms.replace(rules)
-        self.succeeded += 1
+        self._seen = content
+        if self._heard is not None:
+            self._heard.succeeded(content)
         log.info("encryption configuration reloaded", file=str(self._path))
         while True:
             try:

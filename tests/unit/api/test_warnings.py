@@ -211,3 +211,15 @@ OTHERS: list[tuple[Resource, dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("row", "obj", "texts"), OTHERS, ids=lambda value: getattr(value, "plural", ""))
 def test_other_kinds(row: Resource, obj: dict[str, Any], texts: list[str]) -> None:
     assert on_write(row, obj, None) == texts
+
+
+def test_an_account_is_told_of_its_annotation_when_it_gets_it() -> None:
+    plain: dict[str, Any] = {"metadata": {"name": "a"}}
+    strict = {"metadata": {"name": "a", "annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}}
+    said = (
+        "metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; "
+        "prefer separate namespaces to isolate access to mounted secrets"
+    )
+    assert list(on_write(builtin.SERVICEACCOUNTS, strict, None)) == [said]
+    assert list(on_write(builtin.SERVICEACCOUNTS, strict, plain)) == [said]
+    assert list(on_write(builtin.SERVICEACCOUNTS, strict, strict)) == []

@@ -12,6 +12,7 @@ import yaml
 from orca.api import errors
 from orca.client.clock import VirtualClock
 from orca.store.encryption import ConfigFile, ConfigInvalid, Transforms, parse_config
+from orca.store.encryption.reload import POLL_SECONDS
 from orca.store.entries import place
 from orca.store.faults import Fault, Unreadable
 
@@ -194,3 +195,42 @@ async def test_what_new_keys_open_is_read_once_etcd_is_back(tmp_path: Path) -> N
     await clock.advance(60)
     await asyncio.wait_for(taking, 1)
     assert asked == 3
+
+
+async def test_who_wants_to_know_hears_of_new_contents(tmp_path: Path) -> None:
+    clock, heard = VirtualClock(), []
+
+    class Heard:
+        def in_use(self, content: bytes) -> None:
+            heard.append(("in use", content))
+
+        def succeeded(self, content: bytes) -> None:
+            heard.append(("succeeded", content))
+
+        def failed(self) -> None:
+            heard.append(("failed", b""))
+
+    async def mend() -> None:
+        pass
+
+    path = tmp_path / "config"
+    first, second = (file((["secrets"], [keys("secretbox", key)])) for key in ("k1", "k2"))
+    path.write_text(first)
+    followed = ConfigFile(path, transforms((["secrets"], [{"identity": {}}])), mend, clock)
+    followed.tell(Heard())
+    following = asyncio.create_task(followed.follow())
+
+    async def until(count: int) -> None:
+        for _ in range(200):
+            if len(heard) >= count:
+                return
+            await clock.advance(POLL_SECONDS)
+            await asyncio.sleep(0.01)
+
+    await until(1)
+    path.write_text("nonsense")
+    await until(2)
+    path.write_text(second)
+    await until(3)
+    following.cancel()
+    assert heard == [("in use", first.encode()), ("failed", b""), ("succeeded", second.encode())]
