@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from orca.api.builtin import LEASES
-from orca.api.errors import ApiError, is_conflict, is_not_found
+from orca.api.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from orca.api.names import label_value
 from orca.api.objects import Obj, name, uid
 from orca.api.times import format_micro, parse_time
@@ -40,6 +40,7 @@ class IdentityLease:
         self._clock = clock
         self._name = server_identity()
         self._holder = f"{self._name}_{new_uid()}"
+        self._begun = False
 
     def __repr__(self) -> str:
         return f"<IdentityLease {self._holder}>"
@@ -59,18 +60,20 @@ class IdentityLease:
 
     async def _renew(self) -> None:
         held = await self._held()
-        if held is not None and _holder(held) != self._holder:
-            # Of the server that ran here before, whose age is not ours.
+        if held is not None and not self._begun and _holder(held) != self._holder:
+            # Of the server that ran here before, whose age is not ours. Another one that runs here as well shares it.
             await self._remove(held)
             held = None
-        if held is None:
-            await self._client.create(LEASES, self._lease(), SPACE)
-            return
         try:
-            await self._client.update(LEASES, {**held, **_labelled(held), "spec": {**held["spec"], **self._renewed()}})
+            if held is None:
+                await self._client.create(LEASES, self._lease(), SPACE)
+            else:
+                renewed = {**held["spec"], **self._renewed()}
+                await self._client.update(LEASES, {**held, **_labelled(held), "spec": renewed})
         except ApiError as error:
-            if not is_conflict(error) and not is_not_found(error):
-                raise  # who changed or removed it gets it back as it must be in a moment
+            if not (is_conflict(error) or is_not_found(error) or is_already_exists(error)):
+                raise  # who changed, removed or made it meanwhile sees it renewed in a moment
+        self._begun = True
 
     async def _held(self) -> Obj | None:
         try:

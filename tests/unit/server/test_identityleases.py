@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -40,8 +40,8 @@ def lease(name: str, clock: VirtualClock, age: float, space: str = "kube-system"
 
 
 @asynccontextmanager
-async def running(work: object) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+async def running(work: Awaitable[None]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(work)
     try:
         yield
     finally:
@@ -86,6 +86,23 @@ async def test_that_of_the_server_before_is_replaced_and_another_one_left(
         assert ours["metadata"]["uid"] != before["metadata"]["uid"]
     await two.end()
     assert client.objects(LEASES) == [ours]
+
+
+async def test_two_servers_of_one_host_share_it(client: FakeClient, clock: VirtualClock) -> None:
+    one, two = IdentityLease(client, clock), IdentityLease(client, clock)
+    async with running(one.run()):
+        await clock.advance(0)
+        async with running(two.run()):
+            await clock.advance(0)
+            [shared] = client.objects(LEASES)
+            await clock.advance(25)
+            [renewed] = client.objects(LEASES)
+            assert renewed["metadata"]["uid"] == shared["metadata"]["uid"], "neither takes it from the other"
+            assert renewed["spec"]["renewTime"] > shared["spec"]["renewTime"]
+        await two.end()
+        assert client.objects(LEASES) == []
+        await clock.advance(11)
+        assert len(client.objects(LEASES)) == 1
 
 
 async def test_leases_of_servers_that_are_gone_are_collected(client: FakeClient, clock: VirtualClock) -> None:
