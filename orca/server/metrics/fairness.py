@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 from orca.server.fairness import Fairness, Level
 from orca.server.fairness.classify import Stats
 from orca.server.fairness.demand import Shares
+from orca.server.fairness.levels import ESTIMATE
 
 _LEVEL = ("priority_level",)
 _FLOW = ("priority_level", "flow_schema")
@@ -57,7 +58,7 @@ class FlowControl:
         fraction = GaugeMetricFamily(f"{_PREFIX}seat_fair_frac", "Which part of their targets levels got.", labels=())
         fraction.add_metric((), fairness.fair_fraction)
         yield fraction
-        yield _next_bounds(levels)
+        yield from _next_bounds(levels)
         yield from _over_time(levels)
         yield from _flows(list(fairness.stats.values()))
         yield _turns(fairness)
@@ -144,17 +145,19 @@ def _over_time(levels: Sequence[Level]) -> Iterator[Metric]:
     yield from (demanded, seated, requests)
 
 
-def _next_bounds(levels: Sequence[Level]) -> Metric:
+def _next_bounds(levels: Sequence[Level]) -> Iterator[Metric]:
     """Of levels at which somebody waits."""
-    bounds = GaugeMetricFamily(
-        f"{_PREFIX}next_s_bounds", "Least and most virtual start of who is next in a queue.", labels=(*_LEVEL, "bound")
-    )
-    for level in levels:
-        starts = [queue.next_r for queue in level.queues if queue.waiting]
-        if starts:
-            bounds.add_metric((level.name, "min"), min(starts))
-            bounds.add_metric((level.name, "max"), max(starts))
-    return bounds
+    for name, told, discount in (
+        ("next_s_bounds", "Least and most virtual start of who is next in a queue.", 0.0),
+        ("next_discounted_s_bounds", "The same, less what is estimated for those who run.", ESTIMATE),
+    ):
+        bounds = GaugeMetricFamily(f"{_PREFIX}{name}", told, labels=(*_LEVEL, "bound"))
+        for level in levels:
+            starts = [queue.next_r - discount * queue.executing for queue in level.queues if queue.waiting]
+            if starts:
+                bounds.add_metric((level.name, "min"), min(starts))
+                bounds.add_metric((level.name, "max"), max(starts))
+        yield bounds
 
 
 def _turns(fairness: Fairness) -> Metric:

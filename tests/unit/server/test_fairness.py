@@ -21,6 +21,7 @@ from orca.server.fairness.dumps import dump
 from orca.server.fairness.fairness import seats_of
 from orca.server.fairness.levels import Waiting, borrow, fair_fraction, share_out
 from orca.server.fairness.turns import Turns
+from orca.server.metrics.fairness import FlowControl
 from orca.server.paths import parse_path
 
 SCHEMAS = [obj for resource, obj in (*MANDATORY, *SUGGESTED) if resource is FLOWSCHEMAS]
@@ -337,6 +338,49 @@ async def test_waiting_ends_with_a_seat_a_refusal_or_the_clients_patience() -> N
     assert (stats.running, stats.beside, stats.begun.count) == (0, 0, 1)
     assert (dump(made, "dump_priority_levels") or "").count("\n") == 1 + len(made.levels)
     assert dump(made, "dump_nothing") is None
+
+
+async def test_metrics_tell_of_who_runs_and_who_waits() -> None:
+    made = Fairness(FairnessConfig(reading=1, writing=0, queue_seconds=5))
+    schema = thaw(SCHEMAS[-1])
+    schema["spec"]["priorityLevelConfiguration"]["name"] = "low"
+    queuing = {"queues": 1, "handSize": 1, "queueLengthLimit": 5}
+    limited = {"nominalConcurrencyShares": 100, "limitResponse": {"type": "Queue", "queuing": queuing}}
+    made.configure([schema], [{"metadata": {"name": "low"}, "spec": {"type": "Limited", "limited": limited}}])
+    flow = made.classify(user("x"), "list", parse_path("/api/v1/pods", BUILTIN))
+
+    def sample(name: str, **labels: str) -> float | None:
+        of = {"priority_level": "low", **labels}
+        found = [
+            one.value
+            for family in FlowControl(made).collect()
+            for one in family.samples
+            if one.name == f"apiserver_flowcontrol_{name}" and of.items() <= one.labels.items()
+        ]
+        return found[0] if found else None
+
+    assert made.enter(flow, 1, perf_counter())
+    assert sample("next_s_bounds", bound="min") is None
+    waiting = asyncio.create_task(made.wait(flow, 3))
+    await asyncio.sleep(0)
+    assert (sample("current_executing_requests"), sample("current_executing_seats")) == (1, 1)
+    assert (sample("current_inqueue_requests"), sample("current_inqueue_seats")) == (1, 3)
+    assert sample("request_queue_length_after_enqueue_bucket", le="10") == 1
+    least, discounted = sample("next_s_bounds", bound="min"), sample("next_discounted_s_bounds", bound="max")
+    assert least is not None
+    assert least == discounted, "nobody of that queue runs"
+    made.leave(flow, 1, None, perf_counter())
+    granted = await waiting
+    assert (sample("current_executing_requests"), sample("current_executing_seats")) == (1, 3)
+    assert sample("request_execution_seconds_count", type="regular") == 1
+    assert sample("request_dispatch_no_accommodation_total") == 1
+    made.leave(flow, 3, granted, perf_counter())
+    assert (sample("current_executing_requests"), sample("current_executing_seats")) == (0, 0)
+    assert (sample("dispatched_requests_total"), sample("request_wait_duration_seconds_count")) == (2, 2)
+    taken, whole = sample("priority_level_seat_utilization_bucket", le="0"), sample("demand_seats_count")
+    assert taken is not None
+    assert whole is not None
+    assert 0 < taken < whole
 
 
 async def test_a_lane_waits_for_few_turns_however_many_stand_in_another() -> None:
