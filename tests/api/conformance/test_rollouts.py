@@ -239,4 +239,4 @@ async def test_a_daemon_set_rolls_back_without_a_restart(api: Api, space: str, r
     terms = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [elsewhere]}}
     ok(await api.patch(f"{path}/ds", {"spec": {"template": {"spec": {"affinity": {"nodeAffinity": terms}}}}}))
     await pods.until(lambda found: not found)
-    assert ok(await api.get(f"{path}/ds"))["status"]["desiredNumberScheduled"] == 0
+    await when(api, f"{path}/ds", lambda d: d["status"]["desiredNumberScheduled"] == 0)
