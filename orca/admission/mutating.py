@@ -9,6 +9,7 @@ import orjson
 
 from orca.admission.chain import Attributes
 from orca.api import strategy
+from orca.api.errors import bad_request
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.api.schema import decode
@@ -49,6 +50,9 @@ async def take_over(attrs: Attributes, row: Resource, before: Obj, changed: Obj,
 
     Raises ApiError when that is no object of its kind.
     """
+    if changed.get("kind") != before.get("kind"):
+        became, was = changed.get("kind") or "", before.get("kind") or ""
+        raise bad_request(f"the kind in the data ({became}) does not match the expected kind ({was})")
     after = _changed_object(attrs, row, changed)
     if after == before:
         return False

@@ -157,6 +157,13 @@ async def test_a_hook_moves_nothing_to_another_namespace(world: World) -> None:
     assert (await world.api.patch(path, {"data": {"b": "2"}})).failure == (400, "BadRequest", text)
 
 
+async def test_a_hook_makes_no_other_kind_of_an_object(world: World) -> None:
+    world.hooks.decide["/turn"] = lambda request: patched({"op": "replace", "path": "/kind", "value": "Secret"})
+    await world.configure("Mutating", world.hook("/turn"))
+    text = "Internal error occurred: the kind in the data (Secret) does not match the expected kind (ConfigMap)"
+    assert (await world.create()).failure == (500, "InternalError", text)
+
+
 async def test_a_patch_that_does_not_fit_is_told(world: World) -> None:
     world.hooks.decide["/misfit"] = lambda request: patched({"op": "replace", "path": "/nothing/x", "value": 1})
     await world.configure("Mutating", world.hook("/misfit"))
