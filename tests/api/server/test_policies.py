@@ -317,9 +317,11 @@ def test_json_patch(kubectl: Kubectl, policies: Policies) -> None:
     )
     kubectl("create", "configmap", "one", "--from-literal=a=b")
     assert kubectl.json("get", "configmap", "one")["metadata"]["labels"] == {"example.com/env": "test"}
-    refused = kubectl.try_("create", "configmap", "two", "--from-literal=a=c")
+    kubectl("create", "configmap", "two", "--from-literal=a=c")
+    assert "labels" not in kubectl.json("get", "configmap", "two")["metadata"], "its test says no: nothing is applied"
+    refused = kubectl.try_("create", "configmap", "three")
     assert refused.code == 1
-    assert "denied request: JSON Patch:" in refused.err
+    assert 'denied request: JSON Patch: test operation does not apply: doc is missing path: "/data/a"' in refused.err
 
 
 def test_atomic_lists_are_not_for_apply_configurations(kubectl: Kubectl, policies: Policies) -> None:
