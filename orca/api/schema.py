@@ -38,6 +38,13 @@ from orca.api.structure import (
     types_of,
 )
 
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_APART = frozenset({"io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "io.k8s.api.core.v1.PodSpec"})
+"""Definitions with one validator for all kinds. In that of each kind they would be most of it: 50 and 640 KB."""
+_LEADING = ("Spec", "Template")
+"""Ends of names of definitions on the way to them: a Deployment's spec, its template."""
+_Apart = tuple[tuple[str, ...], Any]
+"""Where such a part is in an object, and its validator."""
 MAX_STRICT_ERRORS = 100
 
 
@@ -82,7 +89,8 @@ class Schema:
     """All definitions by name, e.g. ``io.k8s.api.core.v1.Pod``."""
 
     def __init__(self) -> None:
-        self._validators: dict[str, Any] = {}
+        self._validators: dict[str, tuple[Any, list[_Apart]]] = {}
+        """By definition: its validator, and what that leaves to others."""
         self._fields: dict[tuple[str, str], Field | None] = {}
 
     @cached_property
@@ -116,12 +124,23 @@ class Schema:
     def is_valid(self, what: Resource | str, obj: Any) -> bool:
         """Right types and no unknown field."""
         name = what if isinstance(what, str) else what.definition
-        validator = self._validators.get(name)
-        if validator is None:
+        found = self._validators.get(name)
+        if found is None:
             if name not in self.definitions:
                 return True
-            validator = self._validators[name] = jsonschema_rs.Draft202012Validator(self._compiled(name))
-        return validator.is_valid(obj)
+            found = self._validators[name] = self._compiled(name)
+        validator, apart = found
+        if not validator.is_valid(obj):
+            return False
+        for path, of_part in apart:
+            part = obj
+            for key in path:
+                if part is None:
+                    break
+                part = part.get(key)
+            if part is not None and not of_part.is_valid(part):
+                return False
+        return True
 
     def check(self, what: Resource | str, obj: Any) -> list[str]:
         """Wrong types, worded as Go's decoder does; empty when all is well."""
@@ -202,15 +221,32 @@ class Schema:
 
     # -- compiling
 
-    def _compiled(self, name: str) -> Obj:
-        wanted, todo = {}, [name]
+    def _compiled(self, name: str) -> tuple[Any, list[_Apart]]:
+        apart: list[_Apart] = []
+        root = self._strict(name, (), apart)
+        wanted: Obj = {}
+        todo = references(root)
         while todo:
             current = todo.pop()
             if current in wanted:
                 continue
             wanted[current] = strict(current, self.definitions[current])
             todo += references(wanted[current])
-        return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$ref": REF + name, "$defs": wanted}
+        return jsonschema_rs.Draft202012Validator({"$schema": _DIALECT, **root, "$defs": wanted}), apart
+
+    def _strict(self, name: str, path: tuple[str, ...], apart: list[_Apart]) -> Obj:
+        """The strict form of what is at ``path``, without parts with a validator of their own: they go to ``apart``."""
+        made = strict(name, self.definitions[name])
+        for key, inner in made.get("properties", {}).items():
+            target = inner.get("$ref", "").removeprefix(REF)
+            if target in _APART:
+                if target not in self._validators:
+                    self._validators[target] = self._compiled(target)
+                apart.append(((*path, key), self._validators[target][0]))
+                made["properties"][key] = {}
+            elif target.endswith(_LEADING):
+                made["properties"][key] = self._strict(target, (*path, key), apart)
+        return made
 
     # -- explaining
 
