@@ -1,5 +1,6 @@
 """The chain: what a plugin sees of a request, and the two passes over all of them."""
 
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -101,6 +102,19 @@ class Cluster(Protocol):
 Steps = tuple[Callable[[Attributes], Awaitable[None]], ...]
 
 
+STEP_BOUNDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
+
+
+class StepTimes:
+    """How long a pass took: all together, and how often up to each bound and beyond the last."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.counts = [0] * (len(STEP_BOUNDS) + 1)
+
+
 class Chain:
     """Plugins in order.
 
@@ -115,8 +129,8 @@ class Chain:
     def __init__(self, plugins: Sequence[Any] = ()) -> None:
         self._plugins = tuple(plugins)
         self._of: dict[tuple[Resource | None, str], tuple[Steps, Steps]] = {}
-        self.times: dict[tuple[str, str, bool], list[float]] = {}
-        """(step, operation, rejected) -> [how often, seconds in all]"""
+        self.times: dict[tuple[str, str, bool], StepTimes] = {}
+        """By (step, operation, rejected)."""
         self._asking = tuple(plugin.asks for plugin in plugins if hasattr(plugin, "asks"))
         self._guard: Any = None  # the one plugin that keeps account of what is written
         for plugin in plugins:
@@ -159,9 +173,9 @@ class Chain:
     def _note(self, step: str, operation: str, rejected: bool, seconds: float) -> None:
         times = self.times.get((step, operation, rejected))
         if times is None:
-            times = self.times[step, operation, rejected] = [0, 0.0]
-        times[0] += 1
-        times[1] += seconds
+            times = self.times[step, operation, rejected] = StepTimes()
+        times.seconds += seconds
+        times.counts[bisect_left(STEP_BOUNDS, seconds)] += 1
 
     async def _admit_all(self, attrs: Attributes) -> None:
         steps, _ = self._steps(attrs.resource, attrs.subresource)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, SummaryMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from orca.admission import Chain
+from orca.admission.chain import STEP_BOUNDS
 from orca.server.identity import Gate
 
 
@@ -21,26 +22,32 @@ class Passage:
     def collect(self) -> Iterator[Metric]:
         """All of it as metrics."""
         counts = self._gate.counts
-        attempts = CounterMetricFamily(
-            "authentication_attempts", "Requests by whether it is known who asks.", labels=("result",)
-        )
-        attempts.add_metric(("success",), counts.known)
-        attempts.add_metric(("failure",), counts.unknown)
-        users = CounterMetricFamily(
-            "authenticated_user_requests", "Requests by user; names are not told apart.", labels=("username",)
-        )
-        users.add_metric(("other",), counts.known - counts.anonymous)
-        users.add_metric(("system:anonymous",), counts.anonymous)
+        attempts = _named("authentication_attempts", "Requests by whether it is known who asks.")
+        attempts.add_sample(attempts.name, {"result": "success"}, counts.known)
+        attempts.add_sample(attempts.name, {"result": "failure"}, counts.unknown)
+        users = _named("authenticated_user_requests", "Requests by user; names are not told apart.")
+        users.add_sample(users.name, {"username": "other"}, counts.known - counts.anonymous)
+        users.add_sample(users.name, {"username": "system:anonymous"}, counts.anonymous)
         decisions = CounterMetricFamily("authorization_attempts", "Decisions by result.", labels=("result",))
         decisions.add_metric(("allowed",), counts.allowed)
         decisions.add_metric(("no-opinion",), counts.refused)
         decisions.add_metric(("denied",), counts.denied)
         decisions.add_metric(("error",), counts.undecided)
-        steps = SummaryMetricFamily(
-            "apiserver_admission_step_admission_duration_seconds_summary",
-            "Time admission takes.",
-            labels=("type", "operation", "rejected"),
-        )
-        for (step, operation, rejected), (count, seconds) in self._admission.times.items():
-            steps.add_metric((step, operation, str(rejected).lower()), int(count), seconds)
-        yield from (attempts, users, decisions, steps)
+        labels = ("type", "operation", "rejected")
+        stem = "apiserver_admission_step_admission_duration_seconds"
+        steps = HistogramMetricFamily(stem, "Time admission takes.", labels=labels)
+        summary = SummaryMetricFamily(f"{stem}_summary", "Time admission takes, all together.", labels=labels)
+        for (step, operation, rejected), times in self._admission.times.items():
+            shown, so_far = [], 0
+            for bound, count in zip((*(f"{bound:g}" for bound in STEP_BOUNDS), "+Inf"), times.counts, strict=True):
+                so_far += count
+                shown.append((bound, float(so_far)))
+            values = (step, operation, str(rejected).lower())
+            steps.add_metric(values, shown, times.seconds)
+            summary.add_metric(values, so_far, times.seconds)
+        yield from (attempts, users, decisions, steps, summary)
+
+
+def _named(name: str, text: str) -> Metric:
+    """Counts whose upstream name has no ``_total``, which the library would add."""
+    return Metric(name, text, "unknown")

@@ -31,10 +31,11 @@ _LABELS = ("verb", "group", "version", "resource", "subresource", "scope", "comp
 class Kind:
     """All requests of one verb on one kind of target."""
 
-    __slots__ = ("aborted", "codes", "labels", "running", "seconds", "sizes")
+    __slots__ = ("aborted", "codes", "deprecated", "labels", "running", "seconds", "sizes")
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
+    def __init__(self, labels: tuple[str, ...], *, deprecated: bool = False) -> None:
         self.labels = labels
+        self.deprecated = deprecated
         self.codes: dict[int, int] = {}
         self.seconds = Histogram(DURATIONS)
         self.sizes = Histogram(SIZES)
@@ -94,7 +95,8 @@ class Requests:
             shown = _VERBS.get(verb, verb.upper())
             if served and target.subresource in _STREAMED:
                 shown = "CONNECT"
-            found = self._by_target[key] = Kind((shown, *key[1:], "apiserver"))
+            old = served and target.resource is not None and bool(target.resource.warning)
+            found = self._by_target[key] = Kind((shown, *key[1:], "apiserver"), deprecated=old)
         return found
 
     def observe(self, verb: str, target: Target, code: int, seconds: float, answer: web.StreamResponse | int) -> None:
@@ -109,6 +111,16 @@ class Requests:
         found = self._watches.get(key)
         if found is None:
             found = self._watches[key] = WatchCounts()
+        return found
+
+    def _deprecated(self) -> Metric:
+        found = GaugeMetricFamily(
+            "apiserver_requested_deprecated_apis",
+            "Deprecated kinds that somebody asked for.",
+            labels=("group", "version", "resource", "subresource", "removed_release"),
+        )
+        for what in sorted({kind.labels[1:5] for kind in self._by_target.values() if kind.deprecated}):
+            found.add_metric((*what, ""), 1)
         return found
 
     def collect(self) -> Iterator[Metric]:
@@ -141,7 +153,7 @@ class Requests:
                     sizes.add_metric(labels, kind.sizes.cumulative(), kind.sizes.total)
             if labels[0] in _LONG:
                 running.add_metric(labels, kind.running.value)
-        yield from (total, aborts, seconds, sli, sizes, running)
+        yield from (total, aborts, seconds, sli, sizes, running, self._deprecated())
         inflight = GaugeMetricFamily(
             "apiserver_current_inflight_requests", "Requests being answered now.", labels=("request_kind",)
         )

@@ -317,6 +317,7 @@ async def test_metrics_have_upstreams_names_and_labels(busy: ServerProcess, admi
     async with Api(busy.kubeconfig, token="bob") as bob:
         await bob.get("/api/v1/pods")
     await admin.delete("/api/v1/namespaces/default/configmaps/measured")
+    await admin.get("/api/v1/endpoints")
     await watching
     text = (await admin.get("/metrics")).raw.decode()
     for sample in (
@@ -341,10 +342,12 @@ async def test_metrics_have_upstreams_names_and_labels(busy: ServerProcess, admi
         'authentication_token_cache_request_total{status="hit"}',
         'authentication_token_cache_request_duration_seconds_bucket{le="0.005",status="miss"}',
         'authentication_token_cache_active_fetch_count{status="in_flight"}',
-        'authentication_attempts_total{result="success"}',
-        'authenticated_user_requests_total{username="other"}',
+        'authentication_attempts{result="success"}',
+        'authenticated_user_requests{username="other"}',
         'authorization_attempts_total{result="allowed"}',
         'apiserver_admission_step_admission_duration_seconds_summary_count{operation="CREATE",type="validate"}',
+        'apiserver_admission_step_admission_duration_seconds_bucket{le="0.005",operation="CREATE",type="admit"}',
+        'apiserver_requested_deprecated_apis{group="",removed_release="",resource="endpoints",version="v1"}',
         'apiserver_audit_level_total{level="Metadata"}',
         'apiserver_flowcontrol_request_execution_seconds_bucket{flow_schema="exempt",le="0.005",type="regular"}',
         'apiserver_flowcontrol_current_executing_requests{flow_schema="exempt",priority_level="exempt"}',

@@ -43,3 +43,14 @@ def test_a_scanner_fills_no_memory_with_labels() -> None:
         _observe(requests, f"made-up-{number}", "/api/v1/namespaces/default/pods/web")
         _observe(requests, f"MADE-UP-{number}", "/healthz")
     assert _seen(requests) == {("GET", "", ""), ("other", "pods", ""), ("other", "", "")}
+
+
+def test_deprecated_kinds_are_told_once_asked_for() -> None:
+    requests = Requests()
+    _observe(requests, "get", "/api/v1/namespaces/default/pods/web")
+    _observe(requests, "list", "/api/v1/namespaces/default/endpoints")
+    _observe(requests, "get", "/api/v1/namespaces/default/endpoints/web")
+    [told] = [metric for metric in requests.collect() if metric.name == "apiserver_requested_deprecated_apis"]
+    assert [(sample.labels["resource"], sample.labels["version"], sample.value) for sample in told.samples] == [
+        ("endpoints", "v1", 1)
+    ]
