@@ -1,4 +1,4 @@
-"""Long lists in forms that are made object by object: Tables and YAML.
+"""Long lists in forms that are made object by object: Tables, metadata alone and YAML.
 
 A Table of thousands of objects takes most of a second to make, YAML many. Made at once, everybody else would wait for
 it. So they are made a few milliseconds at a time, and others are served in between.
@@ -17,7 +17,7 @@ import orjson
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.server.negotiation import YAML, Form
-from orca.server.representation import as_table, transform_list
+from orca.server.representation import as_table, partial, transform_list
 from orca.server.responses import encode
 from orca.store import Entry
 
@@ -42,6 +42,8 @@ async def encoded_list(
     """A list in the form that was negotiated. Raises ApiError 406."""
     if form.kind == "Table" and form.media != YAML and not pretty:
         return await _table(resource, entries, form, include, now, metadata)
+    if form.kind == "PartialObjectMetadataList" and form.media != YAML and not pretty:
+        return await _metadata_only(resource, entries, form, now, metadata)
     if form.media == YAML and form.kind != "Table":
         return await _yaml(resource, entries, form, include, now, metadata)
     objs = [obj for part in await _made(entries, lambda some: [entry.obj for entry in some]) for obj in part]
@@ -56,6 +58,17 @@ async def _table(
 
     parts = await _made(entries, rows)
     empty = orjson.dumps(as_table(resource, [], form, include, now, metadata))
+    return b"%b%b]}\n" % (empty.removesuffix(b"]}"), b",".join(parts))
+
+
+async def _metadata_only(
+    resource: Resource, entries: Sequence[Entry], form: Form, now: datetime, metadata: Obj
+) -> bytes:
+    def items(some: Sequence[Entry]) -> bytes:
+        return orjson.dumps([partial(entry.obj, form.version) for entry in some])[1:-1]
+
+    parts = await _made(entries, items)
+    empty = orjson.dumps(transform_list(resource, [], form, "", now, metadata))
     return b"%b%b]}\n" % (empty.removesuffix(b"]}"), b",".join(parts))
 
 

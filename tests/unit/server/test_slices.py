@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from orca.api.builtin import PODS
+from orca.api.objects import Obj
+from orca.api.resources import Resource
 from orca.server import slices
 from orca.server.negotiation import YAML, Form
 from orca.server.representation import transform_list
@@ -48,7 +52,7 @@ async def test_the_same_as_at_once(form: Form, pretty: bool, count: int, monkeyp
     assert made == encode(transform_list(PODS, objs, form, "Object", NOW, METADATA), form, pretty=pretty)
 
 
-@pytest.mark.parametrize("form", [Form(kind="Table"), Form(YAML)], ids=str)
+@pytest.mark.parametrize("form", [Form(kind="Table"), Form(kind="PartialObjectMetadataList"), Form(YAML)], ids=str)
 async def test_others_get_their_turn(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE", 0.0)
     turns = 0
@@ -63,3 +67,16 @@ async def test_others_get_their_turn(form: Form, monkeypatch: pytest.MonkeyPatch
     await slices.encoded_list(PODS, pods(160), form, "None", NOW, {})
     running.cancel()
     assert turns >= 10
+
+
+@pytest.mark.parametrize("form", [Form(kind="PartialObjectMetadataList"), Form(YAML)], ids=str)
+async def test_a_long_list_is_never_made_at_once(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def spy(resource: Resource, objs: Sequence[Obj], *others: Any) -> Obj:
+        made.append(len(objs))
+        return transform_list(resource, objs, *others)
+
+    monkeypatch.setattr(slices, "transform_list", spy)
+    await slices.encoded_list(PODS, pods(160), form, "", NOW, {})
+    assert max(made) <= 16
