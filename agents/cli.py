@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import structlog
@@ -38,6 +39,17 @@ def _taints(context: click.Context, parameter: click.Parameter, text: str) -> tu
         return tuple(parse_taint(part) for part in text.split(",") if part)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _server(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # a port out of range, brackets that do not match
+        good = False
+    if text and not good:
+        raise click.BadParameter(f"{text!r} is no URL of a server like https://10.0.0.1:6443")
+    return text
 
 
 def _token(context: click.Context, parameter: click.Parameter, text: str) -> str:
@@ -118,7 +130,7 @@ def _labels(context: click.Context, parameter: click.Parameter, text: str) -> di
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--server", default="", help="URL of the API server, to join with --token.")
+@click.option("--server", default="", callback=_server, help="URL of the API server, to join with --token.")
 @click.option(
     "--token", default="", envvar="ORCA_TOKEN", callback=_token, help="Join token, as `orca token create` prints it."
 )
