@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from time import perf_counter
 
 import structlog
 from aiohttp import web
@@ -26,7 +27,7 @@ from orca.auth.authentication import authenticated
 from orca.auth.front_proxy import FrontProxy
 from orca.auth.identity import UNAUTHENTICATED
 from orca.server.connection import connection_of
-from orca.server.impersonation import Acting, impersonated, wanted_user
+from orca.server.impersonation import Acting, Outcomes, impersonated, mode_of, wanted_user
 from orca.server.paths import Target
 from orca.server.refusals import Undecided, refusal
 
@@ -121,6 +122,8 @@ class Gate:
         self._caught_up = caught_up
         self._notes = notes
         self.counts = GateCounts()
+        self.attempts, self.questions = Outcomes(), Outcomes()
+        """To act as another, and what the authorizers were asked about that."""
         self._modes: dict[str, int] = {}
         """By which mode a user could act as another the last time."""
 
@@ -154,13 +157,15 @@ class Gate:
         wanted = wanted_user(headers)
         if wanted is None:
             return Acting(user)
-        counts = self.counts
+        counts, began = self.counts, perf_counter()
         try:
             acting, mode = await impersonated(user, wanted, asked(), self._may, self._modes.get(user.name, 0))
         except ApiError:
             counts.refused += 1
+            self.attempts.note("", False, perf_counter() - began)
             raise
         counts.allowed += 1
+        self.attempts.note(mode_of(acting.constraint), True, perf_counter() - began)
         if len(self._modes) >= _MODES:
             self._modes.clear()
         self._modes[user.name] = mode
@@ -264,7 +269,9 @@ class Gate:
         raise refusal(user, action, decision.reason)
 
     async def _may(self, user: UserInfo, action: Action) -> str:
+        began = perf_counter()
         decision = await self._authorizer.authorize(user, action)
+        self.questions.note(mode_of(action.verb), decision.allowed, perf_counter() - began)
         if not decision.allowed:
             raise refusal(user, action, decision.reason)
         return decision.reason

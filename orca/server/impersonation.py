@@ -9,6 +9,7 @@ Reference: KEP-5284, k8s.io/apiserver ``endpoints/filters/impersonation`` (on by
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
@@ -38,6 +39,7 @@ _NODE_OF_TOKEN = "authentication.kubernetes.io/node-name"
 _MANY = 4
 """From so many groups or extra values on, the right to all of them is asked for first."""
 
+BOUNDS = tuple(0.001 * 2**step for step in range(15))
 Check = Callable[[UserInfo, Action], Awaitable[object]]
 """Raises Refused for what a user may not do."""
 
@@ -48,6 +50,27 @@ class Acting:
 
     user: UserInfo
     constraint: str = ""
+
+
+class Outcomes:
+    """How often something was allowed or denied, and how long that took, by mode."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[tuple[str, str], float] = {}
+        self.counts: dict[tuple[str, str], list[int]] = {}
+        """By (mode, decision): how often up to each of ``BOUNDS``, and beyond."""
+
+    def note(self, mode: str, allowed: bool, seconds: float) -> None:
+        """Once more."""
+        key = (mode, "allowed" if allowed else "denied")
+        self.counts.setdefault(key, [0] * (len(BOUNDS) + 1))[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds[key] = self.seconds.get(key, 0.0) + seconds
+
+
+def mode_of(verb: str) -> str:
+    """The mode that asks for a verb, or that allowed it: "legacy" for ``impersonate`` itself."""
+    _, _, narrow = verb.partition(":")
+    return narrow.partition(":")[0] or "legacy"
 
 
 def wanted_user(headers: CIMultiDictProxy[str]) -> UserInfo | None:

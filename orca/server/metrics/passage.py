@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -10,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 from orca.admission import Chain
 from orca.admission.chain import STEP_BOUNDS
 from orca.server.identity import Gate
+from orca.server.impersonation import BOUNDS, Outcomes
 
 
 class Passage:
@@ -38,14 +40,27 @@ class Passage:
         steps = HistogramMetricFamily(stem, "Time admission takes.", labels=labels)
         summary = SummaryMetricFamily(f"{stem}_summary", "Time admission takes, all together.", labels=labels)
         for (step, operation, rejected), times in self._admission.times.items():
-            shown, so_far = [], 0
-            for bound, count in zip((*(f"{bound:g}" for bound in STEP_BOUNDS), "+Inf"), times.counts, strict=True):
-                so_far += count
-                shown.append((bound, float(so_far)))
             values = (step, operation, str(rejected).lower())
-            steps.add_metric(values, shown, times.seconds)
-            summary.add_metric(values, so_far, times.seconds)
+            steps.add_metric(values, _buckets(STEP_BOUNDS, times.counts), times.seconds)
+            summary.add_metric(values, sum(times.counts), times.seconds)
         yield from (attempts, users, decisions, steps, summary)
+        yield from _outcomes("attempts", "Tries to act as another", self._gate.attempts)
+        yield from _outcomes("authorization_attempts", "Questions whether somebody may", self._gate.questions)
+
+
+def _outcomes(name: str, text: str, outcomes: Outcomes) -> Iterator[Metric]:
+    stem, labels = f"apiserver_impersonation_{name}", ("mode", "decision")
+    total = CounterMetricFamily(stem, f"{text}, by mode and decision.", labels=labels)
+    times = HistogramMetricFamily(f"{stem}_duration_seconds", f"{text}: how long that took.", labels=labels)
+    for key, counts in outcomes.counts.items():
+        total.add_metric(key, sum(counts))
+        times.add_metric(key, _buckets(BOUNDS, counts), outcomes.seconds[key])
+    yield from (total, times)
+
+
+def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    shown = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+    return list(zip(shown, map(float, accumulate(counts)), strict=True))
 
 
 def _named(name: str, text: str) -> Metric:

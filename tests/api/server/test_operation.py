@@ -318,6 +318,9 @@ async def test_metrics_have_upstreams_names_and_labels(busy: ServerProcess, admi
         await bob.get("/api/v1/pods")
     await admin.delete("/api/v1/namespaces/default/configmaps/measured")
     await admin.get("/api/v1/endpoints")
+    await admin.get("/api/v1/pods", Impersonate_User="eve")
+    async with Api(busy.kubeconfig, token="bob") as bob:
+        await bob.get("/api/v1/pods", Impersonate_User="eve")
     await watching
     text = (await admin.get("/metrics")).raw.decode()
     for sample in (
@@ -345,6 +348,10 @@ async def test_metrics_have_upstreams_names_and_labels(busy: ServerProcess, admi
         'authentication_attempts{result="success"}',
         'authenticated_user_requests{username="other"}',
         'authorization_attempts_total{result="allowed"}',
+        'apiserver_impersonation_attempts_total{decision="allowed",mode="user-info"}',
+        'apiserver_impersonation_attempts_total{decision="denied",mode=""}',
+        'apiserver_impersonation_attempts_duration_seconds_bucket{decision="denied",le="0.001",mode=""}',
+        'apiserver_impersonation_authorization_attempts_total{decision="denied",mode="legacy"}',
         'apiserver_admission_step_admission_duration_seconds_summary_count{operation="CREATE",type="validate"}',
         'apiserver_admission_step_admission_duration_seconds_bucket{le="0.005",operation="CREATE",type="admit"}',
         'apiserver_requested_deprecated_apis{group="",removed_release="",resource="endpoints",version="v1"}',

@@ -7,7 +7,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from orca.api.errors import ApiError
 from orca.auth import Action, UserInfo
-from orca.server.impersonation import MODES, impersonated, wanted_user
+from orca.server.impersonation import MODES, impersonated, mode_of, wanted_user
 from orca.server.refusals import refusal
 
 LIST = Action("list", resource="pods", namespace="shop")
@@ -198,3 +198,9 @@ def test_headers() -> None:
     assert read(("Accept", "*/*")) is None
     with pytest.raises(ApiError, match="without impersonating a user name"):
         read(("Impersonate-Group", "a"))
+
+
+def test_verbs_and_constraints_tell_their_mode() -> None:
+    assert mode_of("impersonate-on:user-info:list") == "user-info"
+    assert mode_of("impersonate:associated-node") == "associated-node"
+    assert mode_of("impersonate") == mode_of("") == "legacy"
