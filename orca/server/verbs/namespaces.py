@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from orca.api import strategy
 from orca.api.builtin import NAMESPACES
-from orca.api.errors import conflict
+from orca.api.errors import conflict, invalid
 from orca.api.objects import Obj, finalizers, meta
 from orca.server.verbs import ownership
 from orca.server.verbs.core import Call, Core, copy_entry, unstored, version_of
-from orca.server.verbs.updating import Written
+from orca.server.verbs.updating import Written, check_identity
 
 
 async def finalize(core: Core, call: Call, object_name: str, body: Obj) -> Written:
-    """Set ``spec.finalizers``; the last one gone, the namespace is. Raises ApiError 404, 409."""
+    """Set ``spec.finalizers``; the last one gone, the namespace is. Raises ApiError 400, 404, 409, 422."""
+    if not call.trusted:
+        check_identity(NAMESPACES, body, "", object_name)
     wanted = (body.get("spec") or {}).get("finalizers") or []
     current = await core.read(NAMESPACES, "", object_name)
     new = copy_entry(current)
@@ -25,8 +28,11 @@ async def finalize(core: Core, call: Call, object_name: str, body: Obj) -> Writt
     ownership.updated(core, call, NAMESPACES, new, current.obj, "finalize")
     attributes = core.attributes(call, "UPDATE", NAMESPACES, "", object_name, new, current.obj, subresource="finalize")
     await core.admission.admit(attributes)
-    await core.admission.validate(attributes)
     new = attributes.obj or new
+    problems = strategy.validate_update(NAMESPACES, new, current.obj, "finalize")
+    if problems:
+        raise invalid(NAMESPACES, object_name, problems)
+    await core.admission.validate(attributes)
     wanted = (new.get("spec") or {}).get("finalizers") or []
     if call.dry_run:
         return Written(unstored(new, current.revision))

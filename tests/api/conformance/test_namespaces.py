@@ -35,6 +35,10 @@ async def test_patch_update_status_and_finalizer_of_a_namespace(api: Api) -> Non
     read["spec"]["finalizers"].append("e2e.example.com/fakeFinalizer")
     held = ok(await api.put(f"{one}/finalize", read))
     assert held["spec"]["finalizers"] == ["kubernetes", "e2e.example.com/fakeFinalizer"]
+    refused = await api.put(f"{one}/finalize", {**held, "spec": {"finalizers": ["kubernetes", "bad"]}})
+    text = "name is neither a standard finalizer name nor is it fully qualified"
+    assert refused.status == 422
+    assert refused.failure[2].endswith(f'is invalid: spec.finalizers[1]: Invalid value: "bad": {text}')
     held["spec"]["finalizers"].pop()
     assert ok(await api.put(f"{one}/finalize", held))["spec"]["finalizers"] == ["kubernetes"]
     ok(await api.delete(one))
