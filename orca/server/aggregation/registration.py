@@ -94,13 +94,16 @@ class Registration:
         """Whether all is as it should be."""
         target = wanted(self._table)
         present = {name(one): one for one in self._present.list()}
-        done = True
-        for key, service in target.items():
-            done &= await self._ensure(present.get(key), service)
-        for key, service in present.items():
-            if key not in target and is_managed(service) and not service["spec"].get("service"):
-                done &= await self._attempt(self._client.delete(APISERVICES, key, uid=service["metadata"]["uid"]))
-        return done
+        # At once: one after the other, each would wait for the disk, and the server is not ready before.
+        done = await asyncio.gather(
+            *(self._ensure(present.get(key), service) for key, service in target.items()),
+            *(
+                self._attempt(self._client.delete(APISERVICES, key, uid=service["metadata"]["uid"]))
+                for key, service in present.items()
+                if key not in target and is_managed(service) and not service["spec"].get("service")
+            ),
+        )
+        return all(done)
 
     async def _ensure(self, present: Obj | None, service: Obj) -> bool:
         if present is None:
