@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orca.api import strategy
-from orca.api.errors import bad_request
-from orca.api.objects import Obj, ensure_meta
+from orca.api.errors import FieldError, bad_request, invalid_kind
+from orca.api.objects import Obj, ensure_meta, meta
 from orca.api.resources import Resource, Subresource
 from orca.api.schema import Repeated, decode, undecodable
 from orca.server.options import WriteOptions
@@ -24,8 +24,9 @@ def as_warnings(problems: Sequence[str]) -> Iterator[str]:
             yield problem
 
 
-def check_kind(obj: Obj, api_version: str, kind: str) -> None:
-    """Complete ``apiVersion`` and ``kind`` where the body leaves them open. Raises ApiError 400 for other ones."""
+def check_kind(obj: Obj, api_version: str, kind: str, *, custom: bool = False) -> None:
+    """Complete ``apiVersion`` and ``kind`` where the body leaves them open. Raises ApiError 400 for other ones, 422
+    for another kind in place of a custom one."""
     said_version, said_kind = obj.get("apiVersion"), obj.get("kind")
     if said_version == api_version and said_kind == kind:
         return
@@ -38,6 +39,10 @@ def check_kind(obj: Obj, api_version: str, kind: str) -> None:
     if not said_kind:
         obj["kind"] = kind
     elif said_kind != kind:
+        if custom and isinstance(said_kind, str):
+            named = meta(obj).get("name") if isinstance(obj.get("metadata"), dict) else ""
+            problem = FieldError.invalid("kind", said_kind, f"must be {kind}")
+            raise invalid_kind(api_version.rpartition("/")[0], said_kind, str(named or ""), [problem])
         version = api_version.rpartition("/")[2]
         raise bad_request(
             f'{said_kind} in version "{version}" cannot be handled as a {kind}: '
@@ -64,7 +69,7 @@ def accept(
         check_kind(obj, subresource.api_version, subresource.kind)
         definition = subresource.definition
     else:
-        check_kind(obj, resource.api_version, resource.kind)
+        check_kind(obj, resource.api_version, resource.kind, custom=resource.custom)
         definition = resource.definition
     decoder = strategy.of(resource).decode if resource.custom and definition == resource.definition else None
     if decoder is not None:

@@ -62,6 +62,8 @@ def accept_patched(
     try:
         return accept(resource, patched, options, duplicates=problems)
     except ApiError as problem:
+        if problem.code == 422:
+            raise
         why = problem.message.partition(f" cannot be handled as a {resource.kind}: ")[2] or problem.message
         if shown is not _as_json:
             why = _RESTORING.sub(_unrestored, why)

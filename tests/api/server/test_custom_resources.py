@@ -167,6 +167,15 @@ async def test_paths_that_a_definition_does_not_serve_are_not_found(api: Api, sp
     assert (await api.get(f"/apis/{served}/v1/crontabs?fieldSelector=metadata.namespace%3D{space}")).status == 200
 
 
+async def test_another_kind_is_refused_as_invalid(api: Api, space: str, served: str) -> None:
+    path = f"/apis/{served}/v1/namespaces/{space}/crontabs"
+    made = (await api.post(path, one(served))).json
+    told = (422, "Invalid", f'Other.{served} "a" is invalid: kind: Invalid value: "Other": must be CronTab')
+    assert (await api.post(path, {**one(served), "kind": "Other"})).failure == told
+    assert (await api.put(f"{path}/a", {**made, "kind": "Other"})).failure == told
+    assert (await api.patch(f"{path}/a", {"kind": "Other"})).failure == told
+
+
 async def test_finalizers_without_a_domain_are_warned_of_once(api: Api, space: str, served: str) -> None:
     path = f"/apis/{served}/v1/namespaces/{space}/crontabs"
     body = one(served)
