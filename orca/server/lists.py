@@ -1,4 +1,4 @@
-"""Lists of objects that are encoded already, made and sent a piece at a time."""
+"""Long lists, sent a piece at a time; those of objects that are encoded already are made so, too."""
 
 from __future__ import annotations
 
@@ -84,9 +84,41 @@ class ListBody:
         return next(self.pieces(self.size))
 
 
-async def send_pieces(http: web.BaseRequest, body: ListBody, audit_id: str, warning: str = "") -> web.StreamResponse:
-    """A long JSON answer, made and written as fast as the client takes it."""
-    response = web.StreamResponse(headers=_headers(audit_id, warning))
+class MadeBody:
+    """A list in another form, in parts that are made already: joined, it would need as much memory again, and new."""
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self._parts = parts
+        self.size = sum(map(len, parts))
+
+    def __repr__(self) -> str:
+        return f"<MadeBody of {self.size} bytes>"
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body, a piece at a time."""
+        held: list[bytes] = []
+        room = PIECE
+        for part in self._parts:
+            if held and len(part) > room:
+                yield b"".join(held)
+                held, room = [], PIECE
+            held.append(part)
+            room -= len(part)
+        yield b"".join(held)
+
+    def whole(self) -> bytes:
+        """The body."""
+        return b"".join(self._parts)
+
+
+Body = ListBody | MadeBody
+
+
+async def send_pieces(
+    http: web.BaseRequest, body: Body, media: str, audit_id: str, warning: str = ""
+) -> web.StreamResponse:
+    """A long answer, made and written as fast as the client takes it."""
+    response = web.StreamResponse(headers=_headers(media, audit_id, warning))
     response.content_length = body.size
     http[ANSWERING] = True
     await response.prepare(http)
@@ -101,9 +133,11 @@ async def send_pieces(http: web.BaseRequest, body: ListBody, audit_id: str, warn
     return response
 
 
-async def send_packed(http: web.BaseRequest, body: ListBody, audit_id: str, warning: str = "") -> web.StreamResponse:
+async def send_packed(
+    http: web.BaseRequest, body: Body, media: str, audit_id: str, warning: str = ""
+) -> web.StreamResponse:
     """The same, compressed. Never more of it than a batch is in memory; a thread packs it while others are served."""
-    headers = {**_headers(audit_id, warning), "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    headers = {**_headers(media, audit_id, warning), "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
     response = web.StreamResponse(headers=headers)
     response.enable_chunked_encoding()
     http[ANSWERING] = True
@@ -120,6 +154,6 @@ async def send_packed(http: web.BaseRequest, body: ListBody, audit_id: str, warn
     return response
 
 
-def _headers(audit_id: str, warning: str) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private", "Audit-Id": audit_id}
+def _headers(media: str, audit_id: str, warning: str) -> dict[str, str]:
+    headers = {"Content-Type": media, "Cache-Control": "no-cache, private", "Audit-Id": audit_id}
     return headers | {"Warning": warning_header(warning)} if warning else headers

@@ -17,7 +17,7 @@ from orca.client.clock import Clock
 from orca.server import bodies, patch_media, protobuf
 from orca.server.crowd import Crowd
 from orca.server.identity import Gate
-from orca.server.lists import WHOLE, ListBody, send_packed, send_pieces
+from orca.server.lists import WHOLE, Body, ListBody, send_packed, send_pieces
 from orca.server.metrics import Metrics
 from orca.server.negotiation import Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
@@ -140,12 +140,7 @@ class ObjectHandlers:
                 continue_=page.continue_,
                 remaining=page.remaining,
             )
-            if request.record is None and body.size > WHOLE:
-                if "gzip" not in request.accept_encoding:
-                    return await send_pieces(request.http, body, request.audit_id, resource.warning)
-                if body.size >= THREAD_FROM and request.http.version >= HttpVersion11:
-                    return await send_packed(request.http, body, request.audit_id, resource.warning)
-            return await pack_list(json_response(body.whole()), request.accept_encoding)
+            return await self._sent(request, resource, body, form)
         metadata: Obj = {"resourceVersion": str(page.revision)}
         if page.continue_:
             metadata["continue"] = page.continue_
@@ -154,7 +149,16 @@ class ObjectHandlers:
         include = check_include(request.query.get("includeObject", ""))
         now = self._clock.now()
         made = await encoded_list(resource, page.entries, form, include, now, metadata, pretty=request.pretty)
-        return await pack_list(encoded_response(made, form), request.accept_encoding)
+        return await self._sent(request, resource, made, form)
+
+    async def _sent(self, request: Request, resource: Resource, body: Body, form: Form) -> web.StreamResponse:
+        """A list; in pieces where it is long and no record of it is kept."""
+        if request.record is None and body.size > WHOLE:
+            if "gzip" not in request.accept_encoding:
+                return await send_pieces(request.http, body, form.media, request.audit_id, resource.warning)
+            if body.size >= THREAD_FROM and request.http.version >= HttpVersion11:
+                return await send_packed(request.http, body, form.media, request.audit_id, resource.warning)
+        return await pack_list(encoded_response(body.whole(), form), request.accept_encoding)
 
     async def _watch(self, request: Request, resource: Resource) -> web.StreamResponse:
         options = self._list_options(request)

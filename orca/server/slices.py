@@ -16,6 +16,7 @@ import orjson
 
 from orca.api.objects import Obj
 from orca.api.resources import Resource
+from orca.server.lists import MadeBody
 from orca.server.negotiation import YAML, Form
 from orca.server.representation import as_table, partial, transform_list
 from orca.server.responses import encode
@@ -38,7 +39,7 @@ async def encoded_list(
     metadata: Obj,
     *,
     pretty: bool = False,
-) -> bytes:
+) -> MadeBody:
     """A list in the form that was negotiated. Raises ApiError 406."""
     if form.kind == "Table" and form.media != YAML and not pretty:
         return await _table(resource, entries, form, include, now, metadata)
@@ -47,41 +48,51 @@ async def encoded_list(
     if form.media == YAML and form.kind != "Table":
         return await _yaml(resource, entries, form, include, now, metadata)
     objs = [obj for part in await _made(entries, lambda some: [entry.obj for entry in some]) for obj in part]
-    return encode(transform_list(resource, objs, form, include, now, metadata), form, pretty=pretty)
+    return MadeBody([encode(transform_list(resource, objs, form, include, now, metadata), form, pretty=pretty)])
 
 
 async def _table(
     resource: Resource, entries: Sequence[Entry], form: Form, include: str, now: datetime, metadata: Obj
-) -> bytes:
+) -> MadeBody:
     def rows(some: Sequence[Entry]) -> bytes:
         return orjson.dumps(as_table(resource, [entry.obj for entry in some], form, include, now)["rows"])[1:-1]
 
     parts = await _made(entries, rows)
     empty = orjson.dumps(as_table(resource, [], form, include, now, metadata))
-    return b"%b%b]}\n" % (empty.removesuffix(b"]}"), b",".join(parts))
+    return _listed(empty, parts)
 
 
 async def _metadata_only(
     resource: Resource, entries: Sequence[Entry], form: Form, now: datetime, metadata: Obj
-) -> bytes:
+) -> MadeBody:
     def items(some: Sequence[Entry]) -> bytes:
         return orjson.dumps([partial(entry.obj, form.version) for entry in some])[1:-1]
 
     parts = await _made(entries, items)
     empty = orjson.dumps(transform_list(resource, [], form, "", now, metadata))
-    return b"%b%b]}\n" % (empty.removesuffix(b"]}"), b",".join(parts))
+    return _listed(empty, parts)
 
 
 async def _yaml(
     resource: Resource, entries: Sequence[Entry], form: Form, include: str, now: datetime, metadata: Obj
-) -> bytes:
+) -> MadeBody:
     def items(some: Sequence[Entry]) -> bytes:
         made = transform_list(resource, [entry.obj for entry in some], form, include, now, metadata)
         return encode(made["items"], form)
 
     whole = encode(transform_list(resource, [], form, include, now, metadata), form)
     parts = await _made(entries, items, 1)
-    return b"%bitems:\n%b" % (whole.removesuffix(b"items: []\n"), b"".join(parts)) if parts else whole
+    return MadeBody([whole.removesuffix(b"items: []\n"), b"items:\n", *parts]) if parts else MadeBody([whole])
+
+
+def _listed(empty: bytes, parts: list[bytes]) -> MadeBody:
+    """What has no items yet, with those of ``parts``."""
+    held = [empty.removesuffix(b"]}")]
+    for part in parts:
+        held += (part, b",")
+    if parts:
+        held.pop()
+    return MadeBody([*held, b"]}\n"])
 
 
 async def _made(entries: Sequence[Entry], make: Callable[[Sequence[Entry]], T], at_once: int = _AT_ONCE) -> list[T]:

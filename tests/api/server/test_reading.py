@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from orca.api.builtin import BUILTIN
 from orca.server.responses import THREAD_FROM
@@ -159,6 +160,13 @@ async def test_a_long_list_is_the_same_in_pieces_and_compressed(api: Api, space:
     assert len(packed.raw) < len(plain.raw) * 0.7
     assert packed.headers["Audit-Id"]
     assert await listed(api) == before + 2
+    for accept, member in (("application/json;as=Table;g=meta.k8s.io;v=v1", "rows"), ("application/yaml", "items")):
+        for encoding in ("identity", "gzip"):
+            told = await api.get(f"{path}?includeObject=Object", Accept=accept, Accept_Encoding=encoding)
+            assert told.headers["Content-Type"] == accept.partition(";")[0]
+            raw = gzip.decompress(told.raw) if encoding == "gzip" else told.raw
+            assert ("Content-Length" in told.headers) == (encoding == "identity")
+            assert len(yaml.load(raw, yaml.CSafeLoader)[member]) == 12
 
 
 async def test_pretty_and_audit_id(api: Api) -> None:

@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orca.server.lists import PIECE, ListBody
+from orca.server.lists import PIECE, ListBody, MadeBody
 from orca.store import Entry
 
 SIZES = st.lists(st.sampled_from([10, 700, 3_000, 40_000, PIECE - 1, PIECE, 3 * PIECE]), max_size=60)
@@ -44,3 +44,13 @@ def test_a_page_says_where_it_goes_on() -> None:
     listed = orjson.loads(body([10, 10], "next", 5).whole())
     assert listed["metadata"] == {"resourceVersion": "7", "continue": "next", "remainingItemCount": 5}
     assert "remainingItemCount" not in orjson.loads(body([10], "next").whole())["metadata"]
+
+
+@given(st.lists(st.integers(0, 2 * PIECE), max_size=40))
+def test_parts_leave_together_as_far_as_they_fit(sizes: list[int]) -> None:
+    made = MadeBody([bytes([number % 256]) * size for number, size in enumerate(sizes)])
+    pieces = list(made.pieces())
+    assert b"".join(pieces) == made.whole()
+    assert made.size == sum(sizes)
+    assert all(len(piece) <= max(PIECE, *sizes) for piece in pieces if piece)
+    assert all(len(one) + len(next_) > PIECE for one, next_ in pairwise(pieces[:-1]))

@@ -49,7 +49,9 @@ async def test_the_same_as_at_once(form: Form, pretty: bool, count: int, monkeyp
     entries = pods(count)
     made = await slices.encoded_list(PODS, entries, form, "Object", NOW, METADATA, pretty=pretty)
     objs = [entry.obj for entry in entries]
-    assert made == encode(transform_list(PODS, objs, form, "Object", NOW, METADATA), form, pretty=pretty)
+    wanted = encode(transform_list(PODS, objs, form, "Object", NOW, METADATA), form, pretty=pretty)
+    assert made.whole() == b"".join(made.pieces()) == wanted
+    assert made.size == len(wanted)
 
 
 @pytest.mark.parametrize("form", [Form(kind="Table"), Form(kind="PartialObjectMetadataList"), Form(YAML)], ids=str)
