@@ -52,6 +52,8 @@ class Shelf:
     def __init__(self, parts: int = _PARTS, specs: int = _SPECS) -> None:
         self._owned = _Seen(parts)
         self._specs = _Seen(specs)
+        self._last = _SPEC
+        """How the last spec began: the next is often of the same template, which a look tells."""
 
     def divide(self, raw: bytes) -> tuple[bytes, ...]:
         """The parts of an encoding, at least one."""
@@ -77,6 +79,13 @@ class Shelf:
     def _divide_spec(self, raw: bytes, at: int, done: int, parts: list[bytes]) -> int:
         """Adds the parts up to where a spec differs for good, of the spec that begins at ``at``; ``done`` bytes are in
         ``parts`` already. How many are then."""
+        last = self._last
+        if len(last) > len(_SPEC) and raw.startswith(last, at):
+            parts += (raw[done:at], last)
+            done = at + len(last)
+            if not last.endswith(_TOKEN_VOLUME):
+                return done
+            at = done + _RANDOM
         end = raw.find(_STATUS, at)
         if end < 0:
             end = len(raw) - 1
@@ -87,7 +96,10 @@ class Shelf:
             volume = raw.find(_TOKEN_VOLUME, at, end)
             stop = end if volume < 0 else volume + len(_TOKEN_VOLUME)
             if _SHARED_FROM <= stop - at <= _LONGEST:
-                parts += (raw[done:at], self._specs.share(raw[at:stop]))
+                shared = self._specs.share(raw[at:stop])
+                if shared.startswith(_SPEC):
+                    self._last = shared
+                parts += (raw[done:at], shared)
                 done = stop
             at = stop + _RANDOM
         return done
