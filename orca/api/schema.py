@@ -6,10 +6,9 @@ alike; only objects it refuses are walked in Python to find out what to say. Req
 upstream, a missing one is a validation error (422), not a decode error (400).
 """
 
-import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +18,7 @@ import orjson
 from orca.api import definitions, zeros
 from orca.api.errors import ApiError, bad_request
 from orca.api.objects import Obj
+from orca.api.repeated import MAX_STRICT_ERRORS
 from orca.api.resources import Resource
 from orca.api.structure import (
     MICRO_TIME,
@@ -45,8 +45,6 @@ _LEADING = ("Spec", "Template")
 """Ends of names of definitions on the way to them: a Deployment's spec, its template."""
 _Apart = tuple[tuple[str, ...], Any]
 """Where such a part is in an object, and its validator."""
-MAX_STRICT_ERRORS = 100
-
 
 _MADE_KEPT = 256
 """Definitions made on demand that are kept."""
@@ -299,60 +297,6 @@ def undecodable(resource: Resource, why: str) -> ApiError:
     """400 for a body that is no object of its kind."""
     kind = resource.kind
     return bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {why}')
-
-
-class Repeated(list[str]):
-    """``duplicate field "spec.replicas"`` for every JSON member that occurs twice, in the document's order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._at: list[int] = []
-        self._paths: list[str] = []
-        self._first: dict[str, int] = {}
-        self._members = 0
-
-    def see(self, path: str, *, again: bool) -> None:
-        """The next member of the document."""
-        self._members += 1
-        self._first.setdefault(path, self._members)
-        if again:
-            self.append(f'duplicate field "{path}"')
-            self._at.append(self._members)
-            self._paths.append(path)
-
-    def among(self, unknown: Sequence[str]) -> list[str]:
-        """These and texts about ``unknown`` fields as a reader of the document meets them, who does not look into what
-        is unknown, nor cares how often it occurs."""
-        paths = [text.partition('"')[2][:-1] for text in unknown]
-        places = [(self._first.get(path, 0), text) for path, text in zip(paths, unknown, strict=True)]
-        hidden = tuple(f"{path}{end}" for path in paths for end in ".[")
-        for at, path, text in zip(self._at, self._paths, self, strict=True):
-            if path not in paths and not path.startswith(hidden):
-                places.append((at, text))
-        return [text for _, text in sorted(places, key=lambda one: one[0])]
-
-
-class _Members(list[tuple[str, Any]]):
-    """An object with all its members, repeated ones too."""
-
-
-def duplicate_fields(raw: bytes) -> Repeated:
-    """What occurs twice in a JSON document. Raises ValueError."""
-    found = Repeated()
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, _Members):
-            seen: set[str] = set()
-            for name, inner in value:
-                found.see(f"{path}{name}", again=name in seen)
-                seen.add(name)
-                walk(inner, f"{path}{name}.")
-        elif isinstance(value, list):
-            for index, inner in enumerate(value):
-                walk(inner, f"{path[:-1]}[{index}].")
-
-    walk(json.loads(raw, object_pairs_hook=_Members), "")
-    return found
 
 
 def decode(

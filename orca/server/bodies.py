@@ -18,7 +18,7 @@ import yaml
 from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 
-from orca.api import schema
+from orca.api import repeated
 from orca.api.errors import ApiError, bad_request, too_large, unsupported_media_type
 from orca.api.objects import Obj
 from orca.server import protobuf
@@ -275,7 +275,7 @@ def duplicate_fields(raw: bytes, media: str, decoded: Any) -> list[str]:
         if raw.count(b'":') == orjson.dumps(decoded).count(b'":') and not _spaced_colon(raw):
             return []
         try:
-            return schema.duplicate_fields(raw)
+            return repeated.duplicate_fields(raw)
         except (RecursionError, ValueError):
             return []
     found: list[str] = []
@@ -288,16 +288,17 @@ _OPERATION = frozenset({"op", "path", "from", "value"})
 
 def patch_problems(raw: bytes, decoded: Any) -> list[str]:
     """Texts about members that occur twice in a patch; of operations (a JSON patch) also about those they have not."""
-    repeated = duplicate_fields(raw, JSON_MEDIA, decoded)
+    twice = duplicate_fields(raw, JSON_MEDIA, decoded)
     if not isinstance(decoded, list):
-        return list(repeated)
+        return list(twice)
     unknown = [
         f'unknown field "[{index}].{name}"'
         for index, operation in enumerate(decoded)
         if isinstance(operation, dict) and not operation.keys() <= _OPERATION
-        for name in operation.keys() - _OPERATION
+        for name in operation
+        if name not in _OPERATION
     ]
-    found = repeated.among(unknown) if isinstance(repeated, schema.Repeated) else unknown
+    found = twice.among(unknown) if isinstance(twice, repeated.Repeated) else unknown[: repeated.MAX_STRICT_ERRORS]
     return [f"json patch {text}" for text in found]
 
 

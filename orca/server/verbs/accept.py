@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from orca.api import strategy
 from orca.api.errors import FieldError, bad_request, invalid_kind
 from orca.api.objects import Obj, ensure_meta, meta
+from orca.api.repeated import MAX_STRICT_ERRORS, Repeated
 from orca.api.resources import Resource, Subresource
-from orca.api.schema import Repeated, decode, undecodable
+from orca.api.schema import decode, undecodable
 from orca.server.options import WriteOptions
 
 _YAML = ("yaml: unmarshal errors:\n", "error converting YAML to JSON: yaml: unmarshal errors:\n")
@@ -78,9 +79,10 @@ def accept(
         obj, unknown = decode(resource, obj, refuse_unknown=False, warn=True, definition=definition)
     ensure_meta(obj)
     # Types are checked while the document is read, custom kinds' and YAML's fields afterwards.
-    problems = (
-        duplicates.among(unknown) if decoder is None and isinstance(duplicates, Repeated) else [*duplicates, *unknown]
-    )
+    problems = [*duplicates, *unknown]
+    if decoder is None:
+        read_in_one_go = duplicates.among(unknown) if isinstance(duplicates, Repeated) else problems
+        problems = read_in_one_go[:MAX_STRICT_ERRORS]
     if not problems or options.field_validation == "Ignore":
         return obj
     if options.field_validation == "Strict":

@@ -10,7 +10,7 @@ import pytest
 from orca.api import definitions, zeros
 from orca.api.builtin import BUILTIN, CONTROLLERREVISIONS, CRONJOBS, DEPLOYMENTS, PODS, ROLES, SECRETS
 from orca.api.errors import ApiError
-from orca.api.schema import SCHEMA, Schema, decode, duplicate_fields
+from orca.api.schema import SCHEMA, Schema, decode
 
 PREFIX = 'Pod in version "v1" cannot be handled as a Pod: '
 
@@ -182,19 +182,6 @@ def test_base64():
     assert refused(SECRETS, {"data": {"a": "***"}}).endswith("illegal base64 data at input byte 0")
     assert refused(SECRETS, {"data": {"a": "abc"}}).endswith("illegal base64 data at input byte 0")
     decode(SECRETS, {"data": {"a": "YWJj", "b": ""}}, refuse_unknown=True)
-
-
-def test_duplicate_members():
-    raw = b'{"a":1,"spec":{"x":[{"y":1,"y":2}]},"a":2}'
-    found = duplicate_fields(raw)
-    assert found == ['duplicate field "spec.x[0].y"', 'duplicate field "a"']
-    assert found.among(['unknown field "spec"', 'unknown field "b"']) == [
-        'unknown field "b"',
-        'unknown field "spec"',
-        'duplicate field "a"',
-    ]
-    unknown = ['unknown field "a"', 'unknown field "spec.x"']
-    assert found.among(unknown) == unknown  # what is in them does not matter either
 
 
 def test_optional_lists_and_maps_without_content_are_as_if_they_were_not_there():

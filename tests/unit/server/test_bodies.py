@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orca.api.errors import ApiError
+from orca.api.repeated import MAX_STRICT_ERRORS
 from orca.server import bodies, connection
 from orca.server.connection import ConnectionFactory
 from tests.support.patience import PATIENCE
@@ -29,6 +31,13 @@ JSON, YAML = "application/json", "application/yaml"
 )
 def test_duplicates_in_json(raw: bytes, twice: list[str]) -> None:
     assert bodies.duplicate_fields(raw, JSON, bodies.decode(raw, JSON)) == twice
+
+
+def test_what_operations_have_not_is_told_in_their_order() -> None:
+    names = [f"n{number}" for number in range(150)]
+    raw = orjson.dumps([{"op": "add", **dict.fromkeys(names, 1)}])
+    wanted = [f'json patch unknown field "[0].{name}"' for name in names[:MAX_STRICT_ERRORS]]
+    assert bodies.patch_problems(raw, orjson.loads(raw)) == wanted
 
 
 def test_duplicates_in_yaml() -> None:
