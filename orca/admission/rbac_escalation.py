@@ -4,11 +4,12 @@ Upstream checks this in the storage of the RBAC kinds ("policy based"); here it 
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from orca.admission.chain import CREATE, UPDATE, Attributes, Cluster, find
 from orca.api.builtin import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES
 from orca.api.errors import not_found
-from orca.api.objects import Obj, name
+from orca.api.objects import Obj, meta, name
 from orca.api.resources import Resource
 from orca.auth.authorization import Authorizer
 from orca.auth.escalation import shown, uncovered
@@ -20,6 +21,19 @@ _EVERYTHING: Sequence[Obj] = (
     {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
     {"nonResourceURLs": ["*"], "verbs": ["*"]},
 )
+_COLLECTED = frozenset({"finalizers", "managedFields", "ownerReferences", "selfLink"})
+"""Metadata that changes when an object is collected, and who wrote it."""
+
+
+def _as_before(new: Obj, old: Obj) -> bool:
+    """Whether they differ in nothing but what the garbage collector changes (upstream: IsOnlyMutatingGCFields). Labels
+    count: by them a role becomes part of those that aggregate it."""
+    return _alike(new, old, {"metadata"}) and _alike(meta(new), meta(old), _COLLECTED)
+
+
+def _alike(new: Obj, old: Obj, apart: AbstractSet[str]) -> bool:
+    """Empty and missing are the same."""
+    return all((new.get(field) or None) == (old.get(field) or None) for field in (new.keys() | old.keys()) - apart)
 
 
 class RbacEscalation:
@@ -38,6 +52,8 @@ class RbacEscalation:
             return
         if attrs.operation not in (CREATE, UPDATE) or MASTERS in attrs.user.groups:
             return
+        if attrs.old is not None and _as_before(attrs.obj, attrs.old):
+            return
         if attrs.resource in (ROLES, CLUSTERROLES):
             await self._role(attrs, attrs.obj)
         elif attrs.resource in (ROLEBINDINGS, CLUSTERROLEBINDINGS):
@@ -45,8 +61,6 @@ class RbacEscalation:
 
     async def _role(self, attrs: Attributes, role: Obj) -> None:
         old = attrs.old or {}
-        if role.get("rules") == old.get("rules") and role.get("aggregationRule") == old.get("aggregationRule"):
-            return
         if await self._may(attrs, "escalate", attrs.resource, name(role)):
             return
         self._refuse_beyond(attrs, role.get("rules") or [])
@@ -55,9 +69,6 @@ class RbacEscalation:
             raise attrs.forbidden("must have cluster-admin privileges to use the aggregationRule")
 
     async def _binding(self, attrs: Attributes, binding: Obj) -> None:
-        old = attrs.old or {}
-        if binding.get("roleRef") == old.get("roleRef") and binding.get("subjects") == old.get("subjects"):
-            return
         reference = binding.get("roleRef") or {}
         resource = ROLES if reference.get("kind") == "Role" else CLUSTERROLES
         wanted = reference.get("name") or ""

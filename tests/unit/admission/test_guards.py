@@ -137,10 +137,49 @@ async def test_masters_and_those_who_may_bind(world):
     await refused(plugin, CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "x", "cluster-admin"), space="")
 
 
-async def test_unchanged_rights_are_not_judged_again(world):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"finalizers": ["example.org/mine"]},
+        {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u"}]},
+        {"managedFields": [{"manager": "somebody"}]},
+    ],
+)
+async def test_what_the_collector_changes_is_not_judged(world, change):
     _, plugin = world
-    old = binding("RoleBinding", "x", "cluster-admin", space="d")
-    await attempt(plugin, ROLEBINDINGS, {**old, "metadata": {**old["metadata"], "labels": {"a": "b"}}}, old=old)
+    for resource, old, space in beyond():
+        await attempt(plugin, resource, {**old, "metadata": {**old["metadata"], **change}}, old=old, space=space)
+
+
+@pytest.mark.parametrize("change", [{"labels": {"a": "b"}}, {"annotations": {"a": "b"}}])
+async def test_labels_of_rights_are_judged(world, change):
+    _, plugin = world
+    for resource, old, space in beyond():
+        await refused(plugin, resource, {**old, "metadata": {**old["metadata"], **change}}, old=old, space=space)
+
+
+async def test_no_role_that_holds_more_is_put_among_the_aggregated(world):
+    """With the label, what it may do is what everybody with the role ``view`` may."""
+    reader, plugin = world
+    editor = [{"verbs": ["update"], "apiGroups": [RBAC], "resources": ["clusterroles"]}]
+    reader.put(CLUSTERROLES, made(f"{RBAC}/v1", "ClusterRole", "labels", rules=editor))
+    reader.put(CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "anna", "labels"))
+    old = made(f"{RBAC}/v1", "ClusterRole", "cluster-admin", rules=[{"verbs": ["*"], "nonResourceURLs": ["*"]}])
+    labels = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+    new = {**old, "metadata": {**old["metadata"], "labels": labels}}
+    await refused(plugin, CLUSTERROLES, new, old=old, space="")
+
+
+def beyond():
+    """What grants more than anna holds."""
+    rules = [{"verbs": ["delete"], "apiGroups": [""], "resources": ["nodes"]}]
+    return [
+        (CLUSTERROLES, made(f"{RBAC}/v1", "ClusterRole", "r", rules=rules), ""),
+        (ROLES, made(f"{RBAC}/v1", "Role", "r", "d", rules=rules), "d"),
+        (CLUSTERROLEBINDINGS, binding("ClusterRoleBinding", "x", "cluster-admin"), ""),
+        (ROLEBINDINGS, binding("RoleBinding", "x", "cluster-admin", space="d"), "d"),
+    ]
 
 
 def request(organization, signer):
