@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from orca.api import fields
 from orca.api.conversion import convert
 from orca.api.fields import managers
@@ -31,10 +33,13 @@ def single_owners(call: Call, obj: Obj, *, admitted: bool = False) -> None:
         return
     kept: list[Obj] = []
     twice: list[str] = []
+    seen: set[bytes] = set()
     for reference in said:
-        if reference in kept:
+        encoded = orjson.dumps(reference, option=orjson.OPT_SORT_KEYS)
+        if encoded in seen:
             twice.append(reference.get("uid", ""))
         else:
+            seen.add(encoded)
             kept.append(reference)
     if twice:
         obj["metadata"] = {**meta(obj), "ownerReferences": kept}
