@@ -10,7 +10,7 @@ import orjson
 from orca.admission.chain import Attributes
 from orca.api import strategy
 from orca.api.errors import bad_request
-from orca.api.objects import Obj
+from orca.api.objects import Obj, same
 from orca.api.resources import Resource
 from orca.api.schema import decode
 
@@ -53,8 +53,11 @@ async def take_over(attrs: Attributes, row: Resource, before: Obj, changed: Obj,
     if changed.get("kind") != before.get("kind"):
         became, was = changed.get("kind") or "", before.get("kind") or ""
         raise bad_request(f"the kind in the data ({became}) does not match the expected kind ({was})")
+    if changed.get("apiVersion") != before.get("apiVersion"):
+        became, was = changed.get("apiVersion") or "", before.get("apiVersion") or ""
+        raise bad_request(f"the API version in the data ({became}) does not match the expected API version ({was})")
     after = _changed_object(attrs, row, changed)
-    if after == before:
+    if same(after, before):
         return False
     if row.api_version != attrs.resource.api_version and after.get("kind") == attrs.resource.kind:
         after = await convert(row, attrs.resource, after)

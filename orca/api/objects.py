@@ -103,6 +103,27 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
+def same(left: Any, right: Any) -> bool:
+    """Equal as JSON values, at any depth: ``true`` is not 1, as it is in Python."""
+    return left is right or (bool(left == right) and same_if_equal(left, right))
+
+
+def same_if_equal(left: Any, right: Any) -> bool:
+    """:func:`same` of what is equal in Python."""
+    if not isinstance(left, (dict, list)):
+        return (left.__class__ is bool) == (right.__class__ is bool)
+    # Mostly they are encoded alike, which is found out several times faster than by a walk.
+    return orjson.dumps(left) == orjson.dumps(right) or _same_below(left, right)
+
+
+def _same_below(left: Any, right: Any) -> bool:
+    if isinstance(left, dict):
+        return all(_same_below(value, right[name]) for name, value in left.items())
+    if isinstance(left, list):
+        return all(map(_same_below, left, right))
+    return (left.__class__ is bool) == (right.__class__ is bool)
+
+
 def thaw(obj: Obj) -> Obj:
     """A deep copy that may be changed; several times faster than ``copy.deepcopy`` for JSON."""
     return orjson.loads(orjson.dumps(obj))

@@ -46,7 +46,7 @@ from orca.api.builtin import (
     VALIDATINGWEBHOOKCONFIGURATIONS,
     VOLUMEATTACHMENTS,
 )
-from orca.api.objects import Obj, ensure_meta, meta
+from orca.api.objects import Obj, ensure_meta, meta, same
 from orca.api.resources import Resource
 
 Defaults = Callable[[Obj], None]
@@ -233,7 +233,7 @@ def _restore(new: Obj, old: Obj, field: str) -> None:
 
 def _desire_changed(resource: Resource, strategy: Strategy, new: Obj, old: Obj) -> bool:
     passive = {*strategy.status_fields, "metadata", "apiVersion", "kind"}
-    if any(new.get(field) != old.get(field) for field in (set(new) | set(old)) - passive):
+    if any(not same(new.get(field), old.get(field)) for field in (set(new) | set(old)) - passive):
         return True
     return resource in _ANNOTATIONS_ARE_DESIRE and meta(new).get("annotations") != meta(old).get("annotations")
 

@@ -16,7 +16,7 @@ from orca.api import patterns
 from orca.api.customresources import formats
 from orca.api.customresources.structural import INT_OR_STRING, LIST_KEYS, LIST_TYPE, MAP_TYPE
 from orca.api.errors import FieldError
-from orca.api.objects import Obj
+from orca.api.objects import Obj, same
 
 ABSENT: Final = object()
 """No old value to compare with."""
@@ -48,17 +48,6 @@ def _check(value: Any, schema: Obj, path: str, old: Any) -> Iterator[FieldError]
         yield _enum(value, schema, path)
     if isinstance(value, dict):
         yield from _object(value, schema, path, old)
-
-
-def same(left: Any, right: Any) -> bool:
-    """Equal as JSON values: true is not 1."""
-    if left.__class__ is not right.__class__ and (isinstance(left, bool) or isinstance(right, bool)):
-        return False
-    if isinstance(left, (dict, list)):
-        return left == right and orjson.dumps(left, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
-            right, option=orjson.OPT_SORT_KEYS
-        )
-    return bool(left == right)
 
 
 def unchanged(value: Any, old: Any, schema: Obj) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from orca.api.fields.sets import EMPTY, LEAF, SELF, FieldSet, is_member, union
 from orca.api.fields.shapes import added, filled
 from orca.api.fields.types import OPEN, Node
+from orca.api.objects import same_if_equal
 
 Sides = tuple[FieldSet | None, FieldSet | None, FieldSet | None]
 """(added, modified, removed) nodes of one place; None where nothing is."""
@@ -44,13 +45,8 @@ def compare(node: Node, old: Any, new: Any, ignored: FieldSet = EMPTY) -> Compar
     return Comparison(plus or EMPTY, changed or EMPTY, minus or EMPTY)
 
 
-def same(left: Any, right: Any) -> bool:
-    """JSON equality: ``true`` is not 1."""
-    if left is right:
-        return True
-    if left.__class__ is bool or right.__class__ is bool:
-        return left.__class__ is right.__class__ and left == right
-    return bool(left == right)
+def _same(node: Node, left: Any, right: Any) -> bool:
+    return left == right and (node.typed or same_if_equal(left, right))
 
 
 def _differ(node: Node, old: Any, new: Any, ignored: FieldSet) -> Sides:
@@ -93,7 +89,7 @@ def _mappings(node: Node, old: dict[str, Any], new: dict[str, Any], ignored: Fie
                 if below is not None and is_member(below):
                     continue
             # Spelled out, as this is the loop that every write of anything runs through.
-            if before is value or (before == value and (before.__class__ is value.__class__ or same(before, value))):
+            if before is value or (before == value and (node.typed or same_if_equal(before, value))):
                 continue
             element = "f:" + name
             more, other, less = _differ(node.child(name) or OPEN, before, value, below or EMPTY)
@@ -142,7 +138,7 @@ def _lists(node: Node, old: list[Any], new: list[Any]) -> Sides:
         if others is None:
             plus[element] = added(item, values[0]) if len(values) == 1 else LEAF
         elif len(values) > 1 and len(others) > 1:
-            if not same(values, others):
+            if not _same(item, values, others):
                 changed[element] = LEAF
         elif len(values) > 1:
             plus[element] = LEAF
@@ -150,7 +146,7 @@ def _lists(node: Node, old: list[Any], new: list[Any]) -> Sides:
         elif len(others) > 1:
             plus[element] = added(item, values[0])
             minus[element] = LEAF
-        elif not same(others[0], values[0]):
+        elif not _same(item, others[0], values[0]):
             more, other, less = _differ(item, others[0], values[0], EMPTY)
             if more is not None:
                 plus[element] = more
@@ -175,7 +171,7 @@ def _in_step(node: Node, item: Node, old: list[Any], new: list[Any]) -> Sides | 
         if element is None or element in seen or node.element(before) != element:
             return None
         seen.add(element)
-        if same(before, after):
+        if before is after or (before == after and (item.typed or same_if_equal(before, after))):
             continue
         more, other, less = _differ(item, before, after, EMPTY)
         if more is not None:

@@ -13,14 +13,14 @@ import orjson
 
 from orca.api.errors import bad_request
 from orca.api.fields import conflicts, lastapplied, managers, sets
-from orca.api.fields.comparing import Comparison, compare, same
+from orca.api.fields.comparing import Comparison, compare
 from orca.api.fields.managers import APPLY, BEFORE_FIRST_APPLY, UPDATE, Door, Entry, Identity
 from orca.api.fields.merging import merge, named, owned, problems, remove
 from orca.api.fields.reconciling import reconciled
 from orca.api.fields.sets import EMPTY, FieldSet
 from orca.api.fields.shapes import filled
 from orca.api.fields.types import Node, root
-from orca.api.objects import Obj, ensure_meta, meta
+from orca.api.objects import Obj, ensure_meta, meta, same
 from orca.api.resources import Resource
 
 At = Callable[[Obj, str], "tuple[Node, Obj] | None"]
@@ -367,14 +367,16 @@ def revert_times(new: Obj, old: Obj) -> bool:
     fields, before = meta(new), meta(old)
     if len(new) != len(old) or fields.keys() | {"managedFields"} != before.keys() | {"managedFields"}:
         return False
-    # The end first: what changes most is the status.
+    # The end first: what changes most is the status. A second look at what is equal costs more, and is rarely needed.
     for name in reversed(new):
-        if name != "metadata" and not same(new[name], old.get(name)):
+        if name != "metadata" and new[name] != old.get(name):
             return False
     now, then = fields.get("managedFields"), before.get("managedFields")
     if now is not then and not _alike(now or [], then or []):
         return False
-    return all(same(value, before.get(name)) for name, value in fields.items() if name != "managedFields")
+    return all(same(value, before.get(name)) for name, value in fields.items() if name != "managedFields") and all(
+        same(value, old.get(name)) for name, value in new.items() if name != "metadata"
+    )
 
 
 def _alike(now: list[Entry], then: list[Entry]) -> bool:

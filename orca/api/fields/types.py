@@ -10,7 +10,7 @@ from orca.api.fields.presence import BY_VALUE, KEY_DEFAULTS
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.api.schema import SCHEMA
-from orca.api.structure import Field, types_of
+from orca.api.structure import REF, Field, types_of
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
@@ -27,7 +27,8 @@ class Node:
 
     ``kind`` is ``leaf`` (scalars, and everything atomic), ``struct``, ``map``, ``list`` (of type set or map, its keys
     in ``keys``) or ``open`` (decided by the value: mappings part by part, all else one leaf). ``by_value`` are fields
-    that are there even when they are absent, ``required`` those that are there at least as null.
+    that are there even when they are absent, ``required`` those that are there at least as null. Of values that are
+    ``typed`` the schema says all the way down what they are: equal ones are the same, which ``true`` and 1 are not.
     """
 
     __slots__ = (
@@ -44,12 +45,14 @@ class Node:
         "required",
         "rest",
         "type",
+        "typed",
     )
 
     def __init__(self, kind: str, *, custom: bool = False, type_: str = "", schema: Obj | None = None) -> None:
         self.kind = kind
         self.custom = custom
         self.type = type_
+        self.typed = False
         self.by_value: frozenset[str] = frozenset()
         self.required: frozenset[str] = frozenset()
         self.keys: tuple[str, ...] = ()
@@ -119,6 +122,34 @@ def _key_element(keys: Obj) -> str:
     return "k:" + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()
 
 
+_typed = {f"{REF}io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1"}
+"""References to definitions that say all the way down what their values are. What owners own is told apart by other
+means."""
+
+
+def _is_typed(schema: Obj) -> bool:
+    """Whether a schema of ours says all the way down what its values are."""
+    seen: set[str] = set()
+    todo = [schema]
+    while todo:
+        one = todo.pop()
+        reference = one.get("$ref", "")
+        if reference in seen or reference in _typed:
+            continue
+        field = SCHEMA.resolve(one)
+        if field.kind == "open":
+            return False
+        if reference:
+            seen.add(reference)
+        if field.kind == "struct":
+            todo += field.schema["properties"].values()
+        elif field.kind in ("map", "list"):
+            inner = field.schema.get("additionalProperties" if field.kind == "map" else "items")
+            todo.append(inner if isinstance(inner, dict) else {})
+    _typed.update(seen)
+    return True
+
+
 LEAF_NODE = Node("leaf")
 OPEN = Node("open")
 OPEN.rest = OPEN
@@ -148,6 +179,7 @@ def _of_field(field: Field, custom: bool) -> Node:
         made = Node("map", custom=custom)
         values = schema.get("additionalProperties")
         made.rest = _node(values, custom) if isinstance(values, dict) and values else OPEN
+        made.typed = not custom and _is_typed(schema)
         return made
     preserve = bool(schema.get(PRESERVE))
     if field.kind == "open":
@@ -160,6 +192,7 @@ def _of_field(field: Field, custom: bool) -> Node:
     if schema.get(EMBEDDED):
         _with_object_fields(made)
     if not custom:
+        made.typed = _is_typed(schema)
         made.by_value = BY_VALUE.get(made.type, frozenset())
         made.required = frozenset(schema.get("required") or ())
         if "metadata" in (schema.get("properties") or {}):

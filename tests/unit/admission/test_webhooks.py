@@ -9,6 +9,7 @@ import pytest
 
 from orca.admission.chain import Attributes, Chain
 from orca.admission.matching import Rule, matching_row
+from orca.admission.mutating import take_over
 from orca.admission.webhooks import Calling, MutatingWebhooks, ValidatingWebhooks
 from orca.admission.webhooks.review import BadAnswer, denial, read_answer
 from orca.api.builtin import (
@@ -302,6 +303,33 @@ async def test_a_patch_of_what_cannot_be_changed_is_refused() -> None:
     attrs.operation, attrs.obj, attrs.old = "DELETE", None, attrs.obj
     with pytest.raises(ApiError, match="attempted to modify the object, which is not supported for this operation"):
         await world.chain().admit(attrs)
+
+
+@pytest.mark.parametrize(
+    ("operation", "became"),
+    [({"op": "replace", "path": "/apiVersion", "value": "v9"}, "v9"), ({"op": "remove", "path": "/apiVersion"}, "")],
+)
+async def test_a_patch_that_makes_another_version_is_refused(operation: Obj, became: str) -> None:
+    world = World()
+    world.decide["h"] = lambda _: patched(operation)
+    world.configure(MUTATING, "conf", hook("h"))
+    text = f"the API version in the data \\({became}\\) does not match the expected API version \\(v1\\)"
+    with pytest.raises(ApiError, match=text):
+        await world.chain().admit(create())
+
+
+async def test_true_in_place_of_1_is_a_change() -> None:
+    row = Resource("example.com", "v1", "widgets", "widget", "Widget", True, "com.example.Widget", "/w", custom=True)
+    before: Obj = {"apiVersion": "example.com/v1", "kind": "Widget", "spec": {"values": {"enabled": 1}}}
+    changed: Obj = before | {"spec": {"values": {"enabled": True}}}
+    attrs = Attributes("CREATE", row, "default", "w", before, None, UserInfo("me"))
+
+    async def convert(_from: Resource, _to: Resource, _obj: Obj) -> Obj:
+        raise AssertionError("there is one version")
+
+    assert not await take_over(attrs, row, before, dict(before), convert)
+    assert await take_over(attrs, row, before, changed, convert)
+    assert attrs.obj == changed
 
 
 async def test_match_conditions() -> None:

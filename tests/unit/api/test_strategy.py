@@ -109,6 +109,16 @@ def test_custom_kinds_count_everything_but_status():
     assert new["status"] == {"x": 1}
 
 
+def test_true_instead_of_1_is_a_new_generation():
+    old = stored(spec={"values": {"enabled": 1}})
+    same = {"metadata": {"name": "a"}, "spec": {"values": {"enabled": 1}}}
+    strategy.prepare_update(CUSTOM, same, old)
+    assert meta(same)["generation"] == 3
+    new = {"metadata": {"name": "a"}, "spec": {"values": {"enabled": True}}}
+    strategy.prepare_update(CUSTOM, new, old)
+    assert meta(new)["generation"] == 4
+
+
 def test_identity_is_immutable():
     old = stored(spec={})
     new = {"metadata": {**meta(old), "uid": "other", "name": "b"}, "spec": {}}

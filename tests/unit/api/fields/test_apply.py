@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 
 from orca.api import fields
-from orca.api.builtin import CONFIGMAPS, SERVICES
+from orca.api.builtin import CONFIGMAPS, CUSTOMRESOURCEDEFINITIONS, PODS, SERVICES
 from orca.api.errors import ApiError
+from orca.api.fields.comparing import compare
+from orca.api.fields.types import OPEN, root
 from tests.unit.api.fields.examples import (
     EARLY,
     LATE,
@@ -170,6 +173,38 @@ def test_an_update_without_a_change_keeps_entries_and_times() -> None:
     after = update(live, deepcopy(live), "other")
     assert after["metadata"]["managedFields"] == live["metadata"]["managedFields"]
     assert fields.revert_times(after, live)
+
+
+FLIPS = [
+    (1, True),
+    (0, False),
+    (True, 1),
+    ([1], [True]),
+    ([{"a": 0}], [{"a": False}]),
+    ({"x": {"y": 1}}, {"x": {"y": True}}),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), FLIPS)
+def test_true_is_not_1_at_any_depth(before: object, after: object) -> None:
+    """Only free-form values can hold either."""
+    old: dict[str, Any] = {"metadata": {"name": "a"}, "spec": {"values": {"enabled": before, "other": "x"}}}
+    new: dict[str, Any] = {"metadata": {"name": "a"}, "spec": {"values": {"other": "x", "enabled": after}}}
+    assert not fields.revert_times(new, old)
+    assert fields.revert_times(deepcopy(old), old)
+    assert "f:enabled" in compare(OPEN, old, new).modified["f:spec"]["f:values"]
+    assert not compare(OPEN, old, deepcopy(old))
+
+
+def test_true_is_not_1_in_what_a_built_in_kind_leaves_open() -> None:
+    def definition(default: object) -> dict[str, Any]:
+        schema = {"openAPIV3Schema": {"properties": {"x": {"default": default}}}}
+        return {"metadata": {"name": "a"}, "spec": {"versions": [{"name": "v1", "schema": schema}]}}
+
+    assert root(PODS).typed
+    assert not root(CUSTOMRESOURCEDEFINITIONS).typed
+    assert compare(root(CUSTOMRESOURCEDEFINITIONS), definition(1), definition(True))
+    assert not compare(root(CUSTOMRESOURCEDEFINITIONS), definition(1), definition(1))
 
 
 def test_applying_the_same_again_is_nothing_new() -> None:
