@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from orca.api import metadata, names
 from orca.api.customresources.structural import Structural
 from orca.api.errors import FieldError
@@ -14,6 +16,7 @@ from orca.api.objects import Obj
 from orca.api.schema import SCHEMA, drop_unset
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_TEXTS = ("labels", "annotations")
 
 
 def settle_metadata(obj: Obj, *, lenient: bool = False) -> tuple[str, list[str]]:
@@ -30,9 +33,9 @@ def settle_metadata(obj: Obj, *, lenient: bool = False) -> tuple[str, list[str]]
             del obj["metadata"]
             return "", []
         return "json: cannot unmarshal metadata into Go value of type v1.ObjectMeta", []
-    if SCHEMA.is_valid(OBJECT_META, found) and not any(value is None for value in found.values()):
+    if SCHEMA.is_valid(OBJECT_META, found) and b"null" not in orjson.dumps(found):
         return "", []
-    found = obj["metadata"] = drop_unset(OBJECT_META, found)
+    found = obj["metadata"] = drop_unset(OBJECT_META, _without_null_texts(found))
     wrong = SCHEMA.check(OBJECT_META, found)
     if wrong:
         if not lenient:
@@ -43,6 +46,16 @@ def settle_metadata(obj: Obj, *, lenient: bool = False) -> tuple[str, list[str]]
     return "", [
         f"metadata.{text.removeprefix('unknown field ').strip(chr(34))}" for text in SCHEMA.prune(OBJECT_META, found)
     ]
+
+
+def _without_null_texts(fields: Obj) -> Obj:
+    """As Go reads them: a null among texts by name is an empty one, unlike a field, which then is not said."""
+    return {
+        name: {key: "" if text is None else text for key, text in value.items()}
+        if name in _TEXTS and isinstance(value, dict)
+        else value
+        for name, value in fields.items()
+    }
 
 
 def settle_embedded(value: Any, schema: Structural, path: str = "", *, lenient: bool = False) -> tuple[str, list[str]]:

@@ -171,6 +171,29 @@ def test_metadata_keeps_only_what_objects_have_and_is_typed() -> None:
     assert "cannot unmarshal number into Go struct field ObjectMeta.labels of type string" in wrong.value.message
 
 
+@pytest.mark.parametrize(
+    ("field", "given", "read"),
+    [
+        ("ownerReferences", [None], [{}]),
+        ("finalizers", [None, "a/b"], ["", "a/b"]),
+        ("managedFields", [{"manager": None, "operation": "Update"}, None], [{"operation": "Update"}, {}]),
+        ("labels", {"a": None, "b": "null"}, {"a": "", "b": "null"}),
+        ("annotations", {"a": None}, {"a": ""}),
+        ("generateName", None, None),
+        ("labels", {"b": "null"}, {"b": "null"}),
+    ],
+)
+def test_nulls_of_metadata_are_read_as_go_reads_them(field: str, given: Any, read: Any) -> None:
+    embedding = {"type": "object", EMBEDDED: True, OPEN: True}
+    inner = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", field: given}}
+    one = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a", field: given}}
+    one["spec"] = {"pod": deepcopy(inner)}
+    assert kind(spec(pod=embedding)).decode(one) == []
+    expected = {"name": "a"} if read is None else {"name": "a", field: read}
+    assert one["metadata"] == expected
+    assert one["spec"] == {"pod": {**inner, "metadata": expected}}
+
+
 def test_defaults_fill_what_is_missing_or_null_and_may_not_be() -> None:
     schema = spec(
         replicas={"type": "integer", "default": 1},
