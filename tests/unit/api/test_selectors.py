@@ -53,6 +53,13 @@ def test_label_selectors(text, matches):
     assert selector.judge()(WEB) is matches
 
 
+def test_any_number_of_requirements_is_judged():
+    many = ",".join(f"!k{number}" for number in range(5000))
+    judge = parse_label_selector(f"app=web,{many}").judge()
+    assert judge(WEB)
+    assert not judge({**WEB, "k4999": ""})
+
+
 @pytest.mark.parametrize("text", ["=a", "a=b,", ",a=b", "a in b", "a in (b", "a b", "a=b=c", "a>x", "-a=b", "a=b c"])
 def test_unreadable_label_selectors(text):
     with pytest.raises(ApiError) as caught:
