@@ -354,12 +354,10 @@ _KEPT = frozenset(
         ("EndpointSlice", "endpoints"),
         ("EndpointSlice", "ports"),
         ("HPAScalingRules", "policies"),
-        ("ObjectMeta", "managedFields"),
         ("Role", "rules"),
     }
 )
-"""Optional lists that upstream shows also when they are empty; of policies an empty list is refused, none is not; one
-of managers asks to forget all of them, none to keep them."""
+"""Optional lists that upstream shows also when they are empty; of policies an empty list is refused, none is not."""
 
 
 def drop_unset(definition: str, obj: Obj) -> Obj:
@@ -377,8 +375,17 @@ def drop_unset(definition: str, obj: Obj) -> Obj:
         or _has_empty_map(raw)
         or zeros.may_hold(raw)  # the dearest last: a few microseconds
     ):
-        return _without_unset(SCHEMA.struct(definition), obj)
+        made = _without_unset(SCHEMA.struct(definition), obj)
+        if _forgets_managers(obj):
+            made["metadata"]["managedFields"] = []
+        return made
     return obj
+
+
+def _forgets_managers(obj: Obj) -> bool:
+    """An empty list of managers asks to forget all of them, none to keep them. A template's has nothing to say."""
+    metadata = obj.get("metadata")
+    return isinstance(metadata, dict) and metadata.get("managedFields") == []
 
 
 _STRUCTS = (b"resources", b"securityContext", b"status", b"emptyDir", b"strategy")

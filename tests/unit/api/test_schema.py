@@ -212,6 +212,18 @@ def test_required_lists_and_those_that_are_always_shown_stay_empty():
     assert decode(PODS, pod, refuse_unknown=True)[0] == pod
 
 
+def test_an_empty_list_of_managers_says_something_of_the_object_only():
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d", "managedFields": []},
+        "spec": {"template": {"metadata": {"labels": {"app": "d"}, "managedFields": []}}},
+    }
+    kept, _ = decode(DEPLOYMENTS, deployment, refuse_unknown=True)
+    assert kept["metadata"] == {"name": "d", "managedFields": []}
+    assert kept["spec"]["template"]["metadata"] == {"labels": {"app": "d"}}
+
+
 def test_what_has_no_schema_keeps_what_is_empty():
     revision = {
         "apiVersion": "apps/v1",
