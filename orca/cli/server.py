@@ -298,7 +298,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
     clock = SystemClock()
     profiles = _profiles(flags.scheduler_config)
     tls = _etcd_tls(flags)
-    transforms = _transforms(flags.encryption_config)
+    transforms, content = _transforms(flags.encryption_config)
     audit = flags.operation.audit()
     if audit is not None:
         stack.push_async_callback(audit.log.close)
@@ -333,7 +333,7 @@ async def _serve(flags: Flags, stack: AsyncExitStack) -> None:
         await persistently(lambda: agree(store, ours, flags.service_cidr))
     followed = None
     if flags.encryption_config is not None and transforms is not None and flags.encryption_reload:
-        followed = ConfigFile(flags.encryption_config, transforms, store.mend, clock)
+        followed = ConfigFile(flags.encryption_config, transforms, content, store.mend, clock)
         keeping.append(asyncio.create_task(keep_running("encryption configuration", followed.follow, clock)))
         stack.push_async_callback(_cancel, keeping)
     try:
@@ -393,9 +393,10 @@ def _etcd_tls(flags: Flags) -> EtcdTls | None:
         raise Unusable(str(error)) from error
 
 
-def _transforms(path: Path | None) -> Transforms | None:
+def _transforms(path: Path | None) -> tuple[Transforms | None, bytes]:
+    """How objects are sealed, and the content of the file that says so."""
     if path is None:
-        return None
+        return None, b""
     try:
         return load_config(path)
     except ConfigInvalid as error:

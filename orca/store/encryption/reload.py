@@ -19,16 +19,13 @@ log = structlog.get_logger()
 POLL_SECONDS = 5.0
 
 
-def load_config(path: Path) -> Transforms:
-    """Raises ConfigInvalid, also for a file that cannot be read."""
-    return Transforms(parse_config(_read(path)))
-
-
-def _read(path: Path) -> bytes:
+def load_config(path: Path) -> tuple[Transforms, bytes]:
+    """What the file says, and its content. Raises ConfigInvalid, also for a file that cannot be read."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigInvalid(f"{error.strerror}") from error
+    return Transforms(parse_config(content)), content
 
 
 class Heard(Protocol):
@@ -45,30 +42,33 @@ class Heard(Protocol):
 
 
 class ConfigFile:
-    """Follows a file. A version that is invalid changes nothing and is told in the log. ``changed`` is called after the
-    others, again while it raises ApiError; ``tell`` names somebody who hears of all versions."""
+    """Follows a file, of which ``content`` is in use. A version that is invalid changes nothing and is told in the log.
+    ``changed`` is called after the others, again while it raises ApiError; ``tell`` names somebody who hears of all
+    versions."""
 
     def __init__(
-        self, path: Path, transforms: Transforms, changed: Callable[[], Awaitable[None]], clock: Clock
+        self,
+        path: Path,
+        transforms: Transforms,
+        content: bytes,
+        changed: Callable[[], Awaitable[None]],
+        clock: Clock,
     ) -> None:
         self._path = path
         self._transforms = transforms
         self._changed = changed
         self._clock = clock
         self._heard: Heard | None = None
-        self._seen: bytes | None = None
+        self._used = content
 
     def tell(self, heard: Heard) -> None:
         """From now on; of the content in use at once."""
         self._heard = heard
-        if self._seen is not None:
-            heard.in_use(self._seen)
+        heard.in_use(self._used)
 
     async def follow(self) -> None:
         """Until cancelled."""
-        seen = self._seen = await asyncio.to_thread(self._content)
-        if self._heard is not None:
-            self._heard.in_use(seen)
+        seen = self._used  # the file may have changed since it was read
         while True:
             await self._clock.sleep(POLL_SECONDS)
             content = await asyncio.to_thread(self._content)
@@ -91,7 +91,7 @@ class ConfigFile:
             )
             return
         self._transforms.replace(rules)
-        self._seen = content
+        self._used = content
         if self._heard is not None:
             self._heard.succeeded(content)
         log.info("encryption configuration reloaded", file=str(self._path))

@@ -11,7 +11,7 @@ import yaml
 
 from orca.api import errors
 from orca.client.clock import VirtualClock
-from orca.store.encryption import ConfigFile, ConfigInvalid, Transforms, parse_config
+from orca.store.encryption import ConfigFile, ConfigInvalid, Transforms, load_config, parse_config
 from orca.store.encryption.reload import POLL_SECONDS
 from orca.store.entries import place
 from orca.store.faults import Fault, Unreadable
@@ -190,7 +190,7 @@ async def test_what_new_keys_open_is_read_once_etcd_is_back(tmp_path: Path) -> N
 
     path = tmp_path / "config"
     path.write_text(file((["secrets"], [keys("secretbox", "k1")])))
-    followed = ConfigFile(path, transforms((["secrets"], [{"identity": {}}])), mend, clock)
+    followed = ConfigFile(path, transforms((["secrets"], [{"identity": {}}])), b"", mend, clock)
     taking = asyncio.create_task(followed.take(path.read_bytes()))
     await clock.advance(60)
     await asyncio.wait_for(taking, 1)
@@ -214,9 +214,11 @@ async def test_who_wants_to_know_hears_of_new_contents(tmp_path: Path) -> None:
         pass
 
     path = tmp_path / "config"
-    first, second = (file((["secrets"], [keys("secretbox", key)])) for key in ("k1", "k2"))
+    first, second, third = (file((["secrets"], [keys("secretbox", key)])) for key in ("k1", "k2", "k3"))
     path.write_text(first)
-    followed = ConfigFile(path, transforms((["secrets"], [{"identity": {}}])), mend, clock)
+    rules, content = load_config(path)
+    followed = ConfigFile(path, rules, content, mend, clock)
+    path.write_text(second)  # before anybody follows it
     followed.tell(Heard())
     following = asyncio.create_task(followed.follow())
 
@@ -227,10 +229,16 @@ async def test_who_wants_to_know_hears_of_new_contents(tmp_path: Path) -> None:
             await clock.advance(POLL_SECONDS)
             await asyncio.sleep(0.01)
 
-    await until(1)
-    path.write_text("nonsense")
     await until(2)
-    path.write_text(second)
+    assert rules.seal(KEY, VALUE).startswith(b"k8s:enc:secretbox:v1:k2:")
+    path.write_text("nonsense")
     await until(3)
+    path.write_text(third)
+    await until(4)
     following.cancel()
-    assert heard == [("in use", first.encode()), ("failed", b""), ("succeeded", second.encode())]
+    assert heard == [
+        ("in use", first.encode()),
+        ("succeeded", second.encode()),
+        ("failed", b""),
+        ("succeeded", third.encode()),
+    ]
