@@ -69,7 +69,7 @@ class Kubeconfig:
         if user.fields.get("tokenFile"):
             try:
                 token = self._follow(user, "tokenFile").read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
+            except (OSError, ValueError) as error:
                 raise KubeconfigError(f"{user.file}: {error}") from error
         plugin, printed = None, _NONE
         if user.fields.get("exec"):

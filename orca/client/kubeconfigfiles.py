@@ -13,6 +13,18 @@ from typing import Any, NamedTuple
 import yaml
 
 _KINDS = {"clusters": "cluster", "contexts": "context", "users": "user"}
+_SHAPES: dict[str, tuple[type, type]] = {
+    **dict.fromkeys(("certificate-authority", "client-certificate", "client-key", "tokenFile"), (str, str)),
+    **dict.fromkeys(("certificate-authority-data", "client-certificate-data", "client-key-data"), (str, str)),
+    "as-groups": (list, str),
+    "as-user-extra": (dict, list),
+    "extensions": (list, dict),
+    "exec": (dict, object),
+    "args": (list, object),
+    "env": (list, dict),
+}
+"""Fields for which not any value will do: what they are, and what they hold."""
+_WORDS = {str: "a text", list: "a list", dict: "an object"}
 
 
 class KubeconfigError(ValueError):
@@ -54,8 +66,12 @@ class Merged:
     def _take(self, path: Path, parsed: dict[str, Any]) -> None:
         self.current = self.current or str(parsed.get("current-context") or "")
         for plural, singular in _KINDS.items():
-            for entry in parsed.get(plural) or ():
-                self._sections.setdefault((singular, str(entry.get("name"))), Section(entry.get(singular) or {}, path))
+            for entry in _as(list, parsed.get(plural) or [], f"{path}: {plural}"):
+                name = str(_as(dict, entry, f"{path}: what is in {plural}").get("name"))
+                where = f"{path}: {singular} {name!r}"
+                fields = _as(dict, entry.get(singular) or {}, where)
+                _check(fields, where)
+                self._sections.setdefault((singular, name), Section(fields, path))
 
     def section(self, kind: str, name: str) -> Section:
         """Raises KubeconfigError for one that no file describes."""
@@ -66,3 +82,23 @@ class Merged:
             told = "there is no current-context" if kind == "context" else f"the context names no {kind}"
             raise KubeconfigError(f"{self._name}: {told}")
         raise KubeconfigError(f"{self._name}: there is no {kind} {name!r}")
+
+
+def _check(fields: dict[str, Any], where: str) -> None:
+    """Raises KubeconfigError for a field that holds something else than it can."""
+    for field, (kind, inner) in _SHAPES.items():
+        value = fields.get(field)
+        if not value:
+            continue
+        _as(kind, value, f"{where}: {field}")
+        if kind is not str:
+            for one in value.values() if kind is dict else value:
+                _as(inner, one, f"{where}: what is in {field}")
+        if field == "exec":
+            _check(value, f"{where}: {field}")
+
+
+def _as(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise KubeconfigError(f"{where} is not {_WORDS[kind]}")
+    return value

@@ -207,6 +207,47 @@ def test_what_is_missing_is_named(tmp_path: Path, content: dict[str, Any], said:
         Kubeconfig(path).load()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"users": 5}, "users is not a list"),
+        ({"contexts": {"a": "b"}}, "contexts is not a list"),
+        ({"clusters": ["a"]}, "what is in clusters is not an object"),
+        ({"contexts": [{"name": "c", "context": "hello"}]}, "context 'c' is not an object"),
+    ],
+)
+def test_what_is_no_kubeconfig_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    made = written(tmp_path, {"token": "t"}, **{"insecure-skip-tls-verify": True})
+    assert made.load().token == "t"
+    made.path.write_text(yaml.safe_dump(yaml.safe_load(made.path.read_text()) | change))
+    with pytest.raises(KubeconfigError, match=f"^{made.path}: {said}$"):
+        made.load()
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster", "said"),
+    [
+        ({}, {"certificate-authority": 5}, "cluster 'k': certificate-authority is not a text"),
+        ({}, {"certificate-authority-data": 5}, "cluster 'k': certificate-authority-data is not a text"),
+        ({}, {"extensions": ["a"]}, "cluster 'k': what is in extensions is not an object"),
+        ({"tokenFile": ["a"]}, {}, "user 'me': tokenFile is not a text"),
+        ({"tokenFile": "a\0b"}, {}, "embedded null byte"),
+        ({"as": "a", "as-groups": 5}, {}, "user 'me': as-groups is not a list"),
+        ({"as": "a", "as-user-extra": ["a"]}, {}, "user 'me': as-user-extra is not an object"),
+        ({"as": "a", "as-user-extra": {"a": 5}}, {}, "user 'me': what is in as-user-extra is not a list"),
+        ({"exec": {"args": 5}}, {}, "user 'me': exec: args is not a list"),
+        ({"exec": {"env": ["a"]}}, {}, "user 'me': exec: what is in env is not an object"),
+        ({"exec": "login"}, {}, "user 'me': exec is not an object"),
+    ],
+)
+def test_fields_that_hold_something_else_are_named(
+    tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any], said: str
+) -> None:
+    made = written(tmp_path, user, **{"insecure-skip-tls-verify": True, **cluster})
+    with pytest.raises(KubeconfigError, match=f"^{made.path}: {said}$"):
+        made.load()
+
+
 async def test_a_server_that_is_not_there_is_told_of_in_words(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
