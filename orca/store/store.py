@@ -381,7 +381,8 @@ class Store:
             if differs:
                 return page_of(*undone(bucket, namespace, start, differs), predicate, limit, exact)
             revision = exact
-        most = limit + 1 if limit and predicate is None else None
+        # How much is left of what an index narrows is only known by counting it.
+        most = limit + 1 if limit and predicate is None and hint is None else None
         entries = bucket.select(namespace, start, hint, most)
         left = None if hint is not None else partial(bucket.count, namespace)
         return page_of(entries, left, predicate, limit, revision)

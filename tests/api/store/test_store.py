@@ -164,6 +164,8 @@ async def test_indexes_and_predicates(store: Store) -> None:
         await store.create(PODS, pod(f"p{number}", f"node-{number % 2}"))
     found = await store.list(PODS, hint=("spec.nodeName", "node-1"))
     assert [entry.name for entry in found.entries] == ["p1", "p3", "p5"]
+    page = await store.list(PODS, hint=("spec.nodeName", "node-1"), limit=1)
+    assert ([entry.name for entry in page.entries], page.remaining) == (["p1"], 2)
     watch = store.watch(PODS, since=store.revision, hint=("spec.nodeName", "node-1"))
     await watch.start()
     await store.create(PODS, pod("p6", "node-0"))

@@ -13,9 +13,17 @@ STEPS = st.lists(st.tuples(st.sampled_from(NAMES), st.booleans()), max_size=30)
 
 
 def entry(key, revision):
+    """One that belongs to somebody: to "odd" or "even", as its revision is."""
     space, _, name = key.partition("/")
-    raw = b'{"apiVersion":"v1","kind":"K","metadata":{"resourceVersion":"%d","name":"x"}}' % revision
+    raw = (
+        b'{"apiVersion":"v1","kind":"K","metadata":{"resourceVersion":"%d","name":"x",'
+        b'"ownerReferences":[{"uid":"%s"}]}}' % (revision, owner_of(revision).encode())
+    )
     return Entry(space, name, revision, None, raw)
+
+
+def owner_of(revision):
+    return "odd" if revision % 2 else "even"
 
 
 def shown(entries):
@@ -72,7 +80,10 @@ def test_what_is_selected_is_in_order_whatever_happened_before(steps, space, sta
     )
     assert shown(bucket.select(space, start)) == wanted
     assert shown(bucket.select(space, start, most=2)) == wanted[:2]
-    assert shown(bucket.select(space, start, ("owner", "nobody"))) == []
+    for owner in ("odd", "even", "nobody"):
+        owned = [(key, revision) for key, revision in wanted if owner_of(revision) == owner]
+        assert shown(bucket.select(space, start, ("owner", owner))) == owned
+        assert shown(bucket.select(space, start, ("owner", owner), 2)) == owned[:2]
 
 
 @given(st.integers(0, 6), st.integers(0, 4), st.booleans())
