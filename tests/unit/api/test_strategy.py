@@ -1,5 +1,6 @@
 """What the generic part of every kind's strategy keeps, resets and counts."""
 
+import json
 from copy import deepcopy
 
 import pytest
@@ -198,5 +199,48 @@ def test_templates_of_daemonsets_are_counted_in_an_annotation():
         new = {"metadata": {"name": "a", "annotations": {counted: "7"}}, "spec": {"template": template}}
         strategy.prepare_update(DAEMONSETS, new, made, subresource)
         assert count(new) == expected
+
+
+def daemon_set(generation):
+    annotations = {"deprecated.daemonset.template.generation": generation}
+    return {"metadata": {"name": "a", "annotations": annotations}, "spec": {"template": {"spec": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("", "invalid syntax"),
+        ("x", "invalid syntax"),
+        ("1_0", "invalid syntax"),
+        (" 7 ", "invalid syntax"),
+        ("7\n", "invalid syntax"),
+        ("٣", "invalid syntax"),
+        ("9223372036854775808", "value out of range"),
+        ("-9223372036854775809", "value out of range"),
+        ("9" * 5000, "value out of range"),
+    ],
+)
+def test_counts_of_daemonsets_are_whole_numbers_as_go_reads_them(said, why):
+    for prepare in (
+        lambda obj: strategy.prepare_create(DAEMONSETS, obj),
+        lambda obj: strategy.prepare_update(DAEMONSETS, obj, daemon_set("1")),
+    ):
+        with pytest.raises(ApiError) as caught:
+            prepare(daemon_set(said))
+        assert (caught.value.code, caught.value.message) == (
+            400,
+            f"strconv.ParseInt: parsing {json.dumps(said, ensure_ascii=False)}: {why}",
+        )
+
+
+def test_a_daemonset_that_was_stored_with_another_word_can_be_changed():
+    counted = "deprecated.daemonset.template.generation"
+    for said in ("x", "1"):
+        for subresource in ("", "status"):
+            new = daemon_set(said)
+            strategy.prepare_update(DAEMONSETS, new, daemon_set("x"), subresource)
+            assert meta(new)["annotations"][counted] == "1"
+    for said in ("+7", "-3", "007", "9223372036854775807"):
+        strategy.prepare_update(DAEMONSETS, daemon_set(said), daemon_set("1"))
     with pytest.raises(ApiError, match="invalid syntax"):
         strategy.prepare_create(DAEMONSETS, {"metadata": {"annotations": {counted: "x"}}, "spec": {}})
