@@ -53,7 +53,7 @@ def settle_identity(resource: Resource, obj: Obj, space: str, object_name: str =
             fields["namespace"] = space
         elif said != space:
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-    elif fields.get("namespace") == "":
+    elif "namespace" in fields:  # as upstream: such objects are in none, whatever they say
         del fields["namespace"]
     if object_name:
         said = fields.get("name")
@@ -88,7 +88,7 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
             if not generated or not is_already_exists(error):
                 raise
             if attempt == _NAME_ATTEMPTS - 1:
-                raise no_name_generated(resource, fields["name"]) from error
+                raise no_name_generated(resource, (error.details or {}).get("name") or stem) from error
             fields.pop("name", None)
     raise AssertionError("unreachable")
 
