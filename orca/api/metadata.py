@@ -138,6 +138,7 @@ def _finalizers(finalizers: list[str], found: list[FieldError], *, own: bool) ->
 def _owners(references: list[Obj]) -> list[FieldError]:
     found = []
     controller = ""
+    several = False
     path = "metadata.ownerReferences"
     for reference in references:
         for field in ("apiVersion", "kind", "name", "uid"):
@@ -149,12 +150,13 @@ def _owners(references: list[Obj]) -> list[FieldError]:
             found.append(FieldError.invalid(path, reference, text))
         if reference.get("controller"):
             name = f"{reference.get('kind') or ''}/{reference.get('name') or ''}"
-            if controller:
+            if controller and not several:
+                several = True  # once: each such error shows all references, of which there may be thousands
                 text = (
                     'Only one reference can have Controller set to true. Found "true" in references for '
                     f"{controller} and {name}"
                 )
                 found.append(FieldError.invalid(path, references, text))
             else:
-                controller = name
+                controller = controller or name
     return found

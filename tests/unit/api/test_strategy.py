@@ -159,6 +159,14 @@ def test_owners_are_complete_and_one_controls():
     assert fields == ["metadata.ownerReferences.uid", "metadata.ownerReferences"]
 
 
+def test_of_many_that_control_all_are_shown_once():
+    many = [{"apiVersion": "v1", "kind": "Pod", "name": f"p{n}", "uid": str(n), "controller": True} for n in range(50)]
+    obj = {"metadata": {"name": "a", "namespace": "d", "ownerReferences": many}}
+    (error,) = strategy.validate_create(CUSTOM, obj)
+    assert error.value == many
+    assert error.detail.endswith('Found "true" in references for Pod/p0 and Pod/p1')
+
+
 @pytest.mark.parametrize(
     ("row", "status"),
     [
