@@ -364,7 +364,9 @@ class ObjectHandlers:
             scale = (
                 await self._verbs.apply_scale(call, resource, target.name, target.namespace, body, duplicates)
                 if apply
-                else await self._verbs.patch_scale(call, resource, target.name, target.namespace, body, media)
+                else await self._verbs.patch_scale(
+                    call, resource, target.name, target.namespace, body, media, duplicates
+                )
             )
         return self._warned(self._value(request, _SCALES, scale, form), call)
 

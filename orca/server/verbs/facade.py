@@ -189,10 +189,17 @@ class Verbs:
         return await scaling.update_scale(self.core, call, resource, space, object_name, obj, duplicates)
 
     async def patch_scale(
-        self, call: Call, resource: Resource, object_name: str, space: str, body: Any, media: str
+        self,
+        call: Call,
+        resource: Resource,
+        object_name: str,
+        space: str,
+        body: Any,
+        media: str,
+        problems: Sequence[str] = (),
     ) -> Obj:
         """Patch replicas."""
-        return await scaling.patch_scale(self.core, call, resource, space, object_name, body, media)
+        return await scaling.patch_scale(self.core, call, resource, space, object_name, body, media, problems)
 
     async def apply_scale(
         self, call: Call, resource: Resource, object_name: str, space: str, body: Any, duplicates: Sequence[str] = ()

@@ -11,7 +11,7 @@ import orjson
 from orca.api.errors import ApiError, FieldError, bad_request, invalid_kind, unsupported_media_type
 from orca.api.objects import Obj, thaw
 from orca.api.patching import json_patch, merge_patch, strategic_merge
-from orca.api.resources import Resource
+from orca.api.resources import Resource, Subresource
 from orca.server.options import WriteOptions
 from orca.server.patch_media import ACCEPTED, APPLY_PATCH, JSON_PATCH, MERGE_PATCH, PLAIN, STRATEGIC_PATCH
 from orca.server.verbs.accept import accept
@@ -54,22 +54,26 @@ def accept_patched(
     options: WriteOptions,
     problems: Sequence[str] = (),
     shown: Callable[[Any], str] = lambda _: "",
+    *,
+    subresource: Subresource | None = None,
 ) -> Obj:
-    """The result must still be an object of its kind, with fields of the right types, and without ``problems`` where
-    the options are strict. Raises ApiError 422, which names no kind, with what is ``shown`` of the result."""
+    """The result must still be an object of its kind, or of its ``subresource``'s, with fields of the right types, and
+    without ``problems`` where the options are strict. Raises ApiError 422, which names no kind, with what is ``shown``
+    of the result."""
     if not isinstance(patched, dict):
         raise bad_request("the patched value is not an object")
     try:
-        return accept(resource, patched, options, duplicates=problems)
+        return accept(resource, patched, options, subresource=subresource, duplicates=problems)
     except ApiError as problem:
         if problem.code == 422:
             raise
-        why = problem.message.partition(f" cannot be handled as a {resource.kind}: ")[2] or problem.message
+        why = _UNHANDLED.split(problem.message, maxsplit=1)[-1]  # it names the kind of the object or of the subresource
         if shown is not _as_json:
             why = _RESTORING.sub(_unrestored, why)
         raise invalid_kind("", "", "", [FieldError.invalid("patch", shown(patched), why)]) from None
 
 
+_UNHANDLED = re.compile(r" cannot be handled as a \w+: ")
 _RESTORING = re.compile(r"json: cannot unmarshal (string|number|bool|array|object)\b.* into Go .* of type (\S+)$")
 _SIMPLE = frozenset({"string", "bool", "int32", "int64", "float64"})
 _KINDS = {"array": "slice", "object": "map", "number": "int64"}
@@ -106,6 +110,12 @@ def _as_go(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def showing(body: Any, media: str) -> Callable[[Any], str]:
+    """What is shown of the result of a patch that makes no object of its kind. As upstream, of a strategic patch
+    that is the patch itself."""
+    return (lambda _: _as_go(body)) if media == STRATEGIC_PATCH else _as_json
+
+
 async def patch(
     core: Core,
     call: Call,
@@ -124,8 +134,7 @@ async def patch(
         raise unsupported_media_type(ACCEPTED)
     encoded = orjson.dumps(body)
     about_managers = b"managedFields" in encoded
-    # As upstream, a strategic patch is shown itself, of others what they make of the object.
-    shown = (lambda _: _as_go(body)) if media == STRATEGIC_PATCH else _as_json
+    shown = showing(body, media)
 
     def candidate(current: Entry) -> Obj:
         call.options.warnings.clear()

@@ -18,7 +18,7 @@ from orca.server.verbs import ownership
 from orca.server.verbs.accept import accept
 from orca.server.verbs.applying import check_options, configuration, warn
 from orca.server.verbs.core import Call, Core, copy_entry, version_of
-from orca.server.verbs.patches import apply_patch
+from orca.server.verbs.patches import accept_patched, apply_patch, showing
 from orca.server.verbs.updating import Projection, check_identity, modify
 from orca.store import Entry
 
@@ -141,16 +141,25 @@ async def update_scale(
 
 
 async def patch_scale(
-    core: Core, call: Call, resource: Resource, space: str, object_name: str, body: Any, media: str
+    core: Core,
+    call: Call,
+    resource: Resource,
+    space: str,
+    object_name: str,
+    body: Any,
+    media: str,
+    problems: Sequence[str] = (),
 ) -> Obj:
-    """Patch the Scale. Raises ApiError 400, 404, 409, 415, 422."""
+    """Patch the Scale; ``problems`` are texts about the patch itself. Raises ApiError 400, 404, 409, 415, 422."""
+    check_options(call, applies=False)
     encoded = orjson.dumps(body)
+    shown = showing(body, media)
 
     def candidate(current: Entry) -> Obj:
         before = scale_of(resource, current.obj, _UNSET)
-        scale = apply_patch(resource, SCALE.definition, before, orjson.loads(encoded), media)
+        patched = apply_patch(resource, SCALE.definition, before, orjson.loads(encoded), media)
         call.options.warnings.clear()
-        scale = accept(resource, scale, call.options, subresource=SCALE)
+        scale = accept_patched(resource, patched, call.options, problems, shown, subresource=SCALE)
         return _with_scale(resource, copy_entry(current), scale)
 
     projection = _projection(resource)

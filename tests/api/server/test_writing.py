@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.api.server.api import Api
+from tests.api.server.api import PATCH, Api
 from tests.api.server.process import ServerProcess
 
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
@@ -111,6 +111,51 @@ async def test_scale(api: Api, space: str) -> None:
     assert refused.failure[:2] == (422, "Invalid")
 
 
+async def test_patches_of_a_scale_are_read_as_strictly_as_others(api: Api, space: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{space}/deployments"
+    await api.post(path, DEPLOYMENT)
+    scale = f"{path}/d/scale"
+    merge, operations = PATCH["merge"], PATCH["json"]
+    for media, patch, told in (
+        (merge, b'{"spec":{"replicas":2,"replicas":3}}', 'duplicate field "spec.replicas"'),
+        (merge, b'{"spec":{"replicas":3,"colour":"red"}}', 'unknown field "spec.colour"'),
+        (operations, b'[{"op":"add","path":"/spec/replicas","value":3,"x":1}]', 'json patch unknown field "[0].x"'),
+    ):
+        strict = await api.call("PATCH", f"{scale}?fieldValidation=Strict", patch, media=media)
+        assert strict.failure[:2] == (422, "Invalid"), strict.raw
+        assert strict.failure[2].endswith(f"strict decoding error: {told}")
+        warned = await api.call("PATCH", f"{scale}?fieldValidation=Warn&dryRun=All", patch, media=media)
+        assert warned.status == 200, warned.raw
+        assert told.replace('"', '\\"') in warned.headers["Warning"]
+        ignored = await api.call("PATCH", f"{scale}?fieldValidation=Ignore&dryRun=All", patch, media=media)
+        assert (ignored.status, "Warning" in ignored.headers) == (200, False)
+    assert (await api.get(scale)).json["spec"] == {"replicas": 1}
+    for kind, shown in (("merge", '\\"replicas\\":\\"many\\"'), ("strategic", "map[spec:map[replicas:many]]")):
+        refused = await api.patch(scale, {"spec": {"replicas": "many"}}, kind)
+        code, reason, message = refused.failure
+        assert (code, reason) == (422, "Invalid")
+        assert message.startswith(' "" is invalid: patch: Invalid value: "')
+        assert shown in message
+        assert "kind" not in refused.json["details"]
+    assert (await api.patch(f"{scale}?force=true", {"spec": {"replicas": 2}})).failure[:2] == (422, "Invalid")
+
+
+async def test_what_is_in_no_namespace_may_name_one(api: Api, space: str) -> None:
+    """Charts do; upstream clears it."""
+    path, name = "/apis/rbac.authorization.k8s.io/v1/clusterroles", f"role-{space}"
+    role: dict[str, Any] = {"metadata": {"name": name, "namespace": "x"}, "rules": []}
+    answers = [await api.post(path, role), await api.put(f"{path}/{name}", role)]
+    answers.append(await api.patch(f"{path}/{name}", {"metadata": {"namespace": "y", "labels": {"a": "b"}}}))
+    applied = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"} | role
+    for one in (name, f"{name}-applied"):
+        applied["metadata"] = {"name": one, "namespace": "x"}
+        query = "fieldManager=me&force=true"
+        answers.append(await api.patch(f"{path}/{one}?{query}", applied, "application/apply-patch+yaml"))
+    assert [answer.status for answer in answers] == [201, 200, 200, 200, 201], [answer.raw for answer in answers]
+    assert all("namespace" not in answer.json["metadata"] for answer in answers)
+    assert (await api.delete(f"{path}/{name}")).status == (await api.delete(f"{path}/{name}-applied")).status == 200
+
+
 async def test_strategic_patches_go_by_the_kind_that_is_patched(api: Api, space: str) -> None:
     """Ansible's k8s_scale and others send what they scale, not a Scale; such patches say nothing about their kind."""
     path = f"/apis/apps/v1/namespaces/{space}/deployments"
@@ -124,7 +169,7 @@ async def test_strategic_patches_go_by_the_kind_that_is_patched(api: Api, space:
     assert patched.status == 200, patched.raw
     assert (patched.json["apiVersion"], patched.json["kind"]) == ("apps/v1", "Deployment")
     assert patched.json["metadata"]["labels"] == {"a": "b"}
-    assert (await api.patch(f"{path}/d/scale", named, "merge")).status == 400
+    assert (await api.patch(f"{path}/d/scale", named, "merge")).status == 422
     assert (await api.patch(f"{path}/d", other, "merge")).status == 422
     assert (await api.patch(f"{path}/d", {"kind": 5}, "strategic")).status == 422
 
