@@ -28,7 +28,10 @@ async def finalize(core: Core, call: Call, object_name: str, body: Obj) -> Writt
     ownership.updated(core, call, NAMESPACES, new, current.obj, "finalize")
     attributes = core.attributes(call, "UPDATE", NAMESPACES, "", object_name, new, current.obj, subresource="finalize")
     await core.admission.admit(attributes)
-    new = attributes.obj or new
+    admitted = attributes.obj or new
+    ownership.guard(call, new, admitted)
+    new = admitted
+    strategy.prepare_update(NAMESPACES, new, current.obj, "finalize")
     problems = strategy.validate_update(NAMESPACES, new, current.obj, "finalize")
     if problems:
         raise invalid(NAMESPACES, object_name, problems)
@@ -37,7 +40,8 @@ async def finalize(core: Core, call: Call, object_name: str, body: Obj) -> Writt
     if call.dry_run:
         return Written(unstored(new, current.revision))
     if meta(new).get("deletionTimestamp") and not wanted and not finalizers(new):
-        return Written(await core.remove(NAMESPACES, current))
+        await core.remove(NAMESPACES, current)
+        return Written(unstored(new, current.revision))  # clients expect what they sent
     if new == current.obj:
         return Written(current)
     return Written(await core.replace(NAMESPACES, current, new))

@@ -98,7 +98,10 @@ async def test_a_namespace_ends_through_finalize(api: Api) -> None:
     assert refused.failure[:2] == (403, "Forbidden")
     assert refused.json["details"]["causes"][0]["reason"] == "NamespaceTerminating"
     going["spec"]["finalizers"] = []
-    assert (await api.put("/api/v1/namespaces/ending/finalize", going)).status == 200
+    ended = await api.put("/api/v1/namespaces/ending/finalize", going)
+    assert ended.status == 200
+    assert ended.json["metadata"]["uid"] == going["metadata"]["uid"]
+    assert "finalizers" not in ended.json["spec"]
     assert (await api.get("/api/v1/namespaces/ending")).status == 404
 
 

@@ -144,6 +144,31 @@ async def test_owners_of_fields_survive_a_hook_that_spoils_them(world: World) ->
     assert emptied.json["metadata"]["managedFields"][0]["fieldsV1"] == {}
 
 
+async def test_a_hook_that_spoils_the_end_of_a_namespace(world: World) -> None:
+    """Through this door, too, owners of fields survive and the status stays as it is."""
+    world.hooks.decide["/end"] = lambda request: patched(
+        {"op": "remove", "path": "/metadata/managedFields/0/apiVersion"},
+        {"op": "replace", "path": "/status/phase", "value": "Terminating"},
+    )
+    path = f"/api/v1/namespaces/{world.space}"
+    space = (await world.api.get(path)).json
+    rule = RULE | {"operations": ["UPDATE"], "resources": ["namespaces/finalize"]}
+    await world.configure("Mutating", world.hook("/end", rules=[rule]))
+    space["spec"]["finalizers"].append("example.com/wait")
+    held = await world.api.put(f"{path}/finalize", space)
+    await world.clear()
+    stored = (await world.api.get(path)).json
+    space["spec"]["finalizers"].remove("example.com/wait")
+    del space["metadata"]["resourceVersion"]
+    assert (await world.api.put(f"{path}/finalize", space)).status == 200
+    assert held.status == 200, held.raw
+    assert held.json == stored
+    assert ".metadata.managedFields was in an invalid state after admission" in held.headers["Warning"]
+    assert stored["spec"]["finalizers"] == ["kubernetes", "example.com/wait"]
+    assert stored["status"]["phase"] == "Active"
+    assert all(entry["apiVersion"] for entry in stored["metadata"]["managedFields"])
+
+
 async def test_a_hook_moves_nothing_to_another_namespace(world: World) -> None:
     world.hooks.decide["/move"] = lambda request: patched(
         {"op": "replace", "path": "/metadata/namespace", "value": "default"}
@@ -161,6 +186,9 @@ async def test_a_hook_makes_no_other_kind_of_an_object(world: World) -> None:
     world.hooks.decide["/turn"] = lambda request: patched({"op": "replace", "path": "/kind", "value": "Secret"})
     await world.configure("Mutating", world.hook("/turn"))
     text = "Internal error occurred: the kind in the data (Secret) does not match the expected kind (ConfigMap)"
+    assert (await world.create()).failure == (500, "InternalError", text)
+    world.hooks.decide["/turn"] = lambda request: patched({"op": "replace", "path": "/apiVersion", "value": "v9"})
+    text = "Internal error occurred: the API version in the data (v9) does not match the expected API version (v1)"
     assert (await world.create()).failure == (500, "InternalError", text)
 
 
