@@ -176,6 +176,48 @@ async def test_another_kind_is_refused_as_invalid(api: Api, space: str, served: 
     assert (await api.patch(f"{path}/a", {"kind": "Other"})).failure == told
 
 
+async def test_nulls_in_metadata_are_judged_as_what_they_stand_for(api: Api, space: str, served: str) -> None:
+    path = f"/apis/{served}/v1/namespaces/{space}/crontabs"
+    assert (await api.post(path, one(served))).status == 201
+    for field, value in (("ownerReferences", [None]), ("finalizers", [None]), ("labels", {"a": {}})):
+        body = one(served)
+        body["metadata"][field] = value
+        current = (await api.get(f"{path}/a")).json
+        current["metadata"][field] = value
+        new = {**body, "metadata": {**body["metadata"], "name": "new"}}
+        for answer in (
+            await api.post(path, new),
+            await api.put(f"{path}/a", current),
+            await api.patch(f"{path}/a", {"metadata": {field: value}}),
+            await api.patch(f"{path}/a?fieldManager=me&force=true", body, "application/apply-patch+yaml"),
+        ):
+            assert answer.status in (400, 422), (field, answer.raw)
+    new["metadata"] = {"name": "new", "labels": {"a": None}, "managedFields": [None, {"manager": None}]}
+    made = await api.post(path, new)
+    assert (made.status, made.json["metadata"]["labels"]) == (201, {"a": ""})
+    current["metadata"] = (await api.get(f"{path}/a")).json["metadata"]
+    current["metadata"]["managedFields"] = [None, {"manager": None}]
+    assert (await api.put(f"{path}/a", current)).status == 200
+
+
+async def test_true_in_place_of_1_is_stored(api: Api, space: str, group: str) -> None:
+    definition = crontab(group)
+    for version in definition["spec"]["versions"]:
+        schema = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        schema["properties"]["values"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    async with defined(api, definition):
+        path = f"/apis/{group}/v1/namespaces/{space}/crontabs"
+        made = (await api.post(path, one(group, values={"enabled": 1}))).json
+        made["spec"]["values"]["enabled"] = True
+        put = (await api.put(f"{path}/a", made)).json
+        assert put["spec"]["values"]["enabled"] is True
+        assert put["metadata"]["generation"] == made["metadata"]["generation"] + 1
+        patched = (await api.patch(f"{path}/a", {"spec": {"values": {"enabled": 1}}})).json
+        assert patched["spec"]["values"]["enabled"] == 1
+        assert patched["spec"]["values"]["enabled"] is not True
+        assert (await api.get(f"{path}/a")).json == patched
+
+
 async def test_finalizers_without_a_domain_are_warned_of_once(api: Api, space: str, served: str) -> None:
     path = f"/apis/{served}/v1/namespaces/{space}/crontabs"
     body = one(served)
