@@ -1,4 +1,4 @@
-"""Bodies that are answered and never stored: access reviews, token requests, bindings, evictions."""
+"""Bodies that are answered and never stored: access reviews, bindings, evictions."""
 
 from __future__ import annotations
 
@@ -93,21 +93,6 @@ def self_subject_access_review(obj: Obj) -> Errors:
     out: Errors = []
     _attributes(obj.get("spec") or {}, out)
     _unnamed(obj, out)
-    return out
-
-
-@on_create("authentication.k8s.io", "TokenRequest")
-def token_request(obj: Obj) -> Errors:
-    """A token for a service account."""
-    out: Errors = []
-    seconds = (obj.get("spec") or {}).get("expirationSeconds")
-    if seconds is not None:
-        if seconds < 600:
-            text = "may not specify a duration less than 10 minutes"
-            out.append(FieldError.invalid("spec.expirationSeconds", seconds, text))
-        elif seconds > 1 << 32:
-            text = "may not specify a duration larger than 2^32 seconds"
-            out.append(FieldError.invalid("spec.expirationSeconds", seconds, text))
     return out
 
 
