@@ -34,6 +34,8 @@ from orca.client.http import HttpsClient
 from orca.client.kubeconfig import Kubeconfig, KubeconfigError
 
 T = TypeVar("T")
+Files = Path | list[Path]
+"""Of a kubeconfig."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(\d+)([smhd])")
 
@@ -54,9 +56,12 @@ def _ttl(_context: click.Context, _parameter: click.Parameter, value: str) -> ti
         raise click.BadParameter(str(error)) from error
 
 
-def _run(config: Kubeconfig, work: Callable[[HttpsClient], Awaitable[T]]) -> T:
+def _run(files: Files, work: Callable[[HttpsClient], Awaitable[T]]) -> T:
+    if isinstance(files, Path) and not files.exists():
+        raise click.ClickException(f"{files} does not exist: run this on the server's host, or give --kubeconfig")
+
     async def with_client() -> T:
-        async with opened(config, "orca") as client:
+        async with opened(Kubeconfig(files), "orca") as client:
             return await work(client)
 
     try:
@@ -75,17 +80,14 @@ def _run(config: Kubeconfig, work: Callable[[HttpsClient], Awaitable[T]]) -> T:
 @click.pass_context
 def command(context: click.Context, kubeconfig: Path | None) -> None:
     """Make, list and delete join tokens for hosts."""
-    named = kubeconfig or files_of_environment() or ADMIN
-    if isinstance(named, Path) and not named.exists():
-        raise click.ClickException(f"{named} does not exist: run this on the server's host, or give --kubeconfig")
-    context.obj = Kubeconfig(named)
+    context.obj = kubeconfig or files_of_environment() or ADMIN  # looked at by who needs them, which --help does not
 
 
 @command.command("create")
 @click.option("--ttl", callback=_ttl, default="24h", show_default=True, help="How long it works; 0: for ever.")
 @click.option("--description", default="", help="What it is for.")
 @click.pass_obj
-def create(config: Kubeconfig, ttl: timedelta | None, description: str) -> None:
+def create(files: Files, ttl: timedelta | None, description: str) -> None:
     """Make a token and print it, alone on one line."""
 
     async def work(client: HttpsClient) -> str:
@@ -96,19 +98,19 @@ def create(config: Kubeconfig, ttl: timedelta | None, description: str) -> None:
         await client.create(SECRETS, body, NAMESPACE)
         return join_string(token_id, secret, spki_hash(ca))
 
-    click.echo(_run(config, work))
+    click.echo(_run(files, work))
 
 
 @command.command("list")
 @click.pass_obj
-def list_tokens(config: Kubeconfig) -> None:
+def list_tokens(files: Files) -> None:
     """Show all tokens, without their secrets."""
 
     async def work(client: HttpsClient) -> list[Obj]:
         found = await client.list(SECRETS, NAMESPACE, fields=f"type={SECRET_TYPE}")
         return found.items
 
-    rows = _run(config, work)
+    rows = _run(files, work)
     table = Table("ID", "EXPIRES", "DESCRIPTION", box=None, pad_edge=False)
     for secret in rows:
         table.add_row(name(secret).removeprefix(PREFIX), _expiry(secret), secret_field(secret, "description"))
@@ -118,14 +120,14 @@ def list_tokens(config: Kubeconfig) -> None:
 @command.command("delete")
 @click.argument("ids", nargs=-1, required=True)
 @click.pass_obj
-def delete(config: Kubeconfig, ids: tuple[str, ...]) -> None:
+def delete(files: Files, ids: tuple[str, ...]) -> None:
     """Delete tokens by id (whole tokens will do)."""
 
     async def work(client: HttpsClient) -> None:
         for token in ids:
             await client.delete(SECRETS, PREFIX + token.partition(".")[0], NAMESPACE)
 
-    _run(config, work)
+    _run(files, work)
 
 
 async def _cluster_ca(client: HttpsClient) -> bytes:

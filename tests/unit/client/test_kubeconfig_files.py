@@ -94,6 +94,9 @@ def test_commands_take_all_files_of_the_environment(monkeypatch: pytest.MonkeyPa
     assert (said.exit_code, said.output) == (1, "Error: /a:/b: none of these files exists\n")
     said = CliRunner().invoke(token, ["--kubeconfig=/none", "list"])
     assert said.output.startswith("Error: /none does not exist: run this on the server's host")
+    for arguments in (["--help"], ["create", "--help"], ["delete"]):
+        said = CliRunner().invoke(token, ["--kubeconfig=/none", *arguments])
+        assert said.output.startswith("Usage: "), "how a command is used can be read without a cluster"
     monkeypatch.setenv("KUBECONFIG", ":")
     own = tmp_path / ".kube" / "config"
     own.parent.mkdir()
