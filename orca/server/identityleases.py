@@ -129,7 +129,12 @@ def is_over(lease: Obj, now: datetime) -> bool:
     """Whether nobody renews it any more."""
     spec = lease.get("spec") or {}
     renewed, seconds = spec.get("renewTime"), spec.get("leaseDurationSeconds")
-    return not renewed or seconds is None or parse_time(renewed) + timedelta(seconds=seconds) < now
+    if not renewed or seconds is None:
+        return True
+    try:
+        return now - parse_time(renewed) > timedelta(seconds=seconds)
+    except (ValueError, OverflowError):
+        return True  # a time that is none, or of which this calendar knows nothing
 
 
 def _holder(lease: Obj) -> str:

@@ -126,6 +126,21 @@ def test_what_does_not_say_when_it_ends_is_over(clock: VirtualClock) -> None:
     assert is_over({**whole, "spec": None}, clock.now())
 
 
+async def test_whatever_a_lease_says_the_others_are_looked_at(client: FakeClient, clock: VirtualClock) -> None:
+    mark = {"apiserver.kubernetes.io/identity": "kube-apiserver"}
+    for name, renewed in (
+        ("a-never", "9999-12-31T23:59:59.000000Z"),
+        ("b-later", "9999-12-31T23:59:59.000000-12:00"),
+        ("c-words", "soon"),
+    ):
+        said = lease(name, clock, 0, **mark)
+        client.seed(LEASES, {**said, "spec": {**said["spec"], "renewTime": renewed}})
+    client.seed(LEASES, lease("d-expired", clock, 7200, **mark))
+    async with running(IdentityLease(client, clock).collect()):
+        await clock.advance(0)
+        assert [one["metadata"]["name"] for one in client.objects(LEASES)] == ["a-never"]
+
+
 async def test_an_outage_ends_nothing(client: FakeClient, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(*_: object, **__: object) -> Obj:
         raise errors.service_unavailable("etcd is away")
