@@ -151,6 +151,8 @@ class Stats:
     rejected: dict[str, int] = field(default_factory=dict)
     queued: int = 0
     queued_seats: int = 0
+    turning: int = 0
+    """Requests that have their seats and wait for a turn of the event loop."""
     passed_over: int = 0
     """How often the first of a queue found no room, of requests that wait no more."""
     wide: Counter[int] = field(default_factory=Counter)
@@ -166,8 +168,12 @@ class Stats:
 
     @property
     def came(self) -> int:
-        """All requests so far, let in or not."""
-        return self.dispatched + self.queued + sum(self.rejected.values())
+        """All requests so far, let in or not: each is in one of these all the time."""
+        return self.dispatched + self.queued + self.turning + sum(self.rejected.values())
+
+    def reject(self, reason: str) -> None:
+        """One more was not let in."""
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
     @property
     def running(self) -> int:

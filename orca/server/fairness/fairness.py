@@ -168,13 +168,17 @@ class Fairness:
         arrived = perf_counter()
         if not level.enter(seats, arrived):
             waiting = await self._queue(flow, seats, arrived)
-        try:
-            if not self.turns.has_room(perf_counter()):
+        if not self.turns.has_room(perf_counter()):
+            stats.turning += 1
+            try:
                 # A level that is exempt has its schemas apart: probes do not stand behind an administrator's lists.
                 await self.turns.wait(flow.schema.name if level.exempt else level)
-        except BaseException:
-            level.leave(seats, perf_counter(), waiting.queue if waiting is not None else None)
-            raise
+            except BaseException:
+                level.leave(seats, perf_counter(), waiting.queue if waiting is not None else None)
+                stats.reject("cancelled")
+                raise
+            finally:
+                stats.turning -= 1
         stats.dispatched += 1
         stats.beside += seats - 1
         stats.waited.add(perf_counter() - arrived)
@@ -206,7 +210,7 @@ class Fairness:
             raise self._refused(flow, "time-out", perf_counter() - arrived) from None
         except asyncio.CancelledError:
             self._unqueue(level, waiting, granted, seats)
-            stats.rejected["cancelled"] = stats.rejected.get("cancelled", 0) + 1
+            stats.reject("cancelled")
             raise
         finally:
             stats.queued -= 1
@@ -224,7 +228,7 @@ class Fairness:
 
     def _refused(self, flow: Flow, reason: str, waited: float) -> ApiError:
         stats = flow.stats
-        stats.rejected[reason] = stats.rejected.get(reason, 0) + 1
+        stats.reject(reason)
         stats.refused_after.add(waited)
         # The longer the queues, the later it makes sense to come again; upstream stays within 1 to 32 seconds, too.
         patience = 1 + min(flow.level.waiting // max(flow.level.limit, 1), 31)

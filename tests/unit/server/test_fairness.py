@@ -340,6 +340,43 @@ async def test_waiting_ends_with_a_seat_a_refusal_or_the_clients_patience() -> N
     assert dump(made, "dump_nothing") is None
 
 
+async def test_counts_of_who_came_never_go_back() -> None:
+    """Also while somebody waits for a turn of the event loop, and when they go before it is theirs."""
+
+    class Never(Turns):
+        def has_room(self, now: float) -> bool:
+            return False
+
+        async def wait(self, lane: object) -> None:
+            await asyncio.Event().wait()
+
+    made = fairness()
+    made.turns = Never()
+    flow = made.classify(user("x"), "list", parse_path("/api/v1/pods", BUILTIN))
+
+    def buckets() -> list[float]:
+        [widths] = [one for one in FlowControl(made).collect() if one.name.endswith("work_estimated_seats")]
+        of = {"priority_level": flow.level.name, "flow_schema": flow.schema.name}
+        return [
+            one.value for one in widths.samples if one.name.endswith("_bucket") and of.items() <= one.labels.items()
+        ]
+
+    async def came(seats: int) -> asyncio.Task[Waiting | None]:
+        assert not made.enter(flow, seats, perf_counter())
+        task = asyncio.create_task(made.wait(flow, seats))
+        await asyncio.sleep(0)
+        return task
+
+    tasks = [await came(seats) for seats in (1, 3, 1, 10)]
+    assert buckets() == [2, 2, 3, 4, 4]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert buckets() == [2, 2, 3, 4, 4]
+    assert flow.stats.rejected == {"cancelled": 4}
+    assert (flow.stats.turning, flow.level.executing) == (0, 0)
+
+
 async def test_metrics_tell_of_who_runs_and_who_waits() -> None:
     made = Fairness(FairnessConfig(reading=1, writing=0, queue_seconds=5))
     schema = thaw(SCHEMAS[-1])
