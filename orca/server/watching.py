@@ -73,6 +73,7 @@ async def serve_watch(
             connection.send_head(response)
             if request.begun is not None:
                 request.begun()
+            request.answering(response.status)
             try:
                 async with asyncio.timeout(options.timeout_seconds):
                     if chunked and not form.kind and isinstance(watch, Watch):

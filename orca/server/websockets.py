@@ -47,7 +47,7 @@ async def serve_bytes(request: Request, chunks: AsyncIterable[bytes]) -> web.Str
     protocol = next((one for one in wanted if one in (_BINARY, _BASE64)), "")
     if wanted and not protocol:
         raise bad_request(f"requested protocol(s) are not known: {wanted}; supports {[_BINARY, _BASE64]}")
-    socket, reader = await _open(http, (protocol,) if protocol else ())
+    socket, reader = await _open(request, (protocol,) if protocol else ())
 
     async def send(chunk: bytes) -> None:
         await (socket.send_str(b64encode(chunk).decode()) if protocol == _BASE64 else socket.send_bytes(chunk))
@@ -78,7 +78,7 @@ async def serve_frames(
 ) -> web.StreamResponse:
     """One text frame an event, until the time is over, the peer goes away or the store ends the watch. Raises ApiError
     400."""
-    socket, reader = await _open(request.http, offered(request.http.headers))
+    socket, reader = await _open(request, offered(request.http.headers))
     if request.begun is not None:
         request.begun()
     unsent: deque[Event] = deque()
@@ -119,12 +119,13 @@ async def serve_frames(
     return socket
 
 
-async def _open(http: web.BaseRequest, protocols: Sequence[str]) -> tuple[web.WebSocketResponse, asyncio.Task[None]]:
+async def _open(request: Request, protocols: Sequence[str]) -> tuple[web.WebSocketResponse, asyncio.Task[None]]:
     """A socket, and who reads it: this task is cancelled when the peer closes it. Raises ApiError 400."""
     socket = web.WebSocketResponse(protocols=protocols)
-    if not socket.can_prepare(http).ok:
+    if not socket.can_prepare(request.http).ok:
         raise bad_request("the WebSocket handshake is malformed")
-    await socket.prepare(http)
+    await socket.prepare(request.http)
+    request.answering(socket.status)
     task = asyncio.current_task()
     assert task is not None
     return socket, asyncio.create_task(_until_closed(socket, task))

@@ -7,12 +7,14 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import cast
 
 from aiohttp import web
 
 from orca.api.objects import Obj
 from orca.auth import UserInfo
+from orca.server.audit import Record
 from orca.server.forwarding import Forwarder
 from orca.server.hosts import Destination, Hosts
 from orca.server.paths import Target
@@ -116,6 +118,29 @@ async def test_an_answer_is_seen_to_begin_before_there_is_any_of_it() -> None:
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         backend.go_on.set()
         assert b"at last" in await reader.read()
+
+
+async def test_framed_answers_say_that_they_begin() -> None:
+    """As those without frames: who follows a log may do so for days."""
+    backend, record = Backend(), SimpleNamespace(lasts=True, codes=[])
+    record.begun = record.codes.append
+    forwarder = Forwarder()
+    async with listening(backend) as behind:
+        destination = Destination(Endpoint("127.0.0.1", behind.port), "http")
+
+        async def forward(http: web.BaseRequest) -> web.StreamResponse:
+            made = Request(http, "GET", Target("/"), {}, "", UserInfo("u"), "id", record=cast(Record, record))
+            return await forwarder.forward(made, destination, "/stream", framed=True)
+
+        upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+        async with listening(forward) as front, dialled(front.port) as (reader, writer):
+            writer.write(request("GET", *upgrade, f"Sec-WebSocket-Key: {'A' * 22}=="))
+            await reader.readuntil(b"\r\n\r\n")
+            assert record.codes == [101]
+            backend.go_on.set()
+            assert b"at last" in await reader.readuntil(b"at last")
+        assert record.codes == [101]
+        await forwarder.close()
 
 
 async def test_cookies_are_whose_they_were_given_to() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from aiohttp import web
 
@@ -9,6 +11,7 @@ from orca.api.builtin import CONFIGMAPS
 from orca.api.errors import ApiError
 from orca.auth import UserInfo
 from orca.client.clock import SystemClock
+from orca.server.audit import Record
 from orca.server.crowd import Crowd
 from orca.server.metrics import WatchCounts
 from orca.server.negotiation import PLAIN, YAML, Form
@@ -21,9 +24,10 @@ from orca.store.cache import Cache
 from orca.store.entries import Entry, place
 from orca.store.entries import encode as stored
 from orca.store.watch import Watch
-from tests.support.wire import listening, said
+from tests.support.wire import dialled, listening, said
 
 SIZE = 1 << 14
+PLAIN_GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
@@ -60,8 +64,21 @@ async def watch(cache: Cache) -> Watch:
     return one
 
 
-async def serve(http: web.BaseRequest, watch: Watch, form: Form) -> web.StreamResponse:
-    request = Request(http, "GET", Target("/"), {}, "", UserInfo("u"), "id")
+class Beginnings:
+    """What an audit record hears of answers that last."""
+
+    def __init__(self) -> None:
+        self.lasts = True
+        self.codes: list[int] = []
+
+    def begun(self, code: int) -> None:
+        self.codes.append(code)
+
+
+async def serve(
+    http: web.BaseRequest, watch: Watch, form: Form, record: Beginnings | None = None
+) -> web.StreamResponse:
+    request = Request(http, "GET", Target("/"), {}, "", UserInfo("u"), "id", record=cast("Record | None", record))
     options = ListOptions(timeout_seconds=30)
     return await serve_watch(request, CONFIGMAPS, watch, options, form, "", SystemClock(), WatchCounts(), Crowd())
 
@@ -82,6 +99,27 @@ async def test_a_watch_that_is_refused_is_closed(cache: Cache, watch: Watch, ask
         await said(server.port, asked + b"Connection: close\r\n\r\n")
     assert refused == [406 if form.media == YAML else 400]
     assert cache.bucket(CONFIGMAPS.storage).watches() == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (PLAIN_GET, 200),
+        (UPGRADE + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + b"A" * 22 + b"==\r\n\r\n", 101),
+    ],
+)
+async def test_a_watch_says_that_it_begins(watch: Watch, asked: bytes, status: int) -> None:
+    """For the audit log, which tells of the beginning before the end."""
+    record = Beginnings()
+
+    async def handler(http: web.BaseRequest) -> web.StreamResponse:
+        return await serve(http, watch, PLAIN, record)
+
+    async with listening(handler) as server, dialled(server.port) as (reader, writer):
+        writer.write(asked)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.split(b" ")[1] == b"%d" % status
+        assert record.codes == [status]
 
 
 def _change(cache: Cache, revision: int, size: int) -> None:
