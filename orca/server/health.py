@@ -13,6 +13,7 @@ from aiohttp import web
 
 from orca.api.errors import ApiError, no_such_page
 from orca.api.objects import Obj
+from orca.client.clock import Clock, SystemClock
 from orca.server.options import every
 from orca.server.revision import revision
 
@@ -22,6 +23,8 @@ KUBERNETES_VERSION = "v1.36.0"
 PROBES = ("healthz", "livez", "readyz")
 Check = Callable[[], Awaitable[None]]
 """Raises when something is wrong."""
+START_SECONDS = 30.0
+"""A start that is not done after so long does not get done by itself."""
 
 
 def orca_version() -> str:
@@ -60,7 +63,9 @@ async def log_is_open() -> None:
 class Health:
     """Named checks, in the order in which they were added. ``results`` tells how they went, by (probe, name)."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._began = self._clock.monotonic()
         self._checks: dict[str, Check] = {}
         self._ready_only: set[str] = set()
         self._unfinished: set[str] = set()
@@ -144,7 +149,8 @@ class Health:
             lines.append(f"warn: some health checks cannot be excluded: no matches for {named}")
         if failed:
             # Who waits for the start to be done asks often.
-            tell = log.debug if failed.keys() <= self._unfinished else log.warning
+            starting = self._clock.monotonic() - self._began < START_SECONDS and failed.keys() <= self._unfinished
+            tell = log.debug if starting else log.warning
             tell("health checks failed", probe=probe, checks=failed)
             return _text("\n".join([*lines, f"{probe} check failed"]) + "\n", 500)
         if "verbose" in query:

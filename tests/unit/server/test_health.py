@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orca.api.errors import ApiError
+from orca.client.clock import VirtualClock
 from orca.server import poststart
 from orca.server.health import Health
 
@@ -50,6 +51,18 @@ async def test_a_start_that_is_not_done_is_no_ok() -> None:
     assert (await asked(health, "/livez", {"verbose": ""}))[1] == (
         "[+]ping ok\n[+]etcd ok\n[+]poststarthook/one ok\n[+]poststarthook/two ok\nlivez check passed\n"
     )
+
+
+async def test_a_start_that_takes_too_long_is_told_of() -> None:
+    clock = VirtualClock()
+    health = Health(clock)
+    health.expect(("autoregister-completion",))
+    health.add("autoregister-completion", broken)  # as the server does it: what knows better takes the place
+    for seconds, level in ((0, "debug"), (29, "debug"), (1, "warning"), (3600, "warning")):
+        await clock.advance(seconds)
+        with capture_logs() as told:
+            assert (await asked(health, "/readyz"))[0] == 500
+        assert [one["log_level"] for one in told] == [level]
 
 
 async def test_one_alone_says_what_is_wrong() -> None:
