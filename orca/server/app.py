@@ -236,9 +236,10 @@ class App:
                 served.record.annotations.update(gate.notes(http.headers))
         if acts_as_another(http.headers):
             acting = await gate.acting(user, http.headers, lambda: self._asked(request, verb))
-            request.user = acting.user
-            if served.record is not None:
-                served.record.acts_as(acting)
+            if acting is not None:
+                request.user = acting.user
+                if served.record is not None:
+                    served.record.acts_as(acting)
         if target.subresource in CONNECT_SUBRESOURCES and target.resource is not None:
             served.stream(self._deadlines, connection)
         else:
@@ -301,7 +302,7 @@ class App:
         served.entered = time.perf_counter()
 
     def _begun(self, served: Served, connection: Connection) -> None:
-        """A watch has sent its head: its seat is free, and it may last."""
+        """A watch has sent its head, or another server has it: its seat is free, and it may last."""
         served.free(self._fairness)
         served.stream(self._deadlines, connection)
         if served.record is not None:

@@ -25,7 +25,7 @@ from orca.api.selectors import (
 from orca.auth import Action, Authenticator, Authorizer, Credentials, UserInfo
 from orca.auth.authentication import authenticated
 from orca.auth.front_proxy import FrontProxy
-from orca.auth.identity import UNAUTHENTICATED
+from orca.auth.identity import SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED
 from orca.server.connection import connection_of
 from orca.server.impersonation import Acting, Outcomes, impersonated, mode_of, wanted_user
 from orca.server.paths import Target
@@ -85,6 +85,8 @@ _MODES = 10_000
 
 Notes = Callable[[str], Mapping[str, str]]
 """(bearer token) -> what the audit log says of it"""
+Taken = Callable[[str], None]
+"""Hears of the bearer token with which a service account was let in, once for each request."""
 CaughtUp = Callable[[str], Awaitable[bool]]
 """(bearer token) -> whether it was refused for what was not to be seen yet, and may be now."""
 
@@ -115,12 +117,14 @@ class Gate:
         front_proxy: FrontProxy | None = None,
         caught_up: CaughtUp | None = None,
         notes: Notes | None = None,
+        taken: Taken | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._front_proxy = front_proxy
         self._caught_up = caught_up
         self._notes = notes
+        self._taken = taken
         self.counts = GateCounts()
         self.attempts, self.questions = Outcomes(), Outcomes()
         """To act as another, and what the authorizers were asked about that."""
@@ -132,31 +136,39 @@ class Gate:
 
         Raises ApiError 401 for credentials nobody vouches for.
         """
-        counts = self.counts
         try:
             remote = self._authenticator.remote
             user = await (self._seen(request) if remote is None else self._recognised(request))
         except ApiError:
-            counts.unknown += 1
+            self.counts.unknown += 1
             raise
-        counts.known += 1
-        if user.groups == _ANONYMOUS:
-            counts.anonymous += 1
+        self._known(user, request.headers)
         return user
+
+    def _known(self, user: UserInfo, headers: CIMultiDictProxy[str]) -> None:
+        self.counts.known += 1
+        if user.groups == _ANONYMOUS:
+            self.counts.anonymous += 1
+        elif self._taken is not None and user.name.startswith(SERVICE_ACCOUNT_PREFIX):
+            bearer = credentials_of(headers, None).bearer
+            if bearer is not None:
+                self._taken(bearer)
 
     def notes(self, headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
         """What the audit log is to say of the credentials that were taken."""
         bearer = credentials_of(headers, None).bearer if self._notes is not None else None
         return self._notes(bearer) if self._notes is not None and bearer is not None else {}
 
-    async def acting(self, user: UserInfo, headers: CIMultiDictProxy[str], asked: Callable[[], Action]) -> Acting:
-        """Whom ``user`` acts as in a request for what ``asked`` tells.
+    async def acting(
+        self, user: UserInfo, headers: CIMultiDictProxy[str], asked: Callable[[], Action]
+    ) -> Acting | None:
+        """Whom ``user`` acts as in a request for what ``asked`` tells; None where the headers mean nobody else.
 
         Raises ApiError 400 for headers that say nothing, Refused (403) for who may not act as another.
         """
         wanted = wanted_user(headers)
         if wanted is None:
-            return Acting(user)
+            return None
         counts, began = self.counts, perf_counter()
         try:
             acting, mode = await impersonated(user, wanted, asked(), self._may, self._modes.get(user.name, 0))
@@ -174,8 +186,8 @@ class Gate:
     def admitted(
         self, headers: CIMultiDictProxy[str], peer_der: bytes | None, action: Action, path: str
     ) -> UserInfo | None:
-        """Who asks, when that is known and they may. None when there is more to say: then nothing is counted, and
-        ``user`` and ``check_object`` are to be asked."""
+        """Who asks, when that is known and they may. None when there is more to say: then ``user`` and
+        ``check_object`` are to be asked. Nothing is counted yet, see ``let_in``."""
         if acts_as_another(headers):
             return None
         try:
@@ -183,21 +195,12 @@ class Gate:
         except ApiError:
             return None
         decision = self._authorizer.at_once(user, action)
-        if decision is None or not decision.allowed:
-            return None
-        counts = self.counts
-        counts.known += 1
-        counts.allowed += 1
-        if user.groups == _ANONYMOUS:
-            counts.anonymous += 1
-        return user
+        return user if decision is not None and decision.allowed else None
 
-    def take_back(self, user: UserInfo) -> None:
-        """What ``admitted`` let in will be asked for again."""
-        self.counts.known -= 1
-        self.counts.allowed -= 1
-        if user.groups == _ANONYMOUS:
-            self.counts.anonymous -= 1
+    def let_in(self, user: UserInfo, headers: CIMultiDictProxy[str]) -> None:
+        """What ``admitted`` said is what the request goes by."""
+        self.counts.allowed += 1
+        self._known(user, headers)
 
     def _original(self, request: web.BaseRequest) -> UserInfo:
         """As far as it is known here. Raises ApiError 401."""

@@ -46,7 +46,7 @@ Check = Callable[[UserInfo, Action], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """``constraint`` is the verb of the mode that allowed it, "" where ``impersonate`` did or nobody else is meant."""
+    """``constraint`` is the verb of the mode that allowed it, "" where ``impersonate`` did."""
 
     user: UserInfo
     constraint: str = ""

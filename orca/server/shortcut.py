@@ -87,8 +87,8 @@ class Shortcut:
         began = perf_counter()
         flow = fairness.classify(user, "get", target)
         if not fairness.enter(flow, 1, began):
-            parts.gate.take_back(user)
             return None
+        parts.gate.let_in(user, headers)
         size = entry.size
         told = f"{new_uid()}\r\nDate: {rfc822_formatted_time()}\r\nContent-Length: {size}\r\n\r\n"
         answer = b"".join((_head(flow), told.encode(), *entry.parts))
