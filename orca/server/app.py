@@ -99,6 +99,8 @@ class Served:
     seats: int = 0
     waiting: Waiting | None = None
     entered: float = 0.0
+    known: bool = False
+    """Whether it was found out who sent it."""
     record: Record | None = None
     streaming: bool = False
 
@@ -178,7 +180,7 @@ class App:
             request = Request(http, http.method, target, parse_query(query_text), query_text, ANYBODY, audit_id)
             response = await self._serve(request, served, task, connection)
         except ApiError as error:
-            if served.record is None and self._audit is not None and error.code == 401:
+            if not served.known and self._audit is not None and error.code == 401:
                 await self._audit.strangers(http, target, served.verb.lower(), audit_id, error)
             response = self._refused(http, error, served)
         except asyncio.CancelledError:
@@ -228,12 +230,12 @@ class App:
             connection.watch_loss(served, task.cancel)
         gate, audit = self._parts.gate, self._audit
         user = request.user = await gate.user(http)
+        served.known = True
         if audit is not None:
             # Before anybody acts as another: what is logged does not depend on whom they want to be.
-            served.record = await audit.begin(http, target, verb.lower(), request.audit_id, user)
+            notes = gate.notes(http.headers)
+            served.record = await audit.begin(http, target, verb.lower(), request.audit_id, user, notes)
             request.record = served.record
-            if served.record is not None:
-                served.record.annotations.update(gate.notes(http.headers))
         if acts_as_another(http.headers):
             acting = await gate.acting(user, http.headers, lambda: self._asked(request, verb))
             if acting is not None:
@@ -305,8 +307,6 @@ class App:
         """A watch has sent its head, or another server has it: its seat is free, and it may last."""
         served.free(self._fairness)
         served.stream(self._deadlines, connection)
-        if served.record is not None:
-            served.record.begun(200)
 
     def _refused(self, http: web.BaseRequest, error: ApiError, served: Served) -> web.Response:
         if served.record is not None:

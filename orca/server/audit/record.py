@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,11 +41,13 @@ class Audit:
         verb: str,
         audit_id: str,
         user: UserInfo,
+        notes: Mapping[str, str],
     ) -> Record | None:
         """The record of a request, None when the policy does not want one. Rules are about ``user``, who sent it, and
-        not about whom they act as: by that name nobody leaves the log."""
+        not about whom they act as: by that name nobody leaves the log. ``notes`` are of what they showed for it."""
         record = await self._record(http, target, verb, audit_id, user)
         if record is not None:
+            record.annotations.update(notes)
             record.stage("RequestReceived")
         return record
 
