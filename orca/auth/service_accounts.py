@@ -147,10 +147,7 @@ class ServiceAccountTokens:
     def identify(self, token: str) -> UserInfo | None:
         """A token for this API server."""
         found = self.review(token, self._keys.audiences)
-        if found is None:
-            return None
-        self._count(token)
-        return found[0]
+        return found[0] if found is not None else None
 
     def notes(self, token: str) -> Obj:
         """What the audit log says of a token that was taken: that it should have been exchanged, or is of a Secret."""
@@ -167,8 +164,9 @@ class ServiceAccountTokens:
             return {_LEGACY: payload["sub"], f"{_LEGACY}-{sort}-secret": secret}
         return {}
 
-    def _count(self, token: str) -> None:
-        claims = self._verified[token].get(CLAIM) or {}
+    def count(self, token: str) -> None:
+        """A request was let in by it. Not for :meth:`identify` to say: who asks may have to ask again for the same."""
+        claims = self._verified.get(token, {}).get(CLAIM) or {}
         late = self._late(claims)
         if late is not None:
             if late > 0:

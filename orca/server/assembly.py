@@ -179,7 +179,7 @@ class ApiServer:
         issuer = TokenIssuer(keys, store, clock, tokens.lifetimes)
         reviews = Reviews(self.core, self.authenticator, self.authorizer, issuer, account_tokens)
         self.core.virtual.update(reviews.handlers)
-        self.health = Health()
+        self.health = Health(clock)
         self.health.add("log", log_is_open)
         self.health.add("etcd", store.ping)
         self.health.add("etcd-readiness", store.ping, ready_only=True)
@@ -214,7 +214,8 @@ class ApiServer:
                 await store.fresh()
             return True
 
-        gate = Gate(self.authenticator, self.authorizer, front_proxy, caught_up, account_tokens.notes)
+        notes, taken = account_tokens.notes, account_tokens.count
+        gate = Gate(self.authenticator, self.authorizer, front_proxy, caught_up, notes, taken)
         metrics.add_gate(gate, admission)
         self._app = App(
             Parts(

@@ -121,6 +121,36 @@ async def test_all_are_counted_once(api: Api, path: str) -> None:
     assert await counted() - before == 10
 
 
+async def test_the_tokens_of_accounts_are_counted_once_on_both_ways(
+    api: Api, anonymous: Api, path: str, space: str
+) -> None:
+    async def counted() -> float:
+        found = re.search(r"^serviceaccount_legacy_tokens_total (\S+)", (await api.get("/metrics")).raw.decode(), re.M)
+        assert found is not None
+        return float(found[1])
+
+    root, group = f"/api/v1/namespaces/{space}", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{space}"
+    marked = {"name": "kept", "annotations": {"kubernetes.io/service-account.name": "default"}}
+    kind = "kubernetes.io/service-account-token"
+    assert (await api.post(f"{root}/secrets", {"metadata": marked, "type": kind})).status == 201
+    wanted = {"spec": {"boundObjectRef": {"kind": "Secret", "apiVersion": "v1", "name": "kept"}}}
+    made = await api.post(f"{root}/serviceaccounts/default/token", wanted)
+    token = {"Authorization": f"Bearer {made.json['status']['token']}"}
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
+    await api.post(f"{group}/roles", {"metadata": {"name": "seer"}, "rules": rules})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "seer"}
+    subject = {"kind": "ServiceAccount", "namespace": space, "name": "default"}
+    binding = {"metadata": {"name": "seer"}, "roleRef": role, "subjects": [subject]}
+    assert (await api.post(f"{group}/rolebindings", binding)).status == 201
+    before = await counted()
+    answers = [await anonymous.get(path, **token, **({"Audit-ID": "mine"} if n % 2 else {})) for n in range(20)]
+    assert {answer.status for answer in answers} == {200}
+    assert len({went_short(answer) for answer in answers}) == 2
+    assert await counted() - before == 20
+    assert (await anonymous.get(f"{root}/secrets/kept", **token)).status == 403  # not for the short way to refuse
+    assert await counted() - before == 21
+
+
 async def test_requests_in_one_piece_and_in_many(api: Api, path: str, server: ServerProcess) -> None:
     one = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     last = one[:-2] + b"Connection: close\r\n\r\n"

@@ -204,7 +204,9 @@ def test_the_tokens_of_pods_outlive_their_time_and_are_told_of(world, clock):
     assert told.notes == {"authentication.kubernetes.io/issued-credential-id": f"JTI={claims['jti']}"}
     assert tokens.identify(token)
     assert tokens.notes(token) == {}
+    tokens.count(token)
     clock.time += timedelta(hours=2)
+    tokens.count(token)
     assert tokens.identify(token)
     [note] = tokens.notes(token).items()
     stale = "subject: system:serviceaccount:d:app, seconds after warning threshold: 3593"
