@@ -62,7 +62,8 @@ class Keys:
         issuers: tuple[str, ...] = (ISSUER,),
     ) -> "Keys":
         """From PEM files; ``further`` are public keys of earlier signers. ``audiences`` are this API's names, the
-        issuer if there are none. Raises OSError, ValueError."""
+        issuers if there are none: tokens that an earlier one has made without being asked for audiences are meant for
+        it. Raises OSError, ValueError."""
         key = serialization.load_pem_private_key(private.read_bytes(), None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError(f"{private} is no RSA key")
@@ -71,7 +72,7 @@ class Keys:
             other = serialization.load_pem_public_key(path.read_bytes())
             if isinstance(other, rsa.RSAPublicKey):
                 public[key_id_of(other)] = other
-        return cls(key, public, key_id_of(key.public_key()), issuers, audiences or issuers[:1])
+        return cls(key, public, key_id_of(key.public_key()), issuers, audiences or issuers)
 
     def jwks(self) -> Obj:
         """The public keys as served at ``/openid/v1/jwks``."""

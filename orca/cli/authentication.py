@@ -103,7 +103,7 @@ _OPTIONS = (
         callback=_audiences,
         help="Names of this API, comma separated: tokens of service accounts must be meant for one, and are for all of "
         "them when they are asked for without.",
-        show_default="the issuer of those tokens",
+        show_default="the issuers of those tokens",
     ),
     click.option(
         "--service-account-issuer",

@@ -255,14 +255,17 @@ def test_a_token_request_says_which_account_it_means(world):
 
 def test_tokens_of_earlier_issuers_are_taken(world, pki, clock):
     reader, account, issuer, _ = world
-    both = Keys.load(pki.service_account_key, issuers=("https://new.example.com", issuer.keys.issuer))
+    new, old = "https://new.example.com", issuer.keys.issuer
+    both = Keys.load(pki.service_account_key, issuers=(new, old))
     tokens = ServiceAccountTokens(both, reader, clock)
-    assert both.audiences == ("https://new.example.com",)
-    asked = {"spec": {"audiences": ["https://new.example.com"]}}
-    assert tokens.identify(issuer.request(account, asked)["status"]["token"])
-    mine = TokenIssuer(both, reader, clock).request(account, asked)["status"]["token"]
-    assert jwt.decode(mine, options={"verify_signature": False})["iss"] == "https://new.example.com"
+    assert tokens.identify(issuer.request(account, {})["status"]["token"]), "made before, for whom it was from"
+    mine = TokenIssuer(both, reader, clock).request(account, {})["status"]["token"]
+    claims = jwt.decode(mine, options={"verify_signature": False})
+    assert (claims["iss"], claims["aud"]) == (new, [new, old])
     assert tokens.identify(mine)
+    assert tokens.review(mine, [old])[1] == [old]
+    other = Keys.load(pki.service_account_key, issuers=(new,), audiences=(old,))
+    assert ServiceAccountTokens(other, reader, clock).identify(issuer.request(account, {})["status"]["token"]) is None
 
 
 def test_forged_tokens(world, pki, tmp_path, clock):
