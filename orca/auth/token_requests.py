@@ -33,8 +33,9 @@ _BOUND = {"Pod": PODS, "Secret": SECRETS, "Node": NODES}
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """``longest`` seconds is what a token may live at most, 0: no limit. ``extended`` tokens of pods live on for a year
-    after their time, for programs that read them only once; kubelets exchange them in time all the same."""
+    """``longest`` seconds is what a token may live at most, 0: no limit; those that Secrets keep end with them.
+    ``extended`` tokens of pods live on for a year after their time, for programs that read them only once; kubelets
+    exchange them in time all the same."""
 
     longest: int = 0
     extended: bool = True
@@ -87,10 +88,11 @@ class TokenIssuer:
         }
         reference = spec.get("boundObjectRef")
         bound = self._bind(claims, account, reference) if reference is not None else {}
-        if bound.get("type") == SECRET_TYPE and not asked:
+        kept = bound.get("type") == SECRET_TYPE and not asked
+        if kept:
             audiences = []  # as tokens in Secrets always were: for this API, whatever it is called
         longest = self.lifetimes.longest
-        if longest and seconds > longest:
+        if longest and seconds > longest and not kept:  # and without end: nobody makes another one
             told.warnings.append(f"requested expiration of {seconds} seconds shortened to {longest} seconds")
             seconds = spec["expirationSeconds"] = longest
         now = self.clock.now()

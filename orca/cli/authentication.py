@@ -126,7 +126,7 @@ _OPTIONS = (
         type=Duration(),
         default="0s",
         callback=_longest,
-        help="How long such tokens may live; 0: as long as they are asked for.",
+        help="How long such tokens may live, but for those in Secrets; 0: as long as they are asked for.",
     ),
     click.option(
         "--service-account-extend-token-expiration",

@@ -268,6 +268,45 @@ def test_tokens_of_earlier_issuers_are_taken(world, pki, clock):
     assert ServiceAccountTokens(other, reader, clock).identify(issuer.request(account, {})["status"]["token"]) is None
 
 
+@pytest.fixture
+def kept(world):
+    """A request for a token that a Secret keeps, as the controller asks for it."""
+    reader, *_ = world
+    reader.put(SECRETS, {**made("v1", "Secret", "s", "d"), "type": "kubernetes.io/service-account-token"})
+    bound = {"kind": "Secret", "name": "s", "uid": "uid-s"}
+    return {"audiences": [], "expirationSeconds": 1 << 32, "boundObjectRef": bound}
+
+
+def test_what_a_secret_keeps_lives_as_long_as_the_secret(world, kept, clock):
+    reader, account, issuer, _ = world
+    short = TokenIssuer(issuer.keys, reader, clock, Lifetimes(longest=3600))
+
+    def lives(spec, told):
+        token = short.request(account, {"spec": spec}, told)["status"]["token"]
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return claims["exp"] - claims["iat"]
+
+    told = Told()
+    assert lives(kept, told) == 1 << 32
+    assert told.warnings == []
+    assert lives({**kept, "audiences": ["vault"]}, told) == 3600
+    assert len(told.warnings) == 1
+    reader.put(SECRETS, made("v1", "Secret", "s", "d"))
+    assert lives(kept, told) == 3600, "of another type: nobody keeps a token in it"
+
+
+def test_what_a_secret_keeps_is_taken_whatever_the_issuer_is_called_now(world, kept, pki, clock):
+    reader, account, issuer, _ = world
+    renamed = ServiceAccountTokens(Keys.load(pki.service_account_key, issuers=("https://new",)), reader, clock)
+
+    def taken(spec):
+        return renamed.identify(issuer.request(account, {"spec": spec})["status"]["token"])
+
+    assert taken(kept)
+    assert taken({**kept, "audiences": ["https://new"]}) is None
+    assert taken({"audiences": ["https://new"]}) is None
+
+
 def test_forged_tokens(world, pki, tmp_path, clock):
     reader, account, _, tokens = world
     other = ensure_pki(tmp_path, [], clock=clock)
