@@ -31,11 +31,12 @@ class _Place:
         self._inner: dict[str, _Place] = {}
         self.start = start
         self.end = end
-        self.length = len(step) if outer is None else outer.length + len(step)
+        self.length: int = len(step) if outer is None else outer.length + len(step)
 
     def path(self, name: str) -> str:
         """That of a member."""
-        steps, place = [name], self
+        steps = [name]
+        place: _Place | None = self
         while place is not None:
             steps.append(place._step)
             place = place._outer

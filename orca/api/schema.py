@@ -142,16 +142,16 @@ class Schema:
 
     def check(self, what: Resource | str, obj: Any) -> list[str]:
         """Wrong types, worded as Go's decoder does; empty when all is well."""
-        return [problem.text for problem in self._problems(what, obj) if not problem.unknown]
+        return [problem.text for problem in self._problems(what, obj) if problem.unknown is None]
 
     def prune(self, what: Resource | str, obj: Any) -> list[str]:
-        """Remove fields that no definition has, in place; ``unknown field "spec.foo"`` for each."""
-        texts = []
+        """Remove fields that no definition has, in place; ``unknown field "spec.foo"`` for each that is told of."""
+        unknown = []
         for problem in self._problems(what, obj):
-            if problem.unknown:
+            if problem.unknown is not None:
                 problem.parent.pop(problem.key, None)
-                texts.append(problem.text)
-        return texts
+                unknown.append(problem.unknown)
+        return [f'unknown field "{place.path}"' for place in unknown[:MAX_STRICT_ERRORS]]
 
     @cached_property
     def optional_maps(self) -> frozenset[bytes]:
@@ -252,7 +252,7 @@ class Schema:
         if self.is_valid(what, obj):
             return []
         name = what if isinstance(what, str) else what.definition
-        return list(self._walk(self.struct(name), obj, Place(name.rpartition(".")[2], "", ""), {}, ""))
+        return list(self._walk(self.struct(name), obj, Place(name.rpartition(".")[2]), {}, ""))
 
     def _walk(self, field: Field, value: Any, place: Place, parent: Obj, key: str) -> Iterator[Problem]:
         if value is None or field.kind == "open":
@@ -260,7 +260,7 @@ class Schema:
         if field.kind == "leaf":
             text = leaf_problem(field, value, place)
             if text:
-                yield Problem(text, False, parent, key)
+                yield Problem(text, None, parent, key)
             return
         if field.kind == "list" and isinstance(value, list):
             items = self.items(field)
@@ -268,13 +268,13 @@ class Schema:
                 yield from self._walk(items, item, place.item(index), parent, key)
             return
         if field.kind == "list" or not isinstance(value, dict):
-            yield Problem(mismatch(value, place, self._go_type(field)), False, parent, key)
+            yield Problem(mismatch(value, place, self._go_type(field)), None, parent, key)
             return
         struct = place.inside(field.definition.rpartition(".")[2]) if field.kind == "struct" else place
         for name, inner in list(value.items()):
             child = self.child(field, name)
             if child is None:
-                yield Problem(f'unknown field "{struct.child(name).path}"', True, value, name)
+                yield Problem("", struct.child(name), value, name)
             else:
                 yield from self._walk(child, inner, struct.child(name, field.kind == "map"), value, name)
 
@@ -324,8 +324,7 @@ def decode(
     _write_times(SCHEMA.struct(name), obj)
     unknown = SCHEMA.prune(name, obj)
     if unknown and refuse_unknown:
-        listed = ", ".join(unknown[:MAX_STRICT_ERRORS])
-        raise undecodable(resource, f"strict decoding error: {listed}")
+        raise undecodable(resource, f"strict decoding error: {', '.join(unknown)}")
     return obj, unknown if warn else []
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,26 +47,46 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Place:
+    """Where in an object something is. Its paths are made when they are told: whoever sends the object chooses how long
+    they are, and of how many things."""
+
     struct: str
-    path: str
-    go_path: str
+    outer: "Place | None" = None
+    step: str = ""
+    go_step: str = ""
+
+    @property
+    def path(self) -> str:
+        """As people name it: ``spec.ports[0].name``."""
+        return "".join(reversed([place.step for place in self._outward()])).removeprefix(".")
+
+    @property
+    def go_path(self) -> str:
+        """As Go's decoder names it, without indexes and keys of maps."""
+        return "".join(reversed([place.go_step for place in self._outward()])).removeprefix(".")
 
     def child(self, name: str, in_map: bool = False) -> "Place":
-        dotted = f"{self.path}.{name}" if self.path else name
-        go_path = self.go_path if in_map else (f"{self.go_path}.{name}" if self.go_path else name)
-        return Place(self.struct, dotted, go_path)
+        return Place(self.struct, self, f".{name}", "" if in_map else f".{name}")
 
     def item(self, index: int) -> "Place":
-        return Place(self.struct, f"{self.path}[{index}]", self.go_path)
+        return Place(self.struct, self, f"[{index}]")
 
     def inside(self, struct: str) -> "Place":
-        return Place(struct or self.struct, self.path, self.go_path)
+        return Place(struct or self.struct, self.outer, self.step, self.go_step)
+
+    def _outward(self) -> Iterator["Place"]:
+        place: Place | None = self
+        while place is not None:
+            yield place
+            place = place.outer
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
+    """A value of the wrong type, and what Go's decoder says of it; or a field that is ``unknown``, and where."""
+
     text: str
-    unknown: bool
+    unknown: Place | None
     parent: Obj
     key: str
 

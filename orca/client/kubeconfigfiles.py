@@ -24,7 +24,7 @@ _SHAPES: dict[str, tuple[type, type]] = {
     "env": (list, dict),
 }
 """Fields for which not any value will do: what they are, and what they hold."""
-_WORDS = {str: "a text", list: "a list", dict: "an object"}
+_WORDS: dict[type, str] = {str: "a text", list: "a list", dict: "an object"}
 
 
 class KubeconfigError(ValueError):

@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from orca.api import definitions, zeros
-from orca.api.builtin import BUILTIN, CONTROLLERREVISIONS, CRONJOBS, DEPLOYMENTS, PODS, ROLES, SECRETS
+from orca.api.builtin import BUILTIN, CONTROLLERREVISIONS, CRONJOBS, DEPLOYMENTS, PODS, RESOURCESLICES, ROLES, SECRETS
 from orca.api.errors import ApiError
+from orca.api.repeated import MAX_STRICT_ERRORS
 from orca.api.schema import SCHEMA, Schema, decode
 
 PREFIX = 'Pod in version "v1" cannot be handled as a Pod: '
@@ -144,6 +145,15 @@ def test_unknown_fields_are_named_with_their_path():
     body = {"spec": {"foo": 1, "template": {"spec": {"containers": [{"imag": "x"}]}}}}
     expected = 'unknown field "spec.foo", unknown field "spec.template.spec.containers[0].imag"'
     assert refused(DEPLOYMENTS, body).endswith(f"strict decoding error: {expected}")
+
+
+def test_paths_are_only_made_of_what_is_told():
+    """They may be as long as the body, and as many; together they would take all memory."""
+    counters = {f"k{'x' * 1_000_000}": {f"u{number}": 1 for number in range(100_000)}}
+    spec = {"sharedCounters": [{"name": "s", "counters": counters}]}
+    decoded, told = decode(RESOURCESLICES, {"spec": spec}, refuse_unknown=False, warn=True)
+    assert decoded["spec"]["sharedCounters"][0]["counters"] == {key: {} for key in counters}
+    assert len(told) == MAX_STRICT_ERRORS
 
 
 def test_unknown_fields_are_pruned_and_warned_of():
