@@ -32,12 +32,6 @@ class Selection:
         """The one name that can match, or ""."""
         return self.fields.exact("metadata.name") or ""
 
-    @property
-    def hint(self) -> tuple[str, str] | None:
-        """The store's index that narrows the search, when there is one for these fields."""
-        node = self.fields.exact("spec.nodeName")
-        return ("spec.nodeName", node) if node else None
-
 
 def select(resource: Resource, label_text: str, field_text: str) -> Selection:
     """Parse both selectors. Raises ApiError 400."""
@@ -66,7 +60,7 @@ async def list_page(core: Core, resource: Resource, space: str, options: ListOpt
         resource,
         space,
         predicate=None if late else wanted.predicate,
-        hint=wanted.hint,
+        hint=_hint(resource, wanted),
         limit=options.limit,
         continue_=options.continue_,
         resource_version=options.resource_version,
@@ -80,6 +74,13 @@ async def list_page(core: Core, resource: Resource, space: str, options: ListOpt
         entries = [entry for entry in entries if wanted.predicate(entry.obj)]
         return Page(entries, page.revision, page.continue_)
     return Page(entries, page.revision, page.continue_, page.remaining)
+
+
+def _hint(resource: Resource, wanted: Selection) -> tuple[str, str] | None:
+    """The store's index that narrows the search, when there is one for these fields. Of custom kinds it knows nothing:
+    the field may be a number, and what is stored may be of a version that has not got it, or not so."""
+    node = "" if resource.custom else wanted.fields.exact("spec.nodeName")
+    return ("spec.nodeName", node) if node else None
 
 
 def _selects_late(resource: Resource, wanted: Selection) -> bool:
@@ -127,7 +128,7 @@ async def open_watch(core: Core, resource: Resource, space: str, options: ListOp
         name=wanted.name,
         since=since,
         predicate=None if late else wanted.predicate,
-        hint=wanted.hint,
+        hint=_hint(resource, wanted),
         bookmarks=options.bookmarks,
         initial_end=bool(options.send_initial_events) and options.bookmarks,
     )

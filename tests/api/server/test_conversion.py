@@ -178,6 +178,36 @@ async def test_defaults_are_those_of_the_version_asked_in_and_of_the_stored_one(
         await remove(api, f"endpoints.{group}")
 
 
+async def test_a_field_that_pods_have_too_is_that_of_the_version_asked_in(api: Api, space: str, group: str) -> None:
+    definition = versioned(group, {"strategy": "None"})
+    anyhow, numbers = definition["spec"]["versions"]
+    anything = {"x-kubernetes-preserve-unknown-fields": True}
+    anyhow["schema"]["openAPIV3Schema"]["properties"] = {"spec": anything}
+    field = {"type": "object", "properties": {"nodeName": {"type": "integer"}}}
+    numbers["schema"]["openAPIV3Schema"]["properties"] = {"spec": field}
+    numbers["selectableFields"] = [{"jsonPath": ".spec.nodeName"}]
+    await establish(api, definition)
+    old, new = (f"/apis/{group}/{name}/namespaces/{space}/endpoints" for name in ("v1beta1", "v1"))
+    try:
+        for where, name, spec in ((old, "text", "five"), (new, "five", {"nodeName": 5}), (new, "six", {"nodeName": 6})):
+            assert (await api.post(where, {"metadata": {"name": name}, "spec": spec})).status == 201
+        listed = (await api.get(f"{new}?fieldSelector=spec.nodeName%3D5")).json
+        assert [item["metadata"]["name"] for item in listed["items"]] == ["five"]
+        since = listed["metadata"]["resourceVersion"]
+        selected = f"{new}?watch=1&resourceVersion={since}&fieldSelector=spec.nodeName%3D5"
+        watching = asyncio.create_task(api.events(selected, 2))
+        await asyncio.sleep(0.2)
+        for where, name, spec in ((old, "six", "five"), (new, "six", {"nodeName": 5}), (new, "five", {"nodeName": 6})):
+            body = {**(await api.get(f"{where}/{name}")).json, "spec": spec}
+            assert (await api.put(f"{where}/{name}", body)).status == 200
+        assert [(one["type"], one["object"]["metadata"]["name"]) for one in await watching] == [
+            ("ADDED", "six"),
+            ("DELETED", "five"),
+        ]
+    finally:
+        await remove(api, f"endpoints.{group}")
+
+
 async def test_objects_stored_in_an_older_version_are_served_and_migrated_by_writing(
     api: Api, space: str, group: str
 ) -> None:
