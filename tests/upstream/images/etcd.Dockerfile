@@ -1,0 +1,2 @@
+FROM busybox:latest
+COPY etcd /usr/local/bin/etcd

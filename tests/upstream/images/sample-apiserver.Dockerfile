@@ -1,0 +1,3 @@
+FROM busybox:latest
+COPY sample-apiserver /sample-apiserver
+ENTRYPOINT ["/sample-apiserver"]
