@@ -198,10 +198,10 @@ class App:
             response = self._refused(http, bad_request("the request, or what it asks for, is nested too deep"), served)
         except Exception:
             log.exception("request failed", method=http.method, path=path, audit_id=audit_id)
-            response = self._failed(http, internal("the server failed to handle the request; see its log"))
             if served.record is not None:
                 served.record.panicked()
                 served.record = None
+            response = self._failed(http, internal("the server failed to handle the request; see its log"))
         finally:
             if not served.streaming:
                 inflight.dec()
@@ -329,6 +329,9 @@ class App:
         return found
 
     def _failed(self, http: web.BaseRequest, error: ApiError) -> web.Response:
+        if http.get(ANSWERING) or http.writer.output_size:
+            connection_of(http).force_close()  # half an answer is out: only its end can tell that it is none
+            raise ConnectionResetError(f"the answer had begun: {error.message}")
         try:
             form = Form(negotiate(http.headers.get("Accept", "")).media)
         except ApiError:
