@@ -109,7 +109,7 @@ def _all(judges: list[Judge]) -> Judge:
     """Whether all say so. One after the other: a client may ask for any number, and calls nest only so deep."""
 
     def judge(labels: Mapping[str, str]) -> bool:
-        for one in judges:  # noqa: SIM110 - all() takes twice as long
+        for one in judges:  # noqa: SIM110 - all() takes a fifth longer
             if not one(labels):
                 return False
         return True
