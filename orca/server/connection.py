@@ -332,7 +332,7 @@ def _goes_on(message: RawRequestMessage) -> bool:
     return not message.should_close and not message.upgrade and message.version == HttpVersion11
 
 
-TOLD = "orca.told"
+TOLD = web.RequestKey("orca.told", dict[str, str])
 """Where a request keeps headers that its answer has, too, should that begin before all of it is known."""
 
 
