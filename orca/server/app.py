@@ -40,6 +40,7 @@ from orca.server.fairness.dumps import dump
 from orca.server.fairness.fairness import seats_of
 from orca.server.fairness.inflight import InFlight
 from orca.server.fairness.levels import Waiting
+from orca.server.fairness.turns import Turns
 from orca.server.health import PROBES, Health, version_info
 from orca.server.identifiers import new_uid
 from orca.server.identity import Gate, acts_as_another, object_action, path_action, verb_of
@@ -158,6 +159,7 @@ class App:
         self._deadlines = parts.deadlines
         self._fairness = parts.fairness
         self._in_flight = parts.in_flight
+        self._lane = (parts.fairness.turns if parts.fairness is not None else Turns()).lane("")
         self._audit = parts.audit
         self._targets: dict[str, Target] = {}
         parts.table.subscribe(lambda _what, _row: self._targets.clear())
@@ -177,7 +179,8 @@ class App:
         try:
             if http.version.major != 1:  # the parser takes any, also for a request that names none
                 raise http_version_not_supported()
-            request = Request(http, http.method, target, parse_query(query_text), query_text, ANYBODY, audit_id)
+            query = parse_query(query_text)
+            request = Request(http, http.method, target, query, query_text, ANYBODY, audit_id, lane=self._lane)
             response = await self._serve(request, served, task, connection)
         except ApiError as error:
             if not served.known and self._audit is not None and error.code == 401:
@@ -296,6 +299,7 @@ class App:
         if served.verb in _WIDE and target.resource is not None and not target.resource.virtual:
             space = target.namespace if target.resource.namespaced else ""
             seats = seats_of(self._parts.verbs.core.store.count(target.resource, space), request.query)
+            request.lane = fairness.lane(flow)
         if fairness.enter(flow, seats, served.started):
             served.seats = seats
             return

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from orca.api.objects import Obj
 from orca.server.connection import connection_of
+from orca.server.fairness.turns import Lane
 from orca.server.responses import ANSWERING, GZIP_LEVEL, warning_header
 from orca.store import Entry
 
@@ -115,9 +116,9 @@ Body = ListBody | MadeBody
 
 
 async def send_pieces(
-    http: web.BaseRequest, body: Body, media: str, audit_id: str, warning: str = ""
+    http: web.BaseRequest, body: Body, media: str, audit_id: str, lane: Lane, warning: str = ""
 ) -> web.StreamResponse:
-    """A long answer, made and written as fast as the client takes it."""
+    """A long answer, made and written as fast as the client takes it and others leave time."""
     response = web.StreamResponse(headers=_headers(media, audit_id, warning))
     response.content_length = body.size
     http[ANSWERING] = True
@@ -126,6 +127,8 @@ async def send_pieces(
     pieces = body.pieces()
     await response.write(next(pieces))  # the library sends the head with it
     for piece in pieces:
+        if not lane.has_room():
+            await lane.wait()
         connection.write(piece)
         if connection.writing_paused:
             await connection.drained()
@@ -134,7 +137,7 @@ async def send_pieces(
 
 
 async def send_packed(
-    http: web.BaseRequest, body: Body, media: str, audit_id: str, warning: str = ""
+    http: web.BaseRequest, body: Body, media: str, audit_id: str, lane: Lane, warning: str = ""
 ) -> web.StreamResponse:
     """The same, compressed. Never more of it than a batch is in memory; a thread packs it while others are served."""
     headers = {**_headers(media, audit_id, warning), "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
@@ -150,6 +153,8 @@ async def send_packed(
 
     while batch := list(islice(pieces, _BATCH)):
         await response.write(await asyncio.to_thread(packed, batch))
+        if not lane.has_room():
+            await lane.wait()
     await response.write_eof(packer.flush())
     return response
 

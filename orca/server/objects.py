@@ -148,16 +148,19 @@ class ObjectHandlers:
                 metadata["remainingItemCount"] = page.remaining
         include = check_include(request.query.get("includeObject", ""))
         now = self._clock.now()
-        made = await encoded_list(resource, page.entries, form, include, now, metadata, pretty=request.pretty)
+        made = await encoded_list(
+            resource, page.entries, form, include, now, metadata, request.lane, pretty=request.pretty
+        )
         return await self._sent(request, resource, made, form)
 
     async def _sent(self, request: Request, resource: Resource, body: Body, form: Form) -> web.StreamResponse:
-        """A list; in pieces where it is long and no record of it is kept."""
-        if request.record is None and body.size > WHOLE:
-            if "gzip" not in request.accept_encoding:
-                return await send_pieces(request.http, body, form.media, request.audit_id, resource.warning)
-            if body.size >= THREAD_FROM and request.http.version >= HttpVersion11:
-                return await send_packed(request.http, body, form.media, request.audit_id, resource.warning)
+        """A list; in pieces where it is long."""
+        packed = "gzip" in request.accept_encoding
+        if (body.size > WHOLE and not packed) or (body.size >= THREAD_FROM and request.http.version >= HttpVersion11):
+            if request.record is not None and request.record.shows_answer:
+                request.record.take_answer(body.whole(), form.media)
+            send = send_packed if packed else send_pieces
+            return await send(request.http, body, form.media, request.audit_id, request.lane, resource.warning)
         return await pack_list(encoded_response(body.whole(), form), request.accept_encoding)
 
     async def _watch(self, request: Request, resource: Resource) -> web.StreamResponse:

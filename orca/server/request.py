@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -11,6 +11,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from orca.auth import UserInfo
+from orca.server.fairness.turns import Lane, Turns
 from orca.server.negotiation import PLAIN, Form, negotiate
 from orca.server.paths import Target
 
@@ -47,6 +48,8 @@ class Request:
     """Called by what streams when it has begun: from then on it takes no seat and has no deadline."""
     record: Record | None = None
     """What the audit log will say; None when it says nothing about this request."""
+    lane: Lane = field(default_factory=lambda: Turns().lane(""))
+    """Where it waits between the parts of a long answer, so that others are served."""
 
     def answering(self, status: int) -> None:
         """An answer that may last has begun."""

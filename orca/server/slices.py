@@ -1,29 +1,26 @@
 """Long lists in forms that are made object by object: Tables, metadata alone and YAML.
 
 A Table of thousands of objects takes most of a second to make, YAML many. Made at once, everybody else would wait for
-it. So they are made a few milliseconds at a time, and others are served in between.
+it. So they are made some objects at a time, and others are served in between.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from time import perf_counter
 from typing import TypeVar
 
 import orjson
 
 from orca.api.objects import Obj
 from orca.api.resources import Resource
+from orca.server.fairness.turns import Lane
 from orca.server.lists import MadeBody
 from orca.server.negotiation import YAML, Form
 from orca.server.representation import as_table, partial, transform_list
 from orca.server.responses import encode
 from orca.store import Entry
 
-SLICE = 0.004
-"""Seconds after which others get their turn."""
 _AT_ONCE = 16
 """Objects; rows are made of some at a time."""
 
@@ -37,51 +34,52 @@ async def encoded_list(
     include: str,
     now: datetime,
     metadata: Obj,
+    lane: Lane,
     *,
     pretty: bool = False,
 ) -> MadeBody:
     """A list in the form that was negotiated. Raises ApiError 406."""
     if form.kind == "Table" and form.media != YAML and not pretty:
-        return await _table(resource, entries, form, include, now, metadata)
+        return await _table(resource, entries, form, include, now, metadata, lane)
     if form.kind == "PartialObjectMetadataList" and form.media != YAML and not pretty:
-        return await _metadata_only(resource, entries, form, now, metadata)
+        return await _metadata_only(resource, entries, form, now, metadata, lane)
     if form.media == YAML and form.kind != "Table":
-        return await _yaml(resource, entries, form, include, now, metadata)
-    objs = [obj for part in await _made(entries, lambda some: [entry.obj for entry in some]) for obj in part]
+        return await _yaml(resource, entries, form, include, now, metadata, lane)
+    objs = [obj for part in await _made(entries, lambda some: [entry.obj for entry in some], lane) for obj in part]
     return MadeBody([encode(transform_list(resource, objs, form, include, now, metadata), form, pretty=pretty)])
 
 
 async def _table(
-    resource: Resource, entries: Sequence[Entry], form: Form, include: str, now: datetime, metadata: Obj
+    resource: Resource, entries: Sequence[Entry], form: Form, include: str, now: datetime, metadata: Obj, lane: Lane
 ) -> MadeBody:
     def rows(some: Sequence[Entry]) -> bytes:
         return orjson.dumps(as_table(resource, [entry.obj for entry in some], form, include, now)["rows"])[1:-1]
 
-    parts = await _made(entries, rows)
+    parts = await _made(entries, rows, lane)
     empty = orjson.dumps(as_table(resource, [], form, include, now, metadata))
     return _listed(empty, parts)
 
 
 async def _metadata_only(
-    resource: Resource, entries: Sequence[Entry], form: Form, now: datetime, metadata: Obj
+    resource: Resource, entries: Sequence[Entry], form: Form, now: datetime, metadata: Obj, lane: Lane
 ) -> MadeBody:
     def items(some: Sequence[Entry]) -> bytes:
         return orjson.dumps([partial(entry.obj, form.version) for entry in some])[1:-1]
 
-    parts = await _made(entries, items)
+    parts = await _made(entries, items, lane)
     empty = orjson.dumps(transform_list(resource, [], form, "", now, metadata))
     return _listed(empty, parts)
 
 
 async def _yaml(
-    resource: Resource, entries: Sequence[Entry], form: Form, include: str, now: datetime, metadata: Obj
+    resource: Resource, entries: Sequence[Entry], form: Form, include: str, now: datetime, metadata: Obj, lane: Lane
 ) -> MadeBody:
     def items(some: Sequence[Entry]) -> bytes:
         made = transform_list(resource, [entry.obj for entry in some], form, include, now, metadata)
         return encode(made["items"], form)
 
     whole = encode(transform_list(resource, [], form, include, now, metadata), form)
-    parts = await _made(entries, items, 1)
+    parts = await _made(entries, items, lane, 1)
     return MadeBody([whole.removesuffix(b"items: []\n"), b"items:\n", *parts]) if parts else MadeBody([whole])
 
 
@@ -95,12 +93,12 @@ def _listed(empty: bytes, parts: list[bytes]) -> MadeBody:
     return MadeBody([*held, b"]}\n"])
 
 
-async def _made(entries: Sequence[Entry], make: Callable[[Sequence[Entry]], T], at_once: int = _AT_ONCE) -> list[T]:
+async def _made(
+    entries: Sequence[Entry], make: Callable[[Sequence[Entry]], T], lane: Lane, at_once: int = _AT_ONCE
+) -> list[T]:
     found = []
-    began = perf_counter()
     for first in range(0, len(entries), at_once):
+        if not lane.has_room():
+            await lane.wait()
         found.append(make(entries[first : first + at_once]))
-        if perf_counter() - began > SLICE:
-            await asyncio.sleep(0)
-            began = perf_counter()
     return found

@@ -144,6 +144,11 @@ class Record:
         """How much is wanted."""
         return self._verdict.level
 
+    @property
+    def shows_answer(self) -> bool:
+        """Whether the answer itself is to be logged."""
+        return self.level >= Level.RequestResponse
+
     def acts_as(self, acting: Acting) -> None:
         """They may, for the rest of the request."""
         self._head["impersonatedUser"] = acting.user.to_api()
@@ -199,17 +204,8 @@ class Record:
         status = error.status()
         self._answer = {key: value for key, value in status.items() if key not in ("kind", "apiVersion")}
 
-    def _take_response(self, response: web.StreamResponse) -> None:
-        if self._answer is None:
-            self._answer = {"metadata": {}, "code": response.status}
-        if self.level < Level.RequestResponse or not isinstance(response, web.Response):
-            return
-        body = response.body
-        if not isinstance(body, bytes) or not body:
-            return
-        if response.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        media = response.content_type
+    def take_answer(self, body: bytes, media: str) -> None:
+        """What the client gets, for answers that do not know it themselves."""
         try:
             if media == "application/json":
                 managed = self._verdict.omit_managed_fields and b'"managedFields"' in body
@@ -218,6 +214,18 @@ class Record:
                 self._response = self._cleaned(yaml.load(body, Loader=yaml.CSafeLoader))
         except (orjson.JSONDecodeError, yaml.YAMLError):
             self._response = None  # no object of ours: what a proxied server has answered
+
+    def _take_response(self, response: web.StreamResponse) -> None:
+        if self._answer is None:
+            self._answer = {"metadata": {}, "code": response.status}
+        if not self.shows_answer or not isinstance(response, web.Response):
+            return
+        body = response.body
+        if not isinstance(body, bytes) or not body:
+            return
+        if response.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.take_answer(body, response.content_type)
 
     def _cleaned(self, body: Any) -> Any:
         if not self._verdict.omit_managed_fields or not isinstance(body, dict):

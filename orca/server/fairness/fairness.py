@@ -13,7 +13,7 @@ from orca.auth.identity import UserInfo
 from orca.server.fairness.classify import Asked, Flow, Schema, Stats, in_order
 from orca.server.fairness.defaults import CATCH_ALL, EXEMPT, MANDATORY
 from orca.server.fairness.levels import Level, Waiting, borrow
-from orca.server.fairness.turns import Turns
+from orca.server.fairness.turns import Lane, Turns
 from orca.server.paths import Target
 
 QUEUE_SECONDS = 15.0
@@ -171,8 +171,7 @@ class Fairness:
         if not self.turns.has_room(perf_counter()):
             stats.turning += 1
             try:
-                # A level that is exempt has its schemas apart: probes do not stand behind an administrator's lists.
-                await self.turns.wait(flow.schema.name if level.exempt else level)
+                await self.turns.wait(_lane(flow))
             except BaseException:
                 level.leave(seats, perf_counter(), waiting.queue if waiting is not None else None)
                 stats.reject("cancelled")
@@ -183,6 +182,10 @@ class Fairness:
         stats.beside += seats - 1
         stats.waited.add(perf_counter() - arrived)
         return waiting
+
+    def lane(self, flow: Flow) -> Lane:
+        """Where requests of this flow wait while they are under way."""
+        return self.turns.lane(_lane(flow))
 
     async def _queue(self, flow: Flow, seats: int, arrived: float) -> Waiting:
         level, stats = flow.level, flow.stats
@@ -265,6 +268,12 @@ def seats_of(count: int, query: Mapping[str, str]) -> int:
         if text.isascii() and text.isdigit() and len(text) < 10 and int(text):
             count = min(count, int(text))
     return max(1, min(MOST_SEATS, -(-count // int(OBJECTS_PER_SEAT))))
+
+
+def _lane(flow: Flow) -> object:
+    """Who waits with whom for turns. A level that is exempt has its schemas apart: probes do not stand behind an
+    administrator's lists."""
+    return flow.schema.name if flow.level.exempt else flow.level
 
 
 def _shares(obj: Obj) -> int:

@@ -27,6 +27,7 @@ class Turns:
         self._budget = budget
         self._began = 0.0
         self._ticking = False
+        self._idle = True  # whether nobody who waited went on in this turn
         self._lanes: dict[object, deque[asyncio.Future[None]]] = {}
         self._last: dict[object, int] = {}  # lane -> when it was served, counted in requests
         self._served = 0
@@ -57,15 +58,22 @@ class Turns:
                 self._ticking = True
                 loop.call_soon(self._tick)
             await turn
-            if perf_counter() - self._began < self._budget:
+            # One goes on in each turn, also when what has nothing to do with requests used it up, turn after turn.
+            if self._idle or perf_counter() - self._began < self._budget:
+                self._idle = False
                 self._served += 1
                 self._last[lane] = self._served
                 return
             again = True
 
+    def lane(self, key: object) -> Lane:
+        """For what is made in parts: where it waits between them."""
+        return Lane(self, key)
+
     def _tick(self) -> None:
         """A new turn has begun: some of each lane may begin, first of the lane that was served longest ago."""
         self._ticking = False
+        self._idle = True
         self._began = perf_counter()
         if not self._lanes:
             self._last.clear()
@@ -84,3 +92,21 @@ class Turns:
                 del self._lanes[lane]
         self._ticking = True
         asyncio.get_running_loop().call_soon(self._tick)
+
+
+class Lane:
+    """What one request needs to let others go first while it is under way. See ``Turns``."""
+
+    __slots__ = ("_key", "_turns")
+
+    def __init__(self, turns: Turns, key: object) -> None:
+        self._turns = turns
+        self._key = key
+
+    def has_room(self) -> bool:
+        """Whether it may go on at once; else ``wait``."""
+        return self._turns.has_room(perf_counter())
+
+    async def wait(self) -> None:
+        """Until it may go on."""
+        await self._turns.wait(self._key)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.api.server.api import Api
+from tests.api.server.audited import POLICY
 from tests.api.server.hooks import World
 from tests.api.server.process import ServerProcess
 from tests.support import kubectl as kubectls
@@ -69,3 +70,30 @@ async def world(api: Api, space: str, tmp_path: Path) -> AsyncIterator[World]:
             yield one
         finally:
             await one.clear()
+
+
+@pytest.fixture(scope="package")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with an audit log, static tokens and short deadlines for those who ask for them."""
+    directory = tmp_path_factory.mktemp("operation")
+    tokens, policy = directory / "tokens", directory / "policy.yaml"
+    tokens.write_text('noisy,noisy,1,"noise"\nnode,system:node:n1,2,"system:nodes"\nbob,bob,3,""\nquiet,quiet,4,""\n')
+    policy.write_text(POLICY)
+    process = ServerProcess(
+        directory,
+        "--no-controllers",
+        f"--token-auth-file={tokens}",
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={directory / 'audit.log'}",
+        "--event-ttl=90s",
+        "--api-audiences=busy,https://busy.example.com",
+    )
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def admin(busy: ServerProcess) -> AsyncIterator[Api]:
+    async with Api(busy.kubeconfig) as one:
+        yield one

@@ -420,55 +420,6 @@ async def test_metrics_tell_of_who_runs_and_who_waits() -> None:
     assert 0 < taken < whole
 
 
-async def test_a_lane_waits_for_few_turns_however_many_stand_in_another() -> None:
-    turns = Turns(budget=0.002)
-    order: list[str] = []
-
-    async def one(lane: str, seconds: float) -> None:
-        if not turns.has_room(perf_counter()):
-            await turns.wait(lane)
-        until = perf_counter() + seconds
-        while perf_counter() < until:
-            pass
-        order.append(lane)
-
-    noisy = [asyncio.create_task(one("noisy", 0.003)) for _ in range(100)]
-    await asyncio.sleep(0)
-    node = asyncio.create_task(one("node", 0.0))
-    await node
-    assert len(order) < 12, "a heartbeat waits for some of the others' requests, not for all"
-    await asyncio.gather(*noisy)
-    assert Counter(order) == {"noisy": 100, "node": 1}
-
-
-async def test_a_lane_is_served_although_another_uses_up_every_turn() -> None:
-    turns = Turns(budget=0.002)
-    ended = False
-    served = Counter[str]()
-
-    async def again_and_again(lane: str) -> None:
-        while not ended:
-            if not turns.has_room(perf_counter()):
-                await turns.wait(lane)
-            until = perf_counter() + 0.003
-            while perf_counter() < until:
-                pass
-            served[lane] += 1
-            await asyncio.sleep(0)
-
-    noisy = [asyncio.create_task(again_and_again("noisy")) for _ in range(30)]
-    await asyncio.sleep(0.02)
-    other = [asyncio.create_task(again_and_again("other")) for _ in range(2)]
-    before = served["noisy"]
-    for _ in range(10):
-        await turns.wait("node")
-        served["node"] += 1
-    ended = True
-    await asyncio.gather(*noisy, *other)
-    assert served["node"] == 10
-    assert served["noisy"] - before < 100
-
-
 def test_classification_and_seats_cost_little() -> None:
     made = fairness()
     target = parse_path("/api/v1/namespaces/default/pods/x", BUILTIN)

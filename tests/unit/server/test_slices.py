@@ -13,6 +13,7 @@ from orca.api.builtin import PODS
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.server import slices
+from orca.server.fairness.turns import Lane, Turns
 from orca.server.negotiation import YAML, Form
 from orca.server.representation import transform_list
 from orca.server.responses import encode
@@ -32,6 +33,11 @@ FORMS = [
 ]
 
 
+def hurried() -> Lane:
+    """Of turns that are used up by whatever is done in them."""
+    return Turns(budget=0.0).lane("")
+
+
 def pods(count: int) -> list[Entry]:
     made = []
     for number in range(count):
@@ -44,10 +50,9 @@ def pods(count: int) -> list[Entry]:
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("pretty", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 40])
-async def test_the_same_as_at_once(form: Form, pretty: bool, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "SLICE", 0.0)
+async def test_the_same_as_at_once(form: Form, pretty: bool, count: int) -> None:
     entries = pods(count)
-    made = await slices.encoded_list(PODS, entries, form, "Object", NOW, METADATA, pretty=pretty)
+    made = await slices.encoded_list(PODS, entries, form, "Object", NOW, METADATA, hurried(), pretty=pretty)
     objs = [entry.obj for entry in entries]
     wanted = encode(transform_list(PODS, objs, form, "Object", NOW, METADATA), form, pretty=pretty)
     assert made.whole() == b"".join(made.pieces()) == wanted
@@ -55,8 +60,7 @@ async def test_the_same_as_at_once(form: Form, pretty: bool, count: int, monkeyp
 
 
 @pytest.mark.parametrize("form", [Form(kind="Table"), Form(kind="PartialObjectMetadataList"), Form(YAML)], ids=str)
-async def test_others_get_their_turn(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "SLICE", 0.0)
+async def test_others_get_their_turn(form: Form) -> None:
     turns = 0
 
     async def other() -> None:
@@ -66,7 +70,7 @@ async def test_others_get_their_turn(form: Form, monkeypatch: pytest.MonkeyPatch
             await asyncio.sleep(0)
 
     running = asyncio.create_task(other())
-    await slices.encoded_list(PODS, pods(160), form, "None", NOW, {})
+    await slices.encoded_list(PODS, pods(160), form, "None", NOW, {}, hurried())
     running.cancel()
     assert turns >= 10
 
@@ -80,5 +84,5 @@ async def test_a_long_list_is_never_made_at_once(form: Form, monkeypatch: pytest
         return transform_list(resource, objs, *others)
 
     monkeypatch.setattr(slices, "transform_list", spy)
-    await slices.encoded_list(PODS, pods(160), form, "", NOW, {})
+    await slices.encoded_list(PODS, pods(160), form, "", NOW, {}, hurried())
     assert max(made) <= 16
