@@ -1,6 +1,9 @@
-"""JSON patch, RFC 6902."""
+"""JSON patch, RFC 6902, as upstream's library takes it (evanphx/json-patch v4): where the two differ, clients know the
+library. A member that is missing is null: it may be tested for, replaced and copied; what is below it is not there.
+Indices may count from the end."""
 
-from typing import Any
+import re
+from typing import Any, NoReturn
 
 import orjson
 
@@ -10,8 +13,8 @@ from orca.api.patching.failures import TestFailed, unappliable
 
 MAX_OPERATIONS = 10_000
 MAX_COPIED = 3 * 1024 * 1024  # bytes, by all copy operations of a patch
-_WITH_VALUE = ("add", "replace", "test")
-_WITH_FROM = ("move", "copy")
+_INDEX = re.compile(r"[+-]?[0-9]{1,9}")
+_ESCAPED = re.compile("~[01]")
 
 
 def json_patch(obj: Obj, operations: Any) -> Obj:
@@ -22,148 +25,155 @@ def json_patch(obj: Obj, operations: Any) -> Obj:
     if len(operations) > MAX_OPERATIONS:
         text = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         raise ApiError(413, "RequestEntityTooLarge", text)
-    root = [thaw(obj)]
-    copied = 0
+    patched = _Patched(thaw(obj))
     for operation in operations:
-        copied = _apply(root, operation, copied)
-    if not isinstance(root[0], dict):
+        patched.apply(operation)
+    if not isinstance(patched.document, dict):
         raise unappliable("the patched document is not an object")
-    return root[0]
+    return patched.document
 
 
-def _apply(root: list[Any], operation: Obj, copied: int) -> int:
-    """``copied`` is how many bytes copy operations made so far: each may double what is there. The new count."""
-    verb, path = operation.get("op"), operation.get("path")
-    if not isinstance(path, str):
-        raise unappliable(f"{verb} operation without a path")
-    if verb in _WITH_VALUE:
-        if verb != "test" and "value" not in operation:
-            raise unappliable(f"{verb} operation on {path} without a value")
-        value = operation.get("value")
+class _Patched:
+    """A document under its operations."""
+
+    def __init__(self, document: Any) -> None:
+        self.document = document
+        self._copied = 0
+        """How many bytes copy operations made so far: each may double what is there."""
+
+    def apply(self, operation: Obj) -> None:
+        """Raises ApiError 422."""
+        verb = operation.get("op")
         if verb == "add":
-            _add(root, path, value, verb)
+            path = _pointer(operation, "path")
+            _add(*self._place(path, f'add operation does not apply: doc is missing path: "{path}"'), _value(operation))
+        elif verb == "remove":
+            path = _pointer(operation, "path")
+            _remove(*self._place(path, f'remove operation does not apply: doc is missing path: "{path}"'))
         elif verb == "replace":
-            _replace(root, path, value)
+            self._replace(operation)
+        elif verb == "move":
+            self._move(operation)
+        elif verb == "copy":
+            self._copy(operation)
+        elif verb == "test":
+            self._test(operation)
         else:
-            _test(root, path, value)
-    elif verb == "remove":
-        _remove(root, path, verb)
-    elif verb in _WITH_FROM:
-        source = operation.get("from")
-        if not isinstance(source, str):
-            raise unappliable(f"{verb} operation without from")
-        if verb == "move":
-            if path.startswith(source + "/"):
-                raise unappliable(f"move operation of {source} into itself")
-            moved = _remove(root, source, verb)
-        else:
-            encoded = orjson.dumps(_get(root, source, verb))
-            copied += len(encoded)
-            if copied > MAX_COPIED:
-                text = (
-                    "Unable to complete the copy, the accumulated size increase of copy is "
-                    f"{copied}, exceeding the limit {MAX_COPIED}"
-                )
-                raise ApiError(413, "RequestEntityTooLarge", text)
-            moved = orjson.loads(encoded)
-        _add(root, path, moved, verb)
-    else:
-        raise unappliable(f"Unexpected kind: {verb}")
-    return copied
+            raise unappliable(f"Unexpected kind: {verb if isinstance(verb, str) else 'unknown'}")
 
+    def _place(self, path: str, why: str) -> tuple[Any, str]:
+        """The container of what ``path`` leads to, and the last step. Raises ApiError 422, that tells ``why``."""
+        steps = path.split("/")[1:]
+        if not steps:
+            _missing(why)
+        holder = self.document
+        for step in steps[:-1]:
+            try:
+                holder = _get(holder, _unescaped(step))
+            except ApiError:
+                _missing(why)
+            if not isinstance(holder, dict | list):
+                _missing(why)
+        return holder, _unescaped(steps[-1])
 
-def _steps(path: str) -> list[str]:
-    if path == "":
-        return []
-    if not path.startswith("/"):
-        raise unappliable(f"path {path} does not start with /")
-    return [step.replace("~1", "/").replace("~0", "~") for step in path[1:].split("/")]
-
-
-def _parent(root: list[Any], path: str, verb: str) -> tuple[Any, str]:
-    """The container that holds the last step; the document itself is item 0 of ``root``."""
-    steps = ["0", *_steps(path)]
-    holder: Any = root
-    for step in steps[:-1]:
-        holder = _child(holder, step, path, verb)
-    return holder, steps[-1]
-
-
-def _child(holder: Any, step: str, path: str, verb: str) -> Any:
-    if isinstance(holder, dict):
-        if step in holder:
-            return holder[step]
-    elif isinstance(holder, list):
-        return holder[_index(step, path, verb, len(holder) - 1)]
-    raise unappliable(f'{verb} operation does not apply: doc is missing path: "{path}": missing value')
-
-
-def _index(step: str, path: str, verb: str, last: int) -> int:
-    if not step.isascii() or not step.isdigit() or len(step) > 9 or (len(step) > 1 and step[0] == "0"):
-        raise unappliable(f"{verb} operation does not apply: {path}: {step} is no index")
-    index = int(step)
-    if index > last:
-        raise unappliable(
-            f"{verb} operation does not apply: {path}: "
-            f"Unable to access invalid index: {index}: invalid index referenced"
-        )
-    return index
-
-
-def _get(root: list[Any], path: str, verb: str) -> Any:
-    holder, step = _parent(root, path, verb)
-    return _child(holder, step, path, verb)
-
-
-def _add(root: list[Any], path: str, value: Any, verb: str) -> None:
-    holder, step = _parent(root, path, verb)
-    if holder is root:
-        root[0] = value
-    elif isinstance(holder, dict):
-        holder[step] = value
-    elif isinstance(holder, list):
-        if step == "-":
-            holder.append(value)
-        else:
-            holder.insert(_index(step, path, verb, len(holder)), value)
-    else:
-        raise unappliable(f'{verb} operation does not apply: doc is missing path: "{path}": missing value')
-
-
-def _replace(root: list[Any], path: str, value: Any) -> None:
-    holder, step = _parent(root, path, "replace")
-    if isinstance(holder, dict):
-        if step not in holder:
-            raise unappliable(f"replace operation does not apply: doc is missing key: {path}: missing value")
-        holder[step] = value
-    elif isinstance(holder, list):
-        holder[_index(step, path, "replace", len(holder) - 1)] = value
-    else:
-        raise unappliable(f"replace operation does not apply: doc is missing path: {path}: missing value")
-
-
-def _remove(root: list[Any], path: str, verb: str) -> Any:
-    holder, step = _parent(root, path, verb)
-    if holder is root:
-        raise unappliable("the whole document cannot be removed")
-    if isinstance(holder, dict) and step in holder:
-        return holder.pop(step)
-    if isinstance(holder, list):
-        return holder.pop(_index(step, path, verb, len(holder) - 1))
-    raise unappliable(f"{verb} operation does not apply: unable to remove nonexistent key: {step}: missing value")
-
-
-def _test(root: list[Any], path: str, value: Any) -> None:
-    try:
-        holder, step = _parent(root, path, "test")
-        # As upstream: what is not there is null.
-        found = holder.get(step) if isinstance(holder, dict) else _child(holder, step, path, "test")
-    except ApiError:
-        if value is None:
+    def _replace(self, operation: Obj) -> None:
+        path, value = _pointer(operation, "path"), _value(operation)
+        if path == "":
+            if not isinstance(value, dict | list):
+                raise unappliable("replace operation value must be object or array")
+            self.document = value
             return
-        raise
-    if not _same(found, value):
-        raise TestFailed(f"testing value {path} failed: test failed")
+        holder, step = self._place(path, f"replace operation does not apply: doc is missing path: {path}")
+        if isinstance(holder, dict):
+            holder[step] = value
+            return
+        try:
+            holder[_index(step, len(holder))] = value
+        except ApiError:
+            _missing(f"replace operation does not apply: doc is missing key: {path}")
+
+    def _move(self, operation: Obj) -> None:
+        source = _pointer(operation, "from")
+        moved = _remove(*self._place(source, f"move operation does not apply: doc is missing from path: {source}"))
+        path = _pointer(operation, "path")  # read in the document without it: nothing is moved into itself
+        _add(*self._place(path, f"move operation does not apply: doc is missing destination path: {path}"), moved)
+
+    def _copy(self, operation: Obj) -> None:
+        source = _pointer(operation, "from")
+        holder, step = self._place(source, f"copy operation does not apply: doc is missing from path: {source}")
+        found = _get(holder, step)
+        path = _pointer(operation, "path")
+        target, name = self._place(path, f"copy operation does not apply: doc is missing destination path: {path}")
+        if found is not None:
+            encoded = orjson.dumps(found)
+            self._copied += len(encoded)
+            if self._copied > MAX_COPIED:
+                raise unappliable(
+                    "Unable to complete the copy, the accumulated size increase of copy is "
+                    f"{self._copied}, exceeding the limit {MAX_COPIED}"
+                )
+            found = orjson.loads(encoded)
+        _add(target, name, found)
+
+    def _test(self, operation: Obj) -> None:
+        path, value = _pointer(operation, "path"), _value(operation)
+        if path == "":
+            found = self.document
+        else:
+            found = _get(*self._place(path, f"test operation does not apply: is missing path: {path}"))
+        if not _same(found, value):
+            raise TestFailed(f"testing value {path} failed: test failed")
+
+
+def _pointer(operation: Obj, name: str) -> str:
+    path = operation.get(name)
+    if not isinstance(path, str):
+        raise unappliable(f"{operation['op']} operation failed to decode {name}: missing value")
+    return path
+
+
+def _value(operation: Obj) -> Any:
+    """What the operation says; null when it says nothing."""
+    return operation.get("value")
+
+
+def _unescaped(step: str) -> str:
+    return _ESCAPED.sub(lambda found: "/" if found[0] == "~1" else "~", step) if "~" in step else step
+
+
+def _missing(why: str) -> NoReturn:
+    raise unappliable(f"{why}: missing value") from None
+
+
+def _index(step: str, length: int) -> int:
+    """The place in a list of ``length`` items; a negative one counts from behind. Raises ApiError 422."""
+    if _INDEX.fullmatch(step) is None:
+        raise unappliable(f'strconv.Atoi: parsing "{step}": invalid syntax')
+    index = int(step)
+    if not -length <= index < length:
+        raise unappliable(f"Unable to access invalid index: {index}: invalid index referenced")
+    return index if index >= 0 else index + length
+
+
+def _get(holder: Any, step: str) -> Any:
+    return holder.get(step) if isinstance(holder, dict) else holder[_index(step, len(holder))]
+
+
+def _add(holder: Any, step: str, value: Any) -> None:
+    if isinstance(holder, dict):
+        holder[step] = value
+    elif step == "-":
+        holder.append(value)
+    else:
+        holder.insert(_index(step, len(holder) + 1), value)
+
+
+def _remove(holder: Any, step: str) -> Any:
+    if isinstance(holder, list):
+        return holder.pop(_index(step, len(holder)))
+    if step not in holder:
+        raise unappliable(f"Unable to remove nonexistent key: {step}: missing value")
+    return holder.pop(step)
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -19,20 +19,10 @@ from orca.server.verbs.core import Call, Core, copy_entry, without_managers
 from orca.server.verbs.updating import modify
 from orca.store import Entry
 
-_MAX_OPERATIONS = 10_000
-
 
 def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media: str) -> Obj:
     """``obj``, which is ours, with the patch applied. Raises ApiError 400, 415 or 422."""
     if media == JSON_PATCH:
-        if not isinstance(patch, list):
-            raise bad_request("error decoding patch: json: cannot unmarshal the patch into a list of operations")
-        if len(patch) > _MAX_OPERATIONS:
-            raise ApiError(
-                413,
-                "RequestEntityTooLarge",
-                f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(patch)}",
-            )
         return json_patch(obj, patch)
     if not isinstance(patch, dict):
         raise bad_request("error decoding patch: the patch is not an object")

@@ -49,5 +49,5 @@ def test_copies_are_counted() -> None:
     doubling = [{"op": "copy", "from": "/a", "path": f"/a/b{n}"} for n in range(40)]
     with pytest.raises(ApiError) as caught:
         json_patch({"a": {"x": "y" * 1000}}, doubling)
-    assert caught.value.code == 413
+    assert caught.value.code == 422
     assert len(json_patch({"a": {"x": "y"}}, doubling[:3])["a"]) == 4
