@@ -6,11 +6,13 @@ sigs.k8s.io/structured-merge-diff ``merge/update.go``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
 
+from orca.api.builtin import SECRETS
 from orca.api.errors import bad_request
 from orca.api.fields import conflicts, lastapplied, managers, sets
 from orca.api.fields.comparing import Comparison, compare
@@ -253,12 +255,17 @@ def check(resource: Resource, config: Obj, node: Node | None = None) -> None:
     if isinstance(fields, dict) and fields.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     found = list(problems(node or root(resource), config))
+    if found and resource is SECRETS:  # unlike upstream: it would be in the audit log
+        found = [_GOT.sub("got <secret contents redacted>", one) for one in found]
     if found:
         name = meta(config).get("name") if isinstance(fields, dict) else ""
         space = meta(config).get("namespace") if isinstance(fields, dict) else ""
         group = f"{resource.group}/{resource.version}, Kind={config.get('kind', resource.kind)}"
         listed = found[0] if len(found) == 1 else "errors:\n" + "\n".join(f"  {one}" for one in found)
         raise bad_request(f"failed to create typed patch object ({space or ''}/{name or ''}; {group}): {listed}")
+
+
+_GOT = re.compile(r"got &\{.*\}$", re.DOTALL)
 
 
 def _before_first(resource: Resource, live: Obj, node: Node, writer: Writer) -> list[Entry]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from orca.api.builtin import SECRETS
 from orca.api.errors import ApiError, FieldError, bad_request, invalid_kind, unsupported_media_type
 from orca.api.objects import Obj, thaw
 from orca.api.patching import json_patch, merge_patch, strategic_merge
@@ -38,12 +40,24 @@ def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media
     raise unsupported_media_type(accepted)
 
 
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """How a refusal tells of a patch's result: ``text`` of it, and whether it came to be by JSON."""
+
+    text: Callable[[Any], str]
+    as_json: bool = True
+
+
+NOTHING_SHOWN = Showing(lambda _: "", as_json=False)
+_REDACTED = "<secret contents redacted>"
+
+
 def accept_patched(
     resource: Resource,
     patched: Any,
     options: WriteOptions,
     problems: Sequence[str] = (),
-    shown: Callable[[Any], str] = lambda _: "",
+    shown: Showing = NOTHING_SHOWN,
     *,
     subresource: Subresource | None = None,
 ) -> Obj:
@@ -58,9 +72,9 @@ def accept_patched(
         if problem.code == 422:
             raise
         why = _UNHANDLED.split(problem.message, maxsplit=1)[-1]  # it names the kind of the object or of the subresource
-        if shown is not _as_json:
+        if not shown.as_json:
             why = _RESTORING.sub(_unrestored, why)
-        raise invalid_kind("", "", "", [FieldError.invalid("patch", shown(patched), why)]) from None
+        raise invalid_kind("", "", "", [FieldError.invalid("patch", shown.text(patched), why)]) from None
 
 
 _UNHANDLED = re.compile(r" cannot be handled as a \w+: ")
@@ -100,10 +114,13 @@ def _as_go(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def showing(body: Any, media: str) -> Callable[[Any], str]:
+def showing(resource: Resource, body: Any, media: str) -> Showing:
     """What is shown of the result of a patch that makes no object of its kind. As upstream, of a strategic patch
-    that is the patch itself."""
-    return (lambda _: _as_go(body)) if media == STRATEGIC_PATCH else _as_json
+    that is the patch itself. Unlike upstream, nothing of a Secret: who may patch one may not therefore read it, and
+    messages go into the audit log."""
+    if resource is SECRETS:
+        return Showing(lambda _: _REDACTED, as_json=media != STRATEGIC_PATCH)
+    return Showing(lambda _: _as_go(body), as_json=False) if media == STRATEGIC_PATCH else Showing(_as_json)
 
 
 async def patch(
@@ -124,7 +141,7 @@ async def patch(
         raise unsupported_media_type(ACCEPTED)
     encoded = orjson.dumps(body)
     about_managers = b"managedFields" in encoded
-    shown = showing(body, media)
+    shown = showing(resource, body, media)
 
     def candidate(current: Entry) -> Obj:
         call.options.warnings.clear()

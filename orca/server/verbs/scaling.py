@@ -153,7 +153,7 @@ async def patch_scale(
     """Patch the Scale; ``problems`` are texts about the patch itself. Raises ApiError 400, 404, 409, 415, 422."""
     check_options(call, applies=False)
     encoded = orjson.dumps(body)
-    shown = showing(body, media)
+    shown = showing(resource, body, media)
 
     def candidate(current: Entry) -> Obj:
         before = scale_of(resource, current.obj, _UNSET)

@@ -139,3 +139,25 @@ async def test_a_list_that_leaves_in_pieces_is_logged_whole(busy: ServerProcess,
         items = event["responseObject"]["items"]
         assert [item["data"]["x"] for item in items] == ["y" * 100_000] * 5
         assert "managedFields" not in items[0]["metadata"]
+
+
+async def test_no_refusal_tells_what_is_in_a_secret(busy: ServerProcess, admin: Api) -> None:
+    path = "/api/v1/namespaces/default/secrets"
+    await admin.post(path, {"metadata": {"name": "kept"}, "stringData": {"p": "hunter2"}})
+    told = "aHVudGVyMg"  # hunter2, as it is stored
+    for kind, patch in (
+        ("merge", {"data": {"q": 1}}),
+        ("merge", {"dataa": {"q": "1"}}),
+        ("json", [{"op": "add", "path": "/data/q", "value": 1}]),
+        ("json", [{"op": "copy", "from": "/data", "path": "/unknown"}]),
+        ("json", [{"op": "test", "path": "/data/p", "value": "x"}]),
+        ("strategic", {"data": {"q": {"own": "aHVudGVyMg"}}}),
+        ("apply", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kept"}, "data": "aHVudGVyMg=="}),
+    ):
+        refused = await admin.patch(f"{path}/kept?fieldManager=me&fieldValidation=Strict", patch, kind)
+        assert refused.status >= 400, kind
+        assert told not in refused.raw.decode(), kind
+        audit_id = refused.headers["Audit-Id"]
+        event = eventually(lambda audit_id=audit_id: logged(busy, auditID=audit_id, stage="ResponseComplete"))[0]
+        assert event["responseStatus"]["code"] == refused.status
+        assert told not in str(event), kind
