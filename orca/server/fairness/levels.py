@@ -22,7 +22,7 @@ Want = tuple[float, float, float]
 class Waiting:
     """A request in a queue. ``grant`` is called when its turn has come."""
 
-    __slots__ = ("arrived", "grant", "label", "passed_over", "queue", "seats")
+    __slots__ = ("arrived", "grant", "label", "let_in", "passed_over", "queue", "seats")
 
     def __init__(self, seats: int, arrived: float, grant: Callable[[], None], label: object) -> None:
         self.seats = seats
@@ -30,6 +30,7 @@ class Waiting:
         self.grant = grant
         self.label = label
         self.queue: Queue | None = None
+        self.let_in = False  # its seats are taken, whether or not anybody is there any more to hear of it
         self.passed_over = 0  # how often it was its turn, and there was no room
 
 
@@ -194,6 +195,7 @@ class Level:
             queue.next_r += ESTIMATE * first.seats
             self.executing += first.seats
             self.running += 1
+            first.let_in = True
             first.grant()
 
     def _left(self, queue: Queue, waiting: Waiting) -> None:
