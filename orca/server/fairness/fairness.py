@@ -43,8 +43,8 @@ class Fairness:
 
     def __init__(self, config: FairnessConfig) -> None:
         self.config = config
-        self.turns = Turns()
         self.levels: dict[str, Level] = {}
+        self.turns = Turns(others=self._others)
         self.schemas: list[Schema] = []
         self.stats: dict[tuple[str, str], Stats] = {}
         self.fair_fraction = 0.0
@@ -187,6 +187,13 @@ class Fairness:
         """Where requests of this flow wait while they are under way."""
         return self.turns.lane(_lane(flow))
 
+    def _others(self, lane: object) -> bool:
+        """Whether requests of other levels than this lane's are under way."""
+        return any(
+            level.running and level is not lane and not (level.exempt and isinstance(lane, str))
+            for level in self.levels.values()
+        )
+
     async def _queue(self, flow: Flow, seats: int, arrived: float) -> Waiting:
         level, stats = flow.level, flow.stats
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -209,10 +216,10 @@ class Fairness:
             async with asyncio.timeout(self.config.queue_seconds):
                 await granted
         except TimeoutError:
-            self._unqueue(level, waiting, granted, seats)
+            self._unqueue(level, waiting)
             raise self._refused(flow, "time-out", perf_counter() - arrived) from None
         except asyncio.CancelledError:
-            self._unqueue(level, waiting, granted, seats)
+            self._unqueue(level, waiting)
             stats.reject("cancelled")
             raise
         finally:
@@ -221,11 +228,13 @@ class Fairness:
             stats.passed_over += waiting.passed_over
         return waiting
 
-    def _unqueue(self, level: Level, waiting: Waiting, granted: asyncio.Future[None], seats: int) -> None:
-        """Nobody is there any more to use what was, or would have been, granted."""
+    @staticmethod
+    def _unqueue(level: Level, waiting: Waiting) -> None:
+        """Nobody is there any more to use what was, or would have been, granted; it may have been between the moment
+        at which a request was cancelled and the one at which it hears of that."""
         now = perf_counter()
-        if granted.done() and not granted.cancelled():
-            level.leave(seats, now, waiting.queue)
+        if waiting.let_in:
+            level.leave(waiting.seats, now, waiting.queue)
         else:
             level.give_up(waiting, now)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from time import perf_counter
 from typing import cast
@@ -11,8 +12,10 @@ import pytest
 from aiohttp import web
 
 from orca.server import lists
-from orca.server.fairness.turns import Turns
+from orca.server.fairness import turns as turning
+from orca.server.fairness.turns import REST, Turns
 from orca.server.lists import PIECE, MadeBody, send_pieces
+from tests.support.patience import PATIENCE
 
 
 async def test_a_lane_waits_for_few_turns_however_many_stand_in_another() -> None:
@@ -82,6 +85,115 @@ async def test_one_goes_on_in_each_turn_whatever_else_uses_it_up() -> None:
     for _ in range(20):
         await turns.wait("lane")
     assert others < 100
+
+
+class _Clock:
+    """Seconds that pass only when somebody computes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(turning, "perf_counter", lambda: self.now)
+
+
+async def test_within_a_lane_they_go_on_in_order_of_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although several are woken in each turn and one of them uses it up, and although others come all the time."""
+    clock = _Clock(monkeypatch)
+    turns = Turns(budget=0.004)
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        await turns.wait("lane")
+        order.append(number)
+        clock.now += 0.005
+
+    tasks = []
+    for number in range(100):
+        tasks.append(asyncio.create_task(one(number)))
+        if number % 3:
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert order == list(range(100))
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_every_lane_is_served_in_order_whoever_goes_when(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    rng = random.Random(seed)
+    clock = _Clock(monkeypatch)
+    turns = Turns(budget=0.004, others=lambda lane: bool(rng.randrange(2)))
+    order: dict[int, list[int]] = {lane: [] for lane in range(4)}
+
+    async def one(lane: int, number: int) -> None:
+        if not turns.has_room(clock.now):
+            await turns.wait(lane)
+        order[lane].append(number)
+        clock.now += rng.choice([0.0001, 0.003, 0.05])
+        if not rng.randrange(3):
+            await asyncio.sleep(0)
+            await turns.lane(lane).turn()
+
+    tasks = []
+    gone = set()
+    for number in range(300):
+        lane = rng.choice([0, 0, 0, 1, 2, 3])
+        tasks.append(asyncio.create_task(one(lane, number)))
+        if not rng.randrange(4):
+            await asyncio.sleep(0)
+        if not rng.randrange(6):
+            chosen = rng.randrange(len(tasks))
+            if tasks[chosen].cancel():
+                gone.add(chosen)
+        if not rng.randrange(3):
+            clock.now += 0.002
+    async with asyncio.timeout(PATIENCE):
+        while not all(task.done() for task in tasks):
+            clock.now += 0.001
+            await asyncio.sleep(0)
+    for served in order.values():
+        # Who finds room at once stands in no line; all others of a lane keep their order.
+        assert len(served) == len(set(served))
+        assert served == sorted(served)
+    assert set().union(*map(set, order.values())) >= set(range(300)) - gone
+    assert not turns._lanes
+
+
+async def test_a_lane_that_uses_up_turns_rests_while_others_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat takes many turns, most of them in etcd's hands; heavy requests do not fall into each of them."""
+    clock = _Clock(monkeypatch)
+    beating = True
+    turns = Turns(budget=0.004, others=lambda lane: lane == "noise" and beating)
+    served = 0
+    ended = False
+
+    async def noise() -> None:
+        nonlocal served
+        while not ended:
+            await turns.wait("noise")
+            served += 1
+            clock.now += 0.02
+            await asyncio.sleep(0)
+
+    noisy = [asyncio.create_task(noise()) for _ in range(20)]
+    while served < 3:
+        clock.now += 0.001
+        await asyncio.sleep(0)
+    before = served
+    for _ in range(200):
+        clock.now += 0.0001  # what one of the heartbeat's turns takes
+        await asyncio.sleep(0)
+    assert served - before <= 200 * 0.0001 / (0.02 * REST) + 1
+    beating = False
+    before = served
+    for _ in range(200):
+        clock.now += 0.0001
+        await asyncio.sleep(0)
+        if (timer := turns._timer) is not None:  # which waits in real time
+            timer.cancel()
+            turns._rested()
+    assert served - before > 50, "nobody rests for nobody"
+    ended = True
+    for task in noisy:
+        task.cancel()
+    await asyncio.gather(*noisy, return_exceptions=True)
 
 
 class _Wire:
