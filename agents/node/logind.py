@@ -105,17 +105,24 @@ class Logind:
         from jeepney import MatchRule, message_bus
         from jeepney.io.blocking import Proxy, open_dbus_connection
 
-        if self._bus is None:
+        bus = self._bus
+        if bus is None:
+            if self._closing:
+                raise EOFError("closed")  # while this was about to begin: nobody would end another connection
             bus = open_dbus_connection("SYSTEM", enable_fds=True)
             rule = MatchRule(type="signal", interface=INTERFACE, member="PrepareForShutdown", path=PATH)
             Proxy(message_bus, bus, timeout=CALL_SECONDS).AddMatch(rule)
             self._signals = bus.filter(rule, bufsize=100).__enter__()
             self._bus = bus
-        return self._bus
+            if self._closing:
+                self._bus = None
+                bus.close()
+                raise EOFError("closed")
+        return bus
 
     def _next(self) -> bool:
-        bus = self._connected()
         try:
+            bus = self._connected()
             message = bus.recv_until_filtered(self._signals)
         except (OSError, EOFError):
             if self._closing:

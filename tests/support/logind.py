@@ -48,6 +48,7 @@ class FakeLogind:
         self.inhibited: list[tuple[str, ...]] = []
         self._obeys = obeys
         self._locks: list[int] = []
+        self._handed_over: list[int] = []
         (directory / "bus.conf").write_text(CONFIG.format(socket=directory / "bus"))
         self._daemon = subprocess.Popen(
             ["dbus-daemon", f"--config-file={directory / 'bus.conf'}", "--nofork", "--nopidfile"]
@@ -92,6 +93,8 @@ class FakeLogind:
                 return
             if message.header.message_type is MessageType.method_call:
                 self._bus.send(self._answer(message))
+                while self._handed_over:
+                    os.close(self._handed_over.pop())  # the receiver has its own
 
     def _answer(self, message: Message) -> Message:
         member: Any = message.header.fields.get(HeaderFields.member)
@@ -103,9 +106,8 @@ class FakeLogind:
                 end, lock = os.pipe()
                 os.set_blocking(end, False)
                 self._locks.append(end)
-                answer = new_method_return(message, "h", (lock,))
-                threading.Timer(0.5, os.close, (lock,)).start()  # sent by then: the receiver has its own
-                return answer
+                self._handed_over.append(lock)
+                return new_method_return(message, "h", (lock,))
             case "KillUnit":
                 assert message.body == ("systemd-logind.service", "all", 1)
                 if self._obeys:

@@ -81,7 +81,7 @@ def test_work_grows_with_the_document_only(members: list[str], unknown: list[str
     raw = _object('"k":1', '"k":2', *members).encode()
     began = time.process_time()
     duplicate_fields(raw).among([f'unknown field "{path}"' for path in unknown])
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 60
 
 
 class Members(list[Any]):

@@ -18,6 +18,7 @@ from orca.auth.posting import PostFailed, Try
 from orca.auth.webhook import AuthorizationMetrics, Decisions, Reloads, Settings, WebhookAuthorizer
 from orca.client.clock import VirtualClock
 from orca.client.kubeconfig import KubeconfigError
+from tests.support.patience import PATIENCE
 from tests.unit.auth.fakes import Reader
 
 ANNA, BERT = UserInfo("anna"), UserInfo("bert")
@@ -249,7 +250,7 @@ async def test_a_file_that_changes(tmp_path: Path) -> None:
 async def _look(clock: VirtualClock, happened: Callable[[], bool]) -> None:
     """The file is looked at, and read and parsed in threads."""
     await clock.advance(5.0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not happened():  # noqa: ASYNC110 - threads tell nobody when they are done
             await asyncio.sleep(0.001)
 

@@ -125,7 +125,7 @@ async def test_calls_are_made_over_kept_connections(tmp_path: Path) -> None:
         }
         try:
             for _ in range(3):
-                assert await caller.call(config, {}, 2.5) == {"path": "/a b", "query": {"timeout": "3s"}}
+                assert await caller.call(config, {}, 28.5) == {"path": "/a b", "query": {"timeout": "29s"}}
             assert len(hook.connections) == 1
             assert hook.hosts[0] == "hook.default.svc"
             with pytest.raises(HookError) as raised:
@@ -135,11 +135,11 @@ async def test_calls_are_made_over_kept_connections(tmp_path: Path) -> None:
                 f'Post "https://127.0.0.1:{port}/slow?timeout=1s": context deadline exceeded'
             )
             with pytest.raises(HookError) as raised:
-                await caller.call({"url": f"https://127.0.0.1:{port}/elsewhere", "caBundle": authority.bundle}, {}, 5)
+                await caller.call({"url": f"https://127.0.0.1:{port}/elsewhere", "caBundle": authority.bundle}, {}, 30)
             assert raised.value.code == 302
             with pytest.raises(HookError, match="x509: certificate signed by unknown authority"):
-                await caller.call({"url": f"https://127.0.0.1:{port}/"}, {}, 5)
+                await caller.call({"url": f"https://127.0.0.1:{port}/"}, {}, 30)
             with pytest.raises(HookError, match="unable to parse bytes as PEM block"):
-                await caller.call({"url": f"https://127.0.0.1:{port}/", "caBundle": "eA=="}, {}, 5)
+                await caller.call({"url": f"https://127.0.0.1:{port}/", "caBundle": "eA=="}, {}, 30)
         finally:
             await caller.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ async def test_a_shutdown_is_held_up_told_of_and_let_go(logind: FakeLogind) -> N
     ours = Logind(logind.settings)
     await ours.hold(3)
     assert logind.inhibited == [("shutdown", "orca-agent", "ending pods", "delay")]
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.1)
     assert logind.locked() == 1
     assert not logind.settings.exists(), "logind waits that long by itself"
     told = asyncio.create_task(ours.next())
@@ -46,7 +47,7 @@ async def test_a_shutdown_is_held_up_told_of_and_let_go(logind: FakeLogind) -> N
     logind.prepare_for_shutdown(active=False)
     assert not await asyncio.wait_for(ours.next(), PATIENCE)
     await ours.hold(3)
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.1)
     assert logind.locked() == 1
     await ours.close()
     await until_locked(logind, 0)
@@ -92,10 +93,16 @@ async def test_a_bus_that_goes_away_is_an_error_and_so_is_none(logind: FakeLogin
     await another.close()
 
 
-async def test_who_waits_for_a_signal_ends_with_the_agent(logind: FakeLogind) -> None:
+@pytest.mark.parametrize("begun", [True, False])
+async def test_who_waits_for_a_signal_ends_with_the_agent(logind: FakeLogind, begun: bool) -> None:
+    """Also who was only about to: its thread has yet to come to it."""
     ours = Logind(logind.settings)
     await ours.hold(3)
+    held = threading.Event()
+    if not begun:
+        ours._thread.submit(held.wait, PATIENCE)
     told = asyncio.create_task(ours.next())
     await asyncio.sleep(0.1)
     await ours.close()
+    held.set()
     assert not await asyncio.wait_for(told, PATIENCE)

@@ -118,12 +118,21 @@ async def run(host: Host) -> asyncio.Task[None]:
     return task
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is noted on disk is there in the same moment: virtual time does not wait for threads."""
+
+    async def done(work: Callable[..., Any], *args: Any) -> Any:
+        return work(*args)
+
+    monkeypatch.setattr(asyncio, "to_thread", done)
+
+
 async def until(host: Host, true: Callable[[], bool], *, step: float = 0.1) -> None:
-    """Move time on until it is so: virtual time does not wait for the thread that notes things on disk."""
+    """Move time on until it is so."""
     for _ in range(1000):
         if true():
             return
-        await asyncio.sleep(0.002)
         await host.clock.advance(step)
     raise AssertionError(host.log)
 

@@ -14,6 +14,7 @@ from agents.resources.paths import Driver, Layout
 from agents.resources.quality import qos_class
 from orca.api.objects import Obj
 from orca.client.clock import VirtualClock
+from tests.support.patience import PATIENCE
 from tests.unit.resources.kernel import MadeUpTree, Told
 from tests.unit.resources.pods import pod, same, sizes
 
@@ -157,11 +158,9 @@ class Host:
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Let time pass, and threads do their work."""
-        for _ in range(20_000):
-            if true():
-                return
-            await self.clock.advance(0.1)
-        raise AssertionError("it does not become true")
+        async with asyncio.timeout(PATIENCE):
+            while not true():
+                await self.clock.advance(0.1)
 
     def text(self, path: str, controller: str, file: str) -> str:
         return text(self.trees[0], path, controller, file)
@@ -199,7 +198,8 @@ async def test_the_burstable_class_weighs_what_its_pods_ask_for(tmp_path: Path) 
     running = asyncio.create_task(host.cgroups.run())
     try:
         await host.until(lambda: host.text("/r/kubepods/burstable", "cpu", "cpu.shares") == "1280")
-        assert host.text("/r/kubepods", "memory", "memory.limit_in_bytes") == str(GI)
+        await host.until(lambda: host.text("/r/kubepods", "memory", "memory.limit_in_bytes") == str(GI))
+        await host.until(lambda: bool(host.events))
         assert host.events == [(False, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods")]
         host.pods = []
         host.cgroups.poke()

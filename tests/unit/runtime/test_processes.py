@@ -13,6 +13,7 @@ import pytest
 
 from agents.runtime import processes
 from agents.runtime.processes import MainProcess, signal_number
+from tests.support.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_a_process_of_the_container_gets_its_signal(tmp_path: Path) -> None:
         assert process is not None
         with process:
             process.send(signal.SIGKILL)
-            assert child.wait(10) == -signal.SIGKILL
+            assert child.wait(PATIENCE) == -signal.SIGKILL
             process.send(signal.SIGKILL)  # it has ended: harmless
 
 
@@ -71,8 +72,8 @@ async def test_a_process_that_ends_is_noticed_without_being_asked(tmp_path: Path
     with process:
         assert not await process.ended(0.01)
         process.send(signal.SIGKILL)
-        assert await process.ended(10)
-        assert await process.ended(10)  # asked again, when it is gone
+        assert await process.ended(PATIENCE)
+        assert await process.ended(PATIENCE)  # asked again, when it is gone
 
 
 def begun(
@@ -99,8 +100,9 @@ TERM = 1 << (signal.SIGTERM - 1)
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs have so long for their beginning that who waits for its end is noticed."""
+    """Programs, and the runtime, have so long for their beginning that who waits for its end is noticed."""
     monkeypatch.setattr(processes, "BEGIN_SECONDS", 600.0)
+    monkeypatch.setattr(processes, "RUNTIME_SECONDS", 600.0)
 
 
 @pytest.mark.usefixtures("patient")
@@ -117,23 +119,24 @@ async def test_a_stop_signal_waits_for_the_program_and_its_handler(tmp_path: Pat
         await asyncio.sleep(0.02)
         assert not waiting.done(), "nobody would take the signal"
         begun(proc, child, caught=TERM)
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, PATIENCE)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_runtime_that_takes_its_time_is_waited_for_however_old_it_is(tmp_path: Path, child: int) -> None:
     proc = cgroup(tmp_path, child, "0::/abc123\n")
-    begun(proc, child, runtime=True, age=5.0)
+    begun(proc, child, runtime=True, age=3600.0)
     process = MainProcess.of("abc123", child, proc)
     assert process is not None
     with process:
         waiting = asyncio.create_task(process.began(signal.SIGTERM))
         await asyncio.sleep(0.02)
         assert not waiting.done(), "the runtime would take the signal"
-        begun(proc, child, age=5.0)
+        begun(proc, child, age=3600.0)
         await asyncio.sleep(0.02)
         assert not waiting.done(), "the program has just begun"
         begun(proc, child, caught=TERM)
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, PATIENCE)
 
 
 @pytest.mark.usefixtures("patient")
@@ -155,4 +158,4 @@ async def test_nothing_is_waited_for_that_would_change_nothing(
     process = MainProcess.of("abc123", child, proc)
     assert process is not None
     with process:
-        await asyncio.wait_for(process.began(number), 10)
+        await asyncio.wait_for(process.began(number), PATIENCE)

@@ -133,7 +133,8 @@ async def test_writes_of_a_moment_share_a_transaction() -> None:
     assert [one.revision for one in outcomes] == sorted(one.revision for one in outcomes)
 
 
-async def test_writes_of_requests_that_take_turns_share_a_transaction() -> None:
+async def test_writes_of_requests_that_take_turns_share_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "PATIENCE_SECONDS", 60)  # however long a turn takes
     etcd = FakeEtcd()
     made = Commits(etcd.send)
 
