@@ -1,9 +1,9 @@
 """ControllerRevisions: the history of pod templates that DaemonSets and StatefulSets keep."""
 
-import copy
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from orca.api.builtin import CONTROLLERREVISIONS
 from orca.api.objects import Obj, is_terminating, labels, meta, name, namespace
@@ -15,9 +15,21 @@ HASH_LABEL = "controller-revision-hash"
 
 
 def data_of(owner: Obj) -> Obj:
-    """What a revision stores: a patch that puts the template back, as `kubectl rollout undo` applies it."""
-    template = copy.deepcopy(owner["spec"]["template"])
-    return {"spec": {"template": {**template, "$patch": "replace"}}}
+    """What a revision stores: a patch that puts the template back, as `kubectl rollout undo` applies it.
+
+    Members are in the order of their names: clients written in Go compare it byte by byte with what they make
+    themselves (upstream's ``getPatch``).
+    """
+    return {"spec": {"template": _in_order({**owner["spec"]["template"], "$patch": "replace"})}}
+
+
+def _in_order(value: Any) -> Any:
+    """A copy, with the members of all objects in the order of their names."""
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_in_order(one) for one in value]
+    return value
 
 
 def same(one: Obj, other: Obj) -> bool:

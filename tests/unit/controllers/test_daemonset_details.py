@@ -1,5 +1,7 @@
 """DaemonSets in the particulars that users of kube-controller-manager know."""
 
+import json
+
 from orca.api.builtin import DAEMONSETS, EVENTS, NODES, PODS
 from orca.api.objects import Obj, name
 from orca.api.times import format_time
@@ -97,3 +99,17 @@ async def test_a_pod_that_succeeded_is_told_of_as_such() -> None:
         text = f"Found succeeded daemon pod default/{made} on node n0, will try to delete it"
         assert told["SucceededDaemonPod"] == text
         assert "FailedDaemonPod" not in told
+
+
+def test_what_a_revision_holds_is_in_the_order_in_which_clients_write_it() -> None:
+    """They compare bytes, to find the revision that is as the template is now."""
+    owner = daemonset()
+    container = {"name": "app", "image": "nginx", "env": [{"value": "2", "name": "B"}, {"value": "1", "name": "A"}]}
+    owner["spec"]["template"] = {
+        "spec": {"nodeSelector": {"b": "", "a": ""}, "containers": [container]},
+        "metadata": {},
+    }
+    assert json.dumps(controllerrevisions.data_of(owner), separators=(",", ":")) == (
+        '{"spec":{"template":{"$patch":"replace","metadata":{},"spec":{"containers":[{"env":[{"name":"B","value":"2"},'
+        '{"name":"A","value":"1"}],"image":"nginx","name":"app"}],"nodeSelector":{"a":"","b":""}}}}}'
+    )
