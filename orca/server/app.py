@@ -41,9 +41,11 @@ from orca.server.fairness.fairness import seats_of
 from orca.server.fairness.inflight import InFlight
 from orca.server.fairness.levels import Waiting
 from orca.server.fairness.turns import Turns
+from orca.server.forwarding import upgrades
 from orca.server.health import PROBES, Health, version_info
 from orca.server.identifiers import new_uid
 from orca.server.identity import Gate, acts_as_another, object_action, path_action, verb_of
+from orca.server.lists import WHOLE
 from orca.server.metrics import Gauge, Metrics
 from orca.server.metrics.registry import slis
 from orca.server.negotiation import PLAIN, Form, negotiate
@@ -253,13 +255,22 @@ class App:
             await self._admit(request, served)
         if verb in _STREAMED or target.subresource or target.resource is None:
             http[TOLD] = _told(request.audit_id, served.flow)
-        if verb == "watch" or target.subresource in CONNECT_SUBRESOURCES:
+        if self._lasts(request, verb):
             request.begun = lambda: self._begun(served, connection)
             if served.record is not None:
                 served.record.lasts = True
         if target.is_object_path:
             return await self._object(request, verb)
         return await self._path(request)
+
+    def _lasts(self, request: Request, verb: str) -> bool:
+        """Whether the answer may take as long as it likes: of another server's paths also what is below such a
+        subresource, and whatever becomes a stream of both sides."""
+        target = request.target
+        if verb == "watch" or target.subresource.partition("/")[0] in CONNECT_SUBRESOURCES:
+            return True
+        elsewhere = target.group and self._parts.aggregator.remote(target.group, target.version) is not None
+        return bool(elsewhere) and upgrades(request.http.headers)
 
     def _finish(self, response: web.StreamResponse, served: Served, target: Target, audit_id: str) -> None:
         """Headers that every answer has, the audit record, and the metrics."""
@@ -299,7 +310,7 @@ class App:
         if served.verb in _WIDE and target.resource is not None and not target.resource.virtual:
             space = target.namespace if target.resource.namespaced else ""
             seats = seats_of(self._parts.verbs.core.store.count(target.resource, space), request.query)
-            request.lane = fairness.lane(flow)
+        request.lane = fairness.lane(flow)
         if fairness.enter(flow, seats, served.started):
             served.seats = seats
             return
@@ -389,10 +400,9 @@ class App:
         why = await self._parts.gate.check_object(request.user, verb, seen, fields)
         if request.record is not None:
             request.record.authorized("allow", why)
-        if verb != "watch" and seen.subresource not in CONNECT_SUBRESOURCES:
+        if request.begun is None:
             return await self._parts.aggregator.proxy(request, service)
-        if request.begun is not None:
-            request.begun()
+        request.begun()
         self._parts.metrics.running(verb, seen)
         try:
             return await self._parts.aggregator.proxy(request, service)
@@ -420,7 +430,12 @@ class App:
         if root in ("api", "apis"):
             return parts.discovery.respond(path, headers.get("Accept", ""), headers.get("If-None-Match", ""))
         if root == "openapi":
-            return await parts.openapi.respond(path, request.query, headers)
+            document = await parts.openapi.respond(path, request.query, headers)
+            if (
+                isinstance(document.body, bytes) and len(document.body) > WHOLE
+            ):  # those that were made in threads at once do not leave at once
+                await request.lane.turn()
+            return document
         if path == "/version":
             return value_response(self._version, Form(request.form.media), pretty=True)
         if path in parts.well_known:

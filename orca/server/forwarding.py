@@ -61,6 +61,11 @@ Header = tuple[str, str]
 DialFailed = Callable[[Endpoint, BaseException], ApiError]
 
 
+def upgrades(headers: Mapping[str, str]) -> bool:
+    """Whether a request asks for another protocol."""
+    return "upgrade" in headers.get("Connection", "").lower()
+
+
 class Forwarder:
     """Keeps connections; ``close`` ends them."""
 
@@ -78,7 +83,7 @@ class Forwarder:
     ) -> web.StreamResponse:
         """Pass an Upgrade on and splice. Raises ApiError 400 for a request that is none, 500 when nobody answers."""
         theirs = request.http.headers
-        if "upgrade" not in theirs.get("Connection", "").lower() or not theirs.get("Upgrade"):
+        if not upgrades(theirs) or not theirs.get("Upgrade"):
             raise bad_request("Upgrade request required")
         kept = [*_with(forwarded(request), headers), ("Connection", "Upgrade"), ("Upgrade", theirs["Upgrade"])]
         if request.method == "POST":

@@ -9,7 +9,7 @@ from orca.api.errors import ApiError, bad_request
 from orca.api.objects import Obj, name
 from orca.server.aggregation.apiservices import is_available
 from orca.server.aggregation.backend import Backends, identity_headers
-from orca.server.forwarding import Forwarder
+from orca.server.forwarding import Forwarder, upgrades
 from orca.server.request import Request
 from orca.server.tunnel import Endpoint
 
@@ -34,7 +34,7 @@ async def proxy(request: Request, service: Obj, backends: Backends, forwarder: F
     if peer:
         before = request.http.headers.get("X-Forwarded-For")
         headers.append(("X-Forwarded-For", f"{before}, {peer}" if before else peer))
-    if "upgrade" in request.http.headers.get("Connection", "").lower():
+    if upgrades(request.http.headers):
         try:
             return await forwarder.upgrade(request, destination.endpoint, path, headers)
         except ApiError as error:

@@ -211,10 +211,38 @@ async def test_bodies_watches_and_upgrades_pass(ready: World) -> None:
 
 async def test_half_an_answer_is_cut_when_its_time_is_over(ready: World, server: ServerProcess) -> None:
     """No other answer follows in its midst."""
-    path = f"{ROOT}/namespaces/{ready.space}/pods/p/stalled?timeout=1s"
-    answer = await exchange(server.port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode(), ready.api.tls)
+    path = f"{ROOT}/namespaces/{ready.space}/pods/p/stalled?timeout="
+    for seconds in (1, 5, 25):  # an extension that stands still for longer has not even begun
+        request = f"GET {path}{seconds}s HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        answer = await exchange(server.port, request, ready.api.tls)
+        if statuses(answer) != [504]:
+            break
     assert statuses(answer) == [200]
     assert answer.endswith(b'{"half":\r\n')
+
+
+@pytest.mark.parametrize("path", ["log/stalled", "exec/some/stalled", "log"])
+async def test_streams_below_a_subresource_last(ready: World, path: str) -> None:
+    """Longer than other requests may take."""
+    session = ready.api._session
+    assert session is not None
+    url = f"{ready.api.url}{ROOT}/namespaces/{ready.space}/pods/p/{path}?timeout=1s&follow=true&watch=1"
+    async with session.get(url) as answer:
+        assert await answer.content.readany()
+        if path != "log":  # which ends by itself
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(answer.content.readany(), 2)
+
+
+async def test_upgraded_streams_of_any_subresource_last(ready: World) -> None:
+    session = ready.api._session
+    assert session is not None
+    for path in ("echo", "some/echo"):
+        url = f"{ready.api.url}{ROOT}/namespaces/{ready.space}/pods/p/{path}?timeout=1s"
+        async with session.ws_connect(url, protocols=("v5.channel.k8s.io",)) as socket:
+            await asyncio.sleep(2)
+            await socket.send_str("straight")
+            assert await socket.receive_str(timeout=PATIENCE) == "thgiarts"
 
 
 async def test_discovery_and_schemas_are_merged(ready: World) -> None:
