@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from orca.api import strategy
-from orca.api.builtin import BINDINGS, NAMESPACES, PODS
+from orca.api.builtin import BINDINGS, PODS
 from orca.api.errors import FieldError, invalid, invalid_kind, method_not_allowed, no_such_page, not_found
 from orca.api.objects import Obj, ensure_meta, meta
 from orca.api.resources import Resource
 from orca.api.selectors import EVERYTHING
 from orca.server.options import DeleteOptions, ListOptions
-from orca.server.verbs import marking, namespaces, pods, scaling
+from orca.server.verbs import marking, pods, scaling
 from orca.server.verbs.accept import accept
 from orca.server.verbs.applying import apply, check_options
 from orca.server.verbs.core import Call, Core
@@ -114,8 +114,6 @@ class Verbs:
         obj = accept(resource, obj, call.options, duplicates=duplicates)
         if not resource.namespaced:
             space = ""
-        if resource is NAMESPACES and subresource == "finalize":
-            return await namespaces.finalize(self.core, call, object_name, obj)
         return await update(self.core, call, resource, space, object_name, obj, subresource=subresource)
 
     async def patch(

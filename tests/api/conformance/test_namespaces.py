@@ -40,7 +40,12 @@ async def test_patch_update_status_and_finalizer_of_a_namespace(api: Api) -> Non
     assert refused.status == 422
     assert refused.failure[2].endswith(f'is invalid: spec.finalizers[1]: Invalid value: "bad": {text}')
     held["spec"]["finalizers"].pop()
-    assert ok(await api.put(f"{one}/finalize", held))["spec"]["finalizers"] == ["kubernetes"]
+    held["metadata"]["labels"]["testing"] = "finalized"
+    held["status"] = {"phase": "Terminating"}
+    ended = ok(await api.put(f"{one}/finalize", held))
+    assert ended["spec"]["finalizers"] == ["kubernetes"]
+    assert ended["metadata"]["labels"]["testing"] == "finalized"
+    assert ended["status"]["phase"] == "Active"
     ok(await api.delete(one))
     await gone(api, one)
 
