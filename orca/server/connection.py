@@ -7,13 +7,14 @@ which bytes are handed on unparsed (exec, attach, port-forward after ``101 Switc
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, PayloadEncodingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -31,6 +32,10 @@ FIELD_BYTES = 1 << 16  # of a header: a token with the groups of a large company
 HEAD_SECONDS = 30.0  # from the first byte of a request's head to its last
 HEAD_BYTES = 1 << 20  # of a head, as upstream's
 STUCK_SECONDS = 60.0  # in which a client takes nothing of an answer that is there as a whole, and loses it
+
+
+_UNKNOWN_METHOD = re.compile(r"\n +b['\"][!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/1\.[01]['\"\\]")
+"""A line that would begin a request but for its method, as the parser tells of it."""
 
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -303,6 +308,18 @@ class Connection(RequestHandler):
     async def drained(self) -> None:
         """Return when the peer has taken enough of what was written. Raises ConnectionResetError."""
         await self._drain_helper()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What the parser refuses is answered with 400; a method it has not heard of is one nobody has: 405."""
+        if isinstance(exc, BadHttpMethod) and _UNKNOWN_METHOD.search(str(exc)) is not None:
+            status, message = 405, "405: Method Not Allowed"
+        return super().handle_error(request, status, exc, message)
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
         """Only what is our fault: whoever sends nonsense gets an answer, and may not fill the log."""

@@ -232,6 +232,9 @@ async def _raw(server: ServerProcess, sent: bytes, seconds: float) -> bytes:
 
 async def test_garbage_on_the_wire(server: ServerProcess, api: Api) -> None:
     assert b" 400 " in await _raw(server, b"BREW /coffee HTCPCP/1.0\r\n\r\n", PATIENCE)
+    for method in (b"BREW", b"GETX", b"get", b"X-9!"):
+        assert b" 405 " in await _raw(server, method + b" /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n", PATIENCE)
+    assert b" 400 " in await _raw(server, b"B(EW /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n", PATIENCE)
     assert (await _raw(server, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n", PATIENCE)).startswith(b"HTTP/1.")
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET / HTTP/1.1\r\n\r\n")  # plain text on a TLS port
