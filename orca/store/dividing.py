@@ -59,14 +59,16 @@ class Shelf:
         """The parts of an encoding, at least one."""
         parts: list[bytes] = []
         done = 0
-        at = raw.find(_FIELDS)
+        at, last = raw.find(_FIELDS), -1
         while at >= 0:
-            # The end of the list of managers, or of this one's entry in it.
-            last = raw.find(b"}]", at)
+            # The end of the list of managers, or of this one's entry in it. Thousands of entries may stand in one list.
+            if last < at:
+                last = raw.find(b"}]", at)
             if last < 0:
                 break
-            following = raw.find(b"},{", at, last)
-            end = (following if following >= 0 else last) + 1
+            near = min(last, at + _LONGEST)
+            following = raw.find(b"},{", at, near)
+            end = (following if following >= 0 else near) + 1
             if _SHARED_FROM <= end - at <= _LONGEST:
                 parts += (raw[done:at], self._owned.share(raw[at:end]))
                 done = end
