@@ -7,7 +7,9 @@ conditions: it is written, or not, as it would be alone.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from aetcd import rpc
@@ -27,6 +29,11 @@ MOST = 32
 """Writes in a shared transaction."""
 BYTES = 256 * 1024
 """Of values in a shared transaction; etcd takes 1.5 MiB."""
+SMALL = 32 * 1024
+"""Bytes of values up to which a write waits for no larger one."""
+UNDER_WAY = 1024 * 1024
+"""Bytes of larger ones that etcd is given at once. It writes them one after the other, and whatever comes then, however
+small, stands behind all of them."""
 
 
 def pair_of(pair: Any) -> KeyValue:
@@ -115,6 +122,8 @@ class Commits:
     def __init__(self, send: Callable[[Any], Awaitable[Any]]) -> None:
         self._send = send
         self._waiting: list[_Wanted] = []
+        self._large: deque[_Wanted] = deque()
+        self._under_way = 0  # bytes of large ones
         self._tasks: set[asyncio.Task[None]] = set()
         self._patience: asyncio.TimerHandle | None = None
         self._gathering = False
@@ -157,12 +166,34 @@ class Commits:
 
     def _begin(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for together in _shared([one for one in waiting if one.wanted()]):
-            task = asyncio.create_task(self._commit(together))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+        for together in _shared([one for one in waiting if one.size <= SMALL and one.wanted()]):
+            self._start(together)
             if self._patience is None:
                 self._patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._go_on)
+        self._large += [one for one in waiting if one.size > SMALL]
+        self._begin_large()
+
+    def _begin_large(self) -> None:
+        while self._large and self._under_way < UNDER_WAY:
+            some = [self._large.popleft()]
+            size = some[0].size
+            while self._large and size + self._large[0].size <= BYTES:
+                size += self._large[0].size
+                some.append(self._large.popleft())
+            for together in _shared([one for one in some if one.wanted()]):
+                size = sum(one.size for one in together)
+                self._under_way += size
+                self._start(together).add_done_callback(partial(self._ended_large, size))
+
+    def _ended_large(self, size: int, _: asyncio.Task[None]) -> None:
+        self._under_way -= size
+        self._begin_large()
+
+    def _start(self, together: list[_Wanted]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._commit(together))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
