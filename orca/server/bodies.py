@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import isfinite, isnan
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from orca.api import repeated
 from orca.api.errors import ApiError, bad_request, too_large, unsupported_media_type
 from orca.api.objects import Obj
 from orca.server import protobuf
+from orca.server.fairness.turns import Lane
 
 LIMIT = 3 * 1024 * 1024  # bytes, as kube-apiserver
 READ_SECONDS = 30.0  # a client that stops sending half-way loses its connection
@@ -54,9 +56,9 @@ def _is_json(raw: bytes) -> bool:
     return True
 
 
-async def read_body(request: web.BaseRequest) -> bytes:
-    """The whole body. Raises ApiError 413 above ``LIMIT`` bytes, 408 when it does not arrive in time, 400 when what
-    arrives is no HTTP."""
+async def read_body(request: web.BaseRequest, lane: Lane | None = None) -> bytes:
+    """The whole body; of those that many send at once, parts are taken in turn. Raises ApiError 413 above ``LIMIT``
+    bytes, 408 when it does not arrive in time, 400 when what arrives is no HTTP."""
     content = request.content
     if content.is_eof():  # small bodies come with their head: no timer needed
         whole = content.read_nowait() if request.can_read_body else b""
@@ -70,8 +72,13 @@ async def read_body(request: web.BaseRequest) -> bytes:
     chunks: list[bytes] = []
     total = 0
     try:
-        async with asyncio.timeout(READ_SECONDS):
+        async with asyncio.timeout(READ_SECONDS) as limit:
             while True:
+                if lane is not None and chunks and not lane.has_room():
+                    loop = asyncio.get_running_loop()
+                    began = loop.time()
+                    await lane.wait()
+                    limit.reschedule((limit.when() or began) + loop.time() - began)  # the client has not been slow
                 chunk = await content.readany()
                 if not chunk:
                     break
@@ -251,6 +258,9 @@ def _json_value(value: Any, budget: list[int]) -> Any:
         return {key: _json_value(item, budget) for key, item in items}
     if isinstance(value, list | tuple):
         return [_json_value(item, budget) for item in value]
+    if isinstance(value, float) and not isfinite(value):
+        shown = "NaN" if isnan(value) else "+Inf" if value > 0 else "-Inf"
+        raise bad_request(f"error converting YAML to JSON: json: unsupported value: {shown}")
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, bytes):
@@ -261,6 +271,8 @@ def _json_value(value: Any, budget: list[int]) -> Any:
 def _json_key(key: Any) -> str:
     if isinstance(key, bool):
         return "true" if key else "false"
+    if isinstance(key, float) and not isfinite(key):
+        return ".nan" if isnan(key) else ".inf" if key > 0 else "-.inf"
     return key if isinstance(key, str) else str(key)
 
 

@@ -21,23 +21,23 @@ from orca.server.lists import WHOLE, Body, ListBody, send_packed, send_pieces
 from orca.server.metrics import Metrics
 from orca.server.negotiation import Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
-from orca.server.representation import check_include, transform, transform_list
+from orca.server.representation import check_include, transform
 from orca.server.request import Request
 from orca.server.responses import (
     GZIP_FROM,
-    THREAD_FROM,
+    PIECES_FROM,
     encoded_response,
     json_response,
     pack,
-    pack_list,
     value_response,
     warning_headers,
 )
 from orca.server.slices import encoded_list
 from orca.server.verbs import Call, Verbs
+from orca.server.verbs.core import HEAVY
 from orca.server.verbs.serving import AnyWatch, Expired
 from orca.server.watching import serve_watch
-from orca.store import Entry
+from orca.store import Entry, Page
 
 DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 # What Scales are printed as; they are no resource of their own.
@@ -110,16 +110,18 @@ class ObjectHandlers:
         entry = await self._verbs.get(
             resource, target.name, target.namespace, resource_version=request.query.get("resourceVersion", "")
         )
-        return self._entry(request, resource, entry, form=form)
+        return await self._entry(request, resource, entry, form=form)
 
-    def _entry(
+    async def _entry(
         self, request: Request, resource: Resource, entry: Entry, *, status: int = 200, form: Form | None = None
     ) -> web.Response:
         form = form or request.form
+        if entry.size > HEAVY:
+            await request.lane.turn()
         if form.plain_json and not request.pretty:
             response = json_response(entry.raw, status)
-            return pack(response, request.accept_encoding) if entry.size >= GZIP_FROM else response
-        return pack(self._value(request, resource, entry.obj, form, status), request.accept_encoding)
+            return await pack(response, request.accept_encoding) if entry.size >= GZIP_FROM else response
+        return await pack(self._value(request, resource, entry.obj, form, status), request.accept_encoding)
 
     def _value(self, request: Request, resource: Resource, obj: Obj, form: Form, status: int = 200) -> web.Response:
         if form.kind:
@@ -131,8 +133,12 @@ class ObjectHandlers:
         form = request.form
         options = self._list_options(request)
         page = await self._verbs.list(resource, _space(request), options)
+        return await self._sent(request, resource, await self._listed(request, resource, page, form), form)
+
+    async def _listed(self, request: Request, resource: Resource, page: Page, form: Form) -> Body:
+        """The body of a list. Raises ApiError 406."""
         if form.plain_json and not request.pretty:
-            body = ListBody(
+            return ListBody(
                 resource.api_version,
                 resource.list_kind,
                 page.entries,
@@ -140,7 +146,6 @@ class ObjectHandlers:
                 continue_=page.continue_,
                 remaining=page.remaining,
             )
-            return await self._sent(request, resource, body, form)
         metadata: Obj = {"resourceVersion": str(page.revision)}
         if page.continue_:
             metadata["continue"] = page.continue_
@@ -148,20 +153,19 @@ class ObjectHandlers:
                 metadata["remainingItemCount"] = page.remaining
         include = check_include(request.query.get("includeObject", ""))
         now = self._clock.now()
-        made = await encoded_list(
+        return await encoded_list(
             resource, page.entries, form, include, now, metadata, request.lane, pretty=request.pretty
         )
-        return await self._sent(request, resource, made, form)
 
     async def _sent(self, request: Request, resource: Resource, body: Body, form: Form) -> web.StreamResponse:
         """A list; in pieces where it is long."""
         packed = "gzip" in request.accept_encoding
-        if (body.size > WHOLE and not packed) or (body.size >= THREAD_FROM and request.http.version >= HttpVersion11):
+        if (body.size > WHOLE and not packed) or (body.size >= PIECES_FROM and request.http.version >= HttpVersion11):
             if request.record is not None and request.record.shows_answer:
                 request.record.take_answer(body.whole(), form.media)
             send = send_packed if packed else send_pieces
             return await send(request.http, body, form.media, request.audit_id, request.lane, resource.warning)
-        return await pack_list(encoded_response(body.whole(), form), request.accept_encoding)
+        return await pack(encoded_response(body.whole(), form), request.accept_encoding)
 
     async def _watch(self, request: Request, resource: Resource) -> web.StreamResponse:
         options = self._list_options(request)
@@ -192,7 +196,9 @@ class ObjectHandlers:
 
     def _call(self, request: Request) -> Call:
         options = WriteOptions.from_query(request.query, _OPTION_KINDS.get(request.method, ""))
-        call = Call(request.user, options, manager=manager_of("", request.http.headers.get("User-Agent", "")))
+        call = Call(
+            request.user, options, manager=manager_of("", request.http.headers.get("User-Agent", "")), lane=request.lane
+        )
         if request.method in ("PUT", "PATCH"):
             call.authorize_create = lambda: self._gate.check_object(request.user, "create", request.target)
         if request.record is not None:
@@ -200,23 +206,30 @@ class ObjectHandlers:
         return call
 
     def _delete_call(self, request: Request, options: DeleteOptions) -> Call:
-        call = Call(request.user)
+        call = Call(request.user, lane=request.lane)
         call.options.dry_run = options.dry_run
         if request.record is not None:
             call.audit_annotations = request.record.annotations
         return call
 
-    async def _body(self, request: Request, kind: str, definition: str) -> tuple[Obj, list[str]]:
+    async def _read(self, request: Request, call: Call) -> bytes:
+        """The body. Those of many clients may have arrived at once; they are not all worked on at once."""
+        raw = await bodies.read_body(request.http, request.lane)
+        call.concerns(len(raw))
+        await call.between()
+        return raw
+
+    async def _body(self, request: Request, call: Call, kind: str, definition: str) -> tuple[Obj, list[str]]:
         """The body as an object, and texts about its duplicate fields."""
         media = bodies.media_of(request.http)
         if media == protobuf.MEDIA:
-            obj = protobuf.decode_body(await bodies.read_body(request.http), definition)
+            obj = protobuf.decode_body(await self._read(request, call), definition)
             if request.record is not None:
                 request.record.take_request(obj)
             return obj, []
         if media != bodies.JSON_MEDIA and media not in bodies.YAML_MEDIA:
             raise unsupported_media_type(bodies.OBJECT_MEDIA)
-        raw = await bodies.read_body(request.http)
+        raw = await self._read(request, call)
         strict = request.query.get("fieldValidation") != "Ignore"
 
         def parse() -> tuple[Obj, list[str]]:
@@ -237,30 +250,30 @@ class ObjectHandlers:
     async def _create(self, request: Request, resource: Resource) -> web.Response:
         form = request.form if not resource.virtual else request.form_without_tables
         call = self._call(request)
-        obj, duplicates = await self._body(request, resource.kind, resource.definition)
+        obj, duplicates = await self._body(request, call, resource.kind, resource.definition)
         if resource.virtual:
             made = await self._verbs.create_virtual(call, resource, request.target.namespace, obj, duplicates)
             return self._warned(value_response(made, form, status=201, pretty=request.pretty), call)
         entry = await self._verbs.create(call, resource, request.target.namespace, obj, duplicates)
-        return self._warned(self._entry(request, resource, entry, status=201, form=form), call)
+        return self._warned(await self._entry(request, resource, entry, status=201, form=form), call)
 
     async def _update(self, request: Request, resource: Resource, subresource: str = "") -> web.Response:
         form = request.form
         call = self._call(request)
         target = request.target
-        obj, duplicates = await self._body(request, resource.kind, resource.definition)
+        obj, duplicates = await self._body(request, call, resource.kind, resource.definition)
         written = await self._verbs.update(
             call, resource, target.name, target.namespace, obj, duplicates, subresource=subresource
         )
         status = 201 if written.created else 200
-        return self._warned(self._entry(request, resource, written.entry, status=status, form=form), call)
+        return self._warned(await self._entry(request, resource, written.entry, status=status, form=form), call)
 
-    async def _patch_body(self, request: Request) -> tuple[Any, str, list[str]]:
+    async def _patch_body(self, request: Request, call: Call) -> tuple[Any, str, list[str]]:
         """The patch, its media type, and texts about what is repeated in it or means nothing there."""
         media = bodies.media_of(request.http)
         if media not in patch_media.ACCEPTED:
             raise unsupported_media_type(patch_media.ACCEPTED)
-        raw = await bodies.read_body(request.http)
+        raw = await self._read(request, call)
         strict = request.query.get("fieldValidation") != "Ignore"
 
         def configuration() -> tuple[Any, list[str]]:
@@ -281,17 +294,17 @@ class ObjectHandlers:
         form = request.form
         call = self._call(request)
         target = request.target
-        body, media, duplicates = await self._patch_body(request)
+        body, media, duplicates = await self._patch_body(request, call)
         if media == patch_media.APPLY_PATCH:
             written = await self._verbs.apply(
                 call, resource, target.name, target.namespace, body, duplicates, subresource=subresource
             )
             status = 201 if written.created else 200
-            return self._warned(self._entry(request, resource, written.entry, status=status, form=form), call)
+            return self._warned(await self._entry(request, resource, written.entry, status=status, form=form), call)
         entry = await self._verbs.patch(
             call, resource, target.name, target.namespace, body, media, duplicates, subresource=subresource
         )
-        return self._warned(self._entry(request, resource, entry, form=form), call)
+        return self._warned(await self._entry(request, resource, entry, form=form), call)
 
     async def _delete_options(self, request: Request) -> DeleteOptions:
         raw = await bodies.read_body(request.http)
@@ -318,21 +331,20 @@ class ObjectHandlers:
         accepted = not deleted.gone and options.orphan_dependents is False
         status = 202 if accepted else 200
         if deleted.entry is not None:
-            return self._warned(self._entry(request, resource, deleted.entry, status=status, form=form), call)
+            return self._warned(await self._entry(request, resource, deleted.entry, status=status, form=form), call)
         answer = value_response(deleted.status, Form(form.media), status=status, pretty=request.pretty)
         return self._warned(answer, call)
 
-    async def _delete_collection(self, request: Request, resource: Resource) -> web.Response:
+    async def _delete_collection(self, request: Request, resource: Resource) -> web.StreamResponse:
         form = request.form
         selection = self._list_options(request)
         options = await self._delete_options(request)
         call = self._delete_call(request, options)
         page = await self._verbs.delete_collection(call, resource, _space(request), selection, options)
-        metadata = {"resourceVersion": str(page.revision)}
-        objs = [entry.obj for entry in page.entries]
-        include = check_include(request.query.get("includeObject", "")) if form.kind else ""
-        made = transform_list(resource, objs, form, include, self._clock.now(), metadata)
-        answer = pack(value_response(made, form, pretty=request.pretty), request.accept_encoding)
+        body = await self._listed(request, resource, Page(page.entries, page.revision), form)
+        if not call.options.warnings:
+            return await self._sent(request, resource, body, form)
+        answer = await pack(encoded_response(body.whole(), form), request.accept_encoding)
         return self._warned(answer, call)
 
     # -- subresources
@@ -359,10 +371,10 @@ class ObjectHandlers:
         if verb == "get":
             scale = await self._verbs.get_scale(resource, target.name, target.namespace)
         elif verb == "update":
-            obj, duplicates = await self._body(request, "Scale", SCALE.definition)
+            obj, duplicates = await self._body(request, call, "Scale", SCALE.definition)
             scale = await self._verbs.update_scale(call, resource, target.name, target.namespace, obj, duplicates)
         else:
-            body, media, duplicates = await self._patch_body(request)
+            body, media, duplicates = await self._patch_body(request, call)
             apply = media == patch_media.APPLY_PATCH
             scale = (
                 await self._verbs.apply_scale(call, resource, target.name, target.namespace, body, duplicates)
@@ -376,7 +388,9 @@ class ObjectHandlers:
     async def _create_sub(self, request: Request, resource: Resource, sub: Subresource) -> web.Response:
         form, target = request.form_without_tables, request.target
         call = self._call(request)
-        obj, duplicates = await self._body(request, sub.kind or resource.kind, sub.definition or resource.definition)
+        obj, duplicates = await self._body(
+            request, call, sub.kind or resource.kind, sub.definition or resource.definition
+        )
         if not target.name:
             raise bad_request("name must be provided")
         made = await self._verbs.create_sub(call, resource, target.name, target.namespace, sub.name, obj, duplicates)

@@ -19,7 +19,7 @@ from orca.server.whole import WholeResponse
 
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
 GZIP_LEVEL = 1  # as kube-apiserver: more takes half as long again, for clients that are near
-THREAD_FROM = 1024 * 1024  # bytes; some milliseconds of packing
+PIECES_FROM = 1024 * 1024  # bytes; longer lists are packed a batch at a time
 ANSWERING = web.RequestKey("orca.answering", bool)
 """Set on a request whose answer is on its way: no other can be given any more."""
 _JSON_HEADERS = {"Content-Type": "application/json"}
@@ -60,27 +60,14 @@ def encoded_response(body: bytes, form: Form, status: int = 200) -> web.Response
     return WholeResponse(body=body, status=status, headers={"Content-Type": form.media})
 
 
-def pack(response: web.Response, accept_encoding: str) -> web.Response:
-    """Compress a big answer when the client offers gzip."""
+async def pack(response: web.Response, accept_encoding: str) -> web.Response:
+    """Compress a big answer when the client offers gzip: by a thread, so that others are served meanwhile."""
     body = response.body
     if isinstance(body, bytes) and len(body) >= GZIP_FROM and "gzip" in accept_encoding:
-        _packed(response, gzip.compress(body, GZIP_LEVEL))
+        response.body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
     return response
-
-
-async def pack_list(response: web.Response, accept_encoding: str) -> web.Response:
-    """As ``pack``; what is very big is compressed by a thread, so that others are served meanwhile."""
-    body = response.body
-    if isinstance(body, bytes) and len(body) >= THREAD_FROM and "gzip" in accept_encoding:
-        _packed(response, await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL))
-        return response
-    return pack(response, accept_encoding)
-
-
-def _packed(response: web.Response, body: bytes) -> None:
-    response.body = body
-    response.headers["Content-Encoding"] = "gzip"
-    response.headers["Vary"] = "Accept-Encoding"
 
 
 def error_response(error: ApiError, form: Form) -> web.Response:

@@ -24,6 +24,8 @@ from orca.store import Entry
 _AT_ONCE = 16
 """Objects; rows are made of some at a time."""
 
+_INDENTED_END = b"\n  ]\n}"
+
 T = TypeVar("T")
 
 
@@ -39,14 +41,42 @@ async def encoded_list(
     pretty: bool = False,
 ) -> MadeBody:
     """A list in the form that was negotiated. Raises ApiError 406."""
-    if form.kind == "Table" and form.media != YAML and not pretty:
+    if form.media == YAML:
+        if form.kind != "Table":
+            return await _yaml(resource, entries, form, include, now, metadata, lane)
+        objs = [obj for part in await _made(entries, lambda some: [entry.obj for entry in some], lane) for obj in part]
+        return MadeBody([encode(transform_list(resource, objs, form, include, now, metadata), form)])
+    if pretty:
+        return await _indented(resource, entries, form, include, now, metadata, lane)
+    if form.kind == "Table":
         return await _table(resource, entries, form, include, now, metadata, lane)
-    if form.kind == "PartialObjectMetadataList" and form.media != YAML and not pretty:
+    if form.kind == "PartialObjectMetadataList":
         return await _metadata_only(resource, entries, form, now, metadata, lane)
-    if form.media == YAML and form.kind != "Table":
-        return await _yaml(resource, entries, form, include, now, metadata, lane)
     objs = [obj for part in await _made(entries, lambda some: [entry.obj for entry in some], lane) for obj in part]
-    return MadeBody([encode(transform_list(resource, objs, form, include, now, metadata), form, pretty=pretty)])
+    return MadeBody([encode(transform_list(resource, objs, form, include, now, metadata), form)])
+
+
+async def _indented(
+    resource: Resource, entries: Sequence[Entry], form: Form, include: str, now: datetime, metadata: Obj, lane: Lane
+) -> MadeBody:
+    """For people. What is listed comes last in all forms, and is indented alike in each part."""
+    listed = "rows" if form.kind == "Table" else "items"
+    before = f'{{\n  "{listed}": [\n'.encode()
+
+    def some(those: Sequence[Entry]) -> bytes:
+        made = transform_list(resource, [entry.obj for entry in those], form, include, now, metadata)
+        text = orjson.dumps({listed: made[listed]}, option=orjson.OPT_INDENT_2)
+        return text[len(before) : -len(_INDENTED_END)]
+
+    empty = encode(transform_list(resource, [], form, include, now, metadata), form, pretty=True)
+    parts = await _made(entries, some, lane)
+    if not parts:
+        return MadeBody([empty])
+    held = [empty.removesuffix(b"]\n}\n"), b"\n"]
+    for part in parts:
+        held += (part, b",\n")
+    held[-1] = _INDENTED_END + b"\n"
+    return MadeBody(held)
 
 
 async def _table(

@@ -23,7 +23,7 @@ from orca.server.health import KUBERNETES_VERSION, orca_version
 from orca.server.negotiation import media_ranges
 from orca.server.openapi import documents, gnostic
 from orca.server.openapi.operations import group_path
-from orca.server.responses import pack
+from orca.server.responses import GZIP_FROM, GZIP_LEVEL
 
 _FORMAT = "1"  # raise when the documents' form changes: clients keep them by hash
 _FOREVER = "public, max-age=31536000, immutable"
@@ -39,6 +39,7 @@ class OpenApi:
         self._merged = ""  # the tag of what other servers gave for v2
         self._v2: dict[str, bytes] = {}
         self._v3: dict[str, bytes] = {}
+        self._v3_packed: dict[str, bytes] = {}
         self._hashes: dict[str, str] = {}
         self._changes = 0
         self._making = asyncio.Lock()
@@ -49,6 +50,7 @@ class OpenApi:
         self._hashes.clear()
         self._v2.clear()
         self._v3.pop(group_path(row.group, row.version), None)
+        self._v3_packed.pop(group_path(row.group, row.version), None)
 
     async def respond(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> web.Response:
         """The answer for an OpenAPI path. Raises ApiError 404, 406."""
@@ -122,7 +124,17 @@ class OpenApi:
         response = web.Response(body=body, headers={"Content-Type": "application/json", "ETag": etag, "Vary": "Accept"})
         if asked:
             response.headers["Cache-Control"] = _FOREVER
-        return pack(response, headers.get("Accept-Encoding", ""))
+        if len(body) < GZIP_FROM or "gzip" not in headers.get("Accept-Encoding", ""):
+            return response
+        packed = self._v3_packed.get(name)
+        if packed is None:
+            packed = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
+            if self._v3.get(name) is body:
+                self._v3_packed[name] = packed
+        response.body = packed
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+        return response
 
     def _index(self) -> Obj:
         found = {

@@ -16,6 +16,7 @@ from orca.api.resources import Resource, ResourceTable
 from orca.api.selectors import Selector
 from orca.auth import UserInfo
 from orca.client.clock import Clock
+from orca.server.fairness.turns import Lane
 from orca.server.options import WriteOptions
 from orca.server.verbs import serving
 from orca.server.verbs.deciding import decides, in_effect
@@ -32,6 +33,10 @@ Computed = Callable[[str, str, Selector], Awaitable[list[Entry]]]
 among them."""
 
 
+HEAVY = 32 * 1024
+"""Bytes of an object that takes milliseconds to decode, check and compare."""
+
+
 @dataclass(slots=True)
 class Call:
     """Who asks, and with which options. One per request."""
@@ -42,10 +47,21 @@ class Call:
     manager: str = ""  # owns what is written when the options name no field manager
     authorize_create: Callable[[], Awaitable[object]] | None = None  # for writes that may turn out to create
     audit_annotations: dict[str, str] = field(default_factory=dict)  # what admission wants in the audit log
+    lane: Lane | None = None
+    heavy: bool = False  # it is about so many bytes that others go first between its stages
 
     @property
     def dry_run(self) -> bool:
         return self.options.dry_run
+
+    async def between(self) -> None:
+        """Two stages of what is computed for it."""
+        if self.heavy and self.lane is not None:
+            await self.lane.turn()
+
+    def concerns(self, size: int) -> None:
+        """It is about an object of so many bytes."""
+        self.heavy = self.heavy or size > HEAVY
 
 
 @dataclass(slots=True)

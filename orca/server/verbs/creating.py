@@ -73,6 +73,7 @@ async def create(core: Core, call: Call, resource: Resource, space: str, obj: Ob
     refuse = strategy.of(resource).refuse_create
     if refuse is not None:
         refuse()
+    await call.between()
     settle_identity(resource, obj, space)
     strategy.apply_defaults(resource, obj)
     if not applied:
@@ -170,6 +171,7 @@ def _stamp_requester(obj: Obj, user: UserInfo) -> None:
 
 async def _judge(core: Core, call: Call, resource: Resource, obj: Obj, attributes: Attributes) -> None:
     """Validation and the validating pass of admission. Raises ApiError."""
+    await call.between()
     problems = await judged(resource, lambda: strategy.validate_create(resource, obj))
     if problems:
         raise invalid(resource, meta(obj).get("name") or "", problems)

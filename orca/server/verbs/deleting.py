@@ -230,6 +230,8 @@ async def delete_entries(
 ) -> list[Entry]:
     """Delete many; what is gone already is no error. Answers the objects as they were."""
     for entry in entries:
+        if call.lane is not None:
+            await call.lane.turn()
         try:
             await delete(core, call, resource, entry.namespace, entry.name, options)
         except ApiError as error:

@@ -141,6 +141,8 @@ async def modify(
     """
     for attempt in range(_ATTEMPTS):
         current = await core.read(resource, space, object_name)
+        call.concerns(current.size)
+        await call.between()
         new = candidate(current)
         fields, before = ensure_meta(new), meta(current.obj)
         if fields.get("uid") and fields["uid"] != before["uid"]:
@@ -168,6 +170,7 @@ async def _modify_once(
     applied: bool,
 ) -> Entry:
     old = current.obj
+    await call.between()
     settle_identity(resource, new, current.namespace, current.name)
     strategy.apply_defaults(resource, new)
     seen, seen_old, door = new, old, subresource
@@ -205,6 +208,7 @@ async def _finish(
     applied: bool,
 ) -> Entry:
     old = current.obj
+    await call.between()
     problems = await judged(resource, lambda: strategy.validate_update(resource, new, old, subresource))
     if problems:
         raise invalid(resource, current.name, problems)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from orca.api.builtin import BUILTIN
-from orca.server.responses import THREAD_FROM
+from orca.server.responses import PIECES_FROM
 from tests.api.server.api import Api
 from tests.support.patience import PATIENCE
 
@@ -151,7 +151,7 @@ async def test_a_long_list_is_the_same_in_pieces_and_compressed(api: Api, space:
         await api.post(path, {"metadata": {"name": f"big{number}"}, "data": {"text": text}})
     before = await listed(api)
     plain = await api.get(path, Accept_Encoding="identity")
-    assert int(plain.headers["Content-Length"]) == len(plain.raw) > THREAD_FROM
+    assert int(plain.headers["Content-Length"]) == len(plain.raw) > PIECES_FROM
     assert [one["metadata"]["name"] for one in plain.json["items"]] == sorted(f"big{number}" for number in range(12))
     packed = await api.get(path, Accept_Encoding="gzip")
     assert packed.headers["Transfer-Encoding"] == "chunked"  # made as far as it was sent, so nobody knew its length

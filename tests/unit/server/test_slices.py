@@ -75,8 +75,18 @@ async def test_others_get_their_turn(form: Form) -> None:
     assert turns >= 10
 
 
-@pytest.mark.parametrize("form", [Form(kind="PartialObjectMetadataList"), Form(YAML)], ids=str)
-async def test_a_long_list_is_never_made_at_once(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("form", "pretty"),
+    [
+        (Form(kind="PartialObjectMetadataList"), False),
+        (Form(YAML), False),
+        (Form(), True),
+        (Form(kind="Table"), True),
+        (Form(kind="PartialObjectMetadataList"), True),
+    ],
+    ids=str,
+)
+async def test_a_long_list_is_never_made_at_once(form: Form, pretty: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 
     def spy(resource: Resource, objs: Sequence[Obj], *others: Any) -> Obj:
@@ -84,5 +94,5 @@ async def test_a_long_list_is_never_made_at_once(form: Form, monkeypatch: pytest
         return transform_list(resource, objs, *others)
 
     monkeypatch.setattr(slices, "transform_list", spy)
-    await slices.encoded_list(PODS, pods(160), form, "", NOW, {}, hurried())
+    await slices.encoded_list(PODS, pods(160), form, "", NOW, {}, hurried(), pretty=pretty)
     assert max(made) <= 16

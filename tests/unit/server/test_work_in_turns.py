@@ -1,0 +1,112 @@
+"""What is worked on for one request leaves others their turns: the parts of a long body, the stages of a large write,
+the objects of a deleted collection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+
+from orca.api.builtin import CONFIGMAPS
+from orca.auth import UserInfo
+from orca.server import bodies
+from orca.server.fairness.turns import Turns
+from orca.server.options import DeleteOptions
+from orca.server.verbs import Call, deleting
+from orca.server.verbs.core import HEAVY, Core
+from orca.store import Entry
+
+
+class _Seen:
+    """How often others got a turn."""
+
+    turns = 0
+
+
+@asynccontextmanager
+async def _others() -> AsyncIterator[_Seen]:
+    seen = _Seen()
+
+    async def other() -> None:
+        while True:
+            seen.turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(other())
+    try:
+        yield seen
+    finally:
+        running.cancel()
+
+
+def _call(turns: Turns) -> Call:
+    return Call(UserInfo("me"), lane=turns.lane(""))
+
+
+async def test_a_collection_is_deleted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing has to be waited for, as in a dry run."""
+
+    async def deleted(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(deleting, "delete", deleted)
+    entries = [Entry("n", f"c{number}", 5, {}, b"{}") for number in range(100)]
+    async with _others() as seen:
+        await deleting.delete_entries(
+            cast(Core, None), _call(Turns(budget=0.0)), CONFIGMAPS, entries, DeleteOptions.from_query({})
+        )
+    assert seen.turns >= 99
+
+
+async def test_only_between_the_stages_of_large_writes() -> None:
+    turns = Turns(budget=0.0)
+    small, large = _call(turns), _call(turns)
+    small.concerns(HEAVY)
+    large.concerns(HEAVY + 1)
+    large.concerns(1)
+    async with _others() as seen:
+        await small.between()
+        assert seen.turns == 0
+        for _ in range(10):
+            await large.between()
+        assert seen.turns >= 10
+
+
+async def test_long_bodies_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who has to wait for a turn is not taken for slow."""
+    monkeypatch.setattr(bodies, "READ_SECONDS", 0.2)
+    parts = [b"x" * 1000] * 20
+
+    class Content:
+        def __init__(self) -> None:
+            self.left = [*parts]
+
+        def is_eof(self) -> bool:
+            return False
+
+        async def readany(self) -> bytes:
+            return self.left.pop() if self.left else b""
+
+    class Http:
+        content = Content()
+        content_length = 20_000
+        headers: dict[str, str] = {}
+
+    class Slow(Turns):
+        waits = 0
+
+        def has_room(self, now: float) -> bool:
+            return False
+
+        async def wait(self, lane: object) -> None:
+            self.waits += 1
+            await asyncio.sleep(0.02)
+
+    turns = Slow()
+    body = await bodies.read_body(cast(web.BaseRequest, Http()), turns.lane(""))
+    assert body == b"".join(parts)
+    assert turns.waits == len(parts)
