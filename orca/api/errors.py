@@ -222,9 +222,28 @@ def invalid(resource: Resource, name: str, errors: Sequence[FieldError]) -> ApiE
     return invalid_kind(resource.group, resource.kind, name, errors)
 
 
+_MOST_TOLD = 256 * 1024
+"""Characters of errors; one more than that is told. A body of 3 MiB can have errors of 100."""
+
+
+def _told(errors: Sequence[FieldError]) -> Sequence[FieldError]:
+    """The errors, or as many of the first as an answer should hold."""
+    if len(errors) <= 100:
+        return errors
+    length = 0
+    for index, error in enumerate(errors):
+        length += len(error.field) + len(error.body)
+        if length > _MOST_TOLD:
+            return errors[: index + 1]
+    return errors
+
+
 def invalid_kind(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> ApiError:
     """:func:`invalid` for bodies that are no resource of their own (Scale, Eviction …)."""
-    unique = list(dict.fromkeys(str(error) for error in errors))
+    told = _told(errors)
+    unique = list(dict.fromkeys(str(error) for error in told))
+    if len(told) < len(errors):
+        unique.append(f"and {len(errors) - len(told)} more")
     listed = unique[0] if len(unique) == 1 else "[" + ", ".join(unique) + "]"
     details: Obj = {}
     if name:
@@ -233,7 +252,7 @@ def invalid_kind(group: str, kind: str, name: str, errors: Sequence[FieldError])
         details["group"] = group
     if kind:
         details["kind"] = kind
-    details["causes"] = [{"reason": e.reason, "message": e.body, "field": e.field} for e in errors]
+    details["causes"] = [{"reason": e.reason, "message": e.body, "field": e.field} for e in told]
     shown = f"{kind}.{group}" if group else kind
     return ApiError(422, "Invalid", f"{shown} {quote(name)} is invalid: {listed}", details)
 

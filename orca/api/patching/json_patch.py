@@ -105,7 +105,10 @@ class _Patched:
         path = _pointer(operation, "path")
         target, name = self._place(path, f"copy operation does not apply: doc is missing destination path: {path}")
         if found is not None:
-            encoded = orjson.dumps(found)
+            try:
+                encoded = orjson.dumps(found)
+            except orjson.JSONEncodeError:
+                raise unappliable("error while performing deep copy: the value is nested too deep") from None
             self._copied += len(encoded)
             if self._copied > MAX_COPIED:
                 raise unappliable(

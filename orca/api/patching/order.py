@@ -31,10 +31,14 @@ def reorder(items: list[Any], wanted: list[Any], before: list[Any], merge_key: s
 
 def _identity(merge_key: str) -> Callable[[Any], Any]:
     def identity(item: Any) -> Any:
-        value = item.get(merge_key) if isinstance(item, dict) else item
-        return value if isinstance(value, (str, int, float, bool)) or value is None else repr(value)
+        return comparable(item.get(merge_key) if isinstance(item, dict) else item)
 
     return identity
+
+
+def comparable(value: Any) -> Any:
+    """What equal values have in common, to be looked up by."""
+    return value if isinstance(value, (str, int, float, bool)) or value is None else repr(value)
 
 
 def _ranks(items: list[Any], identity: Callable[[Any], Any]) -> dict[Any, int]:

@@ -11,7 +11,7 @@ from typing import Any
 from orca.api.errors import bad_request
 from orca.api.objects import Obj, thaw
 from orca.api.patching.failures import as_go, unappliable
-from orca.api.patching.order import reorder
+from orca.api.patching.order import comparable, reorder
 from orca.api.schema import SCHEMA, Field
 
 PATCH = "$patch"
@@ -60,7 +60,8 @@ def _merge_map(field: Field, original: Obj, patch: Obj) -> Obj:
         if not isinstance(values, list):
             raise bad_request(f"invalid patch format of primitive list: {DELETE_FROM}{key}")
         if isinstance(original.get(key), list):
-            original[key] = [item for item in original[key] if item not in values]
+            gone = set(map(comparable, values))
+            original[key] = [item for item in original[key] if comparable(item) not in gone]
     return original
 
 
@@ -70,11 +71,12 @@ def _retain(original: Obj, patch: Obj) -> None:
         return
     if not isinstance(keys, list):
         raise unappliable("invalid patch format of retainKeys")
+    retained = set(map(comparable, keys))
     for key, value in patch.items():
         # Null takes a key away, as when a volume changes its type: such a key is not retained.
-        if value is not None and not key.startswith((ORDER, DELETE_FROM)) and key not in keys:
+        if value is not None and not key.startswith((ORDER, DELETE_FROM)) and key not in retained:
             raise unappliable("invalid patch format of retainKeys")
-    for key in [key for key in original if key not in keys]:
+    for key in [key for key in original if key not in retained]:
         del original[key]
 
 
@@ -96,8 +98,10 @@ def _merge_list(field: Field, original: list[Any], patch: list[Any], *, ordered:
         raise unappliable("lists of lists are not supported")
     if not any(isinstance(item, dict) for item in [*original, *patch]):
         merged = list(original)
+        seen = set(map(comparable, merged))
         for item in patch:
-            if item not in merged:
+            if comparable(item) not in seen:
+                seen.add(comparable(item))
                 merged.append(item)
         return merged if ordered else reorder(merged, patch, before, "")
     merge_key = field.merge_key
@@ -108,11 +112,15 @@ def _merge_list(field: Field, original: list[Any], patch: list[Any], *, ordered:
         return [_clean(item) for item in patch]
     items = SCHEMA.items(field)
     merged = list(original)
+    places: dict[Any, int] = {}
+    for place, item in enumerate(merged):
+        if isinstance(item, dict):
+            places.setdefault(comparable(item.get(merge_key)), place)
     for item in patch:
         if merge_key not in item:
             raise bad_request(f"map: {as_go(item)} does not contain declared merge key: {merge_key}")
-        position = _find(merged, merge_key, item[merge_key])
-        if position is None:
+        position = places.setdefault(comparable(item[merge_key]), len(merged))
+        if position == len(merged):
             merged.append(_clean(item))
         else:
             merged[position] = _merge_map(items, merged[position], item)
@@ -124,6 +132,7 @@ def _merge_list(field: Field, original: list[Any], patch: list[Any], *, ordered:
 def _list_directives(original: list[Any], patch: list[Any], merge_key: str) -> tuple[list[Any], list[Any], bool]:
     """Take items that are directives out of the patch and apply deletions: (original, patch, replace the list)."""
     plain: list[Any] = []
+    gone = set()
     replace = False
     for item in patch:
         if not isinstance(item, dict):
@@ -134,8 +143,7 @@ def _list_directives(original: list[Any], patch: list[Any], merge_key: str) -> t
         elif directive == "delete":
             if merge_key not in item:
                 raise bad_request("delete patch type with no merge key defined")
-            gone = item[merge_key]
-            original = [one for one in original if not (isinstance(one, dict) and one.get(merge_key) == gone)]
+            gone.add(comparable(item[merge_key]))
         elif directive == "replace":
             replace = True
             rest = {key: value for key, value in item.items() if key != PATCH}
@@ -145,14 +153,9 @@ def _list_directives(original: list[Any], patch: list[Any], merge_key: str) -> t
             raise bad_request("merging lists cannot yet be specified in the patch")
         else:
             raise bad_request(f"unknown patch type: {directive}")
+    if gone:
+        original = [one for one in original if not isinstance(one, dict) or comparable(one.get(merge_key)) not in gone]
     return original, plain, replace
-
-
-def _find(items: list[Any], merge_key: str, wanted: Any) -> int | None:
-    for position, item in enumerate(items):
-        if isinstance(item, dict) and item.get(merge_key) == wanted:
-            return position
-    return None
 
 
 def _check_order(field: Field, key: str, patch: Any, order: Any) -> None:
@@ -161,20 +164,18 @@ def _check_order(field: Field, key: str, patch: Any, order: Any) -> None:
         raise bad_request(f"invalid patch format of setElementOrder: {ORDER}{key}")
     if not isinstance(patch, list):
         return
+    keys = [one.get(field.merge_key) if isinstance(one, dict) else one for one in order]
     position = 0
     for item in patch:
-        if isinstance(item, dict):
-            if item.get(PATCH):
-                continue
-            wanted = item.get(field.merge_key)
-            keys = [one.get(field.merge_key) if isinstance(one, dict) else one for one in order]
-        else:
-            wanted, keys = item, order
-        if wanted not in keys[position:]:
+        if isinstance(item, dict) and item.get(PATCH):
+            continue
+        wanted, known = (item.get(field.merge_key), keys) if isinstance(item, dict) else (item, order)
+        try:
+            position = known.index(wanted, position) + 1
+        except ValueError:
             raise bad_request(
                 f"The order in patch list:\n{as_go(patch)}\n doesn't match {ORDER.rstrip('/')} list:\n{as_go(order)}\n"
-            )
-        position = keys.index(wanted, position) + 1
+            ) from None
 
 
 def _clean(value: Any) -> Any:

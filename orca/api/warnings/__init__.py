@@ -7,6 +7,9 @@ The answer of a create or update carries each text as a ``Warning:`` header, wor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 from orca.api.names import qualified_name
 from orca.api.objects import Obj, finalizers
 from orca.api.resources import Resource
@@ -15,6 +18,8 @@ from orca.api.warnings.registry import WARNINGS, find
 
 __all__ = ["WARNINGS", "kinds", "on_write", "workloads"]
 
+_MOST = 1000
+"""Texts that are looked for: of every two of thousands of ports there may be one, and answers hold 4 KiB of them."""
 _PLAIN_FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
 _UNQUALIFIED = (
     "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer "
@@ -25,16 +30,14 @@ _UNQUALIFIED = (
 def on_write(resource: Resource, new: Obj, old: Obj | None) -> list[str]:
     """Texts about a checked object; ``old`` is None for a create."""
     if resource.custom:
-        return _finalizers(new, old)
+        return list(islice(_finalizers(new, old), _MOST))
     rule = find(resource.group, resource.kind)
-    return list(rule(new, old)) if rule else []
+    return list(islice(rule(new, old), _MOST)) if rule else []
 
 
-def _finalizers(new: Obj, old: Obj | None) -> list[str]:
+def _finalizers(new: Obj, old: Obj | None) -> Iterator[str]:
     """Of a custom object: those of built-in kinds are refused for the same."""
-    told: list[str] = []
     for one in sorted(set(finalizers(new)) - set(finalizers(old or {}))):
-        told += (f'metadata.finalizers: "{one}": {problem}' for problem in qualified_name(one))
+        yield from (f'metadata.finalizers: "{one}": {problem}' for problem in qualified_name(one))
         if "/" not in one and one not in _PLAIN_FINALIZERS:
-            told.append(f'metadata.finalizers: "{one}": {_UNQUALIFIED}')
-    return told
+            yield f'metadata.finalizers: "{one}": {_UNQUALIFIED}'

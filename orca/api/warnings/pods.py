@@ -5,7 +5,8 @@ Reference: k8s.io/kubernetes ``pkg/api/pod/warnings.go``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from heapq import merge
 
 from orca.api.errors import quote
 from orca.api.objects import Obj
@@ -186,23 +187,41 @@ def _variables(variables: list[Obj], at: str) -> Iterator[str]:
 
 
 def _ports(containers: list[tuple[str, Obj]]) -> Iterator[str]:
-    seen: dict[tuple[int, str], list[tuple[str, Obj]]] = {}
+    seen: dict[tuple[int, str], _Ports] = {}
     for path, container in containers:
         for i, port in enumerate(container.get("ports") or ()):
             at = f"{path}.ports[{i}]"
             address, number = port.get("hostIP") or "", port.get("hostPort") or 0
             if address and not number:
                 yield f"{at}: hostIP set without hostPort: {_shown(port)}"
-            others = seen.setdefault((port.get("containerPort") or 0, port.get("protocol") or ""), [])
-            for where, other in others:
-                other_address, other_number = other.get("hostIP") or "", other.get("hostPort") or 0
+            others = seen.setdefault((port.get("containerPort") or 0, port.get("protocol") or ""), _Ports())
+            for _, where, other_address, other_number in others.near(number):
                 if (address, number) == (other_address, other_number):
                     yield f"{at}: duplicate port definition with {where}"
                 elif not number or not other_number:
                     yield f"{at}: overlapping port definition with {where}"
                 elif number == other_number and bool(address) != bool(other_address):
                     yield f"{at}: dangerously ambiguous port definition with {where}"
-            others.append((at, port))
+            others.add(at, address, number)
+
+
+class _Ports:
+    """Ports of one number in containers: (count, where, address and port of the host)."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[int, str, str, int]] = []
+        self._by_number: dict[int, list[tuple[int, str, str, int]]] = {}
+
+    def add(self, where: str, address: str, number: int) -> None:
+        one = (len(self._all), where, address, number)
+        self._all.append(one)
+        self._by_number.setdefault(number, []).append(one)
+
+    def near(self, number: int) -> Iterable[tuple[int, str, str, int]]:
+        """Those that may be in the way of one with this port of the host, in their order."""
+        if not number:
+            return self._all
+        return merge(self._by_number.get(0, ()), self._by_number.get(number, ()))
 
 
 def _shown(port: Obj) -> str:

@@ -36,10 +36,12 @@ def _of_pod(fields: Obj, spec: Obj) -> Iterator[str]:
     key = None if fields.get("annotations") else encoding(spec)
     if key in _faultless:
         return
-    found = list(pod_warnings(fields, spec, ""))
-    if not found and key is not None:
+    faultless = True
+    for text in pod_warnings(fields, spec, ""):
+        faultless = False
+        yield text
+    if faultless and key is not None:
         _faultless.add(key)
-    yield from found
 
 
 def _desire_kept(new: Obj, old: Obj | None) -> bool:

@@ -14,6 +14,7 @@ from orca.api.errors import ApiError, FieldError, bad_request, invalid_kind, uns
 from orca.api.objects import Obj, thaw
 from orca.api.patching import json_patch, merge_patch, strategic_merge
 from orca.api.resources import Resource, Subresource
+from orca.server.bodies import shallow
 from orca.server.options import WriteOptions
 from orca.server.patch_media import ACCEPTED, APPLY_PATCH, JSON_PATCH, MERGE_PATCH, PLAIN, STRATEGIC_PATCH
 from orca.server.verbs.accept import accept
@@ -25,7 +26,7 @@ from orca.store import Entry
 def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media: str) -> Obj:
     """``obj``, which is ours, with the patch applied. Raises ApiError 400, 415 or 422."""
     if media == JSON_PATCH:
-        return json_patch(obj, patch)
+        return shallow(json_patch(obj, patch))  # operations can nest deeper than any body may be
     if not isinstance(patch, dict):
         raise bad_request("error decoding patch: the patch is not an object")
     if media == MERGE_PATCH:

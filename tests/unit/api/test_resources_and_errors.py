@@ -85,6 +85,16 @@ def test_field_errors_read_as_upstreams(error, text):
     assert str(error) == text
 
 
+def test_many_errors_are_not_all_told():
+    wrong = [FieldError.invalid("metadata.labels", f"k{number} !", "x" * 100) for number in range(20_000)]
+    refused = errors.invalid(PODS, "p", wrong)
+    assert refused.message.endswith(" more]")
+    assert len(refused.message) < 600_000
+    told = len(refused.details["causes"])
+    assert refused.message.endswith(f", and {20_000 - told} more]")
+    assert len(errors.invalid(PODS, "p", wrong[:100]).details["causes"]) == 100
+
+
 def test_invalid_lists_causes():
     problems = [FieldError.required("spec.a"), FieldError.invalid("spec.b", 1, "no")]
     status = errors.invalid(DEPLOYMENTS, "x", problems).status()
