@@ -7,6 +7,7 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
+import subprocess
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from agents.server import auth
 from agents.server.app import AgentServer
 from orca.client.clock import SystemClock
 from tests.support.engine import PrivateEngine
+from tests.support.kubectl import eventually
 from tests.support.patience import PATIENCE
 
 
@@ -104,7 +106,7 @@ class AgentHost:
         docker = self._engine.docker
         pause = docker("run", "-d", "--network=none", "--name=pause", "orca/pause:1").strip()
         join = f"--network=container:{pause}"
-        command = "busybox ln -s busybox /bin/tar; echo started; sleep 0.2; echo oops >&2; touch /said; "
+        command = "busybox ln -s busybox /bin/tar; echo started; until [ -e /go ]; do sleep 0.05; done; echo oops >&2; "
         command += "while :; do sleep 1; done"
         app = docker("run", "-d", join, "--name=app", "busybox:latest", "sh", "-c", command).strip()
         shell = docker("run", "-dit", join, "--name=shell", "busybox:latest", "sh").strip()
@@ -118,7 +120,10 @@ class AgentHost:
             "-c",
             "mkdir -p /www; echo hello-from-pod > /www/index.html; exec httpd -f -p 8080 -h /www",
         ).strip()
-        docker("exec", "app", "sh", "-c", "until [ -e /said ]; do sleep 0.05; done")
+        # Of two outputs the engine keeps no order, unless it has one before the other comes.
+        eventually(lambda: "started" in self._logged("app"), what="the first line in the log")
+        docker("exec", "app", "touch", "/go")
+        eventually(lambda: "oops" in self._logged("app"), what="the second line in the log")
         names = {"app": app, "shell": shell, "web": web_}
         pod = {
             "apiVersion": "v1",
@@ -142,6 +147,12 @@ class AgentHost:
         self._thread.start()
         assert self._ready.wait(PATIENCE)
         self._write_kubeconfig()
+
+    def _logged(self, name: str) -> str:
+        """Both outputs of a container, as the engine has them by now."""
+        command = ["docker", "-H", f"unix://{self._engine.socket}", "logs", name]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+        return done.stdout
 
     def stop(self) -> None:
         assert self._loop

@@ -20,6 +20,7 @@ from agents.network.routes import published
 from agents.proxy import Proxy
 from orca.api.builtin import ENDPOINTSLICES, SERVICES
 from orca.api.objects import key
+from orca.api.resources import Resource
 from orca.client.fake import FakeClient
 from orca.client.informer import Informer
 
@@ -115,11 +116,21 @@ class HostProcess:
     async def _rules_written(self) -> None:
         if not self.proxy or not self.tasks:
             return
-        for informer, resource in ((self.services, SERVICES), (self.slices, ENDPOINTSLICES)):
-            last = max((int(obj["metadata"]["resourceVersion"]) for obj in self.client.objects(resource)), default=0)
-            while int(informer.resource_version) < last:  # noqa: ASYNC110 (the event is on its way to the informer)
-                await asyncio.sleep(0)
+        await self.heard(self.services, SERVICES)
+        await self.heard(self.slices, ENDPOINTSLICES)
         await self.proxy.settled()
+
+    async def heard(self, informer: Informer, resource: Resource, fields: str = "") -> None:
+        """Returns once the informer has what the API has; its events may be on their way to it."""
+        objects = (await self.client.list(resource, fields=fields)).items if fields else self.client.objects(resource)
+        last = max((int(obj["metadata"]["resourceVersion"]) for obj in objects), default=0)
+        names = {key(obj) for obj in objects}
+
+        def behind() -> bool:
+            return int(informer.resource_version or 0) < last or {key(obj) for obj in informer.list()} != names
+
+        while behind():  # noqa: ASYNC110 (the event is on its way to the informer)
+            await asyncio.sleep(0)
 
     async def start_network(self, root: str, node: dict[str, Any], dual_stack: bool = False) -> float:
         if not self.network:
@@ -160,15 +171,23 @@ class HostProcess:
             annotations=annotations,
         )
 
-    async def time_attach(self, pods: list[tuple[str, int]]) -> list[float]:
-        """Seconds for each, one after the other."""
+    async def time_attach(self, pods: list[tuple[str, int]]) -> tuple[list[float], list[str]]:
+        """Seconds for each, one after the other; and the programs that were started for them."""
         assert self.network
-        taken = []
+        taken, started = [], []
+        watched = True
+
+        def audit(event: str, arguments: tuple[Any, ...]) -> None:
+            if watched and event in ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec"):
+                started.append(f"{event} {arguments[:2]}")
+
+        sys.addaudithook(audit)
         for uid, pid in pods:
             began = time.perf_counter()
             await self.network.attach(uid, pid, hostname=uid)
             taken.append(time.perf_counter() - began)
-        return taken
+        watched = False
+        return taken, started
 
     async def detach(self, uid: str) -> None:
         assert self.network

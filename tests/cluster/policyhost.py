@@ -11,7 +11,7 @@ import structlog
 import uvloop
 
 from agents.network.wiring import LINK_PREFIX
-from agents.policy import keeper
+from agents.policy import cluster, keeper
 from agents.policy.keeper import NetworkPolicies
 from agents.policy.kernel import Nft
 from orca.api.builtin import NAMESPACES, NETWORKPOLICIES, PODS
@@ -43,11 +43,12 @@ class PolicyHost(nethost.HostProcess):
         keeper.HEAL_SECONDS = 60.0  # what the kernel tells of is put back at once
         began = time.perf_counter()
         self.told = Told()
-        self.local = Informer(self.client, PODS, fields=f"spec.nodeName={node_name}")
-        namespaces = Informer(self.client, NAMESPACES)
+        self.mine = f"spec.nodeName={node_name}"
+        self.local = Informer(self.client, PODS, fields=self.mine)
+        self.namespaces = Informer(self.client, NAMESPACES)
         self.policies = NetworkPolicies(
             self.client,
-            namespaces,
+            self.namespaces,
             kernel=Nft(),
             dns=(DNS,),
             ports=LINK_PREFIX,
@@ -57,7 +58,8 @@ class PolicyHost(nethost.HostProcess):
         )
         self.policies.follow(self.local)
         self.guarded = self.policies.guarding(self.network)
-        self.tasks += [asyncio.create_task(work) for work in (self.local.run(), namespaces.run(), self.policies.run())]
+        informers = (self.local.run(), self.namespaces.run())
+        self.tasks += [asyncio.create_task(work) for work in (*informers, self.policies.run())]
         await self.policies.settled()
         return time.perf_counter() - began
 
@@ -80,8 +82,14 @@ class PolicyHost(nethost.HostProcess):
         await super()._rules_written()
         if self.policies is None:
             return
-        await asyncio.sleep(0.02)  # its events are on their way to the informers
+        await self.heard(self.policies._informer, NETWORKPOLICIES)
+        await self.heard(self.namespaces, NAMESPACES)
+        await self.heard(self.local, PODS, self.mine)
         await self.policies.settled()
+        # Who is everywhere is only followed when a rule asks for it, which is known now.
+        if (everybody := self.policies._cluster._pods) is not None:
+            await self.heard(everybody, PODS, cluster._FIELDS)
+            await self.policies.settled()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from tests.cluster.agenthost import AgentHost
 from tests.support import images
 from tests.support import kubectl as kubectls
 from tests.support.engine import PrivateEngine
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, eventually
 from tests.support.patience import PATIENCE
 
 MEGABYTES = 100
@@ -226,7 +226,7 @@ def test_the_python_client_runs_commands_and_forwards_ports(host: AgentHost) -> 
     while chunk := connection.recv(4096):
         answer += chunk
     assert answer.endswith(b"hello-from-pod\n")
-    assert "connection refused" in ports.error(81)
+    eventually(lambda: "connection refused" in (ports.error(81) or ""), what="the refusal, which is told beside")
 
 
 @pytest.mark.parametrize(

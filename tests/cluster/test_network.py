@@ -202,13 +202,13 @@ def test_nodes_off_the_segment_are_named(lab: NetLab) -> None:
     assert "10.244.99.0" not in host.run("ip", "route")
 
 
-def test_attach_is_fast(lab: NetLab) -> None:
+def test_attach_takes_messages_to_the_kernel_and_no_program(lab: NetLab) -> None:
     host = lab.hosts[1]
     pods = [Pod(host, f"fast{number}") for number in range(20)]
     host.pods += pods
-    taken = host.call("time_attach", pods=[(pod.uid, pod.holder.pid) for pod in pods])
+    taken, started = host.call("time_attach", pods=[(pod.uid, pod.holder.pid) for pod in pods])
     print(f"attach: median {statistics.median(taken) * 1000:.1f} ms, worst {max(taken) * 1000:.1f} ms")
-    assert statistics.median(taken) < 0.5
+    assert started == [], "each would take longer than all the rest"
     for pod in pods:
         host.call("detach", uid=pod.uid)
 

