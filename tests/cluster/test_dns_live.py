@@ -64,16 +64,16 @@ class Watching:
 def test_changes_are_heard_of_at_once(kubectl: Kubectl, lab: Lab) -> None:
     name = f"new.{kubectl.namespace}.svc.cluster.local"
     Watching(lab, name, "NXDOMAIN").when()
-    watching = Watching(lab, name, "NOERROR")
-    kubectl("create", "service", "clusterip", "new", "--tcp=80")
-    acknowledged = time.time()
-    heard = [watching.when() - acknowledged]
-    watching = Watching(lab, name, "NXDOMAIN")
-    kubectl("delete", "service", "new")
-    acknowledged = time.time()
-    heard.append(watching.when() - acknowledged)
-    print(f"heard of after {heard[0] * 1000:.0f} and {heard[1] * 1000:.0f} ms")
-    assert max(heard) < AT_ONCE_SECONDS
+    create, delete = ("create", "service", "clusterip", "new", "--tcp=80"), ("delete", "service", "new")
+    heard = []
+    for command, wanted in ((create, "NOERROR"), (delete, "NXDOMAIN")) * 2:
+        watching = Watching(lab, name, wanted)
+        kubectl(*command)
+        acknowledged = time.time()
+        heard.append(watching.when() - acknowledged)
+    print("heard of after", ", ".join(f"{seconds * 1000:.0f} ms" for seconds in heard))
+    # Two are enough: who asks now and then has just asked, and is late with all but the first.
+    assert sorted(heard)[1] < AT_ONCE_SECONDS
 
 
 @pytest.fixture

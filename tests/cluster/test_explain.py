@@ -41,6 +41,11 @@ def fails(text: str) -> Manifest:
     return {"command": ["sh", "-c", f"echo {text}; sleep 1; exit 3"]}
 
 
+def fails_when_told(text: str) -> Manifest:
+    """The end is not to come before the host has told of the start, however busy it is."""
+    return {"command": ["sh", "-c", f"echo {text}; until [ -e /tmp/go ]; do sleep 0.1; done; exit 3"]}
+
+
 CLAIM = {
     "metadata": {"name": "data"},
     "spec": {
@@ -76,7 +81,7 @@ BROKEN: dict[str, tuple[Manifest, str]] = {
         workload("daemon", "DaemonSet", nodeSelector={"disk": "gold"}),
         "the pod wants the label disk=gold, the node has none",
     ),
-    "job/job": (workload("job", "Job", main=fails("no input")), "container main ended with exit code 3"),
+    "job/job": (workload("job", "Job", main=fails_when_told("no input")), "container main ended with exit code 3"),
     "gated": (workloads.pod("gated", schedulingGates=[{"name": "example.com/quota"}]), "gated by example.com/quota"),
     "foreign": (workloads.pod("foreign", schedulerName="mine"), "no scheduler of this cluster answers to"),
 }
@@ -84,6 +89,7 @@ BROKEN: dict[str, tuple[Manifest, str]] = {
 
 def test_the_first_line_names_the_cause_of_each_of_a_dozen_broken_workloads(kubectl: Kubectl, lab: Lab) -> None:
     kubectl("apply", "-f", "-", stdin=workloads.text(*(manifest for manifest, _ in BROKEN.values())))
+    _let_the_job_fail(kubectl)
     config = Kubeconfig(lab.kubeconfig)
     left, said = dict(BROKEN), {}
 
@@ -124,3 +130,16 @@ def test_the_first_line_names_the_cause_of_each_of_a_dozen_broken_workloads(kube
         return True
 
     eventually(told_in_order, every=0.5, what="the story of a job that failed")
+
+
+def _let_the_job_fail(kubectl: Kubectl) -> None:
+    """Once it is told that its pod has started."""
+
+    def started() -> str:
+        (pod,) = kubectl.items("pods", "-l", "job-name=job")
+        name = str(pod["metadata"]["name"])
+        told = kubectl.items("events", f"--field-selector=involvedObject.name={name},reason=Started")
+        return name if told else ""
+
+    name = eventually(started, what="the job's pod has started")
+    kubectl("exec", name, "--", "touch", "/tmp/go")

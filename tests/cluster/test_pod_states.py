@@ -17,11 +17,12 @@ from tests.cluster import workloads
 from tests.cluster.conformance.history import watching
 from tests.support.agents import wait_for_next_agent
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("alone_on_lab")
 Pod = dict[str, Any]
 ONE: dict[str, Any] = {"restartPolicy": "Never"}
-SECONDS = 180
+SECONDS = 2 * PATIENCE
 
 
 def pod(name: str, script: str = "sleep 3600", *, first: Pod | None = None, **spec: Any) -> Pod:
@@ -132,7 +133,12 @@ PODS: dict[str, tuple[Pod, set[tuple[str, str]]]] = {
             "trap 'exit 7' USR1; touch /live; while :; do sleep 0.1; done",
             first={
                 "lifecycle": {"stopSignal": "SIGUSR1"},
-                "startupProbe": {"exec": {"command": ["test", "-e", "/live"]}, "periodSeconds": 1},
+                "startupProbe": {
+                    "exec": {"command": ["test", "-e", "/live"]},
+                    "periodSeconds": 1,
+                    "timeoutSeconds": 60,
+                    "failureThreshold": 600,
+                },
                 "livenessProbe": {
                     "exec": {"command": ["false"]},
                     "periodSeconds": 1,

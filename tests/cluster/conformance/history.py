@@ -22,7 +22,7 @@ class History:
         self.gone: set[str] = set()
 
     def read(self, process: subprocess.Popen[bytes]) -> None:
-        """Take in what ``kubectl get --watch --output-watch-events`` prints, until it ends."""
+        """Take in what a watch prints, until it ends."""
         assert process.stdout is not None
         decoder, text = json.JSONDecoder(), ""
         while chunk := process.stdout.read1(65536):  # type: ignore[attr-defined]
@@ -62,9 +62,11 @@ class History:
 
 @contextmanager
 def watching(kubectl: Kubectl) -> Iterator[History]:
-    """Record what happens to the pods of kubectl's namespace."""
+    """Record what happens to the pods of kubectl's namespace from now on, however late the watch itself begins."""
     history = History()
-    argv = [*kubectl.argv, "get", "pods", "--watch", "--output-watch-events", "-o", "json"]
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods"
+    since = json.loads(kubectl("get", "--raw", f"{path}?limit=1"))["metadata"]["resourceVersion"]
+    argv = [*kubectl.argv, "get", "--raw", f"{path}?watch=1&resourceVersion={since}"]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE)
     reader = threading.Thread(target=history.read, args=(process,), daemon=True)
     reader.start()

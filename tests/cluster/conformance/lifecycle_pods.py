@@ -70,8 +70,11 @@ def http(path: str = "/cgi-bin/page", **more: Any) -> Obj:
     }
 
 
-AFTER_ITS_START: Any = {"initialDelaySeconds": 1, "failureThreshold": 10}
+AFTER_ITS_START: Any = {"initialDelaySeconds": 1, "failureThreshold": 20}
 """For what is well and must not be restarted: on a busy machine it takes seconds until it is."""
+
+UP = probe("cat", "/tmp/up")
+"""It can be told to end: a signal that comes before its trap is lost."""
 
 PODS = [
     # restart policies and rules
@@ -247,8 +250,9 @@ PODS = [
         runs(
             "trap 'rm /tmp/ready /tmp/live; until [ -e /tmp/end ]; do sleep 0.1; done; exit 0' TERM; "
             "touch /tmp/ready /tmp/live; while :; do sleep 0.2; done",
-            readinessProbe=probe("cat", "/tmp/ready", initialDelaySeconds=1),
-            livenessProbe=probe("cat", "/tmp/live", initialDelaySeconds=1),
+            startupProbe=probe("cat", "/tmp/live", failureThreshold=600),
+            readinessProbe=probe("cat", "/tmp/ready"),
+            livenessProbe=probe("cat", "/tmp/live"),
         ),
         terminationGracePeriodSeconds=600,
     ),
@@ -287,7 +291,11 @@ PODS = [
     pod("hook-fails", container(lifecycle={"postStart": {"exec": {"command": ["false"]}}}), restartPolicy="Always"),
     pod(
         "stop-signal",
-        runs("trap 'exit 7' USR1; while :; do sleep 0.1; done", lifecycle={"stopSignal": "SIGUSR1"}),
+        runs(
+            "trap 'exit 7' USR1; touch /tmp/up; while :; do sleep 0.1; done",
+            lifecycle={"stopSignal": "SIGUSR1"},
+            readinessProbe=UP,
+        ),
         os={"name": "linux"},
         meta={"finalizers": ["test.orca/kept"]},
         terminationGracePeriodSeconds=30,
@@ -295,7 +303,7 @@ PODS = [
     pod("deaf", container(command=DEAF), meta={"finalizers": ["test.orca/kept"]}, terminationGracePeriodSeconds=2),
     pod(
         "ends-well",
-        runs("trap 'exit 0' TERM; while :; do sleep 0.1; done"),
+        runs("trap 'exit 0' TERM; touch /tmp/up; while :; do sleep 0.1; done", readinessProbe=UP),
         meta={"finalizers": ["test.orca/kept"]},
         terminationGracePeriodSeconds=30,
     ),

@@ -13,7 +13,7 @@ from orca.api.objects import Obj
 from tests.cluster.podset import BUSYBOX, container
 from tests.support.kubectl import Kubectl, eventually
 
-WAIT = 180.0
+WAIT = 400.0
 """Seconds for all of a module's pods to end, on a machine that does other things too."""
 
 
@@ -109,7 +109,7 @@ def ran(admin: Kubectl, namespace: str, cases: Iterable[Case], objects: Iterable
         with suppress(AssertionError):  # each case tells for itself how far it came
             eventually(over, seconds=WAIT, every=0.5)
         argv = ("--prefix", "--tail=-1", "--max-log-requests=300", "--all-containers", "--ignore-errors")
-        out = kubectl.try_("logs", "-l", "conformance=case", *argv, timeout=120).out
+        out = kubectl.try_("logs", "-l", "conformance=case", *argv).out
         # What ends without a line's end has the next one's prefix behind it, or what kubectl says of another.
         out = re.sub(r'error: container "[^"]*" in pod "[^"]*" is [^\n]*', "", out)
         _, *parts = re.split(r"\[pod/([^/\]]+)/[^\]]+\] ", out)

@@ -31,6 +31,7 @@ from tests.cluster.conformance.lifecycle_pods import PODS, pod
 from tests.cluster.conformance.runs import apply
 from tests.cluster.podset import container
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 
 
 @dataclass
@@ -44,7 +45,17 @@ def here(admin: Kubectl, lab: Lab) -> Iterator[Here]:
     """All pods of this module, and what happens to them from their first moment on."""
     with recorded(admin, f"conformance-lifecycle-{os.getpid()}") as (kubectl, seen):
         apply(kubectl, *PODS)
+        # So many at once take a while; the patience of each case begins when all have begun.
+        for one in PODS:
+            seen.when(one["metadata"]["name"], begun, seconds=4 * PATIENCE, what="the beginning")
         yield Here(kubectl, seen)
+
+
+def begun(pod: Obj) -> bool:
+    """A container of it runs or ran."""
+    status = pod.get("status") or {}
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    return any({"running", "terminated"} & {*one["state"], *one.get("lastState", {})} for one in containers)
 
 
 def delete(here: Here, name: str, *argv: str) -> None:
