@@ -132,7 +132,7 @@ class ObjectHandlers:
     async def _list(self, request: Request, resource: Resource) -> web.StreamResponse:
         form = request.form
         options = self._list_options(request)
-        page = await self._verbs.list(resource, _space(request), options)
+        page = await self._verbs.list(resource, _space(request), options, request.lane)
         return await self._sent(request, resource, await self._listed(request, resource, page, form), form)
 
     async def _listed(self, request: Request, resource: Resource, page: Page, form: Form) -> Body:

@@ -27,6 +27,8 @@ from orca.server.verbs.serving import AnyWatch
 from orca.server.websockets import is_websocket, serve_frames
 from orca.store import Event, Watch
 
+_AT_ONCE = 32
+"""Events made for one watcher before others get their turn: there are thousands when it begins."""
 LAST_SECONDS = 10.0
 """For a watcher to take what was written before the end; who reads nothing at all has no end otherwise."""
 
@@ -74,22 +76,27 @@ async def serve_watch(
             if request.begun is not None:
                 request.begun()
             request.answering(response.status)
+            batch: list[Event] = []  # taken, and not yet sent
             try:
                 async with asyncio.timeout(options.timeout_seconds):
                     if chunked and not form.kind and isinstance(watch, Watch):
                         await Member(crowd, watch, connection, counts).follow()
                     else:
                         while batch := await watch.batch():
-                            lines = [encode(event) for event in batch]
-                            await response.write(b"".join(lines))
-                            counts.sent(lines)
+                            while batch:
+                                lines = [encode(event) for event in batch[:_AT_ONCE]]
+                                del batch[:_AT_ONCE]
+                                await response.write(b"".join(lines))
+                                counts.sent(lines)
+                                if batch:
+                                    await request.lane.turn()
             except TimeoutError:
                 async with asyncio.timeout(LAST_SECONDS):
                     await connection.drained()
                     if watch.bookmarks:
                         # The last word says how far the watcher is, so that it goes on from there.
                         watch.mark()
-                        last = [encode(event) for event in await watch.batch()]
+                        last = [encode(event) for event in (*batch, *await watch.batch())]
                         await response.write(b"".join(last))
                         counts.sent(last)
             except ApiError as error:

@@ -12,6 +12,7 @@ from orca.api.errors import FieldError, invalid, invalid_kind, method_not_allowe
 from orca.api.objects import Obj, ensure_meta, meta
 from orca.api.resources import Resource
 from orca.api.selectors import EVERYTHING
+from orca.server.fairness.turns import Lane
 from orca.server.options import DeleteOptions, ListOptions
 from orca.server.verbs import marking, pods, scaling
 from orca.server.verbs.accept import accept
@@ -56,9 +57,9 @@ class Verbs:
                 return entry
         raise not_found(resource, object_name)
 
-    async def list(self, resource: Resource, space: str, options: ListOptions) -> Page:
+    async def list(self, resource: Resource, space: str, options: ListOptions, lane: Lane | None = None) -> Page:
         """A page of a consistent list."""
-        return await list_page(self.core, resource, space, options)
+        return await list_page(self.core, resource, space, options, lane)
 
     async def watch(self, resource: Resource, space: str, options: ListOptions) -> AnyWatch:
         """A started watch."""
@@ -164,7 +165,7 @@ class Verbs:
         self, call: Call, resource: Resource, space: str, selection: ListOptions, options: DeleteOptions
     ) -> Page:
         """Delete all that match; answers what was found."""
-        page = await self.list(resource, space, selection)
+        page = await self.list(resource, space, selection, call.lane)
         await delete_entries(self.core, call, resource, page.entries, options)
         return page
 

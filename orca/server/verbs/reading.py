@@ -10,6 +10,7 @@ from orca.api.errors import ApiError, FieldError, invalid_kind, is_not_found
 from orca.api.objects import Obj, labels
 from orca.api.resources import Resource
 from orca.api.selectors import FieldSelector, Selector, field_judge, parse_field_selector, parse_label_selector
+from orca.server.fairness.turns import Lane
 from orca.server.options import ListOptions
 from orca.server.verbs.core import Core
 from orca.server.verbs.serving import AnyWatch, ServedWatch, is_plain, serve, serve_all
@@ -47,8 +48,8 @@ def select(resource: Resource, label_text: str, field_text: str) -> Selection:
     return Selection(wanted, fields, lambda obj: chosen(labels(obj)) and found(obj))
 
 
-async def list_page(core: Core, resource: Resource, space: str, options: ListOptions) -> Page:
-    """One page of a consistent list. Raises ApiError 400, 410."""
+async def list_page(core: Core, resource: Resource, space: str, options: ListOptions, lane: Lane | None = None) -> Page:
+    """One page of a consistent list, converted in the turns of ``lane``. Raises ApiError 400, 410."""
     wanted = select(resource, options.labels, options.fields)
     if resource.virtual:
         entries = await core.computed[resource.group_resource](space, wanted.name, wanted.labels)
@@ -68,7 +69,7 @@ async def list_page(core: Core, resource: Resource, space: str, options: ListOpt
     )
     if is_plain(resource):
         return page
-    entries = await serve_all(resource, page.entries)
+    entries = await serve_all(resource, page.entries, lane)
     if late and wanted.predicate is not None:
         # Pages may be shorter than the limit; what is left out is not counted as remaining.
         entries = [entry for entry in entries if wanted.predicate(entry.obj)]

@@ -18,11 +18,12 @@ from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.api.strategy import Versions
+from orca.server.fairness.turns import Lane
 from orca.store import Entry, Event, Watch
 
 Predicate = Callable[[Obj], bool]
-_AT_ONCE = 500
-"""Entries looked at before others get their turn."""
+_AT_ONCE = 16
+"""Entries converted before others get their turn."""
 
 
 class View(Entry):
@@ -77,19 +78,25 @@ async def serve(resource: Resource, entry: Entry) -> Entry:
     return ready(resource, entry) or (await serve_all(resource, [entry]))[0]
 
 
-async def serve_all(resource: Resource, entries: Sequence[Entry]) -> list[Entry]:
-    """Entries as the row serves them, with one question to a webhook."""
+async def serve_all(resource: Resource, entries: Sequence[Entry], lane: Lane | None = None) -> list[Entry]:
+    """Entries as the row serves them, with one question to a webhook. In turns: what was never served before may take
+    long."""
     if is_plain(resource):
         return list(entries)
     found: list[Entry | None] = []
+    converted = 0
     owner = strategy.of(resource).versions if resource.custom else resource
-    for index, entry in enumerate(entries):
+    for entry in entries:
         views = entry.views
         if views and views[0][0] is owner:
             found.append(views[0][1] or entry)
             continue
-        if index % _AT_ONCE == _AT_ONCE - 1:
-            await asyncio.sleep(0)  # what was never served before may take long
+        converted += 1
+        if converted % _AT_ONCE == 0:
+            if lane is None:
+                await asyncio.sleep(0)
+            else:
+                await lane.turn()
         found.append(ready(resource, entry))
     missing = [index for index, entry in enumerate(found) if entry is None]
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 import pytest
@@ -13,17 +14,20 @@ from orca.auth import UserInfo
 from orca.client.clock import SystemClock
 from orca.server.audit import Record
 from orca.server.crowd import Crowd
+from orca.server.fairness.turns import Turns
 from orca.server.metrics import WatchCounts
 from orca.server.negotiation import PLAIN, YAML, Form
 from orca.server.options import ListOptions
 from orca.server.paths import Target
 from orca.server.request import Request
+from orca.server.verbs.serving import ServedWatch
 from orca.server.watching import serve_watch
 from orca.store import watch as module
 from orca.store.cache import Cache
-from orca.store.entries import Entry, place
+from orca.store.entries import Entry, Event, bookmark, place
 from orca.store.entries import encode as stored
 from orca.store.watch import Watch
+from tests.support.patience import PATIENCE
 from tests.support.wire import dialled, listening, said
 
 SIZE = 1 << 14
@@ -158,3 +162,58 @@ async def test_who_reads_in_time_may_be_told_any_number_of_bytes(cache: Cache, w
     for revision in range(told + 1, told + 20 * room):
         _change(cache, revision, 10)  # many, but small
     assert not watch.ended
+
+
+class _Wrapped(ServedWatch):
+    """A watch whose events are made for each watcher, with many at the beginning."""
+
+    def __init__(self, inner: Watch, count: int) -> None:
+        super().__init__(inner, CONFIGMAPS)
+        obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}}
+        entries = [Entry("n", "m", number, None, place(stored(obj), number)) for number in range(1, count + 1)]
+        self._events = [Event("ADDED", entry) for entry in entries]
+
+    @property
+    def bookmarks(self) -> bool:
+        return True
+
+    def mark(self) -> None:
+        self._events.append(bookmark("v1", "ConfigMap", 999))
+
+    async def batch(self) -> list[Event]:
+        taken, self._events = self._events, []
+        return taken or await super().batch()
+
+
+async def _beginning(watch: Watch, turns: Turns, seconds: int, until: bytes) -> bytes:
+    async def handler(http: web.BaseRequest) -> web.StreamResponse:
+        request = Request(http, "GET", Target("/"), {}, "", UserInfo("u"), "id", lane=turns.lane(""))
+        options, form = ListOptions(timeout_seconds=seconds), Form(kind="PartialObjectMetadata")
+        counts, crowd = WatchCounts(), Crowd()
+        wrapped = _Wrapped(watch, 400)
+        return await serve_watch(request, CONFIGMAPS, wrapped, options, form, "", SystemClock(), counts, crowd)
+
+    async with listening(handler) as server, dialled(server.port) as (reader, writer):
+        writer.write(PLAIN_GET)
+        async with asyncio.timeout(PATIENCE):
+            return await reader.readuntil(until)
+
+
+async def test_what_a_watch_begins_with_is_made_in_turns(watch: Watch) -> None:
+    turns = Turns(budget=0.0)
+    await _beginning(watch, turns, 60, b'"resourceVersion":"400"')
+    assert turns.waited >= 10
+
+
+async def test_a_watch_whose_time_is_over_has_sent_all_that_its_last_bookmark_says(watch: Watch) -> None:
+    """Also when it was waiting for its turn."""
+
+    class Never(Turns):
+        def has_room(self, now: float) -> bool:
+            return False
+
+        async def wait(self, lane: object) -> None:
+            await asyncio.Event().wait()
+
+    heard = await _beginning(watch, Never(), 1, b'"resourceVersion":"999"')
+    assert heard.count(b'"ADDED"') == 400

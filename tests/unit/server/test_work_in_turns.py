@@ -11,14 +11,16 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from orca.api.builtin import CONFIGMAPS
+from orca.api.builtin import BUILTIN, CONFIGMAPS
 from orca.auth import UserInfo
 from orca.server import bodies
 from orca.server.fairness.turns import Turns
 from orca.server.options import DeleteOptions
-from orca.server.verbs import Call, deleting
+from orca.server.verbs import Call, deleting, serving
 from orca.server.verbs.core import HEAVY, Core
 from orca.store import Entry
+from orca.store.entries import encode as stored
+from orca.store.entries import place
 
 
 class _Seen:
@@ -110,3 +112,17 @@ async def test_long_bodies_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -
     body = await bodies.read_body(cast(web.BaseRequest, Http()), turns.lane(""))
     assert body == b"".join(parts)
     assert turns.waits == len(parts)
+
+
+async def test_what_was_never_served_in_this_version_is_converted_in_turns() -> None:
+    row = BUILTIN.by_kind("autoscaling/v1", "HorizontalPodAutoscaler")
+    assert row is not None
+    assert row.stored_as == "autoscaling/v2"
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"}, "spec": {}}
+    entries = [Entry("n", "a", 5, None, place(stored(scaler), 5)) for _ in range(160)]
+    turns = Turns(budget=0.0)
+    made = await serving.serve_all(row, entries, turns.lane(""))
+    assert [one.obj["apiVersion"] for one in made] == ["autoscaling/v1"] * 160
+    assert turns.waited >= 9
+    assert await serving.serve_all(row, entries, turns.lane("")) == made
+    assert turns.waited <= 10, "what was made is kept"
