@@ -5,11 +5,14 @@ Reference: k8s.io/apiextensions-apiserver ``pkg/apiserver/schema/objectmeta``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 from orca.api import metadata, names
+from orca.api.customresources.places import Path, Told, member, told
+from orca.api.customresources.places import item as item_at
 from orca.api.customresources.structural import Structural
 from orca.api.errors import FieldError
 from orca.api.objects import Obj
@@ -58,57 +61,63 @@ def _without_null_texts(fields: Obj) -> Obj:
     }
 
 
-def settle_embedded(value: Any, schema: Structural, path: str = "", *, lenient: bool = False) -> tuple[str, list[str]]:
+def settle_embedded(value: Any, schema: Structural, path: Path = "", *, lenient: bool = False) -> tuple[str, list[str]]:
     """:func:`settle_metadata` for every embedded resource below the object's root."""
+    unknown = Told()
+    problem = _settle(value, schema, path, unknown, lenient)
+    return problem, [] if problem else unknown.paths
+
+
+def _settle(value: Any, schema: Structural, path: Path, unknown: Told, lenient: bool) -> str:
     if not schema.embeds:
-        return "", []
-    unknown: list[str] = []
+        return ""
     if isinstance(value, dict):
         if path and schema.embedded:
             for name in ("apiVersion", "kind"):
                 if name in value and not isinstance(value[name], str):
                     if not lenient:
-                        return f"{path}.{name}: Invalid value: must be a string", []
+                        return f"{path}.{name}: Invalid value: must be a string"
                     del value[name]
             problem, more = settle_metadata(value, lenient=lenient)
             if problem:
-                return f"{path}.metadata: {problem}", []
-            unknown += [f"{path}.{one}" for one in more]
+                return f"{path}.metadata: {problem}"
+            for one in more:
+                unknown.add(member(path, one))
         for name, inner in value.items():
             below = schema.member(name)
             if below is not None and below.embeds and not (schema.embedded and name == "metadata"):
-                problem, more = settle_embedded(inner, below, f"{path}.{name}" if path else name, lenient=lenient)
+                problem = _settle(inner, below, member(path, name), unknown, lenient)
                 if problem:
-                    return problem, []
-                unknown += more
+                    return problem
     elif isinstance(value, list) and schema.items is not None:
         for index, item in enumerate(value):
-            problem, more = settle_embedded(item, schema.items, f"{path}[{index}]", lenient=lenient)
+            problem = _settle(item, schema.items, item_at(path, index), unknown, lenient)
             if problem:
-                return problem, []
-            unknown += more
-    return "", unknown
+                return problem
+    return ""
 
 
-def check(value: Any, schema: Structural, path: str = "") -> list[FieldError]:
+def check(value: Any, schema: Structural, path: Path = "") -> list[FieldError]:
     """Errors of every embedded resource: its kind, its version, its metadata."""
+    return told(_check(value, schema, path))
+
+
+def _check(value: Any, schema: Structural, path: Path) -> Iterator[FieldError]:
     if not schema.embeds:
-        return []
-    found: list[FieldError] = []
+        return
     if isinstance(value, dict):
         if path and schema.embedded:
-            found += _resource(value, path)
+            yield from _resource(value, path)
         for name, inner in value.items():
             below = schema.member(name)
             if below is not None and below.embeds:
-                found += check(inner, below, f"{path}.{name}" if path else name)
+                yield from _check(inner, below, member(path, name))
     elif isinstance(value, list) and schema.items is not None:
         for index, item in enumerate(value):
-            found += check(item, schema.items, f"{path}[{index}]")
-    return found
+            yield from _check(item, schema.items, item_at(path, index))
 
 
-def _resource(value: Obj, path: str) -> list[FieldError]:
+def _resource(value: Obj, path: Path) -> list[FieldError]:
     found: list[FieldError] = []
     version, kind = value.get("apiVersion"), value.get("kind")
     if not version:

@@ -5,33 +5,37 @@ Reference: k8s.io/apiextensions-apiserver ``pkg/apiserver/schema/listtype``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
+from orca.api.customresources.places import Path, member, told
+from orca.api.customresources.places import item as item_at
 from orca.api.customresources.structural import Structural
 from orca.api.errors import FieldError
 
 
-def check(value: Any, schema: Structural, path: str = "") -> list[FieldError]:
+def check(value: Any, schema: Structural) -> list[FieldError]:
     """A Duplicate error for each item that is there already."""
+    return told(_check(value, schema, ""))
+
+
+def _check(value: Any, schema: Structural, path: Path) -> Iterator[FieldError]:
     if not schema.unique:
-        return []
-    found: list[FieldError] = []
+        return
     if isinstance(value, dict):
         for name, inner in value.items():
             below = schema.member(name)
             if below is not None and below.unique:
-                at = f"{path}.{name}" if name in schema.properties else f"{path}[{name}]"
-                found += check(inner, below, at.removeprefix("."))
+                yield from _check(inner, below, (member if name in schema.properties else item_at)(path, name))
     elif isinstance(value, list) and schema.items is not None:
         if schema.list_type == "set":
-            found += _repeated([(item, item) for item in value], path)
+            yield from _repeated([(item, item) for item in value], path)
         elif schema.list_type == "map":
-            found += _repeated([_identity(item, schema) for item in value], path)
+            yield from _repeated([_identity(item, schema) for item in value], path)
         for index, item in enumerate(value):
-            found += check(item, schema.items, f"{path}[{index}]")
-    return found
+            yield from _check(item, schema.items, item_at(path, index))
 
 
 def _identity(item: Any, schema: Structural) -> tuple[Any, Any]:
@@ -48,14 +52,12 @@ def _identity(item: Any, schema: Structural) -> tuple[Any, Any]:
     return shown, shown
 
 
-def _repeated(identities: list[tuple[Any, Any]], path: str) -> list[FieldError]:
-    found: list[FieldError] = []
+def _repeated(identities: list[tuple[Any, Any]], path: Path) -> Iterator[FieldError]:
     seen: set[bytes] = set()
-    told: set[bytes] = set()
+    named: set[bytes] = set()
     for index, (identity, shown) in enumerate(identities):
         key = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)
-        if key in seen and key not in told:
-            told.add(key)
-            found.append(FieldError.duplicate(f"{path}[{index}]", shown))
+        if key in seen and key not in named:
+            named.add(key)
+            yield FieldError.duplicate(f"{path}[{index}]", shown)
         seen.add(key)
-    return found

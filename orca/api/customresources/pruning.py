@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from orca.api.customresources.places import Path, Told, item, member
 from orca.api.customresources.structural import META_FIELDS, Structural
 from orca.api.objects import Obj
 
 
 def prune(obj: Obj, schema: Structural) -> list[str]:
-    """Remove what the schema of a whole object does not know, in place; the paths of what was removed, sorted."""
-    gone: list[str] = []
+    """Remove what the schema of a whole object does not know, in place; the paths of what was removed, sorted: of the
+    first of it, where that is more than anybody should be told."""
+    gone = Told()
     _prune(obj, schema, "", gone)
-    return sorted(gone)
+    return sorted(gone.paths)
 
 
-def _prune(value: Any, schema: Structural | None, path: str, gone: list[str]) -> None:
+def _prune(value: Any, schema: Structural | None, path: Path, gone: Told) -> None:
     if schema is not None and schema.preserve:
         _below_open(value, schema, path, gone)
     elif isinstance(value, dict):
         for name in list(value):
-            at = f"{path}.{name}" if path else name
+            at = member(path, name)
             if schema is not None:
                 if schema.embedded and name in META_FIELDS:
                     continue
@@ -33,14 +35,14 @@ def _prune(value: Any, schema: Structural | None, path: str, gone: list[str]) ->
                     _prune(value[name], inner, at, gone)
                     continue
             del value[name]
-            gone.append(at)
+            gone.add(at)
     elif isinstance(value, list):
         items = schema.items if schema is not None else None
-        for index, item in enumerate(value):
-            _prune(item, items, f"{path}[{index}]", gone)
+        for index, one in enumerate(value):
+            _prune(one, items, item(path, index), gone)
 
 
-def _below_open(value: Any, schema: Structural | None, path: str, gone: list[str]) -> None:
+def _below_open(value: Any, schema: Structural | None, path: Path, gone: Told) -> None:
     """Below ``x-kubernetes-preserve-unknown-fields`` only what the schema describes is pruned."""
     if schema is None:
         return
@@ -50,10 +52,10 @@ def _below_open(value: Any, schema: Structural | None, path: str, gone: list[str
                 continue
             known = schema.member(name)
             if known is not None:
-                _prune(inner, known, f"{path}.{name}" if path else name, gone)
+                _prune(inner, known, member(path, name), gone)
     elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _below_open(item, schema.items, f"{path}[{index}]", gone)
+        for index, one in enumerate(value):
+            _below_open(one, schema.items, item(path, index), gone)
 
 
 def drop_nulls(value: Any, schema: Structural | None) -> None:

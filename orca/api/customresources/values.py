@@ -14,6 +14,8 @@ import orjson
 
 from orca.api import patterns
 from orca.api.customresources import formats
+from orca.api.customresources.places import Path, member, told
+from orca.api.customresources.places import item as item_at
 from orca.api.customresources.structural import INT_OR_STRING, LIST_KEYS, LIST_TYPE, MAP_TYPE
 from orca.api.errors import FieldError
 from orca.api.objects import Obj, same
@@ -24,12 +26,12 @@ NO_PATH = "<nil>"
 """How upstream shows errors that belong to no field."""
 
 
-def check(value: Any, schema: Obj, path: str = "", old: Any = ABSENT) -> list[FieldError]:
-    """Errors of ``value`` and of everything below it."""
-    return list(_check(value, schema, path, old))
+def check(value: Any, schema: Obj, path: Path = "", old: Any = ABSENT) -> list[FieldError]:
+    """Errors of ``value`` and of everything below it: the first, where they are more than anybody should be told."""
+    return told(_check(value, schema, path, old))
 
 
-def _check(value: Any, schema: Obj, path: str, old: Any) -> Iterator[FieldError]:
+def _check(value: Any, schema: Obj, path: Path, old: Any) -> Iterator[FieldError]:
     if old is not ABSENT and unchanged(value, old, schema):
         return
     yield from _type(value, schema, path)
@@ -93,7 +95,7 @@ def _kind(value: Any) -> tuple[str, str]:
     return ("array", "") if isinstance(value, list) else ("object", "")
 
 
-def _type(value: Any, schema: Obj, path: str) -> Iterator[FieldError]:
+def _type(value: Any, schema: Obj, path: Path) -> Iterator[FieldError]:
     kinds = _types(schema)
     if value is None:
         if kinds and not schema.get("nullable"):
@@ -115,16 +117,16 @@ def _type(value: Any, schema: Obj, path: str) -> Iterator[FieldError]:
         yield _type_error(path, ",".join(kinds), kind)
 
 
-def _type_error(path: str, wanted: str, got: str) -> FieldError:
+def _type_error(path: Path, wanted: str, got: str) -> FieldError:
     return FieldError.type_invalid(path or NO_PATH, got, f'{path} in body must be of type {wanted}: "{got}"')
 
 
-def _enum(value: Any, schema: Obj, path: str) -> FieldError:
+def _enum(value: Any, schema: Obj, path: Path) -> FieldError:
     allowed = [one if isinstance(one, str) else orjson.dumps(one).decode() for one in schema["enum"]]
     return FieldError.not_supported(path or NO_PATH, value, allowed)
 
 
-def _string(value: str, schema: Obj, path: str) -> Iterator[FieldError]:
+def _string(value: str, schema: Obj, path: Path) -> Iterator[FieldError]:
     limit, least, told = schema.get("maxLength"), schema.get("minLength"), schema.get("pattern")
     if limit is not None and len(value) > limit:
         yield FieldError.too_long(path, value, int(limit))
@@ -149,7 +151,7 @@ def _shown(number: float) -> str:
     return str(int(number)) if float(number).is_integer() and abs(number) < 1e21 else repr(float(number))
 
 
-def _number(value: float, schema: Obj, path: str) -> Iterator[FieldError]:
+def _number(value: float, schema: Obj, path: Path) -> Iterator[FieldError]:
     step, low, high = schema.get("multipleOf"), schema.get("minimum"), schema.get("maximum")
     if step and not _is_multiple(value, step):
         yield FieldError.invalid(path, value, f"{path} in body should be a multiple of {_shown(step)}")
@@ -174,12 +176,12 @@ def _is_multiple(value: float, step: float) -> bool:
     return (value / step).is_integer()
 
 
-def _list(value: list[Any], schema: Obj, path: str, old: Any) -> Iterator[FieldError]:
+def _list(value: list[Any], schema: Obj, path: Path, old: Any) -> Iterator[FieldError]:
     items = schema.get("items")
     if isinstance(items, dict):
         before = _by_keys(old, schema)
         for index, item in enumerate(value):
-            yield from _check(item, items, f"{path}[{index}]", before.get(_keys(item, schema), ABSENT))
+            yield from _check(item, items, item_at(path, index), before.get(_keys(item, schema), ABSENT))
     least, limit = schema.get("minItems"), schema.get("maxItems")
     if least is not None and len(value) < least:
         text = f"{path} in body should have at least {int(least)} items"
@@ -203,7 +205,7 @@ def _by_keys(old: Any, schema: Obj) -> dict[bytes, Any]:
     return {_keys(item, schema): item for item in old if isinstance(item, dict)}
 
 
-def _object(value: Obj, schema: Obj, path: str, old: Any) -> Iterator[FieldError]:
+def _object(value: Obj, schema: Obj, path: Path, old: Any) -> Iterator[FieldError]:
     least, limit = schema.get("minProperties"), schema.get("maxProperties")
     if least is not None and len(value) < least:
         text = f"{path} in body should have at least {int(least)} properties"
@@ -218,10 +220,10 @@ def _object(value: Obj, schema: Obj, path: str, old: Any) -> Iterator[FieldError
     for name, inner in value.items():
         below = members.get(name, additional)
         if isinstance(below, dict):
-            yield from _check(inner, below, f"{path}.{name}" if path else name, known.get(name, ABSENT))
+            yield from _check(inner, below, member(path, name), known.get(name, ABSENT))
 
 
-def _junctors(value: Any, schema: Obj, path: str) -> Iterator[FieldError]:
+def _junctors(value: Any, schema: Obj, path: Path) -> Iterator[FieldError]:
     if schema.get("anyOf"):
         tried = _tried(value, schema["anyOf"], path)
         if all(tried):
@@ -246,7 +248,7 @@ def _junctors(value: Any, schema: Obj, path: str) -> Iterator[FieldError]:
         yield _composite(f'"{path}" must not validate the schema (not)')
 
 
-def _tried(value: Any, alternatives: list[Obj], path: str) -> list[list[FieldError]]:
+def _tried(value: Any, alternatives: list[Obj], path: Path) -> list[list[FieldError]]:
     return [check(value, one, path) for one in alternatives]
 
 

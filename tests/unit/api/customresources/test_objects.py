@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orca.api.customresources import defaulting, gate, lists, pruning, values
+from orca.api.customresources import defaulting, embedded, gate, lists, pruning, values
 from orca.api.customresources.kind import CustomKind
 from orca.api.customresources.rows import definition_name
 from orca.api.customresources.structural import rooted
@@ -389,3 +390,28 @@ def test_defaults_are_not_shared_between_objects() -> None:
     defaulting.fill(second, tree)
     first["spec"]["nested"]["a"]["x"] = 1
     assert second["spec"]["nested"] == {"a": {}}
+
+
+def test_long_keys_are_not_told_with_all_that_is_below_them() -> None:
+    """Paths were made for every value, each as long as its keys: tens of gigabytes of a body of a megabyte."""
+    inner = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["b"]}
+    unique = {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "integer"}}
+    resource = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+    below = {"list": {"type": "array", "items": inner}, "sets": {"type": "array", "items": unique}}
+    below["resources"] = {"type": "array", "items": resource}
+    schema: Any = {"type": "object", "additionalProperties": {"type": "object", "properties": below}}
+    key = "k" * 500_000
+    value = {
+        "list": [{"a": "x", "unknown": 1}] * 20_000,
+        "sets": [[1, 1]] * 20_000,
+        "resources": [{"metadata": {"unknown": 1}} for _ in range(20_000)],
+    }
+    obj = {key: value}
+    tree = rooted({"type": "object", "properties": {"spec": schema}}).properties["spec"]
+    begun = time.process_time()
+    assert embedded.settle_embedded(obj, tree)[1][0] == f"{key}.resources[0].metadata.unknown"
+    found = pruning.prune(deepcopy(obj), tree)
+    found += [error.field for error in values.check(obj, schema) + lists.check(obj, tree) + embedded.check(obj, tree)]
+    assert f"{key}.list[0].unknown" in found
+    assert sum(map(len, found)) < 10 << 20
+    assert time.process_time() - begun < 3
