@@ -22,6 +22,7 @@ from orca.api.repeated import MAX_STRICT_ERRORS
 from orca.api.resources import Resource
 from orca.api.structure import (
     MICRO_TIME,
+    QUANTITY,
     REF,
     SCALARS,
     TIME,
@@ -293,10 +294,12 @@ SCHEMA = Schema()
 """The one schema; definitions are read on first use (about 15 ms)."""
 
 
-def undecodable(resource: Resource, why: str) -> ApiError:
-    """400 for a body that is no object of its kind."""
-    kind = resource.kind
-    return bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {why}')
+def undecodable(resource: Resource, why: str, definition: str = "") -> ApiError:
+    """400 for a body that is no object of its kind, or of that which ``definition`` names (a Scale)."""
+    version, kind = resource.version, resource.kind
+    if definition and definition != resource.definition:
+        version, kind = definition.split(".")[-2:]
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
 
 
 def decode(
@@ -309,22 +312,22 @@ def decode(
     """
     name = definition or resource.definition
     if not isinstance(obj, dict):
-        raise undecodable(
-            resource, f"json: cannot unmarshal {go_kind(obj)} into Go value of type {resource.version}.{resource.kind}"
-        )
+        wanted = f"{resource.version}.{resource.kind}"
+        raise undecodable(resource, f"json: cannot unmarshal {go_kind(obj)} into Go value of type {wanted}", name)
     try:
         obj = drop_unset(name, obj)
     except (orjson.JSONEncodeError, RecursionError):  # patches can make what no body may be
-        raise undecodable(resource, "the object is nested too deep, or holds text or numbers JSON has not") from None
+        text = "the object is nested too deep, or holds text or numbers JSON has not"
+        raise undecodable(resource, text, name) from None
     if SCHEMA.is_valid(name, obj):
         return obj, []
     wrong = SCHEMA.check(name, obj)
     if wrong:
-        raise undecodable(resource, wrong[0])
+        raise undecodable(resource, wrong[0], name)
     _write_times(SCHEMA.struct(name), obj)
     unknown = SCHEMA.prune(name, obj)
     if unknown and refuse_unknown:
-        raise undecodable(resource, f"strict decoding error: {', '.join(unknown)}")
+        raise undecodable(resource, f"strict decoding error: {', '.join(unknown)}", name)
     return obj, unknown if warn else []
 
 
@@ -362,7 +365,8 @@ _KEPT = frozenset(
 def drop_unset(definition: str, obj: Obj) -> Obj:
     """Members that are null are absent, and so are optional lists and maps without content, which upstream does not
     encode: a patch that takes the last item of a list leaves the object as if it had never had one. So are zeros of the
-    fields in ``zeros``. A null list item is its type's zero value. Open values keep theirs.
+    fields in ``zeros``. A null list item is its type's zero value, and so is a null of a map of plain values. Open
+    values keep theirs.
 
     Returns ``obj`` itself when it holds nothing of that kind.
     """
@@ -416,9 +420,11 @@ def _without_unset(field: Field | None, value: Any) -> Any:
     if isinstance(value, dict) and field.kind in ("struct", "map"):
         made = {}
         for key, inner in value.items():
-            if inner is None:
-                continue
             child = SCHEMA.child(field, key)
+            if inner is None:
+                if field.kind == "map" and child is not None and child.kind == "leaf":
+                    made[key] = _zero(child)  # as Go: the key is there, which a member of a struct is not
+                continue
             inner = _without_unset(child, inner)
             if inner or field.kind == "map" or child is None or not _is_left_out(field, key, child, inner):
                 made[key] = inner
@@ -444,4 +450,6 @@ def _is_left_out(parent: Field, key: str, child: Field, value: Any) -> bool:
 def _zero(field: Field) -> Any:
     if field.kind != "leaf":
         return type(_ZERO.get(field.kind, {}))()
+    if field.definition == QUANTITY:
+        return "0"
     return {"int32": 0, "int64": 0, "bool": False, "float64": 0}.get(go_leaf(field.schema), "")

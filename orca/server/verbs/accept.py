@@ -26,16 +26,19 @@ def as_warnings(problems: Sequence[str]) -> Iterator[str]:
 
 
 def check_kind(obj: Obj, api_version: str, kind: str, *, custom: bool = False) -> None:
-    """Complete ``apiVersion`` and ``kind`` where the body leaves them open. Raises ApiError 400 for other ones, 422
-    for another kind in place of a custom one."""
+    """Complete ``apiVersion`` and ``kind`` where the body leaves them open. Raises ApiError 400 for other ones, and
+    where a custom object does not say them; 422 for another kind in place of a custom one."""
     said_version, said_kind = obj.get("apiVersion"), obj.get("kind")
     if said_version == api_version and said_kind == kind:
         return
-    if not said_version:
+    if custom and not said_kind:
+        raise bad_request("Object 'Kind' is missing in 'object has no kind field '")
+    if not said_version and not custom:
         obj["apiVersion"] = api_version
     elif said_version != api_version:
+        said = said_version or ""
         raise bad_request(
-            f"the API version in the data ({said_version}) does not match the expected API version ({api_version})"
+            f"the API version in the data ({said}) does not match the expected API version ({api_version})"
         )
     if not said_kind:
         obj["kind"] = kind
@@ -86,6 +89,6 @@ def accept(
     if not problems or options.field_validation == "Ignore":
         return obj
     if options.field_validation == "Strict":
-        raise undecodable(resource, "strict decoding error: " + ", ".join(problems))
+        raise undecodable(resource, "strict decoding error: " + ", ".join(problems), definition)
     options.warnings.extend(as_warnings(problems))
     return obj

@@ -24,6 +24,12 @@ def group() -> str:
     return f"v{next(_numbers)}.example.com"
 
 
+def endpoint(path: str, said: dict[str, Any]) -> dict[str, Any]:
+    """One of the version that ``path`` leads to."""
+    _, _, group, version = path.split("/")[:4]
+    return {"apiVersion": f"{group}/{version}", "kind": "Endpoint", **said}
+
+
 def versioned(group: str, conversion: dict[str, Any]) -> dict[str, Any]:
     """``v1beta1`` with ``hostPort`` (a text), ``v1`` with ``host`` and ``port``, as in Kubernetes' documentation."""
 
@@ -81,7 +87,9 @@ async def test_versions_are_converted_by_a_webhook(api: Api, space: str, group: 
         await establish(api, versioned(group, {"strategy": "Webhook", "webhook": webhook}))
         old, new = (f"/apis/{group}/{name}/namespaces/{space}/endpoints" for name in ("v1beta1", "v1"))
         try:
-            made = await api.post(old, {"metadata": {"name": "a", "labels": {"x": "y"}}, "hostPort": "h:80"})
+            made = await api.post(
+                old, endpoint(old, {"metadata": {"name": "a", "labels": {"x": "y"}}, "hostPort": "h:80"})
+            )
             assert made.status == 201
             assert made.headers["Warning"] == f'299 - "{group}/v1beta1 Endpoint is deprecated; use {group}/v1 Endpoint"'
             assert not hook.asked, "the storage version needs no conversion"
@@ -90,14 +98,14 @@ async def test_versions_are_converted_by_a_webhook(api: Api, space: str, group: 
             assert read["metadata"] == made.json["metadata"]
             await api.get(f"{new}/a")
             assert len(hook.asked) == 1, "an object is converted once, whoever reads it"
-            created = (await api.post(new, {"metadata": {"name": "b"}, "host": "i", "port": "81"})).json
+            created = (await api.post(new, endpoint(new, {"metadata": {"name": "b"}, "host": "i", "port": "81"}))).json
             assert (created["host"], created["port"]) == ("i", "81")
             assert (await api.get(f"{old}/b")).json["hostPort"] == "i:81"
             patched = await api.patch(f"{new}/a", {"port": "90"})
             assert patched.status == 200
             assert (await api.get(f"{old}/a")).json["hostPort"] == "h:90"
             for number in range(20):
-                await api.post(old, {"metadata": {"name": f"n{number}"}, "hostPort": f"n:{number}"})
+                await api.post(old, endpoint(old, {"metadata": {"name": f"n{number}"}, "hostPort": f"n:{number}"}))
             hook.asked.clear()
             listed = (await api.get(new)).json
             assert len(listed["items"]) == 22
@@ -113,7 +121,7 @@ async def test_versions_are_converted_by_a_webhook(api: Api, space: str, group: 
             assert (gone["type"], gone["object"]["host"]) == ("DELETED", "i")
             await selected_by_a_converted_field(api, old, new)
             hook.broken = "no idea"
-            await api.post(old, {"metadata": {"name": "z"}, "hostPort": "z:1"})
+            await api.post(old, endpoint(old, {"metadata": {"name": "z"}, "hostPort": "z:1"}))
             failed = await api.get(f"{new}/z")
             assert failed.status == 500
             assert failed.json["message"] == f"conversion webhook for {group}/v1beta1, Kind=Endpoint failed: no idea"
@@ -162,10 +170,10 @@ async def test_defaults_are_those_of_the_version_asked_in_and_of_the_stored_one(
     await establish(api, definition)
     old, new = (f"/apis/{group}/{name}/namespaces/{space}/endpoints" for name in ("v1beta1", "v1"))
     try:
-        made = (await api.post(old, {"metadata": {"name": "a"}, "of": {}})).json
+        made = (await api.post(old, endpoint(old, {"metadata": {"name": "a"}, "of": {}}))).json
         assert made["of"] == {"v1beta1": True}
         assert (await api.get(f"{new}/a")).json["of"] == {"v1beta1": True}
-        made = (await api.post(new, {"metadata": {"name": "b"}, "of": {}, "only": "here"})).json
+        made = (await api.post(new, endpoint(new, {"metadata": {"name": "b"}, "of": {}, "only": "here"}))).json
         assert made["of"] == {"v1": True, "v1beta1": True}
         assert "only" not in made, "what the stored version does not know is lost"
         # The stored version's default is not stored: it goes with its schema.
@@ -190,7 +198,7 @@ async def test_a_field_that_pods_have_too_is_that_of_the_version_asked_in(api: A
     old, new = (f"/apis/{group}/{name}/namespaces/{space}/endpoints" for name in ("v1beta1", "v1"))
     try:
         for where, name, spec in ((old, "text", "five"), (new, "five", {"nodeName": 5}), (new, "six", {"nodeName": 6})):
-            assert (await api.post(where, {"metadata": {"name": name}, "spec": spec})).status == 201
+            assert (await api.post(where, endpoint(where, {"metadata": {"name": name}, "spec": spec}))).status == 201
         listed = (await api.get(f"{new}?fieldSelector=spec.nodeName%3D5")).json
         assert [item["metadata"]["name"] for item in listed["items"]] == ["five"]
         since = listed["metadata"]["resourceVersion"]
@@ -220,7 +228,7 @@ async def test_objects_stored_in_an_older_version_are_served_and_migrated_by_wri
     await establish(api, definition)
     old, new = (f"/apis/{group}/{name}/namespaces/{space}/endpoints" for name in ("v1beta1", "v1"))
     try:
-        await api.post(old, {"metadata": {"name": "a"}, "spec": {"any": 1}})
+        await api.post(old, endpoint(old, {"metadata": {"name": "a"}, "spec": {"any": 1}}))
         current = (await api.get(f"{CRDS}/endpoints.{group}")).json
         current["spec"]["versions"][0]["storage"], current["spec"]["versions"][1]["storage"] = False, True
         changed = (await api.put(f"{CRDS}/endpoints.{group}", current)).json

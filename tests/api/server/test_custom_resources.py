@@ -426,3 +426,17 @@ async def test_namespaces_owners_and_quotas_know_custom_kinds() -> None:
         kubectl("apply", "-f", "-", stdin=orjson.dumps(one(group, "left")))
         kubectl("delete", "namespace", "team", "--timeout=120s")
         assert not kubectl("get", "crontabs", "--all-namespaces", "-o", "name")
+
+
+async def test_a_custom_object_says_what_it_is(api: Api, space: str, served: str) -> None:
+    """Built-in kinds need not."""
+    path = f"/apis/{served}/v1/namespaces/{space}/crontabs"
+    whole = one(served)
+    for unsaid in ({"kind": ""}, {"kind": "", "apiVersion": ""}, {"kind": None}):
+        why = "Object 'Kind' is missing in 'object has no kind field '"
+        assert (await api.post(path, {**whole, **unsaid})).failure == (400, "BadRequest", why)
+    why = f"the API version in the data () does not match the expected API version ({served}/v1)"
+    assert (await api.post(path, {**whole, "apiVersion": ""})).failure == (400, "BadRequest", why)
+    made = (await api.post(path, whole)).json
+    assert (await api.put(f"{path}/a", {**made, "kind": ""})).failure[:2] == (400, "BadRequest")
+    assert (await api.patch(f"{path}/a", {"kind": None})).failure[:2] == (422, "Invalid")

@@ -96,7 +96,7 @@ def application(group: str) -> dict[str, Any]:
     }
 
 
-def app(name: str, **spec: Any) -> dict[str, Any]:
+def app(group: str, name: str, **spec: Any) -> dict[str, Any]:
     container = {
         "name": "main",
         "image": "nginx",
@@ -105,7 +105,8 @@ def app(name: str, **spec: Any) -> dict[str, Any]:
         "livenessProbe": {"httpGet": {"port": "http", "path": "/"}},
     }
     template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}
-    return {"metadata": {"name": name}, "spec": {"template": template, **spec}}
+    said = {"apiVersion": f"{group}/v1", "kind": "Application"}
+    return {**said, "metadata": {"name": name}, "spec": {"template": template, **spec}}
 
 
 async def test_a_definition_with_a_whole_pod_template(api: Api, space: str) -> None:
@@ -116,7 +117,7 @@ async def test_a_definition_with_a_whole_pod_template(api: Api, space: str) -> N
     path = f"/apis/{group}/v1/namespaces/{space}/applications"
     try:
         made = await api.post(
-            path, app("a", hosts=["a.example.com"], config={"free": {"form": [1]}}, issuer={"selfSigned": {}})
+            path, app(group, "a", hosts=["a.example.com"], config={"free": {"form": [1]}}, issuer={"selfSigned": {}})
         )
         assert made.status == 201, made.raw
         spec = made.json["spec"]
@@ -124,9 +125,9 @@ async def test_a_definition_with_a_whole_pod_template(api: Api, space: str) -> N
         assert spec["template"]["spec"]["containers"][0]["ports"][0]["protocol"] == "TCP"
         began = time.monotonic()
         for number in range(20):
-            assert (await api.post(path, app(f"n{number}"))).status == 201
+            assert (await api.post(path, app(group, f"n{number}"))).status == 201
         assert time.monotonic() - began < 40, "it was compiled once"
-        bad = app("bad", hosts=["a.example.com", "a.example.com", "-"], minReplicas=5, issuer={})
+        bad = app(group, "bad", hosts=["a.example.com", "a.example.com", "-"], minReplicas=5, issuer={})
         bad["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"] = "http"
         refused = (await api.post(path, bad)).json
         told = [(cause["field"], cause["message"]) for cause in refused["details"]["causes"]]
@@ -135,7 +136,7 @@ async def test_a_definition_with_a_whole_pod_template(api: Api, space: str) -> N
         assert (port, text) in told
         assert any("must validate one and only one schema (oneOf)" in message for _, message in told)
         assert ("spec.hosts[1]", 'Duplicate value: "a.example.com"') in told
-        ruled = await api.post(path, app("ruled", minReplicas=5))
+        ruled = await api.post(path, app(group, "ruled", minReplicas=5))
         assert ruled.json["details"]["causes"] == [
             {
                 "reason": "FieldValueInvalid",
@@ -173,7 +174,7 @@ async def test_an_operator_keeps_children_and_status(api: Api, space: str) -> No
     try:
         operator = asyncio.create_task(operate(3))
         for number in range(3):
-            assert (await api.post(path, app(f"o{number}"))).status == 201
+            assert (await api.post(path, app(group, f"o{number}"))).status == 201
         await operator
         table = (await api.get(path, Accept="application/json;as=Table;v=v1;g=meta.k8s.io")).json
         assert table["rows"][0]["cells"] == ["o0", "True"]

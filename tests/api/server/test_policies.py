@@ -321,7 +321,10 @@ def test_json_patch(kubectl: Kubectl, policies: Policies) -> None:
     assert "labels" not in kubectl.json("get", "configmap", "two")["metadata"], "its test says no: nothing is applied"
     refused = kubectl.try_("create", "configmap", "three")
     assert refused.code == 1
-    assert 'denied request: JSON Patch: test operation does not apply: doc is missing path: "/data/a"' in refused.err
+    assert (
+        "denied request: JSON Patch: test operation does not apply: is missing path: /data/a: missing value"
+        in refused.err
+    )
 
 
 def test_atomic_lists_are_not_for_apply_configurations(kubectl: Kubectl, policies: Policies) -> None:

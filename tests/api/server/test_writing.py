@@ -138,6 +138,11 @@ async def test_patches_of_a_scale_are_read_as_strictly_as_others(api: Api, space
         assert shown in message
         assert "kind" not in refused.json["details"]
     assert (await api.patch(f"{scale}?force=true", {"spec": {"replicas": 2}})).failure[:2] == (422, "Invalid")
+    told = await api.put(scale, {"metadata": {"name": "d"}, "spec": {"replicas": "many"}})
+    assert told.failure[:2] == (400, "BadRequest")
+    assert told.failure[2].startswith(
+        'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal string'
+    )
 
 
 async def test_what_is_in_no_namespace_may_name_one(api: Api, space: str) -> None:

@@ -107,6 +107,17 @@ def test_nulls_are_absent():
     assert decoded == {"metadata": {"name": "a"}, "spec": {"containers": [{}]}}
 
 
+def test_nulls_in_maps_of_plain_values_are_zeros():
+    metadata = {"name": "a", "labels": {"a": None, "b": "c"}, "annotations": {"a": None}}
+    container = {"name": "a", "resources": {"limits": {"cpu": None}}}
+    body = {"metadata": metadata, "spec": {"nodeSelector": {"a": None}, "containers": [container]}}
+    decoded, _ = decode(PODS, body, refuse_unknown=True)
+    assert decoded["metadata"]["labels"] == {"a": "", "b": "c"}
+    assert decoded["metadata"]["annotations"] == {"a": ""}
+    assert decoded["spec"]["nodeSelector"] == {"a": ""}
+    assert decoded["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "0"}}
+
+
 def test_zeros_that_upstream_does_not_encode_are_absent():
     container = {
         "name": "a",

@@ -55,6 +55,15 @@ def test_yaml_as_the_kubernetes_tools_read_it() -> None:
     assert bodies.decode(raw, YAML) == {"when": "2026-01-02", "2": "two", "true": True, "nothing": None}
 
 
+@pytest.mark.parametrize(("text", "shown"), [(".nan", "NaN"), (".inf", "+Inf"), ("-.Inf", "-Inf")])
+def test_numbers_that_json_has_not_are_refused(text: str, shown: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        bodies.decode(f"a: [{text}]".encode(), YAML)
+    assert caught.value.code == 400
+    assert caught.value.message.endswith(f"json: unsupported value: {shown}")
+    assert bodies.decode(f"{text}: 1".encode(), YAML) == {text.lower(): 1}
+
+
 @given(st.binary(max_size=200), st.sampled_from([JSON, YAML]))
 def test_any_bytes_decode_or_are_refused(raw: bytes, media: str) -> None:
     assert _refusal(raw, media) in (None, 400)
