@@ -15,10 +15,12 @@ import pytest
 from agents.config import Configuration
 from agents.images.collector import CollectionFailed
 from agents.images.garbage import Policy
+from orca.api.builtin import PODS
 from orca.api.objects import Obj
 from tests.cluster.apihost import NODE, ApiHost, api_host, manifest
 from tests.support import images
 from tests.support.engine import PrivateEngine
+from tests.support.patience import PATIENCE
 from tests.support.registry import ADDRESS, Registry, end, slowed
 from tests.support.server import running_server
 from tests.support.tls import Authority
@@ -196,11 +198,11 @@ async def test_a_slow_pull_shows_how_far_it_is_while_a_registry_that_returns_is_
 
 
 async def _look_at_pull(host: ApiHost, pod: str, shown: set[str]) -> None:
-    """Note what a pod's container says it waits for, until this is cancelled."""
-    while True:
-        if text := await host.waiting(pod):
-            shown.add(text)
-        await asyncio.sleep(0.2)
+    """Note all that a pod's container says it waits for, until this is cancelled."""
+    async with host.client.watch(PODS, "default", since="", fields=f"metadata.name={pod}") as events:
+        async for event in events:
+            for one in (event.obj.get("status") or {}).get("containerStatuses") or ():
+                shown.add((one["state"].get("waiting") or {}).get("message", ""))
 
 
 async def test_images_by_digest_from_a_plain_registry_are_listed_by_the_node_and_collected_when_unused(
@@ -235,5 +237,7 @@ async def test_images_by_digest_from_a_plain_registry_are_listed_by_the_node_and
     assert "back" not in left
     await host.kubectl("delete", "pods", "--all")
     await host.no_container_is_left()
-    assert await collector.delete_unused() > 0
+    async with asyncio.timeout(PATIENCE):
+        while not await collector.delete_unused():  # noqa: ASYNC110 - the agent may have to hear that the pods are gone
+            await asyncio.sleep(0.1)
     assert by_digest not in host.engine.docker("images", "--digests")

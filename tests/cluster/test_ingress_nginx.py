@@ -75,7 +75,7 @@ async def edge_of(tree: Path, state: Path, *trusted: str) -> AsyncIterator[Edge]
         user="root",
         workers="2",
         connections=512,
-        drain_seconds=5,
+        drain_seconds=60,
         trusted=trusted,
     )
     engine = Engine(host, binary=str(support.program(tree)), clock=SystemClock())

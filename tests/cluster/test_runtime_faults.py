@@ -89,7 +89,7 @@ async def test_an_eviction_survives_the_agent(host: PodHost) -> None:
         made["metadata"]["uid"],
         reason="Evicted",
         message="The node was low on resource: memory.",
-        grace_seconds=4,
+        grace_seconds=12,  # long enough for the agent to die within it on any machine
         event="The node was low on resource: memory.",
         disruption="The node was low on resource: memory.",
     )

