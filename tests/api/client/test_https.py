@@ -152,4 +152,4 @@ async def test_etcd_may_die_under_load(server: ServerProcess, client: HttpsClien
             if len(seen) == len(names):
                 break
     assert sorted(seen) == sorted(names)
-    assert len(failures) < 20
+    assert len(failures) < 160, "those that came while it was away, and not all since"

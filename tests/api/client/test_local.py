@@ -81,7 +81,7 @@ class TestLocal(ClientContract):
             target = {"apiVersion": "v1", "kind": "Node", "name": "somewhere"}
             metadata = {"name": "prompt", "namespace": namespace}
             binding = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(25):  # the webhook's time is longer
                 assert not await client.bind(binding, event), "told without asking the webhook"
             assert (await client.get(PODS, "prompt", namespace))["spec"]["nodeName"] == "somewhere"
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +12,8 @@ import pytest
 from tests.api.fuzz.conftest import TOKEN
 from tests.api.server.api import Api
 from tests.api.server.process import ServerProcess
+from tests.support.beside import are_served_beside
+from tests.support.patience import PATIENCE
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -72,14 +73,12 @@ async def test_bodies(healthy: ServerProcess, api: Api, media: str, body: bytes)
         ("PATCH", f"{MAPS}/target", "application/apply-patch+yaml"),
         ("PATCH", f"{MAPS}/target", "application/merge-patch+json"),
     ):
-        began = time.monotonic()
         query = "?fieldManager=x" if "apply" in kind else ""
-        answer = await api.call(method, path + query, body, media=kind)
-        took = time.monotonic() - began
+        async with asyncio.timeout(PATIENCE):
+            answer = await api.call(method, path + query, body, media=kind)
         assert 400 <= answer.status < 500 or (kind.startswith("application/merge") and answer.status == 200), (
             answer.raw[:300]
         )
-        assert took < 40, f"{method} {kind} took {took:.1f} s"
     assert healthy.memory() - before < 128 << 20
 
 
@@ -88,24 +87,21 @@ async def test_others_are_served_while_long_yaml_is_read(healthy: ServerProcess,
     lines = "".join(f"  k{number}: {{a: b, c: [d]}}\n" for number in range(40_000))
     body = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: target}}\ndata:\n{lines}".encode()
     path, method = (MAPS, "POST") if media == "application/yaml" else (f"{MAPS}/target?fieldManager=x", "PATCH")
-    reading = asyncio.create_task(api.call(method, path, body, media=media))
-    waits, start = [], time.monotonic()
-    while not reading.done():
-        began = time.monotonic()
+
+    async def quick() -> None:
         assert (await api.get(f"{MAPS}/target")).status == 200
-        waits.append(time.monotonic() - began)
-        await asyncio.sleep(0.01)
-    assert 400 <= (await reading).status < 500
-    # Not while it is applied, which is a small part.
-    assert max(waits) < (time.monotonic() - start) / 2
+
+    async def long() -> None:
+        assert 400 <= (await api.call(method, path, body, media=media)).status < 500
+
+    assert await are_served_beside(quick, long)
 
 
 async def test_patches_that_double(healthy: ServerProcess, api: Api) -> None:
     before = healthy.memory()
-    began = time.monotonic()
-    answer = await api.patch(f"{MAPS}/target", _DOUBLING, kind="json")
+    async with asyncio.timeout(PATIENCE):
+        answer = await api.patch(f"{MAPS}/target", _DOUBLING, kind="json")
     assert 400 <= answer.status < 500, answer.raw[:300]
-    assert time.monotonic() - began < 40
     many = [{"op": "test", "path": "/data/a", "value": "1"}] * 10_001
     assert (await api.patch(f"{MAPS}/target", many, kind="json")).status in (413, 422)
     assert healthy.memory() - before < 64 << 20
@@ -122,10 +118,9 @@ WORK: dict[str, Any] = {
 @pytest.mark.parametrize("resources", WORK.values(), ids=WORK)
 async def test_quantities(healthy: ServerProcess, api: Api, resources: Any) -> None:
     pod = {"metadata": {"name": "q"}, "spec": {"containers": [{"name": "c", "image": "i", "resources": resources}]}}
-    began = time.monotonic()
-    answer = await api.post("/api/v1/namespaces/default/pods?dryRun=All", pod)
+    async with asyncio.timeout(PATIENCE):
+        answer = await api.post("/api/v1/namespaces/default/pods?dryRun=All", pod)
     assert answer.status < 500
-    assert time.monotonic() - began < 30
 
 
 async def test_selectors(healthy: ServerProcess, api: Api) -> None:
@@ -140,10 +135,9 @@ async def test_selectors(healthy: ServerProcess, api: Api) -> None:
         "," * 7000,
     ):
         for parameter in ("labelSelector", "fieldSelector"):
-            began = time.monotonic()
-            answer = await api.get(f"{MAPS}?{parameter}={text}")
+            async with asyncio.timeout(PATIENCE):
+                answer = await api.get(f"{MAPS}?{parameter}={text}")
             assert answer.status < 500, text[:20]
-            assert time.monotonic() - began < 20, (parameter, text[:20])
 
 
 async def test_numbers_with_thousands_of_digits(healthy: ServerProcess, api: Api) -> None:

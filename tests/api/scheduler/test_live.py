@@ -108,14 +108,18 @@ async def untainted(client: HttpsClient, name: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def events(client: HttpsClient, reason: str, *, at_least: int) -> list[Obj]:
-    """The events of a reason, once there are so many."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            found = (await client.list(EVENTS, "default", fields=f"reason={reason}")).items
-            if len(found) >= at_least:
-                return found
-            await asyncio.sleep(0.1)
+async def told(client: HttpsClient, message: str, *, pods: int) -> None:
+    """Wait until so many pods have been told so, and nothing else since."""
+    found: dict[str, str] = {}
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while list(found.values()) != [message] * pods:
+                listed = (await client.list(EVENTS, "default", fields="reason=FailedScheduling")).items
+                listed.sort(key=lambda one: int(one["metadata"]["resourceVersion"]))
+                found = {one["involvedObject"]["name"]: one["message"] for one in listed}
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        pytest.fail(f"told: {found}")
 
 
 async def retry_create(client: HttpsClient, obj: Obj) -> None:
@@ -137,12 +141,12 @@ async def test_replicas_spread_and_the_rest_wait_with_a_reason(client: HttpsClie
     pods = await settled(client, bound=4, waiting=2)
     counts = Counter(one["spec"].get("nodeName") for one in pods)
     assert (counts["one"], counts["two"]) == (2, 2)
-    told = await events(client, "FailedScheduling", at_least=2)
-    assert {one["message"] for one in told} == {
+    wanted = (
         "0/2 nodes are available: 2 Insufficient cpu. "
         "no new claims to deallocate, preemption: 0/2 nodes are available: "
         "2 No preemption victims found for incoming pod."
-    }
+    )
+    await told(client, wanted, pods=2)
     await add_node(client, "three")
     await settled(client, bound=6, waiting=0)
 

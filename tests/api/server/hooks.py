@@ -30,7 +30,7 @@ class World:
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.space}},
             "sideEffects": "None",
             "admissionReviewVersions": ["v1"],
-            "timeoutSeconds": 5,
+            "timeoutSeconds": 30,  # a test that stands still for a while answers no hook
         }
         return made | fields
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from tests.api.server.api import Answer, Api
 from tests.api.server.process import ServerProcess
 from tests.support.kubectl import Kubectl, current
+from tests.support.patience import PATIENCE
 from tests.support.tls import Authority, serving
 from tests.support.webhooks import AccessReviewer
 
@@ -38,7 +39,7 @@ def kubeconfig(path: Path, authority: Authority, port: int, *, token: str = "") 
 
 def webhook(name: str, file: Path, *conditions: str, policy: str = "NoOpinion", **more: Any) -> dict[str, Any]:
     settings = {  # a timeout that a busy machine does not reach by itself
-        "timeout": "4s",
+        "timeout": "10s",
         "subjectAccessReviewVersion": "v1",
         "matchConditionSubjectAccessReviewVersion": "v1",
         "failurePolicy": policy,
@@ -163,7 +164,7 @@ async def test_who_is_allowed_by_a_webhook_alone(guarded: Guarded) -> None:
         }
     ]
     assert guarded.last.shown["token"] == "Bearer secret"
-    assert guarded.last.shown["path"] == "/authorize?timeout=4s"
+    assert guarded.last.shown["path"] == "/authorize?timeout=10s"
     assert guarded.last.versions == {"authorization.k8s.io/v1"}
     for _ in range(3):  # the short way, too: it remembers
         assert (await anna.get(f"{OPEN}/one")).status == 200
@@ -361,7 +362,7 @@ async def test_a_configuration_that_changes(guarded: Guarded) -> None:
     guarded.fresh(last=allow)
     assert (await guarded.users["anna"].get("/configz")).status == 200
     guarded.config.write_text(configuration(*before["authorizers"][:3]))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not await guarded.metric(reloads, status="success"):  # noqa: ASYNC110 - a file is followed by looking
             await asyncio.sleep(0.2)
     assert (await guarded.users["anna"].get("/configz")).status == 403

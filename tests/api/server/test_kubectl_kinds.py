@@ -123,7 +123,7 @@ async def test_subresources_and_waiting(kubectl: Kubectl) -> None:
     columns = kubectl("get", "deployment", "d", "--subresource=scale").splitlines()[0].split()
     assert columns == ["NAME", "DESIRED", "AVAILABLE", "AGE"]
     kubectl("patch", "deployment", "d", "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":5}}')
-    kubectl("wait", "--for=jsonpath={.spec.replicas}=5", "deployment/d", "--timeout=5s")
+    kubectl("wait", "--for=jsonpath={.spec.replicas}=5", "deployment/d", "--timeout=120s")
     kubectl("patch", "deployment", "d", "--subresource=status", "--type=merge", "-p", '{"status":{"replicas":5}}')
     assert kubectl("get", "deployment", "d", "-o", "jsonpath={.status.replicas}") == "5"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import jwt
 import pytest
 import yaml
@@ -31,13 +31,13 @@ async def test_writes_end_at_their_deadline(busy: ServerProcess, admin: Api) -> 
     ).split()
     _run(["kill", "-STOP", *etcd])
     try:
-        began = time.monotonic()
-        late = await admin.post("/api/v1/namespaces/default/configmaps?timeout=1s", {"metadata": {"name": "late"}})
-        assert time.monotonic() - began < 20
+        async with asyncio.timeout(45):  # without its own, a minute
+            late = await admin.post("/api/v1/namespaces/default/configmaps?timeout=1s", {"metadata": {"name": "late"}})
         assert late.failure == (504, "Timeout", "Timeout: request did not complete within the allotted timeout")
     finally:
         _run(["kill", "-CONT", *etcd])
-    eventually(lambda: Kubectl(kubectls.current(), busy.kubeconfig).try_("get", "cm", "-l", "a=b").code == 0)
+    kubectl = Kubectl(kubectls.current(), busy.kubeconfig)  # what comes next writes, too
+    eventually(lambda: kubectl.try_("label", "namespace", "default", "etcd=there", "--overwrite").code == 0)
 
 
 def _run(argv: list[str]) -> str:
@@ -255,6 +255,17 @@ async def test_a_server_shows_itself_by_a_lease(busy: ServerProcess, admin: Api)
 
 
 async def test_an_orderly_end_answers_and_logs_what_was_asked(tmp_path: Path) -> None:
+    for seconds in (4, 30):  # a machine that stands still for longer comes after the end
+        (home := tmp_path / str(seconds)).mkdir()
+        try:
+            await _ends_orderly(home, seconds)
+            return
+        except aiohttp.ClientConnectionError:
+            if seconds == 30:
+                raise
+
+
+async def _ends_orderly(tmp_path: Path, seconds: int) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}")
     server = ServerProcess(
@@ -262,9 +273,9 @@ async def test_an_orderly_end_answers_and_logs_what_was_asked(tmp_path: Path) ->
         "--no-controllers",
         f"--audit-policy-file={policy}",
         f"--audit-log-path={tmp_path / 'audit.log'}",
-        "--shutdown-delay-duration=4s",
+        f"--shutdown-delay-duration={seconds}s",
     )
-    server.start()
+    await asyncio.to_thread(server.start)
     async with Api(server.kubeconfig) as api:
         assert (await api.get("/readyz")).status == 200
         assert server.process is not None

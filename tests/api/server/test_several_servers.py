@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -305,16 +304,14 @@ async def test_the_kubernetes_service_leads_to_the_living(etcd: PrivateEtcd, tmp
                         [one["addresses"][0] for one in new.json["endpoints"]],
                     )
 
-                async def until(*addresses: str) -> float:
-                    began = time.monotonic()
+                async def until(*addresses: str) -> None:
                     async with asyncio.timeout(PATIENCE):
                         while await leads_to() != (list(addresses), list(addresses)):  # noqa: ASYNC110
                             await asyncio.sleep(0.1)
-                    return time.monotonic() - began
 
                 await until("192.0.2.1", "192.0.2.2", "192.0.2.3")
                 made[0].kill()
-                assert await until("192.0.2.2", "192.0.2.3") < 60
+                await until("192.0.2.2", "192.0.2.3")
                 said = key_of(SERVERS, "", f"192.0.2.3:{port}")
                 connection = Etcd(own.endpoint)
                 connection.open()
@@ -330,8 +327,14 @@ async def test_the_kubernetes_service_leads_to_the_living(etcd: PrivateEtcd, tmp
 
 
 async def test_another_leads_when_the_leader_dies(tmp_path: Path) -> None:
-    async with private_etcd() as own, servers_on(own.endpoint, 2) as servers, Api(servers[1].kubeconfig) as other:
+    async with (
+        private_etcd() as own,
+        servers_on(own.endpoint, 2) as servers,
+        Api(servers[0].kubeconfig) as one,
+        Api(servers[1].kubeconfig) as another,
+    ):
         lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/orca-controllers"
+        other = another
 
         async def leader() -> str:
             answer = await other.get(lease)
@@ -340,8 +343,10 @@ async def test_another_leads_when_the_leader_dies(tmp_path: Path) -> None:
         async with asyncio.timeout(PATIENCE):
             while not (first := await leader()):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-        assert first == (servers[0].directory / "data" / "identity").read_text().strip()
-        servers[0].kill()
+        known = [(server.directory / "data" / "identity").read_text().strip() for server in servers]
+        leading = known.index(first)
+        other = (another, one)[leading]
+        servers[leading].kill()
         async with asyncio.timeout(PATIENCE):
             while await leader() == first:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)

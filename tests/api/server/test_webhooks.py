@@ -281,7 +281,7 @@ async def test_failure_policy_decides_about_hooks_that_do_not_answer(world: Worl
     assert (
         (await world.create())
         .failure[2]
-        .endswith('Post "https://127.0.0.1:1/gone?timeout=5s": dial tcp 127.0.0.1:1: connect: connection refused')
+        .endswith('Post "https://127.0.0.1:1/gone?timeout=30s": dial tcp 127.0.0.1:1: connect: connection refused')
     )
 
 

@@ -33,7 +33,7 @@ async def test_a_service_is_called_at_its_ready_endpoints(api: Api, space: str, 
         hook = world.hook("/check", clientConfig={"service": service, "caBundle": authority.bundle})
         await world.configure("Validating", hook)
         try:
-            stem = f'failed to call webhook: Post "https://{name}:8443/check?timeout=5s": '
+            stem = f'failed to call webhook: Post "https://{name}:8443/check?timeout=30s": '
             assert (await world.create()).failure[2].endswith(stem + 'services "hook" not found')
             spec = {"ports": [{"port": 8443, "targetPort": port}]}
             await stored(api, f"/api/v1/namespaces/{space}/services", {"metadata": {"name": "hook"}, "spec": spec})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -73,11 +72,10 @@ async def test_requests_fail_while_etcd_is_away_and_reads_go_on(store: Store, et
     await store.create(CONFIGMAPS, config("there"))
     await store.fresh()
     etcd.kill()
-    begun = time.monotonic()
     with pytest.raises(ApiError) as caught:
-        await store.create(CONFIGMAPS, config("lost"))
+        async with asyncio.timeout(PATIENCE):
+            await store.create(CONFIGMAPS, config("lost"))
     assert caught.value.code in (503, 504)
-    assert time.monotonic() - begun < 60
     assert (await store.get(CONFIGMAPS, "default", "there")).name == "there"
     async with asyncio.timeout(PATIENCE):
         while store.ready:  # noqa: ASYNC110 - what it waits for is another process
@@ -91,7 +89,9 @@ async def test_requests_fail_while_etcd_is_away_and_reads_go_on(store: Store, et
             except ApiError:
                 await asyncio.sleep(0.1)
     assert (await store.get(CONFIGMAPS, "default", "again")).name == "again"
-    assert store.ready
+    async with asyncio.timeout(PATIENCE):
+        while not store.ready:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
 
 
 async def test_a_stalled_etcd_times_out_and_recovers(store: Store, etcd: PrivateEtcd) -> None:

@@ -86,11 +86,14 @@ async def test_a_stranger_is_told(members: list[PrivateEtcd], authority: Authori
     unverified, unwanted = "CERTIFICATE_VERIFY_FAILED", "does not answer: it hung up on us, and may want"
 
     async def refused(tls: EtcdTls, why: str) -> None:
-        store = connected(members, tls)
-        with pytest.raises(ApiError) as caught:
-            await store.start(seconds=8)
+        for seconds in (8, 60):  # before which a busy machine may have heard of nothing
+            store = connected(members, tls)
+            with pytest.raises(ApiError) as caught:
+                await store.start(seconds)
+            await store.close()
+            if why in caught.value.message:
+                break
         assert why in caught.value.message
-        await store.close()
 
     await asyncio.gather(
         refused(EtcdTls(), unverified),  # the machine's authorities do not know it

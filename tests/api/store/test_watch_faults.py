@@ -18,6 +18,7 @@ from orca.api.objects import Obj
 from orca.store import Store, Watch
 from orca.store.etcd import Etcd, end_of
 from orca.store.feed import Feed
+from orca.store.outcomes import EtcdUnavailable
 from tests.api.store.things import config, with_data
 from tests.support.etcd import PrivateEtcd, etcd_cluster, private_etcd
 from tests.support.patience import PATIENCE
@@ -25,6 +26,7 @@ from tests.support.proxy import tcp_proxy
 
 WATCHERS = 100
 SECONDS = 5.0
+FEWEST = 40
 PREFIX = CONFIGMAPS.storage.encode() + b"/"
 Step = tuple[str, str, int]
 """(type, name, revision)"""
@@ -115,8 +117,18 @@ async def truth_of(endpoint: str, since: int) -> list[tuple[int, str, str, Obj |
     raise AssertionError("unreachable")
 
 
-async def write(stores: list[Store], stop: asyncio.Event, seed: int) -> None:
-    """Creates, changes and deletes few objects, so that writers meet."""
+async def told(endpoint: str, since: int) -> list[tuple[int, str, str, Obj | None, Obj | None]]:
+    """The same, once etcd, which has just been there and not there, answers."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await truth_of(endpoint, since)
+            except EtcdUnavailable:
+                await asyncio.sleep(0.2)
+
+
+async def write(stores: list[Store], stop: asyncio.Event, seed: int, written: list[None]) -> None:
+    """Creates, changes and deletes few objects, so that writers meet; notes each success."""
     number = 0
     while not stop.is_set():
         number += 1
@@ -132,6 +144,7 @@ async def write(stores: list[Store], stop: asyncio.Event, seed: int) -> None:
                     await store.update(CONFIGMAPS, space, name, change)
                 case _:
                     await store.delete(CONFIGMAPS, space, name)
+            written.append(None)
         except ApiError as error:
             if error.code not in (404, 409, 503, 504):
                 raise
@@ -174,16 +187,18 @@ async def verify(
     ]
     following = [asyncio.create_task(follower.run()) for follower in followers]
     stop = asyncio.Event()
-    working = [asyncio.create_task(write(stores, stop, seed)) for seed in range(12)]
+    written: list[None] = []
+    working = [asyncio.create_task(write(stores, stop, seed, written)) for seed in range(12)]
     working += [asyncio.create_task(mark(store, stop)) for store in stores]
-    disturbing = asyncio.create_task(_repeat(disturb))
+    disturbing = asyncio.create_task(_repeat(disturb, stop))
     await asyncio.sleep(seconds)
-    disturbing.cancel()
+    async with asyncio.timeout(PATIENCE):
+        while len(written) < FEWEST:  # noqa: ASYNC110 - etcd, another process, may have been away all the time
+            await asyncio.sleep(0.05)
     stop.set()
-    await asyncio.gather(*working)
-    await asyncio.gather(disturbing, return_exceptions=True)
-    truth = await truth_of(direct, since)
-    assert len(truth) > 30
+    await asyncio.gather(*working, disturbing)
+    truth = await told(direct, since)
+    assert len(truth) >= FEWEST
     wanted = [follower.wanted(truth) for follower in followers]
     try:
         async with asyncio.timeout(PATIENCE):
@@ -210,10 +225,11 @@ def difference(follower: Follower, wanted: list[Step]) -> str:
     return f"missing {missing[:5]} of {len(wanted)}, never happened {odd[:5]}, of {len(follower.seen)} seen"
 
 
-async def _repeat(disturb: Callable[[], Awaitable[None]]) -> None:
-    while True:
+async def _repeat(disturb: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Until then; what was disturbed last is well again afterwards."""
+    while not stop.is_set():
         await asyncio.sleep(random.random() * 0.3)
-        await asyncio.shield(disturb())
+        await disturb()
 
 
 async def test_connections_are_cut_at_random() -> None:
