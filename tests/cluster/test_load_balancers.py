@@ -18,8 +18,6 @@ from tests.support.agents import wait_until_followed
 from tests.support.kubectl import Kubectl, eventually
 
 pytestmark = pytest.mark.usefixtures("alone_on_lab")
-MOVED_SECONDS = 30.0
-"""Eight of silence, and what a loaded machine adds; well before the node counts as lost."""
 ANNOUNCED_BY = "orca.io/announced-by"
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
@@ -95,10 +93,10 @@ def answers(address: str) -> bool:
 def test_a_service_has_an_address_that_one_host_answers_for(balanced: Kubectl, lab: Lab) -> None:
     address = address_of(balanced)
     assert address.startswith(f"{lab.prefix}.20")
-    with Load(f"{address}:80", rate=50) as load:
-        time.sleep(1)
+    with Load(f"{address}:80", rate=50, at_least=50) as load:
+        pass
     assert load.failures == []
-    assert load.answers > 20
+    assert load.answers >= 50
     eventually(lambda: mac_of(lab, address) == mac_of_host(lab, announcer_of(balanced)), what="the announcer's MAC")
 
     def told() -> bool:
@@ -114,8 +112,8 @@ def test_a_service_has_an_address_that_one_host_answers_for(balanced: Kubectl, l
 
     eventually(told, what="what people are told")
     # From a host of the cluster, too, where rules answer before any neighbour does.
-    with Load(f"{address}:80", rate=50, inside=lab.host(0)) as load:
-        time.sleep(0.5)
+    with Load(f"{address}:80", rate=50, inside=lab.host(0), at_least=25) as load:
+        pass
     assert load.failures == []
 
 
@@ -132,12 +130,11 @@ def test_an_excluded_host_hands_over_and_ends_at_most_what_was_under_way(
             eventually(lambda: mac_of(lab, address) == mac_of_host(lab, after), what="clients follow")
         # A connection that is open while its address moves ends, as with any announcer on one segment: the host that
         # takes over has never seen it. At 50 a second that is one, or as many as are open at once on a slow machine.
-        assert len(load.failures) <= 5 + 50 * load.slowest, load.failures
+        assert load.failed_at_once, load.failures
         assert all("Reset" in failure for failure in load.failures), load.failures
-        with Load(f"{address}:80", rate=50) as load:
-            time.sleep(0.5)
+        with Load(f"{address}:80", rate=50, at_least=25) as load:
+            pass
         assert load.failures == []
-        assert load.answers
     finally:
         admin("label", "node", before, f"{EXCLUDED}-")
 
@@ -147,9 +144,7 @@ def test_an_address_moves_within_seconds_of_its_hosts_loss(balanced: Kubectl, ad
     orca("lab", "partition", "--name", LAB, before)
     began = time.monotonic()
     try:
-        after = eventually(
-            lambda: (now := announcer_of(balanced)) != before and now, seconds=MOVED_SECONDS, what="another host"
-        )
+        after = eventually(lambda: _moved(balanced, before), what="another host")
         moved = time.monotonic() - began
         eventually(lambda: mac_of(lab, address) == mac_of_host(lab, after), what="clients follow")
         eventually(lambda: answers(address), what="an answer through the other host")
@@ -157,3 +152,14 @@ def test_an_address_moves_within_seconds_of_its_hosts_loss(balanced: Kubectl, ad
     finally:
         orca("lab", "heal", "--name", LAB, before)
         wait_until_followed(lab, admin)
+
+
+def _moved(kubectl: Kubectl, before: str) -> str:
+    """Who announces now, when that is another; fails for good when the node counts as lost by then: it takes 40 s,
+    and an address moves after some eight."""
+    now = announcer_of(kubectl)
+    if now == before:
+        return ""
+    if kubectl("get", "node", before, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].status}") != "True":
+        raise RuntimeError("the address moved when the node was lost, and not before")
+    return now

@@ -49,9 +49,13 @@ def test_a_bad_image_is_stuck_while_the_old_pods_serve_and_is_undone(kubectl: Ku
     assert progressing["message"].startswith('ReplicaSet "web-')
     assert progressing["message"].endswith('" has timed out progressing.')
     assert condition(kubectl, "deployment/web", "Available")["reason"] == "MinimumReplicasAvailable"
-    pods = {pod["metadata"]["name"]: pod for pod in living(kubectl)}
-    assert set(served) <= set(pods)
-    assert {waiting(pods[name]) for name in set(pods) - set(served)} <= {"ErrImagePull", "ImagePullBackOff"}
+
+    def waits_for_its_image() -> bool:
+        pods = {pod["metadata"]["name"]: pod for pod in living(kubectl)}
+        assert set(served) <= set(pods) or _fail(f"{served} do not all serve: {sorted(pods)}")
+        return {waiting(pods[name]) for name in set(pods) - set(served)} <= {"ErrImagePull", "ImagePullBackOff"}
+
+    soon(waits_for_its_image, "why the next one is not ready")
 
     # Both ReplicaSets grow in proportion: 3 + 1 of at most 4 become 5 + 2 of at most 7.
     assert "scaled" in kubectl("scale", "deployment/web", "--replicas=6")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.cluster.kinds.manifests import apply, condition, job, messages, row, soon
+from tests.cluster.kinds.manifests import apply, condition, job, living, messages, names, row, soon
 from tests.cluster.kinds.stories import story
 from tests.support.kubectl import Kubectl
 
@@ -82,7 +82,8 @@ def test_a_job_grows_is_suspended_and_resumed_without_losing_count(kubectl: Kube
     assert kubectl.json("get", "job", "work")["status"].get("succeeded") == 1
     kubectl("patch", "job", "work", "-p", '{"spec":{"suspend":false}}')
     soon(lambda: kubectl.json("get", "job", "work")["status"].get("ready") == 2, "two work again")
-    for pod in kubectl("get", "pods", "--field-selector=status.phase=Running", "-o", "name").split():
+    # Those from before it was suspended may still be ending.
+    for pod in names([one for one in living(kubectl) if one["status"]["phase"] == "Running"]):
         kubectl("exec", pod, "--", "touch", "/tmp/go")
     kubectl("wait", "--for=condition=complete", "job/work", "--timeout=120s")
     status = kubectl.json("get", "job", "work")["status"]

@@ -101,19 +101,27 @@ def test_a_lost_host_under_every_kind(kubectl: Kubectl) -> None:
 def _replaced_where_that_is_safe(kubectl: Kubectl, before: dict[str, str]) -> None:
     taints = {(one["key"], one["effect"]) for one in kubectl.json("get", "node", LOST)["spec"]["taints"]}
     assert ("node.kubernetes.io/unreachable", "NoSchedule") in taints
-    soon(lambda: row(kubectl, "deployment", "web")["READY"] == "2/2", "web is ready elsewhere")
-    assert {pod["spec"]["nodeName"] for pod in living(kubectl, "-l", "app=web")} == {"host-1"}
-    assert _statuses(kubectl, "web") == ["Running", "Running", "Terminating", "Terminating"]
+
+    def elsewhere() -> bool:
+        where = {pod["spec"]["nodeName"] for pod in living(kubectl, "-l", "app=web")}
+        return where == {"host-1"} and row(kubectl, "deployment", "web")["READY"] == "2/2"
+
+    soon(elsewhere, "web is ready elsewhere")
+    soon(lambda: _statuses(kubectl, "web") == ["Running", "Running", "Terminating", "Terminating"], "two are to go")
     soon(lambda: kubectl.json("get", "job", "counted")["status"].get("terminating") == 2, "the Job knows it")
     # The name of a StatefulSet's pod is taken as long as nobody knows that it has ended.
     for name in ("forced", "given-up", "stored"):
         soon(lambda name=name: _statuses(kubectl, name) == ["Terminating"], f"{name}-0 is to go, and is not replaced")
-        assert row(kubectl, "sts", name)["READY"] == "0/1"
+        soon(lambda name=name: row(kubectl, "sts", name)["READY"] == "0/1", f"{name} says so")
     assert {name: uid(kubectl, f"pod/{name}") for name in before} == before
     # With a failure policy a Job waits until the pod has failed, to judge it.
-    assert _statuses(kubectl, "spared") == ["Terminating"]
-    shown = row(kubectl, "ds", "agent")
-    assert (shown["DESIRED"], shown["CURRENT"], shown["READY"]) == ("3", "3", "2")
+    soon(lambda: _statuses(kubectl, "spared") == ["Terminating"], "its pod is to go, and is not replaced")
+
+    def one_daemon_is_away() -> bool:
+        shown = row(kubectl, "ds", "agent")
+        return (shown["DESIRED"], shown["CURRENT"], shown["READY"]) == ("3", "3", "2")
+
+    soon(one_daemon_is_away, "the daemons know it")
     assert kubectl.json("get", "ds", "agent")["status"]["numberUnavailable"] == 1
 
 
@@ -127,8 +135,10 @@ def _by_force(kubectl: Kubectl, before: dict[str, str]) -> None:
     assert again["metadata"]["uid"] != before["forced-0"]
     # What its data is on is still lost.
     soon(lambda: _statuses(kubectl, "stored") == ["Pending"], "it waits for its volume")
-    unscheduled = condition(kubectl, "pod/stored-0", "PodScheduled")
-    assert unscheduled["reason"] == "Unschedulable"
+    unscheduled = soon(
+        lambda: (one := condition(kubectl, "pod/stored-0", "PodScheduled")).get("reason") == "Unschedulable" and one,
+        "and says so",
+    )
     assert "1 node(s) didn't match PersistentVolume's node affinity" in unscheduled["message"]
 
 
@@ -152,7 +162,8 @@ def _with_the_host(kubectl: Kubectl, before: dict[str, str], daemon: Manifest) -
     soon(lambda: row(kubectl, "sts", "waits")["READY"] == "1/1", "waits-0 is where it was")
     assert uid(kubectl, "pod/waits-0") == before["waits-0"]
     soon(lambda: _statuses(kubectl, "stored") == ["Running"], "stored-0 is where its data is")
-    assert kubectl("exec", "stored-0", "--", "cat", "/data/visitors").split() == ["stored-0", "stored-0"]
+    visitors = ("exec", "stored-0", "--", "cat", "/data/visitors")
+    soon(lambda: kubectl(*visitors).split() == ["stored-0", "stored-0"], "it finds what it has written")
     soon(lambda: row(kubectl, "ds", "agent")["READY"] == "3", "all hosts have their daemon")
     same = kubectl.json("get", "pod", daemon["metadata"]["name"])
     assert same["metadata"]["uid"] == daemon["metadata"]["uid"]
