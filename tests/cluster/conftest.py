@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orca.lab.layout import Lab, load
-from tests.cluster.leftovers import LabState, check_left_as, look
+from tests.cluster.leftovers import LabState, check_left_as, look, look_first
 from tests.cluster.podhost import PodHost, pod_host
 from tests.support import images
 from tests.support import kubectl as kubectls
@@ -87,7 +87,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         for mark in item.iter_markers("begins_on_lab"):
             mark.args[0].begin()
     up = load(LAB)
-    _left[:] = [look(up, Kubectl(kubectls.current(), up.kubeconfig))]
+    _left[:] = [look_first(up, Kubectl(kubectls.current(), up.kubeconfig))]
     yield up
     if not os.environ.get("ORCA_TEST_KEEP_LAB"):
         orca("lab", "down", "--name", LAB)

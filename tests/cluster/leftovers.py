@@ -7,6 +7,7 @@ modules is one in which they pass. Namespaces of tests may still be going.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,24 @@ def look(lab: Lab, admin: Kubectl) -> LabState:
     return LabState(found, processes)
 
 
+def look_first(lab: Lab, admin: Kubectl) -> LabState:
+    """The lab as it is once nothing of its beginning is under way: nodes are Ready before the taint of those that are
+    not is taken from them, and what the server makes by itself comes when it comes."""
+    seen = [look(lab, admin)]
+
+    def settled() -> bool:
+        time.sleep(1)
+        seen.append(look(lab, admin))
+        taints = [one for name, value in seen[-1].found.items() if name.endswith(": taints") for one in value]
+        assert not [one for one in taints if one.startswith("node.kubernetes.io/")], taints
+        different = seen[-1].differs(seen[-2])
+        assert not different, different
+        return True
+
+    eventually(settled, what="the lab has settled")
+    return seen[-1]
+
+
 def check_left_as(before: LabState, lab: Lab, admin: Kubectl) -> LabState:
     """The lab as it is now, once it is as it was; fails with what stays otherwise. Agents that began anew meanwhile,
     or have lost a server that did, follow it again."""
@@ -62,8 +81,8 @@ def check_left_as(before: LabState, lab: Lab, admin: Kubectl) -> LabState:
     def the_same() -> bool:
         try:
             seen.append(look(lab, admin))
-        except LabError as error:
-            raise AssertionError(error) from error  # a service between two lives
+        except (LabError, OSError) as error:
+            raise AssertionError(error) from error  # a service between two lives, or that ends while it is looked at
         different = seen[-1].differs(before)
         assert not different, "\n".join(f"{name}: {now} (was {was})" for name, (now, was) in different.items())
         return True

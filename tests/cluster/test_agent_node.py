@@ -22,8 +22,8 @@ DROP_IN = """\
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 staticPodPath: /etc/orca/manifests
-shutdownGracePeriod: 12s
-shutdownGracePeriodCriticalPods: 4s
+shutdownGracePeriod: 100s
+shutdownGracePeriodCriticalPods: 40s
 containerLogMaxSize: 64Ki
 containerLogMaxFiles: 3
 maxPods: 77
@@ -196,20 +196,25 @@ def test_pods_are_ended_in_order_before_the_host_goes_down(machine: Machine) -> 
         lambda: (found := kubectl.json("get", "pod", critical))["status"]["phase"] == "Failed" and found,
         what="the critical pod has ended",
     )
-    first = kubectl.json("get", "pod", "plain")
+    first = eventually(
+        lambda: (found := kubectl.json("get", "pod", "plain"))["status"]["phase"] == "Failed" and found,
+        what="the other one has, too",
+    )
     for pod in (first, ended):
         assert pod["status"]["reason"] == "Terminated"
         assert pod["status"]["message"] == "Pod was terminated in response to imminent node shutdown."
     [disruption] = [one for one in first["status"]["conditions"] if one["type"] == "DisruptionTarget"]
     assert disruption["reason"] == "TerminationByKubelet"
     assert _finished(first) < _finished(ended), "critical pods end last"
-    node = kubectl.json("get", "node", machine.name)
-    [ready] = [one for one in node["status"]["conditions"] if one["type"] == "Ready"]
-    assert (ready["status"], ready["reason"], ready["message"]) == (
-        "False",
-        "KubeletNotReady",
-        "node is shutting down",
-    )
+
+    def told() -> bool:
+        node = kubectl.json("get", "node", machine.name)
+        [ready] = [one for one in node["status"]["conditions"] if one["type"] == "Ready"]
+        said = (ready["status"], ready["reason"], ready["message"])
+        assert said == ("False", "KubeletNotReady", "node is shutting down")
+        return True
+
+    eventually(told, what="the node says why it is not ready")
     kubectl(*run, "late", "--", "sleep", "1")
     late = eventually(
         lambda: (found := kubectl.json("get", "pod", "late"))["status"]["phase"] == "Failed" and found,
@@ -243,7 +248,7 @@ def _finished(pod: dict[str, Any]) -> str:
 def test_the_agent_tells_of_itself_whom_the_api_lets(machine: Machine, kubectl: Kubectl) -> None:
     configuration = json.loads(machine.raw("configz"))["kubeletconfig"]
     assert configuration["staticPodPath"] == "/etc/orca/manifests"
-    assert configuration["shutdownGracePeriod"] == "12s"
+    assert configuration["shutdownGracePeriod"] == "1m40s"
     assert configuration["containerLogMaxSize"] == "64Ki"
     assert machine.raw("healthz/syncloop") == "ok"
     assert call(machine.host, "curl", "-s", "http://127.0.0.1:10248/healthz") == "ok"

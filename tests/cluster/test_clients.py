@@ -10,7 +10,7 @@ from kubernetes import client, config, stream, watch
 from orca.lab.layout import Lab
 from tests.cluster import workloads
 from tests.support import node
-from tests.support.kubectl import Kubectl
+from tests.support.kubectl import Kubectl, eventually
 from tests.support.patience import PATIENCE
 
 
@@ -19,8 +19,11 @@ def web(kubectl: Kubectl) -> str:
     """A pod that serves its name, and says so."""
     body = workloads.pod("web", ["sh", "-c", f"echo started; {workloads.WHO}"])
     body["spec"]["containers"][0]["name"] = "web"
+    probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 10}
+    body["spec"]["containers"][0]["readinessProbe"] = probe
     kubectl("apply", "-f", "-", stdin=workloads.text(body))
     kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=120s")
+    eventually(lambda: kubectl("logs", "web") == "started\n", what="what it says")
     return kubectl.namespace
 
 

@@ -111,6 +111,9 @@ def ended(kubectl: Kubectl, name: str) -> str:
 
 def test_limits_on_local_storage_and_memory_pressure(kubectl: Kubectl, node: Configured) -> None:
     here = {"nodeName": node.name}
+    # What tests before have left is gone, or it would be evicted, too.
+    going = ("get", "pods", "-A", f"--field-selector=spec.nodeName={node.name}", "-o", "name")
+    eventually(lambda: not kubectl(*going).split(), what="nobody else is on the host")
     node.apply(**AT_EASE)
     scratch = [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]
     fill = "dd if=/dev/zero of={} bs=1M count=4 2>/dev/null"
@@ -131,17 +134,22 @@ def test_limits_on_local_storage_and_memory_pressure(kubectl: Kubectl, node: Con
     eventually(lambda: 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". ' in kubectl(*events), what="the event")
 
     # What the host tells of itself.
-    summary = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/stats/summary"))
-    hog = next(one for one in summary["pods"] if one["podRef"]["name"] == "hog")
-    assert hog["memory"]["workingSetBytes"] >= 40 << 20
-    assert hog["containers"][0]["cpu"]["usageCoreNanoSeconds"] > 0
+    def measured() -> Any:
+        summary = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/stats/summary"))
+        hog = next(one for one in summary["pods"] if one["podRef"]["name"] == "hog")
+        assert hog["memory"]["workingSetBytes"] >= 40 << 20, hog
+        assert hog["containers"][0]["cpu"]["usageCoreNanoSeconds"] > 0, hog
+        return summary
+
+    summary = eventually(measured, what="what the hog has taken")
     assert summary["node"]["fs"]["capacityBytes"] > summary["node"]["fs"]["availableBytes"] > 0
     for path, series in (
         ("metrics/resource", 'container_memory_working_set_bytes{container="c"'),
         ("metrics/cadvisor", "container_network_receive_bytes_total{"),
         ("metrics/probes", "# TYPE prober_probe_total counter"),
     ):
-        assert series in kubectl("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/{path}"), path
+        raw = ("get", "--raw", f"/api/v1/nodes/{node.name}/proxy/{path}")
+        eventually(lambda raw=raw, series=series: series in kubectl(*raw), what=f"{series} in {path}")
 
     # Pressure.
     assert condition(kubectl, node.name, "MemoryPressure")[0] == "False"

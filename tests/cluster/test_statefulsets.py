@@ -111,6 +111,12 @@ def test_a_bad_image_stops_the_update_and_is_undone(db: Kubectl) -> None:
     others = [pod["spec"]["containers"][0]["image"] for name, pod in _pods(db).items() if name != "db-2"]
     assert others == ["busybox:1.36"] * 2
     db("rollout", "undo", "statefulset/db")
+
+    def observed() -> bool:
+        found = db.json("get", "statefulset", "db")
+        return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
+
+    eventually(observed, what="the way back is seen, or the broken one would be made again")
     # As upstream: with OrderedReady somebody has to take the broken pod away.
     db("delete", "pod", "db-2")
     db("rollout", "status", "statefulset/db", "--timeout=120s")
