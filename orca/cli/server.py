@@ -31,6 +31,7 @@ from orca.cli.authentication import Authentication, authentication_options
 from orca.cli.authorization import Authorizing, authorization_options
 from orca.cli.etcd import START_SECONDS, EtcdChild, EtcdEnded, EtcdMissing
 from orca.cli.flags import Duration, Recalled, certificates, etcd_members, flags_in_force, host_names, ip_address
+from orca.cli.interpreter import share_interpreter
 from orca.cli.leading import Election, Work, election_options, lead_when_elected
 from orca.cli.logs import set_up_logging
 from orca.cli.memory import bound_heap, give_back, keep_giving_back
@@ -244,6 +245,7 @@ def command(verbosity: int, **values: Any) -> None:
         shown=flags_in_force(click.get_current_context()),
         **{**values, "advertise_address": values["advertise_address"] or guess_address()},
     )
+    share_interpreter()
     try:
         uvloop.run(_run(flags))
     except click.ClickException:

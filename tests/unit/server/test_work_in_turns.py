@@ -4,6 +4,7 @@ the objects of a deleted collection."""
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from orca.api.builtin import BUILTIN, CONFIGMAPS
 from orca.auth import UserInfo
+from orca.cli.interpreter import share_interpreter
 from orca.server import bodies
 from orca.server.fairness.turns import Turns
 from orca.server.options import DeleteOptions
@@ -126,3 +128,12 @@ async def test_what_was_never_served_in_this_version_is_converted_in_turns() -> 
     assert turns.waited >= 9
     assert await serving.serve_all(row, entries, turns.lane("")) == made
     assert turns.waited <= 10, "what was made is kept"
+
+
+def test_threads_that_compute_let_the_loop_go_on_soon() -> None:
+    before = sys.getswitchinterval()
+    try:
+        share_interpreter()
+        assert sys.getswitchinterval() <= 0.001
+    finally:
+        sys.setswitchinterval(before)
