@@ -162,7 +162,7 @@ class ObjectHandlers:
         packed = "gzip" in request.accept_encoding
         if (body.size > WHOLE and not packed) or (body.size >= PIECES_FROM and request.http.version >= HttpVersion11):
             if request.record is not None and request.record.shows_answer:
-                request.record.take_answer(body.whole(), form.media)
+                await request.record.take_list(body, form.media, request.lane)
             send = send_packed if packed else send_pieces
             return await send(request.http, body, form.media, request.audit_id, request.lane, resource.warning)
         return await pack(encoded_response(body.whole(), form), request.accept_encoding)

@@ -18,7 +18,9 @@ from orca.auth.identity import UserInfo, header_text
 from orca.server.audit.log import AuditLog
 from orca.server.audit.policy import Level, Policy, Verdict
 from orca.server.connection import connection_of
+from orca.server.fairness.turns import Lane
 from orca.server.impersonation import Acting
+from orca.server.lists import Body, ListBody
 from orca.server.paths import Target
 
 _PATCHES = "patch.webhook.admission.k8s.io/"
@@ -204,8 +206,15 @@ class Record:
         status = error.status()
         self._answer = {key: value for key, value in status.items() if key not in ("kind", "apiVersion")}
 
-    def take_answer(self, body: bytes, media: str) -> None:
-        """What the client gets, for answers that do not know it themselves."""
+    async def take_list(self, body: Body, media: str, lane: Lane) -> None:
+        """What the client gets, of a list that leaves in pieces."""
+        if media == "application/json" and isinstance(body, ListBody) and self._verdict.omit_managed_fields:
+            self._response = orjson.Fragment(await body.changed(self._cleaned, lane))
+        else:
+            await lane.turn()
+            self._take_answer(body.whole(), media)
+
+    def _take_answer(self, body: bytes, media: str) -> None:
         try:
             if media == "application/json":
                 managed = self._verdict.omit_managed_fields and b'"managedFields"' in body
@@ -225,7 +234,7 @@ class Record:
             return
         if response.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        self.take_answer(body, response.content_type)
+        self._take_answer(body, response.content_type)
 
     def _cleaned(self, body: Any) -> Any:
         if not self._verdict.omit_managed_fields or not isinstance(body, dict):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orca.server.fairness.turns import Turns
 from orca.server.lists import PIECE, ListBody, MadeBody
 from orca.store import Entry
 
@@ -44,6 +46,16 @@ def test_a_page_says_where_it_goes_on() -> None:
     listed = orjson.loads(body([10, 10], "next", 5).whole())
     assert listed["metadata"] == {"resourceVersion": "7", "continue": "next", "remainingItemCount": 5}
     assert "remainingItemCount" not in orjson.loads(body([10], "next").whole())["metadata"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 100])
+async def test_what_is_logged_of_a_long_list_is_made_in_turns(count: int) -> None:
+    made = body([700] * count, "next", 5)
+    turns = Turns(budget=0.0)
+    assert await made.changed(lambda obj: obj, turns.lane("")) == made.whole()
+    assert turns.waited >= count // 16 - 1
+    changed = orjson.loads(await made.changed(lambda obj: {"name": obj["metadata"]["name"]}, turns.lane("")))
+    assert changed["items"] == [{"name": f"one-{number}"} for number in range(count)]
 
 
 @given(st.lists(st.integers(0, 2 * PIECE), max_size=40))
