@@ -11,7 +11,7 @@ import dnslib
 import pytest
 
 from agents.dns import server as serving
-from agents.dns import streams
+from agents.dns import streams, upstream
 from agents.dns.metrics import Page, families
 from agents.dns.nameservers import Address
 from agents.dns.server import DnsServer
@@ -117,7 +117,8 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(upstream, "ROUNDS", (PATIENCE,))  # who is asked once more was not asked late
     client = FakeClient()
     client.seed(SERVICES, WEB)
     client.seed(NAMESPACES, {"metadata": {"name": "bare"}})
