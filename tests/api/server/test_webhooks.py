@@ -69,7 +69,7 @@ async def test_a_patch_that_makes_the_object_invalid_is_refused_by_validation(wo
     )
     await world.configure("Mutating", world.hook("/bad"))
     assert (await world.create()).status == 422
-    world.hooks.decide["/bad"] = lambda request: patched({"op": "replace", "path": "/data/none", "value": "x"})
+    world.hooks.decide["/bad"] = lambda request: patched({"op": "replace", "path": "/none/none", "value": "x"})
     refused = await world.create()
     assert refused.failure[:2] == (500, "InternalError")
 
