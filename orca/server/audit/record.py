@@ -209,7 +209,8 @@ class Record:
     async def take_list(self, body: Body, media: str, lane: Lane) -> None:
         """What the client gets, of a list that leaves in pieces."""
         if media == "application/json" and isinstance(body, ListBody) and self._verdict.omit_managed_fields:
-            self._response = orjson.Fragment(await body.changed(self._cleaned, lane))
+            changed = await body.changed(self._cleaned, lane)
+            self._response = orjson.Fragment(changed.rstrip())  # an event is one line
         else:
             await lane.turn()
             self._take_answer(body.whole(), media)
