@@ -3,8 +3,6 @@
 Reference: k8s.io/kubernetes ``pkg/serviceaccount``. They are made in :mod:`orca.auth.token_requests`.
 """
 
-import base64
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +20,7 @@ from orca.api.legacytokens import INVALID_SINCE, SECRET_TYPE
 from orca.api.objects import Obj, labels, meta, uid
 from orca.api.resources import Resource
 from orca.api.times import parse_time
+from orca.auth.account_keys import PublicKey, algorithm_of, jwk, key_id_of, public_keys
 from orca.auth.identity import SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS, Reader, UserInfo
 from orca.auth.tokencache import TokenCacheStats
 from orca.client.clock import Clock, SystemClock
@@ -43,7 +42,7 @@ class Keys:
     theirs are taken."""
 
     private: rsa.RSAPrivateKey
-    public: dict[str, rsa.RSAPublicKey]
+    public: dict[str, PublicKey]
     key_id: str
     issuers: tuple[str, ...] = (ISSUER,)
     audiences: tuple[str, ...] = (ISSUER,)
@@ -61,28 +60,20 @@ class Keys:
         audiences: tuple[str, ...] = (),
         issuers: tuple[str, ...] = (ISSUER,),
     ) -> "Keys":
-        """From PEM files; ``further`` are public keys of earlier signers. ``audiences`` are this API's names, the
+        """From PEM files; ``further`` have keys of other signers. ``audiences`` are this API's names, the
         issuers if there are none: tokens that an earlier one has made without being asked for audiences are meant for
         it. Raises OSError, ValueError."""
         key = serialization.load_pem_private_key(private.read_bytes(), None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError(f"{private} is no RSA key")
-        public = {key_id_of(key.public_key()): key.public_key()}
+        public: dict[str, PublicKey] = {key_id_of(key.public_key()): key.public_key()}
         for path in further:
-            other = serialization.load_pem_public_key(path.read_bytes())
-            if isinstance(other, rsa.RSAPublicKey):
-                public[key_id_of(other)] = other
+            public |= {key_id_of(other): other for other in public_keys(path)}
         return cls(key, public, key_id_of(key.public_key()), issuers, audiences or issuers)
 
     def jwks(self) -> Obj:
         """The public keys as served at ``/openid/v1/jwks``."""
-        algorithm = jwt.algorithms.RSAAlgorithm
-        found = []
-        for key_id, key in self.public.items():
-            entry: dict[str, Any] = algorithm.to_jwk(key, as_dict=True)
-            entry.pop("key_ops", None)
-            found.append({**entry, "use": "sig", "alg": "RS256", "kid": key_id})
-        return {"keys": found}
+        return {"keys": [jwk(key) for key in self.public.values()]}
 
     def discovery(self, jwks_uri: str) -> Obj:
         """The answer at ``/.well-known/openid-configuration``."""
@@ -91,14 +82,8 @@ class Keys:
             "jwks_uri": jwks_uri,
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["RS256"],
+            "id_token_signing_alg_values_supported": list(dict.fromkeys(map(algorithm_of, self.public.values()))),
         }
-
-
-def key_id_of(key: rsa.RSAPublicKey) -> str:
-    """Hash of the public key, as upstream derives it."""
-    info = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return base64.urlsafe_b64encode(hashlib.sha256(info).digest()).rstrip(b"=").decode()
 
 
 def _sound(payload: Obj) -> bool:
@@ -109,6 +94,17 @@ def _sound(payload: Obj) -> bool:
     times = (payload["exp"], payload.get("nbf", 0))
     bound = (claims.get(kind) or {} for kind in ("serviceaccount", "pod", "secret", "node"))
     return all(isinstance(one, int | float) for one in times) and all(isinstance(one, dict) for one in bound)
+
+
+def _claims(token: str, key: PublicKey) -> Obj | None:
+    """What a token says, if that key has signed it. Times are judged on every use, by our clock."""
+    verified = ("exp", "nbf", "iat", "aud", "iss")
+    options: Any = {**{f"verify_{one}": False for one in verified}, "require": ["exp", "iss", "sub"]}
+    try:
+        found: Obj = jwt.decode(token, key, algorithms=[algorithm_of(key)], options=options)
+    except jwt.PyJWTError:
+        return None
+    return found
 
 
 def _kept(payload: Obj) -> bool:
@@ -245,26 +241,16 @@ class ServiceAccountTokens:
     def _verify(self, token: str) -> Obj | None:
         """The claims of a token that one of our keys has signed."""
         try:
-            key = self._keys.public.get(jwt.get_unverified_header(token).get("kid") or "")
-            if key is None:
-                return None
-            # Times are judged on every use, by our clock.
-            found: Obj = jwt.decode(
-                token,
-                key,
-                algorithms=["RS256"],
-                options={
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                    "verify_aud": False,
-                    "verify_iss": False,
-                    "require": ["exp", "iss", "sub"],
-                },
-            )
+            key_id = jwt.get_unverified_header(token).get("kid")
         except jwt.PyJWTError:
             return None
-        return found if _sound(found) and (found["iss"] in self._keys.issuers or _kept(found)) else None
+        public = self._keys.public
+        # Who does not say which key has signed it may have any of them.
+        keys = ([public[key_id]] if key_id in public else []) if key_id else public.values()
+        found = next((claims for key in keys if (claims := _claims(token, key)) is not None), None)
+        if found is None or not _sound(found):
+            return None
+        return found if found["iss"] in self._keys.issuers or _kept(found) else None
 
     def _user(self, payload: Obj) -> UserInfo | None:
         claims = payload.get(CLAIM) or {}

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -44,10 +45,12 @@ class Lifetimes:
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
     """What a server is told of its tokens: of ``issuers`` the first one's are made, and those of all are taken. Others
-    are told to read the keys at ``jwks_uri``, at this server when it is empty."""
+    are told to read the keys at ``jwks_uri``, at this server when it is empty. Beside the key that signs, those of
+    ``key_files`` verify."""
 
     issuers: tuple[str, ...] = (ISSUER,)
     jwks_uri: str = ""
+    key_files: tuple[Path, ...] = ()
     lifetimes: Lifetimes = Lifetimes()
 
 

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from orca.api.errors import FieldError
 from orca.auth import StaticTokens
+from orca.auth.account_keys import public_keys
 from orca.auth.oidc import AuthenticationConfiguration, ConfigInvalid, load
 from orca.auth.oidc.config import Anonymous, ClaimRule, Issuer, JwtAuthenticator, Source
 from orca.auth.oidc.configured import Loaded, checked
@@ -57,6 +58,15 @@ def _issuers(_context: click.Context, _parameter: click.Parameter, value: tuple[
 def _https(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     if value and not _url(value).startswith("https:"):
         raise click.BadParameter(f"{value!r} is no https URL")
+    return value
+
+
+def _verifying(_context: click.Context, _parameter: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...]:
+    for path in value:
+        try:
+            public_keys(path)
+        except (OSError, ValueError) as error:
+            raise click.BadParameter(str(error)) from None
     return value
 
 
@@ -120,6 +130,15 @@ _OPTIONS = (
         callback=_https,
         help="Where the issuer's discovery document says that the keys are; https.",
         show_default="this server",
+    ),
+    click.option(
+        "--service-account-key-file",
+        "service_account_key_files",
+        type=_file,
+        multiple=True,
+        callback=_verifying,
+        help="Keys (PEM: RSA or ECDSA, public or private, any number in a file) that verify such tokens beside the one "
+        "that signs them. May be repeated.",
     ),
     click.option(
         "--service-account-max-token-expiration",
@@ -203,6 +222,7 @@ class Authentication:
         account_tokens = TokenSettings(
             issuers=values.pop("service_account_issuers"),
             jwks_uri=values.pop("service_account_jwks_uri"),
+            key_files=values.pop("service_account_key_files"),
             lifetimes=Lifetimes(
                 longest=values.pop("service_account_max_token_expiration"),
                 extended=values.pop("service_account_extend_token_expiration"),

@@ -14,7 +14,7 @@ import structlog
 
 from orca.admission import default_chain
 from orca.admission.webhooks import Calling, WebhookMetrics
-from orca.api.builtin import BUILTIN, COMPONENTSTATUSES, NODEMETRICS, PODMETRICS
+from orca.api.builtin import BUILTIN, CERTIFICATESIGNINGREQUESTS, COMPONENTSTATUSES, NODEMETRICS, PODMETRICS
 from orca.api.errors import ApiError, is_away
 from orca.api.objects import Obj
 from orca.auth import Authenticator, Authorizer, UserInfo
@@ -64,6 +64,7 @@ from orca.server.initial_objects import ClusterFacts
 from orca.server.legacytokens import LegacyTokens
 from orca.server.local import LocalClient
 from orca.server.metrics import Metrics
+from orca.server.metrics.certificates import Lifetimes
 from orca.server.openapi import OpenApi
 from orca.server.peers import Peers
 from orca.server.repair import Finding
@@ -153,13 +154,18 @@ class ApiServer:
         admission = default_chain(store, authorizer=self.authorizer, clock=clock, webhooks=webhooks)
         self.core = Core(store, self.table, admission, clock, self.services)
         self.core.computed[COMPONENTSTATUSES.group_resource] = lambda *_asked: statuses(self.core)
+        lifetimes = Lifetimes()
+        metrics.add(lifetimes)
+        self.core.written[CERTIFICATESIGNINGREQUESTS.group_resource] = lifetimes.written
         self.verbs = Verbs(self.core)
         self.client = LocalClient(self.verbs, LOOPBACK_USER)
         self._kinds = CustomKinds(store, self.table, self.hooks)
         self._definitions = DefinitionController(store, self._kinds, self.client, clock)
         self._kinds.subscribe(self._definitions.notice)
         tokens = config.account_tokens
-        keys = Keys.load(pki.service_account_key, audiences=config.api_audiences, issuers=tokens.issuers)
+        keys = Keys.load(
+            pki.service_account_key, tokens.key_files, audiences=config.api_audiences, issuers=tokens.issuers
+        )
         self._token_cache = TokenCacheStats()
         metrics.add(self._token_cache)
         account_tokens = ServiceAccountTokens(keys, store, clock, self._token_cache)

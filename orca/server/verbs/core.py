@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _OPTION_KINDS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions", "CONNECT": ""}
 VirtualHandler = Callable[["Call", Obj], Awaitable[Obj]]
 """(call, body) -> answer of a kind that is computed, never stored (reviews)."""
+OnWritten = Callable[[Obj, Obj], None]
+"""(before, after) hears of updates that this server has stored."""
 Computed = Callable[[str, str, Selector], Awaitable[list[Entry]]]
 """(namespace or "", name or "", labels) -> entries of a kind that is computed, never stored; more than asked for may be
 among them."""
@@ -75,6 +77,7 @@ class Core:
     services: ServiceAllocator
     virtual: dict[str, VirtualHandler] = field(default_factory=dict)  # by group_resource
     computed: dict[str, Computed] = field(default_factory=dict)  # by group_resource
+    written: dict[str, OnWritten] = field(default_factory=dict)  # by group_resource
 
     async def read(self, resource: Resource, space: str, object_name: str) -> Entry:
         """The newest object in the version ``resource`` serves. Raises ApiError 404."""

@@ -225,9 +225,12 @@ async def _finish(
             return unstored(new, current.revision)  # clients expect what they sent
         if call.dry_run:
             return unstored(new, current.revision)
-        return await core.admission.guard(
+        stored = await core.admission.guard(
             attributes, lambda also: core.replace(resource, current, new, also, applied=applied)
         )
+        if (heard := core.written.get(resource.group_resource)) is not None:
+            heard(old, stored.obj)
+        return stored
     except ApiError as error:
         if is_conflict(error):
             raise _LostRace from error

@@ -5,8 +5,8 @@ from datetime import timedelta
 import jwt
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -14,6 +14,7 @@ from agents.node.join import JoinToken
 from orca.api.builtin import NODES, PODS, SECRETS, SERVICEACCOUNTS
 from orca.api.errors import ApiError
 from orca.auth import Authenticator, Credentials, StaticTokens
+from orca.auth.account_keys import key_id_of
 from orca.auth.bootstrap_tokens import BootstrapTokens, join_string, new_token, token_secret
 from orca.auth.pki import ensure_pki, issue
 from orca.auth.service_accounts import Keys, ServiceAccountTokens
@@ -266,6 +267,36 @@ def test_tokens_of_earlier_issuers_are_taken(world, pki, clock):
     assert tokens.review(mine, [old])[1] == [old]
     other = Keys.load(pki.service_account_key, issuers=(new,), audiences=(old,))
     assert ServiceAccountTokens(other, reader, clock).identify(issuer.request(account, {})["status"]["token"]) is None
+
+
+def test_keys_of_further_files_verify(world, pki, clock, tmp_path):
+    reader, account, issuer, tokens = world
+    signed = issuer.request(account, {})["status"]["token"]
+    claims = jwt.decode(signed, options={"verify_signature": False})
+    earlier, curve = rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP384R1())
+    pem, public = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    files = [tmp_path / "two.pem", tmp_path / "one.pem"]
+    plain = (serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    files[0].write_bytes(
+        b"# keys\n" + curve.private_bytes(pem, *plain) + earlier.public_key().public_bytes(pem, public)
+    )
+    files[1].write_bytes(pki.service_account_public.read_bytes())
+    keys = Keys.load(pki.service_account_key, files)
+    both = ServiceAccountTokens(keys, reader, clock)
+    for key, algorithm in ((curve, "ES384"), (earlier, "RS256")):
+        for headers in ({"kid": key_id_of(key.public_key())}, {}):
+            token = jwt.encode(claims, key, algorithm, headers=headers)
+            assert both.identify(token)
+            assert tokens.identify(token) is None
+        assert both.identify(jwt.encode(claims, key, algorithm, headers={"kid": keys.key_id})) is None
+    assert both.identify(signed)
+    shown = keys.jwks()["keys"]
+    assert sorted((one["kty"], one["alg"]) for one in shown) == [("EC", "ES384"), ("RSA", "RS256"), ("RSA", "RS256")]
+    assert not any("d" in one for one in shown), "no private part"
+    assert keys.discovery("")["id_token_signing_alg_values_supported"] == ["RS256", "ES384"]
+    (tmp_path / "none.pem").write_text("nothing")
+    with pytest.raises(ValueError, match="does not contain any valid RSA or ECDSA public keys"):
+        Keys.load(pki.service_account_key, [tmp_path / "none.pem"])
 
 
 @pytest.fixture

@@ -95,6 +95,8 @@ def test_the_version_is_asked_for_as_of_other_programs() -> None:
         ("--service-account-max-token-expiration=59m", "must be between 1 hour and 2^32 seconds"),
         ("--service-account-issuer=https://[::1", "'https://[::1' contains a colon and is no URL"),
         ("--service-account-issuer=", "an issuer needs a name"),
+        ("--service-account-key-file=/nowhere", "File '/nowhere' does not exist"),
+        ("--service-account-key-file=/etc/hostname", "/etc/hostname: data does not contain any valid RSA or ECDSA"),
     ],
 )
 def test_tokens_of_service_accounts_are_made_as_somebody_can_mean_it(flag: str, said: str) -> None:
