@@ -99,20 +99,47 @@ class Cluster(Protocol):
         """Wait until the cached side shows all that was acknowledged before."""
 
 
-Steps = tuple[Callable[[Attributes], Awaitable[None]], ...]
-
-
 STEP_BOUNDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 
 
 class StepTimes:
-    """How long a pass took: all together, and how often up to each bound and beyond the last."""
+    """How long a pass took, or a plugin in it: all together, and how often up to each bound and beyond the last."""
 
     __slots__ = ("counts", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.counts = [0] * (len(STEP_BOUNDS) + 1)
+
+    def note(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.counts[bisect_left(STEP_BOUNDS, seconds)] += 1
+
+
+Times = dict[tuple[str, bool], StepTimes]
+"""By (operation, rejected)."""
+Steps = tuple[tuple[Callable[[Attributes], Awaitable[None]], Times], ...]
+
+
+def _note(times: Times, operation: str, rejected: bool, seconds: float) -> None:
+    found = times.get((operation, rejected))
+    if found is None:
+        found = times[operation, rejected] = StepTimes()
+    found.note(seconds)
+
+
+async def _run(steps: Steps, attrs: Attributes) -> None:
+    """One after the other; the end of one is the beginning of the next. Raises ApiError."""
+    began = perf_counter()
+    for step, times in steps:
+        try:
+            await step(attrs)
+        except ApiError:
+            _note(times, attrs.operation, True, perf_counter() - began)
+            raise
+        ended = perf_counter()
+        _note(times, attrs.operation, False, ended - began)
+        began = ended
 
 
 class Chain:
@@ -129,8 +156,10 @@ class Chain:
     def __init__(self, plugins: Sequence[Any] = ()) -> None:
         self._plugins = tuple(plugins)
         self._of: dict[tuple[Resource | None, str], tuple[Steps, Steps]] = {}
-        self.times: dict[tuple[str, str, bool], StepTimes] = {}
-        """By (step, operation, rejected)."""
+        self.times: dict[str, Times] = {"admit": {}, "validate": {}}
+        """By step, of all plugins together."""
+        self.plugin_times: dict[tuple[str, str], Times] = {}
+        """By (plugin, step)."""
         self._asking = tuple(plugin.asks for plugin in plugins if hasattr(plugin, "asks"))
         self._guard: Any = None  # the one plugin that keeps account of what is written
         for plugin in plugins:
@@ -150,9 +179,9 @@ class Chain:
                 and ((parts := getattr(one, "subresources", None)) is None or subresource in parts)
             ]
             found = self._of[key, subresource] = (
-                tuple(plugin.admit for plugin in asked if hasattr(plugin, "admit")),
+                tuple((plugin.admit, self._times(plugin, "admit")) for plugin in asked if hasattr(plugin, "admit")),
                 tuple(
-                    plugin.validate
+                    (plugin.validate, self._times(plugin, "validate"))
                     for plugin in asked
                     if hasattr(plugin, "validate")
                     and ((kinds := getattr(plugin, "validates", None)) is None or key in kinds)
@@ -160,32 +189,28 @@ class Chain:
             )
         return found
 
+    def _times(self, plugin: Any, step: str) -> Times:
+        """Plugins are called as upstream's, which mostly is what they are called here."""
+        name = getattr(plugin, "upstream", type(plugin).__name__)
+        return self.plugin_times.setdefault((name, step), {})
+
     async def admit(self, attrs: Attributes) -> None:
         """Let every plugin change the object. Raises ApiError."""
         began = perf_counter()
         try:
             await self._admit_all(attrs)
         except ApiError:
-            self._note("admit", attrs.operation, True, perf_counter() - began)
+            _note(self.times["admit"], attrs.operation, True, perf_counter() - began)
             raise
-        self._note("admit", attrs.operation, False, perf_counter() - began)
-
-    def _note(self, step: str, operation: str, rejected: bool, seconds: float) -> None:
-        times = self.times.get((step, operation, rejected))
-        if times is None:
-            times = self.times[step, operation, rejected] = StepTimes()
-        times.seconds += seconds
-        times.counts[bisect_left(STEP_BOUNDS, seconds)] += 1
+        _note(self.times["admit"], attrs.operation, False, perf_counter() - began)
 
     async def _admit_all(self, attrs: Attributes) -> None:
         steps, _ = self._steps(attrs.resource, attrs.subresource)
-        for admit in steps:
-            await admit(attrs)
+        await _run(steps, attrs)
         again = attrs.reinvocation
         if again is not None and again.wanted:
             again.running = True
-            for admit in steps:
-                await admit(attrs)
+            await _run(steps, attrs)
 
     def asks_others(self, attrs: Attributes) -> bool:
         """Whether somebody outside of this process may be asked, who may take his time."""
@@ -195,12 +220,11 @@ class Chain:
         """Let every plugin refuse the final object. Raises ApiError."""
         began = perf_counter()
         try:
-            for validate in self._steps(attrs.resource, attrs.subresource)[1]:
-                await validate(attrs)
+            await _run(self._steps(attrs.resource, attrs.subresource)[1], attrs)
         except ApiError:
-            self._note("validate", attrs.operation, True, perf_counter() - began)
+            _note(self.times["validate"], attrs.operation, True, perf_counter() - began)
             raise
-        self._note("validate", attrs.operation, False, perf_counter() - began)
+        _note(self.times["validate"], attrs.operation, False, perf_counter() - began)
 
     def guard(self, attrs: Attributes, write: Callable[[Sequence[Also]], Awaitable[T]]) -> Awaitable[T]:
         """Let ``write`` happen together with what a plugin has to record for it, once that is awaited. Raises

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ def verb_of(method: str, target: Target, *, watching: bool) -> str:
 
 _ANONYMOUS = (UNAUTHENTICATED,)
 _MODES = 10_000
+RECOGNITION_BOUNDS = tuple(0.001 * 2**step for step in range(15))  # seconds, as upstream's
 
 
 Notes = Callable[[str], Mapping[str, str]]
@@ -107,6 +109,20 @@ class GateCounts:
     undecided: int = 0
 
 
+class Recognition:
+    """How long it took to know who asks: all together, and how often up to each bound and beyond the last."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.counts = [0] * (len(RECOGNITION_BOUNDS) + 1)
+
+    def note(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.counts[bisect_left(RECOGNITION_BOUNDS, seconds)] += 1
+
+
 class Gate:
     """Authentication and authorisation of every request."""
 
@@ -126,6 +142,8 @@ class Gate:
         self._notes = notes
         self._taken = taken
         self.counts = GateCounts()
+        self.recognised = {result: Recognition() for result in ("success", "failure")}
+        self._took = 0.0  # to know who ``admitted`` lets in
         self.attempts, self.questions = Outcomes(), Outcomes()
         """To act as another, and what the authorizers were asked about that."""
         self._modes: dict[str, int] = {}
@@ -136,12 +154,15 @@ class Gate:
 
         Raises ApiError 401 for credentials nobody vouches for.
         """
+        began = perf_counter()
         try:
             remote = self._authenticator.remote
             user = await (self._seen(request) if remote is None else self._recognised(request))
         except ApiError:
             self.counts.unknown += 1
+            self.recognised["failure"].note(perf_counter() - began)
             raise
+        self.recognised["success"].note(perf_counter() - began)
         self._known(user, request.headers)
         return user
 
@@ -190,16 +211,19 @@ class Gate:
         ``check_object`` are to be asked. Nothing is counted yet, see ``let_in``."""
         if acts_as_another(headers):
             return None
+        began = perf_counter()
         try:
             user = self._identified(headers, peer_der, path)
         except ApiError:
             return None
+        self._took = perf_counter() - began
         decision = self._authorizer.at_once(user, action)
         return user if decision is not None and decision.allowed else None
 
     def let_in(self, user: UserInfo, headers: CIMultiDictProxy[str]) -> None:
         """What ``admitted`` said is what the request goes by."""
         self.counts.allowed += 1
+        self.recognised["success"].note(self._took)
         self._known(user, headers)
 
     def _original(self, request: web.BaseRequest) -> UserInfo:

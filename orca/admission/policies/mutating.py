@@ -30,6 +30,8 @@ class Failed(Exception):
 class MutatingPolicies:
     """The plugin."""
 
+    upstream = "MutatingAdmissionPolicy"
+
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._configured = ConfiguredPolicies(

@@ -67,6 +67,8 @@ class _Refusals:
 class ValidatingPolicies:
     """The plugin."""
 
+    upstream = "ValidatingAdmissionPolicy"
+
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._configured = ConfiguredPolicies(

@@ -26,6 +26,8 @@ _NAME = "MutatingAdmissionWebhook"
 class MutatingWebhooks:
     """The plugin. Raises ApiError: the hook's denial, 500 when a hook with failurePolicy Fail cannot be asked."""
 
+    upstream = "MutatingAdmissionWebhook"
+
     def __init__(self, shared: Calling) -> None:
         self._shared = shared
         self._configured = ConfiguredHooks(shared.cluster, shared.table, MUTATINGWEBHOOKCONFIGURATIONS)

@@ -18,6 +18,8 @@ from orca.api.resources import Resource
 class ValidatingWebhooks:
     """The plugin. Raises ApiError: the first hook's denial, 500 when one with failurePolicy Fail cannot be asked."""
 
+    upstream = "ValidatingAdmissionWebhook"
+
     def __init__(self, shared: Calling) -> None:
         self._shared = shared
         self._configured = ConfiguredHooks(shared.cluster, shared.table, VALIDATINGWEBHOOKCONFIGURATIONS)

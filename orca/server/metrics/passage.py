@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 
 from orca.admission import Chain
 from orca.admission.chain import STEP_BOUNDS
-from orca.server.identity import Gate
+from orca.server.identity import RECOGNITION_BOUNDS, Gate
 from orca.server.impersonation import BOUNDS, Outcomes
 
 
@@ -39,13 +39,33 @@ class Passage:
         stem = "apiserver_admission_step_admission_duration_seconds"
         steps = HistogramMetricFamily(stem, "Time admission takes.", labels=labels)
         summary = SummaryMetricFamily(f"{stem}_summary", "Time admission takes, all together.", labels=labels)
-        for (step, operation, rejected), times in self._admission.times.items():
-            values = (step, operation, str(rejected).lower())
-            steps.add_metric(values, _buckets(STEP_BOUNDS, times.counts), times.seconds)
-            summary.add_metric(values, sum(times.counts), times.seconds)
-        yield from (attempts, users, decisions, steps, summary)
+        for step, by_operation in self._admission.times.items():
+            for (operation, rejected), times in by_operation.items():
+                values = (step, operation, str(rejected).lower())
+                steps.add_metric(values, _buckets(STEP_BOUNDS, times.counts), times.seconds)
+                summary.add_metric(values, sum(times.counts), times.seconds)
+        yield from (attempts, users, decisions, steps, summary, _plugins(self._admission), _known(self._gate))
         yield from _outcomes("attempts", "Tries to act as another", self._gate.attempts)
         yield from _outcomes("authorization_attempts", "Questions whether somebody may", self._gate.questions)
+
+
+def _plugins(admission: Chain) -> Metric:
+    stem = "apiserver_admission_controller_admission_duration_seconds"
+    labels = ("name", "type", "operation", "rejected")
+    found = HistogramMetricFamily(stem, "Time admission takes, by plugin.", labels=labels)
+    for (plugin, step), by_operation in admission.plugin_times.items():
+        for (operation, rejected), times in by_operation.items():
+            values = (plugin, step, operation, str(rejected).lower())
+            found.add_metric(values, _buckets(STEP_BOUNDS, times.counts), times.seconds)
+    return found
+
+
+def _known(gate: Gate) -> Metric:
+    stem = "authentication_duration_seconds"
+    found = HistogramMetricFamily(stem, "Time it takes to know who asks.", labels=("result",))
+    for result, times in gate.recognised.items():
+        found.add_metric((result,), _buckets(RECOGNITION_BOUNDS, times.counts), times.seconds)
+    return found
 
 
 def _outcomes(name: str, text: str, outcomes: Outcomes) -> Iterator[Metric]:

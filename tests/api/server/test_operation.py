@@ -81,6 +81,8 @@ async def test_metrics_have_upstreams_names_and_labels(busy: ServerProcess, admi
         'authentication_token_cache_request_duration_seconds_bucket{le="0.005",status="miss"}',
         'authentication_token_cache_active_fetch_count{status="in_flight"}',
         'authentication_attempts{result="success"}',
+        'authentication_duration_seconds_bucket{le="0.001",result="success"}',
+        'authentication_duration_seconds_bucket{le="16.384",result="success"}',
         'authenticated_user_requests{username="other"}',
         'authorization_attempts_total{result="allowed"}',
         'apiserver_impersonation_attempts_total{decision="allowed",mode="user-info"}',
@@ -89,6 +91,10 @@ async def test_metrics_have_upstreams_names_and_labels(busy: ServerProcess, admi
         'apiserver_impersonation_authorization_attempts_total{decision="denied",mode="legacy"}',
         'apiserver_admission_step_admission_duration_seconds_summary_count{operation="CREATE",type="validate"}',
         'apiserver_admission_step_admission_duration_seconds_bucket{le="0.005",operation="CREATE",type="admit"}',
+        'apiserver_admission_controller_admission_duration_seconds_bucket{le="2.5",name="NamespaceLifecycle",'
+        'operation="CREATE",rejected="false",type="admit"}',
+        'apiserver_admission_controller_admission_duration_seconds_count{name="ValidatingAdmissionWebhook",'
+        'operation="CREATE",type="validate"}',
         'apiserver_requested_deprecated_apis{group="",removed_release="",resource="endpoints",version="v1"}',
         'apiserver_audit_level_total{level="Metadata"}',
         'apiserver_flowcontrol_request_execution_seconds_bucket{flow_schema="exempt",le="0.005",type="regular"}',
