@@ -143,16 +143,25 @@ class Schema:
 
     def check(self, what: Resource | str, obj: Any) -> list[str]:
         """Wrong types, worded as Go's decoder does; empty when all is well."""
-        return [problem.text for problem in self._problems(what, obj) if problem.unknown is None]
+        return self.judged(what, obj)[0]
 
     def prune(self, what: Resource | str, obj: Any) -> list[str]:
         """Remove fields that no definition has, in place; ``unknown field "spec.foo"`` for each that is told of."""
-        unknown = []
-        for problem in self._problems(what, obj):
-            if problem.unknown is not None:
-                problem.parent.pop(problem.key, None)
-                unknown.append(problem.unknown)
-        return [f'unknown field "{place.path}"' for place in unknown[:MAX_STRICT_ERRORS]]
+        return self.judged(what, obj)[1]()
+
+    def judged(self, what: Resource | str, obj: Any) -> tuple[list[str], Callable[[], list[str]]]:
+        """What :meth:`check` says, and what does :meth:`prune`, by one look."""
+        problems = self._problems(what, obj)
+
+        def prune() -> list[str]:
+            unknown = []
+            for problem in problems:
+                if problem.unknown is not None:
+                    problem.parent.pop(problem.key, None)
+                    unknown.append(problem.unknown)
+            return [f'unknown field "{place.path}"' for place in unknown[:MAX_STRICT_ERRORS]]
+
+        return [problem.text for problem in problems if problem.unknown is None], prune
 
     @cached_property
     def optional_maps(self) -> frozenset[bytes]:
@@ -321,11 +330,11 @@ def decode(
         raise undecodable(resource, text, name) from None
     if SCHEMA.is_valid(name, obj):
         return obj, []
-    wrong = SCHEMA.check(name, obj)
+    wrong, prune = SCHEMA.judged(name, obj)
     if wrong:
         raise undecodable(resource, wrong[0], name)
     _write_times(SCHEMA.struct(name), obj)
-    unknown = SCHEMA.prune(name, obj)
+    unknown = prune()
     if unknown and refuse_unknown:
         raise undecodable(resource, f"strict decoding error: {', '.join(unknown)}", name)
     return obj, unknown if warn else []

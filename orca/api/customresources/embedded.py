@@ -39,16 +39,14 @@ def settle_metadata(obj: Obj, *, lenient: bool = False) -> tuple[str, list[str]]
     if SCHEMA.is_valid(OBJECT_META, found) and b"null" not in orjson.dumps(found):
         return "", []
     found = obj["metadata"] = drop_unset(OBJECT_META, _without_null_texts(found))
-    wrong = SCHEMA.check(OBJECT_META, found)
+    wrong, prune = SCHEMA.judged(OBJECT_META, found)
     if wrong:
         if not lenient:
             return wrong[0], []
         for name in list(found):
             if SCHEMA.check(OBJECT_META, {name: found[name]}):
                 del found[name]
-    return "", [
-        f"metadata.{text.removeprefix('unknown field ').strip(chr(34))}" for text in SCHEMA.prune(OBJECT_META, found)
-    ]
+    return "", [f"metadata.{text.removeprefix('unknown field ').strip(chr(34))}" for text in prune()]
 
 
 def _without_null_texts(fields: Obj) -> Obj:
