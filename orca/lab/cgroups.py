@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
-KILL_SECONDS = 10.0
+KILL_SECONDS = 60.0
 
 
 def is_v2() -> bool:
@@ -62,15 +62,18 @@ def kill(path: str) -> list[int]:
 
 def remove(path: str) -> None:
     """Remove the (empty) cgroup and all below it from every hierarchy."""
+    deadline = time.monotonic() + KILL_SECONDS
     for hierarchy in _hierarchies():
         for directory in _tree(hierarchy / path):
-            for _ in range(50):
+            while True:
                 try:
                     directory.rmdir()
                     break
                 except FileNotFoundError:
                     break
                 except OSError:  # a process that was just killed is still being reaped
+                    if time.monotonic() > deadline:
+                        break
                     time.sleep(0.02)
 
 

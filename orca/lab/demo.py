@@ -19,7 +19,7 @@ from orca.lab.layout import DEFAULT_NAME, Lab, LabError, load
 from orca.lab.shell import run
 
 ROLLOUT_SECONDS = 120.0
-PAGE_SECONDS = 30.0
+PAGE_SECONDS = 120.0
 
 
 class Kubectl:

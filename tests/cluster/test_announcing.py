@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.kubectl import eventually
 
-CLIENT, HOSTS = "orca-ann-c", ("orca-ann-1", "orca-ann-2")
+CLIENT, *HOSTS = (f"orca-ann-{os.getpid()}-{end}" for end in ("c", "1", "2"))
 IPV4, IPV6 = "198.51.100.100", "2001:db8:51::100"
 
 

@@ -98,6 +98,7 @@ STORY = Background(_story)
 
 
 @pytest.mark.begins(STORY)
+@pytest.mark.timeout(1800)
 def test_install_server_and_agent_then_uninstall() -> None:
     STORY.result()
 

@@ -41,6 +41,8 @@ def until_broken_at(kubectl: Kubectl, lab: Lab, stage: str | None) -> dict[str, 
         code, said, _ = trace(kubectl, lab, "client", "web")
         seen.append(said)
         assert (code, said["broken"]) == (0 if stage is None else 1, stage), said
+        # A question that a busy host has not answered in time is neither.
+        assert stage is not None or set(outcomes(said).values()) == {"ok"}, said
         return True
 
     eventually(found, what=f"it breaks at {stage}")
@@ -68,7 +70,6 @@ def shop(kubectl: Kubectl) -> Kubectl:
 
 def test_where_a_way_breaks(shop: Kubectl, lab: Lab) -> None:
     said = until_broken_at(shop, lab, None)
-    assert set(outcomes(said).values()) == {"ok"}, said
     assert {"rules", "policy", "listening", "connection", "reply"} <= outcomes(said).keys()
 
     code, said, _ = trace(shop, lab, "client", "web:8080")

@@ -18,6 +18,7 @@ from orca.lab.layout import Host, Lab, load
 from tests.cluster.conftest import LAB, orca
 from tests.support import kubectl as kubectls
 from tests.support.kubectl import Kubectl, eventually
+from tests.support.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 NAME = f"{LAB[:7]}-s"
@@ -112,7 +113,7 @@ def test_pods_reach_each_other_across_segments_while_an_agent_dies(segments: Lab
     assert mtu.strip() == "1450"
     # host-0 and host-2 are on one segment, host-1 is on the other: each file crosses in packets as big as they come.
     urls = [f"http://{f'[{ip}]' if ':' in ip else ip}/big" for host in ips for ip in ips[host]]
-    fetch = "timeout 5 wget -q -O /dev/null $u || echo lost $u"
+    fetch = "timeout 60 wget -q -O /dev/null $u || echo lost $u"
     loop = f"for n in 1 2; do for u in {' '.join(urls)}; do {fetch}; done; done"
     running = [
         subprocess.Popen(
@@ -125,7 +126,7 @@ def test_pods_reach_each_other_across_segments_while_an_agent_dies(segments: Lab
     ]
     orca("lab", "kill", "--name", NAME, "agent/host-1")
     for process in running:
-        assert process.communicate(timeout=60) == ("", None)
+        assert process.communicate(timeout=PATIENCE) == ("", None)
     pings = kubectl("exec", names["host-2"], "--", "ping", "-c", "2", "-s", "4000", ips["host-1"][0])
     assert " 0% packet loss" in pings
 

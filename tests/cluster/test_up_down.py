@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +17,10 @@ import pytest
 from orca.lab.layout import STATE_ROOT, load
 from tests.cluster.conftest import IMAGES
 from tests.support.background import Background
+from tests.support.kubectl import eventually
 
 PROJECT = Path(__file__).parents[2]
 LAB = "updown"
-SECONDS = 300
-"""An idle machine needs a fraction of this."""
 
 
 def _clone() -> Path:
@@ -60,9 +58,9 @@ def _traces() -> dict[str, set[str]]:
         return set(subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines())
 
     processes = {
-        f"{pid.name} {(pid / 'cmdline').read_bytes().decode(errors='replace')}"
+        f"{pid.name} {mentioned}"
         for pid in Path("/proc").iterdir()
-        if pid.name.isdigit() and _mentions_lab(pid)
+        if pid.name.isdigit() and (mentioned := _mentions_lab(pid))
     }
     return {
         "namespaces": lines("ip", "netns"),
@@ -78,17 +76,16 @@ def _traces() -> dict[str, set[str]]:
     }
 
 
-def _mentions_lab(pid: Path) -> bool:
-    """A zombie is no process any more: it only waits for this machine's init."""
+def _mentions_lab(pid: Path) -> str:
+    """What a process of it was started with, else "". A zombie is no process any more: it only waits for this machine's
+    init."""
     try:
         if (pid / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return False
-        return (
-            f"orca-{LAB}" in (pid / "cgroup").read_text()
-            or f"orca-lab-{LAB}".encode() in (pid / "cmdline").read_bytes()
-        )
+            return ""
+        command = (pid / "cmdline").read_bytes().decode(errors="replace")
+        return (command or "?") if f"orca-{LAB}" in (pid / "cgroup").read_text() or f"orca-lab-{LAB}" in command else ""
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""
 
 
 def _settled(traces: dict[str, set[str]]) -> dict[str, set[str]]:
@@ -112,18 +109,16 @@ def _names_of_other_labs() -> Iterator[str]:
 
 
 @pytest.mark.begins(CLONE)
+@pytest.mark.timeout(1800)
 def test_up_shows_the_page_from_every_host_and_down_leaves_nothing(clone: Path) -> None:
     before = _settled(_traces())
-    began = time.monotonic()
     up = subprocess.run(["scripts/up"], cwd=clone, env=_environment(), capture_output=True, text=True, check=False)
-    took = time.monotonic() - began
     print(up.stdout)
     assert up.returncode == 0, up.stdout + up.stderr
     pages = re.findall(r"curl http://(\S+):30080 +→ +(.*)", up.stdout)
     assert len(pages) == 3, up.stdout
     assert {title for _, title in pages} == {"Welcome to nginx!"}
     assert "export KUBECONFIG=" in up.stdout
-    assert took < SECONDS, f"{took:.0f} s"
 
     again = subprocess.run(["scripts/up"], cwd=clone, env=_environment(), capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stdout + again.stderr
@@ -131,5 +126,11 @@ def test_up_shows_the_page_from_every_host_and_down_leaves_nothing(clone: Path) 
 
     down = subprocess.run(["scripts/down"], cwd=clone, env=_environment(), capture_output=True, text=True, check=False)
     assert down.returncode == 0, down.stdout + down.stderr
-    after = _settled(_traces())
-    assert {kind: after[kind] - before[kind] for kind in after if after[kind] - before[kind]} == {}
+
+    def nothing_is_left() -> bool:
+        """Looked at again: another lab may have gone between two looks, and is not told from this one then."""
+        after = _settled(_traces())
+        assert {kind: after[kind] - before[kind] for kind in after if after[kind] - before[kind]} == {}
+        return True
+
+    eventually(nothing_is_left, what="nothing is left behind")
