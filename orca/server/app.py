@@ -234,7 +234,11 @@ class App:
             # When nobody is left to answer, it need not wait any longer; to get one object it does not wait at all.
             connection.watch_loss(served, task.cancel)
         gate, audit = self._parts.gate, self._audit
-        user = request.user = await gate.user(http)
+        try:
+            user = request.user = await gate.user(http)
+        except ApiError:
+            await request.lane.turn()  # strangers take no seats, but they ask again as soon as they are answered
+            raise
         served.known = True
         if audit is not None:
             # Before anybody acts as another: what is logged does not depend on whom they want to be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,14 +10,17 @@ from typing import Any, cast
 import pytest
 
 from orca.api import names
+from orca.api.errors import ApiError, unauthorized
 from orca.api.quantity import Quantity
 from orca.api.remembering import LONGEST, remembered
 from orca.api.resources import ResourceTable
 from orca.auth import Action, UserInfo
 from orca.auth.rbac import Rbac
-from orca.server.app import App
+from orca.server.app import App, Served
 from orca.server.fairness import Fairness, FairnessConfig
+from orca.server.fairness.turns import Turns
 from orca.server.paths import Target
+from orca.server.request import Request
 
 LONG = "x" * 100_000
 ANYBODY = UserInfo("system:anonymous", groups=("system:unauthenticated",))
@@ -87,3 +91,26 @@ def test_only_short_texts_are_worked_out_once() -> None:
     for text in ("a", "a", LONG, LONG):
         assert length(text) == len(text)
     assert asked == ["a", LONG, LONG]
+
+
+async def test_strangers_are_refused_in_turns() -> None:
+    """They take no seats, so that is all that keeps them from the loop."""
+
+    class Gate:
+        async def user(self, http: object) -> UserInfo:
+            raise unauthorized()
+
+    turns = Turns(budget=0.0)
+    target = Target("/api/v1/pods")
+    http = cast(Any, SimpleNamespace(headers={}))
+    request = Request(http, "GET", target, {}, "", UserInfo(""), "id", lane=turns.lane(""))
+    parts = SimpleNamespace(gate=Gate())
+    app = SimpleNamespace(_deadlines=SimpleNamespace(enter=lambda *_: None), _parts=parts, _audit=None)
+    served = Served(0.0, cast(Any, None), "get")
+    connection = cast(Any, SimpleNamespace(watch_loss=lambda *_: None))
+    task = asyncio.current_task()
+    assert task is not None
+    for _ in range(5):
+        with pytest.raises(ApiError):
+            await App._serve(cast(App, app), request, served, task, connection)
+    assert turns.waited >= 4
