@@ -84,7 +84,7 @@ def _all_ready(kubectl: Kubectl) -> bool:
 
 def _answers(lab: Lab, port: int, position: int = 1) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{lab.host(position).address}:{port}", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://{lab.host(position).address}:{port}", timeout=10) as answer:
             return answer.status == 200
     except (urllib.error.URLError, OSError):
         return False
@@ -163,7 +163,9 @@ def test_a_host_that_is_cut_off_is_replaced_or_waited_for_and_what_was_replaced_
         return not any(name in names for name in lost)
 
     eventually(cleaned, what="stale containers removed")
-    assert not lost & {pod["metadata"]["name"] for pod in running.items("pods")}
+    eventually(
+        lambda: not lost & {pod["metadata"]["name"] for pod in running.items("pods")}, what="then their pods are gone"
+    )
 
 
 def test_a_host_that_loses_power_runs_its_pods_again(running: Kubectl, lab: Lab) -> None:

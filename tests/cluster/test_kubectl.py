@@ -141,9 +141,8 @@ def test_describe(web: Kubectl) -> None:
     for wanted in ("Status:", "Running", "QoS Class:", "Scheduled", "Started", "ReplicaSet/web-", "Container ID:"):
         assert wanted in shown, shown
     assert "ScalingReplicaSet" in web("describe", "deployment", "web")
-    service = web("describe", "service", "web")
+    service = eventually(lambda: ":8080" in (text := web("describe", "service", "web")) and text, what="its endpoints")
     assert "Endpoints:" in service
-    assert ":8080" in service
     node = web("describe", "node", "host-1")
     for wanted in ("Allocatable:", "KubeletReady", "PodCIDR:", "Non-terminated Pods:"):
         assert wanted in node
@@ -249,7 +248,9 @@ def test_taint_cordon_drain(any_kubectl: Kubectl) -> None:
         assert "SchedulingDisabled" in any_kubectl("get", "node", "host-2")
         any_kubectl("drain", "host-2", "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s")
         any_kubectl("rollout", "status", "deployment/web", "--timeout=120s")
-        assert {pod["spec"]["nodeName"] for pod in _living(any_kubectl)} == {"host-1"}
+        # The status may be of before the drain.
+        there = ["host-1"] * 4
+        eventually(lambda: [pod["spec"]["nodeName"] for pod in _living(any_kubectl)] == there, what="all elsewhere")
     finally:
         any_kubectl("uncordon", "host-2")
 
