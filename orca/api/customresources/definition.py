@@ -377,8 +377,9 @@ def _review_versions(versions: list[str], path: str, out: Errors) -> None:
     if not versions:
         out.append(FieldError.required(path))
         return
+    before = common.there_before(versions)
     for index, version in enumerate(versions):
-        if version in versions[:index]:
+        if before[index]:
             out.append(FieldError.invalid(f"{path}[{index}]", version, "duplicate version"))
             continue
         out += [FieldError.invalid(f"{path}[{index}]", version, text) for text in names.dns1035_label(version)]

@@ -360,10 +360,12 @@ def _list_map(keys: list[str], items: Any, path: str) -> Iterator[FieldError]:
         return
     members, needed = items.get("properties") or {}, items.get("required") or ()
     this = f"this property is in {LIST_KEYS}, so it"
-    for index, name in enumerate(keys):
+    seen: set[str] = set()
+    for name in keys:
         member = members.get(name)
-        if name in keys[:index]:
+        if name in seen:
             yield FieldError.invalid(at, keys, "must not contain duplicate entries")
+        seen.add(name)
         if member is None:
             yield FieldError.invalid(at, keys, "entries must all be names of item properties")
             continue

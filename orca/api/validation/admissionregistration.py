@@ -140,8 +140,9 @@ def _versions(versions: list[str], path: str, out: Errors) -> None:
     if not versions:
         out.append(FieldError.required(path, f"must specify one of {', '.join(_REVIEWS)}"))
         return
+    before = common.there_before(versions)
     for i, version in enumerate(versions):
-        if version in versions[:i]:
+        if before[i]:
             out.append(FieldError.invalid(f"{path}[{i}]", version, "duplicate version"))
             continue
         common.messages(names.dns1035_label(version), version, f"{path}[{i}]", out)
@@ -189,8 +190,9 @@ def match_resources(obj: Obj, path: str, out: Errors) -> None:
     for key in ("resourceRules", "excludeResourceRules"):
         for i, one in enumerate(obj.get(key) or ()):
             at, wanted = f"{path}.{key}[{i}]", one.get("resourceNames") or []
+            again = common.there_before(wanted)
             for j, name in enumerate(wanted):
                 common.messages(names.path_segment(name), name, f"{at}.resourceNames[{j}]", out)
-                if name in wanted[:j]:
+                if again[j]:
                     out.append(FieldError.duplicate(f"{at}.resourceNames[{j}]", name))
             rule(one, at, out)

@@ -109,9 +109,9 @@ def signing_request(obj: Obj) -> Errors:
     for i, usage in enumerate(usages):
         if usage not in _USAGES:
             out.append(FieldError.not_supported(f"spec.usages[{i}]", usage, _USAGES))
-    for i, usage in enumerate(usages):
-        if usage in usages[:i]:
-            out.append(FieldError.duplicate(f"spec.usages[{i}]", usage))
+    for i, again in enumerate(common.there_before(usages)):
+        if again:
+            out.append(FieldError.duplicate(f"spec.usages[{i}]", usages[i]))
     signer = spec.get("signerName") or ""
     if signer == "kubernetes.io/legacy-unknown":
         text = "the legacy signerName is not allowed via this API version"
@@ -129,6 +129,8 @@ def _conditions(items: list[Obj], old: list[Obj], path: str, out: Errors) -> Non
     """Well-formed, one of each type, and one decision; what is stored twice may stay."""
     before = [one.get("type") or "" for one in old]
     kinds = [one.get("type") or "" for one in items]
+    again, decided = common.there_before(kinds), set()
+    unique, undecided = len(before) == len(set(before)), not set(_APPROVAL) <= set(before)
     for i, condition in enumerate(items):
         kind, state = kinds[i], condition.get("status") or ""
         at = f"{path}[{i}]"
@@ -136,10 +138,12 @@ def _conditions(items: list[Obj], old: list[Obj], path: str, out: Errors) -> Non
             out.append(FieldError.required(f"{at}.type"))
         allowed = ("True",) if kind in _LASTING else ("False", "True", "Unknown")
         common.choice(state, allowed, f"{at}.status", out, required=True)
-        if kind in _APPROVAL and {*kinds[:i]} & {*_APPROVAL} - {kind} and not set(_APPROVAL) <= set(before):
+        if kind in _APPROVAL:
+            decided.add(kind)
+        if kind in _APPROVAL and len(decided) > 1 and undecided:
             text = "Approved and Denied conditions are mutually exclusive"
             out.append(FieldError.invalid(path, kind, text))
-        if kind in kinds[:i] and len(before) == len(set(before)):
+        if again[i] and unique:
             out.append(FieldError.duplicate(f"{at}.type", kind))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from orca.api import names
@@ -17,6 +17,12 @@ from orca.api.validation.registry import Errors, Obj
 NON_NEGATIVE = "must be greater than or equal to 0"
 IMMUTABLE = "field is immutable"
 PROTOCOLS = ("SCTP", "TCP", "UDP")
+
+
+def there_before(values: Iterable[Hashable]) -> list[bool]:
+    """Of each value whether an earlier one equals it."""
+    seen: set[Hashable] = set()
+    return [value in seen or seen.add(value) is not None for value in values]
 
 
 def choice(value: Any, allowed: Sequence[str], path: str, out: Errors, *, required: bool = False) -> None:

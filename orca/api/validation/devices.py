@@ -382,10 +382,11 @@ def binding(device: Obj, path: str, out: Errors) -> None:
         each(device.get(key), 4, f"{path}.{key}", out, label_name)
     awaited, failing = device.get(wait) or [], device.get(fail) or []
     unique(awaited, f"{path}.{wait}", out)
+    before, wanted = common.there_before(failing), set(awaited)
     for i, condition in enumerate(failing):
-        if condition in failing[:i]:
+        if before[i]:
             out.append(FieldError.duplicate(f"{path}.{fail}[{i}]", condition))
-        if condition in awaited:
+        if condition in wanted:
             text = "bindingFailureConditions must not overlap with bindingConditions"
             out.append(FieldError.invalid(f"{path}.{fail}[{i}]", condition, text))
     if failing and not awaited:

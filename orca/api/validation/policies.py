@@ -251,9 +251,10 @@ def _param_ref(ref: Obj, path: str, out: Errors) -> None:
 
 
 def _actions(actions: list[str], path: str, out: Errors) -> None:
+    before = common.there_before(actions)
     for i, action in enumerate(actions):
         common.known(action, _ACTIONS, f"{path}[{i}]", out)
-        if action in actions[:i]:
+        if before[i]:
             out.append(FieldError.duplicate(f"{path}[{i}]", action))
     if "Deny" in actions and "Warn" in actions:
         text = (

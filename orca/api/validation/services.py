@@ -108,10 +108,11 @@ def _cluster_ips(spec: Obj, out: Errors) -> None:
         text = "may specify no more than one IP for each IP family"
         out.append(FieldError.invalid("spec.clusterIPs", listed, text))
     families = spec.get("ipFamilies") or []
+    before = common.there_before(families)
     for i, family in enumerate(families):
         if family not in ("IPv4", "IPv6"):
             out.append(FieldError.not_supported(f"spec.ipFamilies[{i}]", family, ("IPv4", "IPv6")))
-        elif family in families[:i]:
+        elif before[i]:
             out.append(FieldError.duplicate(f"spec.ipFamilies[{i}]", family))
     policy = spec.get("ipFamilyPolicy")
     common.choice(policy, ("SingleStack", "PreferDualStack", "RequireDualStack"), "spec.ipFamilyPolicy", out)

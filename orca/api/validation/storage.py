@@ -51,9 +51,9 @@ def _topology(term: Obj, path: str, out: Errors) -> dict[str, set[str]]:
         key, values = rule.get("key") or "", rule.get("values") or []
         if not values:
             out.append(FieldError.required(f"{at}.values"))
-        for k, value in enumerate(values):
-            if value in values[:k]:
-                out.append(FieldError.duplicate(f"{at}.values[{k}]", value))
+        for k, again in enumerate(common.there_before(values)):
+            if again:
+                out.append(FieldError.duplicate(f"{at}.values[{k}]", values[k]))
         common.messages(names.qualified_name(key), key, f"{at}.key", out)
         if key in found:
             out.append(FieldError.duplicate(f"{at}.key", key))
@@ -197,10 +197,11 @@ def csi_node(obj: Obj) -> Errors:
             out.append(FieldError.duplicate(f"{at}.name", name))
         seen.add(name)
         keys = driver.get("topologyKeys") or []
+        again = common.there_before(keys)
         for j, key in enumerate(keys):
             if not key:
                 out.append(FieldError.required(at))
-            if key in keys[:j]:
+            if again[j]:
                 out.append(FieldError.duplicate(at, key))
             common.messages(names.qualified_name(key), key, at, out)
     return out

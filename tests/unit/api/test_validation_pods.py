@@ -1,12 +1,13 @@
 """What a Pod is refused for, in upstream's words."""
 
+import time
 from copy import deepcopy
 from typing import Any
 
 import pytest
 
 from orca.api import strategy
-from orca.api.builtin import PODS
+from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, PODS
 from orca.api.validation.pods.resize import resize
 
 
@@ -130,6 +131,18 @@ def test_a_rich_pod_is_fine():
 )  # fmt: skip
 def test_refusals(obj, expected):
     assert refused(deepcopy(obj)) == expected
+
+
+def test_long_lists_take_no_longer_for_each_item():
+    """Each was looked for among all others."""
+    rules = [{"maxSkew": 1, "topologyKey": f"k{n}", "whenUnsatisfiable": "DoNotSchedule"} for n in range(20_000)]
+    usages = {"metadata": {"name": "c"}, "spec": {"usages": [f"u{n}" for n in range(20_000)], "signerName": "a.b/c"}}
+    obj = pod(topologySpreadConstraints=[*rules, rules[0]])
+    begun = time.process_time()
+    at = "spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}"
+    assert refused(obj) == [f'{at}: Duplicate value: "{{k0, DoNotSchedule}}"']
+    assert strategy.validate_create(CERTIFICATESIGNINGREQUESTS, usages)
+    assert time.process_time() - begun < 1
 
 
 def test_names_are_judged_by_the_texts_of_rfc_1123():

@@ -125,15 +125,17 @@ def _label_keys(rule: Obj, path: str, out: Errors) -> None:
         for i, key in enumerate(keys):
             common.messages(names.qualified_name(key), key, f"{path}.{kind}[{i}]", out)
     wanted = listed["matchLabelKeys"]
+    places = {key: i for i, key in reversed(list(enumerate(wanted)))}
     known = set((selector or {}).get("matchLabels") or ())
     for expression in (selector or {}).get("matchExpressions") or ():
         key = expression.get("key")
-        if key in known and key in wanted:
+        if key in known and key in places:
             text = "exists in both matchLabelKeys and labelSelector"
-            out.append(FieldError.invalid(f"{path}[{wanted.index(key)}]", key, text))
+            out.append(FieldError.invalid(f"{path}[{places[key]}]", key, text))
         known.add(key)
+    unwanted = set(listed["mismatchLabelKeys"])
     for i, key in enumerate(wanted):
-        if key in listed["mismatchLabelKeys"]:
+        if key in unwanted:
             text = "exists in both matchLabelKeys and mismatchLabelKeys"
             out.append(FieldError.invalid(f"{path}.matchLabelKeys[{i}]", key, text))
 
@@ -163,6 +165,7 @@ def topology_spread(items: list[Obj], path: str, out: Errors) -> None:
     """``topologySpreadConstraints``."""
     allowed = ("DoNotSchedule", "ScheduleAnyway")
     pairs = [(rule.get("topologyKey"), rule.get("whenUnsatisfiable")) for rule in items]
+    again = common.there_before(reversed(pairs))[::-1]
     for i, rule in enumerate(items):
         at = f"{path}[{i}]"
         skew, key, action = rule.get("maxSkew") or 0, rule.get("topologyKey"), rule.get("whenUnsatisfiable") or ""
@@ -172,7 +175,7 @@ def topology_spread(items: list[Obj], path: str, out: Errors) -> None:
             out.append(FieldError.required(f"{at}.topologyKey", "can not be empty"))
         if action not in allowed:
             out.append(FieldError.not_supported(f"{at}.whenUnsatisfiable", action, allowed))
-        if pairs[i] in pairs[i + 1 :]:
+        if again[i]:
             pair = f"{{{key or ''}, {action}}}"
             out.append(FieldError.duplicate(f"{at}.{{topologyKey, whenUnsatisfiable}}", pair))
         domains = rule.get("minDomains")
