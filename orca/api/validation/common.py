@@ -22,7 +22,11 @@ PROTOCOLS = ("SCTP", "TCP", "UDP")
 def there_before(values: Iterable[Hashable]) -> list[bool]:
     """Of each value whether an earlier one equals it."""
     seen: set[Hashable] = set()
-    return [value in seen or seen.add(value) is not None for value in values]
+    found = []
+    for value in values:
+        found.append(value in seen)
+        seen.add(value)
+    return found
 
 
 def choice(value: Any, allowed: Sequence[str], path: str, out: Errors, *, required: bool = False) -> None:
