@@ -246,7 +246,7 @@ async def port() -> Any:
 async def test_http(port: int, path: str, ok: bool, text: str) -> None:
     handlers = Handlers(Executor())
     action = {"port": port, "path": path, "httpHeaders": [{"name": "X-A", "value": "1"}]}
-    outcome = await handlers.run({"httpGet": action}, TARGET, 0.3)
+    outcome = await handlers.run({"httpGet": action}, TARGET, 0.3 if path == "/slow" else PATIENCE)
     assert outcome.ok is ok
     assert text in outcome.text
     await handlers.aclose()
@@ -266,8 +266,8 @@ async def test_a_hook_asks_and_takes_whatever_is_answered() -> None:
     port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
     handlers = Handlers(Executor())
     action = {"port": port, "httpHeaders": [{"name": "Authorization", "value": "secret"}]}
-    assert (await handlers.run_hook({"httpGet": action}, TARGET, 1)).ok
-    assert (await handlers.run_hook({"httpGet": {**action, "scheme": "HTTPS"}}, TARGET, 1)).ok, (
+    assert (await handlers.run_hook({"httpGet": action}, TARGET, PATIENCE)).ok
+    assert (await handlers.run_hook({"httpGet": {**action, "scheme": "HTTPS"}}, TARGET, PATIENCE)).ok, (
         "asked again without TLS"
     )
     assert asked == [("http", "kube-lifecycle/1.36", "secret"), ("http", "kube-lifecycle/1.36", None)]
@@ -288,7 +288,7 @@ async def test_https_needs_no_certificate_that_anybody_trusts(tmp_path: Path) ->
     async with serving(answer, Authority(tmp_path).server_context("somebody.else")) as port:
         headers = [{"name": "Host", "value": "web.example"}, {"name": "Accept", "value": "text/x"}]
         action = {"port": port, "scheme": "HTTPS", "host": "127.0.0.1", "httpHeaders": headers}
-        outcome = await handlers.run({"httpGet": action}, Target("id", {"name": "c"}, "192.0.2.1"), 2)
+        outcome = await handlers.run({"httpGet": action}, Target("id", {"name": "c"}, "192.0.2.1"), PATIENCE)
     assert (outcome.ok, outcome.text) == (True, "fine")
     assert seen == [("web.example", "text/x")]
     await handlers.aclose()
@@ -304,11 +304,11 @@ def free_port() -> int:
 async def test_refused_connections_are_told_as_go_does(port: int) -> None:
     handlers, closed = Handlers(Executor()), free_port()
     refused = f"dial tcp 127.0.0.1:{closed}: connect: connection refused"
-    outcome = await handlers.run({"httpGet": {"port": closed}}, TARGET, 1)
+    outcome = await handlers.run({"httpGet": {"port": closed}}, TARGET, PATIENCE)
     assert outcome.text == f'Get "http://127.0.0.1:{closed}/": {refused}'
-    assert (await handlers.run({"tcpSocket": {"port": closed}}, TARGET, 1)).text == refused
-    assert (await handlers.run({"tcpSocket": {"port": port}}, TARGET, 1)).ok
-    plain = await handlers.run({"httpGet": {"port": port, "scheme": "HTTPS"}}, TARGET, 2)
+    assert (await handlers.run({"tcpSocket": {"port": closed}}, TARGET, PATIENCE)).text == refused
+    assert (await handlers.run({"tcpSocket": {"port": port}}, TARGET, PATIENCE)).ok
+    plain = await handlers.run({"httpGet": {"port": port, "scheme": "HTTPS"}}, TARGET, PATIENCE)
     assert plain.text == f'Get "https://127.0.0.1:{port}/": http: server gave HTTP response to HTTPS client'
     late = "within 1s: context deadline exceeded"
     for number in (closed, port):  # nothing listens, or something that speaks no HTTP/2
@@ -337,10 +337,10 @@ async def test_grpc_against_a_real_server() -> None:
     number = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     handlers = Handlers(Executor())
-    assert (await handlers.run({"grpc": {"port": number}}, TARGET, 2)).ok
-    off = await handlers.run({"grpc": {"port": number, "service": "off"}}, TARGET, 2)
+    assert (await handlers.run({"grpc": {"port": number}}, TARGET, PATIENCE)).ok
+    off = await handlers.run({"grpc": {"port": number, "service": "off"}}, TARGET, PATIENCE)
     assert off.text == 'service unhealthy (responded with "NOT_SERVING")'
-    assert not (await handlers.run({"grpc": {"port": number, "service": "zzz"}}, TARGET, 2)).ok
+    assert not (await handlers.run({"grpc": {"port": number, "service": "zzz"}}, TARGET, PATIENCE)).ok
     await server.stop(None)
 
 
