@@ -143,7 +143,7 @@ async def test_a_list_that_leaves_in_pieces_is_logged_whole(busy: ServerProcess,
 
 async def test_no_refusal_tells_what_is_in_a_secret(busy: ServerProcess, admin: Api) -> None:
     path = "/api/v1/namespaces/default/secrets"
-    await admin.post(path, {"metadata": {"name": "kept"}, "stringData": {"p": "hunter2"}})
+    await admin.post(path, {"metadata": {"name": "untold"}, "stringData": {"p": "hunter2"}})
     told = "aHVudGVyMg"  # hunter2, as it is stored
     for kind, patch in (
         ("merge", {"data": {"q": 1}}),
@@ -152,9 +152,9 @@ async def test_no_refusal_tells_what_is_in_a_secret(busy: ServerProcess, admin: 
         ("json", [{"op": "copy", "from": "/data", "path": "/unknown"}]),
         ("json", [{"op": "test", "path": "/data/p", "value": "x"}]),
         ("strategic", {"data": {"q": {"own": "aHVudGVyMg"}}}),
-        ("apply", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kept"}, "data": "aHVudGVyMg=="}),
+        ("apply", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "untold"}, "data": "aHVudGVyMg=="}),
     ):
-        refused = await admin.patch(f"{path}/kept?fieldManager=me&fieldValidation=Strict", patch, kind)
+        refused = await admin.patch(f"{path}/untold?fieldManager=me&fieldValidation=Strict", patch, kind)
         assert refused.status >= 400, kind
         assert told not in refused.raw.decode(), kind
         audit_id = refused.headers["Audit-Id"]
