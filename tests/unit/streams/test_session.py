@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from agents.server import spdy
+from agents.server import spdy, spdy_session
 from agents.server.remote import exited, failed
 from agents.server.spdy import SpdyConnection
 from agents.server.spdy_command import parse_size
 from agents.server.spdy_session import READ_BUFFER, SpdySession, SpdyStream
+from tests.support.patience import PATIENCE
 
 
 class Wire:
@@ -129,7 +130,8 @@ async def test_a_lost_connection_wakes_everybody(wire: Wire) -> None:
         await writing
 
 
-async def test_closing_sends_everything_then_waits_for_the_peer(wire: Wire) -> None:
+async def test_closing_sends_everything_then_waits_for_the_peer(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spdy_session, "GOODBYE_SECONDS", PATIENCE)
     session, stream, running = await start(wire)
     await stream.write(b"last words")
     closing = asyncio.create_task(session.close())
