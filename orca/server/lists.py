@@ -15,7 +15,7 @@ from aiohttp import web
 from orca.api.objects import Obj
 from orca.server.connection import connection_of
 from orca.server.fairness.turns import Lane
-from orca.server.responses import ANSWERING, GZIP_LEVEL, warning_header
+from orca.server.responses import ANSWERING, GZIP_LEVEL, PACKER, warning_header
 from orca.store import Entry
 
 PIECE = 6 * 16 * 1024
@@ -162,8 +162,9 @@ async def send_packed(
     def packed(batch: list[bytes]) -> bytes:
         return b"".join([packer.compress(piece) for piece in batch])
 
+    loop = asyncio.get_running_loop()
     while batch := list(islice(pieces, _BATCH)):
-        await response.write(await asyncio.to_thread(packed, batch))
+        await response.write(await loop.run_in_executor(PACKER, packed, batch))
         if not lane.has_room():
             await lane.wait()
     await response.write_eof(packer.flush())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -20,6 +22,8 @@ from orca.server.whole import WholeResponse
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
 GZIP_LEVEL = 1  # as kube-apiserver: more takes half as long again, for clients that are near
 PIECES_FROM = 1024 * 1024  # bytes; longer lists are packed a batch at a time
+PACKER = ThreadPoolExecutor(max((os.cpu_count() or 1) - 1, 1), "pack")
+"""One core is left to the event loop: threads that need no interpreter would share its core with it otherwise."""
 ANSWERING = web.RequestKey("orca.answering", bool)
 """Set on a request whose answer is on its way: no other can be given any more."""
 _JSON_HEADERS = {"Content-Type": "application/json"}
@@ -64,7 +68,7 @@ async def pack(response: web.Response, accept_encoding: str) -> web.Response:
     """Compress a big answer when the client offers gzip: by a thread, so that others are served meanwhile."""
     body = response.body
     if isinstance(body, bytes) and len(body) >= GZIP_FROM and "gzip" in accept_encoding:
-        response.body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
+        response.body = await asyncio.get_running_loop().run_in_executor(PACKER, gzip.compress, body, GZIP_LEVEL)
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
     return response

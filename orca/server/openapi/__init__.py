@@ -23,7 +23,7 @@ from orca.server.health import KUBERNETES_VERSION, orca_version
 from orca.server.negotiation import media_ranges
 from orca.server.openapi import documents, gnostic
 from orca.server.openapi.operations import group_path
-from orca.server.responses import GZIP_FROM, GZIP_LEVEL
+from orca.server.responses import GZIP_FROM, GZIP_LEVEL, PACKER
 
 _FORMAT = "1"  # raise when the documents' form changes: clients keep them by hash
 _FOREVER = "public, max-age=31536000, immutable"
@@ -82,7 +82,8 @@ class OpenApi:
         shown = {"Content-Type": media, "ETag": etag, "Vary": "Accept, Accept-Encoding"}
         if "gzip" in headers.get("Accept-Encoding", ""):
             return web.Response(body=packed, headers=shown | {"Content-Encoding": "gzip"})
-        return web.Response(body=await asyncio.to_thread(gzip.decompress, packed), headers=shown)
+        loop = asyncio.get_running_loop()
+        return web.Response(body=await loop.run_in_executor(PACKER, gzip.decompress, packed), headers=shown)
 
     def _make_v2(self, media: str, remote: RemoteSwagger) -> bytes:
         document = documents.swagger(self._table)
@@ -128,7 +129,7 @@ class OpenApi:
             return response
         packed = self._v3_packed.get(name)
         if packed is None:
-            packed = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
+            packed = await asyncio.get_running_loop().run_in_executor(PACKER, gzip.compress, body, GZIP_LEVEL)
             if self._v3.get(name) is body:
                 self._v3_packed[name] = packed
         response.body = packed
