@@ -435,10 +435,8 @@ class App:
             return parts.discovery.respond(path, headers.get("Accept", ""), headers.get("If-None-Match", ""))
         if root == "openapi":
             document = await parts.openapi.respond(path, request.query, headers)
-            if (
-                isinstance(document.body, bytes) and len(document.body) > WHOLE
-            ):  # those that were made in threads at once do not leave at once
-                await request.lane.turn()
+            if isinstance(document.body, bytes) and len(document.body) > WHOLE:
+                await request.lane.turn()  # threads may have made many of them by now
             return document
         if path == "/version":
             return value_response(self._version, Form(request.form.media), pretty=True)
