@@ -34,6 +34,9 @@ SMALL = 32 * 1024
 UNDER_WAY = 1024 * 1024
 """Bytes of larger ones that etcd is given at once. It writes them one after the other, and whatever comes then, however
 small, stands behind all of them."""
+OVERDUE = 4.0
+"""Seconds: less than etcd is given to answer. A larger one that has stood as long when a transaction before it gets no
+answer is not sent any more: one after the other, the last would be told a minute later than the first."""
 
 
 def pair_of(pair: Any) -> KeyValue:
@@ -46,11 +49,13 @@ def pair_of(pair: Any) -> KeyValue:
 class _Wanted:
     """Writes that wait for their outcome."""
 
-    __slots__ = ("fence", "outcome", "size", "writes")
+    __slots__ = ("fence", "outcome", "sent", "since", "size", "writes")
 
-    def __init__(self, writes: Sequence[Write], outcome: asyncio.Future[Transacted]) -> None:
+    def __init__(self, writes: Sequence[Write], outcome: asyncio.Future[Transacted], since: float) -> None:
         self.writes = writes
         self.outcome = outcome
+        self.since = since
+        self.sent = False  # whether etcd may have seen it, and not refused it
         self.fence = FENCE.get()
         self.size = sum(len(one.value) for one in writes if one.value is not None)
 
@@ -135,16 +140,23 @@ class Commits:
         """All of `writes` when every expectation holds, else none of them; behind a fence, on that condition as well.
         Raises EtcdError, EtcdFenced when that alone kept them from happening."""
         loop = asyncio.get_running_loop()
-        wanted = _Wanted(writes, loop.create_future())
+        wanted = _Wanted(writes, loop.create_future(), loop.time())
         self._waiting.append(wanted)
         if self._patience is None and not self._gathering:
             self._gather(loop)
         try:
             return await wanted.outcome
         except (EtcdUnavailable, asyncio.CancelledError) as error:
-            if wanted.fence is not None:
+            if not wanted.sent:
+                self._leave(wanted)
+            elif wanted.fence is not None:
                 wanted.fence.end(f"it is not known what became of a write: {error}")
             raise
+
+    def _leave(self, wanted: _Wanted) -> None:
+        for queue in (self._waiting, self._large):
+            if wanted in queue:
+                queue.remove(wanted)
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin once nobody else comes, or ``PATIENCE_SECONDS`` from now."""
@@ -189,7 +201,15 @@ class Commits:
         self._under_way -= size
         self._begin_large()
 
+    def _give_up(self, error: EtcdUnavailable) -> None:
+        """Nothing more is sent of what is overdue."""
+        latest = asyncio.get_running_loop().time() - OVERDUE
+        while self._large and self._large[0].since <= latest:
+            self._large.popleft().fail(error)
+
     def _start(self, together: list[_Wanted]) -> asyncio.Task[None]:
+        for one in together:
+            one.sent = True
         task = asyncio.create_task(self._commit(together))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -213,13 +233,18 @@ class Commits:
         except EtcdUnavailable as error:
             for one in together:
                 one.fail(error)
+            if together[0].size > SMALL:
+                self._give_up(error)
         except EtcdError as error:
             if len(together) == 1:
                 together[0].fail(error)
                 return
             # Refused because of one of them, perhaps: nothing was written, and the others are as good as before.
             for one in together:
+                one.sent = False
+            for one in together:
                 if one.wanted():
+                    one.sent = True
                     await self._commit([one])
         finally:
             for one in together:  # nobody waits for ever, also when this ends in a way it should not
