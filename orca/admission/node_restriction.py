@@ -167,7 +167,7 @@ def _request(attrs: Attributes) -> None:
         return
     try:
         request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, x509.InvalidVersion):
         raise attrs.forbidden("unable to parse csr") from None
     names = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if names != [attrs.user.name]:

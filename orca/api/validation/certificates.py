@@ -10,6 +10,7 @@ import binascii
 import re
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from orca.api import names
 from orca.api.errors import FieldError, quote
@@ -27,6 +28,7 @@ _USAGES = (
 _MAX_SIGNER = 571
 _APPROVAL = ("Approved", "Denied")
 _LASTING = (*_APPROVAL, "Failed")
+_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion)
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s+(.*?)-----END \1-----", re.DOTALL)
 
 
@@ -65,7 +67,7 @@ def _request(value: str, path: str, out: Errors) -> None:
     try:
         if not x509.load_pem_x509_csr(raw).is_signature_valid:
             raise ValueError("signature does not match")
-    except ValueError as error:
+    except _UNREADABLE as error:
         out.append(FieldError.invalid(path, value, str(error)))
 
 
@@ -91,7 +93,7 @@ def _issued(value: str, path: str, out: Errors) -> None:
         try:
             for _, body in blocks:
                 x509.load_der_x509_certificate(base64.b64decode(body))
-        except ValueError as error:
+        except _UNREADABLE as error:
             text = str(error)
     if text:
         out.append(FieldError.invalid(path, "<certificate data>", text))

@@ -38,10 +38,10 @@ class Lifetimes:
         self._requested[signer] += 1
         try:
             first = x509.load_pem_x509_certificates(base64.b64decode(issued))[0]
-        except ValueError as error:
+            lives = (first.not_valid_after_utc - first.not_valid_before_utc).total_seconds()
+        except (ValueError, x509.InvalidVersion) as error:  # also where a year is none of Python's
             log.warning("an issued certificate cannot be read", name=name(new), error=str(error))
             return
-        lives = (first.not_valid_after_utc - first.not_valid_before_utc).total_seconds()
         if abs(lives - wanted) < _SLACK + wanted / 20:
             self._honored[signer] += 1
 

@@ -17,6 +17,7 @@ from orca.auth import UserInfo, build_authorizer
 from orca.auth.default_roles import default_policy
 from orca.auth.escalation import shown, uncovered
 from orca.auth.rbac import effective_rules
+from tests.support import strange_certificates as strange
 from tests.unit.auth.fakes import Reader, made
 
 RBAC = "rbac.authorization.k8s.io"
@@ -196,6 +197,9 @@ async def test_nobody_asks_to_be_a_master():
     signer = "kubernetes.io/kube-apiserver-client"
     await attempt(plugin, CERTIFICATESIGNINGREQUESTS, request("ops", signer), space="")
     await refused(plugin, CERTIFICATESIGNINGREQUESTS, request("system:masters", signer), space="")
+    unreadable = request("ops", signer)
+    unreadable["spec"]["request"] = strange.signing_request(version=5)  # what is wrong with it, validation says
+    await attempt(plugin, CERTIFICATESIGNINGREQUESTS, unreadable, space="")
 
 
 async def test_approving_needs_the_signer(world):

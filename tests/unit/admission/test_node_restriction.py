@@ -4,11 +4,12 @@ import pytest
 
 from orca.admission import Attributes
 from orca.admission.node_restriction import NodeRestriction
-from orca.api.builtin import PERSISTENTVOLUMES
+from orca.api.builtin import CERTIFICATESIGNINGREQUESTS, PERSISTENTVOLUMES
 from orca.api.errors import ApiError
 from orca.api.finalizers import VOLUME_CONTENT
 from orca.api.objects import Obj
 from orca.auth import UserInfo
+from tests.support import strange_certificates as strange
 from tests.unit.auth.fakes import Reader
 
 NODE = UserInfo("system:node:n1", groups=("system:nodes", "system:authenticated"))
@@ -38,3 +39,13 @@ async def test_and_changes_nothing_else(new: Obj) -> None:
     with pytest.raises(ApiError) as caught:
         await change(new)
     assert caught.value.code == 403
+
+
+async def test_a_node_asks_for_no_certificate_in_a_form_of_its_own() -> None:
+    spec = {"signerName": "kubernetes.io/kubelet-serving", "request": strange.signing_request(version=5)}
+    asked = {"metadata": {"name": "c"}, "spec": spec}
+    with pytest.raises(ApiError) as caught:
+        await NodeRestriction(Reader()).admit(
+            Attributes("CREATE", CERTIFICATESIGNINGREQUESTS, "", "c", asked, None, NODE)
+        )
+    assert (caught.value.code, "unable to parse csr" in caught.value.message) == (403, True)

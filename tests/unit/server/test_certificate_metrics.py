@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from orca.server.metrics.certificates import Lifetimes
+from tests.support import strange_certificates as strange
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -39,6 +40,8 @@ def test_lifetimes_that_were_asked_for_are_counted_once() -> None:
         (7200, client, hour),
         (3600, "example.com/own", hour),
         (3600, client, base64.b64encode(b"no certificate").decode()),
+        (3600, client, strange.certificate(ends=b"00000101000000Z")),  # before Python's first year
+        (3600, client, strange.certificate(version=5)),
         (None, client, hour),
         (3600, client, ""),
     ):
@@ -48,7 +51,7 @@ def test_lifetimes_that_were_asked_for_are_counted_once() -> None:
     shown = {(one.name, tuple(one.labels.values())): one.value for one in samples}
     stem = "apiserver_certificates_registry_csr"
     assert shown == {
-        (f"{stem}_requested_duration_total", (client,)): 4,
+        (f"{stem}_requested_duration_total", (client,)): 6,
         (f"{stem}_honored_duration_total", (client,)): 2,
         (f"{stem}_requested_duration_total", ("other",)): 1,
         (f"{stem}_honored_duration_total", ("other",)): 1,

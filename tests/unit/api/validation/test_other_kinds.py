@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 
 from orca.api import builtin, strategy
+from tests.support import strange_certificates as strange
 from tests.unit.api.validation.objects import changed, made, refused
 
 NEW = {
@@ -171,3 +172,34 @@ def test_requests_for_certificates(before, after, door, expected):
         assert text.startswith('status.conditions: Forbidden: updates may not modify a condition of type "Approved"\n')
     else:
         assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (strange.signing_request(), ""),
+        (strange.signing_request(version=5), "not a valid CSR version"),
+        (strange.signing_request(curve=9), "not supported"),
+    ],
+)
+def test_requests_that_cannot_be_read_are_refused(request_, expected):
+    spec = {"signerName": "a.b/c", "usages": ["client auth"], "request": request_}
+    found = refused(builtin.CERTIFICATESIGNINGREQUESTS, {"spec": spec})
+    assert [text.partition(":")[0] for text in found] == (["spec.request"] if expected else [])
+    assert all(expected in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("issued", "expected"),
+    [
+        (strange.certificate(ends=b"00000101000000Z"), ""),
+        (strange.certificate(version=5), "not a valid X509 version"),
+    ],
+)
+def test_certificates_that_cannot_be_read_are_refused(issued, expected):
+    new = made(builtin.CERTIFICATESIGNINGREQUESTS, {"spec": {"signerName": "a.b/c"}})
+    old = {**new, "status": {}}
+    new["status"] = decided(certificate=issued)
+    found = [str(e) for e in strategy.validate_update(builtin.CERTIFICATESIGNINGREQUESTS, new, old, "status")]
+    assert len(found) == bool(expected)
+    assert all(text.startswith("status.certificate: ") and expected in text for text in found)
