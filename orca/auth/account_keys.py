@@ -13,6 +13,7 @@ from typing import Any
 
 import jwt
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -42,7 +43,7 @@ def _public(kind: bytes, block: bytes) -> PublicKey | None:
             key = x509.load_pem_x509_certificate(block).public_key()
         else:
             key = serialization.load_pem_public_key(block)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return None
     return key if isinstance(key, rsa.RSAPublicKey) or (_is_curve(key) and key.curve.name in _BY_CURVE) else None
 

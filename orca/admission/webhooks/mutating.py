@@ -62,8 +62,9 @@ class MutatingWebhooks:
         try:
             verdict = await ask(self._shared, hook, row, attrs, views, mutating=True)
             if verdict.patch:
+                told = _told(hook, verdict.patch)  # before the object has parts of it, which later operations change
                 changed = await self._patch(hook, row, attrs, views, verdict.patch)
-                _note_patch(hook, attrs, round_, verdict.patch)
+                attrs.annotate(f"patch.webhook.admission.k8s.io/round_{round_}_index_{hook.index}", told)
         except CallFailed as failure:
             if hook.fail:
                 raise failed_closed(hook, failure) from failure
@@ -95,12 +96,11 @@ class MutatingWebhooks:
         return differs
 
 
-def _note_patch(hook: Hook, attrs: Attributes, round_: int, operations: list[Any]) -> None:
+def _told(hook: Hook, operations: list[Any]) -> str:
     noted = {
         "configuration": hook.configuration,
         "webhook": hook.name,
         "patch": operations,
         "patchType": "JSONPatch",
     }
-    key = f"patch.webhook.admission.k8s.io/round_{round_}_index_{hook.index}"
-    attrs.annotate(key, orjson.dumps(noted).decode())
+    return orjson.dumps(noted).decode()

@@ -43,10 +43,12 @@ def apply_patch(resource: Resource, definition: str, obj: Obj, patch: Any, media
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """How a refusal tells of a patch's result: ``text`` of it, and whether it came to be by JSON."""
+    """How a refusal tells of a patch's result: ``text`` of it, whether it came to be by JSON, and whether no value of
+    it may be told."""
 
     text: Callable[[Any], str]
     as_json: bool = True
+    secret: bool = False
 
 
 NOTHING_SHOWN = Showing(lambda _: "", as_json=False)
@@ -75,10 +77,15 @@ def accept_patched(
         why = _UNHANDLED.split(problem.message, maxsplit=1)[-1]  # it names the kind of the object or of the subresource
         if not shown.as_json:
             why = _RESTORING.sub(_unrestored, why)
+        if shown.secret and not _WITHOUT_VALUES.match(why):
+            why = _REDACTED
         raise invalid_kind("", "", "", [FieldError.invalid("patch", shown.text(patched), why)]) from None
 
 
 _UNHANDLED = re.compile(r" cannot be handled as a \w+: ")
+_WITHOUT_VALUES = re.compile(
+    r"json: cannot unmarshal|cannot restore|cannot convert|unrecognized type|illegal base64|strict decoding error"
+)
 _RESTORING = re.compile(r"json: cannot unmarshal (string|number|bool|array|object)\b.* into Go .* of type (\S+)$")
 _SIMPLE = frozenset({"string", "bool", "int32", "int64", "float64"})
 _KINDS = {"array": "slice", "object": "map", "number": "int64"}
@@ -117,10 +124,10 @@ def _as_go(value: Any) -> str:
 
 def showing(resource: Resource, body: Any, media: str) -> Showing:
     """What is shown of the result of a patch that makes no object of its kind. As upstream, of a strategic patch
-    that is the patch itself. Unlike upstream, nothing of a Secret: who may patch one may not therefore read it, and
+    that is the patch itself. Unlike upstream, no value of a Secret: who may patch one may not therefore read it, and
     messages go into the audit log."""
     if resource is SECRETS:
-        return Showing(lambda _: _REDACTED, as_json=media != STRATEGIC_PATCH)
+        return Showing(lambda _: _REDACTED, as_json=media != STRATEGIC_PATCH, secret=True)
     return Showing(lambda _: _as_go(body), as_json=False) if media == STRATEGIC_PATCH else Showing(_as_json)
 
 

@@ -150,6 +150,8 @@ async def test_no_refusal_tells_what_is_in_a_secret(busy: ServerProcess, admin: 
         ("merge", {"dataa": {"q": "1"}}),
         ("json", [{"op": "add", "path": "/data/q", "value": 1}]),
         ("json", [{"op": "copy", "from": "/data", "path": "/unknown"}]),
+        ("json", [{"op": "copy", "from": "/data/p", "path": "/kind"}]),
+        ("json", [{"op": "copy", "from": "/data/p", "path": "/metadata/creationTimestamp"}]),
         ("json", [{"op": "test", "path": "/data/p", "value": "x"}]),
         ("strategic", {"data": {"q": {"own": "aHVudGVyMg"}}}),
         ("apply", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "untold"}, "data": "aHVudGVyMg=="}),

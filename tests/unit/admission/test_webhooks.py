@@ -282,7 +282,9 @@ async def test_all_validating_hooks_are_heard_and_the_first_denial_is_told() -> 
 async def test_what_hooks_note_for_the_audit_log() -> None:
     world = World()
     world.decide["h"] = lambda _: patched(
-        {"op": "add", "path": "/data/x", "value": "y"}, auditAnnotations={"why": "because", "not a key!": "x"}
+        {"op": "add", "path": "/data", "value": {"x": "y"}},
+        {"op": "add", "path": "/data/z", "value": "later"},
+        auditAnnotations={"why": "because", "not a key!": "x"},
     )
     world.configure(MUTATING, "conf", hook("h"))
     attrs = create()
@@ -291,7 +293,9 @@ async def test_what_hooks_note_for_the_audit_log() -> None:
     assert noted["h.example.com/why"] == "because"
     mutation = orjson.loads(noted["mutation.webhook.admission.k8s.io/round_0_index_0"])
     assert mutation == {"configuration": "conf", "webhook": "h.example.com", "mutated": True}
-    assert orjson.loads(noted["patch.webhook.admission.k8s.io/round_0_index_0"])["patchType"] == "JSONPatch"
+    told = orjson.loads(noted["patch.webhook.admission.k8s.io/round_0_index_0"])
+    assert told["patchType"] == "JSONPatch"
+    assert told["patch"][0]["value"] == {"x": "y"}, "as the hook has sent it"
     assert len(noted) == 3
 
 

@@ -1,10 +1,12 @@
 """Certificates, token files, bootstrap tokens and service accounts."""
 
+from base64 import b64encode
 from datetime import timedelta
 
 import jwt
 import pytest
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -14,7 +16,7 @@ from agents.node.join import JoinToken
 from orca.api.builtin import NODES, PODS, SECRETS, SERVICEACCOUNTS
 from orca.api.errors import ApiError
 from orca.auth import Authenticator, Credentials, StaticTokens
-from orca.auth.account_keys import key_id_of
+from orca.auth.account_keys import key_id_of, public_keys
 from orca.auth.bootstrap_tokens import BootstrapTokens, join_string, new_token, token_secret
 from orca.auth.pki import ensure_pki, issue
 from orca.auth.service_accounts import Keys, ServiceAccountTokens
@@ -344,3 +346,18 @@ def test_forged_tokens(world, pki, tmp_path, clock):
     forged = TokenIssuer(Keys.load(other.service_account_key), reader, clock).request(account, {})["status"]["token"]
     assert tokens.identify(forged) is None
     assert tokens.identify("a.b.c") is None
+
+
+def test_blocks_of_a_key_file_that_nobody_can_read_are_passed_over(tmp_path):
+    algorithm = bytes.fromhex("301006072a8648ce3d020106052b81040006")  # an elliptic curve of 112 bits
+    info = b"\x30" + bytes([len(algorithm) + 31]) + algorithm + b"\x03\x1d\x00" + bytes([4] * 28)
+    text = "-----BEGIN PUBLIC KEY-----\n" + b64encode(info).decode() + "\n-----END PUBLIC KEY-----\n"
+    file = tmp_path / "keys.pem"
+    file.write_text(text)
+    with pytest.raises(UnsupportedAlgorithm):
+        serialization.load_pem_public_key(text.encode())
+    with pytest.raises(ValueError, match="does not contain any valid"):
+        public_keys(file)
+    good = ec.generate_private_key(ec.SECP256R1()).public_key()
+    file.write_bytes(text.encode() + good.public_bytes(Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    assert public_keys(file) == [good]
