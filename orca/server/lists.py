@@ -14,6 +14,7 @@ from aiohttp import web
 
 from orca.api.objects import Obj
 from orca.server.connection import connection_of
+from orca.server.fairness.portions import portions
 from orca.server.fairness.turns import Lane
 from orca.server.responses import ANSWERING, GZIP_LEVEL, PACKER, warning_header
 from orca.store import Entry
@@ -24,8 +25,6 @@ WHOLE = 256 * 1024
 """Bytes up to which a list leaves as other answers do: in pieces its head would cost more than the memory is worth."""
 _BATCH = 10
 """Pieces compressed at a time: some milliseconds of a thread, beside which handing them over is nothing."""
-_AT_ONCE = 16
-"""Objects encoded anew before others get their turn."""
 _GZIP = 16 + zlib.MAX_WBITS
 _LIST_END = b"]}\n"
 _SIZE: attrgetter[int] = attrgetter("size")
@@ -89,10 +88,9 @@ class ListBody:
     async def changed(self, change: Callable[[Obj], Obj], lane: Lane) -> bytes:
         """The body of a list of what ``change`` makes of the objects, made in turns."""
         parts = []
-        for first in range(0, len(self._entries), _AT_ONCE):
+        for some in portions(self._entries):
             await lane.turn()
-            some = [change(orjson.loads(entry.raw)) for entry in self._entries[first : first + _AT_ONCE]]
-            parts.append(orjson.dumps(some)[1:-1])
+            parts.append(orjson.dumps([change(orjson.loads(entry.raw)) for entry in some])[1:-1])
         return b"".join([self._head, b",".join(parts), _LIST_END])
 
 

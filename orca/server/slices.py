@@ -14,15 +14,13 @@ import orjson
 
 from orca.api.objects import Obj
 from orca.api.resources import Resource
+from orca.server.fairness.portions import OBJECTS, portions
 from orca.server.fairness.turns import Lane
 from orca.server.lists import MadeBody
 from orca.server.negotiation import YAML, Form
 from orca.server.representation import as_table, partial, transform_list
 from orca.server.responses import encode
 from orca.store import Entry
-
-_AT_ONCE = 16
-"""Objects; rows are made of some at a time."""
 
 _INDENTED_END = b"\n  ]\n}"
 
@@ -124,11 +122,11 @@ def _listed(empty: bytes, parts: list[bytes]) -> MadeBody:
 
 
 async def _made(
-    entries: Sequence[Entry], make: Callable[[Sequence[Entry]], T], lane: Lane, at_once: int = _AT_ONCE
+    entries: Sequence[Entry], make: Callable[[Sequence[Entry]], T], lane: Lane, objects: int = OBJECTS
 ) -> list[T]:
     found = []
-    for first in range(0, len(entries), at_once):
+    for some in portions(entries, objects):
         if not lane.has_room():
             await lane.wait()
-        found.append(make(entries[first : first + at_once]))
+        found.append(make(some))
     return found

@@ -18,12 +18,11 @@ from orca.api.errors import ApiError
 from orca.api.objects import Obj
 from orca.api.resources import Resource
 from orca.api.strategy import Versions
+from orca.server.fairness.portions import portions
 from orca.server.fairness.turns import Lane
 from orca.store import Entry, Event, Watch
 
 Predicate = Callable[[Obj], bool]
-_AT_ONCE = 16
-"""Entries converted before others get their turn."""
 
 
 class View(Entry):
@@ -83,31 +82,35 @@ async def serve_all(resource: Resource, entries: Sequence[Entry], lane: Lane | N
     long."""
     if is_plain(resource):
         return list(entries)
-    found: list[Entry | None] = []
-    converted = 0
     owner = strategy.of(resource).versions if resource.custom else resource
+    found: list[Entry | None] = []
     for entry in entries:
         views = entry.views
-        if views and views[0][0] is owner:
-            found.append(views[0][1] or entry)
-            continue
-        converted += 1
-        if converted % _AT_ONCE == 0:
-            if lane is None:
-                await asyncio.sleep(0)
-            else:
-                await lane.turn()
-        found.append(ready(resource, entry))
-    missing = [index for index, entry in enumerate(found) if entry is None]
-    if missing:
+        found.append((views[0][1] or entry) if views and views[0][0] is owner else None)
+    await _fill(resource, entries, found, lane)
+    while missing := [index for index, entry in enumerate(found) if entry is None]:
         versions = strategy.of(resource).versions
-        assert versions is not None
-        assert versions.hook is not None
+        if versions is None or versions.hook is None:  # there was one, until others had their turn
+            await _fill(resource, entries, found, lane)
+            continue
         stored = [versions.read(entries[index].obj) for index in missing]
         made = await versions.hook(stored, resource.api_version)
         for index, obj in zip(missing, made, strict=True):
             found[index] = _keep(versions, entries[index], versions.converted(obj))
     return [entry for entry in found if entry is not None]
+
+
+async def _fill(resource: Resource, entries: Sequence[Entry], found: list[Entry | None], lane: Lane | None) -> None:
+    """What is missing and can be made without a webhook."""
+    missing = [index for index, entry in enumerate(found) if entry is None]
+    places = iter(missing)
+    for number, some in enumerate(portions([entries[index] for index in missing])):
+        if lane is not None:
+            await lane.turn()
+        elif number:
+            await asyncio.sleep(0)
+        for entry in some:
+            found[next(places)] = ready(resource, entry)
 
 
 async def to_stored(resource: Resource, obj: Obj) -> Obj:

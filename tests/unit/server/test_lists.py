@@ -58,6 +58,13 @@ async def test_what_is_logged_of_a_long_list_is_made_in_turns(count: int) -> Non
     assert changed["items"] == [{"name": f"one-{number}"} for number in range(count)]
 
 
+async def test_and_few_objects_at_once_where_they_are_large() -> None:
+    made = body([40_000] * 40)
+    turns = Turns(budget=0.0)
+    assert await made.changed(lambda obj: obj, turns.lane("")) == made.whole()
+    assert turns.waited >= 39
+
+
 @given(st.lists(st.integers(0, 2 * PIECE), max_size=40))
 def test_parts_leave_together_as_far_as_they_fit(sizes: list[int]) -> None:
     made = MadeBody([bytes([number % 256]) * size for number, size in enumerate(sizes)])

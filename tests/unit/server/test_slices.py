@@ -38,10 +38,12 @@ def hurried() -> Lane:
     return Turns(budget=0.0).lane("")
 
 
-def pods(count: int) -> list[Entry]:
+def pods(count: int, size: int = 0) -> list[Entry]:
     made = []
     for number in range(count):
-        metadata = {"name": f"pod-{number}", "namespace": "n", "labels": {"text": "a: |\n  b - [c]"}}
+        metadata: Obj = {"name": f"pod-{number}", "namespace": "n", "labels": {"text": "a: |\n  b - [c]"}}
+        if size:
+            metadata["annotations"] = {"text": "x" * size}
         obj = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": []}}
         made.append(Entry("n", f"pod-{number}", 5, None, place(stored(obj), 5)))
     return made
@@ -96,3 +98,6 @@ async def test_a_long_list_is_never_made_at_once(form: Form, pretty: bool, monke
     monkeypatch.setattr(slices, "transform_list", spy)
     await slices.encoded_list(PODS, pods(160), form, "", NOW, {}, hurried(), pretty=pretty)
     assert max(made) <= 16
+    made.clear()
+    await slices.encoded_list(PODS, pods(20, 40_000), form, "", NOW, {}, hurried(), pretty=pretty)
+    assert max(made) <= 1

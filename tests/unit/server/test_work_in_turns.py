@@ -13,7 +13,12 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
+from orca.api import strategy
 from orca.api.builtin import BUILTIN, CONFIGMAPS
+from orca.api.customresources.kind import CustomKind, Hook
+from orca.api.objects import Obj
+from orca.api.resources import Resource
+from orca.api.strategy import Strategy
 from orca.auth import UserInfo
 from orca.cli.interpreter import share_interpreter
 from orca.server import bodies
@@ -83,8 +88,8 @@ async def test_only_between_the_stages_of_large_writes() -> None:
 
 
 async def test_long_bodies_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And who has to wait for a turn is not taken for slow."""
-    monkeypatch.setattr(bodies, "READ_SECONDS", 0.2)
+    """And who has to wait for a turn is not taken for slow, however long one takes to come."""
+    monkeypatch.setattr(bodies, "READ_SECONDS", 0.01)
     parts = [b"x" * 1000] * 20
 
     class Content:
@@ -130,6 +135,53 @@ async def test_what_was_never_served_in_this_version_is_converted_in_turns() -> 
     assert turns.waited >= 9
     assert await serving.serve_all(row, entries, turns.lane("")) == made
     assert turns.waited <= 10, "what was made is kept"
+
+
+async def test_few_are_converted_at_once_where_they_are_large() -> None:
+    row = BUILTIN.by_kind("autoscaling/v1", "HorizontalPodAutoscaler")
+    assert row is not None
+    metadata = {"name": "a", "annotations": {"text": "x" * 40_000}}
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": {}}
+    entries = [Entry("n", "a", 5, None, place(stored(scaler), 5)) for _ in range(40)]
+    turns = Turns(budget=0.0)
+    assert len(await serving.serve_all(row, entries, turns.lane(""))) == 40
+    assert turns.waited >= 39
+
+
+async def test_a_definition_may_need_no_webhook_any_more_once_others_had_their_turn() -> None:
+    row = Resource(
+        "a.example", "v2", "odds", "odd", "Odd", True, "", "/registry/odds", stored_as="a.example/v1", custom=True
+    )
+    asked: list[int] = []
+
+    async def hook(objs: list[Obj], api_version: str) -> list[Obj]:
+        asked.append(len(objs))
+        return [{**obj, "apiVersion": api_version} for obj in objs]
+
+    class Changing(Turns):
+        async def wait(self, lane: object) -> None:
+            defined(None)
+            await super().wait(lane)
+
+    def defined(hook: Hook | None) -> None:
+        kind = CustomKind(row, lambda: {"type": "object"}, hook=hook)
+        strategy.put(row, Strategy(versions=kind))
+
+    def entries() -> list[Entry]:
+        odd = {"apiVersion": "a.example/v1", "kind": "Odd", "metadata": {"name": "a"}}
+        return [Entry("n", "a", 5, None, place(stored(odd), 5)) for _ in range(40)]
+
+    try:
+        defined(hook)
+        made = await serving.serve_all(row, entries(), Changing(budget=0.0).lane(""))
+        assert [one.obj["apiVersion"] for one in made] == ["a.example/v2"] * 40
+        assert not asked
+        defined(hook)
+        made = await serving.serve_all(row, entries(), Turns(budget=0.0).lane(""))
+        assert [one.obj["apiVersion"] for one in made] == ["a.example/v2"] * 40
+        assert asked == [40]
+    finally:
+        strategy.drop(row)
 
 
 def test_threads_that_compute_let_the_loop_go_on_soon() -> None:
