@@ -434,7 +434,7 @@ class App:
         if root in ("api", "apis"):
             return parts.discovery.respond(path, headers.get("Accept", ""), headers.get("If-None-Match", ""))
         if root == "openapi":
-            document = await parts.openapi.respond(path, request.query, headers)
+            document = await parts.openapi.respond(path, request.query, headers, request.lane)
             if isinstance(document.body, bytes) and len(document.body) > WHOLE:
                 await request.lane.turn()  # threads may have made many of them by now
             return document

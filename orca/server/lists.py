@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, islice
 from operator import attrgetter
 
@@ -16,7 +16,8 @@ from orca.api.objects import Obj
 from orca.server.connection import connection_of
 from orca.server.fairness.portions import portions
 from orca.server.fairness.turns import Lane
-from orca.server.responses import ANSWERING, GZIP_LEVEL, PACKER, warning_header
+from orca.server.packing import GZIP_LEVEL, PACKER, WBITS
+from orca.server.responses import ANSWERING, warning_header
 from orca.store import Entry
 
 PIECE = 6 * 16 * 1024
@@ -25,7 +26,6 @@ WHOLE = 256 * 1024
 """Bytes up to which a list leaves as other answers do: in pieces its head would cost more than the memory is worth."""
 _BATCH = 10
 """Pieces compressed at a time: some milliseconds of a thread, beside which handing them over is nothing."""
-_GZIP = 16 + zlib.MAX_WBITS
 _LIST_END = b"]}\n"
 _SIZE: attrgetter[int] = attrgetter("size")
 _PARTS: attrgetter[tuple[bytes, ...]] = attrgetter("parts")
@@ -154,15 +154,14 @@ async def send_packed(
     response.enable_chunked_encoding()
     http[ANSWERING] = True
     await response.prepare(http)
-    packer = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP)
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=WBITS)
     pieces = body.pieces()
 
     def packed(batch: list[bytes]) -> bytes:
         return b"".join([packer.compress(piece) for piece in batch])
 
-    loop = asyncio.get_running_loop()
     while batch := list(islice(pieces, _BATCH)):
-        await response.write(await loop.run_in_executor(PACKER, packed, batch))
+        await response.write(await PACKER.run(lane, partial(packed, batch)))
         if not lane.has_room():
             await lane.wait()
     await response.write_eof(packer.flush())

@@ -120,8 +120,9 @@ class ObjectHandlers:
             await request.lane.turn()
         if form.plain_json and not request.pretty:
             response = json_response(entry.raw, status)
-            return await pack(response, request.accept_encoding) if entry.size >= GZIP_FROM else response
-        return await pack(self._value(request, resource, entry.obj, form, status), request.accept_encoding)
+            return await pack(response, request.accept_encoding, request.lane) if entry.size >= GZIP_FROM else response
+        response = self._value(request, resource, entry.obj, form, status)
+        return await pack(response, request.accept_encoding, request.lane)
 
     def _value(self, request: Request, resource: Resource, obj: Obj, form: Form, status: int = 200) -> web.Response:
         if form.kind:
@@ -165,7 +166,7 @@ class ObjectHandlers:
                 await request.record.take_list(body, form.media, request.lane)
             send = send_packed if packed else send_pieces
             return await send(request.http, body, form.media, request.audit_id, request.lane, resource.warning)
-        return await pack(encoded_response(body.whole(), form), request.accept_encoding)
+        return await pack(encoded_response(body.whole(), form), request.accept_encoding, request.lane)
 
     async def _watch(self, request: Request, resource: Resource) -> web.StreamResponse:
         options = self._list_options(request)
@@ -344,7 +345,7 @@ class ObjectHandlers:
         body = await self._listed(request, resource, Page(page.entries, page.revision), form)
         if not call.options.warnings:
             return await self._sent(request, resource, body, form)
-        answer = await pack(encoded_response(body.whole(), form), request.accept_encoding)
+        answer = await pack(encoded_response(body.whole(), form), request.accept_encoding, request.lane)
         return self._warned(answer, call)
 
     # -- subresources

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import gzip
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -16,14 +12,13 @@ from multidict import CIMultiDict
 
 from orca.api.errors import ApiError
 from orca.api.objects import Obj
+from orca.server.fairness.turns import Lane
 from orca.server.negotiation import YAML, Form
+from orca.server.packing import packed
 from orca.server.whole import WholeResponse
 
 GZIP_FROM = 128 * 1024  # bytes; smaller answers cost more to pack than to send
-GZIP_LEVEL = 1  # as kube-apiserver: more takes half as long again, for clients that are near
 PIECES_FROM = 1024 * 1024  # bytes; longer lists are packed a batch at a time
-PACKER = ThreadPoolExecutor(max((os.cpu_count() or 1) - 1, 1), "pack")
-"""One core is left to the event loop: threads that need no interpreter would share its core with it otherwise."""
 ANSWERING = web.RequestKey("orca.answering", bool)
 """Set on a request whose answer is on its way: no other can be given any more."""
 _JSON_HEADERS = {"Content-Type": "application/json"}
@@ -64,11 +59,11 @@ def encoded_response(body: bytes, form: Form, status: int = 200) -> web.Response
     return WholeResponse(body=body, status=status, headers={"Content-Type": form.media})
 
 
-async def pack(response: web.Response, accept_encoding: str) -> web.Response:
+async def pack(response: web.Response, accept_encoding: str, lane: Lane) -> web.Response:
     """Compress a big answer when the client offers gzip: by a thread, so that others are served meanwhile."""
     body = response.body
     if isinstance(body, bytes) and len(body) >= GZIP_FROM and "gzip" in accept_encoding:
-        response.body = await asyncio.get_running_loop().run_in_executor(PACKER, gzip.compress, body, GZIP_LEVEL)
+        response.body = await packed(body, lane)
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
     return response

@@ -158,11 +158,12 @@ class Turns:
 class Lane:
     """What one request needs to let others go first while it is under way. See ``Turns``."""
 
-    __slots__ = ("_key", "_turns")
+    __slots__ = ("_turns", "key")
 
     def __init__(self, turns: Turns, key: object) -> None:
         self._turns = turns
-        self._key = key
+        self.key = key
+        """Who shares it has the same."""
 
     def has_room(self) -> bool:
         """Whether it may go on at once; else ``wait``."""
@@ -170,7 +171,7 @@ class Lane:
 
     async def wait(self) -> None:
         """Until it may go on."""
-        await self._turns.wait(self._key)
+        await self._turns.wait(self.key)
 
     async def turn(self) -> None:
         """Go on at once, or wait until it may."""

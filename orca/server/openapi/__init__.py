@@ -19,11 +19,13 @@ from orca.api.errors import ApiError, no_such_page
 from orca.api.objects import Obj
 from orca.api.resources import Resource, ResourceTable
 from orca.server.aggregation.openapi import RemoteOpenApi, RemoteSwagger, merge_swagger
+from orca.server.fairness.turns import Lane
 from orca.server.health import KUBERNETES_VERSION, orca_version
 from orca.server.negotiation import media_ranges
 from orca.server.openapi import documents, gnostic
 from orca.server.openapi.operations import group_path
-from orca.server.responses import GZIP_FROM, GZIP_LEVEL, PACKER
+from orca.server.packing import packed, unpacked
+from orca.server.responses import GZIP_FROM
 
 _FORMAT = "1"  # raise when the documents' form changes: clients keep them by hash
 _FOREVER = "public, max-age=31536000, immutable"
@@ -52,18 +54,20 @@ class OpenApi:
         self._v3.pop(group_path(row.group, row.version), None)
         self._v3_packed.pop(group_path(row.group, row.version), None)
 
-    async def respond(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> web.Response:
+    async def respond(
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str], lane: Lane
+    ) -> web.Response:
         """The answer for an OpenAPI path. Raises ApiError 404, 406."""
         parts = path.strip("/").split("/")
         if parts[1:2] == ["v2"] and len(parts) == 2:
-            return await self._respond_v2(headers)
+            return await self._respond_v2(headers, lane)
         if parts[1:2] == ["v3"]:
-            return await self._respond_v3("/".join(parts[2:]), query, headers)
+            return await self._respond_v3("/".join(parts[2:]), query, headers, lane)
         raise no_such_page()
 
     # -- v2
 
-    async def _respond_v2(self, headers: Mapping[str, str]) -> web.Response:
+    async def _respond_v2(self, headers: Mapping[str, str], lane: Lane) -> web.Response:
         media = _v2_media(headers.get("Accept", ""))
         remote = await self._elsewhere.swagger()
         etag = f'"{self._hash("")}{remote.tag}"'
@@ -73,17 +77,16 @@ class OpenApi:
             if remote.tag != self._merged:
                 self._v2.clear()
                 self._merged = remote.tag
-            packed = self._v2.get(media)
-            if packed is None:
+            made = self._v2.get(media)
+            if made is None:
                 changes = self._changes
-                packed = await asyncio.to_thread(self._make_v2, media, remote)
+                made = await asyncio.to_thread(self._make_v2, media, remote)
                 if changes == self._changes:  # else it may be out of date already
-                    self._v2[media] = packed
+                    self._v2[media] = made
         shown = {"Content-Type": media, "ETag": etag, "Vary": "Accept, Accept-Encoding"}
         if "gzip" in headers.get("Accept-Encoding", ""):
-            return web.Response(body=packed, headers=shown | {"Content-Encoding": "gzip"})
-        loop = asyncio.get_running_loop()
-        return web.Response(body=await loop.run_in_executor(PACKER, gzip.decompress, packed), headers=shown)
+            return web.Response(body=made, headers=shown | {"Content-Encoding": "gzip"})
+        return web.Response(body=await unpacked(made, lane), headers=shown)
 
     def _make_v2(self, media: str, remote: RemoteSwagger) -> bytes:
         document = documents.swagger(self._table)
@@ -94,7 +97,9 @@ class OpenApi:
 
     # -- v3
 
-    async def _respond_v3(self, name: str, query: Mapping[str, str], headers: Mapping[str, str]) -> web.Response:
+    async def _respond_v3(
+        self, name: str, query: Mapping[str, str], headers: Mapping[str, str], lane: Lane
+    ) -> web.Response:
         if not _accepts_json(headers.get("Accept", "")):
             raise ApiError(406, "NotAcceptable", "only the following media types are accepted: application/json")
         if not name:
@@ -127,12 +132,12 @@ class OpenApi:
             response.headers["Cache-Control"] = _FOREVER
         if len(body) < GZIP_FROM or "gzip" not in headers.get("Accept-Encoding", ""):
             return response
-        packed = self._v3_packed.get(name)
-        if packed is None:
-            packed = await asyncio.get_running_loop().run_in_executor(PACKER, gzip.compress, body, GZIP_LEVEL)
+        made = self._v3_packed.get(name)
+        if made is None:
+            made = await packed(body, lane)
             if self._v3.get(name) is body:
-                self._v3_packed[name] = packed
-        response.body = packed
+                self._v3_packed[name] = made
+        response.body = made
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
         return response

@@ -24,7 +24,7 @@ from orca.cli.interpreter import share_interpreter
 from orca.server import bodies
 from orca.server.fairness.turns import Turns
 from orca.server.options import DeleteOptions
-from orca.server.responses import PACKER
+from orca.server.packing import PACKER
 from orca.server.verbs import Call, deleting, serving
 from orca.server.verbs.core import HEAVY, Core
 from orca.store import Entry
@@ -194,4 +194,4 @@ def test_threads_that_compute_let_the_loop_go_on_soon() -> None:
 
 
 def test_threads_that_pack_leave_the_loop_a_core() -> None:
-    assert PACKER._max_workers == max(1, (os.cpu_count() or 1) - 1)
+    assert PACKER.threads == max(1, (os.cpu_count() or 1) - 1)
