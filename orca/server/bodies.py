@@ -76,9 +76,10 @@ async def read_body(request: web.BaseRequest, lane: Lane | None = None) -> bytes
             while True:
                 if lane is not None and chunks and not lane.has_room():
                     loop = asyncio.get_running_loop()
-                    began = loop.time()
+                    began, until = loop.time(), limit.when()
+                    limit.reschedule(None)  # the client is not slow meanwhile
                     await lane.wait()
-                    limit.reschedule((limit.when() or began) + loop.time() - began)  # the client has not been slow
+                    limit.reschedule((until or began) + loop.time() - began)
                 chunk = await content.readany()
                 if not chunk:
                     break
