@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
@@ -67,9 +68,9 @@ _LONGEST = 1024
 """Characters of such a path. Anybody can make up longer ones, and none of them is asked for again."""
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_STREAMED = frozenset({"list", "watch"})
-"""Verbs whose answers may begin before they are whole."""
 _WIDE = frozenset({"list", "watch", "deletecollection"})
+"""Verbs that are about many objects: their answers may begin before they are whole."""
+_HARMLESS = frozenset({"get", "list", "watch"})
 PAGES = ("/configz", "/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version")
 """What can be read about the server itself."""
 ANYBODY = UserInfo("")
@@ -178,6 +179,7 @@ class App:
         task = asyncio.current_task()
         assert task is not None
         connection = connection_of(http)
+        response: web.StreamResponse | None = None
         try:
             if http.version.major != 1:  # the parser takes any, also for a request that names none
                 raise http_version_not_supported()
@@ -214,6 +216,8 @@ class App:
             if served.verb != "get":
                 connection.forget_loss(served)
             served.free(self._fairness)
+            if response is None and served.record is not None:
+                served.record.cut()  # whatever it was that ended it: what it has done may be stored
         body = http.content
         if connection.ending or (not body.is_eof() and (body.exception() is not None or "Expect" in http.headers)):
             # Who asked first and was refused sends no body, and what comes next could be taken for it.
@@ -257,8 +261,10 @@ class App:
             if request.query and "timeout" in request.query and verb != "watch":
                 self._deadlines.shorten(task, request.query)
             await self._admit(request, served)
-        if verb in _STREAMED or target.subresource or target.resource is None:
+        if verb in _WIDE or target.subresource or target.resource is None:
             http[TOLD] = _told(request.audit_id, served.flow)
+        if verb not in _HARMLESS:
+            request.stored = lambda: self._stored(served, task, connection)
         if self._lasts(request, verb):
             request.begun = lambda: self._begun(served, connection)
             if served.record is not None:
@@ -326,6 +332,15 @@ class App:
         """A watch has sent its head, or another server has it: its seat is free, and it may last."""
         served.free(self._fairness)
         served.stream(self._deadlines, connection)
+
+    @contextmanager
+    def _stored(self, served: Served, task: asyncio.Task[Any], connection: Connection) -> Iterator[None]:
+        connection.forget_loss(served)
+        try:
+            with self._deadlines.held(task):
+                yield
+        finally:
+            connection.watch_loss(served, task.cancel)
 
     def _refused(self, http: web.BaseRequest, error: ApiError, served: Served) -> web.Response:
         if served.record is not None:

@@ -7,7 +7,8 @@ they came, and one task that wakes now and then only looks at the oldest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -25,6 +26,7 @@ class Deadlines:
         self._due: dict[asyncio.Task[Any], float] = {}
         self._own: dict[asyncio.Task[Any], asyncio.TimerHandle] = {}
         self._expired: set[asyncio.Task[Any]] = set()
+        self._held: set[asyncio.Task[Any]] = set()
 
     def enter(self, task: asyncio.Task[Any], began: float) -> None:
         """A request has begun (``perf_counter`` seconds)."""
@@ -50,6 +52,15 @@ class Deadlines:
         own = self._own.pop(task, None)
         if own is not None:
             own.cancel()
+
+    @contextmanager
+    def held(self, task: asyncio.Task[Any]) -> Iterator[None]:
+        """Nothing is ended meanwhile; what is overdue then, is soon after."""
+        self._held.add(task)
+        try:
+            yield
+        finally:
+            self._held.discard(task)
 
     def leave(self, task: asyncio.Task[Any]) -> None:
         """It is over."""
@@ -84,6 +95,10 @@ class Deadlines:
                 self._expire(task)
 
     def _expire(self, task: asyncio.Task[Any]) -> None:
+        if task in self._held:
+            if task in self._own:
+                self._own[task] = asyncio.get_running_loop().call_later(LONGEST_SWEEP, self._expire, task)
+            return
         self.release(task)
         if not task.done():
             self._expired.add(task)

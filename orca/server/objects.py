@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -15,16 +17,16 @@ from orca.api.objects import Obj
 from orca.api.resources import Resource, Subresource
 from orca.client.clock import Clock
 from orca.server import bodies, patch_media, protobuf
+from orca.server.audit import Record
 from orca.server.crowd import Crowd
 from orca.server.identity import Gate
 from orca.server.lists import WHOLE, Body, ListBody, send_packed, send_pieces
 from orca.server.metrics import Metrics
-from orca.server.negotiation import Form
+from orca.server.negotiation import JSON, Form
 from orca.server.options import DeleteOptions, ListOptions, WriteOptions, flag
 from orca.server.representation import check_include, transform
 from orca.server.request import Request
 from orca.server.responses import (
-    GZIP_FROM,
     PIECES_FROM,
     encoded_response,
     json_response,
@@ -52,6 +54,8 @@ _SCALES = Resource(
     storage="",
     virtual=True,
 )
+_AT_ONCE = 16
+"""Objects looked at before others get their turn."""
 _OPTION_KINDS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
 
 
@@ -116,57 +120,95 @@ class ObjectHandlers:
         self, request: Request, resource: Resource, entry: Entry, *, status: int = 200, form: Form | None = None
     ) -> web.Response:
         form = form or request.form
-        if entry.size > HEAVY:
-            await request.lane.turn()
-        if form.plain_json and not request.pretty:
-            response = json_response(entry.raw, status)
-            return await pack(response, request.accept_encoding, request.lane) if entry.size >= GZIP_FROM else response
-        response = self._value(request, resource, entry.obj, form, status)
-        return await pack(response, request.accept_encoding, request.lane)
+        plain = form.plain_json and not request.pretty
+        if plain and entry.size <= HEAVY:
+            return json_response(entry.raw, status)
+        with request.stored():
+            if entry.size > HEAVY:
+                await request.lane.turn()
+            if not plain:
+                response = self._value(request, resource, entry.obj, form, status)
+            else:
+                raw = entry.raw
+                if request.record is not None:
+                    request.record.take_object(raw)
+                response = json_response(raw, status)
+            return await pack(response, request.accept_encoding, request.lane)
 
     def _value(self, request: Request, resource: Resource, obj: Obj, form: Form, status: int = 200) -> web.Response:
         if form.kind:
             include = check_include(request.query.get("includeObject", ""))
             obj = transform(resource, obj, form, include, self._clock.now())
-        return value_response(obj, form, status=status, pretty=request.pretty)
+        return self._made(request, obj, form, status)
+
+    def _made(self, request: Request, value: Obj | None, form: Form, status: int = 200) -> web.Response:
+        if request.record is not None:
+            request.record.take_value(value)
+        return value_response(value, form, status=status, pretty=request.pretty)
 
     async def _list(self, request: Request, resource: Resource) -> web.StreamResponse:
         form = request.form
         options = self._list_options(request)
         page = await self._verbs.list(resource, _space(request), options, request.lane)
-        return await self._sent(request, resource, await self._listed(request, resource, page, form), form)
+        return await self._sent(request, resource, page, form)
 
-    async def _listed(self, request: Request, resource: Resource, page: Page, form: Form) -> Body:
+    async def _listed(
+        self, request: Request, resource: Resource, page: Page, form: Form, now: datetime, *, pretty: bool
+    ) -> Body:
         """The body of a list. Raises ApiError 406."""
-        if form.plain_json and not request.pretty:
-            return ListBody(
-                resource.api_version,
-                resource.list_kind,
-                page.entries,
-                revision=page.revision,
-                continue_=page.continue_,
-                remaining=page.remaining,
-            )
+        if form.plain_json and not pretty:
+            return _plain(resource, page)
         metadata: Obj = {"resourceVersion": str(page.revision)}
         if page.continue_:
             metadata["continue"] = page.continue_
             if page.remaining is not None:
                 metadata["remainingItemCount"] = page.remaining
         include = check_include(request.query.get("includeObject", ""))
-        now = self._clock.now()
-        return await encoded_list(
-            resource, page.entries, form, include, now, metadata, request.lane, pretty=request.pretty
-        )
+        return await encoded_list(resource, page.entries, form, include, now, metadata, request.lane, pretty=pretty)
 
-    async def _sent(self, request: Request, resource: Resource, body: Body, form: Form) -> web.StreamResponse:
-        """A list; in pieces where it is long."""
+    async def _sent(
+        self, request: Request, resource: Resource, page: Page, form: Form, call: Call | None = None
+    ) -> web.StreamResponse:
+        """A list; in pieces where it is long, and ``call`` warns of nothing."""
         packed = "gzip" in request.accept_encoding
-        if (body.size > WHOLE and not packed) or (body.size >= PIECES_FROM and request.http.version >= HttpVersion11):
-            if request.record is not None and request.record.shows_answer:
-                await request.record.take_list(body, form.media, request.lane)
-            send = send_packed if packed else send_pieces
-            return await send(request.http, body, form.media, request.audit_id, request.lane, resource.warning)
-        return await pack(encoded_response(body.whole(), form), request.accept_encoding, request.lane)
+        with request.stored():
+            now, pretty = self._clock.now(), request.pretty
+            body = await self._listed(request, resource, page, form, now, pretty=pretty)
+            record = request.record
+            if record is not None and record.shows_answer:
+                await request.lane.turn()
+                if form.media != JSON or pretty or record.omits_managers:
+                    record.take_json(await self._shown(request, record, resource, page, form, now))
+                else:
+                    record.take_json(body.whole())
+            warned = call is not None and bool(call.options.warnings)
+            long = body.size > WHOLE
+            if packed:
+                long = body.size >= PIECES_FROM and request.http.version >= HttpVersion11
+            if warned or not long:
+                answer = await pack(encoded_response(body.whole(), form), request.accept_encoding, request.lane)
+                return self._warned(answer, call) if call is not None else answer
+        request.answering(200)
+        send = send_packed if packed else send_pieces
+        return await send(request.http, body, form.media, request.audit_id, request.lane, resource.warning)
+
+    async def _shown(
+        self, request: Request, record: Record, resource: Resource, page: Page, form: Form, now: datetime
+    ) -> bytes:
+        """What is logged of a list that does not leave as it is logged: made of the objects, in turns. To take the
+        answer apart again would stop the loop for seconds."""
+        if not form.kind:
+            body = _plain(resource, page)
+            return await body.changed(record.cleaned, request.lane) if record.omits_managers else body.whole()
+        if record.omits_managers:
+            entries = []
+            for number, entry in enumerate(page.entries):
+                if number % _AT_ONCE == 0:
+                    await request.lane.turn()
+                entries.append(Entry(entry.namespace, entry.name, entry.revision, record.cleaned(entry.obj), b"{}"))
+            page = replace(page, entries=entries)
+        made = await self._listed(request, resource, page, Form(JSON, form.kind, form.version), now, pretty=False)
+        return made.whole()
 
     async def _watch(self, request: Request, resource: Resource) -> web.StreamResponse:
         options = self._list_options(request)
@@ -254,7 +296,7 @@ class ObjectHandlers:
         obj, duplicates = await self._body(request, call, resource.kind, resource.definition)
         if resource.virtual:
             made = await self._verbs.create_virtual(call, resource, request.target.namespace, obj, duplicates)
-            return self._warned(value_response(made, form, status=201, pretty=request.pretty), call)
+            return self._warned(self._made(request, made, form, 201), call)
         entry = await self._verbs.create(call, resource, request.target.namespace, obj, duplicates)
         return self._warned(await self._entry(request, resource, entry, status=201, form=form), call)
 
@@ -333,8 +375,7 @@ class ObjectHandlers:
         status = 202 if accepted else 200
         if deleted.entry is not None:
             return self._warned(await self._entry(request, resource, deleted.entry, status=status, form=form), call)
-        answer = value_response(deleted.status, Form(form.media), status=status, pretty=request.pretty)
-        return self._warned(answer, call)
+        return self._warned(self._made(request, deleted.status, Form(form.media), status), call)
 
     async def _delete_collection(self, request: Request, resource: Resource) -> web.StreamResponse:
         form = request.form
@@ -342,11 +383,7 @@ class ObjectHandlers:
         options = await self._delete_options(request)
         call = self._delete_call(request, options)
         page = await self._verbs.delete_collection(call, resource, _space(request), selection, options)
-        body = await self._listed(request, resource, Page(page.entries, page.revision), form)
-        if not call.options.warnings:
-            return await self._sent(request, resource, body, form)
-        answer = await pack(encoded_response(body.whole(), form), request.accept_encoding, request.lane)
-        return self._warned(answer, call)
+        return await self._sent(request, resource, Page(page.entries, page.revision), form, call)
 
     # -- subresources
 
@@ -396,7 +433,18 @@ class ObjectHandlers:
             raise bad_request("name must be provided")
         made = await self._verbs.create_sub(call, resource, target.name, target.namespace, sub.name, obj, duplicates)
         status = int(made.get("code") or 201) if made.get("kind") == "Status" else 201
-        return self._warned(value_response(made, Form(form.media), status=status, pretty=request.pretty), call)
+        return self._warned(self._made(request, made, Form(form.media), status), call)
+
+
+def _plain(resource: Resource, page: Page) -> ListBody:
+    return ListBody(
+        resource.api_version,
+        resource.list_kind,
+        page.entries,
+        revision=page.revision,
+        continue_=page.continue_,
+        remaining=page.remaining,
+    )
 
 
 def _space(request: Request) -> str:

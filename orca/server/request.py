@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -50,10 +51,13 @@ class Request:
     """What the audit log will say; None when it says nothing about this request."""
     lane: Lane = field(default_factory=lambda: Turns().lane(""))
     """Where it waits between the parts of a long answer, so that others are served."""
+    stored: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Within it the answer to a write is made that is stored by now: neither its deadline nor a client that goes ends
+    that."""
 
     def answering(self, status: int) -> None:
-        """An answer that may last has begun."""
-        if self.record is not None and self.record.lasts:
+        """An answer has begun that may not come to its end."""
+        if self.record is not None:
             self.record.begun(status)
 
     @property

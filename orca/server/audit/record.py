@@ -18,13 +18,12 @@ from orca.auth.identity import UserInfo, header_text
 from orca.server.audit.log import AuditLog
 from orca.server.audit.policy import Level, Policy, Verdict
 from orca.server.connection import connection_of
-from orca.server.fairness.turns import Lane
 from orca.server.impersonation import Acting
-from orca.server.lists import Body, ListBody
 from orca.server.paths import Target
 
 _PATCHES = "patch.webhook.admission.k8s.io/"
 """Annotations that show content, and so need level Request."""
+_EARLY = "Connection closed early"
 _NOTHING_SHOWN = "Authentication failed, no credentials provided"
 
 
@@ -151,6 +150,11 @@ class Record:
         """Whether the answer itself is to be logged."""
         return self.level >= Level.RequestResponse
 
+    @property
+    def omits_managers(self) -> bool:
+        """Whether it is to be logged without managedFields."""
+        return self._verdict.omit_managed_fields
+
     def acts_as(self, acting: Acting) -> None:
         """They may, for the rest of the request."""
         self._head["impersonatedUser"] = acting.user.to_api()
@@ -176,7 +180,7 @@ class Record:
         if isinstance(body, dict) and "objectRef" in self._head:
             self._refer(body)
         if self.level >= Level.Request:
-            self._request = orjson.Fragment(orjson.dumps(self._cleaned(body)))
+            self._request = orjson.Fragment(orjson.dumps(self.cleaned(body)))
 
     def _refer(self, body: Obj) -> None:
         metadata = body.get("metadata")
@@ -188,11 +192,12 @@ class Record:
                 reference[field] = metadata[field]
 
     def begun(self, code: int) -> None:
-        """The answer has begun; again is harmless."""
+        """The answer has begun, which is logged of one that lasts; again is harmless."""
         if not self._begun:
             self._begun = True
             self._answer = self._answer or {"metadata": {}, "code": code}
-            self.stage("ResponseStarted")
+            if self.lasts:
+                self.stage("ResponseStarted")
 
     def end(self, response: web.StreamResponse) -> None:
         """All is over, and this was answered."""
@@ -201,34 +206,51 @@ class Record:
         self._take_response(response)
         self.stage("ResponseComplete")
 
+    def cut(self) -> None:
+        """All is over before the end of an answer, or before there was one."""
+        self._answer = self._answer or {"metadata": {}, "status": "Success", "message": _EARLY, "code": 200}
+        if self.lasts:
+            self.begun(200)
+        self.stage("ResponseComplete")
+
     def take_error(self, error: ApiError) -> None:
         """The request failed."""
         status = error.status()
         self._answer = {key: value for key, value in status.items() if key not in ("kind", "apiVersion")}
+        self._response = None
+        self.take_value(status)
 
-    async def take_list(self, body: Body, media: str, lane: Lane) -> None:
-        """What the client gets, of a list that leaves in pieces."""
-        if media == "application/json" and isinstance(body, ListBody) and self._verdict.omit_managed_fields:
-            changed = await body.changed(self._cleaned, lane)
-            self._response = orjson.Fragment(changed.rstrip())  # an event is one line
-        else:
-            await lane.turn()
-            self._take_answer(body.whole(), media)
+    def take_value(self, value: Any) -> None:
+        """What the client gets, whatever the form."""
+        if self.shows_answer:
+            self._response = orjson.Fragment(orjson.dumps(self.cleaned(value)))
+
+    def take_json(self, body: bytes) -> None:
+        """The same, encoded already, without blanks, and as it is to be logged."""
+        self._response = orjson.Fragment(body.rstrip())  # an event is one line
+
+    def take_object(self, body: bytes) -> None:
+        """The same of one object as it is."""
+        if self.shows_answer:
+            self._take_answer(body, "application/json")
 
     def _take_answer(self, body: bytes, media: str) -> None:
         try:
             if media == "application/json":
-                managed = self._verdict.omit_managed_fields and b'"managedFields"' in body
-                self._response = self._cleaned(orjson.loads(body)) if managed else orjson.Fragment(body.rstrip())
+                managed = self.omits_managers and "objectRef" in self._head and b'"managedFields"' in body
+                if managed or b"\n" in body.rstrip():
+                    self._response = self.cleaned(orjson.loads(body))
+                else:
+                    self.take_json(body)
             elif media == "application/yaml":
-                self._response = self._cleaned(yaml.load(body, Loader=yaml.CSafeLoader))
+                self._response = self.cleaned(yaml.load(body, Loader=yaml.CSafeLoader))
         except (orjson.JSONDecodeError, yaml.YAMLError):
             self._response = None  # no object of ours: what a proxied server has answered
 
     def _take_response(self, response: web.StreamResponse) -> None:
         if self._answer is None:
             self._answer = {"metadata": {}, "code": response.status}
-        if not self.shows_answer or not isinstance(response, web.Response):
+        if not self.shows_answer or self._response is not None or not isinstance(response, web.Response):
             return
         body = response.body
         if not isinstance(body, bytes) or not body:
@@ -237,15 +259,18 @@ class Record:
             body = gzip.decompress(body)
         self._take_answer(body, response.content_type)
 
-    def _cleaned(self, body: Any) -> Any:
-        if not self._verdict.omit_managed_fields or not isinstance(body, dict):
+    def cleaned(self, body: Any) -> Any:
+        """``body``, or what of it is to be logged."""
+        if not self.omits_managers or not isinstance(body, dict):
             return body
         cleaned = dict(body)
         metadata = cleaned.get("metadata")
         if isinstance(metadata, dict) and "managedFields" in metadata:
             cleaned["metadata"] = {key: value for key, value in metadata.items() if key != "managedFields"}
         if isinstance(cleaned.get("items"), list):
-            cleaned["items"] = [self._cleaned(item) for item in cleaned["items"]]
+            cleaned["items"] = [self.cleaned(item) for item in cleaned["items"]]
+        if cleaned.get("kind") == "Table" and isinstance(cleaned.get("rows"), list):
+            cleaned["rows"] = [{**row, "object": self.cleaned(row.get("object"))} for row in cleaned["rows"]]
         return cleaned
 
     def stage(self, stage: str) -> None:

@@ -132,13 +132,28 @@ async def test_a_list_that_leaves_in_pieces_is_logged_whole(busy: ServerProcess,
     for number in range(5):
         body = {"metadata": {"name": f"long-{number}"}, "data": {"x": "y" * 100_000}}
         await admin.post("/api/v1/namespaces/long/configmaps", body)
-    for headers in ({}, {"Accept-Encoding": "gzip"}, {"Accept": "application/yaml"}):
-        listed = await admin.get("/api/v1/namespaces/long/configmaps", **headers)
+    path = "/api/v1/namespaces/long/configmaps"
+    for query, headers in (
+        ("", {}),
+        ("", {"Accept-Encoding": "gzip"}),
+        ("", {"Accept": "application/yaml"}),
+        ("?pretty=true", {}),
+    ):
+        listed = await admin.get(path + query, **headers)
         audit_id = listed.headers["Audit-Id"]
         event = eventually(lambda one=audit_id: logged(busy, auditID=one, stage="ResponseComplete"))[0]
         items = event["responseObject"]["items"]
         assert [item["data"]["x"] for item in items] == ["y" * 100_000] * 5
         assert "managedFields" not in items[0]["metadata"]
+    listed = await admin.get(f"{path}?includeObject=Object", Accept="application/json;as=Table;g=meta.k8s.io;v=v1")
+    assert "managedFields" in listed.json["rows"][0]["object"]["metadata"]
+    audit_id = listed.headers["Audit-Id"]
+    event = eventually(lambda: logged(busy, auditID=audit_id, stage="ResponseComplete"))[0]
+    assert [row["object"]["data"]["x"] for row in event["responseObject"]["rows"]] == ["y" * 100_000] * 5
+    assert "managedFields" not in event["responseObject"]["rows"][0]["object"]["metadata"]
+    deleted = await admin.delete(path)
+    assert len(deleted.json["items"]) == 5
+    assert deleted.headers["X-Kubernetes-PF-FlowSchema-UID"] == listed.headers["X-Kubernetes-PF-FlowSchema-UID"]
 
 
 async def test_no_refusal_tells_what_is_in_a_secret(busy: ServerProcess, admin: Api) -> None:

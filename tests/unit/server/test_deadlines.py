@@ -58,3 +58,31 @@ async def test_a_client_may_be_less_patient_but_not_more() -> None:
     assert not await asyncio.create_task(request("0s"))
     with pytest.raises(ApiError, match="invalid timeout specified in the request URL"):
         await asyncio.create_task(request("soon"))
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_what_is_held_is_ended_later(monkeypatch: pytest.MonkeyPatch, own: bool) -> None:
+    monkeypatch.setattr("orca.server.deadlines.LONGEST_SWEEP", 0.01)
+    deadlines = Deadlines(60 if own else 0.01)
+    sweeping = asyncio.create_task(deadlines.sweep())
+    told: list[str] = []
+
+    async def request() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        deadlines.enter(task, perf_counter())
+        deadlines.shorten(task, {"timeout": "10ms" if own else ""})
+        with deadlines.held(task):
+            await asyncio.sleep(0.1)
+            told.append("made")
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            told.append(str(deadlines.expired(task)))
+        finally:
+            deadlines.leave(task)
+
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.create_task(request())
+    sweeping.cancel()
+    assert told == ["made", "True"]
