@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from asyncio.subprocess import Process
 from pathlib import Path
 from typing import Any
 
@@ -174,19 +175,29 @@ class HostProcess:
     async def time_attach(self, pods: list[tuple[str, int]]) -> tuple[list[float], list[str]]:
         """Seconds for each, one after the other; and the programs that were started for them."""
         assert self.network
-        taken, started = [], []
+        taken: list[float] = []
+        started: list[str] = []
         watched = True
+        execute = asyncio.create_subprocess_exec
 
         def audit(event: str, arguments: tuple[Any, ...]) -> None:
             if watched and event in ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec"):
                 started.append(f"{event} {arguments[:2]}")
 
+        async def noted(*argv: Any, **options: Any) -> Process:
+            started.append(f"create_subprocess_exec {argv}")
+            return await execute(*argv, **options)
+
         sys.addaudithook(audit)
-        for uid, pid in pods:
-            began = time.perf_counter()
-            await self.network.attach(uid, pid, hostname=uid)
-            taken.append(time.perf_counter() - began)
-        watched = False
+        asyncio.create_subprocess_exec = noted  # type: ignore[assignment]  # uvloop's raises no audit event
+        try:
+            for uid, pid in pods:
+                began = time.perf_counter()
+                await self.network.attach(uid, pid, hostname=uid)
+                taken.append(time.perf_counter() - began)
+        finally:
+            watched = False
+            asyncio.create_subprocess_exec = execute
         return taken, started
 
     async def detach(self, uid: str) -> None:
