@@ -128,9 +128,10 @@ def test_up_shows_the_page_from_every_host_and_down_leaves_nothing(clone: Path) 
     assert down.returncode == 0, down.stdout + down.stderr
 
     def nothing_is_left() -> bool:
-        """Looked at again: another lab may have gone between two looks, and is not told from this one then."""
+        """Looked at again, for a moment only: another lab may have gone between two looks, and is not told from this
+        one then."""
         after = _settled(_traces())
         assert {kind: after[kind] - before[kind] for kind in after if after[kind] - before[kind]} == {}
         return True
 
-    eventually(nothing_is_left, what="nothing is left behind")
+    eventually(nothing_is_left, seconds=5, what="nothing is left behind")

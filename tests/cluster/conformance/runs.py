@@ -13,8 +13,9 @@ from orca.api.objects import Obj
 from tests.cluster.podset import BUSYBOX, container
 from tests.support.kubectl import Kubectl, eventually
 
-WAIT = 400.0
-"""Seconds for all of a module's pods to end, on a machine that does other things too."""
+WAIT = 300.0
+"""Seconds for all of a module's pods to come to what their cases look at, on a machine that does other things too; with
+their logs and the first case less than pytest's patience."""
 
 
 @dataclass(frozen=True)
