@@ -106,3 +106,8 @@ def messages(kubectl: Kubectl, reason: str) -> list[str]:
 def soon(check: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """``eventually`` at a pace that leaves the processors to the others."""
     return eventually(check, seconds=seconds, every=0.7, what=what)
+
+
+def fail(why: str) -> bool:
+    """Not with an AssertionError, which ``soon`` would wait out."""
+    raise RuntimeError(why)

@@ -9,6 +9,7 @@ from tests.cluster.kinds.manifests import (
     Manifest,
     apply,
     columns,
+    fail,
     living,
     row,
     soon,
@@ -26,10 +27,6 @@ HOSTS = {"host-0", "host-1"}
 def _daemons(name: str, strategy: Manifest, **spec: Any) -> Manifest:
     pod = template(name, tolerations=[CONTROL_PLANE], **spec)
     return workload("DaemonSet", name, pod, updateStrategy=strategy)
-
-
-def _fail(why: str) -> bool:
-    raise RuntimeError(why)  # not an AssertionError, which would be waited out
 
 
 def _by_host(kubectl: Kubectl, name: str) -> dict[str, Manifest]:
@@ -59,7 +56,7 @@ def test_an_update_that_fails_stops_at_one_host_and_mends_itself_when_undone(kub
     def waits() -> bool:
         """On a busy machine a second may be over before anything is said."""
         done = kubectl.try_("rollout", "status", "daemonset/agent", "--timeout=1s")
-        assert done.code == 1 or _fail(f"rolled out: {done}")
+        assert done.code == 1 or fail(f"rolled out: {done}")
         return "1 out of 2 new pods have been updated" in done.out
 
     soon(waits, "who waits is told how far it is")

@@ -6,6 +6,7 @@ from tests.cluster.kinds.manifests import (
     Manifest,
     apply,
     condition,
+    fail,
     living,
     messages,
     names,
@@ -52,7 +53,7 @@ def test_a_bad_image_is_stuck_while_the_old_pods_serve_and_is_undone(kubectl: Ku
 
     def waits_for_its_image() -> bool:
         pods = {pod["metadata"]["name"]: pod for pod in living(kubectl)}
-        assert set(served) <= set(pods) or _fail(f"{served} do not all serve: {sorted(pods)}")
+        assert set(served) <= set(pods) or fail(f"{served} do not all serve: {sorted(pods)}")
         return {waiting(pods[name]) for name in set(pods) - set(served)} <= {"ErrImagePull", "ImagePullBackOff"}
 
     soon(waits_for_its_image, "why the next one is not ready")
@@ -101,7 +102,7 @@ def test_recreate_ends_all_before_it_begins_anew(kubectl: Kubectl) -> None:
 
     def renewed() -> bool:
         there = set(names([pod for pod in kubectl.items("pods") if pod["status"]["phase"] in ("Pending", "Running")]))
-        assert not (there & old and there - old) or _fail(f"old and new together: {there}")
+        assert not (there & old and there - old) or fail(f"old and new together: {there}")
         return len(there - old) == 2
 
     soon(renewed, "two new pods")
@@ -114,10 +115,6 @@ def test_recreate_ends_all_before_it_begins_anew(kubectl: Kubectl) -> None:
         "Scaled up replica set",
     ]
     assert [message.partition("from ")[2] for message in told] == ["0 to 2", "2 to 0", "0 to 2"]
-
-
-def _fail(why: str) -> bool:
-    raise RuntimeError(why)  # not an AssertionError, which would be waited out
 
 
 @story
