@@ -13,7 +13,7 @@ kind: Policy
 omitManagedFields: true
 rules:
   - level: None
-    users: [quiet]
+    users: [quiet, noisy]
   - level: None
     nonResourceURLs: ["/readyz*", "/livez*", "/api*", "/openapi*", "/version"]
   - level: Metadata

@@ -281,21 +281,25 @@ async def _ends_orderly(tmp_path: Path, seconds: int) -> None:
         f"--audit-log-path={tmp_path / 'audit.log'}",
         f"--shutdown-delay-duration={seconds}s",
     )
-    await asyncio.to_thread(server.start)
-    async with Api(server.kubeconfig) as api:
-        assert (await api.get("/readyz")).status == 200
-        assert server.process is not None
-        server.process.terminate()
-        async with asyncio.timeout(PATIENCE):
-            while (ready := await api.get("/readyz?verbose")).status == 200:  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.02)
-        assert ready.status == 500
-        assert b"[-]shutdown failed" in ready.raw
-        assert (await api.get("/livez")).status == 200
-        last = await api.get("/api/v1/namespaces/default")
-        assert last.status == 200
-    # Not told again: what comes when its event loop has ended kills it.
-    assert server.ended() == 0
+    try:
+        await asyncio.to_thread(server.start)
+        async with Api(server.kubeconfig) as api:
+            assert (await api.get("/readyz")).status == 200
+            assert server.process is not None
+            server.process.terminate()
+            async with asyncio.timeout(PATIENCE):
+                while (ready := await api.get("/readyz?verbose")).status == 200:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.02)
+            assert ready.status == 500
+            assert b"[-]shutdown failed" in ready.raw
+            assert (await api.get("/livez")).status == 200
+            last = await api.get("/api/v1/namespaces/default")
+            assert last.status == 200
+        # Not told again: what comes when its event loop has ended kills it.
+        assert server.ended() == 0
+    finally:
+        if server.process is not None:
+            server.kill()
     assert logged(server, auditID=last.headers["Audit-Id"], stage="ResponseComplete")
 
 
