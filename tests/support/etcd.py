@@ -8,10 +8,11 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 
 
@@ -135,3 +136,14 @@ async def etcd_cluster(size: int = 3, tls: list[dict[str, Path]] | None = None) 
         finally:
             for member in members:
                 member.kill()
+
+
+async def leader(members: list[PrivateEtcd]) -> PrivateEtcd:
+    """The one that leads, once one does: on a busy machine they change by themselves."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            for member in members:
+                with suppress(OSError):
+                    if await asyncio.to_thread(member.leads):
+                        return member
+            await asyncio.sleep(0.1)

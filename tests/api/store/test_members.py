@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 
 from orca.api.builtin import CONFIGMAPS
 from orca.api.errors import ApiError
 from orca.store import Store
 from tests.api.store.test_store import take
 from tests.api.store.things import config
-from tests.support.etcd import PrivateEtcd, etcd_cluster
+from tests.support.etcd import etcd_cluster, leader
 from tests.support.patience import PATIENCE
-
-
-async def leader(members: list[PrivateEtcd]) -> PrivateEtcd:
-    """The one that leads, once one does: on a busy machine they change by themselves."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            for member in members:
-                with suppress(OSError):
-                    if await asyncio.to_thread(member.leads):
-                        return member
-            await asyncio.sleep(0.1)
 
 
 async def test_the_leader_dies_and_writing_goes_on() -> None:

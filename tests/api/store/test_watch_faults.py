@@ -20,7 +20,7 @@ from orca.store.etcd import Etcd, end_of
 from orca.store.feed import Feed
 from orca.store.outcomes import EtcdUnavailable
 from tests.api.store.things import config, with_data
-from tests.support.etcd import PrivateEtcd, etcd_cluster, private_etcd
+from tests.support.etcd import etcd_cluster, leader, private_etcd
 from tests.support.patience import PATIENCE
 from tests.support.proxy import tcp_proxy
 
@@ -279,7 +279,7 @@ async def test_leaders_come_and_go() -> None:
     async with etcd_cluster() as members:
 
         async def change() -> None:
-            victim = await asyncio.to_thread(leader, members)
+            victim = await leader(members)
             if random.random() < 0.5:
                 victim.kill()
                 await asyncio.sleep(0.5)
@@ -292,13 +292,3 @@ async def test_leaders_come_and_go() -> None:
 
         every = ",".join(member.endpoint for member in members)
         await verify([every, members[0].endpoint], every, change, seconds=10)
-
-
-def leader(members: list[PrivateEtcd]) -> PrivateEtcd:
-    for member in members:
-        try:
-            if member.leads():
-                return member
-        except OSError:
-            continue
-    return random.choice(members)
