@@ -49,7 +49,7 @@ async def fuzz(server: ServerProcess, seconds: float, seed: int) -> int:
         async def work(number: int) -> None:
             nonlocal sent
             maker = Maker(seed * WORKERS + number, space)
-            while time.monotonic() < deadline or sent < FEWEST:
+            while (now := time.monotonic()) < deadline or (sent < FEWEST and now < deadline + PATIENCE):
                 attempt = maker.request()
                 try:
                     status, raw = await _send(session, url, attempt)
