@@ -61,7 +61,7 @@ class CertificateSubjectRestriction:
 
 def _organizations(spec: Obj) -> list[str]:
     try:
-        request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
+        subject = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or "")).subject
     except (binascii.Error, ValueError, x509.InvalidVersion):
         return []
-    return [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+    return [str(part.value) for part in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]

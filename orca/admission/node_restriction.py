@@ -166,10 +166,10 @@ def _request(attrs: Attributes) -> None:
     if spec.get("signerName") not in ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"):
         return
     try:
-        request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or ""))
+        subject = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or "")).subject
     except (binascii.Error, ValueError, TypeError, x509.InvalidVersion):
         raise attrs.forbidden("unable to parse csr") from None
-    names = [str(part.value) for part in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    names = [str(part.value) for part in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if names != [attrs.user.name]:
         raise attrs.forbidden(f"can only create a node CSR with CN={attrs.user.name}")
 

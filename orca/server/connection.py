@@ -322,8 +322,10 @@ class Connection(RequestHandler):
         return super().handle_error(request, status, exc, message)
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        """Only what is our fault: whoever sends nonsense gets an answer, and may not fill the log."""
-        if not isinstance(kwargs.get("exc_info"), HttpProcessingError | PayloadEncodingError):
+        """Only what is our fault: whoever sends nonsense gets an answer, and may not fill the log; nor may who goes."""
+        error = kwargs.get("exc_info")
+        gone = isinstance(error, ConnectionError) and self.transport is None
+        if not gone and not isinstance(error, HttpProcessingError | PayloadEncodingError):
             super().log_exception(*args, **kwargs)
 
     def watch_loss(self, key: object, callback: Callable[[], object]) -> None:

@@ -96,7 +96,9 @@ class Deadlines:
 
     def _expire(self, task: asyncio.Task[Any]) -> None:
         if task in self._held:
-            if task in self._own:
+            own = self._own.get(task)
+            if own is not None:
+                own.cancel()  # the sweep comes here, too, and what it left behind would end later requests of the task
                 self._own[task] = asyncio.get_running_loop().call_later(LONGEST_SWEEP, self._expire, task)
             return
         self.release(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -171,7 +172,7 @@ class ObjectHandlers:
     ) -> web.StreamResponse:
         """A list; in pieces where it is long, and ``call`` warns of nothing."""
         packed = "gzip" in request.accept_encoding
-        with request.stored():
+        with nullcontext() if call is not None and call.dry_run else request.stored():
             now, pretty = self._clock.now(), request.pretty
             body = await self._listed(request, resource, page, form, now, pretty=pretty)
             record = request.record

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 _KEY = ec.generate_private_key(ec.SECP256R1())
 _NOBODY = x509.Name([])
@@ -36,3 +37,14 @@ def signing_request(*, version: int = 1, curve: int = 7) -> str:
     der = made.public_bytes(serialization.Encoding.DER)
     der = der.replace(b"\x02\x01\x00", b"\x02\x01%c" % (version - 1), 1).replace(_P256, _P256[:-1] + bytes([curve]))
     return _field(der, "CERTIFICATE REQUEST")
+
+
+def request_of_no_text() -> str:
+    """A request, properly signed, whose organization is no UTF-8."""
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "text")])
+    made = x509.CertificateSigningRequestBuilder(subject).sign(_KEY, hashes.SHA256())
+    told = made.tbs_certrequest_bytes.replace(b"text", b"\xff\xfe\xff\xfe")
+    signature = _KEY.sign(told, ec.ECDSA(hashes.SHA256()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    parts = told + algorithm + b"\x03%c\x00" % (len(signature) + 1) + signature
+    return _field(b"\x30\x81%c" % len(parts) + parts, "CERTIFICATE REQUEST")

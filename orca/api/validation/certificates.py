@@ -65,8 +65,10 @@ def _request(value: str, path: str, out: Errors) -> None:
         out.append(FieldError.invalid(path, value, "PEM block type must be CERTIFICATE REQUEST"))
         return
     try:
-        if not x509.load_pem_x509_csr(raw).is_signature_valid:
+        request = x509.load_pem_x509_csr(raw)
+        if not request.is_signature_valid:
             raise ValueError("signature does not match")
+        list(request.subject)  # which is not read before
     except _UNREADABLE as error:
         out.append(FieldError.invalid(path, value, str(error)))
 

@@ -41,8 +41,9 @@ async def test_and_changes_nothing_else(new: Obj) -> None:
     assert caught.value.code == 403
 
 
-async def test_a_node_asks_for_no_certificate_in_a_form_of_its_own() -> None:
-    spec = {"signerName": "kubernetes.io/kubelet-serving", "request": strange.signing_request(version=5)}
+@pytest.mark.parametrize("request_", [strange.signing_request(version=5), strange.request_of_no_text()])
+async def test_a_node_asks_for_no_certificate_in_a_form_of_its_own(request_: str) -> None:
+    spec = {"signerName": "kubernetes.io/kubelet-serving", "request": request_}
     asked = {"metadata": {"name": "c"}, "spec": spec}
     with pytest.raises(ApiError) as caught:
         await NodeRestriction(Reader()).admit(

@@ -60,6 +60,27 @@ async def test_a_client_may_be_less_patient_but_not_more() -> None:
         await asyncio.create_task(request("soon"))
 
 
+async def test_what_was_held_ends_no_later_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection serves all its requests in one task."""
+    monkeypatch.setattr("orca.server.deadlines.LONGEST_SWEEP", 0.01)
+    deadlines = Deadlines(0.02)
+    sweeping = asyncio.create_task(deadlines.sweep())
+
+    async def requests() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        deadlines.enter(task, perf_counter())
+        deadlines.shorten(task, {"timeout": "10ms"})
+        with deadlines.held(task):
+            await asyncio.sleep(0.2)
+        deadlines.leave(task)
+        await asyncio.sleep(0.2)
+        assert not deadlines.expired(task)
+
+    await asyncio.create_task(requests())
+    sweeping.cancel()
+
+
 @pytest.mark.parametrize("own", [True, False])
 async def test_what_is_held_is_ended_later(monkeypatch: pytest.MonkeyPatch, own: bool) -> None:
     monkeypatch.setattr("orca.server.deadlines.LONGEST_SWEEP", 0.01)

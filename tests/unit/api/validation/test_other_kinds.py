@@ -180,6 +180,7 @@ def test_requests_for_certificates(before, after, door, expected):
         (strange.signing_request(), ""),
         (strange.signing_request(version=5), "not a valid CSR version"),
         (strange.signing_request(curve=9), "not supported"),
+        (strange.request_of_no_text(), "error parsing asn1 value"),
     ],
 )
 def test_requests_that_cannot_be_read_are_refused(request_, expected):
