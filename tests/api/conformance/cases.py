@@ -22,6 +22,17 @@ def ok(answer: Answer, status: int = 200) -> Any:
     return answer.json
 
 
+async def put(api: Api, path: str, obj: Any) -> Answer:
+    """Put ``obj``; when a controller was faster, again with the version that it made, as the suite does."""
+    for _ in range(50):
+        answer = await api.put(path, obj)
+        if answer.status != 409:
+            break
+        held = ok(await api.get(path.removesuffix("/finalize")))
+        obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": held["metadata"]["resourceVersion"]}}
+    return answer
+
+
 async def eventually(
     look: Callable[[], Awaitable[T]], good: Callable[[T], Any], *, seconds: float = PATIENCE, every: float = 0.05
 ) -> T:

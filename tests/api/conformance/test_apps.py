@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conformance.cases import eventually, gone, ok, pod, template, watching, when
+from tests.api.conformance.cases import eventually, gone, ok, pod, put, template, watching, when
 from tests.api.conformance.host import NAME, Host
 from tests.api.server.api import Api
 
@@ -258,7 +258,7 @@ async def test_the_lifecycle_and_status_of_a_job(api: Api, space: str, running: 
     read = ok(await api.get(f"{path}/e2e"))
     read["metadata"]["annotations"] = {"updated": "true"}
     read["spec"]["suspend"] = False
-    assert ok(await api.put(f"{path}/e2e", read))["metadata"]["annotations"]["updated"] == "true"
+    assert ok(await put(api, f"{path}/e2e", read))["metadata"]["annotations"]["updated"] == "true"
     await when(api, f"{path}/e2e", lambda j: j["status"].get("active") == 2)
     started = ok(await api.get(f"{path}/e2e"))["status"]["startTime"]
     body = {"metadata": {"annotations": {"patchedstatus": "true"}}, "status": {"startTime": started}}
@@ -307,7 +307,7 @@ async def test_the_lifecycle_of_a_cron_job(api: Api, space: str) -> None:
         await seen.saw("MODIFIED", lambda c: c["metadata"].get("annotations", {}).get("patched") == "true")
         read = ok(await api.get(f"{path}/e2e"))
         read["metadata"]["annotations"]["updated"] = "true"
-        ok(await api.put(f"{path}/e2e", read))
+        ok(await put(api, f"{path}/e2e", read))
         await seen.saw("MODIFIED", lambda c: c["metadata"].get("annotations", {}).get("updated") == "true")
         status = {"lastScheduleTime": "2026-01-02T03:04:05Z"}
         patched = ok(
@@ -318,7 +318,7 @@ async def test_the_lifecycle_of_a_cron_job(api: Api, space: str) -> None:
         assert patched["status"]["lastScheduleTime"] == status["lastScheduleTime"]
         assert patched["metadata"]["annotations"]["patchedstatus"] == "true"
         patched["status"]["lastScheduleTime"] = "2026-01-02T03:05:05Z"
-        updated = ok(await api.put(f"{path}/e2e/status", patched))
+        updated = ok(await put(api, f"{path}/e2e/status", patched))
         assert updated["status"]["lastScheduleTime"] == "2026-01-02T03:05:05Z"
         assert ok(await api.get(f"{path}/e2e/status"))["metadata"]["uid"] == made["metadata"]["uid"]
         ok(await api.delete(f"{path}/e2e"))
@@ -342,7 +342,7 @@ async def test_disruption_budgets(api: Api, space: str, running: Host) -> None:
     assert len(ok(await api.get(everywhere))["items"]) == 2
     read = ok(await api.get(f"{path}/one"))
     read["spec"]["minAvailable"] = "2%"
-    assert ok(await api.put(f"{path}/one", read))["spec"]["minAvailable"] == "2%"
+    assert ok(await put(api, f"{path}/one", read))["spec"]["minAvailable"] == "2%"
     assert ok(await api.patch(f"{path}/one", {"spec": {"minAvailable": "3%"}}))["spec"]["minAvailable"] == "3%"
     ok(await api.delete(f"{path}/one"))
     await gone(api, f"{path}/one")

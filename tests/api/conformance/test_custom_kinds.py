@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conformance.cases import eventually, gone, ok, watching, when
+from tests.api.conformance.cases import eventually, gone, ok, put, watching, when
 from tests.api.server.api import Api
 from tests.support.kubectl import Kubectl
 
@@ -198,7 +198,7 @@ async def test_published_definitions_follow_groups_versions_and_kinds(api: Api) 
         assert found["com.example.one.v2.Foo"]["properties"]["spec"] == published["properties"]["spec"]
         crd = ok(await api.get(path))
         crd["spec"]["versions"][1]["served"] = False
-        ok(await api.put(path, crd))
+        ok(await put(api, path, crd))
         found = await eventually(lambda: definitions_of(api), lambda d: "com.example.one.v4.Foo" not in d)
         assert "com.example.one.v2.Foo" in found
     await eventually(lambda: definitions_of(api), lambda d: not any(name.startswith("com.example.one") for name in d))
@@ -218,7 +218,7 @@ async def test_status_list_watch_and_collection_of_definitions(api: Api) -> None
         assert read["kind"] == "CustomResourceDefinition"
         condition = {"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Set from e2e test"}
         read["status"]["conditions"].append(condition)
-        updated = ok(await api.put(f"{path}/status", read))
+        updated = ok(await put(api, f"{path}/status", read))
         assert updated["status"]["conditions"][-1]["message"] == "Set from e2e test"
         patch = [{"op": "add", "path": "/status/conditions/-", "value": {**condition, "type": "StatusPatched"}}]
         patched = ok(await api.patch(f"{path}/status", patch, "json"))

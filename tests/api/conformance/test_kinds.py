@@ -6,7 +6,7 @@ import pytest
 
 from orca.api import builtin
 from orca.api.resources import Resource
-from tests.api.conformance.cases import eventually, gone, ok, pod, template, watching
+from tests.api.conformance.cases import eventually, gone, ok, pod, put, template, watching
 from tests.api.server.api import Api
 from tests.api.server.samples import sample
 from tests.api.server.story import collection
@@ -216,7 +216,7 @@ async def test_status_of_claims_volumes_and_attachments(api: Api, space: str) ->
     patched = ok(await api.patch(f"{claims}/c/status", body))
     assert patched["status"]["conditions"][0]["reason"] == "E2E"
     patched["status"]["conditions"].append({**condition, "type": "StatusUpdated"})
-    assert len(ok(await api.put(f"{claims}/c/status", patched))["status"]["conditions"]) == 2
+    assert len(ok(await put(api, f"{claims}/c/status", patched))["status"]["conditions"]) == 2
     ok(await api.delete(f"{claims}/c"))
     await gone(api, f"{claims}/c")
 
@@ -232,7 +232,7 @@ async def test_status_of_claims_volumes_and_attachments(api: Api, space: str) ->
     patched = ok(await api.patch(f"{volume}/status", body))
     assert (patched["status"]["message"], patched["status"]["reason"]) == ("StatusPatched", "E2E patchStatus")
     patched["status"]["message"] = "StatusUpdated"
-    assert ok(await api.put(f"{volume}/status", patched))["status"]["message"] == "StatusUpdated"
+    assert ok(await put(api, f"{volume}/status", patched))["status"]["message"] == "StatusUpdated"
     ok(await api.delete(volume))
     await gone(api, volume)
 
@@ -243,7 +243,7 @@ async def test_status_of_claims_volumes_and_attachments(api: Api, space: str) ->
     assert ok(await api.patch(f"{path}/{space}/status", {"status": {"attached": True}}))["status"]["attached"] is True
     read = ok(await api.get(f"{path}/{space}/status"))
     read["status"]["attached"] = False
-    assert ok(await api.put(f"{path}/{space}/status", read))["status"] == {"attached": False}
+    assert ok(await put(api, f"{path}/{space}/status", read))["status"] == {"attached": False}
     ok(await api.delete(f"{path}/{space}"))
 
 
@@ -258,12 +258,12 @@ async def test_approval_and_status_of_certificate_requests(api: Api, request_pem
     assert [c["type"] for c in patched["status"]["conditions"]] == ["ApprovalPatch"]
     read = ok(await api.get(f"{one}/approval"))
     read["status"]["conditions"].append({**condition, "type": "Approved", "reason": "E2E"})
-    approved = ok(await api.put(f"{one}/approval", read))
+    approved = ok(await put(api, f"{one}/approval", read))
     assert [c["type"] for c in approved["status"]["conditions"]] == ["ApprovalPatch", "Approved"]
     body = {"metadata": {"annotations": {"patchedstatus": "true"}}, "status": {"certificate": None}}
     patched = ok(await api.patch(f"{one}/status", body))
     patched["status"]["conditions"].append({**condition, "type": "StatusUpdate"})
-    updated = ok(await api.put(f"{one}/status", patched))
+    updated = ok(await put(api, f"{one}/status", patched))
     assert [c["type"] for c in updated["status"]["conditions"]][-1] == "StatusUpdate"
     ok(await api.delete(one))
 

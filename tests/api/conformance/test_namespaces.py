@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conformance.cases import gone, ok, pod, template, watching, when
+from tests.api.conformance.cases import gone, ok, pod, put, template, watching, when
 from tests.api.conformance.host import Host
 from tests.api.server.api import Api
 
@@ -26,14 +26,14 @@ async def test_patch_update_status_and_finalizer_of_a_namespace(api: Api) -> Non
     assert patched["metadata"]["annotations"] == {"e2e-patched-ns-status": "x"}
     assert patched["status"]["conditions"][0]["reason"] == "E2E"
     patched["status"]["conditions"].append({**condition, "type": "StatusUpdate"})
-    updated = ok(await api.put(f"{one}/status", patched))
+    updated = ok(await put(api, f"{one}/status", patched))
     assert [each["type"] for each in updated["status"]["conditions"]] == ["StatusPatch", "StatusUpdate"]
     updated["metadata"]["labels"]["testing"] = "updated"
-    assert ok(await api.put(one, updated))["metadata"]["labels"]["testing"] == "updated"
+    assert ok(await put(api, one, updated))["metadata"]["labels"]["testing"] == "updated"
 
     read = ok(await api.get(one))
     read["spec"]["finalizers"].append("e2e.example.com/fakeFinalizer")
-    held = ok(await api.put(f"{one}/finalize", read))
+    held = ok(await put(api, f"{one}/finalize", read))
     assert held["spec"]["finalizers"] == ["kubernetes", "e2e.example.com/fakeFinalizer"]
     refused = await api.put(f"{one}/finalize", {**held, "spec": {"finalizers": ["kubernetes", "bad"]}})
     text = "name is neither a standard finalizer name nor is it fully qualified"
@@ -42,7 +42,7 @@ async def test_patch_update_status_and_finalizer_of_a_namespace(api: Api) -> Non
     held["spec"]["finalizers"].pop()
     held["metadata"]["labels"]["testing"] = "finalized"
     held["status"] = {"phase": "Terminating"}
-    ended = ok(await api.put(f"{one}/finalize", held))
+    ended = ok(await put(api, f"{one}/finalize", held))
     assert ended["spec"]["finalizers"] == ["kubernetes"]
     assert ended["metadata"]["labels"]["testing"] == "finalized"
     assert ended["status"]["phase"] == "Active"
@@ -174,7 +174,7 @@ async def test_a_quota_captures_the_life_of_a_pod(api: Api, space: str) -> None:
         assert "exceeded quota: q" in refused.failure[2]
     read = ok(await api.get(f"{path}/one"))
     read["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "100m"
-    assert (await api.put(f"{path}/one", read)).failure[:2] == (422, "Invalid")
+    assert (await put(api, f"{path}/one", read)).failure[:2] == (422, "Invalid")
     ok(await api.delete(f"{path}/one", {"gracePeriodSeconds": 0}))
     await used(api, space, pods="0", cpu="0", memory="0")
 
@@ -252,7 +252,7 @@ async def test_the_lifecycle_and_status_of_a_quota(api: Api, space: str) -> None
     async with watching(api, f"{path}?labelSelector=e2e={space}") as seen:
         read = ok(await api.get(f"{path}/e2e"))
         read["status"]["hard"] = {"cpu": "500m", "memory": "500Mi"}
-        assert ok(await api.put(f"{path}/e2e/status", read))["status"]["hard"]["cpu"] == "500m"
+        assert ok(await put(api, f"{path}/e2e/status", read))["status"]["hard"]["cpu"] == "500m"
         await seen.saw("MODIFIED", lambda q: q["status"]["hard"]["cpu"] == "1")  # the controller sets it right
         ok(await api.patch(f"{path}/e2e", {"spec": {"hard": {"cpu": "1500m", "memory": "1Gi"}}}))
         await seen.saw("MODIFIED", lambda q: q["status"]["hard"]["cpu"] == "1500m")

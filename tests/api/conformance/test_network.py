@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conformance.cases import eventually, gone, ok, pod, watching, when
+from tests.api.conformance.cases import eventually, gone, ok, pod, put, watching, when
 from tests.api.conformance.host import Host
 from tests.api.server.api import Api
 
@@ -224,7 +224,7 @@ async def test_ephemeral_containers_are_added_and_stay(api: Api, space: str, run
     assert [one["name"] for one in updated.json["spec"]["ephemeralContainers"]] == ["debugger", "debugger2"]
     removed = ok(await api.get(f"{path}/p"))
     removed["spec"]["ephemeralContainers"] = []
-    assert (await api.put(f"{path}/p/ephemeralcontainers", removed)).failure[:2] == (422, "Invalid")
+    assert (await put(api, f"{path}/p/ephemeralcontainers", removed)).failure[:2] == (422, "Invalid")
 
 
 @pytest.mark.parametrize(
