@@ -20,6 +20,7 @@ from orca.client.clock import Clock
 from orca.server import bodies, patch_media, protobuf
 from orca.server.audit import Record
 from orca.server.crowd import Crowd
+from orca.server.fairness.portions import portions
 from orca.server.identity import Gate
 from orca.server.lists import WHOLE, Body, ListBody, send_packed, send_pieces
 from orca.server.metrics import Metrics
@@ -55,8 +56,6 @@ _SCALES = Resource(
     storage="",
     virtual=True,
 )
-_AT_ONCE = 16
-"""Objects looked at before others get their turn."""
 _OPTION_KINDS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
 
 
@@ -203,10 +202,12 @@ class ObjectHandlers:
             return await body.changed(record.cleaned, request.lane) if record.omits_managers else body.whole()
         if record.omits_managers:
             entries = []
-            for number, entry in enumerate(page.entries):
-                if number % _AT_ONCE == 0:
-                    await request.lane.turn()
-                entries.append(Entry(entry.namespace, entry.name, entry.revision, record.cleaned(entry.obj), b"{}"))
+            for some in portions(page.entries):
+                await request.lane.turn()
+                entries += [
+                    Entry(entry.namespace, entry.name, entry.revision, record.cleaned(entry.obj), b"{}")
+                    for entry in some
+                ]
             page = replace(page, entries=entries)
         made = await self._listed(request, resource, page, Form(JSON, form.kind, form.version), now, pretty=False)
         return made.whole()
